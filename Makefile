@@ -1,0 +1,43 @@
+# make quickstart   a fresh machine: install, search, report
+# make test         a fresh machine: install, then linters, types and all tests
+# make check        linters and types only
+# make fast         the fast tests only
+# make lab          the embedded task's numbers
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test check fast lab clean
+
+quickstart: .venv/user
+	$(BIN)/ppo-tune search search_spaces/quickstart.yaml
+
+test: .venv/dev check
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fast: .venv/dev
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+lab: .venv/user
+	$(BIN)/python benchmarks/lab.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# torch first and pinned: asked for by another package it would bring gigabytes of CUDA.
+.venv/user: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[metrics]'
+	@touch $@
+
+.venv/dev: .venv/user
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

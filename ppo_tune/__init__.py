@@ -1,0 +1,97 @@
+"""ppo-tune: find hyperparameters for PPO-RLHF that you can trust.
+
+    study = ppo_tune.load_study("search_spaces/quickstart.yaml")
+    result = ppo_tune.run_search(study)                     # under `if __name__ == "__main__":`
+    page = ppo_tune.write_report(result.study, study, result.folder, Path("reports/quickstart"))
+    best = ppo_tune.best_config(result.study, study)
+    ppo_tune.train(best, out="trained/quickstart")
+
+The names below are the public interface; each is imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ppo_tune.config import ModelConfig, PPOConfig, StudyConfig, TrainConfig
+    from ppo_tune.errors import ConfigError, PPOTuneError, TrialError
+    from ppo_tune.evaluation import Evaluation, Evaluator
+    from ppo_tune.models import Policy, load_policy
+    from ppo_tune.ppo import gae
+    from ppo_tune.reporting import write_report
+    from ppo_tune.reward_training import fit_reward
+    from ppo_tune.rewards import Reward
+    from ppo_tune.search.objective import Objective
+    from ppo_tune.search.results import best_config
+    from ppo_tune.search.runner import run_search
+    from ppo_tune.sft import fit_sft
+    from ppo_tune.study_file import load_study, load_training
+    from ppo_tune.tasks import Task, make_task
+    from ppo_tune.trainer import PPOTrainer
+    from ppo_tune.training import train
+    from ppo_tune.workbench import evaluate_model
+
+_HOMES = {
+    "ConfigError": "errors",
+    "Evaluation": "evaluation",
+    "Evaluator": "evaluation",
+    "ModelConfig": "config",
+    "Objective": "search.objective",
+    "PPOConfig": "config",
+    "PPOTrainer": "trainer",
+    "PPOTuneError": "errors",
+    "Policy": "models",
+    "Reward": "rewards",
+    "StudyConfig": "config",
+    "Task": "tasks",
+    "TrainConfig": "config",
+    "TrialError": "errors",
+    "best_config": "search.results",
+    "evaluate_model": "workbench",
+    "fit_reward": "reward_training",
+    "fit_sft": "sft",
+    "gae": "ppo",
+    "load_policy": "models",
+    "load_study": "study_file",
+    "load_training": "study_file",
+    "make_task": "tasks",
+    "run_search": "search.runner",
+    "train": "training",
+    "write_report": "reporting",
+}
+
+__all__ = [
+    "ConfigError",
+    "Evaluation",
+    "Evaluator",
+    "ModelConfig",
+    "Objective",
+    "PPOConfig",
+    "PPOTrainer",
+    "PPOTuneError",
+    "Policy",
+    "Reward",
+    "StudyConfig",
+    "Task",
+    "TrainConfig",
+    "TrialError",
+    "best_config",
+    "evaluate_model",
+    "fit_reward",
+    "fit_sft",
+    "gae",
+    "load_policy",
+    "load_study",
+    "load_training",
+    "make_task",
+    "run_search",
+    "train",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `ppo_tune.load_study` need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ppo_tune' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ppo_tune.{_HOMES[name]}"), name)

@@ -1,0 +1,19 @@
+"""What happens in a search or a training, told to whoever watches: a dict with a `kind` and its facts.
+
+kind         facts                                        told by
+stage        name, done (0 to 1)                          the building of a task
+opened       done (trials by ending), best                a search
+started      number, params                               a trial
+progress     number, episodes                             a trial, after each iteration
+milestone    number, episodes, score                      a trial
+ended        number, ending, reason, value, feasible      a trial
+lost         number, reason                               a search whose worker died
+evaluation   episodes, heldout/...                        a full training
+iteration    episodes, objective/..., policy/...          a full training
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Event = Mapping[str, Any]
+Watcher = Callable[[Event], None]
