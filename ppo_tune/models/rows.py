@@ -1,0 +1,71 @@
+"""The trainable numbers of K trials, as K rows of one matrix.
+
+Every named tensor is a view into the matrix, and so is its gradient. A trial is then one vector: its
+optimizer is an ordinary one over a single parameter, its gradient norm is one norm, and starting it
+afresh, saving it or copying it is one assignment. Trials share no number, so one backward pass through
+the sum of their losses does not mix them.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+
+class ParameterRows:
+    """K rows of trainable numbers and their gradients.
+
+    Args:
+        n_rows: K, one row per place.
+        shapes: Shape of each named tensor within one row.
+        device: Where the numbers live; they are float32 whatever the model's dtype.
+    """
+
+    def __init__(self, n_rows: int, shapes: Mapping[str, torch.Size], device: torch.device) -> None:
+        _let_autograd_make_its_remark()
+        width = sum(math.prod(shape) for shape in shapes.values())
+        self.values = torch.zeros(n_rows, width, device=device)
+        self.grads = torch.zeros(n_rows, width, device=device)
+        self.views: dict[str, nn.Parameter] = {}
+        start = 0
+        for name, shape in shapes.items():
+            columns = slice(start, start + math.prod(shape))
+            view = nn.Parameter(self.values[:, columns].view(n_rows, *shape))
+            view.grad = self.grads[:, columns].view(n_rows, *shape)
+            self.views[name] = view
+            start = columns.stop
+
+    def __getitem__(self, name: str) -> nn.Parameter:
+        """The named tensor of all trials, shape (K, ...)."""
+        return self.views[name]
+
+    def row(self, place: int) -> nn.Parameter:
+        """All numbers of one trial as a vector that an optimizer can step; shares memory with the views."""
+        row = nn.Parameter(self.values[place])
+        row.grad = self.grads[place]
+        return row
+
+    def split(self, place: int) -> dict[str, Tensor]:
+        """A copy of each named tensor of one trial."""
+        return {name: view.detach()[place].clone() for name, view in self.views.items()}
+
+    @torch.no_grad()
+    def fill(self, place: int, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite one trial's tensors; the names must be all of them."""
+        for name, view in self.views.items():
+            view[place].copy_(tensors[name])
+
+
+@cache
+def _let_autograd_make_its_remark() -> None:
+    """Hear now what autograd says once per process: gradients of strided views may be slower to add up.
+
+    A view into K rows is strided, and so is its gradient. A filter on warnings would be the user's to lift.
+    """
+    weight = nn.Parameter(torch.zeros(2, 2)[:, :1])
+    weight.grad = torch.zeros(2, 2)[:, :1]
+    with warnings.catch_warnings(action="ignore"):
+        weight.sum().backward()

@@ -1,0 +1,182 @@
+"""From a folder to a policy; whatever else the folder holds is refused by name, reason and way out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from ppo_tune.config import ModelConfig
+from ppo_tune.errors import ModelError
+from ppo_tune.models import load_policy, load_tokenizer
+from tests.conftest import FAMILIES, make_sequences, save_tiny_model, tiny_model, tiny_tokenizer
+
+CPU = torch.device("cpu")
+BERT = BertConfig(
+    vocab_size=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16
+)
+CLASSIFIER = GPT2Config(vocab_size=16, bos_token_id=0, eos_token_id=0, num_labels=1, **FAMILIES["gpt2"])
+T5 = T5Config(vocab_size=16, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+
+
+def load(name: Path | str, **settings):
+    return load_policy(ModelConfig(name=str(name), **settings), device=CPU)
+
+
+def change_weights(folder: Path, change) -> None:
+    """Rewrite the weights of a model folder."""
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def test_a_folder_becomes_a_policy_that_starts_as_the_model(family, tmp_path):
+    policy = load(save_tiny_model(tmp_path, family), lora_rank=4)
+    logits = tiny_model(family).eval()(torch.tensor([[5, 6, 3, 0]])).logits[0, 1:-1]
+
+    logprobs = policy.evaluate(make_sequences([[5, 6]], [[3, 0]]), temperature=1.0, places=[0]).logprobs
+
+    torch.testing.assert_close(logprobs[0, 0], logits.log_softmax(-1)[[0, 1], [3, 0]], atol=1e-6, rtol=0)
+    assert policy.tokenizer("d e")["input_ids"] == [5, 6]
+
+
+def test_a_config_says_rank_scale_precision_and_the_caller_how_many_places(model_folder):
+    config = ModelConfig(name=str(model_folder), lora_rank=3, lora_alpha=12.0, dtype="bfloat16")
+
+    policy = load_policy(config, places=5, device=CPU)
+
+    assert (policy.adapters.rank, policy.adapters.alpha, policy.places) == (3, 12.0, 5)
+    assert policy.dtype == torch.bfloat16
+
+
+def test_without_a_rank_all_weights_are_trained(model_folder):
+    policy = load(model_folder, lora_rank=None)
+
+    assert policy.adapters is None
+    assert all(parameter.requires_grad for parameter in policy.model.parameters())
+
+
+def test_the_named_model_goes_before_the_tasks_own(model_folder, tmp_path):
+    other = save_tiny_model(tmp_path / "other", "llama")
+
+    named = load_policy(ModelConfig(name=str(model_folder)), default_name=str(other), device=CPU)
+    default = load_policy(ModelConfig(), default_name=str(other), device=CPU)
+
+    assert (named.model.config.model_type, default.model.config.model_type) == ("gpt2", "llama")
+
+
+def test_a_model_without_an_untied_head_file_still_loads_when_its_head_is_tied(tmp_path):
+    folder = save_tiny_model(tmp_path, "gpt2", tie_word_embeddings=True)
+
+    assert "lm_head.weight" not in load_file(folder / "model.safetensors")
+    assert load(folder).places == 1
+
+
+def test_a_missing_folder_is_named_and_taken_for_a_hub_name(tmp_path):
+    with pytest.raises(ModelError, match=r"'.*/nowhere' \(no such folder, so taken as a hub name\)"):
+        load(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(ModelError, match=f"model folder '{tmp_path}'"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        pytest.param(BertForMaskedLM(BERT), "BertForMaskedLM", id="masked language model"),
+        pytest.param(BertModel(BERT), "BertModel", id="encoder"),
+        pytest.param(
+            GPT2ForSequenceClassification(CLASSIFIER), "GPT2ForSequenceClassification", id="classifier"
+        ),
+    ],
+)
+def test_another_kind_of_model_is_refused_by_its_kind(model, kind, tmp_path):
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path)
+
+    message = str(caught.value)
+    assert f"model folder '{tmp_path}' holds a {kind}, not a causal language model" in message
+    assert "name one whose config.json says ...ForCausalLM or ...LMHeadModel" in message
+
+
+def test_an_encoder_decoder_is_refused(tmp_path):
+    T5ForConditionalGeneration(T5).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError, match=f"'{tmp_path}' cannot be loaded as a causal language model"):
+        load(tmp_path)
+
+
+def test_a_folder_that_lacks_weights_is_refused_by_their_names(model_folder):
+    change_weights(model_folder, lambda weights: weights.pop("transformer.h.1.attn.c_attn.weight"))
+
+    with pytest.raises(ModelError, match=r"lacks weights \(transformer.h.1.attn.c_attn.weight, ...\)"):
+        load(model_folder)
+
+
+def test_a_folder_without_weights_is_refused(model_folder):
+    (model_folder / "model.safetensors").unlink()
+
+    with pytest.raises(ModelError, match=r"cannot be loaded .* no file named model.safetensors"):
+        load(model_folder)
+
+
+def test_torn_weights_are_refused(model_folder):
+    path = model_folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+
+    with pytest.raises(ModelError, match=f"'{model_folder}' cannot be loaded as a causal language model"):
+        load(model_folder)
+
+
+def test_weights_of_another_size_are_refused(model_folder):
+    change_weights(
+        model_folder, lambda weights: weights.update({"transformer.wte.weight": torch.ones(8, 16)})
+    )
+
+    with pytest.raises(ModelError, match=f"'{model_folder}' cannot be loaded as a causal language model"):
+        load(model_folder)
+
+
+def test_an_unknown_architecture_is_refused(model_folder):
+    (model_folder / "config.json").write_text('{"model_type": "nonesuch"}', encoding="utf-8")
+
+    with pytest.raises(ModelError, match=f"model folder '{model_folder}' .*nonesuch"):
+        load(model_folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
+def test_a_torn_json_file_is_refused(file, model_folder):
+    (model_folder / file).write_text("{", encoding="utf-8")
+
+    with pytest.raises(ModelError, match=f"model folder '{model_folder}' has no usable tokenizer"):
+        load(model_folder)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(family, tmp_path):
+    tiny_model(family).save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError, match=f"model folder '{tmp_path}' has no usable tokenizer"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("pad_token", [None, "<eos>"])
+def test_a_tokenizer_without_a_pad_token_of_its_own_is_no_obstacle(pad_token, tmp_path):
+    tiny_tokenizer(pad_token=pad_token).save_pretrained(tmp_path)
+
+    assert load_tokenizer(str(tmp_path)).pad_token == pad_token
