@@ -1,0 +1,50 @@
+"""A reward that is a user's own Python function."""
+
+from collections.abc import Iterator, Sequence
+
+from ppo_tune.config import PythonRewardConfig
+from ppo_tune.errors import RewardError
+from ppo_tune.functions import load_function
+from ppo_tune.rewards.base import Columns, Reward, sample
+
+
+class PythonReward(Reward):
+    """Calls `function(prompts=..., responses=..., **columns)`; it returns one number per response.
+
+    Args:
+        config: Names the file and the function.
+
+    Raises:
+        ConfigError: If the file cannot be imported or has no such function.
+    """
+
+    def __init__(self, config: PythonRewardConfig) -> None:
+        self.name = config.function
+        self.function = load_function(config.function)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> Sequence[float]:
+        """What the function returns for all responses at once."""
+        try:
+            return self._call(prompts, responses, columns)
+        except Exception as error:
+            where = self._culprit(prompts, responses, columns)
+            raise RewardError(f"{self} raised {type(error).__name__}: {error} for {where}") from error
+
+    def _call(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> Sequence[float]:
+        others = {
+            name: list(values) for name, values in columns.items() if name not in ("prompts", "responses")
+        }
+        scores = self.function(prompts=list(prompts), responses=list(responses), **others)
+        return list(scores) if isinstance(scores, Iterator) else scores
+
+    def _culprit(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> str:
+        """The first response that makes the function raise on its own."""
+        for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+            try:
+                self._call([prompt], [response], {name: [values[i]] for name, values in columns.items()})
+            except Exception:
+                return sample(prompt, response)
+        return f"{len(responses)} responses together, though for none of them alone"
+
+    def __str__(self) -> str:
+        return f"reward function {self.name}"

@@ -1,0 +1,66 @@
+"""Similarity of a response to reference texts: chrF and ROUGE, both offline."""
+
+from collections.abc import Callable, Sequence
+
+from ppo_tune.config import ReferenceRewardConfig
+from ppo_tune.errors import MissingExtraError, RewardError
+from ppo_tune.rewards.base import Columns, Reward, sample
+
+Measure = Callable[[str, Sequence[str]], float]
+
+
+class ReferenceReward(Reward):
+    """Best similarity to any reference of the prompt, 0 to 100.
+
+    Args:
+        config: Names the measure.
+
+    Raises:
+        MissingExtraError: If the library of the measure is not installed.
+    """
+
+    def __init__(self, config: ReferenceRewardConfig) -> None:
+        self.metric = config.metric
+        self.measure = _chrf() if config.metric == "chrf" else _rouge(config.metric)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
+        """One similarity per response."""
+        references = columns.get("references", [[]] * len(responses))
+        return [self._score_one(*row) for row in zip(prompts, responses, references, strict=True)]
+
+    def _score_one(self, prompt: str, response: str, references: Sequence[str]) -> float:
+        if not references:
+            raise RewardError(
+                f"{self} needs reference texts, but there are none for {sample(prompt, response)}; "
+                "name their column with task.reference"
+            )
+        return self.measure(response, references)
+
+    def __str__(self) -> str:
+        return f"reward {self.metric}"
+
+
+def _chrf() -> Measure:
+    try:
+        from sacrebleu.metrics.chrf import CHRF
+    except ImportError:
+        raise MissingExtraError("sacrebleu", "metrics") from None
+    metric = CHRF()
+
+    def measure(response: str, references: Sequence[str]) -> float:
+        return float(metric.sentence_score(response, list(references)).score)
+
+    return measure
+
+
+def _rouge(name: str) -> Measure:
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError:
+        raise MissingExtraError("rouge-score", "metrics") from None
+    scorer = RougeScorer([name], use_stemmer=False)
+
+    def measure(response: str, references: Sequence[str]) -> float:
+        return 100 * max(float(scorer.score(reference, response)[name].fmeasure) for reference in references)
+
+    return measure

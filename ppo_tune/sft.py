@@ -1,0 +1,243 @@
+"""Fit a language model to prompts with good responses: a small new one, or one that exists.
+
+    ppo-tune sft data/restaurants.csv --prompt mr --response ref --out models/restaurants
+
+Knows nothing of reinforcement learning.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from ppo_tune.config import Block
+from ppo_tune.errors import DataError
+from ppo_tune.models.loading import best_device, load_causal_lm, load_tokenizer
+from ppo_tune.models.policy import context_length, positions
+from ppo_tune.models.text import tokenize
+from ppo_tune.seeding import derive_seed, generator
+
+Progress = Callable[[float], None]
+"""Told how much of the work is done, from 0 to 1."""
+
+EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
+
+
+class SFTConfig(Block):
+    """A small GPT-2 and how it is fitted; the sizes play no part when an existing model is given."""
+
+    layers: int = Field(4, ge=1, description="Transformer blocks of a new model.")
+    width: int = Field(128, ge=1, description="Width of a new model; the heads divide it.")
+    heads: int = Field(4, ge=1, description="Attention heads of a new model.")
+    activation: Literal["gelu_new", "relu"] = Field(
+        "gelu_new", description="Of a new model; relu is faster on a CPU."
+    )
+    tokens: Literal["bpe", "words"] = Field(
+        "bpe", description="Tokenizer of a new model: byte-level BPE, or words."
+    )
+    vocab_size: int = Field(1024, ge=300, description="Vocabulary of a new byte-level BPE.")
+    epochs: int = Field(3, ge=1, description="Passes over the data.")
+    learning_rate: float = Field(
+        3e-3, gt=0, description="Peak step size; about 1e-5 for a large existing model."
+    )
+    batch_size: int = Field(32, ge=1, description="Examples per optimizer step.")
+    heldout_fraction: float = Field(
+        0.05, gt=0, lt=1, description="Share of the examples kept for the loss that is printed."
+    )
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+
+
+@dataclass(frozen=True)
+class SFTResult:
+    """What came of a fit.
+
+    Attributes:
+        parameters: Trainable numbers.
+        examples: Examples it learned from.
+        heldout_nats_per_token: Mean negative log-likelihood of response tokens never learned from.
+    """
+
+    parameters: int
+    examples: int
+    heldout_nats_per_token: float
+
+
+def fit_sft(
+    pairs: Sequence[tuple[str, str]],
+    out: Path,
+    config: SFTConfig | None = None,
+    *,
+    base: str | None = None,
+    progress: Progress = lambda _: None,
+) -> SFTResult:
+    """Fit a model to (prompt, response) pairs and write it as a Hugging Face folder.
+
+    The loss is on the response and the end-of-sequence token after it, never on the prompt.
+
+    Args:
+        pairs: At least two.
+        out: The folder to write.
+        config: Sizes and step sizes.
+        base: A model to go on from; None builds a small GPT-2 and its tokenizer from the texts.
+        progress: Told how far the fit is.
+
+    Returns:
+        Sizes and the held-out loss.
+
+    Raises:
+        DataError: If there are too few pairs, or one is longer than the model's context.
+        ModelError: If `base` cannot be loaded.
+    """
+    config = config or SFTConfig()
+    if len(pairs) < 2:
+        raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
+    device = best_device()
+    tokenizer = (
+        load_tokenizer(base) if base else build_tokenizer([text for pair in pairs for text in pair], config)
+    )
+    examples = _tokenize_pairs(tokenizer, pairs)
+    longest = max(len(prompt) + len(response) for prompt, response in examples)
+    model = load_causal_lm(base) if base else build_gpt2(tokenizer, _context_for(longest), config)
+    limit = context_length(model)
+    if limit is not None and longest > limit:
+        raise DataError(
+            f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, "
+            f"but got {longest}"
+        )
+    model.to(device)  # type: ignore[arg-type]
+    order = torch.randperm(len(examples), generator=generator(config.seed, "sft", "split")).tolist()
+    n_heldout = max(1, int(len(examples) * config.heldout_fraction))
+    heldout, train = [examples[i] for i in order[:n_heldout]], [examples[i] for i in order[n_heldout:]]
+    _fit(model, train, config, progress)
+    loss = _heldout_loss(model, heldout, config.batch_size)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return SFTResult(model.num_parameters(), len(train), loss)
+
+
+def build_tokenizer(texts: Sequence[str], config: SFTConfig) -> PreTrainedTokenizerFast:
+    """A tokenizer fitted to the texts: whole words, or byte-level BPE."""
+    if config.tokens == "words":
+        words = sorted({word for text in texts for word in text.split()})
+        vocabulary = {word: i for i, word in enumerate([PAD, EOS, UNKNOWN, *words])}
+        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        return _wrap(tokenizer, unk_token=UNKNOWN)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        special_tokens=[PAD, EOS],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _wrap(tokenizer)
+
+
+def build_gpt2(tokenizer: PreTrainedTokenizerBase, context: int, config: SFTConfig) -> GPT2LMHeadModel:
+    """A new GPT-2 of the configured size with random weights, and no dropout."""
+    architecture = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=context,
+        n_embd=config.width,
+        n_layer=config.layers,
+        n_head=config.heads,
+        activation_function=config.activation,
+        initializer_range=1 / math.sqrt(config.width),  # GPT-2's own 0.02 is for 768 and more
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(config.seed, "sft", "weights"))
+        return GPT2LMHeadModel(architecture)
+
+
+def _wrap(tokenizer: Tokenizer, **tokens: str) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD, padding_side="left",
+        clean_up_tokenization_spaces=False, **tokens,
+    )  # fmt: skip
+
+
+def _context_for(longest: int) -> int:
+    """Room for the longest example and some more, so that a policy may ramble."""
+    return 64 * math.ceil(longest * 1.5 / 64)
+
+
+def _tokenize_pairs(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[list[int], list[int]]]:
+    prompts = tokenize(tokenizer, [prompt for prompt, _ in pairs])
+    responses = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]
+    return [(p, [*r, tokenizer.eos_token_id]) for p, r in zip(prompts, responses, strict=True)]
+
+
+def _fit(model: PreTrainedModel, examples: list[Any], config: SFTConfig, progress: Progress) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    n_steps = config.epochs * math.ceil(len(examples) / config.batch_size)
+    warmup = max(1, n_steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / n_steps)) + 1e-3),
+    )
+    model.train(False)  # dropout off: it draws from the global random numbers, and PPO has none either
+    step = 0
+    for epoch in range(config.epochs):
+        order = torch.randperm(
+            len(examples), generator=generator(config.seed, "sft", "order", epoch)
+        ).tolist()
+        for rows in _chunks(order, config.batch_size):
+            loss, n_tokens = _nats(model, [examples[i] for i in rows])
+            (loss / n_tokens).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            step += 1
+            progress(step / n_steps)
+
+
+@torch.no_grad()
+def _heldout_loss(model: PreTrainedModel, examples: list[Any], batch_size: int) -> float:
+    sums = [_nats(model, chunk) for chunk in _chunks(examples, batch_size)]
+    return float(sum(loss for loss, _ in sums)) / sum(n for _, n in sums)
+
+
+def _nats(model: PreTrainedModel, examples: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, int]:
+    """Summed negative log-likelihood of the response tokens, and how many there are."""
+    device = next(model.parameters()).device
+    width = max(len(p) + len(r) for p, r in examples)
+    rows = [p + r + [0] * (width - len(p) - len(r)) for p, r in examples]
+    ids = torch.tensor(rows, device=device)
+    column = torch.arange(width, device=device)
+    start = torch.tensor([len(p) for p, _ in examples], device=device)[:, None]
+    end = torch.tensor([len(p) + len(r) for p, r in examples], device=device)[:, None]
+    mask = column < end
+    logits = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions(mask)).logits.float()
+    learned = (column >= start) & mask
+    losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+    return torch.where(learned[:, 1:], losses, 0.0).sum(), int(learned[:, 1:].sum())
+
+
+def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -1,0 +1,34 @@
+"""The family of tasks: prompts, the reward that PPO maximizes, and the gold reward that judges it."""
+
+import torch
+
+from ppo_tune.config import DatasetTaskConfig, SupportTaskConfig, TaskConfig
+from ppo_tune.prompts import Prompt
+from ppo_tune.tasks.base import PromptSet, Task
+from ppo_tune.tasks.dataset import make_dataset
+from ppo_tune.tasks.support import Stage, build_support, make_support
+
+__all__ = ["Prompt", "PromptSet", "Task", "make_task", "prepare_task"]
+
+
+def prepare_task(config: TaskConfig, stage: Stage = lambda *_: None) -> None:
+    """Build what the task needs and the cache does not hold; told of its progress, `stage` can show a bar."""
+    if isinstance(config, SupportTaskConfig):
+        build_support(stage)
+
+
+def make_task(config: TaskConfig, device: torch.device) -> Task:
+    """The task that a config describes.
+
+    Args:
+        config: Its kind and settings; an unknown kind does not get past the config.
+        device: Where a reward model runs.
+
+    Raises:
+        PPOTuneError: If a file, a reward or a model cannot be used.
+    """
+    match config:
+        case SupportTaskConfig():
+            return make_support(config, device)
+        case DatasetTaskConfig():
+            return make_dataset(config, device)

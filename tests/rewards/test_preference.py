@@ -1,0 +1,238 @@
+"""The score of a reward model: read at the last real token, centred and scaled where its folder says so."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedModel,
+)
+
+from ppo_tune.config import PreferenceRewardConfig
+from ppo_tune.errors import ModelError
+from ppo_tune.rewards.preference import PreferenceReward, ScoreFormat, gain_and_bias, raw_scores, read_format
+from tests.conftest import FAMILIES, VOCABULARY, save_tiny_model, tiny_tokenizer
+
+CPU = torch.device("cpu")
+TEXTS = ["a b c d e", "f", "g h i"]
+LONG = [*range(2, 15)] * 4  # the context is 32
+PROMPTS, RESPONSES = ["a b", "c", "d"], ["c d e", "f g", "h"]
+
+
+def tiny_classifier(family: str, **changes) -> PreTrainedModel:
+    """A random reward model, with dropout where the family has it."""
+    special = {"vocab_size": len(VOCABULARY), "eos_token_id": 0, "bos_token_id": 0, "num_labels": 1}
+    config = AutoConfig.for_model(family, **{**special, "pad_token_id": 15, **FAMILIES[family], **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoModelForSequenceClassification.from_config(config).eval()
+
+
+def save_reward(folder: Path, family: str = "gpt2", **tokens) -> Path:
+    tiny_classifier(family).save_pretrained(folder)
+    tiny_tokenizer(**tokens).save_pretrained(folder)
+    return folder
+
+
+def load_reward(folder: Path, **settings) -> PreferenceReward:
+    return PreferenceReward(PreferenceRewardConfig(name="preference", model=str(folder), **settings), CPU)
+
+
+def logit(model: PreTrainedModel, ids: list[int]) -> float:
+    """What the head says of the last token of one sequence without any padding."""
+    with torch.no_grad():
+        hidden = model.base_model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+        return float(model.score(hidden))
+
+
+def test_each_text_is_scored_at_its_last_token_whatever_the_others_are(family):
+    model, tokenizer = tiny_classifier(family), tiny_tokenizer()
+    expected = [logit(model, tokenizer(text)["input_ids"]) for text in TEXTS]
+
+    scores = raw_scores(model, tokenizer, TEXTS, append_eos=False)
+
+    assert scores.tolist() == pytest.approx(expected, abs=1e-5)
+    assert max(expected) - min(expected) > 0.01
+
+
+def test_transformers_agrees_where_it_has_no_padding_to_guess(family):
+    model, tokenizer = tiny_classifier(family), tiny_tokenizer()
+    with torch.no_grad():
+        expected = [float(model(torch.tensor([tokenizer(text)["input_ids"]])).logits) for text in TEXTS]
+
+    scores = raw_scores(model, tokenizer, TEXTS, append_eos=False)
+
+    assert scores.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("append_eos", [False, True])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pad_token", ["<pad>", "<eos>", None])
+def test_padding_changes_no_score(pad_token, side, append_eos):
+    model, tokenizer = tiny_classifier("gpt2"), tiny_tokenizer(pad_token=pad_token)
+    tokenizer.padding_side = side
+    end = [0] if append_eos else []
+    expected = [logit(model, tokenizer(text)["input_ids"] + end) for text in TEXTS]
+
+    together = raw_scores(model, tokenizer, TEXTS, append_eos=append_eos)
+    alone = [raw_scores(model, tokenizer, [text], append_eos=append_eos).item() for text in TEXTS]
+
+    assert together.tolist() == pytest.approx(expected, abs=1e-5)
+    assert alone == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_stop_token_within_the_text_is_an_ordinary_token():
+    model, tokenizer = tiny_classifier("gpt2"), tiny_tokenizer(pad_token="<eos>")
+
+    scores = raw_scores(model, tokenizer, ["a b <eos>", "c <eos> <eos>"], append_eos=False)
+
+    assert scores.tolist() == pytest.approx([logit(model, [2, 3, 0]), logit(model, [4, 0, 0])], abs=1e-5)
+
+
+def test_the_stop_token_is_what_the_score_is_read_at_when_it_is_appended():
+    model, tokenizer = tiny_classifier("gpt2"), tiny_tokenizer()
+
+    scores = raw_scores(model, tokenizer, ["a b"], append_eos=True)
+
+    assert scores.tolist() == pytest.approx([logit(model, [2, 3, 0])], abs=1e-5)
+
+
+@pytest.mark.parametrize(("append_eos", "kept"), [(False, LONG[-32:]), (True, [*LONG[-31:], 0])])
+def test_of_a_text_that_is_too_long_the_end_is_read(append_eos, kept, tmp_path):
+    save_reward(tmp_path)
+    ScoreFormat(append_eos=append_eos).write(tmp_path)
+
+    scores = load_reward(tmp_path).score([" ".join(VOCABULARY[i] for i in LONG)], [""], {})
+
+    assert scores == pytest.approx([logit(tiny_classifier("gpt2"), kept)], abs=1e-5)
+
+
+def test_an_empty_text_has_a_score(tmp_path):
+    scores = load_reward(save_reward(tmp_path)).score([""], [""], {})
+
+    assert torch.tensor(scores).isfinite().all()
+
+
+def test_an_encoder_pools_by_itself():
+    config = BertConfig(
+        vocab_size=16,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=1,
+    )
+    model, tokenizer = BertForSequenceClassification(config).eval(), tiny_tokenizer()
+    with torch.no_grad():
+        expected = [float(model(torch.tensor([tokenizer(text)["input_ids"]])).logits) for text in TEXTS]
+
+    scores = raw_scores(model, tokenizer, TEXTS, append_eos=False)
+
+    assert scores.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_reward_model_from_elsewhere_reads_prompt_and_response_joined(tmp_path):
+    reward = load_reward(save_reward(tmp_path))
+
+    scores = reward(["a b ", "c "], ["d", "e f"], {})
+
+    model = tiny_classifier("gpt2")
+    assert scores.tolist() == pytest.approx([logit(model, [2, 3, 5]), logit(model, [4, 6, 7])], abs=1e-5)
+
+
+def test_a_reward_model_of_ours_is_read_as_its_folder_says(tmp_path):
+    save_reward(tmp_path)
+    ScoreFormat("{prompt} k {response}", append_eos=True, gain=2.0, bias=-0.5).write(tmp_path)
+
+    scores = load_reward(tmp_path)(["a"], ["d"], {})
+
+    assert scores.tolist() == pytest.approx(
+        [2 * logit(tiny_classifier("gpt2"), [2, 12, 5, 0]) - 0.5], abs=1e-5
+    )
+
+
+def test_the_template_of_the_study_goes_before_that_of_the_folder(tmp_path):
+    save_reward(tmp_path)
+    ScoreFormat("{prompt} k {response}", gain=2.0).write(tmp_path)
+
+    scores = load_reward(tmp_path, template="{response} m")(["a"], ["d"], {})
+
+    assert scores.tolist() == pytest.approx([2 * logit(tiny_classifier("gpt2"), [5, 14])], abs=1e-5)
+
+
+def test_what_stands_beside_the_model_comes_back(tmp_path):
+    written = ScoreFormat("{prompt}: {response}", append_eos=True, gain=0.3, bias=-1.7, accuracy=0.83)
+
+    written.write(tmp_path)
+
+    assert read_format(tmp_path) == written
+
+
+def test_without_a_sidecar_scores_are_raw(tmp_path):
+    assert read_format(tmp_path) == ScoreFormat("{prompt}{response}", append_eos=False, gain=1.0, bias=0.0)
+
+
+def test_gain_and_bias_centre_and_scale():
+    assert gain_and_bias(1.5, 2.0) == (0.5, -0.75)
+    assert gain_and_bias(1.0, 4.0, wanted_mean=3.0, wanted_std=2.0) == (0.5, 2.5)
+
+
+def test_scores_do_not_change_from_call_to_call_though_the_config_has_dropout(tmp_path):
+    reward = load_reward(save_reward(tmp_path))
+
+    first, second = reward(PROMPTS, RESPONSES, {}), reward(PROMPTS, RESPONSES, {})
+
+    assert reward.model.config.resid_pdrop == 0.1
+    assert torch.equal(first, second)
+
+
+def test_a_reward_model_learns_nothing(tmp_path):
+    reward = load_reward(save_reward(tmp_path))
+
+    assert not any(parameter.requires_grad for parameter in reward.model.parameters())
+    assert not reward(PROMPTS, RESPONSES, {}).requires_grad
+
+
+def test_errors_name_the_reward_model(tmp_path):
+    assert str(load_reward(save_reward(tmp_path))) == f"reward model {tmp_path}"
+
+
+def test_a_missing_reward_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=f"reward model '{tmp_path / 'nowhere'}' cannot be loaded: "):
+        load_reward(tmp_path / "nowhere")
+
+
+def test_a_reward_model_with_several_labels_is_refused(tmp_path):
+    tiny_classifier("gpt2", num_labels=3).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError) as caught:
+        load_reward(tmp_path)
+
+    assert str(caught.value) == f"reward model '{tmp_path}' must have one label, but has 3"
+
+
+def test_a_language_model_is_refused_as_a_reward_model(tmp_path):
+    save_tiny_model(tmp_path)
+
+    with pytest.raises(ModelError, match=f"reward model '{tmp_path}'"):
+        load_reward(tmp_path)
+
+
+def test_a_reward_model_that_lacks_its_head_is_refused(tmp_path):
+    save_tiny_model(tmp_path, num_labels=1)  # as a model with a head of another make
+
+    with pytest.raises(ModelError, match=f"reward model '{tmp_path}' .*score.weight"):
+        load_reward(tmp_path)
+
+
+def test_a_torn_reward_model_is_refused(tmp_path):
+    path = save_reward(tmp_path) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:3000])
+
+    with pytest.raises(ModelError, match=f"reward model '{tmp_path}' cannot be loaded: "):
+        load_reward(tmp_path)

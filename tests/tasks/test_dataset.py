@@ -1,0 +1,283 @@
+"""A user's own prompts: from a file to splits of prompts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ppo_tune.config import DatasetTaskConfig, ModelConfig, PPOConfig, RuleRewardConfig, RunConfig
+from ppo_tune.errors import ConfigError, DataError
+from ppo_tune.inputs import check_inputs
+from ppo_tune.prompts import read_prompts, split_of
+from ppo_tune.tasks import Task, make_task
+
+RULE = RuleRewardConfig(name="rule", include={"fan": 1.0})
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Work in an empty folder, so that messages name short paths."""
+    monkeypatch.chdir(tmp_path)
+
+
+def config(rows: Sequence[dict[str, Any]], **settings: Any) -> DatasetTaskConfig:
+    """The dataset task of a file of these rows."""
+    Path("a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return DatasetTaskConfig(name="dataset", path="a.jsonl", **{"reward": RULE, **settings})
+
+
+def prompts(rows: Sequence[dict[str, Any]], **settings: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Texts and columns of the prompts of a file of these rows."""
+    return [(prompt.text, dict(prompt.columns)) for prompt in read_prompts(config(rows, **settings))[0]]
+
+
+def refusal(rows: Sequence[dict[str, Any]], **settings: Any) -> str:
+    """The message with which a file or a template is refused."""
+    with pytest.raises((ConfigError, DataError)) as caught:
+        read_prompts(config(rows, **settings))
+    return str(caught.value)
+
+
+def task(n_prompts: int, **settings: Any) -> Task:
+    """The dataset task of so many prompts."""
+    return make_task(
+        config([{"prompt": f"prompt {i}"} for i in range(n_prompts)], **settings), torch.device("cpu")
+    )
+
+
+def test_rows_of_one_prompt_are_one_prompt_with_several_references():
+    rows = [{"q": "a", "r": "x"}, {"q": "b", "r": "y"}, {"q": "a", "r": "z"}]
+
+    found = prompts(rows, prompt="q", reference="r")
+
+    assert found == [
+        ("a", {"q": "a", "references": ["x", "z"]}),
+        ("b", {"q": "b", "references": ["y"]}),
+    ]
+
+
+def test_rows_that_differ_in_another_column_are_two_prompts():
+    rows = [{"prompt": "a", "r": "x", "user": 1}, {"prompt": "a", "r": "y", "user": 2}]
+
+    found = prompts(rows, reference="r")
+
+    assert [columns["references"] for _, columns in found] == [["x"], ["y"]]
+
+
+def test_a_prompt_that_stands_twice_counts_once():
+    assert [text for text, _ in prompts([{"prompt": "a"}, {"prompt": "b"}, {"prompt": "a"}])] == ["a", "b"]
+
+
+def test_a_prompt_keeps_its_other_columns_and_its_place():
+    (prompt,), _ = read_prompts(config([{"prompt": "a", "n": 3, "tags": ["x", None]}]))
+
+    assert (prompt.columns["n"], prompt.columns["tags"], prompt.where) == (3, ["x", None], "a.jsonl:1")
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        pytest.param("{prompt}", "why ?", id="the prompt"),
+        pytest.param("Q: {prompt}\nA:", "Q: why ?\nA:", id="text around it"),
+        pytest.param("{topic}: {question}", "fans: why ?", id="columns by name"),
+        pytest.param("{{topic}} {prompt}", "{topic} why ?", id="literal braces"),
+    ],
+)
+def test_a_template_makes_the_text_of_the_model(template, expected):
+    rows = [{"question": "why ?", "topic": "fans"}]
+
+    assert prompts(rows, prompt="question", template=template)[0][0] == expected
+
+
+def test_a_template_means_the_prompt_column_even_where_another_is_called_prompt():
+    assert prompts([{"q": "a", "prompt": "b"}], prompt="q")[0][0] == "a"
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        pytest.param(
+            "{topic} {prompt}",
+            "task.template: there is no column 'topic' for '{topic} {prompt}'; the file has ",
+            id="unknown column",
+        ),
+        pytest.param("{}", "task.template: there is no column '' for '{}'; the file has ", id="no name"),
+        pytest.param("{0}", "task.template: there is no column '0' for '{0}'; the file has ", id="number"),
+        pytest.param("{prompt.text}", "task.template: there is no column 'prompt.text' for ", id="attribute"),
+        pytest.param(
+            "{prompt",
+            "task.template: expected '}' before end of string, in '{prompt'; double a literal brace",
+            id="open brace",
+        ),
+        pytest.param(
+            "prompt}",
+            "task.template: Single '}' encountered in format string, in 'prompt}'; double a literal brace",
+            id="closing brace",
+        ),
+        pytest.param("{prompt:d}", "task.template: ", id="format of a number"),
+        pytest.param("{prompt!x}", "task.template: ", id="unknown conversion"),
+        pytest.param("{prompt:{width}}", "task.template: ", id="column in a format"),
+    ],
+)
+def test_a_wrong_template_is_refused_with_the_reason(template, expected):
+    assert refusal([{"prompt": "a", "n": 1}], template=template).startswith(expected)
+
+
+def test_a_column_of_the_template_that_only_some_rows_have_is_named_with_the_line():
+    rows = [{"prompt": "a", "topic": "x"}, {"prompt": "b"}]
+
+    assert refusal(rows, template="{topic}: {prompt}").startswith("a.jsonl:2: there is no column 'topic'")
+
+
+def test_rows_without_a_column_of_the_template_are_dropped_and_counted_when_asked():
+    rows = [{"prompt": "a", "topic": "x"}, {"prompt": "b"}]
+
+    found, n_dropped = read_prompts(config(rows, template="{topic}: {prompt}", drop_bad_rows=True))
+
+    assert ([prompt.text for prompt in found], n_dropped) == (["x: a"], 1)
+
+
+def test_a_row_without_a_reference_is_refused_or_dropped_and_counted():
+    rows = [{"prompt": "a", "r": "x"}, {"prompt": "b", "r": ""}]
+
+    found, n_dropped = read_prompts(config(rows, reference="r", drop_bad_rows=True))
+
+    assert refusal(rows, reference="r").startswith("a.jsonl:2: column 'r' must hold text, but got ''")
+    assert ([prompt.text for prompt in found], n_dropped) == (["a"], 1)
+
+
+def test_references_in_a_column_of_that_name_are_kept():
+    assert prompts([{"prompt": "a", "references": ["x", "y"]}])[0][1]["references"] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "split"),
+    [
+        # the first bytes of their SHA-256, as published in many places
+        pytest.param("abc", "train", id="abc: 0xba = 186"),
+        pytest.param("hello", "train", id="hello: 0x2c = 44"),
+        pytest.param("3", "heldout", id="3: 0x4e = 78"),
+        pytest.param("test", "confirmation", id="test: 0x9f = 159"),
+    ],
+)
+def test_a_prompt_belongs_to_the_split_of_the_last_digit_of_its_hash(text, split):
+    assert split_of(text) == split
+
+
+def test_the_splits_hold_about_80_10_and_10_percent():
+    splits = [split_of(f"prompt {i}") for i in range(5000)]
+
+    shares = [splits.count(split) / 5000 for split in ("train", "heldout", "confirmation")]
+
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
+
+
+def test_no_text_is_in_two_splits_and_none_is_lost():
+    rows = [{"prompt": f"prompt {i % 100}", "user": i} for i in range(200)]
+
+    splits = make_task(config(rows), torch.device("cpu")).prompts
+
+    texts = [{prompt.text for prompt in members} for members in splits.values()]
+    assert sum(map(len, splits.values())) == 200
+    assert sum(map(len, texts)) == len(set.union(*texts)) == 100
+
+
+def test_a_growing_file_moves_no_prompt_to_another_split():
+    small, large = task(100).prompts, task(300).prompts
+
+    assert all({p.text for p in small[split]} <= {p.text for p in large[split]} for split in small)
+
+
+def test_the_task_of_a_file_is_judged_by_its_reward_and_its_gold_reward():
+    gold = RuleRewardConfig(name="rule", avoid={"fan": 1.0})
+
+    judged = task(100, gold=gold, chat=True, drop_bad_rows=True)
+
+    assert (judged.name, judged.base_model, judged.chat, judged.drop_bad_rows) == (
+        "dataset",
+        None,
+        True,
+        True,
+    )
+    assert judged.reward(["p"], ["the fan"], {}).item() == 1.0
+    assert judged.gold(["p"], ["the fan"], {}).item() == -1.0
+
+
+def test_without_a_gold_reward_there_is_none():
+    assert task(100).gold is None
+
+
+def test_dropped_rows_are_counted():
+    rows = [{"prompt": f"prompt {i}"} for i in range(100)] + [{"prompt": ""}, {"text": "a"}]
+
+    assert make_task(config(rows, drop_bad_rows=True), torch.device("cpu")).n_dropped == 2
+
+
+def test_a_file_too_small_for_every_split_is_refused():
+    trained = [text for text in map(str, range(50)) if split_of(text) == "train"][:5]
+
+    with pytest.raises(DataError) as caught:
+        make_task(config([{"prompt": text} for text in trained]), torch.device("cpu"))
+
+    assert str(caught.value) == (
+        "a.jsonl: no prompt falls into the heldout split (80, 10 and 10 % by hash), for there are only 5 "
+        "different prompts; more rows are needed"
+    )
+
+
+def run_config(n_prompts: int, rollout_size: int, **settings: Any) -> RunConfig:
+    """A run on so many prompts."""
+    rows = [{"prompt": f"prompt {i}"} for i in range(n_prompts)]
+    ppo = PPOConfig(rollout_size=rollout_size, batch_size=rollout_size)
+    return RunConfig(task=config(rows, **settings), model=ModelConfig(name="some/model"), ppo=ppo)
+
+
+def n_trained(n_prompts: int) -> int:
+    """How many of the prompts are for training."""
+    return sum(split_of(f"prompt {i}") == "train" for i in range(n_prompts))
+
+
+def test_a_dataset_smaller_than_one_rollout_is_refused_with_both_sizes():
+    with pytest.raises(DataError) as caught:
+        check_inputs(run_config(20, 64))
+
+    assert str(caught.value) == (
+        f"a.jsonl: `prompts >= rollout_size` must hold, but of 20 different prompts {n_trained(20)} are for "
+        "training and rollout_size is 64; lower it or add rows"
+    )
+
+
+def test_a_dataset_of_exactly_one_rollout_is_enough():
+    check_inputs(run_config(20, n_trained(20)))
+
+
+def test_a_reward_function_is_looked_for_before_any_model_is_loaded():
+    broken = {"name": "python", "function": "none.py:score"}
+
+    with pytest.raises(ConfigError, match=r"no such file 'none\.py'"):
+        check_inputs(run_config(50, 8, reward=broken))
+    with pytest.raises(ConfigError, match=r"no such file 'none\.py'"):
+        check_inputs(run_config(50, 8, gold=broken))
+
+
+def test_what_an_experiment_depends_on_is_known_by_its_content():
+    Path("reward.py").write_text("def score(prompts, responses, **columns): return [0] * len(responses)")
+    Path("judge").mkdir()
+    Path("judge", "weights").write_text("1")
+    reward = {"name": "python", "function": "reward.py:score"}
+    gold = {"name": "preference", "model": "judge"}
+
+    before = check_inputs(run_config(50, 8, reward=reward, gold=gold))
+    Path("judge", "weights").write_text("2")
+    after = check_inputs(run_config(50, 8, reward=reward, gold=gold))
+
+    assert set(before) == {"model.name", "task.path", "task.reward.function", "task.gold.model"}
+    assert before["model.name"] == "some/model"
+    assert [name for name in before if before[name] != after[name]] == ["task.gold.model"]
+
+
+def test_another_row_is_another_input():
+    assert check_inputs(run_config(50, 8))["task.path"] != check_inputs(run_config(51, 8))["task.path"]

@@ -1,0 +1,155 @@
+"""The tokenized prompts of a split, and those that do not fit the model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ppo_tune.config import DatasetTaskConfig, RuleRewardConfig
+from ppo_tune.errors import DataError
+from ppo_tune.prompts import split_of
+from ppo_tune.tasks import Prompt, PromptSet, Task, make_task
+
+CHAT = "{% for m in messages %}b {{ m.content }} {% endfor %}{% if add_generation_prompt %}c{% endif %}"
+
+
+def task(*prompts: Prompt, **settings: Any) -> Task:
+    """A task with these prompts to train on."""
+    return Task(
+        "toy", {"train": prompts, "heldout": (), "confirmation": ()}, reward=None, gold=None, **settings
+    )
+
+
+LONG = task(Prompt("a b", where="a.jsonl:1"), Prompt("a b c d", where="a.jsonl:7"))
+
+
+def test_prompts_are_padded_on_the_left(tokenizer):
+    prompts = PromptSet(task(Prompt("a b c"), Prompt("d")), "train", tokenizer, None)
+
+    batch = prompts.batch([0, 1])
+
+    assert batch.mask.tolist() == [[True, True, True], [False, False, True]]
+    assert batch.ids[batch.mask].tolist() == tokenizer.convert_tokens_to_ids(["a", "b", "c", "d"])
+
+
+def test_a_batch_holds_the_rows_that_are_asked_for_in_their_order(tokenizer):
+    prompts = PromptSet(task(Prompt("a"), Prompt("b"), Prompt("c")), "train", tokenizer, None)
+
+    batch = prompts.batch([2, 0, 2])
+
+    assert batch.ids[:, 0].tolist() == tokenizer.convert_tokens_to_ids(["c", "a", "c"])
+
+
+def test_a_split_holds_its_own_prompts(tokenizer):
+    splits = {"train": (Prompt("a"),), "heldout": (Prompt("b"), Prompt("c")), "confirmation": (Prompt("d"),)}
+    toy = Task("toy", splits, reward=None, gold=None)
+
+    texts = [[p.text for p in PromptSet(toy, split, tokenizer, None).prompts] for split in splits]
+
+    assert texts == [["a"], ["b", "c"], ["d"]]
+
+
+def test_a_reward_is_told_texts_and_columns_row_by_row(tokenizer):
+    rows = (Prompt("a", {"n": 1, "references": ["x"]}), Prompt("b", {"n": 2, "references": []}))
+
+    texts, columns = PromptSet(task(*rows), "train", tokenizer, None).texts([1, 0, 1])
+
+    assert texts == ["b", "a", "b"]
+    assert columns == {"n": [2, 1, 2], "references": [[], ["x"], []]}
+
+
+def test_rows_of_no_prompts_have_no_columns(tokenizer):
+    assert PromptSet(task(Prompt("a", {"n": 1})), "train", tokenizer, None).texts([]) == ([], {})
+
+
+def test_a_column_that_only_some_rows_of_a_file_have_is_none_for_the_others(tokenizer, tmp_path):
+    trained = [f"prompt {i}" for i in range(100) if split_of(f"prompt {i}") == "train"]
+    rows = [{"prompt": f"prompt {i}"} for i in range(100)]
+    rows[int(trained[0].split()[1])]["n"] = 1
+    rows[int(trained[1].split()[1])]["m"] = 2
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reward = RuleRewardConfig(name="rule", include={"a": 1.0})
+    config = DatasetTaskConfig(name="dataset", path=str(file), reward=reward)
+
+    prompts = PromptSet(make_task(config, torch.device("cpu")), "train", tokenizer, None)
+    _, columns = prompts.texts([0, 1, 2])
+
+    assert (columns["n"], columns["m"]) == ([1, None, None], [None, 2, None])
+
+
+def test_a_prompt_longer_than_the_context_allows_is_refused_with_its_line(tokenizer):
+    with pytest.raises(DataError) as caught:
+        PromptSet(LONG, "train", tokenizer, 3)
+
+    assert str(caught.value) == (
+        "a.jsonl:7: `tokens <= 3`, the model's context less max_new_tokens, must hold for a prompt, "
+        "but got 4; shorten it, lower max_new_tokens, or drop such rows with drop_bad_rows: true"
+    )
+
+
+@pytest.mark.parametrize("limit", [4, None])
+def test_a_prompt_as_long_as_the_context_allows_is_kept(tokenizer, limit):
+    assert len(PromptSet(LONG, "train", tokenizer, limit)) == 2
+
+
+def test_a_prompt_that_is_too_long_is_dropped_and_counted_when_asked(tokenizer):
+    dropping = task(*LONG.prompts["train"], drop_bad_rows=True)
+
+    prompts = PromptSet(dropping, "train", tokenizer, 3)
+
+    assert ([p.text for p in prompts.prompts], prompts.n_dropped) == (["a b"], 1)
+    assert prompts.batch([0]).ids.tolist() == [tokenizer.convert_tokens_to_ids(["a", "b"])]
+
+
+def test_dropping_every_prompt_is_refused(tokenizer):
+    dropping = task(*LONG.prompts["train"], drop_bad_rows=True)
+
+    with pytest.raises(DataError) as caught:
+        PromptSet(dropping, "train", tokenizer, 1)
+
+    assert str(caught.value) == "task toy: no prompt is left for train; more rows are needed"
+
+
+@pytest.mark.parametrize("limit", [8, None])
+def test_a_prompt_without_a_token_is_refused_as_empty(tokenizer, limit):
+    with pytest.raises(DataError) as caught:
+        PromptSet(task(Prompt(" ", where="a.jsonl:3")), "train", tokenizer, limit)
+
+    assert str(caught.value).startswith("a.jsonl:3: ")
+    assert "<= 8" not in str(caught.value)
+
+
+def test_a_chat_template_is_wrapped_around_the_text_and_not_tokenized_twice(tokenizer):
+    tokenizer.chat_template = CHAT
+    prompts = PromptSet(task(Prompt("a a"), chat=True), "train", tokenizer, None)
+
+    assert prompts.ids == [tokenizer.convert_tokens_to_ids(["b", "a", "a", "c"])]
+    assert prompts.texts([0])[0] == ["a a"]
+
+
+def test_a_chat_template_counts_against_the_context(tokenizer):
+    tokenizer.chat_template = CHAT
+
+    with pytest.raises(DataError, match="but got 4"):
+        PromptSet(task(Prompt("a a"), chat=True), "train", tokenizer, 3)
+
+
+def test_a_shipped_task_names_its_prompts_without_a_line(tokenizer):
+    with pytest.raises(DataError, match=r"^prompt: `tokens <= 1`"):
+        PromptSet(task(Prompt("a b")), "train", tokenizer, 1)
+
+
+def test_a_file_is_named_by_the_line_of_its_long_prompt(tokenizer, tmp_path):
+    rows = [f"prompt {i}" for i in range(100)]
+    first = next(i for i, text in enumerate(rows) if split_of(text) == "heldout")
+    Path(tmp_path, "a.csv").write_text("\n".join(["prompt", *rows]))
+    reward = RuleRewardConfig(name="rule", include={"a": 1.0})
+    config = DatasetTaskConfig(name="dataset", path=str(tmp_path / "a.csv"), reward=reward)
+
+    with pytest.raises(DataError) as caught:
+        PromptSet(make_task(config, torch.device("cpu")), "heldout", tokenizer, 1)
+
+    assert str(caught.value).startswith(f"{tmp_path / 'a.csv'}:{first + 2}: `tokens <= 1`")
