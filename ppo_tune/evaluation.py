@@ -1,0 +1,140 @@
+"""How good a policy is: scores on fixed held-out prompts under fixed sampling.
+
+Every trial of a study answers the same prompts with the same random numbers, so that two trials differ by
+what they learned and not by luck of the draw. Nothing that is searched enters the score.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import repeat
+
+import torch
+
+from ppo_tune.errors import RewardError, TrainingDivergedError, TrialError
+from ppo_tune.models import Policy, Prompts
+from ppo_tune.ppo import estimate_kl, masked_sum
+from ppo_tune.rollout import Rollout, collect, score
+from ppo_tune.seeding import generator
+from ppo_tune.tasks import PromptSet, Task
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One held-out prompt with its response and what the judges say of it."""
+
+    prompt: str
+    response: str
+    score: float
+    gold: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A policy's result on the held-out prompts.
+
+    Attributes:
+        score: Mean score; the objective of a search.
+        score_standard_error: Its standard error over prompts.
+        gold: Mean gold score, or None where the task has no gold reward.
+        kl_per_sequence: Mean KL to the reference, in nats per response.
+        response_tokens: Mean length, the stop token included.
+        eos_rate: Share of responses that ended by themselves.
+        samples: The prompts and responses.
+    """
+
+    score: float
+    score_standard_error: float
+    gold: float | None
+    kl_per_sequence: float
+    response_tokens: float
+    eos_rate: float
+    samples: tuple[Sample, ...]
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers, by the names under which they are logged."""
+        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "samples"}
+        return {f"heldout/{name}": value for name, value in named.items() if value is not None}
+
+
+class Evaluator:
+    """Scores policies on the same held-out prompts with the same random numbers.
+
+    Args:
+        policy: The policy; its places are what is scored.
+        task: Prompts, reward and gold reward.
+        n_prompts: How many of the held-out prompts; all if there are fewer.
+        max_new_tokens: The longest response.
+        temperature: Of the sampling.
+        seed: Decides the sampling noise, equal for all trials of a study.
+        micro_batch_size: Rows per forward pass of each place; None takes all at once.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        task: Task,
+        *,
+        n_prompts: int,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        micro_batch_size: int | None = None,
+    ) -> None:
+        self.policy = policy
+        self.task = task
+        self.temperature = temperature
+        self.micro_batch_size = micro_batch_size
+        self.prompts = PromptSet(task, "heldout", policy.tokenizer, room_for_prompts(policy, max_new_tokens))
+        self.rows = range(min(n_prompts, len(self.prompts)))
+        self._batch = self.prompts.batch(self.rows)
+        rng = generator(seed, "evaluation")
+        self._uniforms = 1 - torch.rand(len(self.rows), max_new_tokens, generator=rng)
+
+    def __call__(self, places: Sequence[int]) -> dict[int, Evaluation | TrialError]:
+        """Score some places; a place whose policy or reward fails gets that error instead."""
+        k = len(places)
+        rollout = collect(
+            self.policy,
+            Prompts(self._batch.ids.expand(k, -1, -1), self._batch.mask.expand(k, -1, -1)),
+            self._uniforms.expand(k, -1, -1),
+            temperature=self.temperature,
+            places=places,
+            micro_batch_size=self.micro_batch_size,
+        )
+        return {place: self._judge(rollout[i]) for i, place in enumerate(places)}
+
+    def _judge(self, rollout: Rollout) -> Evaluation | TrialError:
+        kl = estimate_kl(rollout.old_logprobs, rollout.ref_logprobs)
+        kl_per_sequence = float(masked_sum(kl, rollout.mask)) / len(self.rows)
+        if not torch.tensor(kl_per_sequence).isfinite():
+            return TrainingDivergedError("the log-probabilities of held-out responses are not finite")
+        try:
+            scores, responses = score(
+                self.task.reward, self.policy, self.prompts, self.rows, rollout.sequences
+            )
+            gold = self._gold_scores(responses)
+        except RewardError as error:
+            return error
+        prompts, _ = self.prompts.texts(self.rows)
+        judged = zip(prompts, responses, scores.tolist(), gold or repeat(None, len(prompts)), strict=True)
+        return Evaluation(
+            score=float(scores.mean()),
+            score_standard_error=float(scores.std() / len(scores) ** 0.5) if len(scores) > 1 else 0.0,
+            gold=sum(gold) / len(gold) if gold else None,
+            kl_per_sequence=kl_per_sequence,
+            response_tokens=float(rollout.mask.sum(-1).float().mean()),
+            eos_rate=float(rollout.sequences.ended.float().mean()),
+            samples=tuple(Sample(*row) for row in judged),
+        )
+
+    def _gold_scores(self, responses: Sequence[str]) -> list[float] | None:
+        if self.task.gold is None:
+            return None
+        texts, columns = self.prompts.texts(self.rows)
+        gold: list[float] = self.task.gold(texts, responses, columns).tolist()
+        return gold
+
+
+def room_for_prompts(policy: Policy, max_new_tokens: int) -> int | None:
+    """The longest prompt that leaves room for a response in the model's context; None for no limit."""
+    return None if policy.context_length is None else policy.context_length - max_new_tokens

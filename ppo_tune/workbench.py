@@ -1,0 +1,86 @@
+"""Everything one process needs to train and to score: policy, task, trainer, evaluator, made from a config."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ppo_tune.config import ModelConfig, RunConfig
+from ppo_tune.errors import TrialError
+from ppo_tune.evaluation import Evaluation, Evaluator
+from ppo_tune.models import Policy, load_policy
+from ppo_tune.models.loading import best_device
+from ppo_tune.tasks import Task, make_task
+from ppo_tune.team import Team
+from ppo_tune.trainer import PPOTrainer
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """One model in memory, with what trains it and what scores it."""
+
+    policy: Policy
+    task: Task
+    trainer: PPOTrainer
+    evaluator: Evaluator
+
+
+def set_up(
+    config: RunConfig,
+    *,
+    seed: int,
+    places: int = 1,
+    device: torch.device | None = None,
+    team: Team | None = None,
+) -> Workbench:
+    """Load what a config names.
+
+    Args:
+        config: Task, model and the hyperparameters that all trials share.
+        seed: Decides the sampling noise of the evaluation.
+        places: How many trials are trained side by side.
+        device: Where to put the models; None takes the first GPU, or the CPU.
+        team: The processes that train together; None trains alone.
+
+    Raises:
+        PPOTuneError: If a file, a reward or a model cannot be used.
+    """
+    device = device or best_device()
+    task = make_task(config.task, device)
+    policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
+    trainer = PPOTrainer(policy, task, config.ppo, team)
+    return Workbench(policy, task, trainer, _evaluator(policy, task, config, seed))
+
+
+def evaluate_model(name: str, config: RunConfig, *, seed: int = 0) -> Evaluation:
+    """Score a model on the held-out prompts of a task.
+
+    Args:
+        name: A model folder or hub name.
+        config: Its task, length and temperature are used.
+        seed: Decides the sampling noise.
+
+    Returns:
+        The evaluation; its KL says nothing, for the model is its own reference.
+
+    Raises:
+        PPOTuneError: If the model or the task cannot be used.
+    """
+    device = best_device()
+    task = make_task(config.task, device)
+    policy = load_policy(ModelConfig(name=name, lora_rank=1), device=device)
+    judged = _evaluator(policy, task, config, seed)([0])[0]
+    if isinstance(judged, TrialError):
+        raise judged
+    return judged
+
+
+def _evaluator(policy: Policy, task: Task, config: RunConfig, seed: int) -> Evaluator:
+    return Evaluator(
+        policy,
+        task,
+        n_prompts=config.task.heldout_prompts,
+        max_new_tokens=config.ppo.max_new_tokens,
+        temperature=config.ppo.temperature,
+        seed=seed,
+        micro_batch_size=config.ppo.micro_batch_size,
+    )
