@@ -1,0 +1,1 @@
+"""From the best config to a file for training."""

@@ -1,0 +1,53 @@
+"""How a trial can end, and what Optuna is told of it.
+
+    completed      reached its budget                              COMPLETE with its score
+    pruned         hopeless beside the others                      PRUNED
+    diverged       a loss or a log-probability was not finite      PRUNED, not feasible
+    kl_limit       too far from the reference                      PRUNED, not feasible
+    out_of_memory  the device has no room for it                   FAIL
+    reward_error   the reward function failed                      FAIL
+    crashed        its worker died again and again                 FAIL
+    preempted      stopped by the user; another trial takes over   FAIL
+    lost           its worker died; another trial takes over       FAIL
+
+Diverged trials are told as pruned, for samplers learn from pruned trials and not from failed ones.
+"""
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+STATES = {
+    "completed": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,
+    "kl_limit": TrialState.PRUNED,
+    "out_of_memory": TrialState.FAIL,
+    "reward_error": TrialState.FAIL,
+    "crashed": TrialState.FAIL,
+    "preempted": TrialState.FAIL,
+    "lost": TrialState.FAIL,
+}
+
+LOST = ("preempted", "lost")
+"""Endings that do not count towards the study's total: the trial is run again under another number."""
+
+
+def ending_of(trial: FrozenTrial) -> str:
+    """The name of a trial's ending; "running" or "waiting" before it."""
+    if not trial.state.is_finished():
+        return trial.state.name.lower()
+    return str(trial.user_attrs.get("ending", trial.state.name.lower()))
+
+
+def was_lost(trial: FrozenTrial) -> bool:
+    """Whether the trial was cut off from outside and runs again under another number."""
+    return ending_of(trial) in LOST
+
+
+def count_endings(study: Study) -> dict[str, int]:
+    """How many trials ended in which way; lost ones are counted once, as what replaced them."""
+    counts: dict[str, int] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if not was_lost(trial):
+            counts[ending_of(trial)] = counts.get(ending_of(trial), 0) + 1
+    return counts

@@ -1,0 +1,288 @@
+"""Start the workers of a search, watch them, start again what died, and stop when asked.
+
+The parent trains nothing. It makes the store, hands each worker the study's name, and hears of everything
+through one pipe per worker; a worker whose parent is gone ends itself. All truth is in the store: whatever
+is killed, the same call goes on to the same total.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from ppo_tune.config import StudyConfig
+from ppo_tune.errors import PPOTuneError, SearchStoppedError, StorageError
+from ppo_tune.events import Event, Watcher
+from ppo_tune.files import make_folder
+from ppo_tune.inputs import check_inputs
+from ppo_tune.search.endings import STATES, count_endings
+from ppo_tune.search.results import best_trial
+from ppo_tune.search.storage import (
+    close_lost_trials,
+    create_study,
+    give_back,
+    remaining,
+    run_folder,
+    set_trial_attr,
+    storage_url,
+)
+
+MAX_ATTEMPTS = 3
+"""How often a trial whose worker dies is tried before that is its ending."""
+
+MAX_SAME_FAILURES = 3
+"""How many trials may fail in a row for the same reason before the search stops itself."""
+
+
+class WorkerError(RuntimeError):
+    """A worker met a bug of ours; holds its traceback."""
+
+
+@dataclass
+class _Worker:
+    """A process and the parent's end of its pipe."""
+
+    process: BaseProcess
+    pipe: Connection
+    index: int
+    stopping: bool = False
+
+
+@dataclass
+class SearchResult:
+    """A study when its search ended.
+
+    Attributes:
+        study: Optuna's object.
+        interrupted: Whether the user stopped it before its total.
+        folder: Where its files are.
+    """
+
+    study: Study
+    interrupted: bool
+    folder: Path
+
+
+@dataclass
+class _Failures:
+    """Trials that failed one after the other for the same reason."""
+
+    ending: str = ""
+    reasons: list[str] = field(default_factory=list)
+
+    def count(self, ending: str, reason: str) -> None:
+        if ending not in ("reward_error", "out_of_memory", "crashed"):
+            self.ending, self.reasons = "", []
+            return
+        self.reasons = [*self.reasons, reason] if ending == self.ending else [reason]
+        self.ending = ending
+        if len(self.reasons) >= MAX_SAME_FAILURES:
+            raise SearchStoppedError(
+                f"{len(self.reasons)} trials in a row ended with {ending}, so the search stops. "
+                f"The first said: {self.reasons[0]}"
+            )
+
+
+def run_search(
+    config: StudyConfig,
+    *,
+    out: Path | str = ".",
+    storage: str | None = None,
+    workers: int | None = None,
+    watch: Watcher = lambda _: None,
+) -> SearchResult:
+    """Run a study to its total of trials, or go on with it.
+
+    Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
+
+    Args:
+        config: The experiment.
+        out: Folder that gets `runs/<study>/`.
+        storage: URL of an Optuna store; None keeps SQLite beside the trials.
+        workers: Processes; None takes one per GPU, or one per core without a GPU.
+        watch: Told of everything that happens.
+
+    Returns:
+        The study.
+
+    Raises:
+        PPOTuneError: If something cannot be used, another search of the study is running here, or every trial
+            fails for the same reason.
+        WorkerError: If a worker met a bug.
+    """
+    folder = make_folder(run_folder(Path(out), config.name))
+    inputs = check_inputs(config)
+    url = storage or storage_url(Path(out), config.name)
+    with _only_search(folder, config.name):
+        study = create_study(config, url, inputs)
+        close_lost_trials(study)
+        watch(_opened(study))
+        search = _Search(config, study, url, folder, workers or default_workers(), watch)
+        with _stop_on_interrupt(search.stop):
+            interrupted = search.run()
+    return SearchResult(study, interrupted, folder)
+
+
+def default_workers() -> int:
+    """One worker per GPU, or one per core of this machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _work(config_json: str, url: str, folder: str, index: int, pipe: Connection) -> None:
+    from ppo_tune.search.worker import work  # torch is loaded where models are, and not in the parent
+
+    work(config_json, url, folder, index, pipe)
+
+
+class _Search:
+    """The parent's view of a running search."""
+
+    def __init__(
+        self, config: StudyConfig, study: Study, url: str, folder: Path, n_workers: int, watch: Watcher
+    ) -> None:
+        self.config = config
+        self.study = study
+        self.url = url
+        self.folder = folder
+        self.watch = watch
+        self.workers: list[_Worker] = []
+        self.failures = _Failures()
+        self.wanted = n_workers
+        self.interrupts = 0
+
+    def run(self) -> bool:
+        """Watch until all is done; says whether the user stopped it."""
+        try:
+            for index in range(min(self.wanted, remaining(self.study, self.config.n_trials))):
+                self._start(index)
+            while self.workers:
+                for ready in wait([worker.pipe for worker in self.workers], timeout=1.0):
+                    worker = next(w for w in self.workers if w.pipe is ready)
+                    self._hear(worker)
+                self._ask_to_stop()
+        finally:
+            for worker in self.workers:
+                worker.process.kill()
+                worker.process.join()
+            close_lost_trials(self.study, "preempted")
+        return self.interrupts > 0 and remaining(self.study, self.config.n_trials) > 0
+
+    def stop(self) -> None:
+        """First call: finish the iteration and stop. Second: stop now."""
+        self.interrupts += 1
+        if self.interrupts > 1:
+            for worker in self.workers:
+                worker.process.kill()
+
+    def _ask_to_stop(self) -> None:
+        for worker in self.workers:
+            if self.interrupts and not worker.stopping:
+                worker.stopping = True
+                with contextlib.suppress(OSError):  # it ended by itself just now
+                    worker.pipe.send({"kind": "stop"})
+
+    def _start(self, index: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (self.config.model_dump_json(), self.url, str(self.folder), index, theirs)
+        process = context.Process(target=_work, args=arguments, name=f"ppo-tune-worker-{index}")
+        process.start()
+        theirs.close()
+        self.workers.append(_Worker(process, ours, index))
+
+    def _hear(self, worker: _Worker) -> None:
+        """Take in one message, or the end of a worker."""
+        try:
+            event: dict[str, Any] = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._bury(worker)
+            return
+        if event["kind"] == "refused":
+            raise PPOTuneError(event["message"])
+        if event["kind"] == "bug":
+            raise WorkerError(f"worker {worker.index} met a bug; please report it:\n{event['traceback']}")
+        self.watch({**event, "worker": worker.index})
+        if event["kind"] == "ended":
+            self.failures.count(event["ending"], event["reason"])
+
+    def _bury(self, worker: _Worker) -> None:
+        """A worker is gone: done with its work, or dead with a trial under way."""
+        worker.process.join()
+        self.workers.remove(worker)
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("pid") == worker.process.pid:
+                self._rerun_or_give_up(trial, worker)
+        if not self.interrupts and worker.process.exitcode != 0:
+            self._start(worker.index)
+
+    def _rerun_or_give_up(self, trial: FrozenTrial, worker: _Worker) -> None:
+        reason = f"worker {worker.index} died with exit code {worker.process.exitcode}"
+        attempt = trial.user_attrs.get("attempt", 1)
+        if attempt < MAX_ATTEMPTS or self.interrupts:
+            give_back(self.study, trial, "lost")
+            self.watch({"kind": "lost", "number": trial.number, "reason": reason, "worker": worker.index})
+            return
+        set_trial_attr(self.study, trial, "ending", "crashed")
+        set_trial_attr(self.study, trial, "reason", f"{reason}, {attempt} times")
+        self.study.tell(trial.number, state=STATES["crashed"], skip_if_finished=True)
+        self.watch({"kind": "ended", "number": trial.number, "ending": "crashed", "reason": reason, "value": None,
+                    "worker": worker.index})  # fmt: skip
+        self.failures.count("crashed", reason)
+
+
+@contextlib.contextmanager
+def _only_search(folder: Path, name: str) -> Iterator[None]:
+    """Hold the study's lock, so that two searches of it on one machine do not fight."""
+    owner = folder / "search.pid"
+    lock = FileLock(folder / "search.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        pid = owner.read_text(encoding="utf-8") if owner.is_file() else "unknown"
+        raise StorageError(
+            f"another search of study {name!r} is running in {folder} (process {pid}); wait for it, or "
+            "stop it first"
+        ) from None
+    try:
+        owner.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Within this block Ctrl-C calls `stop`; only the main thread can arrange that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _opened(study: Study) -> Event:
+    """What a study held when it was opened: trials over by ending, and the best of them."""
+    best = best_trial(study)
+    return {
+        "kind": "opened",
+        "done": {name: n for name, n in count_endings(study).items() if name in STATES},
+        "best": (best.number, best.value, best.params) if best else None,
+    }

@@ -1,0 +1,172 @@
+"""The study's store: made once, opened by every worker, refused when the experiment has changed."""
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from ppo_tune.config import StudyConfig, differences
+from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
+from ppo_tune.search.endings import STATES, was_lost
+
+BUSY_SECONDS = 60
+"""How long to wait for another process to let go of an SQLite file."""
+
+GROWING = ("search.n_trials", "search.train_episodes", "search.pack")
+"""What may change between two runs of one study: it alters no trial."""
+
+
+def run_folder(out: Path, study_name: str) -> Path:
+    """Where a study keeps its store and its trials' files."""
+    return out / "runs" / study_name
+
+
+def storage_url(out: Path, study_name: str) -> str:
+    """The store of a study that names none: SQLite beside its trials."""
+    return f"sqlite:///{run_folder(out, study_name) / 'study.db'}"
+
+
+def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> Study:
+    """Open a study, or make it with the default config as trial 0.
+
+    Args:
+        config: The experiment.
+        url: Of the store.
+        inputs: Hashes of the files that the experiment depends on.
+
+    Returns:
+        The study; a new one holds one waiting trial.
+
+    Raises:
+        StorageError: If the store cannot be opened.
+        StudyMismatchError: If the study was made by another experiment; says what differs.
+    """
+    storage = _open(url)
+    try:
+        study = optuna.create_study(study_name=config.name, storage=storage, direction="maximize")
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=config.name, storage=storage)
+        _check_same(study, config, inputs)
+        return study
+    study.set_user_attr("config", config.model_dump(mode="json"))
+    study.set_user_attr("inputs", dict(inputs))
+    study.enqueue_trial(config.baseline, user_attrs={"baseline": True})
+    return study
+
+
+def load_study_from(url: str, study_name: str) -> Study:
+    """Open a study that exists.
+
+    Raises:
+        StorageError: If there is no such store or study.
+    """
+    parsed = make_url(url)
+    if parsed.drivername.startswith("sqlite") and not Path(str(parsed.database)).is_file():
+        raise StorageError(
+            f"there is no study {study_name!r} at {parsed.database}; start it with `ppo-tune search`"
+        )
+    storage = _open(url)
+    try:
+        return optuna.load_study(study_name=study_name, storage=storage)
+    except KeyError:
+        names = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
+        raise StorageError(f"there is no study {study_name!r} in that store; it holds: {names}") from None
+
+
+def stored_config(study: Study) -> StudyConfig:
+    """The experiment that a study was made by.
+
+    Raises:
+        StudyMismatchError: If it was made by something else than ppo-tune.
+    """
+    if "config" not in study.user_attrs:
+        raise StudyMismatchError(f"study {study.study_name!r} was not made by ppo-tune")
+    return StudyConfig.model_validate_json(json.dumps(study.user_attrs["config"]))
+
+
+def remaining(study: Study, n_trials: int) -> int:
+    """How many trials of the total are still to be given out."""
+    taken = (
+        not was_lost(trial) and trial.state != TrialState.WAITING
+        for trial in study.get_trials(deepcopy=False)
+    )
+    return max(n_trials - sum(taken), 0)
+
+
+def close_lost_trials(study: Study, ending: str = "lost") -> list[int]:
+    """Tell the trials that this machine left running as lost, and queue each again with its values.
+
+    Only the process that owns the search may call it, when none of its workers is running those trials.
+
+    Returns:
+        Their numbers.
+    """
+    closed = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get("host", platform.node()) == platform.node():
+            give_back(study, trial, ending)
+            closed.append(trial.number)
+    return closed
+
+
+def give_back(study: Study, trial: FrozenTrial, ending: str) -> None:
+    """End a running trial as lost and queue its values under another number, with the same random numbers."""
+    set_trial_attr(study, trial, "ending", ending)
+    study.tell(trial.number, state=STATES[ending], skip_if_finished=True)
+    kept = {name: trial.user_attrs[name] for name in ("baseline",) if name in trial.user_attrs}
+    origin = trial.user_attrs.get("rerun_of", trial.number)
+    attempts = trial.user_attrs.get("attempt", 1) + (ending == "lost")
+    study.enqueue_trial(trial.params, user_attrs={**kept, "rerun_of": origin, "attempt": attempts})
+
+
+def set_trial_attr(study: Study, trial: FrozenTrial, name: str, value: Any) -> None:
+    """Note something on a trial that another process began."""
+    study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
+def _open(url: str) -> RDBStorage:
+    try:
+        parsed = make_url(url)
+        engine = {"connect_args": {"timeout": BUSY_SECONDS}} if parsed.drivername.startswith("sqlite") else {}
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **engine})
+    except ImportError as error:
+        if "psycopg" in str(error):
+            raise MissingExtraError("psycopg", "postgres") from None
+        raise StorageError(f"storage {_public(url)}: {_first_line(error)}") from None
+    except ArgumentError:
+        raise StorageError(
+            "the storage must be a URL such as sqlite:///study.db or postgresql+psycopg://user@host/database"
+        ) from None
+    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+        raise StorageError(f"storage {_public(url)} cannot be opened: {_first_line(error)}") from None
+
+
+def _check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> None:
+    before = {**stored_config(study).model_dump(mode="json"), "content": study.user_attrs.get("inputs", {})}
+    now = {**config.model_dump(mode="json"), "content": dict(inputs)}
+    changed = differences(before, now, ignored=GROWING)
+    if changed:
+        raise StudyMismatchError(
+            f"study {config.name!r} exists and was made by another experiment; its trials cannot be compared:\n"
+            + "\n".join(changed)
+            + "\nput the file back as it was, or give it another name to start a new study"
+        )
+
+
+def _public(url: str) -> str:
+    """The URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__

@@ -1,0 +1,121 @@
+"""Studies made by hand, every number known, so that tables can be checked."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.study import Study
+
+from ppo_tune.config import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.files import write_json
+from ppo_tune.reporting.tables import StudyRecord, read_record
+from ppo_tune.search.endings import STATES
+from ppo_tune.space import Space
+
+HOSTILE = (
+    "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31m"
+)
+
+
+class HandMade:
+    """A study whose trials are told one by one."""
+
+    def __init__(self, folder: Path, storage: str | None = None) -> None:
+        self.folder = folder
+        self.config = StudyConfig(
+            name="hand",
+            task=SupportTaskConfig(name="support"),
+            ppo=PPOConfig(episodes=640),
+            space=Space.model_validate(
+                {
+                    "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+                    "batch_size": {"type": "categorical", "choices": [8, 16, 32]},
+                    "ppo_epochs": {"type": "int", "low": 1, "high": 4},
+                }
+            ),
+            search=SearchConfig(n_trials=8, milestones=5, kl_budget=3.0),
+        )
+        self.study: Study = optuna.create_study(direction="maximize", storage=storage, study_name="hand")
+        self.study.set_user_attr("config", self.config.model_dump(mode="json"))
+
+    def add(
+        self,
+        ending: str,
+        scores: list[float],
+        *,
+        gold: list[float] | None = None,
+        kl: float = 1.0,
+        seconds: float = 2.0,
+        baseline: bool = False,
+        params: dict[str, Any] | None = None,
+        samples: list[dict[str, Any]] | None = None,
+    ) -> int:
+        """Tell one trial; its scores are those of milestones 128 episodes apart."""
+        values = params or {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
+        self.study.enqueue_trial(values, user_attrs={"baseline": True} if baseline else {})
+        trial = self.study.ask(self.config.space.distributions())
+        golds = gold or [0.0] * len(scores)
+        curve = [
+            {"episodes": 128 * (i + 1), "score": score, "gold": golds[i], "kl": kl, "seconds": 0.5 * (i + 1)}
+            for i, score in enumerate(scores)
+        ]
+        facts: dict[str, Any] = {"curve": curve, "config": self.config.ppo.with_params(values).model_dump()}
+        if scores:
+            facts |= {
+                "heldout/score": scores[-1],
+                "heldout/gold": golds[-1],
+                "heldout/kl_per_sequence": kl,
+                "heldout/score_standard_error": 0.1,
+                "heldout/response_tokens": 9.5,
+                "heldout/eos_rate": 0.75,
+            }
+        if ending != "running":
+            facts |= {
+                "ending": ending,
+                "reason": f"why {ending}",
+                "episodes": 128 * len(scores),
+                "tokens": 1000 * len(scores),
+                "seconds": seconds,
+            }
+        for name, value in facts.items():
+            trial.set_user_attr(name, value)
+        for step, score in enumerate(scores, start=1):
+            trial.report(score, step)
+        if ending != "running":
+            trial.set_constraint("kl_per_sequence", kl - self.config.search.kl_budget)
+            self.study.tell(trial, scores[-1] if ending == "completed" else None, state=STATES[ending])
+        if samples is not None:
+            (self.folder / "trials" / f"{trial.number:04d}").mkdir(parents=True)
+            write_json(self.folder / "trials" / f"{trial.number:04d}" / "samples.json", samples)
+        return trial.number
+
+    def record(self) -> StudyRecord:
+        return read_record(self.study, self.config, self.folder)
+
+
+@pytest.fixture
+def hand_made(tmp_path: Path) -> HandMade:
+    return HandMade(tmp_path)
+
+
+@pytest.fixture
+def usual(hand_made: HandMade) -> HandMade:
+    """The study of `fill_usual`."""
+    return fill_usual(hand_made)
+
+
+def fill_usual(hand_made: HandMade) -> HandMade:
+    """The default, a winner, one beyond the budget, one pruned, one over the limit, one diverged, one running."""
+    hand_made.add("completed", [0.1, 0.2, 0.3, 0.4, 0.5], gold=[0.5] * 5, kl=0.5, baseline=True, seconds=4.0,
+                  params={"learning_rate": 1e-4, "batch_size": 32, "ppo_epochs": 4})  # fmt: skip
+    hand_made.add("completed", [0.4, 0.6, 0.8, 0.9, 1.0], gold=[0.8] * 5, kl=2.5, seconds=5.0)
+    hand_made.add("completed", [0.9, 1.2, 1.4, 1.5, 1.6], gold=[0.1] * 5, kl=3.5, seconds=5.0)
+    hand_made.add("pruned", [0.0, 0.1], seconds=1.0)
+    hand_made.add("kl_limit", [1.0], kl=9.0, seconds=0.5)
+    hand_made.add("diverged", [], seconds=0.25)
+    hand_made.add("running", [0.3])
+    base = {"score": -0.5, "gold": 0.3, "kl_per_sequence": 0.0, "score_standard_error": 0.1}
+    facts = {f"heldout/{name}": value for name, value in base.items()}
+    write_json(hand_made.folder / "base.json", {**facts, "samples": []})
+    return hand_made

@@ -1,0 +1,66 @@
+"""Pruners see milestones; they spare the late bloomer and end the hopeless."""
+
+import optuna
+import pytest
+
+from ppo_tune.search.pruners import PRUNERS, first_look, make_pruner
+
+MILESTONES = 10
+
+
+def play(study: optuna.Study, curve: list[float]) -> int:
+    """Report a curve; the milestone at which the trial is pruned, or 0."""
+    trial = study.ask()
+    for step, value in enumerate(curve, start=1):
+        trial.report(value, step)
+        if step < len(curve) and trial.should_prune():
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            return step
+    study.tell(trial, curve[-1])
+    return 0
+
+
+def study_with(pruner: str, n_good: int = 8) -> optuna.Study:
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner, MILESTONES))
+    for i in range(n_good):
+        play(study, [1.0 + 0.01 * i + 0.1 * step for step in range(MILESTONES)])
+    return study
+
+
+@pytest.mark.parametrize("pruner", sorted(set(PRUNERS) - {"none"}))
+def test_a_hopeless_trial_ends_early_but_not_before_30_percent_of_its_budget(pruner: str) -> None:
+    study = study_with(pruner)
+
+    pruned_at = [play(study, [0.0] * MILESTONES) for _ in range(8)]
+
+    assert max(pruned_at) >= 3
+    assert all(step == 0 or step >= 3 for step in pruned_at)
+
+
+@pytest.mark.parametrize("pruner", sorted(PRUNERS))
+def test_the_best_trial_so_far_is_never_pruned(pruner: str) -> None:
+    study = study_with(pruner)
+
+    assert play(study, [5.0 + step for step in range(MILESTONES)]) == 0
+
+
+@pytest.mark.parametrize("pruner", sorted(PRUNERS))
+def test_a_trial_that_starts_slowly_and_is_good_at_the_first_look_survives(pruner: str) -> None:
+    study = study_with(pruner)
+
+    assert play(study, [-9.0, -9.0, *(6.0 + step for step in range(MILESTONES - 2))]) == 0
+
+
+def test_no_pruner_prunes_nothing() -> None:
+    assert play(study_with("none"), [-99.0] * MILESTONES) == 0
+
+
+def test_successive_halving_ends_a_trial_that_collapses_after_a_good_start() -> None:
+    study = study_with("successive_halving")
+
+    assert play(study, [3.0, 3.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]) == 6
+
+
+@pytest.mark.parametrize(("milestones", "look"), [(10, 3), (1, 1), (4, 2), (20, 6)])
+def test_the_first_look_is_at_30_percent(milestones: int, look: int) -> None:
+    assert first_look(milestones) == look

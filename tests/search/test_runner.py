@@ -1,0 +1,231 @@
+"""Real processes, really killed: whatever dies, the same command goes on to the same total."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from ppo_tune.search.endings import ending_of, was_lost
+from ppo_tune.search.storage import load_study_from, storage_url
+
+pytestmark = pytest.mark.slow
+
+SLOW_REWARD = """
+import time
+def score(prompts, responses, **columns):
+    time.sleep(0.2)
+    return [float(len(response)) for response in responses]
+"""
+
+
+class Command:
+    """`ppo-tune search` in a process of its own."""
+
+    def __init__(self, path: Path, *flags: str) -> None:
+        self.out = path.parent
+        self.name = path.stem
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+        command = [sys.executable, "-m", "ppo_tune", "search", str(path), "--out", str(self.out), *flags]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+
+    def end(self) -> None:
+        """Make sure that nothing is left of it."""
+        if self.process.poll() is None:
+            family = [
+                psutil.Process(self.process.pid),
+                *psutil.Process(self.process.pid).children(recursive=True),
+            ]
+            for process in family:
+                process.kill()
+        self.process.communicate()
+
+    def finish(self) -> tuple[int, str]:
+        output, _ = self.process.communicate(timeout=240)
+        return self.process.returncode, output
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return load_study_from(storage_url(self.out, self.name), self.name).get_trials()
+
+    def wait_for_running(self, n_finished: int) -> optuna.trial.FrozenTrial:
+        """The first running trial, once so many are finished."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.process.stdout.read()
+            if (self.out / "runs" / self.name / "base.json").is_file():  # made after the store
+                trials = self.trials()
+                running = [t for t in trials if t.state is TrialState.RUNNING and t.user_attrs.get("curve")]
+                if running and sum(t.state.is_finished() for t in trials) >= n_finished:
+                    return running[0]
+            time.sleep(0.05)
+        raise AssertionError("no trial was ever running")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Command]]:
+    """Starts commands, and sees to it that none outlives its test."""
+    commands: list[Command] = []
+
+    def start_command(path: Path, *flags: str) -> Command:
+        commands.append(Command(path, *flags))
+        return commands[-1]
+
+    yield start_command
+    for command in commands:
+        command.end()
+
+
+@pytest.fixture
+def slow_study(write_study: Callable[..., Path], tmp_path: Path) -> Path:
+    """A study whose trials take about two seconds each."""
+    (tmp_path / "reward.py").write_text(SLOW_REWARD, encoding="utf-8")
+    task = {"reward": {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}}
+    return write_study("slow", task=task, search={"n_trials": 3})
+
+
+def finished_as(trials: list[optuna.trial.FrozenTrial]) -> list[str]:
+    return [ending_of(trial) for trial in trials if not was_lost(trial)]
+
+
+def test_two_workers_reach_the_total_though_one_is_killed_with_its_trial(
+    slow_study: Path, start: Callable[..., Command]
+) -> None:
+    command = start(slow_study, "--workers", "2")
+    victim = command.wait_for_running(n_finished=1)
+
+    os.kill(victim.user_attrs["pid"], signal.SIGKILL)
+    code, output = command.finish()
+
+    trials = command.trials()
+    assert code == 0, output
+    assert finished_as(trials) == ["completed"] * 3
+    assert ending_of(trials[victim.number]) == "lost"
+    (again,) = (t for t in trials if t.user_attrs.get("rerun_of") == victim.number)
+    assert again.params == victim.params
+    assert again.user_attrs["curve"][0]["score"] == victim.user_attrs["curve"][0]["score"]
+    assert f"trial {victim.number} was lost and runs again: worker" in output
+    assert len({trial.user_attrs["pid"] for trial in trials}) >= 3  # two workers, and the one that took over
+    assert re.search(r"winner +trial \d, score", output)
+    assert (slow_study.parent / "reports" / "slow" / "index.html").is_file()
+    assert (slow_study.parent / "reports" / "slow" / "best.yaml").is_file()
+
+
+def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
+    slow_study: Path, start: Callable[..., Command]
+) -> None:
+    command = start(slow_study, "--workers", "2")
+    command.wait_for_running(n_finished=1)
+    workers = psutil.Process(command.process.pid).children(recursive=True)
+
+    command.process.kill()
+    command.process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    before = [t for t in command.trials() if t.state is TrialState.COMPLETE]
+    code, output = start(slow_study, "--workers", "2").finish()
+
+    trials = command.trials()
+    assert alive == []
+    assert code == 0, output
+    assert finished_as(trials) == ["completed"] * 3
+    assert [t.value for t in before] == [trials[t.number].value for t in before]
+
+
+def test_one_interrupt_stops_cleanly_and_the_study_goes_on_to_more_trials(
+    slow_study: Path, start: Callable[..., Command]
+) -> None:
+    command = start(slow_study, "--workers", "1")
+    command.wait_for_running(n_finished=1)
+
+    command.process.send_signal(signal.SIGINT)
+    code, output = command.finish()
+    stopped = [ending_of(trial) for trial in command.trials()]
+    again, _ = start(slow_study, "--workers", "2", "--n-trials", "4").finish()
+
+    assert code == 130, output
+    assert f"Stopped. Go on with: ppo-tune search {slow_study}" in output
+    assert "running" not in stopped
+    assert "preempted" in stopped
+    assert again == 0
+    assert finished_as(command.trials()) == ["completed"] * 4
+
+
+def test_a_second_search_of_a_running_study_is_refused_and_does_no_harm(
+    slow_study: Path, start: Callable[..., Command]
+) -> None:
+    command = start(slow_study, "--workers", "1")
+    command.wait_for_running(n_finished=0)
+
+    code, output = start(slow_study, "--workers", "1").finish()
+    first, _ = command.finish()
+
+    assert code == 2
+    assert f"another search of study 'slow' is running in {slow_study.parent}/runs/slow" in output
+    assert f"(process {command.process.pid}); wait for it, or stop it first" in output.replace("\n", " ")
+    assert first == 0
+    assert finished_as(command.trials()) == ["completed"] * 3
+
+
+def test_a_reward_that_always_fails_stops_the_search_with_the_first_reason(
+    write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
+) -> None:
+    (tmp_path / "reward.py").write_text(
+        "def score(prompts, responses, **c):\n    raise ValueError('no scale')\n"
+    )
+    task = {"reward": {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}}
+    path = write_study("broken", task=task, search={"n_trials": 20})
+
+    code, output = start(path, "--workers", "1").finish()
+
+    assert code == 2
+    assert (
+        "3 trials in a row ended with reward_error, so the search stops. The first said: reward function"
+        in output
+    )
+    assert "raised ValueError: no scale for prompt 'a " in output
+
+
+def test_a_trial_that_kills_its_worker_every_time_is_given_up_after_three_attempts(
+    write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
+) -> None:
+    (tmp_path / "reward.py").write_text("import os\ndef score(prompts, responses, **c):\n    os._exit(9)\n")
+    base = {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}
+    path = write_study("deadly", task={"reward": base}, search={"n_trials": 1})
+    (tmp_path / "runs" / "deadly").mkdir(parents=True)
+    (tmp_path / "runs" / "deadly" / "base.json").write_text("{}")  # so that the trial is what dies
+
+    code, output = start(path, "--workers", "1").finish()
+
+    trials = load_study_from(storage_url(tmp_path, "deadly"), "deadly").get_trials()
+    assert code == 0, output
+    assert [ending_of(trial) for trial in trials] == ["lost", "lost", "crashed"]
+    assert trials[2].user_attrs["reason"] == "worker 0 died with exit code 9, 3 times"
+
+
+def test_a_model_that_cannot_be_used_is_one_message(
+    write_study: Callable[..., Path], small_world: Path, tmp_path: Path, start: Callable[..., Command]
+) -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    config = BertConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9
+    )
+    BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
+    for part in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "bert" / part).write_bytes((small_world / "model" / part).read_bytes())
+    path = write_study("bert", model={"name": str(tmp_path / "bert")})
+
+    code, output = start(path, "--workers", "1").finish()
+
+    assert code == 2
+    assert "holds a BertForMaskedLM, not a causal language model; name one whose config.json says" in output
+    assert "Traceback" not in output

@@ -1,0 +1,112 @@
+"""Every sampler proposes legal values, the same ones for the same history; a grid is a true grid."""
+
+import itertools
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from ppo_tune.config import StudyConfig
+from ppo_tune.search.samplers import SAMPLERS, make_sampler
+from ppo_tune.search.storage import close_lost_trials
+from tests.worlds import StudyMaker
+
+SPACE = {
+    "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True, "points": 3},
+    "ppo_epochs": {"type": "int", "low": 1, "high": 3},
+    "batch_size": {"type": "categorical", "choices": [2, 4]},
+}
+
+
+def ask(study: optuna.Study, config: StudyConfig) -> optuna.Trial:
+    study.sampler = make_sampler(config, len(study.get_trials()))
+    return study.ask(config.space.distributions())
+
+
+def run(study: optuna.Study, config: StudyConfig, n: int) -> list[dict[str, object]]:
+    """Ask and tell n trials; the score is a smooth function of the values."""
+    found = []
+    for _ in range(n):
+        trial = ask(study, config)
+        study.tell(trial, -abs(trial.params["learning_rate"] - 0.01) - 0.1 * trial.params["ppo_epochs"])
+        found.append(trial.params)
+    return found
+
+
+@pytest.fixture(params=sorted(SAMPLERS))
+def config(request: pytest.FixtureRequest, make_study: StudyMaker) -> StudyConfig:
+    return make_study(space=SPACE, search={"sampler": request.param, "seed": 3})
+
+
+def test_every_proposal_is_inside_the_space(config: StudyConfig) -> None:
+    proposals = run(optuna.create_study(direction="maximize"), config, 14)
+
+    for params in proposals:
+        assert list(params) == list(SPACE)
+        assert 1e-4 <= params["learning_rate"] <= 1e-1
+        assert params["ppo_epochs"] in (1, 2, 3)
+        assert params["batch_size"] in (2, 4)
+
+
+def test_the_same_history_gives_the_same_proposals(config: StudyConfig) -> None:
+    first = run(optuna.create_study(direction="maximize"), config, 13)
+    second = run(optuna.create_study(direction="maximize"), config, 13)
+
+    assert first == second
+
+
+def test_another_seed_gives_other_proposals(config: StudyConfig, make_study: StudyMaker) -> None:
+    other = make_study(space=SPACE, search={"sampler": config.search.sampler, "seed": 4})
+
+    first = run(optuna.create_study(direction="maximize"), config, 6)
+    second = run(optuna.create_study(direction="maximize"), other, 6)
+
+    assert first != second
+
+
+def test_two_workers_that_ask_at_once_get_different_proposals(config: StudyConfig) -> None:
+    study = optuna.create_study(direction="maximize")
+    run(study, config, 2)
+
+    first, second = ask(study, config), ask(study, config)
+
+    assert first.params != second.params
+
+
+def test_a_grid_visits_every_cell_once_and_not_in_order(make_study: StudyMaker) -> None:
+    config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
+    study = optuna.create_study(direction="maximize")
+
+    proposals = run(study, config, 18)
+
+    cells = [tuple(params.values()) for params in proposals]
+    every = list(itertools.product([1e-4, pytest.approx(10**-2.5), 1e-1], [1, 2, 3], [2, 4]))
+    assert len(set(cells)) == 18
+    assert all(any(cell == expected for cell in cells) for expected in every)
+    assert cells != sorted(cells)
+
+
+def test_the_default_config_does_not_count_as_a_cell(make_study: StudyMaker) -> None:
+    config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial(
+        {"learning_rate": 1e-4, "ppo_epochs": 1, "batch_size": 2}, user_attrs={"baseline": True}
+    )
+
+    proposals = run(study, config, 19)
+
+    assert {"learning_rate": 1e-4, "ppo_epochs": 1, "batch_size": 2} in proposals[1:]
+    assert len({tuple(params.values()) for params in proposals[1:]}) == 18
+
+
+def test_a_lost_cell_is_visited_again(make_study: StudyMaker) -> None:
+    config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
+    study = optuna.create_study(direction="maximize")
+    lost = ask(study, config).params
+    close_lost_trials(study)
+
+    proposals = run(study, config, 18)
+
+    finished = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
+    assert proposals[0] == lost
+    assert len({tuple(params.values()) for params in finished}) == 18

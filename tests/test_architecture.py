@@ -1,0 +1,173 @@
+"""How the house is built: who may import whom, what no file is called, and what is never loaded."""
+
+import ast
+import graphlib
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "ppo_tune"
+
+ROWS = (
+    ("errors", "events"),
+    ("seeding", "space", "strict_yaml", "files", "functions", "versions"),
+    ("config",),
+    ("messages", "data"),
+    ("study_file",),
+    ("prompts",),
+    ("inputs",),
+    ("ppo",),
+    ("models",),
+    ("rewards",),
+    ("sft",),
+    ("reward_training",),
+    ("tasks",),
+    ("team",),
+    ("rollout",),
+    ("evaluation", "experience"),
+    ("learning",),
+    ("trainer",),
+    ("workbench",),
+    ("checkpoints", "model_card"),
+    ("search", "training", "export"),
+    ("reporting", "progress"),
+    ("__init__",),
+    ("cli",),
+    ("__main__",),
+)
+"""A place imports only from rows above its own; places of one row do not import one another."""
+
+ROW_OF = {place: row for row, places in enumerate(ROWS) for place in places}
+
+
+def name_of(path: Path) -> str:
+    """`ppo_tune.search.runner` for `ppo_tune/search/runner.py`; a package is called like its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {name_of(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+
+
+def imports_of(name: str) -> set[str]:
+    """Full names of all that a module imports, inside functions too; of ours, the very module."""
+    found: set[str] = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = members & SOURCES.keys()
+            found |= modules | ({str(node.module)} if members - modules else set())
+    return found
+
+
+def imports_of_ours(name: str) -> set[str]:
+    """The modules of the package that a module imports."""
+    return imports_of(name) & SOURCES.keys()
+
+
+def imports_of_others(name: str) -> set[str]:
+    """The top-level names of what a module imports from elsewhere, the standard library left out."""
+    tops = {imported.partition(".")[0] for imported in imports_of(name)}
+    return tops - {PACKAGE} - sys.stdlib_module_names
+
+
+def place_of(name: str) -> str:
+    """The name below the package: a file, or a folder with all its files."""
+    return name.split(".")[1] if "." in name else {PACKAGE: "__init__"}[name]
+
+
+modules = pytest.mark.parametrize("name", SOURCES)
+
+
+@modules
+def test_every_module_has_a_row(name):
+    assert place_of(name) in ROW_OF
+
+
+@modules
+def test_a_module_imports_only_from_rows_above_it(name):
+    place = place_of(name)
+
+    wrong = [
+        imported
+        for imported in imports_of_ours(name)
+        if place_of(imported) != place and ROW_OF[place_of(imported)] >= ROW_OF[place]
+    ]
+
+    assert wrong == []
+
+
+@modules
+def test_a_member_does_not_import_its_familys_front_door(name):
+    family = name.rpartition(".")[0]
+
+    assert family not in imports_of_ours(name) - {PACKAGE}
+
+
+def test_no_module_imports_itself_in_a_roundabout_way():
+    graph = {name: imports_of_ours(name) - {PACKAGE} for name in SOURCES}
+
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+
+    assert set(order) == set(SOURCES)
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith(f"{PACKAGE}.ppo")])
+def test_the_numerics_import_torch_and_nothing_of_ours(name):
+    ours = {place_of(imported) for imported in imports_of_ours(name)}
+
+    assert ours <= {"ppo"}
+    assert imports_of_others(name) <= {"torch"}
+
+
+@modules
+def test_optuna_stays_where_studies_are(name):
+    at_home = {"space", "search", "reporting", "cli"}  # the command line passes studies on
+
+    assert place_of(name) in at_home or "optuna" not in imports_of_others(name)
+
+
+@modules
+def test_no_file_is_a_drawer(name):
+    words = set(name.rpartition(".")[2].split("_"))
+
+    assert words.isdisjoint({"util", "utils", "helper", "helpers", "common", "misc", "manager"})
+
+
+@modules
+def test_nothing_that_can_run_code_is_loaded(name):
+    imported = {top.partition(".")[0] for top in imports_of(name)}
+    calls = {ast.unparse(node.func) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)}
+
+    assert imported.isdisjoint({"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"})
+    assert calls.isdisjoint(
+        {"torch.load", "torch.save", "yaml.load", "eval", "exec", "numpy.load", "np.load"}
+    )
+
+
+@modules
+def test_every_yaml_is_safe(name):
+    makers = [
+        node
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"YAML", "ruamel.yaml.YAML"}
+    ]
+
+    settings = [{keyword.arg: ast.unparse(keyword.value) for keyword in maker.keywords} for maker in makers]
+
+    assert [setting for setting in settings if setting.get("typ") != "'safe'"] == []
+
+
+def test_the_test_sees_imports_inside_functions():
+    assert f"{PACKAGE}.study_file" in imports_of_ours(f"{PACKAGE}.cli")
+
+
+def test_the_test_tells_a_family_from_its_members():
+    assert f"{PACKAGE}.tasks.support_world" in imports_of_ours(f"{PACKAGE}.tasks.support")
+    assert f"{PACKAGE}.tasks" not in imports_of_ours(f"{PACKAGE}.tasks.support")

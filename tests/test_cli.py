@@ -1,0 +1,308 @@
+"""The command line as a user meets it: what works says where things are; a mistake is one message and code 2."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ppo_tune.cli import main, printable
+from ppo_tune.search.storage import create_study, run_folder, storage_url
+from ppo_tune.study_file import load_study, load_training
+from tests.reporting.conftest import HandMade, fill_usual
+from tests.worlds import make_study, small_world, write_study
+
+__all__ = ["make_study", "small_world", "write_study"]
+
+
+@dataclass
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["ppo-tune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        code = left.value.code
+        return Outcome(code if isinstance(code, int) else int(bool(code)), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A folder with a finished study named `hand`."""
+    folder = run_folder(tmp_path, "hand")
+    folder.mkdir(parents=True)
+    fill_usual(HandMade(folder, storage_url(tmp_path, "hand")))
+    return tmp_path
+
+
+MISTAKES = {
+    "unknown-block": (
+        "tsak: {name: support}",
+        r"study\.yaml:1: tsak: unknown block 'tsak'; did you mean 'task'\?",
+    ),
+    "unknown-key": (
+        "task: {name: support}\nppo: {kl_coeff: 1}\nspace: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"study\.yaml:2: ppo\.kl_coeff: unknown 'kl_coeff'; did you mean 'kl_coef'\?",
+    ),
+    "unknown-task": (
+        "task: {name: suport}\nspace: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"study\.yaml:1: task: unknown 'suport'; did you mean 'support'\?",
+    ),
+    "unknown-reward": (
+        "task: {name: support, reward: {name: rules}}\nspace: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"study\.yaml:1: task\.reward: unknown 'rules'; did you mean 'rule'\?",
+    ),
+    "unknown-sampler": (
+        "task: {name: support}\nspace: {gamma: {type: float, low: 0.9, high: 1}}\nsearch: {sampler: tpee}",
+        r"study\.yaml:3: search\.sampler: unknown 'tpee'; did you mean 'tpe'\?",
+    ),
+    "huge-grid": (
+        "task: {name: support}\nspace:\n  gamma: {type: float, low: 0.9, high: 1, points: 500}\n"
+        "  gae_lambda: {type: float, low: 0.9, high: 1, points: 500}\nsearch: {sampler: grid}",
+        r"`cells <= 10000` must hold, but the grid has 250000; use fewer points, another sampler, or --yes",
+    ),
+    "missing-data": (
+        "task: {name: dataset, path: nowhere.jsonl, reward: {name: rule, include: {a: 1.0}}}\nmodel: {name: m}\n"
+        "space: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"nowhere\.jsonl: no such file \(looked in .*\)",
+    ),
+    "missing-reward-file": (
+        "task: {name: support, reward: {name: python, function: 'nowhere.py:score'}}\n"
+        "space: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"reward\.function: no such file 'nowhere\.py'",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "search"])
+@pytest.mark.parametrize(("text", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_a_file_is_said_with_its_place_before_anything_is_made(
+    cli: Cli, tmp_path: Path, command: str, text: str, message: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    out = ["--out", tmp_path / "out"] if command == "search" else []
+
+    outcome = cli(command, path, *out)
+
+    assert outcome.code == 2
+    assert re.search(message, outcome.err)
+    assert "Traceback" not in outcome.err
+    assert not list((tmp_path / "out").glob("**/study.db"))
+
+
+@pytest.mark.parametrize("command", ["check", "search", "train"])
+def test_a_missing_file_is_named(cli: Cli, command: str) -> None:
+    outcome = cli(command, "nowhere.yaml")
+
+    assert outcome.code == 2
+    assert re.search(r"error: nowhere\.yaml: no such file \(looked in /.*\)", outcome.err)
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+@pytest.mark.parametrize("name", ["../etc/passwd", "a/b", "", ".hidden", "x" * 101, "a\x00b"])
+def test_a_study_name_cannot_leave_its_folder(cli: Cli, tmp_path: Path, command: str, name: str) -> None:
+    outcome = cli(command, name, "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert "study name: must be letters, digits, dots, dashes and underscores" in outcome.err
+    assert "rename it" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_was_never_started_is_said_so(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("report", "other", "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert "there is no study 'other' at" in outcome.err
+    assert "start it with `ppo-tune search`" in outcome.err
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(
+    cli: Cli, tmp_path: Path, write_study: Callable[..., Path]
+) -> None:
+    path = write_study()
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    outcome = cli("search", path, "--out", tmp_path / "file")
+
+    assert outcome.code == 2
+    assert re.search(
+        r"folder .*file/runs/small cannot be written \(Not a directory\); choose another with --out",
+        outcome.err,
+    )
+
+
+def test_a_changed_study_is_refused_with_a_readable_difference(
+    cli: Cli, tmp_path: Path, write_study: Callable[..., Path]
+) -> None:
+    path = write_study()
+    create_study(load_study(path), _store(tmp_path), {})
+    write_study(space={"learning_rate": {"type": "float", "low": 1e-4, "high": 0.5, "log": True}})
+
+    outcome = cli("search", path, "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert "space.learning_rate.high: 0.1 before, 0.5 now" in outcome.err
+
+
+def _store(out: Path) -> str:
+    run_folder(out, "small").mkdir(parents=True)
+    return storage_url(out, "small")
+
+
+def test_a_data_set_smaller_than_one_rollout_is_refused(cli: Cli, write_study: Callable[..., Path]) -> None:
+    path = write_study(ppo={"rollout_size": 512, "batch_size": 4, "episodes": 512})
+
+    outcome = cli("check", path)
+
+    assert outcome.code == 2
+    assert "`prompts >= rollout_size` must hold, but of 60 different prompts" in outcome.err
+    assert "lower it or add rows" in outcome.err
+
+
+def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
+    cli: Cli, write_study: Callable[..., Path]
+) -> None:
+    space = {
+        "clip_range": {"type": "float", "low": 0.1, "high": 0.3},
+        "batch_size": {"type": "categorical", "choices": [8]},
+    }
+
+    outcome = cli("check", write_study(space=space))
+
+    assert outcome.code == 0
+    assert "trials     4, by random, pruned by none; the default is trial 0" in outcome.out
+    assert "episodes   32 per trial, at most 128 in all" in outcome.out
+    assert "scored at  16, 32 episodes" in outcome.out
+    assert "note: clip_range is inert: with one optimizer step per rollout" in outcome.out
+    assert (
+        "note: trial 0, the default config, uses batch_size = 8: the default 32 is outside the space"
+        in outcome.out
+    )
+
+
+def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_study(model={"name": str(tmp_path / "no-such-model")})
+
+    outcome = subprocess.run(
+        [sys.executable, "-m", "ppo_tune", "check", path], capture_output=True, text=True, check=False
+    )
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert "is a valid study" in outcome.stdout
+
+
+def test_report_and_export_say_where_things_are(cli: Cli, finished: Path) -> None:
+    report = cli("report", "hand", "--out", finished)
+    export = cli("export", "hand", "--out", finished)
+    written = cli("export", "hand", "--out", finished, "--to", finished / "mine.yaml")
+
+    folder = finished / "reports" / "hand"
+    assert report.code == export.code == written.code == 0, report.err
+    assert f"report     {folder / 'index.html'}" in report.out
+    assert f"best.yaml  {folder / 'best.yaml'}" in report.out
+    assert export.out == (folder / "best.yaml").read_text(encoding="utf-8")
+    assert export.out == (finished / "mine.yaml").read_text(encoding="utf-8")
+    best = load_training(folder / "best.yaml")
+    assert best.name == "hand"
+    assert best.ppo.learning_rate == 1e-3
+    assert best.ppo.episodes == 4 * 640
+
+
+def test_export_without_a_winner_says_what_to_do(
+    cli: Cli, tmp_path: Path, make_study: Callable[..., object]
+) -> None:
+    create_study(make_study(), _store(tmp_path), {})  # type: ignore[arg-type]
+
+    outcome = cli("export", "small", "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert (
+        "study 'small' has no completed trial with `kl_per_sequence <= 100` yet; run more trials"
+        in outcome.err
+    )
+
+
+def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> None:
+    rows = [
+        {"question": f"what is {i}", "answer": "it is so" if i % 2 else "no it is not"} for i in range(80)
+    ]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    pairs = [{"prompt": f"what is {i}", "chosen": "it is so", "rejected": "no it is not"} for i in range(80)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    config = {
+        "name": "life",
+        "task": {"name": "dataset", "path": str(tmp_path / "data.jsonl"), "prompt": "question", "heldout_prompts": 4,
+                 "reward": {"name": "preference", "model": str(tmp_path / "reward")}},
+        "model": {"name": str(tmp_path / "base"), "lora_rank": 2},
+        "ppo": {"rollout_size": 8, "batch_size": 8, "episodes": 16, "max_new_tokens": 4, "learning_rate": 0.01},
+    }  # fmt: skip
+    (tmp_path / "life.yaml").write_text(json.dumps(config), encoding="utf-8")
+
+    sft = cli("sft", tmp_path / "data.jsonl", "--prompt", "question", "--response", "answer", "--layers", 1,
+              "--width", 16, "--vocab-size", 300, "--out", tmp_path / "base")  # fmt: skip
+    reward = cli("reward", tmp_path / "pairs.jsonl", "--base", tmp_path / "base", "--out", tmp_path / "reward",
+                 "--max-new-tokens", 4)  # fmt: skip
+    train = cli("train", tmp_path / "life.yaml", "--out", tmp_path / "trained", "--seed", 5)
+    judged = cli(
+        "evaluate", tmp_path / "trained" / "model", "--config", tmp_path / "life.yaml", "--samples", 2
+    )
+
+    assert sft.code == 0, sft.err
+    assert re.search(r"[\d,]+ parameters, 76 examples, held-out loss \d\.\d+ nats per token", sft.out)
+    assert reward.code == 0, reward.err
+    assert re.search(r"72 preferences, held-out accuracy [01]\.\d+; base samples had mean", reward.out)
+    assert train.code == 0, train.err
+    assert f"model      {tmp_path / 'trained' / 'model'}" in train.out
+    assert "16 episodes: held-out score" in train.out
+    assert judged.code == 0, judged.err
+    assert judged.out.count("[score ") == 2
+
+
+def test_train_again_into_the_same_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "trained" / "checkpoints" / "episodes-0000000064").mkdir(parents=True)
+    (tmp_path / "best.yaml").write_text("task: {name: dataset}", encoding="utf-8")
+
+    outcome = cli("train", tmp_path / "best.yaml", "--out", tmp_path / "trained")
+
+    assert outcome.code == 2
+    assert "task.path: is missing" in outcome.err
+    assert "task.reward: is missing" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["search"], ["search", "x.yaml", "--workers", "0"]])
+def test_a_wrong_call_exits_with_2(cli: Cli, arguments: list[str]) -> None:
+    assert cli(*arguments).code == 2
+
+
+def test_help_names_every_command(cli: Cli) -> None:
+    outcome = cli("--help")
+
+    assert outcome.code == 0
+    for command in ("check", "search", "report", "export", "train", "evaluate", "sft", "reward"):
+        assert re.search(rf"^  {command} ", outcome.out, re.MULTILINE)
+
+
+def test_a_response_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[31mb\x07\x9bc\n") == "a␛[31mb␇␡c␊"

@@ -1,0 +1,217 @@
+"""One config at full length: it learns, it can be stopped and resumed, and it leaves a model that others load."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ppo_tune import load_training, train
+from ppo_tune.checkpoints import checkpoints_in
+from ppo_tune.config import TrainConfig
+from ppo_tune.errors import ConfigError, RewardError, StorageError, StudyMismatchError
+from ppo_tune.files import read_json, read_json_lines
+from ppo_tune.training import TrainingInterrupted
+from ppo_tune.workbench import evaluate_model
+from tests.worlds import small_world
+
+__all__ = ["small_world"]
+
+
+@pytest.fixture
+def config(small_world: Path) -> TrainConfig:
+    return TrainConfig.model_validate({
+        "name": "red",
+        "task": {
+            "name": "dataset",
+            "path": str(small_world / "prompts.jsonl"),
+            "heldout_prompts": 6,
+            "reward": {"name": "rule", "include": {"red": 1.0}, "avoid": {"blue": 0.5}},
+            "gold": {"name": "rule", "length": {"low": 1, "high": 2}},
+        },
+        "model": {"name": str(small_world / "model"), "lora_rank": 4},
+        "ppo": {"learning_rate": 0.02, "kl_coef": 0.02, "rollout_size": 16, "batch_size": 8, "ppo_epochs": 2,
+                "episodes": 320, "max_new_tokens": 4, "kl_target": 1.0, "kl_horizon": 500, "lr_schedule": "linear"},
+    })  # fmt: skip
+
+
+def shortened(config: TrainConfig, episodes: int) -> TrainConfig:
+    return config.model_copy(update={"ppo": config.ppo.with_params({"episodes": episodes})})
+
+
+def test_a_training_raises_the_held_out_score_and_leaves_a_model_that_others_load(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    result = train(config, out=tmp_path / "red")
+
+    assert result.after.score > result.before.score + 0.2
+    model = AutoModelForCausalLM.from_pretrained(result.model)
+    assert model.num_parameters() > 0
+    assert AutoTokenizer.from_pretrained(result.model).eos_token == "<eos>"
+    assert evaluate_model(str(result.model), config).score == pytest.approx(result.after.score, abs=1e-5)
+    assert read_json(tmp_path / "red" / "evaluation.json")["after"]["score"] == result.after.score
+    assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_the_card_tells_what_was_trained_and_what_the_judges_say(config: TrainConfig, tmp_path: Path) -> None:
+    result = train(shortened(config, 32), out=tmp_path / "red")
+
+    card = (result.model / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "# red" in card
+    assert f"| score (what PPO maximized) | {result.before.score:.3f} ±" in card
+    assert (
+        f"| gold score (never used in training) | {result.before.gold:.3f} | {result.after.gold:.3f} |"
+        in card
+    )
+    assert "| `learning_rate` | 0.02 |" in card
+    assert "| `dual_clip` | off |" in card
+
+
+def test_evaluations_and_checkpoints_come_ten_times_a_training(config: TrainConfig, tmp_path: Path) -> None:
+    events: list[dict[str, object]] = []
+
+    train(config, out=tmp_path / "red", watch=lambda event: events.append(dict(event)))
+
+    log = list(read_json_lines(tmp_path / "red" / "metrics.jsonl"))
+    assert [line["episodes"] for line in log if "heldout/score" in line] == list(range(0, 321, 32))
+    assert [line["episodes"] for line in log if "objective/score_mean" in line] == list(range(16, 321, 16))
+    assert [event["kind"] for event in events].count("evaluation") == 10
+    assert [path.name for path in checkpoints_in(tmp_path / "red" / "checkpoints")] == [
+        "episodes-0000000288",
+        "episodes-0000000320",
+    ]
+
+
+@pytest.mark.parametrize("lora_rank", [pytest.param(4, id="lora"), pytest.param(None, id="all-weights")])
+def test_a_training_that_was_stopped_and_resumed_ends_with_the_same_bits(
+    config: TrainConfig, tmp_path: Path, lora_rank: int | None
+) -> None:
+    config = shortened(config, 160)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"lora_rank": lora_rank})})
+    iterations = iter(range(100))
+    train(config, out=tmp_path / "straight")
+
+    with pytest.raises(TrainingInterrupted, match="stopped after 80 episodes; go on with --resume"):
+        train(config, out=tmp_path / "broken", should_stop=lambda: next(iterations) == 4)
+    train(config, out=tmp_path / "broken", resume=True)
+
+    straight, broken = (
+        load_file(tmp_path / name / "model" / "model.safetensors") for name in ("straight", "broken")
+    )
+    assert all((straight[name] == broken[name]).all() for name in straight)
+    assert _log(tmp_path / "straight") == _log(tmp_path / "broken")
+
+
+def _log(folder: Path) -> list[dict[str, float]]:
+    lines = read_json_lines(folder / "metrics.jsonl")
+    return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in lines]
+
+
+def test_a_crash_loses_only_what_came_after_the_last_checkpoint(config: TrainConfig, tmp_path: Path) -> None:
+    config = shortened(config, 160)
+    train(config, out=tmp_path / "straight")
+
+    def crash(event: dict[str, object]) -> None:
+        if event["kind"] == "iteration" and event["episodes"] == 112:
+            raise RuntimeError("power is gone")
+
+    with pytest.raises(RuntimeError, match="power is gone"):
+        train(config, out=tmp_path / "crashed", watch=crash)
+    train(config, out=tmp_path / "crashed", resume=True)
+
+    assert _log(tmp_path / "straight") == _log(tmp_path / "crashed")
+
+
+def test_a_folder_that_holds_a_training_is_not_overwritten(config: TrainConfig, tmp_path: Path) -> None:
+    train(shortened(config, 32), out=tmp_path / "red")
+
+    with pytest.raises(
+        StorageError, match=r"red holds a training already; go on with --resume, or choose another --out"
+    ):
+        train(shortened(config, 32), out=tmp_path / "red")
+
+
+def test_another_config_is_not_resumed(config: TrainConfig, tmp_path: Path) -> None:
+    train(shortened(config, 32), out=tmp_path / "red")
+
+    with pytest.raises(
+        StudyMismatchError, match=r"holds another training:\n  ppo\.episodes: 32 before, 64 now"
+    ):
+        train(shortened(config, 64), out=tmp_path / "red", resume=True)
+
+
+def test_nothing_cannot_be_resumed(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"red holds no training to resume; start without --resume"):
+        train(config, out=tmp_path / "red", resume=True)
+
+
+def test_a_reward_that_fails_ends_the_training_with_its_reason(config: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "reward.py").write_text(
+        "def score(prompts, responses, **c):\n    return [1.0]\n", encoding="utf-8"
+    )
+    blocks = json.loads(config.model_dump_json())
+    blocks["task"]["reward"] = {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}
+
+    with pytest.raises(RewardError, match="must return one number per response, but got 1 for 6 responses"):
+        train(TrainConfig.model_validate(blocks), out=tmp_path / "red")
+
+
+def test_the_same_seed_trains_the_same_model_and_another_one_does_not(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = shortened(config, 32)
+    other = config.model_copy(update={"seed": 1})
+
+    first, second, third = (
+        train(each, out=tmp_path / name) for name, each in (("a", config), ("b", config), ("c", other))
+    )
+
+    assert _log(first.folder) == _log(second.folder)
+    assert _log(first.folder) != _log(third.folder)
+
+
+WriteFile = Callable[[str], Path]
+
+
+@pytest.fixture
+def write_file(tmp_path: Path) -> WriteFile:
+    def write(text: str) -> Path:
+        path = tmp_path / "best.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_flags_replace_length_and_seed(write_file: WriteFile) -> None:
+    path = write_file("task: {name: support}\nppo: {rollout_size: 64, episodes: 640}\nseed: 3\n")
+
+    loaded = load_training(path, episodes=1280, seed=9)
+
+    assert loaded.ppo.episodes == 1280
+    assert loaded.seed == 9
+    assert loaded.name == "best"
+
+
+def test_a_length_that_is_not_whole_rollouts_is_refused(write_file: WriteFile) -> None:
+    path = write_file("task: {name: support}\nppo: {rollout_size: 64, episodes: 640}\n")
+
+    with pytest.raises(
+        ConfigError, match=r"ppo\.episodes: must be whole rollouts of 64, but got 100; take 128"
+    ):
+        load_training(path, episodes=100)
+
+
+def test_a_study_file_is_not_a_training(write_file: WriteFile) -> None:
+    path = write_file("task: {name: support}\nspace: {}\nsearch: {}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_training(path)
+
+    assert (
+        str(caught.value).count("this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
+        == 2
+    )

@@ -1,0 +1,78 @@
+"""A whole small study, as fixtures: a fitted model, a prompt file, and a file that searches it."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ppo_tune.config import StudyConfig
+from ppo_tune.sft import SFTConfig, fit_sft
+from ppo_tune.study_file import load_study
+
+COLOURS = ("red", "green", "blue", "black", "white", "grey")
+THINGS = tuple(f"{kind}{i}" for kind in ("door", "wall", "car", "hat", "cup") for i in range(12))
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `model/` and `prompts.jsonl`; the model answers with colours."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = random.Random(0)
+    pairs = [(f"a {thing}", " ".join(rng.choices(COLOURS, k=rng.randint(1, 4)))) for thing in THINGS] * 4
+    fit_sft(pairs, folder / "model", SFTConfig(layers=1, width=16, heads=2, tokens="words", epochs=2))
+    rows = (json.dumps({"prompt": f"a {thing}", "size": i}) for i, thing in enumerate(THINGS))
+    (folder / "prompts.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+StudyMaker = Callable[..., StudyConfig]
+
+
+@pytest.fixture
+def write_study(small_world: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a study file over the small world; blocks given by name are merged into the usual ones."""
+
+    def write(name: str = "small", **changes: dict[str, object]) -> Path:
+        blocks: dict[str, dict[str, object]] = {
+            "task": {
+                "name": "dataset",
+                "path": str(small_world / "prompts.jsonl"),
+                "heldout_prompts": 6,
+                "reward": {"name": "rule", "include": {"red": 1.0}, "avoid": {"blue": 0.5}},
+            },
+            "model": {"name": str(small_world / "model"), "lora_rank": 2},
+            "ppo": {"rollout_size": 8, "ppo_epochs": 1, "episodes": 32, "max_new_tokens": 4, "batch_size": 4},
+            "space": {
+                "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+                "kl_coef": {"type": "float", "low": 0.01, "high": 0.5, "log": True},
+            },
+            "search": {
+                "sampler": "random",
+                "pruner": "none",
+                "n_trials": 4,
+                "milestones": 2,
+                "kl_budget": 100.0,
+            },
+        }
+        for block, change in changes.items():
+            blocks[block] = change if block == "space" else {**blocks.get(block, {}), **change}
+        for searched in blocks["space"]:
+            blocks["ppo"].pop(searched, None)
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(blocks, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_study(write_study: Callable[..., Path]) -> StudyMaker:
+    """Like `write_study`, and reads the file."""
+
+    def make(name: str = "small", **changes: dict[str, object]) -> StudyConfig:
+        return load_study(write_study(name, **changes))
+
+    return make
