@@ -169,7 +169,8 @@ class Display:
             value = f" {event['value']:.3f}" if event["value"] is not None else ""
             reason = f" ({event['reason']})" if event["reason"] else ""
             best = " best so far" if state.best and state.best[0] == event["number"] else ""
-            return f"[{state.n_done}/{state.total}] trial {event['number']} {event['ending']}{value}{best}{reason}"
+            over = " (over the KL budget)" if value and not event.get("feasible", True) else ""
+            return f"[{state.n_done}/{state.total}] trial {event['number']} {event['ending']}{value}{best}{over}{reason}"
         if kind == "lost":
             return f"trial {event['number']} was lost and runs again: {event['reason']}"
         if self.console.is_terminal:

@@ -30,7 +30,9 @@ def headline(record: StudyRecord, results: pd.DataFrame) -> list[str]:
     if gains:
         sentences.append(f"That is {' and '.join(gains)}.")
     if "untrained" in rows and best["gold"] is not None:
-        sentences.append(_gold_verdict(best["gold"] - rows["untrained"]["gold"]))
+        start = rows["untrained"]["gold"]
+        default = rows["default"]["gold"] if "default" in names and "default" in rows else None
+        sentences.append(_gold_verdict(best["gold"] - start, None if default is None else default - start))
     sentences.append(
         "Each trial is one seed, and the best of many is partly luck: expect less on fresh seeds."
     )
@@ -50,13 +52,15 @@ def _by_role(results: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {str(row["what"]).split()[0]: row for row in to_records(results)}
 
 
-def _gold_verdict(change: float) -> str:
+def _gold_verdict(change: float, of_default: float | None) -> str:
+    """How the gold score changed from the untrained model to the winner, and to the default config."""
+    beside = "" if of_default is None else f"; that of the default config changed by {of_default:+.3f}"
     if change < 0:
         return (
-            f"Careful: its gold score, which the search never saw, fell by {-change:.3f} against the untrained model. "
-            "The reward is being exploited; look at its responses."
+            f"Careful: its gold score, which the search never saw, fell by {-change:.3f} against the untrained model"
+            f"{beside}. The reward is being exploited; look at its responses."
         )
-    return f"Its gold score, which the search never saw, rose by {change:.3f} against the untrained model."
+    return f"Its gold score, which the search never saw, rose by {change:.3f} against the untrained model{beside}."
 
 
 def history(table: pd.DataFrame) -> str:

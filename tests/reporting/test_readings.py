@@ -12,7 +12,8 @@ def test_the_headline_names_the_winner_and_its_gains(usual: HandMade) -> None:
 
     assert "Trial 1 scores 1.000 on the held-out prompts, at 2.5 of 3 nats of KL." in words
     assert "+0.500 over the default config and +1.500 over the untrained model" in words
-    assert "Its gold score, which the search never saw, rose by 0.500" in words
+    assert "Its gold score, which the search never saw, rose by 0.500 against the untrained model; " in words
+    assert "that of the default config changed by +0.200." in words
     assert "one seed" in words
 
 
