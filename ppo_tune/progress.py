@@ -170,7 +170,8 @@ class Display:
             reason = f" ({event['reason']})" if event["reason"] else ""
             best = " best so far" if state.best and state.best[0] == event["number"] else ""
             over = " (over the KL budget)" if value and not event.get("feasible", True) else ""
-            return f"[{state.n_done}/{state.total}] trial {event['number']} {event['ending']}{value}{best}{over}{reason}"
+            trial = f"trial {event['number']} {event['ending']}"
+            return f"[{state.n_done}/{state.total}] {trial}{value}{best}{over}{reason}"
         if kind == "lost":
             return f"trial {event['number']} was lost and runs again: {event['reason']}"
         if self.console.is_terminal:
