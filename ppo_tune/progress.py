@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -149,7 +150,10 @@ class Display:
         if state.best:
             number, score, params = state.best
             facts.add_row("best", Text(f"trial {number}, score {score:.3f}"))
-            facts.add_row("", Text(describe(params)))
+            facts.add_row(
+                "",
+                Columns([Text(f"{name} {short(value)}") for name, value in params.items()], padding=(0, 2)),
+            )
         facts.add_row("trials", Text(self._counts()))
         facts.add_row("speed", Text(f"{state.episodes_per_second:,.0f} episodes per second"))
         if state.failure:

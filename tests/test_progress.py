@@ -144,7 +144,7 @@ def test_without_a_terminal_there_are_plain_lines(state: SearchState) -> None:
         ended(0, "completed", 1.5),
         {**ended(3, "completed", 1.6), "feasible": False},
         started(1),
-        ended(1, "pruned", reason="score 0.1 after 64 episodes was behind the others"),
+        ended(1, "pruned", reason="score 0.1 after 64 episodes, behind the others"),
         {"kind": "lost", "number": 2, "reason": "worker 0 died with exit code -9"},
     ]
 
@@ -154,7 +154,7 @@ def test_without_a_terminal_there_are_plain_lines(state: SearchState) -> None:
         "building the task's base model (once, then cached)",
         "[1/8] trial 0 completed 1.500 best so far",
         "[2/8] trial 3 completed 1.600 (over the KL budget)",
-        "[3/8] trial 1 pruned (score 0.1 after 64 episodes was behind the others)",
+        "[3/8] trial 1 pruned (score 0.1 after 64 episodes, behind the others)",
         "trial 2 was lost and runs again: worker 0 died with exit code -9",
     ]
 

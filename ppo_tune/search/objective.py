@@ -164,9 +164,7 @@ class Bench:
             return Ending("completed", value=judged.score, feasible=feasible)
         hopeless = run.trial.should_prune()  # asked of the default too, for others are compared with it
         if hopeless and not run.baseline:
-            return Ending(
-                "pruned", f"score {judged.score:.3f} after {episodes} episodes was behind the others"
-            )
+            return Ending("pruned", f"score {judged.score:.3f} after {episodes} episodes, behind the others")
         return None
 
     def _check_kl(self, kl: float, episodes: float) -> Ending | None:
@@ -174,7 +172,7 @@ class Bench:
         if kl <= ceiling:
             return None
         error = KLLimitError(
-            f"KL {kl:.1f} nats per sequence after {episodes:.0f} episodes is beyond {ceiling:g}"
+            f"KL {kl:.1f} beyond {ceiling:g} nats per sequence after {episodes:.0f} episodes"
         )
         return Ending(error.ending, str(error))
 

@@ -152,7 +152,7 @@ def test_a_trial_beyond_the_kl_limit_ends_with_that_name_and_is_not_feasible(
     assert ending_of(trial) == "kl_limit"
     assert trial.state is TrialState.PRUNED
     assert trial.constraints["kl_per_sequence"] > 0
-    assert "is beyond 2e-05" in trial.user_attrs["reason"]
+    assert "beyond 2e-05 nats per sequence" in trial.user_attrs["reason"]
     assert trial.user_attrs["episodes"] < 32
 
 
@@ -222,7 +222,7 @@ def test_the_default_is_never_pruned_and_a_hopeless_trial_is(make_study: StudyMa
 
     assert [ending_of(trial) for trial in trials] == ["completed", "pruned", "pruned", "pruned"]
     assert trials[1].user_attrs["episodes"] == 16
-    assert trials[1].user_attrs["reason"].endswith("after 16 episodes was behind the others")
+    assert trials[1].user_attrs["reason"].endswith("after 16 episodes, behind the others")
 
 
 def test_a_stop_gives_the_trials_under_way_back(make_study: StudyMaker, tmp_path: Path) -> None:
