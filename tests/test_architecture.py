@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -171,3 +172,15 @@ def test_the_test_sees_imports_inside_functions():
 def test_the_test_tells_a_family_from_its_members():
     assert f"{PACKAGE}.tasks.support_world" in imports_of_ours(f"{PACKAGE}.tasks.support")
     assert f"{PACKAGE}.tasks" not in imports_of_ours(f"{PACKAGE}.tasks.support")
+
+
+@pytest.mark.parametrize(
+    "name", ["cli", "inputs", "progress", "search.runner", "search.storage", "study_file"]
+)
+def test_what_trains_nothing_waits_for_no_torch(name):
+    """`check` answers in a second, and the parent of a search holds no second copy of torch."""
+    code = f"import sys, {PACKAGE}.{name}; print('torch' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -136,10 +137,11 @@ def run_search(
 
 def default_workers() -> int:
     """One worker per GPU, or one per core of this machine."""
-    import torch
+    if not version("torch").endswith("+cpu"):  # such a build knows no GPU and need not be loaded to say so
+        import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.device_count()
+        if torch.cuda.is_available():
+            return torch.cuda.device_count()
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
