@@ -293,7 +293,7 @@ def _report(study: "Study", config: "StudyConfig", out: Path) -> None:
     from ppo_tune.files import make_folder, write_text
     from ppo_tune.progress import describe
     from ppo_tune.reporting import write_report
-    from ppo_tune.search.results import best_trial
+    from ppo_tune.search.results import baseline_trial, best_trial
     from ppo_tune.search.storage import run_folder
 
     folder = make_folder(out / "reports" / config.name)
@@ -301,9 +301,11 @@ def _report(study: "Study", config: "StudyConfig", out: Path) -> None:
     winner = best_trial(study)
     if winner is not None:
         write_text(folder / "best.yaml", _best_yaml(study, config))
-        say(f"winner     trial {winner.number}, score {winner.value:.3f}")
+        default = baseline_trial(study)
+        beside = "" if default is None or default.value is None else f" (default: {default.value:.3f})"
+        say(f"winner     trial {winner.number}, score {winner.value:.3f}{beside}")
         say(f"           {describe(winner.params)}")
-        say(f"best.yaml  {folder / 'best.yaml'}")
+        say(f"go on with ppo-tune train {folder / 'best.yaml'}")
     say(f"report     {page}")
 
 

@@ -221,7 +221,7 @@ def test_report_and_export_say_where_things_are(cli: Cli, finished: Path) -> Non
     folder = finished / "reports" / "hand"
     assert report.code == export.code == written.code == 0, report.err
     assert f"report     {folder / 'index.html'}" in report.out
-    assert f"best.yaml  {folder / 'best.yaml'}" in report.out
+    assert f"go on with ppo-tune train {folder / 'best.yaml'}" in report.out
     assert export.out == (folder / "best.yaml").read_text(encoding="utf-8")
     assert export.out == (finished / "mine.yaml").read_text(encoding="utf-8")
     best = load_training(folder / "best.yaml")
