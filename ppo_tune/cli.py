@@ -62,7 +62,7 @@ def check(
     from ppo_tune.study_file import load_study, notes
 
     config = load_study(file, allow_huge_grid=yes)
-    check_inputs(config)
+    prompts = check_inputs(config).prompts
     n, episodes = config.n_trials, config.ppo.episodes
     say(f"{file} is a valid study.")
     say(f"  searched   {', '.join(config.space)}")
@@ -70,6 +70,12 @@ def check(
         f"  trials     {n}, by {config.search.sampler}, pruned by {config.search.pruner}; the default is trial 0"
     )
     say(f"  episodes   {episodes:,} per trial, at most {n * episodes:,} in all")
+    if prompts is not None:
+        used = min(config.task.heldout_prompts, prompts["heldout"])
+        say(
+            f"  prompts    {prompts['train']:,} to train on, {prompts['heldout']:,} held out, of which {used:,} "
+            f"score every trial, {prompts['confirmation']:,} for confirmation"
+        )
     say(f"  scored at  {', '.join(f'{e:,}' for e in config.milestone_episodes())} episodes")
     for note in notes(config):
         say(Text("note: ", style="yellow") + Text(note))

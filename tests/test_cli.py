@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from ppo_tune.cli import main, printable
+from ppo_tune.prompts import split_of
 from ppo_tune.search.storage import create_study, run_folder, storage_url
 from ppo_tune.study_file import load_study, load_training
 from tests.reporting.conftest import HandMade, fill_usual
-from tests.worlds import make_study, small_world, write_study
+from tests.worlds import THINGS, make_study, small_world, write_study
 
 __all__ = ["make_study", "small_world", "write_study"]
 
@@ -194,6 +196,11 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
     assert outcome.code == 0
     assert "trials     4, by random, pruned by none; the default is trial 0" in outcome.out
     assert "episodes   32 per trial, at most 128 in all" in outcome.out
+    counts = Counter(split_of(f"a {thing}") for thing in THINGS)
+    assert (
+        f"prompts    {counts['train']} to train on, {counts['heldout']} held out, of which 6 score every trial, "
+        f"{counts['confirmation']} for confirmation"
+    ) in outcome.out
     assert "scored at  16, 32 episodes" in outcome.out
     assert "note: clip_range is inert: with one optimizer step per rollout" in outcome.out
     assert (

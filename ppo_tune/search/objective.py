@@ -218,7 +218,7 @@ class Bench:
         judged = self.work.evaluator([0])[0]
         if isinstance(judged, Evaluation):
             samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
-            write_json(path, {**judged.metrics(), "samples": samples})
+            write_json(path, {**judged.metrics(), "n_prompts": len(judged.samples), "samples": samples})
 
 
 def run_trials(

@@ -123,7 +123,7 @@ def run_search(
         WorkerError: If a worker met a bug.
     """
     folder = make_folder(run_folder(Path(out), config.name))
-    inputs = check_inputs(config)
+    inputs = check_inputs(config).hashes
     url = storage or storage_url(Path(out), config.name)
     with _only_search(folder, config.name):
         study = create_study(config, url, inputs)

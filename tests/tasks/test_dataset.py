@@ -1,6 +1,7 @@
 """A user's own prompts: from a file to splits of prompts."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -270,9 +271,9 @@ def test_what_an_experiment_depends_on_is_known_by_its_content():
     reward = {"name": "python", "function": "reward.py:score"}
     gold = {"name": "preference", "model": "judge"}
 
-    before = check_inputs(run_config(50, 8, reward=reward, gold=gold))
+    before = check_inputs(run_config(50, 8, reward=reward, gold=gold)).hashes
     Path("judge", "weights").write_text("2")
-    after = check_inputs(run_config(50, 8, reward=reward, gold=gold))
+    after = check_inputs(run_config(50, 8, reward=reward, gold=gold)).hashes
 
     assert set(before) == {"model.name", "task.path", "task.reward.function", "task.gold.model"}
     assert before["model.name"] == "some/model"
@@ -280,4 +281,12 @@ def test_what_an_experiment_depends_on_is_known_by_its_content():
 
 
 def test_another_row_is_another_input():
-    assert check_inputs(run_config(50, 8))["task.path"] != check_inputs(run_config(51, 8))["task.path"]
+    before, after = (check_inputs(run_config(n, 8)).hashes["task.path"] for n in (50, 51))
+
+    assert before != after
+
+
+def test_the_prompts_of_every_split_are_counted():
+    counts = check_inputs(run_config(50, 8)).prompts
+
+    assert counts == Counter(split_of(f"prompt {i}") for i in range(50))
