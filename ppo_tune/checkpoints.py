@@ -22,13 +22,14 @@ KEPT = 2
 _MANIFEST, _FACTS, _TENSORS = "manifest.json", "trial.json", "trial.safetensors"
 
 
-def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path) -> Path:
+def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = KEPT) -> Path:
     """Write all that a trial is at this moment.
 
     Args:
         trainer: Who trains it.
         place: Where.
         folder: Holds the checkpoints of this trial.
+        kept: How many of them stay, the new one included.
 
     Returns:
         The new checkpoint.
@@ -48,7 +49,7 @@ def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path) -> Path:
     write_json(draft / _MANIFEST, {name: content_hash(draft / name) for name in (_TENSORS, _FACTS)})
     shutil.rmtree(final, ignore_errors=True)
     draft.replace(final)
-    for old in checkpoints_in(folder)[:-KEPT]:
+    for old in checkpoints_in(folder)[:-kept]:
         shutil.rmtree(old)
     return final
 

@@ -18,7 +18,8 @@ from ppo_tune.errors import PPOTuneError, TrialError
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from ppo_tune.config import StudyConfig
+    from ppo_tune.config import StudyConfig, TrainConfig
+    from ppo_tune.training import TrainingResult
 
 app = typer.Typer(
     add_completion=False,
@@ -172,6 +173,7 @@ def train(
     for name, before in result.before.metrics().items():
         table.add_row(name.removeprefix("heldout/"), f"{before:.3f}", f"{result.after.metrics()[name]:.3f}")
     console.print(table)
+    say(Text(kept(result, loaded)))
     say(f"model      {result.model}")
     say(f"go on with ppo-tune evaluate {result.model} --config {config}")
 
@@ -329,6 +331,18 @@ def _best_yaml(study: "Study", config: "StudyConfig") -> str:
         "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
     return render(best, facts)
+
+
+def kept(result: "TrainingResult", config: "TrainConfig") -> str:
+    """Which of the evaluated policies the model folder holds, and why."""
+    budget, kl = config.kl_budget, result.after.kl_per_sequence
+    if budget is not None and kl > budget:
+        return (
+            f"careful: no evaluation stayed within the KL budget of {budget:g} nats, and the last is kept, at "
+            f"{kl:.2f}; look at what it writes, and train shorter or with a higher kl_coef"
+        )
+    why = "the last" if budget is None else f"the best within the KL budget of {budget:g} nats"
+    return f"kept       the model after {result.episodes:,} episodes, {why}"
 
 
 def _print_training(event: Any) -> None:

@@ -261,6 +261,11 @@ class TrainConfig(RunConfig):
 
     name: str = Field("run", description="What the model is called; left out: the file's name.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    kl_budget: float | None = Field(
+        None,
+        gt=0,
+        description="The model kept is the best evaluated within this KL, in nats per sequence; null: the last.",
+    )
 
 
 class StudyConfig(RunConfig):

@@ -1,5 +1,6 @@
 """From a file to an experiment: every mistake is found here, all at once, before any model is loaded."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ppo_tune.strict_yaml import Document, Path_, dotted, read_yaml
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
-TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed")
+TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget")
 
 
 def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfig:
@@ -95,11 +96,14 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     number = reader.data.get("seed", 0)
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         reader.add(("seed",), f"`seed >= 0` must hold, but got {number!r}")
+    budget = reader.data.get("kl_budget")
+    if budget is not None and not (type(budget) in (int, float) and 0 < budget < math.inf):
+        reader.add(("kl_budget",), f"`kl_budget > 0` must hold, or null for none, but got {budget!r}")
     name = str(reader.data.get("name", reader.name))
     reader.check_name(name)
     reader.finish()
     return TrainConfig.model_validate(
-        {"name": name, "task": task, "model": model, "ppo": ppo, "seed": number}
+        {"name": name, "task": task, "model": model, "ppo": ppo, "seed": number, "kl_budget": budget}
     )
 
 

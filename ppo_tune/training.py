@@ -4,6 +4,8 @@ ppo-tune train reports/quickstart/best.yaml
 accelerate launch -m ppo_tune train reports/quickstart/best.yaml      # on several processes
 """
 
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,12 +37,14 @@ class TrainingResult:
     Attributes:
         folder: Holds config, metrics, checkpoints and the model.
         model: An ordinary Hugging Face folder.
+        episodes: How long the model of the folder was trained: to the best evaluation within the KL budget.
         before: The untrained model on the held-out prompts.
         after: The trained one.
     """
 
     folder: Path
     model: Path
+    episodes: int
     before: Evaluation
     after: Evaluation
 
@@ -89,10 +93,11 @@ def train(
     tell = watch if accelerator.is_main_process else _nobody
     training = _Training(config, folder, work, tell, is_main=accelerator.is_main_process)
     before, after = training.run(resume=resume, should_stop=should_stop)
+    episodes = work.trainer.runs[0].episodes
     if accelerator.is_main_process:
         _write_model(work, config, folder, before, after)
     accelerator.wait_for_everyone()
-    return TrainingResult(folder, folder / "model", before, after)
+    return TrainingResult(folder, folder / "model", episodes, before, after)
 
 
 class _Training:
@@ -115,10 +120,10 @@ class _Training:
         self.log = folder / "metrics.jsonl"
 
     def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> tuple[Evaluation, Evaluation]:
-        """Train to the end; returns the first and the last evaluation."""
+        """Train to the end, then go back to what is kept; returns the evaluations before and after."""
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
-        before = after = self._evaluate()
+        before = self._evaluate()
         if resume:
             load_checkpoint(trainer, 0, self.folder / "checkpoints")
             self._forget_after(trainer.runs[0].episodes)
@@ -133,9 +138,7 @@ class _Training:
             self.watch({"kind": "iteration", **metrics})
             at_mark = trainer.runs[0].iteration in marks
             if at_mark:
-                after = self._evaluate()
-                self._record({"episodes": metrics["episodes"], **after.metrics()})
-                self.watch({"kind": "evaluation", "episodes": metrics["episodes"], **after.metrics()})
+                self._judge(metrics["episodes"])
                 self._save()
             if should_stop() and trainer.runs[0].iteration < iterations:
                 if not at_mark:
@@ -143,7 +146,24 @@ class _Training:
                 raise TrainingInterrupted(
                     f"stopped after {metrics['episodes']:.0f} episodes; go on with --resume"
                 )
-        return before, after if after is not before else self._evaluate()
+        if self.is_main and checkpoints_in(self.folder / "best"):
+            load_checkpoint(trainer, 0, self.folder / "best")
+        return before, self._evaluate()
+
+    def _judge(self, episodes: float) -> None:
+        """Evaluate, and keep the policy if none within the KL budget scored better."""
+        judged = self._evaluate()
+        budget = self.config.kl_budget
+        if self.is_main and budget is not None and judged.kl_per_sequence <= budget:
+            rivals = [
+                line["heldout/score"]
+                for line in read_json_lines(self.log)
+                if line["episodes"] > 0 and line.get("heldout/kl_per_sequence", math.inf) <= budget
+            ]
+            if judged.score >= max(rivals, default=-math.inf):
+                save_checkpoint(self.work.trainer, 0, self.folder / "best", kept=1)
+        self._record({"episodes": episodes, **judged.metrics()})
+        self.watch({"kind": "evaluation", "episodes": episodes, **judged.metrics()})
 
     def _evaluate(self) -> Evaluation:
         judged = self.work.evaluator([0])[0]
@@ -183,6 +203,7 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
                 f"{folder} holds a training already; go on with --resume, or choose another --out"
             )
         (folder / "metrics.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(folder / "best", ignore_errors=True)
         write_json(record, config.model_dump(mode="json"))
         return
     if not record.is_file():
@@ -198,7 +219,8 @@ def _write_model(
     """The model folder with its card, the adapter, and what the judges said of both models."""
     save_merged(work.policy, 0, folder / "model")
     base = config.model.name or f"the {config.task.name} task's own model"
-    write_text(folder / "model" / "README.md", model_card(config, base, before, after))
+    episodes = work.trainer.runs[0].episodes
+    write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
     if work.policy.adapters is not None:
         save_adapter(work.policy, 0, folder / "adapter")
     write_json(folder / "evaluation.json", {"before": asdict(before), "after": asdict(after)})

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.cli import main, printable
+from ppo_tune.cli import kept, main, printable
+from ppo_tune.config import TrainConfig
+from ppo_tune.evaluation import Evaluation
 from ppo_tune.prompts import split_of
 from ppo_tune.search.storage import create_study, run_folder, storage_url
 from ppo_tune.study_file import load_study, load_training
+from ppo_tune.training import TrainingResult
 from tests.reporting.conftest import HandMade, fill_usual
 from tests.worlds import THINGS, make_study, small_world, write_study
 
@@ -235,6 +238,7 @@ def test_report_and_export_say_where_things_are(cli: Cli, finished: Path) -> Non
     assert best.name == "hand"
     assert best.ppo.learning_rate == 1e-3
     assert best.ppo.episodes == 4 * 640
+    assert best.kl_budget == 3.0
 
 
 def test_export_without_a_winner_says_what_to_do(
@@ -285,6 +289,25 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     assert "16 episodes: held-out score" in train.out
     assert judged.code == 0, judged.err
     assert judged.out.count("[score ") == 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "kl", "expected"),
+    [
+        (None, 3.0, "kept       the model after 640 episodes, the last"),
+        (4.0, 3.0, "kept       the model after 640 episodes, the best within the KL budget of 4 nats"),
+        (
+            2.0,
+            3.0,
+            "careful: no evaluation stayed within the KL budget of 2 nats, and the last is kept, at 3.00",
+        ),
+    ],
+)
+def test_train_says_which_model_it_kept(budget: float | None, kl: float, expected: str) -> None:
+    judged = Evaluation(1.0, 0.1, None, kl, 5.0, 1.0, ())
+    config = TrainConfig.model_validate({"task": {"name": "support"}, "kl_budget": budget})
+
+    assert kept(TrainingResult(Path(), Path(), 640, judged, judged), config).startswith(expected)
 
 
 def test_train_again_into_the_same_folder_is_refused(cli: Cli, tmp_path: Path) -> None:

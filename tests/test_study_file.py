@@ -907,6 +907,18 @@ def test_the_other_settings_stay_those_of_the_file():
         pytest.param({"seed": "true"}, {}, "a.yaml:2: seed: `seed >= 0` must hold, but got True", id="bool"),
         pytest.param({}, {"seed": -1}, "a.yaml: seed: `seed >= 0` must hold, but got -1", id="caller's seed"),
         pytest.param(
+            {"kl_budget": "0"},
+            {},
+            "a.yaml:2: kl_budget: `kl_budget > 0` must hold, or null for none, but got 0",
+            id="budget of nothing",
+        ),
+        pytest.param(
+            {"kl_budget": ".inf"},
+            {},
+            "a.yaml:2: kl_budget: `kl_budget > 0` must hold, or null for none, but got inf",
+            id="budget without end",
+        ),
+        pytest.param(
             {"ppo": "{batch_size: 24}"},
             {},
             "a.yaml:2: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24",

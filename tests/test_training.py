@@ -125,6 +125,41 @@ def test_a_crash_loses_only_what_came_after_the_last_checkpoint(config: TrainCon
     assert _log(tmp_path / "straight") == _log(tmp_path / "crashed")
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_model_kept_is_the_best_within_the_budget_as_a_training_of_that_length_leaves_it(
+    config: TrainConfig, tmp_path: Path, interrupted: bool
+) -> None:
+    config = config.model_copy(update={"ppo": config.ppo.with_params({"lr_schedule": "constant"})})
+    free = train(config, out=tmp_path / "free")
+    judged = [line for line in _log(free.folder) if line.get("heldout/score") and line["episodes"]]
+    budget = sorted(line["heldout/kl_per_sequence"] for line in judged)[4]
+    within = [line for line in judged if line["heldout/kl_per_sequence"] <= budget]
+    best = max(within, key=lambda line: (line["heldout/score"], line["episodes"]))["episodes"]
+    iterations = iter(range(100))
+
+    bounded = config.model_copy(update={"kl_budget": budget})
+    if interrupted:
+        with pytest.raises(TrainingInterrupted):
+            train(bounded, out=tmp_path / "kept", should_stop=lambda: next(iterations) == 12)
+    kept = train(bounded, out=tmp_path / "kept", resume=interrupted)
+    short = train(shortened(config, int(best)), out=tmp_path / "short")
+
+    assert best < free.episodes == 320
+    assert kept.episodes == best
+    assert kept.after == short.after
+    first, second = (load_file(each.model / "model.safetensors") for each in (kept, short))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_with_nothing_within_the_budget_the_last_model_is_kept(config: TrainConfig, tmp_path: Path) -> None:
+    config = shortened(config, 64).model_copy(update={"kl_budget": 1e-9})
+
+    result = train(config, out=tmp_path / "red")
+
+    assert result.episodes == 64
+    assert result.after.kl_per_sequence > 1e-9
+
+
 def test_a_folder_that_holds_a_training_is_not_overwritten(config: TrainConfig, tmp_path: Path) -> None:
     train(shortened(config, 32), out=tmp_path / "red")
 

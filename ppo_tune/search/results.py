@@ -45,5 +45,10 @@ def best_config(study: Study, config: StudyConfig) -> TrainConfig:
     length = config.search.train_episodes or FULL_LENGTH * config.ppo.episodes
     ppo = PPOConfig.model_validate({**winner.user_attrs["config"], "episodes": length})
     return TrainConfig(
-        name=config.name, task=config.task, model=config.model, ppo=ppo, seed=config.search.seed
+        name=config.name,
+        task=config.task,
+        model=config.model,
+        ppo=ppo,
+        seed=config.search.seed,
+        kl_budget=config.search.kl_budget,
     )

@@ -107,7 +107,7 @@ def test_a_dataset_is_exported_whatever_its_columns_are_called(path, prompt, tem
 def test_every_value_is_written_out():
     written = YAML(typ="safe").load(render(config(ppo={"gamma": 0.9}), {}))
 
-    assert list(written) == ["task", "model", "ppo", "name", "seed"]
+    assert list(written) == ["task", "model", "ppo", "name", "seed", "kl_budget"]
     assert written["ppo"] == PPOConfig(gamma=0.9).model_dump()
     assert written["model"] == {"name": None, "lora_rank": 16, "lora_alpha": 16.0, "dtype": "float32"}
     assert (written["name"], written["seed"]) == ("winner", 0)
