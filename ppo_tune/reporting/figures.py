@@ -176,7 +176,7 @@ def kl_figure(trials: pd.DataFrame, kl_budget: float) -> go.Figure:
         x=kl_budget, line={"color": RED, "dash": "dash", "width": 2},
         annotation={"text": "KL budget", "font": {"color": RED}, "yanchor": "top"},
     )  # fmt: skip
-    return _layout(figure, "KL to the untrained model, nats per response", "held-out score")
+    return _layout(figure, "KL, nats per response", "held-out score")
 
 
 def gold_figure(trials: pd.DataFrame) -> go.Figure:
