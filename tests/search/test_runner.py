@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 SLOW_REWARD = """
 import time
 def score(prompts, responses, **columns):
-    time.sleep(0.2)
+    time.sleep(0.3)
     return [float(len(response)) for response in responses]
 """
 
@@ -87,7 +87,7 @@ def start() -> Iterator[Callable[..., Command]]:
 
 @pytest.fixture
 def slow_study(write_study: Callable[..., Path], tmp_path: Path) -> Path:
-    """A study whose trials take about two seconds each."""
+    """A study whose trials take about three seconds each."""
     (tmp_path / "reward.py").write_text(SLOW_REWARD, encoding="utf-8")
     task = {"reward": {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}}
     return write_study("slow", task=task, search={"n_trials": 3})
@@ -114,7 +114,7 @@ def test_two_workers_reach_the_total_though_one_is_killed_with_its_trial(
     assert again.params == victim.params
     assert again.user_attrs["curve"][0]["score"] == victim.user_attrs["curve"][0]["score"]
     assert f"trial {victim.number} was lost and runs again: worker" in output
-    assert len({trial.user_attrs["pid"] for trial in trials}) >= 3  # two workers, and the one that took over
+    assert again.user_attrs["pid"] != victim.user_attrs["pid"]
     assert re.search(r"winner +trial \d, score", output)
     assert (slow_study.parent / "reports" / "slow" / "index.html").is_file()
     assert (slow_study.parent / "reports" / "slow" / "best.yaml").is_file()
