@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 SLOW_REWARD = """
 import time
 def score(prompts, responses, **columns):
-    time.sleep(0.3)
+    time.sleep(0.1)
     return [float(len(response)) for response in responses]
 """
 
@@ -87,10 +87,11 @@ def start() -> Iterator[Callable[..., Command]]:
 
 @pytest.fixture
 def slow_study(write_study: Callable[..., Path], tmp_path: Path) -> Path:
-    """A study whose trials take about three seconds each."""
+    """A study whose trials take about three seconds each, most of them after their first score."""
     (tmp_path / "reward.py").write_text(SLOW_REWARD, encoding="utf-8")
     task = {"reward": {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}}
-    return write_study("slow", task=task, search={"n_trials": 3})
+    search = {"n_trials": 3, "milestones": 6}
+    return write_study("slow", task=task, ppo={"episodes": 192}, search=search)
 
 
 def finished_as(trials: list[optuna.trial.FrozenTrial]) -> list[str]:
