@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -14,6 +15,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.activations import NewGELUActivation
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
@@ -107,7 +109,16 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
             )
         if misfits := sorted(key for key, *_ in info["mismatched_keys"]):
             raise ValueError(f"weights are not of the size in config.json ({', '.join(misfits[:3])}, ...)")
+    _fuse_activations(model)
     return model
+
+
+def _fuse_activations(model: PreTrainedModel) -> None:
+    """Put torch's one kernel in the place of GPT-2's GELU, eight passes over memory; equal but for rounding."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, nn.GELU(approximate="tanh"))
 
 
 @contextmanager

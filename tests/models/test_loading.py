@@ -180,3 +180,15 @@ def test_a_tokenizer_without_a_pad_token_of_its_own_is_no_obstacle(pad_token, tm
     tiny_tokenizer(pad_token=pad_token).save_pretrained(tmp_path)
 
     assert load_tokenizer(str(tmp_path)).pad_token == pad_token
+
+
+def test_a_faster_activation_says_what_the_model_says(tmp_path):
+    theirs = tiny_model("gpt2").eval()
+    ids = torch.arange(12).view(3, 4)
+
+    ours = load(save_tiny_model(tmp_path)).model
+
+    kinds = [{type(module).__name__ for module in model.modules()} for model in (theirs, ours)]
+    assert ["NewGELUActivation" in kind for kind in kinds] == [True, False]
+    torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, atol=1e-5, rtol=1e-5)
+    assert ours.config.activation_function == "gelu_new"  # which is what is saved with it

@@ -1,0 +1,86 @@
+"""Ours in a throughput benchmark: one iteration of a pack of K trials whenever it is told `go`."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+import transformers
+from shapes import SHAPES, Shape
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.flop_counter import FlopCounterMode
+
+from ppo_tune import ModelConfig, PPOConfig, PPOTrainer, Task, load_policy
+from ppo_tune.config import PreferenceRewardConfig
+from ppo_tune.prompts import Prompt
+from ppo_tune.rewards import make_reward
+
+steps = 0
+
+
+def count_step(*_: object) -> None:
+    """One optimizer step was made."""
+    global steps
+    steps += 1
+
+
+def make_trainer(shape: Shape, folder: Path, places: int, *, full: bool, dtype: str) -> PPOTrainer:
+    """A trainer whose places all hold a trial."""
+    model = ModelConfig(name=str(folder / "policy"), lora_rank=None if full else shape.lora_rank, dtype=dtype)
+    policy = load_policy(model, places=places)
+    policy.stop_ids = torch.tensor([-1])  # no response ends early, as none of the peer's does
+    judge = PreferenceRewardConfig(
+        name="preference", model=str(folder / "reward"), template="{prompt} {response}"
+    )
+    prompts = tuple(
+        Prompt(line) for line in (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
+    )
+    reward = make_reward(judge, torch.device("cpu"))
+    task = Task("benchmark", {"train": prompts, "heldout": (), "confirmation": ()}, reward, gold=None)
+    config = PPOConfig(
+        rollout_size=shape.episodes, batch_size=shape.episodes // shape.mini_batches, ppo_epochs=shape.epochs,
+        max_new_tokens=shape.response, episodes=shape.episodes * 100_000,
+    )  # fmt: skip
+    trainer = PPOTrainer(policy, task, config)
+    for place in range(places):
+        trainer.start(place, config, seed=place)
+    return trainer
+
+
+def main() -> None:
+    """Answer every turn with its seconds and the work that one trial did."""
+    global steps
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shape", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--places", type=int, default=1)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    shape, places = SHAPES[options.shape], options.places
+    trainer = make_trainer(shape, options.folder, places, full=options.full, dtype=options.dtype)
+    register_optimizer_step_post_hook(count_step)
+    with FlopCounterMode(display=False) as counter:
+        trainer.step()
+    print(json.dumps({"ready": True, "flops": counter.get_total_flops()}), flush=True)
+    for line in sys.stdin:
+        if line.strip() != "go":
+            break
+        steps = 0
+        started = time.perf_counter()
+        (metrics, *_) = trainer.step().values()
+        seconds = time.perf_counter() - started
+        tokens = round(metrics["response/tokens_mean"] * shape.episodes)
+        work = {**shape.work(), "response_tokens": tokens, "optimizer_steps": steps // places}
+        print(json.dumps({"seconds": seconds, "work": work}), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The peer in a throughput benchmark: TRL 1.12.0's PPOTrainer, one update whenever it is told `go`.
+
+Runs in an environment of its own (see `make benchmark`); speaks JSON lines with `throughput.py`.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import types
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from shapes import SHAPES
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PrinterCallback,
+    TrainerCallback,
+)
+from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+
+steps = 0
+
+
+class Turns(TrainerCallback):
+    """Times each update, tells it, and waits for the next turn."""
+
+    def __init__(self, work: dict[str, int]) -> None:
+        self.work = work
+        self.started = 0.0
+
+    def wait(self) -> None:
+        """Block until told to go; leave when nobody is there any more."""
+        if sys.stdin.readline().strip() != "go":
+            sys.stdout.flush()
+            os._exit(0)
+        self.started = time.perf_counter()
+
+    def on_train_begin(self, args, state, control, **kwargs):  # noqa: D102
+        print(json.dumps({"ready": True}), file=answers, flush=True)
+        self.wait()
+
+    def on_step_end(self, args, state, control, **kwargs):  # noqa: D102
+        global steps
+        seconds = time.perf_counter() - self.started
+        done = {**self.work, "optimizer_steps": steps}
+        steps = 0
+        print(json.dumps({"seconds": seconds, "work": done}), file=answers, flush=True)
+        self.wait()
+
+
+def count_step(*_: object) -> None:
+    """One optimizer step was made."""
+    global steps
+    steps += 1
+
+
+def main() -> None:
+    """Set the trainer up and let it run, turn by turn."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shape", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--no-gc", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    shape = SHAPES[options.shape]
+    if options.no_gc:
+        ppo_trainer.gc = types.SimpleNamespace(collect=lambda *_: 0)
+    register_optimizer_step_post_hook(count_step)
+    tokenizer = AutoTokenizer.from_pretrained(options.folder / "policy", padding_side="left")
+    policy, reference = (AutoModelForCausalLM.from_pretrained(options.folder / "policy") for _ in range(2))
+    reward, value = (
+        AutoModelForSequenceClassification.from_pretrained(options.folder / "reward", num_labels=1)
+        for _ in range(2)
+    )
+    lines = (options.folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
+    ids = [tokenizer(line)["input_ids"] for line in lines]
+    assert {len(row) for row in ids} == {shape.prompt}
+    config = PPOConfig(
+        output_dir=str(options.folder / "trl"), learning_rate=1e-4, lr_scheduler_type="constant",
+        per_device_train_batch_size=shape.episodes, gradient_accumulation_steps=1,
+        num_mini_batches=shape.mini_batches, num_ppo_epochs=shape.epochs, total_episodes=100_000 * shape.episodes,
+        response_length=shape.response, stop_token=None, local_rollout_forward_batch_size=shape.episodes,
+        temperature=1.0, kl_coef=0.05, num_sample_generations=0, report_to="none", save_strategy="no",
+        eval_strategy="no", logging_strategy="no", disable_tqdm=True, bf16=options.dtype == "bfloat16",
+        use_cpu=True, gradient_checkpointing=False, seed=0,
+    )  # fmt: skip
+    trainer = PPOTrainer(
+        args=config, processing_class=tokenizer, model=policy, ref_model=reference, reward_model=reward,
+        value_model=value, train_dataset=Dataset.from_dict({"input_ids": ids}), callbacks=[Turns(shape.work())],
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    main()
