@@ -98,7 +98,7 @@ def search(
     """Start a study, or go on with it if it exists; then write its report."""
     from ppo_tune.progress import Display, SearchState
     from ppo_tune.search.endings import count_endings
-    from ppo_tune.search.runner import run_search
+    from ppo_tune.search.runner import crowding, default_workers, run_search
     from ppo_tune.study_file import load_study, notes
 
     _quiet()
@@ -106,7 +106,8 @@ def search(
     if n_trials is not None:
         search_block = config.search.model_copy(update={"n_trials": n_trials})
         config = config.model_copy(update={"search": search_block})
-    for note in notes(config):
+    workers = workers or default_workers()
+    for note in [*notes(config), *crowding(config, workers)]:
         say(Text("note: ", style="yellow") + Text(note))
     display = Display(console, SearchState(config))
     with display.shown():

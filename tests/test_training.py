@@ -129,7 +129,8 @@ def test_a_crash_loses_only_what_came_after_the_last_checkpoint(config: TrainCon
 def test_the_model_kept_is_the_best_within_the_budget_as_a_training_of_that_length_leaves_it(
     config: TrainConfig, tmp_path: Path, interrupted: bool
 ) -> None:
-    config = config.model_copy(update={"ppo": config.ppo.with_params({"lr_schedule": "constant"})})
+    drifting = {"lr_schedule": "constant", "kl_target": None, "kl_coef": 0.0, "learning_rate": 0.01}
+    config = config.model_copy(update={"ppo": config.ppo.with_params(drifting)})
     free = train(config, out=tmp_path / "free")
     judged = [line for line in _log(free.folder) if line.get("heldout/score") and line["episodes"]]
     budget = sorted(line["heldout/kl_per_sequence"] for line in judged)[4]

@@ -42,6 +42,9 @@ from ppo_tune.search.storage import (
 MAX_ATTEMPTS = 3
 """How often a trial whose worker dies is tried before that is its ending."""
 
+MIN_ROUNDS = 4
+"""A sampler that learns from results wants at least so many trials per worker."""
+
 MAX_SAME_FAILURES = 3
 """How many trials may fail in a row for the same reason before the search stops itself."""
 
@@ -143,6 +146,16 @@ def default_workers() -> int:
         if torch.cuda.is_available():
             return torch.cuda.device_count()
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def crowding(config: StudyConfig, workers: int) -> list[str]:
+    """A note where so many trials run at once that the sampler proposes most of them without any result."""
+    if config.search.sampler not in ("tpe", "gp") or workers * MIN_ROUNDS <= config.n_trials:
+        return []
+    return [
+        f"{workers} workers propose at once, and {config.n_trials} trials are less than {MIN_ROUNDS} rounds of "
+        f"them: {config.search.sampler} can learn little; take fewer --workers or more --n-trials"
+    ]
 
 
 def _work(config_json: str, url: str, folder: str, index: int, pipe: Connection) -> None:

@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from ppo_tune.config import StudyConfig
+from ppo_tune.search.runner import crowding
 from ppo_tune.search.samplers import SAMPLERS, make_sampler
 from ppo_tune.search.storage import close_lost_trials
 from tests.worlds import StudyMaker
@@ -110,3 +111,19 @@ def test_a_lost_cell_is_visited_again(make_study: StudyMaker) -> None:
     finished = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
     assert proposals[0] == lost
     assert len({tuple(params.values()) for params in finished}) == 18
+
+
+@pytest.mark.parametrize(
+    ("sampler", "n_trials", "workers", "noted"),
+    [("tpe", 32, 8, False), ("tpe", 32, 9, True), ("gp", 7, 2, True), ("random", 2, 64, False)],
+)
+def test_so_many_workers_that_the_sampler_learns_nothing_are_noted(
+    make_study: StudyMaker, sampler: str, n_trials: int, workers: int, noted: bool
+) -> None:
+    config = make_study(search={"sampler": sampler, "n_trials": n_trials})
+
+    notes = crowding(config, workers)
+
+    assert [
+        note.startswith(f"{workers} workers propose at once, and {n_trials} trials") for note in notes
+    ] == [True] * noted
