@@ -4,7 +4,7 @@ Imported by our contestant and by the peer's, which live in environments of thei
 """
 
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -88,7 +88,4 @@ def build(shape: Shape, folder: Path) -> None:
 
 def describe(shape: Shape) -> str:
     """One line for a table."""
-    facts = asdict(shape)
-    return (
-        f"{facts['layers']} layers × {facts['width']}, {facts['vocab']:,} words, {facts['episodes']} episodes"
-    )
+    return f"{shape.layers} layers × {shape.width}, {shape.vocab:,} words, {shape.episodes} episodes"

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +178,14 @@ def run_shape(
         race(members, shape, rounds, seconds)
     peaks = {dtype: max(before[dtype], gemm_peak(kind)) for dtype, kind in dtypes.items()}
     by_name = {member.name: member for member in members}
-    solo = min((m for m in members if m.name in ("ours, LoRA, float32", "ours, LoRA, bfloat16")), key=_time)
+    solo = min(
+        (m for m in members if m.name in ("ours, LoRA, float32", "ours, LoRA, bfloat16")),
+        key=attrgetter("per_trial"),
+    )
     cores = both_cores(solo.command, turns=max(5, len(solo.seconds)))
-    stock = min((m for m in members if "stock" in m.name), key=_time)
-    nogc = min((m for m in members if "without gc" in m.name), key=_time)
-    packed = min((m for m in members if "pack" in m.name), key=_time)
+    stock = min((m for m in members if "stock" in m.name), key=attrgetter("per_trial"))
+    nogc = min((m for m in members if "without gc" in m.name), key=attrgetter("per_trial"))
+    packed = min((m for m in members if "pack" in m.name), key=attrgetter("per_trial"))
 
     print(f"\n{name}: {describe(shape)}; GEMM peak {peaks['float32'] / 1e9:.0f} GFLOP/s float32, "
           f"{peaks['bfloat16'] / 1e9:.0f} bfloat16, one thread")  # fmt: skip
@@ -191,27 +195,23 @@ def run_shape(
         floor = (
             ""
             if member.flops is None
-            else f"{member.flops / peaks[dtype] / _time(member) / member.trials:.0%}"
+            else f"{member.flops / peaks[dtype] / member.per_trial / member.trials:.0%}"
         )
         low, high = (1e3 * f(member.seconds) / member.trials for f in (min, max))
         print(
-            f"{member.name:38s}{1e3 * _time(member):14.1f}{low:8.1f}{high:8.1f}{len(member.seconds):7d}{floor:>10s}"
+            f"{member.name:38s}{1e3 * member.per_trial:14.1f}{low:8.1f}{high:8.1f}{len(member.seconds):7d}{floor:>10s}"
         )
     print(f"{'two workers: ' + solo.name:38s}{1e3 * cores:14.1f}")
     full = by_name["ours, all weights, float32"]
     return {
-        "solo_vs_trl_stock": _time(stock) / _time(solo),
-        "solo_vs_trl_nogc": _time(nogc) / _time(solo),
-        "full_vs_trl_nogc_float32": _time(by_name["TRL without gc, float32"]) / _time(full),
-        "packed_vs_solo": _time(solo) / _time(packed),
-        "cores_vs_trl": _time(stock) / cores,
+        "solo_vs_trl_stock": stock.per_trial / solo.per_trial,
+        "solo_vs_trl_nogc": nogc.per_trial / solo.per_trial,
+        "full_vs_trl_nogc_float32": by_name["TRL without gc, float32"].per_trial / full.per_trial,
+        "packed_vs_solo": solo.per_trial / packed.per_trial,
+        "cores_vs_trl": stock.per_trial / cores,
         "floor_share_float32": (by_name["ours, LoRA, float32"].flops or 0.0)
-        / peaks["float32"] / _time(by_name["ours, LoRA, float32"]),
+        / peaks["float32"] / by_name["ours, LoRA, float32"].per_trial,
     }  # fmt: skip
-
-
-def _time(member: Contestant) -> float:
-    return member.per_trial
 
 
 def main() -> None:

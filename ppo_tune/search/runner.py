@@ -150,7 +150,8 @@ def default_workers() -> int:
 
 def crowding(config: StudyConfig, workers: int) -> list[str]:
     """A note where so many trials run at once that the sampler proposes most of them without any result."""
-    if config.search.sampler not in ("tpe", "gp") or workers * MIN_ROUNDS <= config.n_trials:
+    learns = config.search.sampler in ("tpe", "gp")
+    if not learns or workers == 1 or workers * MIN_ROUNDS <= config.n_trials:
         return []
     return [
         f"{workers} workers propose at once, and {config.n_trials} trials are less than {MIN_ROUNDS} rounds of "

@@ -115,7 +115,13 @@ def test_a_lost_cell_is_visited_again(make_study: StudyMaker) -> None:
 
 @pytest.mark.parametrize(
     ("sampler", "n_trials", "workers", "noted"),
-    [("tpe", 32, 8, False), ("tpe", 32, 9, True), ("gp", 7, 2, True), ("random", 2, 64, False)],
+    [
+        ("tpe", 32, 8, False),
+        ("tpe", 32, 9, True),
+        ("gp", 7, 2, True),
+        ("tpe", 3, 1, False),
+        ("random", 2, 64, False),
+    ],
 )
 def test_so_many_workers_that_the_sampler_learns_nothing_are_noted(
     make_study: StudyMaker, sampler: str, n_trials: int, workers: int, noted: bool
