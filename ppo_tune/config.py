@@ -114,15 +114,10 @@ class ModelConfig(Block):
         16, ge=1, description="Rank of the adapters on every linear layer; null = all weights."
     )
     lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of the frozen base; adapters stay float32."
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of matrix products; what is trained stays float32. auto = bfloat16 where it is faster here.",
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.lora_rank is None and self.dtype != "float32":
-            raise ValueError(f"`dtype: float32` must hold when all weights are trained, but got {self.dtype}")
-        return self
 
 
 class LengthRule(Block):

@@ -12,6 +12,7 @@ import torch
 
 from ppo_tune.errors import RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
+from ppo_tune.portions import Memory
 from ppo_tune.ppo import estimate_kl, masked_sum
 from ppo_tune.rollout import Rollout, collect, score
 from ppo_tune.seeding import generator
@@ -83,7 +84,7 @@ class Evaluator:
         self.policy = policy
         self.task = task
         self.temperature = temperature
-        self.micro_batch_size = micro_batch_size
+        self.memory = Memory.with_rows(micro_batch_size)
         self.prompts = PromptSet(task, "heldout", policy.tokenizer, room_for_prompts(policy, max_new_tokens))
         self.rows = range(min(n_prompts, len(self.prompts)))
         self._batch = self.prompts.batch(self.rows)
@@ -99,7 +100,7 @@ class Evaluator:
             self._uniforms.expand(k, -1, -1),
             temperature=self.temperature,
             places=places,
-            micro_batch_size=self.micro_batch_size,
+            memory=self.memory,
         )
         return {place: self._judge(rollout[i]) for i, place in enumerate(places)}
 

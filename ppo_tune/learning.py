@@ -17,14 +17,8 @@ from torch import Tensor
 from ppo_tune.config import PPOConfig
 from ppo_tune.experience import Experience, column
 from ppo_tune.models import Policy
-from ppo_tune.ppo import (
-    approx_kl,
-    clip_fraction,
-    clipped_policy_loss,
-    clipped_value_loss,
-    masked_mean,
-    masked_sum,
-)
+from ppo_tune.portions import Portions
+from ppo_tune.ppo import clipped_policy_loss, clipped_value_loss, estimate_kl, is_clipped, masked_sum
 from ppo_tune.seeding import generator
 from ppo_tune.team import Team
 
@@ -84,11 +78,11 @@ class _Plan:
     """The order in which one trial learns from its rollout.
 
     Attributes:
-        rows: Row numbers, all epochs after one another.
+        rows: Row numbers, all epochs after one another, shape (epochs · B,).
         tokens: For each of them, the tokens of the mini-batch it is part of.
     """
 
-    rows: list[int]
+    rows: Tensor
     tokens: list[float]
 
 
@@ -99,6 +93,7 @@ def improve_policy(
     *,
     temperature: float,
     micro_batch_size: int | None = None,
+    passes: Portions | None = None,
     team: Team | None = None,
 ) -> dict[int, Learned]:
     """Run every trial's PPO epochs.
@@ -109,18 +104,20 @@ def improve_policy(
         runs: The trials by place.
         temperature: The one the responses were sampled with.
         micro_batch_size: Rows of each trial per forward pass; None takes the most that divides every batch.
+        passes: What fits into memory; None tries a whole micro-batch.
         team: The processes that share the work.
 
     Returns:
         What happened, by place.
     """
-    team = team or Team()
+    team, passes = team or Team(), passes or Portions()
     places = experience.places
     learned = {place: Learned(torch.zeros(1 + len(STATISTICS), device=policy.device)) for place in places}
     plans = [_plan(runs[place], experience.rollout.mask[i]) for i, place in enumerate(places)]
     batch_sizes = (runs[place].config.batch_size for place in places)
     size = micro_batch_size or reduce(math.gcd, batch_sizes, 0) or 1
     team.check_divides("ppo.batch_size", size)
+    lesson = _Lesson(policy, experience, [runs[place].config for place in places], temperature)
     for start in range(0, max((len(plan.rows) for plan in plans), default=0), size):
         learning = [
             i for i, place in enumerate(places) if start < len(plans[i].rows) and not learned[place].diverged
@@ -128,16 +125,14 @@ def improve_policy(
         if not learning:
             break
         mine = slice(start + team.rank, start + size, team.size)
-        rows = [plans[i].rows[mine] for i in learning]
+        rows = torch.stack([plans[i].rows[mine] for i in learning])
         tokens = [plans[i].tokens[start] for i in learning]
-        _accumulate_gradients(policy, experience, runs, learning, rows, tokens, temperature, learned)
-        for i in learning:
-            run = runs[places[i]]
-            if (start + size) % run.config.batch_size == 0:
-                team.add_up(policy.rows.grads[places[i]])
-                norm = _optimizer_step(run)
-                policy.rows.grads[places[i]].zero_()
-                learned[places[i]].gradient_norms.append(norm)
+        lesson.learn(learning, rows, tokens, passes, learned)
+        stepping = [places[i] for i in learning if (start + size) % runs[places[i]].config.batch_size == 0]
+        for place in stepping:
+            team.add_up(policy.rows.grads[place])
+        for place, norm in zip(stepping, _optimizer_steps(policy, runs, stepping), strict=True):
+            learned[place].gradient_norms.append(norm)
     for record in learned.values():
         team.add_up(record.sums)
     return learned
@@ -152,70 +147,122 @@ def _plan(run: Run, mask: Tensor) -> _Plan:
     ]
     rows = torch.cat(orders)
     tokens = lengths[rows].view(-1, run.config.batch_size).sum(-1).repeat_interleave(run.config.batch_size)
-    return _Plan(rows.tolist(), tokens.tolist())
+    return _Plan(rows, tokens.tolist())
 
 
-def _accumulate_gradients(
-    policy: Policy,
-    experience: Experience,
-    runs: Mapping[int, Run],
-    learning: Sequence[int],
-    rows: Sequence[Sequence[int]],
-    tokens: Sequence[float],
-    temperature: float,
-    learned: Mapping[int, Learned],
-) -> None:
-    """Add the gradient of one micro-batch of each trial, as its share of that trial's mini-batch."""
-    device = policy.device
-    index = (torch.tensor(learning, device=device)[:, None], torch.tensor(rows, device=device))
-    batch, advantages, returns = (
-        experience.rollout[index],
-        experience.advantages[index],
-        experience.returns[index],
-    )
-    places = [experience.places[i] for i in learning]
-    configs = [runs[place].config for place in places]
-    clip_range = column([config.clip_range for config in configs], device)
-    dual_clip = column([config.dual_clip for config in configs], device)
-    clip_range_value = column([config.clip_range_value for config in configs], device)
-    vf_coef = column([config.vf_coef for config in configs], device)
-    ent_coef = column([config.ent_coef for config in configs], device)[:, 0, 0]
+class _Lesson:
+    """What k trials learn from, laid out so that a micro-batch is cut from it with few operations.
 
-    seen = policy.evaluate(
-        batch.sequences, temperature=temperature, places=places, with_entropy=bool(ent_coef.any())
-    )
-    policy_loss = clipped_policy_loss(
-        seen.logprobs, batch.old_logprobs, advantages, batch.mask, clip_range, dual_clip
-    )
-    value_loss = clipped_value_loss(seen.values, batch.old_values, returns, batch.mask, clip_range_value)
-    loss = (policy_loss + vf_coef * value_loss).sum((-2, -1))
-    if seen.entropy is not None:
-        loss = loss - ent_coef * masked_sum(seen.entropy, batch.mask)
-    (loss / torch.tensor(tokens, device=device)).sum().backward()
-
-    with torch.no_grad():
-        counts = batch.mask.sum((-2, -1))
-        statistics = torch.stack(
-            [
-                torch.ones_like(loss),
-                masked_mean(policy_loss, batch.mask),
-                masked_mean(value_loss, batch.mask),
-                approx_kl(seen.logprobs, batch.old_logprobs, batch.mask),
-                clip_fraction(seen.logprobs, batch.old_logprobs, advantages, batch.mask, clip_range),
-            ]
-        )
-        for j, place in enumerate(places):
-            learned[place].sums += statistics[:, j] * counts[j]
-
-
-def _optimizer_step(run: Run) -> float:
-    """Clip one trial's gradient and step; returns the norm before clipping.
-
-    A gradient that is not finite changes nothing.
+    Args:
+        policy: Whose gradients grow.
+        experience: Of k trials, (k, B, ·).
+        configs: Of the k trials.
+        temperature: The one the responses were sampled with.
     """
-    group = run.optimizer.param_groups[0]
-    norm = float(torch.nn.utils.clip_grad_norm_(group["params"], run.config.max_grad_norm, foreach=False))
-    if math.isfinite(norm):
-        group["lr"] = run.config.learning_rate_at(run.episodes)
-        run.optimizer.step()
-    return norm
+
+    def __init__(
+        self, policy: Policy, experience: Experience, configs: Sequence[PPOConfig], temperature: float
+    ) -> None:
+        rollout, device = experience.rollout, policy.device
+        self.policy = policy
+        self.places = experience.places
+        self.temperature = temperature
+        self.sequences = rollout.sequences
+        self.numbers = torch.stack(
+            [rollout.old_logprobs, rollout.old_values, experience.advantages, experience.returns], dim=2
+        )
+        self.widths = rollout.sequences.prompts.mask.sum(-1).cpu()
+        self.lengths = rollout.mask.sum(-1).cpu()
+        self.clip_range = column([config.clip_range for config in configs], device)
+        self.dual_clip = column([config.dual_clip for config in configs], device)
+        self.clip_range_value = column([config.clip_range_value for config in configs], device)
+        self.vf_coef = column([config.vf_coef for config in configs], device)
+        self.ent_coef = column([config.ent_coef for config in configs], device)[:, 0, 0]
+        self.with_entropy = any(config.ent_coef for config in configs)
+
+    def learn(
+        self,
+        learning: Sequence[int],
+        rows: Tensor,
+        tokens: Sequence[float],
+        passes: Portions,
+        learned: Mapping[int, Learned],
+    ) -> None:
+        """Add the gradient of one micro-batch of each trial, as its share of that trial's mini-batch.
+
+        Args:
+            learning: Which of the k trials.
+            rows: Which of their responses, shape (len(learning), b).
+            tokens: Of the mini-batch that each trial's micro-batch is part of.
+            passes: What fits into memory.
+            learned: Grows by the statistics.
+        """
+        weights = torch.tensor(tokens, device=self.policy.device)
+
+        def work(trials: slice, part: slice) -> Tensor:
+            return self._add_gradients(learning[trials], rows[trials, part], weights[trials])
+
+        for trials, _, sums in passes.run(work, trials=len(learning), rows=rows.shape[1]):
+            for i, trial_sums in zip(learning[trials], sums, strict=True):
+                learned[self.places[i]].sums += trial_sums
+
+    def _add_gradients(self, learning: Sequence[int], rows: Tensor, tokens: Tensor) -> Tensor:
+        """One pass; returns tokens and sums of statistics, shape (len(learning), 1 + len(STATISTICS)).
+
+        Nothing is changed before all gradients are known, so that a pass without enough memory can be done again.
+        """
+        trial = torch.tensor(learning)[:, None]
+        # Columns that are padding in every row of this micro-batch are left out.
+        width, length = int(self.widths[trial, rows].max()), int(self.lengths[trial, rows].max())
+        device = self.policy.device
+        batch = self.sequences[trial.to(device), rows.to(device)].cut(width, length)
+        numbers = self.numbers[trial.to(device), rows.to(device)][..., :length]
+        old_logprobs, old_values, advantages, returns = numbers.unbind(2)
+        mask, which = batch.response_mask, slice(None) if len(learning) == len(self.places) else learning
+        clip_range, places = self.clip_range[which], [self.places[i] for i in learning]
+
+        seen = self.policy.evaluate(
+            batch, temperature=self.temperature, places=places, with_entropy=self.with_entropy
+        )
+        policy_loss = clipped_policy_loss(
+            seen.logprobs, old_logprobs, advantages, mask, clip_range, self.dual_clip[which]
+        )
+        value_loss = clipped_value_loss(seen.values, old_values, returns, mask, self.clip_range_value[which])
+        loss = (policy_loss + self.vf_coef[which] * value_loss).sum((-2, -1))
+        if seen.entropy is not None:
+            loss = loss - self.ent_coef[which] * masked_sum(seen.entropy, mask)
+        trainable = self.policy.trainable
+        gradients = torch.autograd.grad((loss / tokens).sum(), trainable, allow_unused=True)
+        with torch.no_grad():
+            statistics = (
+                torch.ones_like(policy_loss),
+                policy_loss,
+                value_loss,
+                estimate_kl(old_logprobs, seen.logprobs, "k3"),
+                is_clipped(seen.logprobs, old_logprobs, advantages, clip_range).to(policy_loss.dtype),
+            )
+            sums = masked_sum(torch.stack(statistics, 1), mask[:, None])
+            for parameter, gradient in zip(trainable, gradients, strict=True):
+                if gradient is not None:
+                    assert parameter.grad is not None
+                    parameter.grad.add_(gradient)
+        return sums
+
+
+def _optimizer_steps(policy: Policy, runs: Mapping[int, Run], places: Sequence[int]) -> list[float]:
+    """Clip each trial's gradient, step, and clear it; returns the norms before clipping.
+
+    A gradient that is not finite changes nothing. The device is asked once for all.
+    """
+    if not places:
+        return []
+    gradients = [policy.rows.grads[place] for place in places]
+    norms: list[float] = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).tolist()
+    for place, gradient, norm in zip(places, gradients, norms, strict=True):
+        run = runs[place]
+        if math.isfinite(norm):
+            gradient.mul_(min(1.0, run.config.max_grad_norm / (norm + 1e-6)))
+            run.optimizer.param_groups[0]["lr"] = run.config.learning_rate_at(run.episodes)
+            run.optimizer.step()
+        gradient.zero_()
+    return norms

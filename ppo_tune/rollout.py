@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from ppo_tune.models import Policy, Prompts, Sequences, decode_responses
 from ppo_tune.models.policy import Evaluation
+from ppo_tune.portions import Memory
 from ppo_tune.rewards import Reward
 from ppo_tune.tasks import PromptSet
 from ppo_tune.team import Team
@@ -73,7 +74,7 @@ def collect(
     *,
     temperature: float,
     places: Sequence[int],
-    micro_batch_size: int | None = None,
+    memory: Memory | None = None,
 ) -> Rollout:
     """Sample a response to every prompt, and evaluate it under policy and reference.
 
@@ -86,25 +87,45 @@ def collect(
         uniforms: Numbers in (0, 1] that decide the samples, shape (k, B, T).
         temperature: Of the sampling.
         places: The k places that the leading axis stands for.
-        micro_batch_size: Rows per forward pass of each trial; None takes all at once.
+        memory: What fits; None tries everything at once.
 
     Returns:
         The rollout, on the policy's device.
     """
+    memory = memory or Memory()
     prompts = Prompts(prompts.ids.to(policy.device), prompts.mask.to(policy.device))
-    sequences, seen = policy.generate(prompts, uniforms, temperature=temperature, places=places)
-    n_rows = sequences.ended.shape[-1]
-    chunk = micro_batch_size or n_rows
-    parts = [sequences[:, start : start + chunk] for start in range(0, n_rows, chunk)]
-    reference = torch.cat([policy.reference(part, temperature=temperature) for part in parts], dim=1)
-    if policy.dtype != torch.float32:  # what was said in decoding differs from what training will compute
-        again = [policy.evaluate(part, temperature=temperature, places=places) for part in parts]
-        logprobs, values = (
-            torch.cat(column, dim=1) for column in zip(*((p.logprobs, p.values) for p in again), strict=True)
+
+    def sample(trials: slice, rows: slice) -> tuple[Sequences, Evaluation]:
+        return policy.generate(
+            prompts[trials, rows], uniforms[trials, rows], temperature=temperature, places=places[trials]
         )
-        seen = Evaluation(logprobs, values, seen.entropy)
-    assert seen.entropy is not None
-    return Rollout(sequences, seen.logprobs, reference, seen.values, seen.entropy)
+
+    def judge(trials: slice, rows: slice) -> tuple[Tensor, ...]:
+        part = sequences[trials, rows]
+        reference = policy.reference(part, temperature=temperature)
+        if policy.is_exact:
+            return (reference,)
+        seen = policy.evaluate(part, temperature=temperature, places=places[trials])
+        return reference, seen.logprobs, seen.values
+
+    k, n_rows, length = uniforms.shape
+    ids = torch.zeros(k, n_rows, length, dtype=torch.long, device=policy.device)
+    mask, ended = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids[..., 0], dtype=torch.bool)
+    logprobs, ref_logprobs, values, entropy = torch.zeros(4, k, n_rows, length, device=policy.device)
+    for trials, rows, (said, seen) in memory.decoding.run(sample, trials=k, rows=n_rows):
+        at = (trials, rows, slice(said.response_ids.shape[-1]))
+        ids[at], mask[at], ended[trials, rows] = said.response_ids, said.response_mask, said.ended
+        assert seen.entropy is not None
+        logprobs[at], values[at], entropy[at] = seen.logprobs, seen.values, seen.entropy
+    longest = int(mask.sum(-1).max())
+    ids, mask, logprobs, ref_logprobs, values, entropy = (
+        x[..., :longest] for x in (ids, mask, logprobs, ref_logprobs, values, entropy)
+    )
+    sequences = Sequences(prompts, ids, mask, ended)
+    for trials, rows, judged in memory.passes.run(judge, trials=k, rows=n_rows):
+        for whole, part in zip((ref_logprobs, logprobs, values), judged, strict=False):
+            whole[trials, rows] = part
+    return Rollout(sequences, logprobs, ref_logprobs, values, entropy)
 
 
 def score(

@@ -25,8 +25,10 @@ from transformers import (
 
 from ppo_tune.config import Block
 from ppo_tune.errors import DataError
+from ppo_tune.models.decoding import positions
+from ppo_tune.models.kernels import settle
 from ppo_tune.models.loading import best_device, load_causal_lm, load_tokenizer
-from ppo_tune.models.policy import context_length, positions
+from ppo_tune.models.policy import context_length
 from ppo_tune.models.text import tokenize
 from ppo_tune.seeding import derive_seed, generator
 
@@ -117,7 +119,7 @@ def fit_sft(
             f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, "
             f"but got {longest}"
         )
-    model.to(device)  # type: ignore[arg-type]
+    settle(model, device)
     order = torch.randperm(len(examples), generator=generator(config.seed, "sft", "split")).tolist()
     n_heldout = max(1, int(len(examples) * config.heldout_fraction))
     heldout, train = [examples[i] for i in order[:n_heldout]], [examples[i] for i in order[n_heldout:]]

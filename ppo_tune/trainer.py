@@ -20,6 +20,7 @@ from ppo_tune.evaluation import room_for_prompts
 from ppo_tune.experience import Experience, estimate_advantages
 from ppo_tune.learning import Learned, Run, improve_policy
 from ppo_tune.models import Policy, Prompts
+from ppo_tune.portions import Memory, is_out_of_memory
 from ppo_tune.ppo import adapt_kl_coef, explained_variance, masked_mean, masked_sum
 from ppo_tune.rollout import Rollout, collect, score
 from ppo_tune.seeding import generator
@@ -60,6 +61,7 @@ class PPOTrainer:
                 f"task {task.name}: `prompts >= rollout_size` must hold, but got {len(self.prompts)} training "
                 f"prompts and rollout_size {shared.rollout_size}; lower it or add rows"
             )
+        self.forget_limits()
         self.runs: dict[int, Run] = {}
 
     @property
@@ -93,8 +95,14 @@ class PPOTrainer:
         """Free a place; the trial's numbers stay in it until another one starts there."""
         del self.runs[place]
 
+    def forget_limits(self) -> None:
+        """Try again to do everything at once, whatever did not fit into memory before."""
+        self.memory = Memory.with_rows(self.shared.micro_batch_size)
+
     def step(self) -> Results:
         """One iteration of every trial.
+
+        What does not fit into memory is done in halves; only a trial of which not even one response fits ends.
 
         Returns:
             Each place's metrics; or, where its training or its reward failed, the error. Such a place must be
@@ -103,7 +111,7 @@ class PPOTrainer:
         try:
             return self._iterate()
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return {place: OutOfMemoryError(str(error).splitlines()[0]) for place in self.runs}
 
@@ -119,6 +127,7 @@ class PPOTrainer:
             self.runs,
             temperature=self.shared.temperature,
             micro_batch_size=self.shared.micro_batch_size,
+            passes=self.memory.passes,
             team=self.team,
         )
         done = time.perf_counter()
@@ -157,7 +166,7 @@ class PPOTrainer:
             uniforms[:, mine],
             temperature=self.shared.temperature,
             places=places,
-            micro_batch_size=self.shared.micro_batch_size,
+            memory=self.memory,
         )
         scores = [self._score(part[i], rows[i][mine], place, failures) for i, place in enumerate(places)]
         gathered = self.team.gather(torch.stack(scores, -1)).T
@@ -250,7 +259,3 @@ def _metrics(run: Run, experience: Experience, i: int, learned: Learned) -> Metr
 def _per_sequence(kl: Tensor, mask: Tensor) -> float:
     """Mean over responses of the summed token values, (B, T) -> nats per sequence."""
     return float(masked_sum(kl, mask)) / mask.shape[0]
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -25,7 +25,7 @@ ROWS = (
     ("sft",),
     ("reward_training",),
     ("tasks",),
-    ("team",),
+    ("team", "portions"),
     ("rollout",),
     ("evaluation", "experience"),
     ("learning",),

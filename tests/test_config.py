@@ -116,17 +116,6 @@ def test_the_step_size_follows_the_schedule(schedule, episodes_done, expected):
     assert config.learning_rate_at(episodes_done) == pytest.approx(expected)
 
 
-def test_all_weights_are_trained_in_float32():
-    message = "`dtype: float32` must hold when all weights are trained, but got bfloat16"
-
-    with pytest.raises(ValidationError, match=message):
-        ModelConfig(lora_rank=None, dtype="bfloat16")
-
-
-def test_a_frozen_base_may_be_bfloat16():
-    assert ModelConfig(lora_rank=8, dtype="bfloat16").dtype == "bfloat16"
-
-
 def test_a_range_of_words_is_not_inverted():
     with pytest.raises(ValidationError, match="`low <= high` must hold, but got low=9, high=5"):
         LengthRule(low=9, high=5)

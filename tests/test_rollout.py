@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from ppo_tune.errors import RewardError
 from ppo_tune.models import Policy
+from ppo_tune.portions import Memory
 from ppo_tune.rollout import Rollout, collect, score
 from ppo_tune.tasks import PromptSet
 from ppo_tune.team import Team
@@ -38,7 +39,7 @@ def sample(policy: Policy, *, temperature: float = 1.0, micro_batch_size: int | 
         uniforms_for(policy.places, len(PROMPTS), 6),
         temperature=temperature,
         places=places,
-        micro_batch_size=micro_batch_size,
+        memory=Memory.with_rows(micro_batch_size),
     )
 
 

@@ -660,11 +660,6 @@ def test_every_choice_of_a_batch_size_must_divide_the_rollout():
             id="target and searched coefficient",
         ),
         pytest.param(
-            {"model": "{lora_rank: null, dtype: bfloat16}"},
-            "a.yaml:3: model: `dtype: float32` must hold when all weights are trained, but got bfloat16",
-            id="dtype and rank",
-        ),
-        pytest.param(
             {"model": "{lora_rank: null}", "search": "{pack: 4}"},
             "a.yaml:4: search.pack: `pack = 1` must hold when all weights are trained "
             "(model.lora_rank: null), but got 4; set a lora_rank",

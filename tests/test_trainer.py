@@ -11,11 +11,20 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from ppo_tune.config import SHARED_FIELDS, PPOConfig
-from ppo_tune.errors import ConfigError, DataError, OutOfMemoryError, RewardError, TrainingDivergedError
+from ppo_tune.errors import (
+    ConfigError,
+    DataError,
+    OutOfMemoryError,
+    RewardError,
+    TrainingDivergedError,
+    TrialError,
+)
 from ppo_tune.models import Policy, save_merged
 from ppo_tune.models.loading import load_causal_lm
+from ppo_tune.portions import Portions
 from ppo_tune.rewards import Reward
 from ppo_tune.tasks import Prompt, Task
 from ppo_tune.team import Team
@@ -506,6 +515,55 @@ def test_a_machine_without_memory_ends_all_its_trials(error):
     assert set(results) == {0, 1}
     assert all(isinstance(result, OutOfMemoryError) for result in results.values())
     assert str(results[0]) == str(error).splitlines()[0]
+
+
+@pytest.mark.parametrize("room", [1, 3])
+@pytest.mark.parametrize("lora_rank", [4, None])
+def test_a_pack_that_does_not_fit_goes_on_in_parts_and_learns_the_same(room, lora_rank, monkeypatch):
+    """`room` responses fit through the model at once; decoding and whole passes have limits of their own."""
+
+    def trained() -> list[Tensor]:
+        policy = tiny_policy(places=1 if lora_rank is None else 3, lora_rank=lora_rank)
+        trainer = make_trainer(policy)
+        results = [trainer.step() for _ in range(2)]
+        assert not any(isinstance(result, TrialError) for step in results for result in step.values())
+        return [
+            policy.rows.values.clone(),
+            torch.tensor([r["objective/score_mean"] for r in results[1].values()]),
+        ]
+
+    expected = trained()
+    refusals = []
+    for name in ("generate", "reference", "evaluate"):
+        plain = getattr(Policy, name)
+
+        def tight(self, given, *others, plain=plain, name=name, **settings):
+            ids = given.ids if name == "generate" else given.response_ids
+            result = plain(self, given, *others, **settings)
+            if ids.shape[0] * ids.shape[1] > room:
+                refusals.append(name)
+                raise torch.OutOfMemoryError("no room")  # after it has worked, as in a backward pass
+            return result
+
+        monkeypatch.setattr(Policy, name, tight)
+
+    assert_close(trained(), expected, atol=2e-5, rtol=1e-4)
+    assert set(refusals) >= {"generate", "reference"}
+
+
+def test_a_trial_of_which_not_one_response_fits_runs_out_of_memory(monkeypatch):
+    def never(*_, **__):
+        raise torch.OutOfMemoryError("no room")
+
+    trainer = make_trainer(tiny_policy(places=2))
+    monkeypatch.setattr(Policy, "evaluate", never)
+
+    results = trainer.step()
+
+    assert [type(result) for result in results.values()] == [OutOfMemoryError] * 2
+    assert trainer.memory.passes == Portions(rows=1, trials=1)
+    trainer.forget_limits()
+    assert trainer.memory.passes == Portions()
 
 
 def test_a_bug_is_no_result():

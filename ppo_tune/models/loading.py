@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -15,13 +14,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.activations import NewGELUActivation
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
+from ppo_tune.models.kernels import settle
 from ppo_tune.models.policy import Policy
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MIN_WIDTH = 256
+"""Width from which bfloat16 pays, measured on CPUs with AVX512-BF16; see benchmarks/README.md."""
 
 
 def best_device() -> torch.device:
@@ -53,8 +54,29 @@ def load_policy(
     name = config.name or default_name
     assert name is not None, "the study file demands a model name where the task brings none"
     tokenizer = load_tokenizer(name)
-    model = load_causal_lm(name, DTYPES[config.dtype]).to(device or best_device())  # type: ignore[arg-type]
-    return Policy(model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha)
+    device = device or best_device()
+    all_weights = config.lora_rank is None
+    dtype = DTYPES.get(config.dtype) or best_dtype(_width(name), device, all_weights=all_weights)
+    model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
+    return Policy(
+        model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha, dtype=dtype
+    )  # fmt: skip
+
+
+def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.dtype:
+    """bfloat16 where the processor multiplies it faster and the model is wide enough to gain, else float32.
+
+    Args:
+        width: Of the model's layers; below `MIN_WIDTH` products are not what takes the time.
+        device: Where the model will work.
+        all_weights: Whether they are trained and stay float32: casting them costs a CPU what it gains.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        able = torch.cpu.get_capabilities()
+        fast = not all_weights and any(able.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return torch.bfloat16 if fast and width >= MIN_WIDTH else torch.float32
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -109,16 +131,13 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
             )
         if misfits := sorted(key for key, *_ in info["mismatched_keys"]):
             raise ValueError(f"weights are not of the size in config.json ({', '.join(misfits[:3])}, ...)")
-    _fuse_activations(model)
     return model
 
 
-def _fuse_activations(model: PreTrainedModel) -> None:
-    """Put torch's one kernel in the place of GPT-2's GELU, eight passes over memory; equal but for rounding."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, nn.GELU(approximate="tanh"))
+def _width(name: str) -> int:
+    with _refused(f"{_kind_of_place(name)} cannot be loaded as a causal language model"):
+        width: int = AutoConfig.from_pretrained(name).get_text_config(decoder=True).hidden_size
+    return width
 
 
 @contextmanager

@@ -7,11 +7,13 @@ Paper: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", ar
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -80,12 +82,14 @@ class Adapters:
             self.rows[f"{name}.B"][place].zero_()
 
     @contextmanager
-    def at_work(self, places: Sequence[int]) -> Iterator[None]:
-        """Within this block, an input of k·B rows belongs to these k places, B rows each, in order."""
-        assert self.rows is not None
-        everyone = list(places) == list(range(len(self.rows.values)))
-        self._selection = None if everyone else torch.tensor(list(places), device=self.rows.values.device)
-        self._count = len(places)
+    def at_work(self, count: int, index: Tensor | None) -> Iterator[None]:
+        """Within this block, an input of k·B rows belongs to k places, B rows each, in order.
+
+        Args:
+            count: k.
+            index: Which places; None for all.
+        """
+        self._selection, self._count = index, count
         try:
             yield
         finally:
@@ -109,8 +113,42 @@ class Adapters:
             if self._selection is not None:
                 a, b = a[self._selection], b[self._selection]
             x = args[0].reshape(self._count, -1, args[0].shape[-1])
-            low = torch.bmm(x, a.to(x.dtype))
             base = output.reshape(self._count, -1, output.shape[-1])
-            return torch.baddbmm(base, low, b.to(x.dtype), alpha=scale).view(output.shape)
+            adapted: Tensor
+            if torch.is_grad_enabled():
+                adapted = _Branch.apply(base, x, a, b, scale)  # type: ignore[no-untyped-call]
+            else:  # a fresh output that nobody else needs
+                adapted = base.baddbmm_(_narrow(x, a.to(x.dtype)).mT, b.to(x.dtype), alpha=scale)
+            return adapted.view(output.shape)
 
         return add_branch
+
+
+def _narrow(x: Tensor, a: Tensor) -> Tensor:
+    """(x A) of each trial, turned: (k, n, in), (k, in, R) -> (k, R, n)."""
+    return torch.bmm(a.mT, x.mT)
+
+
+class _Branch(torch.autograd.Function):
+    """base + scale · x A B for k trials: (k, n, out), (k, n, in), (k, in, R), (k, R, out) -> (k, n, out).
+
+    Every product has its narrow side, R, as rows: on a CPU that is up to eight times as fast as R columns.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        a, b = a.to(x.dtype), b.to(x.dtype)
+        low = _narrow(x, a)
+        ctx.save_for_backward(x, a, b, low)
+        ctx.scale = scale
+        return torch.baddbmm(base, low.mT, b, alpha=scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, a, b, low = ctx.saved_tensors
+        gradient_low = torch.bmm(b, gradient.mT).mul_(ctx.scale)
+        gradient_x = torch.bmm(gradient_low.mT, a.mT) if ctx.needs_input_grad[1] else None
+        gradient_a = torch.bmm(gradient_low, x).mT.float()
+        gradient_b = torch.bmm(low, gradient).mul_(ctx.scale).float()
+        return gradient, gradient_x, gradient_a, gradient_b, None

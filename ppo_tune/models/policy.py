@@ -8,16 +8,23 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from torch.nn.functional import pad
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
 
+from ppo_tune.models.decoding import FixedDecoder, decode_alive, positions, scaled_log_softmax
 from ppo_tune.models.lora import Adapters, output_head
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.text import Prompts, Sequences
 from ppo_tune.ppo import entropy
+
+N_DECODERS = 4
+"""Shapes of decoding whose buffers are kept."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,11 @@ class Policy:
         places: K, how many trials can be trained side by side.
         lora_rank: Rank of the adapters; None trains all weights, for one place only.
         lora_alpha: The adapters are scaled by alpha / rank.
+        dtype: Of the products; None is the model's own. Another one than the model's, which is for weights that
+            are trained and so stay float32, is had by autocast.
+
+    Attributes:
+        graphs: Whether decoding has one shape and, on CUDA, is a replayed graph; by default where there is CUDA.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class Policy:
         places: int = 1,
         lora_rank: int | None = 16,
         lora_alpha: float = 16.0,
+        dtype: torch.dtype | None = None,
     ) -> None:
         assert lora_rank is not None or places == 1, "all weights are trained for one trial at a time"
         self.model: PreTrainedModel = model.train(False)  # dropout off, for good
@@ -65,9 +78,13 @@ class Policy:
         self.places = places
         self.device: torch.device = next(model.parameters()).device
         self.stop_ids = torch.tensor(stop_tokens(model, tokenizer), device=self.device)
-        self.dtype: torch.dtype = model.dtype
+        self.dtype: torch.dtype = dtype or model.dtype
+        self._casts = self.dtype != model.dtype
         self.context_length = context_length(model)
         self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
+        self.graphs = self.device.type == "cuda"
+        self._decoders: dict[Any, FixedDecoder] = {}
+        self._indices: dict[tuple[int, ...], Tensor] = {}
         self._head_input: Tensor | None = None
         head = output_head(model)
         hidden = {"value_head.weight": torch.Size((head.in_features,)), "value_head.bias": torch.Size(())}
@@ -83,6 +100,29 @@ class Policy:
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
             self.adapters.rows = self.rows
         head.register_forward_pre_hook(self._remember_head_input)
+
+    def resize(self, places: int) -> None:
+        """Have so many places instead, all of them new; what the old ones held is forgotten."""
+        assert self.adapters is not None, "all weights are trained for one trial at a time"
+        if places != self.places:
+            shapes = {name: view.shape[1:] for name, view in self.rows.views.items()}
+            self.rows = self.adapters.rows = ParameterRows(places, shapes, self.device)
+            self.places = places
+            self._decoders.clear()  # their graphs read the old rows
+            self._indices.clear()
+
+    @property
+    def trainable(self) -> list[nn.Parameter]:
+        """Every parameter that is trained; its gradient is a view into the gradients of `rows`."""
+        if self.adapters is not None:
+            return list(self.rows.views.values())
+        heads = [view for name, view in self.rows.views.items() if name.startswith("value_head.")]
+        return [*self.model.parameters(), *heads]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a token has the same log-probability, to 1e-6, when it is sampled and when it is learned from."""
+        return self.dtype == torch.float32
 
     def reset(self, place: int, rng: torch.Generator) -> None:
         """Make a place the reference policy with a value head of zeros; gradients are cleared.
@@ -118,40 +158,43 @@ class Policy:
             ends with its stop token or at length T, and the tensors are cut to the longest.
         """
         k, rows, length = uniforms.shape
-        ids, mask = prompts.ids.flatten(0, 1), prompts.mask.flatten(0, 1)
-        position = positions(mask)
+        width = prompts.ids.shape[-1]
+        flat = Prompts(prompts.ids.flatten(0, 1), prompts.mask.flatten(0, 1))
         uniforms = uniforms.flatten(0, 1).to(self.device)
-        cache = DynamicCache(config=self.model.config)
-        finished = torch.zeros(k * rows, dtype=torch.bool, device=self.device)
-        tokens, alive, seen = [], [], []
         with self._at_work(places):
-            for t in range(length):
-                logits = self._forward(
-                    self.model, ids, mask, position, keep=1, past_key_values=cache, use_cache=True
-                )[:, -1]
-                log_distribution = torch.log_softmax(logits.float() / temperature, -1)
-                token = sample_tokens(log_distribution, uniforms[:, t])
-                logprob = log_distribution.gather(-1, token[:, None])[:, 0]
-                seen.append((logprob, self._take_head_input()[:, -1], entropy(log_distribution)))
-                tokens.append(token)
-                alive.append(~finished)
-                finished = finished | torch.isin(token, self.stop_ids)
-                if finished.all():
-                    break
-                ids, position = token[:, None], position[:, -1:] + 1
-                mask = torch.cat([mask, alive[-1][:, None]], dim=1)
-        sequences = Sequences(
-            prompts,
-            torch.stack(tokens, -1).view(k, rows, -1),
-            torch.stack(alive, -1).view(k, rows, -1),
-            finished.view(k, rows),
-        )
-        logprobs, hidden, entropies = (torch.stack(column, 1) for column in zip(*seen, strict=True))
-        shape = sequences.response_ids.shape
-        evaluation = Evaluation(
-            logprobs.view(shape), self._values(hidden, shape, places), entropies.view(shape)
-        )
-        return sequences, evaluation
+            if self.graphs and self.model._can_compile_fullgraph:  # else it needs a cache that grows
+                said = self._fixed_decoder(places, k * rows, width, length, temperature)(flat, uniforms)
+                said = said.cut(int(said.alive.sum(-1).max()))
+            else:
+                said = decode_alive(
+                    partial(self._next, places), self.model.config, flat, uniforms,
+                    temperature=temperature, stop_ids=self.stop_ids, drops_rows=k == 1,
+                )  # fmt: skip
+        said = said.view(k, rows)
+        sequences = Sequences(prompts, said.ids, said.alive, said.finished)
+        return sequences, Evaluation(said.logprobs, said.values, said.entropy)
+
+    def _fixed_decoder(
+        self, places: Sequence[int], n_rows: int, width: int, length: int, temperature: float
+    ) -> FixedDecoder:
+        """The decoder of this shape; the last few are kept, for each holds its buffers and its graph."""
+        key = (tuple(places), n_rows, width, length, temperature)
+        decoder = self._decoders.pop(key, None) or FixedDecoder(
+            partial(self._next, places), self.model.config, n_rows=n_rows, width=width, length=length,
+            temperature=temperature, stop_ids=self.stop_ids,
+        )  # fmt: skip
+        self._decoders[key] = decoder
+        while len(self._decoders) > N_DECODERS:
+            del self._decoders[next(iter(self._decoders))]
+        return decoder
+
+    def _next(
+        self, places: Sequence[int], ids: Tensor, mask: Tensor, position: Tensor, cache: Cache
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, V) and values (N,) at the last position of every row."""
+        logits = self._forward(self.model, ids, mask, position, keep=1, past_key_values=cache, use_cache=True)
+        hidden = self._take_head_input()[:, -1]
+        return logits[:, -1], self._values(hidden.view(len(places), -1, hidden.shape[-1]), places).flatten()
 
     def evaluate(
         self, sequences: Sequences, *, temperature: float, places: Sequence[int], with_entropy: bool = False
@@ -169,7 +212,9 @@ class Policy:
         """
         with self._at_work(places):
             log_distribution = self._log_distribution(self.model, sequences, temperature)
-        values = self._values(self._take_head_input(), sequences.response_ids.shape, places)
+        hidden = self._take_head_input()
+        shape = sequences.response_ids.shape
+        values = self._values(hidden.view(shape[0], -1, hidden.shape[-1]), places).view(shape)
         return Evaluation(
             _pick(log_distribution, sequences.response_ids),
             values,
@@ -188,38 +233,64 @@ class Policy:
         prompts, response_ids = sequences.prompts, sequences.response_ids
         ids = torch.cat([prompts.ids, response_ids], -1)[..., :-1].flatten(0, 1)
         mask = torch.cat([prompts.mask, sequences.response_mask], -1)[..., :-1].flatten(0, 1)
+        # What is behind a token is never attended to, so only padding before a prompt needs a mask.
+        visible = pad(prompts.mask, (0, response_ids.shape[-1] - 1), value=True).flatten(0, 1)
         # The token at response column t is predicted at sequence position P + t - 1.
         logits = self._forward(
-            model, ids, mask, positions(mask), keep=response_ids.shape[-1], use_cache=False
+            model, ids, visible, positions(mask), keep=response_ids.shape[-1], use_cache=False
         )
-        logits = logits.float().view(*response_ids.shape, -1)
-        return torch.log_softmax(logits / temperature, -1)
+        return scaled_log_softmax(logits.view(*response_ids.shape, -1), temperature)
 
     def _forward(
-        self, model: PreTrainedModel, ids: Tensor, mask: Tensor, position: Tensor, *, keep: int, **cache: Any
+        self,
+        model: PreTrainedModel,
+        ids: Tensor,
+        mask: Tensor,
+        position: Tensor,
+        *,
+        keep: int,
+        **cache: Any,
     ) -> Tensor:
         if self._takes_position_ids:
             cache["position_ids"] = position
-        output = model(input_ids=ids, attention_mask=mask.long(), logits_to_keep=keep, **cache)
+        with torch.autocast(self.device.type, self.dtype, enabled=self._casts):
+            output = model(input_ids=ids, attention_mask=mask.long(), logits_to_keep=keep, **cache)
         return output.logits  # type: ignore[no-any-return]
 
-    def _values(self, hidden: Tensor, shape: torch.Size, places: Sequence[int]) -> Tensor:
-        """Each trial's value head on what the language head reads, (k·B, T, H) -> (k, B, T)."""
-        at = torch.tensor(list(places), device=self.device)
-        weight, bias = self.rows["value_head.weight"][at], self.rows["value_head.bias"][at]
-        return torch.einsum("kbth,kh->kbt", hidden.float().view(*shape, -1), weight) + bias[:, None, None]
+    def _values(self, hidden: Tensor, places: Sequence[int]) -> Tensor:
+        """Each trial's value head on what the language head reads, (k, n, H) -> (k, n)."""
+        weight: Tensor = self.rows["value_head.weight"]
+        bias: Tensor = self.rows["value_head.bias"]
+        if (index := self._index(places)) is not None:
+            weight, bias = weight[index], bias[index]
+        return torch.baddbmm(bias[:, None, None], hidden.float(), weight[:, :, None])[..., 0]
+
+    def _index(self, places: Sequence[int]) -> Tensor | None:
+        """The places as a tensor that stays where it is, or None where they are all, in order."""
+        key = tuple(places)
+        if key == tuple(range(self.places)):
+            return None
+        if key not in self._indices:
+            self._indices[key] = torch.tensor(key, device=self.device)
+        return self._indices[key]
 
     def _take_head_input(self) -> Tensor:
         hidden, self._head_input = self._head_input, None
         assert hidden is not None
         return hidden
 
-    def _remember_head_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-        self._head_input = args[0]
+    def _remember_head_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # Cut to the last positions it is a strided view, which torch would multiply by a copy per row of the head.
+        self._head_input = args[0].contiguous()
+        return (self._head_input, *args[1:])
 
     @contextmanager
     def _at_work(self, places: Sequence[int]) -> Iterator[None]:
-        with self.adapters.at_work(places) if self.adapters is not None else nullcontext():
+        with (
+            self.adapters.at_work(len(places), self._index(places))
+            if self.adapters is not None
+            else nullcontext()
+        ):
             yield
 
     def _own_weights(self, value_head: dict[str, torch.Size]) -> ParameterRows:
@@ -246,26 +317,6 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
 def context_length(model: PreTrainedModel) -> int | None:
     """The longest sequence the model can read, in tokens; None where it has no limit."""
     return getattr(model.config, "max_position_embeddings", None)
-
-
-def positions(mask: Tensor) -> Tensor:
-    """Position of each token, counted from the first real one, shape of `mask`."""
-    return (mask.long().cumsum(-1) - 1).clamp(min=0)
-
-
-def sample_tokens(log_distribution: Tensor, uniforms: Tensor) -> Tensor:
-    """The token at which the cumulative distribution reaches a uniform number.
-
-    Args:
-        log_distribution: Log-probabilities of every token, shape (N, V).
-        uniforms: Numbers in (0, 1], shape (N,).
-
-    Returns:
-        Token ids, shape (N,); a token of probability 0 is never chosen.
-    """
-    cumulative = log_distribution.exp().cumsum(-1)
-    index = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:])
-    return index[:, 0].clamp(max=cumulative.shape[-1] - 1)  # NaN, a diverged trial, finds no place
 
 
 def _pick(log_distribution: Tensor, ids: Tensor) -> Tensor:

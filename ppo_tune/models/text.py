@@ -21,6 +21,10 @@ class Prompts:
     ids: Tensor
     mask: Tensor
 
+    def __getitem__(self, index: Any) -> "Prompts":
+        """The same rows of both fields, whatever indexes a tensor's leading axes."""
+        return Prompts(self.ids[index], self.mask[index])
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -41,8 +45,16 @@ class Sequences:
 
     def __getitem__(self, index: Any) -> "Sequences":
         """The same rows of every field, whatever indexes a tensor's leading axes."""
-        prompts = Prompts(self.prompts.ids[index], self.prompts.mask[index])
-        return Sequences(prompts, self.response_ids[index], self.response_mask[index], self.ended[index])
+        return Sequences(
+            self.prompts[index], self.response_ids[index], self.response_mask[index], self.ended[index]
+        )
+
+    def cut(self, width: int, length: int) -> "Sequences":
+        """Without the columns beyond the longest prompt and the longest response."""
+        prompts = self.prompts[..., self.prompts.ids.shape[-1] - width :]
+        return Sequences(
+            prompts, self.response_ids[..., :length], self.response_mask[..., :length], self.ended
+        )
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

@@ -21,6 +21,26 @@ def approx_kl(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
     return masked_mean(estimate_kl(old_logprobs, logprobs, "k3"), mask)
 
 
+def is_clipped(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: Tensor | float
+) -> Tensor:
+    """Whether clipping removes a token's gradient: ρ > 1+ε where A > 0, or ρ < 1-ε where A < 0.
+
+    Args:
+        logprobs: Log-probabilities under the policy being trained, shape (..., B, T).
+        old_logprobs: Log-probabilities at sampling time, same shape.
+        advantages: Advantages, same shape.
+        clip_range: ε, >= 0; a float or shape (K, 1, 1).
+
+    Returns:
+        Truth values, shape (..., B, T).
+    """
+    ratio = bounded_ratio(logprobs, old_logprobs)
+    too_high = (ratio > 1.0 + clip_range) & (advantages > 0)
+    too_low = (ratio < 1.0 - clip_range) & (advantages < 0)
+    return too_high | too_low
+
+
 def clip_fraction(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -28,24 +48,9 @@ def clip_fraction(
     mask: Tensor,
     clip_range: Tensor | float,
 ) -> Tensor:
-    """Share of real tokens whose gradient the clipping removes.
-
-    Those are ρ > 1+ε where A > 0, and ρ < 1-ε where A < 0.
-
-    Args:
-        logprobs: Log-probabilities under the policy being trained, shape (..., B, T).
-        old_logprobs: Log-probabilities at sampling time, same shape.
-        advantages: Advantages, same shape.
-        mask: True at real tokens, same shape.
-        clip_range: ε, >= 0; a float or shape (K, 1, 1).
-
-    Returns:
-        Fractions in [0, 1], shape (...).
-    """
-    ratio = bounded_ratio(logprobs, old_logprobs)
-    too_high = (ratio > 1.0 + clip_range) & (advantages > 0)
-    too_low = (ratio < 1.0 - clip_range) & (advantages < 0)
-    return masked_mean((too_high | too_low).to(logprobs.dtype), mask)
+    """Share of real tokens whose gradient the clipping removes, in [0, 1], shape (...); see `is_clipped`."""
+    clipped = is_clipped(logprobs, old_logprobs, advantages, clip_range)
+    return masked_mean(clipped.to(logprobs.dtype), mask)
 
 
 def entropy(log_distribution: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from ppo_tune.config import PreferenceRewardConfig
 from ppo_tune.errors import ModelError
+from ppo_tune.models.kernels import settle
 from ppo_tune.models.loading import load_tokenizer, load_whole
 from ppo_tune.models.policy import context_length
 from ppo_tune.rewards.base import Columns, Reward
@@ -83,7 +84,7 @@ class PreferenceReward(Reward):
             raise ModelError(
                 f"reward model {config.model!r} must have one label, but has {model.config.num_labels}"
             )
-        self.model = model.train(False).requires_grad_(False).to(device)
+        self.model = settle(model, device).train(False).requires_grad_(False)
         self.format = read_format(Path(config.model))
         self.template = config.template or self.format.template
 

@@ -109,7 +109,7 @@ def test_every_value_is_written_out():
 
     assert list(written) == ["task", "model", "ppo", "name", "seed", "kl_budget"]
     assert written["ppo"] == PPOConfig(gamma=0.9).model_dump()
-    assert written["model"] == {"name": None, "lora_rank": 16, "lora_alpha": 16.0, "dtype": "float32"}
+    assert written["model"] == {"name": None, "lora_rank": 16, "lora_alpha": 16.0, "dtype": "auto"}
     assert (written["name"], written["seed"]) == ("winner", 0)
 
 

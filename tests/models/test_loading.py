@@ -17,7 +17,8 @@ from transformers import (
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
-from ppo_tune.models import load_policy, load_tokenizer
+from ppo_tune.models import load_policy, load_tokenizer, loading
+from ppo_tune.models.loading import best_dtype
 from tests.conftest import FAMILIES, make_sequences, save_tiny_model, tiny_model, tiny_tokenizer
 
 CPU = torch.device("cpu")
@@ -192,3 +193,59 @@ def test_a_faster_activation_says_what_the_model_says(tmp_path):
     assert ["NewGELUActivation" in kind for kind in kinds] == [True, False]
     torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, atol=1e-5, rtol=1e-5)
     assert ours.config.activation_function == "gelu_new"  # which is what is saved with it
+
+
+@pytest.mark.parametrize(
+    ("width", "features", "all_weights", "expected"),
+    [
+        (256, {"avx512_bf16": True}, False, torch.bfloat16),
+        (256, {"amx_bf16": True}, False, torch.bfloat16),
+        (256, {"avx512_bf16": False, "avx2": True}, False, torch.float32),
+        (255, {"avx512_bf16": True}, False, torch.float32),
+        (768, {"avx512_bf16": True}, True, torch.float32),
+    ],
+)
+def test_on_a_cpu_wide_frozen_models_are_bfloat16_where_that_is_multiplied_fast(
+    width, features, all_weights, expected, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+
+    assert best_dtype(width, CPU, all_weights=all_weights) == expected
+
+
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("all_weights", [True, False])
+def test_on_a_gpu_the_gpu_decides(able, all_weights, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: able)
+
+    found = best_dtype(768, torch.device("cuda"), all_weights=all_weights)
+
+    assert found == (torch.bfloat16 if able else torch.float32)
+    assert best_dtype(64, torch.device("cuda"), all_weights=all_weights) == torch.float32
+
+
+def test_the_precision_is_found_by_the_width_of_the_model(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(loading, "MIN_WIDTH", 16)
+
+    assert load(save_tiny_model(tmp_path)).dtype == torch.bfloat16
+    monkeypatch.setattr(loading, "MIN_WIDTH", 17)
+    assert load(tmp_path).dtype == torch.float32
+    assert load(tmp_path, dtype="bfloat16").dtype == torch.bfloat16
+
+
+def test_weights_that_are_trained_stay_float32_and_only_products_are_short(model_folder):
+    exact, short = (load(model_folder, lora_rank=None, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    sequences = make_sequences([[5, 6], [7]], [[3, 0], [4, 9, 0]])
+
+    said = short.evaluate(sequences, temperature=1.0, places=[0])
+    said.logprobs[sequences.response_mask].sum().backward()
+
+    assert short.dtype == torch.bfloat16
+    assert not short.is_exact
+    assert {weight.dtype for weight in short.trainable} == {torch.float32}
+    assert said.logprobs.dtype == torch.float32
+    expected = exact.evaluate(sequences, temperature=1.0, places=[0]).logprobs
+    assert not torch.equal(said.logprobs, expected)
+    torch.testing.assert_close(said.logprobs, expected, atol=0.1, rtol=0)
+    assert short.rows.grads.abs().sum() > 0

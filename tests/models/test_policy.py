@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ppo_tune.models import Policy, Prompts
-from ppo_tune.models.policy import context_length, positions, sample_tokens, stop_tokens
+from ppo_tune.models.decoding import positions, sample_tokens
+from ppo_tune.models.policy import context_length, stop_tokens
 from ppo_tune.seeding import generator
 from tests.conftest import (
     EOS,

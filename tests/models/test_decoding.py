@@ -1,0 +1,98 @@
+"""Two ways to decode, one result; rows that are finished leave; a decoder of fixed shape is used again."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ppo_tune.models import Policy
+from ppo_tune.models.policy import N_DECODERS
+from tests.conftest import prompts_for, stirred_policy, uniforms_for
+
+PROMPTS = [[5], [2, 3, 4, 5, 6], [7, 8, 9], [3, 3], [9], [4, 5, 6]]
+
+
+def generate(policy: Policy, *, seed: int = 0, places: tuple[int, ...] = (0, 1), length: int = 12):
+    prompts = prompts_for(PROMPTS, len(places))
+    uniforms = uniforms_for(2, len(PROMPTS), length, seed=seed)[: len(places)]
+    return policy.generate(prompts, uniforms, temperature=0.9, places=places)
+
+
+def assert_same(first, second) -> None:
+    (sequences, said), (expected, expected_said) = first, second
+    assert torch.equal(sequences.response_ids, expected.response_ids)
+    assert torch.equal(sequences.response_mask, expected.response_mask)
+    assert torch.equal(sequences.ended, expected.ended)
+    for ours, theirs in zip(vars(said).values(), vars(expected_said).values(), strict=True):
+        assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("places", [(0, 1), (1,), (1, 0)])
+def test_a_decoder_of_fixed_shape_says_what_the_other_says(family, places):
+    policy = stirred_policy(family, places=2)
+    expected = generate(policy, places=places)
+
+    policy.graphs = True
+
+    assert_same(generate(policy, places=places), expected)
+
+
+def test_a_decoder_is_used_again_and_remembers_nothing():
+    policy, other = stirred_policy(places=2), stirred_policy(places=2)
+    policy.graphs = True
+    for seed in (1, 2, 3):
+        first = generate(policy, seed=seed)
+        assert_same(first, generate(other, seed=seed))
+    assert len(policy._decoders) == 1
+
+    policy.rows.values.mul_(0.5)  # what a graph reads is where it was, and new
+    other.rows.values.mul_(0.5)
+    assert_same(generate(policy), generate(other))
+
+
+def test_what_was_said_outlives_the_next_call():
+    policy = stirred_policy(places=2)
+    policy.graphs = True
+    sequences, said = generate(policy, seed=1)
+    ids, logprobs = sequences.response_ids.clone(), said.logprobs.clone()
+
+    generate(policy, seed=2)
+
+    assert torch.equal(sequences.response_ids, ids)
+    assert torch.equal(said.logprobs, logprobs)
+
+
+def test_only_the_last_few_shapes_are_kept():
+    policy = stirred_policy(places=2)
+    policy.graphs = True
+
+    for length in range(2, 5 + N_DECODERS):
+        generate(policy, length=length)
+
+    assert len(policy._decoders) == N_DECODERS
+    assert generate(policy, length=2)[0].response_ids.shape[-1] == 2
+
+
+def test_rows_that_are_finished_leave_a_trial_that_is_alone(monkeypatch):
+    policy = stirred_policy(places=1)
+    seen = []
+    forward = Policy._forward
+
+    def watched(self, model, ids, *others, **settings):
+        seen.append(len(ids))
+        return forward(self, model, ids, *others, **settings)
+
+    monkeypatch.setattr(Policy, "_forward", watched)
+    uniforms = uniforms_for(1, 6, 12)
+    uniforms[0, :4, 0] = 1e-9  # the stop token has the lowest id, so the least number draws it
+
+    sequences, said = policy.generate(prompts_for(PROMPTS, 1), uniforms, temperature=1.0, places=[0])
+
+    assert sequences.ended[0, :4].all()
+    assert seen[0] == 6
+    assert seen[1] == 2
+    assert sequences.response_mask[0, :4].sum(-1).tolist() == [1, 1, 1, 1]
+    monkeypatch.undo()
+    policy.graphs = True
+    assert_same(
+        (sequences, said), policy.generate(prompts_for(PROMPTS, 1), uniforms, temperature=1.0, places=[0])
+    )
