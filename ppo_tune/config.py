@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.space import Space
@@ -229,13 +229,22 @@ class SearchConfig(Block):
     kl_limit: float | None = Field(
         None, gt=0, description="A trial beyond this KL ends at once; null = twice the budget."
     )
-    pack: int = Field(1, ge=1, description="Trials trained together by one worker.")
+    pack: Literal["auto"] | int = Field(
+        "auto", description="Trials trained together by one worker; auto = as many as pay, by the clock."
+    )
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
     train_episodes: int | None = Field(
         None,
         ge=1,
         description="Length of the full training in the exported config; null = four trials' worth.",
     )
+
+    @field_validator("pack", mode="before")
+    @classmethod
+    def _check_pack(cls, pack: Any) -> Any:
+        if pack == "auto" or (type(pack) is int and pack >= 1):
+            return pack
+        raise ValueError(f"`pack >= 1` must hold, or auto, but got {pack!r}")
 
     @property
     def kl_ceiling(self) -> float:

@@ -3,6 +3,8 @@
 kind         facts                                        told by
 stage        name, done (0 to 1)                          the building of a task
 opened       done (trials by ending), best                a search
+timing       places                                       a worker about to time a pack
+pack         places, speedup (trials per second, to one)  a worker that timed packs
 started      number, params                               a trial
 progress     number, episodes                             a trial, after each iteration
 milestone    number, episodes, score                      a trial

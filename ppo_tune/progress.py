@@ -34,6 +34,7 @@ class SearchState:
         best: Number, score and parameters of the best trial so far, or None.
         failure: The last trial that did not go well, in words.
         building: What is being built, and how much of it is done.
+        timing: The pack that is being timed before the first trial; 0 for none.
     """
 
     config: StudyConfig
@@ -43,6 +44,7 @@ class SearchState:
     best: tuple[int, float, Mapping[str, Any]] | None = None
     failure: str = ""
     building: tuple[str, float] = ("", 0.0)
+    timing: int = 0
     episodes: float = 0.0
     finished: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -52,11 +54,14 @@ class SearchState:
         kind, number = event["kind"], event.get("number", -1)
         if kind == "stage":
             self.building = (event["name"], event["done"])
+        elif kind == "timing":
+            self.building, self.timing = ("", 0.0), event["places"]
         elif kind == "opened":
             self.done, self.best = dict(event["done"]), event["best"]
         elif kind == "started":
             if not self.running and not self.finished:
                 self.started = time.monotonic()
+            self.timing = 0
             self.running[number] = 0.0
             self.params[number] = event["params"]
         elif kind == "progress":
@@ -119,6 +124,7 @@ class Display:
         self._live: Live | None = None
         self._last_line = time.monotonic()
         self._announced = ""
+        self._packs: set[int] = set()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -165,7 +171,8 @@ class Display:
     def _counts(self) -> str:
         counts = [f"{n} {ending}" for ending, n in sorted(self.state.done.items(), key=lambda item: -item[1])]
         running = [f"{len(self.state.running)} running"] if self.state.running else []
-        return ", ".join(counts + running)
+        timing = [f"timing a pack of {self.state.timing}"] if self.state.timing else []
+        return ", ".join(counts + running + timing)
 
     def _line(self, event: Event) -> str:
         state, kind = self.state, event["kind"]
@@ -178,12 +185,16 @@ class Display:
             return f"[{state.n_done}/{state.total}] {trial}{value}{best}{over}{reason}"
         if kind == "lost":
             return f"trial {event['number']} was lost and runs again: {event['reason']}"
+        if kind == "pack" and event["places"] > 1 and event["places"] not in self._packs:
+            self._packs.add(event["places"])
+            faster = f"{event['speedup']:.1f} times as many trials per second as alone"
+            return f"pack of {event['places']}: {faster}"
         if self.console.is_terminal:
             return ""
         if kind == "stage" and event["name"] != self._announced:
             self._announced = event["name"]
             return f"building the task's {event['name']} (once, then cached)"
-        if kind == "progress" and time.monotonic() - self._last_line > LINE_SECONDS:
+        if kind in ("progress", "timing") and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             left = "" if state.seconds_left is None else f", {clock(state.seconds_left)} left"
             return f"{self._counts()}; {state.episodes_per_second:,.0f} episodes per second{left}"

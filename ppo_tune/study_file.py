@@ -49,7 +49,8 @@ def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfi
     reader.check_schedule(ppo, space)
     if search is not None:
         reader.check_search(search, space, allow_huge_grid=allow_huge_grid)
-    if search is not None and model is not None and search.pack > 1 and model.lora_rank is None:
+    alone = model is not None and model.lora_rank is None
+    if search is not None and alone and search.pack not in ("auto", 1):
         reader.add(
             ("search", "pack"),
             "`pack = 1` must hold when all weights are trained (model.lora_rank: "

@@ -159,6 +159,36 @@ def test_without_a_terminal_there_are_plain_lines(state: SearchState) -> None:
     ]
 
 
+def test_the_pack_that_is_timed_is_shown_until_a_trial_starts(state: SearchState) -> None:
+    def shown() -> str:
+        screen = io.StringIO()
+        console = Console(file=screen, width=80, force_terminal=True, color_system=None)
+        console.print(Display(console, state).render())
+        return screen.getvalue()
+
+    state.take_in({"kind": "stage", "name": "reward model", "done": 1.0})
+    state.take_in({"kind": "timing", "places": 4})
+    before = shown()
+    state.take_in(started(0))
+
+    assert "timing a pack of 4" in before
+    assert "building" not in before
+    assert "timing" not in shown()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_pack_is_told_once_and_only_if_there_is_one(state: SearchState, terminal: bool) -> None:
+    events = [
+        {"kind": "pack", "places": places, "speedup": speedup, "worker": worker}
+        for worker, (places, speedup) in enumerate([(4, 1.58), (1, 1.0), (4, 1.41)])
+    ]
+
+    output = watch(state, events, force_terminal=terminal)
+
+    assert output.count("pack of") == 1
+    assert "pack of 4: 1.6 times as many trials per second as alone" in output
+
+
 def test_a_reason_is_never_markup_and_never_broken(state: SearchState) -> None:
     reason = "[bold red]not markup[/bold red] " + "x" * 200
 

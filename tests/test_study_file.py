@@ -691,12 +691,22 @@ def test_settings_that_do_not_go_together_are_told_with_the_way_out(contents, ex
     assert mistakes(blocks(**contents)) == [expected]
 
 
+@pytest.mark.parametrize("wrong", ["0", "-1", "2.0", "true", "null", "many", "'4'", "[4]"])
+def test_a_pack_is_a_whole_number_or_auto(wrong):
+    told = {"true": "True", "null": "None", "many": "'many'"}.get(wrong, wrong)
+
+    assert mistakes(blocks(search=f"{{pack: {wrong}}}")) == [
+        f"a.yaml:3: search.pack: `pack >= 1` must hold, or auto, but got {told}"
+    ]
+
+
 @pytest.mark.parametrize(
     "contents",
     [
         pytest.param({"ppo": "{batch_size: 16, micro_batch_size: 8}"}, id="micro-batch divides batch"),
         pytest.param({"search": "{kl_budget: 10, kl_limit: 10}"}, id="limit is the budget"),
         pytest.param({"model": "{lora_rank: null}", "search": "{pack: 1}"}, id="all weights, one at a time"),
+        pytest.param({"model": "{lora_rank: null}", "search": "{pack: auto}"}, id="all weights, auto"),
         pytest.param({"ppo": "{kl_target: 6, kl_coef: 0.1}"}, id="target and coefficient"),
         pytest.param({"ppo": "{learning_rate: 0}"}, id="at a closed end"),
     ],

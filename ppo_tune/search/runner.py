@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -28,6 +28,7 @@ from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
 from ppo_tune.inputs import check_inputs
 from ppo_tune.search.endings import STATES, count_endings
+from ppo_tune.search.pack import LEARNING, MIN_ROUNDS, Share, wanted_pack
 from ppo_tune.search.results import best_trial
 from ppo_tune.search.storage import (
     close_lost_trials,
@@ -41,9 +42,6 @@ from ppo_tune.search.storage import (
 
 MAX_ATTEMPTS = 3
 """How often a trial whose worker dies is tried before that is its ending."""
-
-MIN_ROUNDS = 4
-"""A sampler that learns from results wants at least so many trials per worker."""
 
 MAX_SAME_FAILURES = 3
 """How many trials may fail in a row for the same reason before the search stops itself."""
@@ -60,6 +58,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     index: int
+    share: Share
     stopping: bool = False
 
 
@@ -150,8 +149,7 @@ def default_workers() -> int:
 
 def crowding(config: StudyConfig, workers: int) -> list[str]:
     """A note where so many trials run at once that the sampler proposes most of them without any result."""
-    learns = config.search.sampler in ("tpe", "gp")
-    if not learns or workers == 1 or workers * MIN_ROUNDS <= config.n_trials:
+    if config.search.sampler not in LEARNING or workers == 1 or workers * MIN_ROUNDS <= config.n_trials:
         return []
     return [
         f"{workers} workers propose at once, and {config.n_trials} trials are less than {MIN_ROUNDS} rounds of "
@@ -159,10 +157,10 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
     ]
 
 
-def _work(config_json: str, url: str, folder: str, index: int, pipe: Connection) -> None:
+def _work(config_json: str, url: str, folder: str, index: int, share: Share, pipe: Connection) -> None:
     from ppo_tune.search.worker import work  # torch is loaded where models are, and not in the parent
 
-    work(config_json, url, folder, index, pipe)
+    work(config_json, url, folder, index, share, pipe)
 
 
 class _Search:
@@ -184,8 +182,10 @@ class _Search:
     def run(self) -> bool:
         """Watch until all is done; says whether the user stopped it."""
         try:
-            for index in range(min(self.wanted, remaining(self.study, self.config.n_trials))):
-                self._start(index)
+            trials = remaining(self.study, self.config.n_trials)
+            workers = min(self.wanted, trials)
+            for index in range(workers):
+                self._start(index, Share(-(-trials // workers), workers, wanted_pack(self.config)))
             while self.workers:
                 for ready in wait([worker.pipe for worker in self.workers], timeout=1.0):
                     worker = next(w for w in self.workers if w.pipe is ready)
@@ -212,14 +212,14 @@ class _Search:
                 with contextlib.suppress(OSError):  # it ended by itself just now
                     worker.pipe.send({"kind": "stop"})
 
-    def _start(self, index: int) -> None:
+    def _start(self, index: int, share: Share) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (self.config.model_dump_json(), self.url, str(self.folder), index, theirs)
+        arguments = (self.config.model_dump_json(), self.url, str(self.folder), index, share, theirs)
         process = context.Process(target=_work, args=arguments, name=f"ppo-tune-worker-{index}")
         process.start()
         theirs.close()
-        self.workers.append(_Worker(process, ours, index))
+        self.workers.append(_Worker(process, ours, index, share))
 
     def _hear(self, worker: _Worker) -> None:
         """Take in one message, or the end of a worker."""
@@ -233,6 +233,8 @@ class _Search:
         if event["kind"] == "bug":
             raise WorkerError(f"worker {worker.index} met a bug; please report it:\n{event['traceback']}")
         self.watch({**event, "worker": worker.index})
+        if event["kind"] == "pack":
+            worker.share = replace(worker.share, pack=event["places"])
         if event["kind"] == "ended":
             self.failures.count(event["ending"], event["reason"])
 
@@ -244,7 +246,13 @@ class _Search:
             if trial.user_attrs.get("pid") == worker.process.pid:
                 self._rerun_or_give_up(trial, worker)
         if not self.interrupts and worker.process.exitcode != 0:
-            self._start(worker.index)
+            self._start(worker.index, self._share_after(worker.share))
+
+    def _share_after(self, share: Share) -> Share:
+        """What a worker gets in place of a dead one: half its pack, which may have been too much for the memory."""
+        if wanted_pack(self.config) is not None:
+            return share
+        return replace(share, pack=max(1, (share.pack or 1) // 2))
 
     def _rerun_or_give_up(self, trial: FrozenTrial, worker: _Worker) -> None:
         reason = f"worker {worker.index} died with exit code {worker.process.exitcode}"

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config import StudyConfig
 from ppo_tune.search.endings import was_lost
@@ -34,6 +34,17 @@ def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
     return SAMPLERS[config.search.sampler](
         config, derive_seed(config.search.seed, "sampler", trial_number) % 2**32
     )
+
+
+def needs_results(study: Study) -> bool:
+    """Whether the next trial of a sampler that learns will be proposed by what others came to.
+
+    Those of the start-up design are not, and neither is a trial that runs again.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if any(trial.state is TrialState.WAITING for trial in trials):
+        return False
+    return sum(not was_lost(trial) for trial in trials) >= N_STARTUP_TRIALS
 
 
 def _tpe(config: StudyConfig, seed: int) -> BaseSampler:

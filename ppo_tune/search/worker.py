@@ -1,12 +1,14 @@
 """A worker: one process that trains trials of a study until none is left, and tells its parent by a pipe."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import platform
 import signal
 import threading
 import traceback
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,16 +22,35 @@ from optuna.trial import Trial
 from ppo_tune.config import StudyConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
+from ppo_tune.files import append_json_line
 from ppo_tune.search.objective import Bench, run_trials
+from ppo_tune.search.pack import Share, most_under_way
 from ppo_tune.search.pruners import make_pruner
-from ppo_tune.search.samplers import make_sampler
+from ppo_tune.search.samplers import make_sampler, needs_results
 from ppo_tune.search.storage import load_study_from, remaining
+from ppo_tune.search.timing import fit_pack
 from ppo_tune.tasks import prepare_task
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Numbers of options in glibc's malloc.h."""
 
-def ask(study: Study, config: StudyConfig, lock: FileLock) -> Trial | None:
-    """The next trial, or None when the total is given out; one process at a time."""
+
+def ask(
+    study: Study, config: StudyConfig, lock: FileLock, *, under_way: int = 0, most: int | None = None
+) -> Trial | None:
+    """The next trial; None when the total is given out, or for now. One process at a time.
+
+    Args:
+        study: Of which.
+        config: The experiment.
+        lock: Held while a trial is proposed.
+        under_way: How many trials the worker has.
+        most: From so many on it waits for one to end before it asks for a proposal that learns; None never
+            waits.
+    """
     with lock:
+        if most is not None and under_way >= most and needs_results(study):
+            return None
         if remaining(study, config.n_trials) == 0:
             return None
         study.sampler = make_sampler(config, len(study.get_trials(deepcopy=False)))
@@ -39,44 +60,88 @@ def ask(study: Study, config: StudyConfig, lock: FileLock) -> Trial | None:
         return trial
 
 
-def work(config_json: str, url: str, folder: str, index: int, pipe: Connection) -> None:
+def work(config_json: str, url: str, folder: str, index: int, share: Share, pipe: Connection) -> None:
     """A worker's whole life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _train(StudyConfig.model_validate_json(config_json), url, Path(folder), index, pipe)
+        _train(StudyConfig.model_validate_json(config_json), url, Path(folder), index, share, pipe)
     except PPOTuneError as error:
         _send(pipe, {"kind": "refused", "message": str(error)})
     except Exception:
         _send(pipe, {"kind": "bug", "traceback": traceback.format_exc()})
 
 
-def _train(config: StudyConfig, url: str, folder: Path, index: int, pipe: Connection) -> None:
+def _train(config: StudyConfig, url: str, folder: Path, index: int, share: Share, pipe: Connection) -> None:
     device = _device(index)
     if device.type == "cpu":
         torch.set_num_threads(1)
+        keep_freed_memory()
     _quiet()
-
-    def emit(event: Event) -> None:
-        _send(pipe, event)
-
-    prepare_task(config.task, lambda name, done: emit({"kind": "stage", "name": name, "done": done}))
+    parent = _Parent(pipe)
+    prepare_task(config.task, lambda name, done: parent.tell({"kind": "stage", "name": name, "done": done}))
     study = load_study_from(url, config.name)
     study.pruner = make_pruner(config.search.pruner, len(config.milestone_episodes()))
     lock = FileLock(folder / "ask.lock")
-    bench = Bench(config, folder, places=config.search.pack, device=device, emit=emit)
-    run_trials(
-        bench,
-        study,
-        next_trial=lambda: ask(study, config, lock),
-        should_stop=lambda: pipe.poll() and pipe.recv()["kind"] == "stop",
+    bench = Bench(config, folder, places=share.pack or 1, device=device, emit=parent.tell)
+    if share.pack is None:
+        _find_pack(bench, share, index, parent)
+    most = most_under_way(config, share.workers)
+
+    def next_trial() -> Trial | None:
+        if parent.wants_a_stop():
+            return None
+        return ask(study, config, lock, under_way=len(bench.runs), most=most)
+
+    run_trials(bench, study, next_trial=next_trial, should_stop=parent.wants_a_stop)
+
+
+def _find_pack(bench: Bench, share: Share, index: int, parent: "_Parent") -> None:
+    """Time packs, take the best, and note it in the study's folder."""
+    choice = fit_pack(
+        bench.work,
+        bench.config,
+        share,
+        announce=lambda places: parent.tell({"kind": "timing", "places": places}),
+        should_stop=parent.wants_a_stop,
     )
+    if choice.seconds:
+        parent.tell({"kind": "pack", "places": choice.pack, "speedup": choice.speedup})
+        append_json_line(bench.folder / "packs.jsonl", {"worker": index, **asdict(choice)})
+
+
+class _Parent:
+    """The process that started this one, at the other end of a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._stop = False
+
+    def tell(self, event: Event) -> None:
+        """Send an event."""
+        _send(self._pipe, event)
+
+    def wants_a_stop(self) -> bool:
+        """Whether it ever asked for one."""
+        self._stop = self._stop or (self._pipe.poll() and self._pipe.recv()["kind"] == "stop")
+        return self._stop
 
 
 def _device(index: int) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", index % torch.cuda.device_count())
     return torch.device("cpu")
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed, where it is glibc: for this process only.
+
+    It would return large pieces to the system and ask for them again, page by page, many times per update.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1)):
+            libc.mallopt(option, value)
 
 
 def _quiet() -> None:

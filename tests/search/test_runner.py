@@ -14,6 +14,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from ppo_tune.files import read_json_lines
 from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.storage import load_study_from, storage_url
 
@@ -58,13 +59,14 @@ class Command:
         return load_study_from(storage_url(self.out, self.name), self.name).get_trials()
 
     def wait_for_running(self, n_finished: int) -> optuna.trial.FrozenTrial:
-        """The first running trial, once so many are finished."""
+        """The first running trial that has been scored and is far from its end, once so many are finished."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.stdout.read()
             if (self.out / "runs" / self.name / "base.json").is_file():  # made after the store
                 trials = self.trials()
-                running = [t for t in trials if t.state is TrialState.RUNNING and t.user_attrs.get("curve")]
+                scored = (t for t in trials if 1 <= len(t.user_attrs.get("curve", [])) <= 3)
+                running = [t for t in scored if t.state is TrialState.RUNNING]
                 if running and sum(t.state.is_finished() for t in trials) >= n_finished:
                     return running[0]
             time.sleep(0.05)
@@ -230,3 +232,25 @@ def test_a_model_that_cannot_be_used_is_one_message(
     assert code == 2
     assert "holds a BertForMaskedLM, not a causal language model; name one whose config.json says" in output
     assert "Traceback" not in output
+
+
+def test_two_workers_time_packs_and_reach_the_total_and_go_on_with_a_pack_of_their_own(
+    write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
+) -> None:
+    ppo = {"episodes": 8 * 100}
+    search = {"n_trials": 6, "sampler": "tpe"}
+    code, output = start(write_study("packed", ppo=ppo, search=search), "--workers", "2").finish()
+
+    timed = list(read_json_lines(tmp_path / "runs" / "packed" / "packs.jsonl"))
+    assert code == 0, output
+    assert sorted(line["worker"] for line in timed) == [0, 1]
+    assert all(line["pack"] in (1, 2) and list(line["seconds"]) == ["1", "2"] for line in timed)
+    assert ("pack of 2: " in output) == any(line["pack"] == 2 for line in timed)
+
+    path = write_study("packed", ppo=ppo, search={**search, "pack": 3, "n_trials": 9})
+    again = start(path, "--workers", "1")
+    code, output = again.finish()
+
+    assert code == 0, output
+    assert finished_as(again.trials()) == ["completed"] * 9
+    assert len(list(read_json_lines(tmp_path / "runs" / "packed" / "packs.jsonl"))) == 2

@@ -76,6 +76,14 @@ def test_more_trials_are_the_same_experiment(make_study: StudyMaker, url: str) -
     assert len(study.get_trials()) == 1
 
 
+def test_a_study_made_with_a_pack_of_its_own_goes_on_with_auto(make_study: StudyMaker, url: str) -> None:
+    create_study(make_study(search={"pack": 1}), url, {})
+
+    study = create_study(make_study(search={"pack": "auto"}), url, {})
+
+    assert stored_config(study).search.pack == 1
+
+
 def test_a_missing_study_names_what_there_is(make_study: StudyMaker, url: str) -> None:
     create_study(make_study(), url, {})
 

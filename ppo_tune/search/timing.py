@@ -1,0 +1,92 @@
+"""Time packs of throwaway trials on the very workbench that will train the real ones.
+
+They leave no trace: a trial finds its place made new and draws from generators of its own, so it is the same
+after a timing as without one. Only the reward function can tell, for it is called as in any trial.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from ppo_tune.config import StudyConfig
+from ppo_tune.errors import TrialError
+from ppo_tune.search.pack import MOST_PLACES, Choice, Share, choose_pack
+from ppo_tune.seeding import derive_seed
+from ppo_tune.workbench import Workbench
+
+
+class PackTimer:
+    """Trains the default config in every place of a pack, for an iteration or two.
+
+    Args:
+        work: Where; all its places must be free.
+        config: The study.
+        clock: Seconds that pass.
+    """
+
+    def __init__(
+        self, work: Workbench, config: StudyConfig, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.work = work
+        self.ppo = config.ppo.with_params(config.baseline)
+        self.seed = config.search.seed
+        self.clock = clock
+        self._warm: set[int] = set()
+
+    def __call__(self, places: int) -> float | None:
+        """Seconds per trial of one iteration; None where the memory does not suffice or a trial fails."""
+        trainer = self.work.trainer
+        try:
+            self.work.policy.resize(places)
+            trainer.forget_limits()
+            for place in range(places):
+                trainer.start(place, self.ppo, derive_seed(self.seed, "timing", place))
+            if places not in self._warm and not self._step():
+                return None
+            self._warm.add(places)
+            started = self.clock()
+            sound = self._step()
+            return (self.clock() - started) / places if sound else None
+        except torch.OutOfMemoryError:
+            return None
+        finally:
+            for place in list(trainer.runs):
+                trainer.drop(place)
+
+    def _step(self) -> bool:
+        return not any(isinstance(result, TrialError) for result in self.work.trainer.step().values())
+
+
+def fit_pack(
+    work: Workbench,
+    config: StudyConfig,
+    share: Share,
+    *,
+    announce: Callable[[int], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Choice:
+    """Find the pack that suits a worker, and give its policy so many places.
+
+    Args:
+        work: With all its places free.
+        config: The study.
+        share: The worker's part of it.
+        announce: Told of every size that is about to be timed.
+        should_stop: Asked before each; a wish to stop ends the timing.
+    """
+    timer = PackTimer(work, config)
+
+    def seconds_per_trial(places: int) -> float | None:
+        if should_stop():
+            return None
+        announce(places)
+        return timer(places)
+
+    most = min(MOST_PLACES[work.policy.device.type], share.trials)
+    choice = choose_pack(seconds_per_trial, most=most, iterations=config.ppo.iterations * share.trials)
+    work.policy.resize(choice.pack)
+    work.trainer.forget_limits()
+    if work.policy.device.type == "cuda":
+        torch.cuda.empty_cache()  # what a larger pack needed is others' again
+    return choice
