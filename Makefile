@@ -3,12 +3,14 @@
 # make check        linters and types only
 # make fast         the fast tests only
 # make lab          the embedded task's numbers
+# make quality      the embedded task's score in float32 and bfloat16, alone and packed
 # make benchmark    seconds per update beside TRL's, which gets an environment of its own
+# make gpu          decoding, learning and packs on the first GPU; torch must be a build for it
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check fast lab benchmark clean
+.PHONY: quickstart test check fast lab quality benchmark gpu clean
 
 quickstart: .venv/user
 	$(BIN)/ppo-tune search search_spaces/quickstart.yaml
@@ -27,8 +29,14 @@ fast: .venv/dev
 lab: .venv/user
 	$(BIN)/python benchmarks/lab.py
 
+quality: .venv/user
+	$(BIN)/python benchmarks/quality.py
+
 benchmark: .venv/user .venv-trl/done
 	$(BIN)/python benchmarks/throughput.py
+
+gpu: .venv/user
+	$(BIN)/python benchmarks/gpu.py
 
 .venv-trl/done: constraints.txt
 	$(PYTHON) -m venv .venv-trl

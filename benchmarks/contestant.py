@@ -1,10 +1,11 @@
-"""Ours in a throughput benchmark: one iteration of a pack of K trials whenever it is told `go`."""
+"""Ours in a throughput benchmark: one iteration of a pack of K trials for every line it is sent."""
 
 import argparse
 import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from ppo_tune import ModelConfig, PPOConfig, PPOTrainer, Task, load_policy
 from ppo_tune.config import PreferenceRewardConfig
 from ppo_tune.prompts import Prompt
 from ppo_tune.rewards import make_reward
+from ppo_tune.search.worker import keep_freed_memory
 
 steps = 0
 
@@ -27,26 +29,35 @@ def count_step(*_: object) -> None:
     steps += 1
 
 
-def make_trainer(shape: Shape, folder: Path, places: int, *, full: bool, dtype: str) -> PPOTrainer:
-    """A trainer whose places all hold a trial."""
+def make_trainer(
+    shape: Shape,
+    folder: Path,
+    seeds: Sequence[int],
+    *,
+    full: bool = False,
+    dtype: str = "float32",
+    device: torch.device | None = None,
+) -> PPOTrainer:
+    """A trainer whose places all hold a trial, one per seed."""
+    device = device or torch.device("cpu")
     model = ModelConfig(name=str(folder / "policy"), lora_rank=None if full else shape.lora_rank, dtype=dtype)
-    policy = load_policy(model, places=places)
-    policy.stop_ids = torch.tensor([-1])  # no response ends early, as none of the peer's does
+    policy = load_policy(model, places=len(seeds), device=device)
+    policy.stop_ids = torch.tensor([-1], device=device)  # no response ends early, as none of the peer's does
     judge = PreferenceRewardConfig(
         name="preference", model=str(folder / "reward"), template="{prompt} {response}"
     )
     prompts = tuple(
         Prompt(line) for line in (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
     )
-    reward = make_reward(judge, torch.device("cpu"))
+    reward = make_reward(judge, device)
     task = Task("benchmark", {"train": prompts, "heldout": (), "confirmation": ()}, reward, gold=None)
     config = PPOConfig(
         rollout_size=shape.episodes, batch_size=shape.episodes // shape.mini_batches, ppo_epochs=shape.epochs,
         max_new_tokens=shape.response, episodes=shape.episodes * 100_000,
     )  # fmt: skip
     trainer = PPOTrainer(policy, task, config)
-    for place in range(places):
-        trainer.start(place, config, seed=place)
+    for place, seed in enumerate(seeds):
+        trainer.start(place, config, seed)
     return trainer
 
 
@@ -61,17 +72,16 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     transformers.utils.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
     shape, places = SHAPES[options.shape], options.places
-    trainer = make_trainer(shape, options.folder, places, full=options.full, dtype=options.dtype)
+    trainer = make_trainer(shape, options.folder, range(places), full=options.full, dtype=options.dtype)
     register_optimizer_step_post_hook(count_step)
     with FlopCounterMode(display=False) as counter:
         trainer.step()
     print(json.dumps({"ready": True, "flops": counter.get_total_flops()}), flush=True)
-    for line in sys.stdin:
-        if line.strip() != "go":
-            break
+    for _ in sys.stdin:
         steps = 0
         started = time.perf_counter()
         (metrics, *_) = trainer.step().values()

@@ -1,9 +1,13 @@
-"""The peer in a throughput benchmark: TRL 1.12.0's PPOTrainer, one update whenever it is told `go`.
+"""The peer in a throughput benchmark: TRL 1.12.0's PPOTrainer, one update for every line it is sent.
 
-Runs in an environment of its own (see `make benchmark`); speaks JSON lines with `throughput.py`.
+Runs in an environment of its own (see `make benchmark`); speaks JSON lines with `throughput.py`. A line says how
+the update is to be done: `{"threads": 1, "gc": true}`; one process serves all settings of a dtype, for five of the
+largest shape would not fit into memory. Garbage is collected between turns, off the clock, so that no turn pays
+for what another left behind.
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -35,10 +39,13 @@ class Turns(TrainerCallback):
         self.started = 0.0
 
     def wait(self) -> None:
-        """Block until told to go; leave when nobody is there any more."""
-        if sys.stdin.readline().strip() != "go":
-            sys.stdout.flush()
+        """Block until told how to do the next update; leave when nobody is there any more."""
+        line = sys.stdin.readline()
+        if not line:
             os._exit(0)
+        setting = json.loads(line)
+        torch.set_num_threads(setting["threads"])
+        ppo_trainer.gc.collect = gc.collect if setting["gc"] else lambda: 0
         self.started = time.perf_counter()
 
     def on_train_begin(self, args, state, control, **kwargs):  # noqa: D102
@@ -50,6 +57,7 @@ class Turns(TrainerCallback):
         seconds = time.perf_counter() - self.started
         done = {**self.work, "optimizer_steps": steps}
         steps = 0
+        gc.collect()
         print(json.dumps({"seconds": seconds, "work": done}), file=answers, flush=True)
         self.wait()
 
@@ -66,12 +74,10 @@ def main() -> None:
     parser.add_argument("--shape", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--no-gc", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     shape = SHAPES[options.shape]
-    if options.no_gc:
-        ppo_trainer.gc = types.SimpleNamespace(collect=lambda *_: 0)
+    ppo_trainer.gc = types.SimpleNamespace(collect=gc.collect)
     register_optimizer_step_post_hook(count_step)
     tokenizer = AutoTokenizer.from_pretrained(options.folder / "policy", padding_side="left")
     policy, reference = (AutoModelForCausalLM.from_pretrained(options.folder / "policy") for _ in range(2))

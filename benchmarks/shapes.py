@@ -13,7 +13,9 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     GPT2Config,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
+    Qwen2Config,
 )
 
 
@@ -31,6 +33,9 @@ class Shape:
         prompt: Tokens of every prompt.
         response: Tokens of every response, none of which ends early.
         lora_rank: Rank of our adapters.
+        heads: Of attention.
+        kv_heads: Key-value heads of a Qwen2; None makes a GPT-2.
+        intermediate: Width between the two products of a Qwen2's feed-forward layers.
     """
 
     layers: int
@@ -42,6 +47,9 @@ class Shape:
     prompt: int = 8
     response: int = 24
     lora_rank: int = 8
+    heads: int = 4
+    kv_heads: int | None = None
+    intermediate: int = 0
 
     def work(self) -> dict[str, int]:
         """What both sides must have done in one update."""
@@ -53,6 +61,20 @@ class Shape:
             "optimizer_steps": self.epochs * self.mini_batches,
         }
 
+    def config(self) -> PreTrainedConfig:
+        """The model, word and output embeddings tied, without dropout."""
+        ids = {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0, "num_labels": 1}
+        if self.kv_heads is None:
+            return GPT2Config(
+                vocab_size=self.vocab, n_positions=64, n_embd=self.width, n_layer=self.layers, n_head=self.heads,
+                resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **ids,
+            )  # fmt: skip
+        return Qwen2Config(
+            vocab_size=self.vocab, max_position_embeddings=64, hidden_size=self.width,
+            num_hidden_layers=self.layers, num_attention_heads=self.heads, num_key_value_heads=self.kv_heads,
+            intermediate_size=self.intermediate, tie_word_embeddings=True, **ids,
+        )  # fmt: skip
+
 
 SHAPES = {
     "S0": Shape(layers=2, width=64, vocab=256),
@@ -61,8 +83,15 @@ SHAPES = {
     "S3": Shape(layers=6, width=768, vocab=50257, episodes=8, mini_batches=2),
 }
 
+GPU_SHAPES = {  # GPT-2 with 124 M weights, and what Qwen's 0.5B is
+    "S4": Shape(layers=12, width=768, vocab=50257, prompt=16, response=32, heads=12),
+    "S5": Shape(
+        layers=24, width=896, vocab=151936, prompt=16, response=32, heads=14, kv_heads=2, intermediate=4864
+    ),
+}
 
-def build(shape: Shape, folder: Path) -> None:
+
+def build(shape: Shape, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write `policy/`, `reward/` and `prompts.txt`, a prompt a line, unless they are there."""
     if (folder / "prompts.txt").is_file():
         return
@@ -72,14 +101,9 @@ def build(shape: Shape, folder: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", padding_side="left"
     )
-    config = GPT2Config(
-        vocab_size=shape.vocab, n_positions=64, n_embd=shape.width, n_layer=shape.layers, n_head=4,
-        bos_token_id=1, eos_token_id=1, pad_token_id=0, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        num_labels=1,
-    )  # fmt: skip
     for name, kind in (("policy", AutoModelForCausalLM), ("reward", AutoModelForSequenceClassification)):
         torch.manual_seed(0)
-        kind.from_config(config).save_pretrained(folder / name)
+        kind.from_config(shape.config()).to(dtype).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     rng = random.Random(0)
     lines = [" ".join(f"w{rng.randrange(2, shape.vocab)}" for _ in range(shape.prompt)) for _ in range(512)]

@@ -1,12 +1,16 @@
 """Seconds per PPO update: TRL 1.12.0, the last release with PPO, and ours, on equal work.
 
-    make benchmark                                    # makes TRL's environment, then runs all shapes
-    .venv/bin/python benchmarks/throughput.py --quick # S0 and S1 only
+    make benchmark                                    # makes TRL's environment, then runs all shapes: 25 minutes
+    .venv/bin/python benchmarks/throughput.py --quick # S0 and S1 with one pack, in three minutes
 
-Every contestant is a process with one thread that does one update when told; the contestants take turns,
-so a slow minute of the machine hits all alike. Work is equal and asserted: model shape, tokenizer, prompts,
-response length, episodes, epochs, optimizer steps. Each median stands beside its floor, counted FLOPs over
-the GEMM peak measured before and after. The last line is one JSON object.
+Every contestant does one update when told; they take turns, every other round in reverse, so a slow minute of the
+machine hits all alike. Work is equal and asserted: model shape, tokenizer, prompts, response length, episodes,
+epochs, optimizer steps. Ours always has one thread per process; TRL has one, and two in
+turns of their own, which want a machine that does nothing else.
+
+A ratio is the median over rounds of two contestants' times in the same round, with a bootstrap interval. Each
+median time stands beside its floor, counted FLOPs over the GEMM peak of one thread, measured before and after. The
+last line is one JSON object.
 """
 
 import argparse
@@ -18,139 +22,237 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from scipy.stats import bootstrap
 from shapes import SHAPES, Shape, build, describe
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".venv-trl" / "bin" / "python"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of a shape is measured.
+
+    Attributes:
+        rounds: Measured rounds, unless time is up.
+        seconds: For loading, warm-up and rounds; two rounds are run in any case.
+        packs: Trials per pack.
+        rarely: Every how many rounds take their turns: TRL without gc and ours with all weights in the first of them,
+            packs in the last.
+    """
+
+    rounds: int
+    seconds: float
+    packs: tuple[int, ...]
+    rarely: int = 1
+
+
+PLANS = {
+    "S0": Plan(rounds=15, seconds=145, packs=(2, 4, 8)),
+    "S1": Plan(rounds=15, seconds=215, packs=(2, 4, 8)),
+    "S2": Plan(rounds=12, seconds=310, packs=(2, 4)),
+    "S3": Plan(rounds=8, seconds=810, packs=(2, 4), rarely=2),
+}
+QUICK = {"S0": Plan(rounds=8, seconds=60, packs=(4,)), "S1": Plan(rounds=8, seconds=105, packs=(4,))}
 
 
 @dataclass
-class Contestant:
-    """A process that does one update per turn.
+class Process:
+    """One of the processes that do updates.
 
     Attributes:
-        name: In tables.
         command: How it is started.
-        trials: How many trials one turn advances.
-        seconds: Of each turn.
         flops: Of one turn, counted; None for the peer.
     """
 
-    name: str
     command: list[str]
-    trials: int = 1
-    seconds: list[float] = field(default_factory=list)
     flops: float | None = None
-    process: subprocess.Popen[str] | None = None
+    popen: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start the process; `ready` waits for it."""
+        """Start it; the first answer says that it is ready."""
         environment = {
             **os.environ,
             "HF_HUB_OFFLINE": "1",
             "TRL_EXPERIMENTAL_SILENCE": "1",
             "CUDA_VISIBLE_DEVICES": "",
         }
-        self.process = subprocess.Popen(
+        self.popen = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env=environment,
         )  # fmt: skip
 
     def answer(self) -> dict[str, Any]:
         """Its next line."""
-        assert self.process is not None and self.process.stdout is not None
-        line = self.process.stdout.readline()
+        assert self.popen is not None and self.popen.stdout is not None
+        line = self.popen.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} died; run it by hand: {' '.join(self.command)}")
+            raise SystemExit(f"a contestant died; run it by hand: {' '.join(self.command)}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def go(self) -> None:
+    def go(self, setting: dict[str, Any]) -> None:
         """Let it do one update."""
-        assert self.process is not None and self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        assert self.popen is not None and self.popen.stdin is not None
+        self.popen.stdin.write(json.dumps(setting) + "\n")
+        self.popen.stdin.flush()
+
+
+@dataclass
+class Contestant:
+    """One or several processes at once, each of which does one update per turn.
+
+    Attributes:
+        name: In tables.
+        processes: Who does it; contestants that differ in the setting alone may share a process.
+        trials: How many trials one turn advances.
+        setting: What the processes are told of each turn.
+        every: It takes a turn in every so many rounds,
+        phase: in this one of them.
+        seconds: Of its turns, by round.
+    """
+
+    name: str
+    processes: list[Process]
+    trials: int = 1
+    setting: dict[str, Any] = field(default_factory=dict)
+    every: int = 1
+    phase: int = 0
+    seconds: dict[int, float] = field(default_factory=dict)
+
+    def turn(self, shape: Shape) -> float:
+        """Seconds of one update, whose work was the shape's."""
+        for process in self.processes:
+            process.go(self.setting)
+        answers = [process.answer() for process in self.processes]
+        for answer in answers:
+            assert answer["work"] == shape.work(), (self.name, answer["work"], shape.work())
+        return max(float(answer["seconds"]) for answer in answers)
+
+    @property
+    def dtype(self) -> str:
+        """Of its matrix products."""
+        return "bfloat16" if "bfloat16" in self.name else "float32"
 
     @property
     def per_trial(self) -> float:
         """Median seconds per update of one trial."""
-        return statistics.median(self.seconds) / self.trials
+        return statistics.median(self.seconds.values()) / self.trials
+
+    @property
+    def flops(self) -> float:
+        """Of one trial's update, counted; 0 for the peer."""
+        return sum(process.flops or 0.0 for process in self.processes) / self.trials
 
 
-def contestants(name: str, shape: Shape, folder: Path, *, packs: tuple[int, ...]) -> list[Contestant]:
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast one contestant is as another, with a 95 % interval where there were enough turns."""
+
+    text: str
+    median: float
+    interval: tuple[float, float] | None
+
+
+def ratio(slow: Contestant, fast: Contestant) -> Ratio:
+    """Median and bootstrap interval of the ratios of turns in the same round."""
+    turns = sorted(slow.seconds.keys() & fast.seconds.keys())
+    ratios = np.array([slow.seconds[t] / slow.trials / (fast.seconds[t] / fast.trials) for t in turns])
+    interval = None
+    if len(ratios) > 2:
+        found = bootstrap((ratios,), np.median, method="percentile", rng=0).confidence_interval
+        interval = (float(found.low), float(found.high))
+    return Ratio(f"{fast.name} against {slow.name}", float(np.median(ratios)), interval)
+
+
+def contestants(name: str, folder: Path, plan: Plan) -> list[Contestant]:
     """The peer at both dtypes, with and without its garbage collections; ours alone, with all weights, packed."""
     common = ["--shape", name, "--folder", str(folder)]
     ours, theirs = [sys.executable, str(HERE / "contestant.py")], [str(PEER), str(HERE / "contestant_trl.py")]
     found = []
-    for dtype in ("float32", "bfloat16"):
-        kind = [*theirs, *common, "--dtype", dtype]
+    for dtype in DTYPES:
+        process = [Process([*theirs, *common, "--dtype", dtype])]
+        stock = {"threads": 1, "gc": True}
         found += [
-            Contestant(f"TRL stock, {dtype}", kind),
-            Contestant(f"TRL without gc, {dtype}", [*kind, "--no-gc"]),
+            Contestant(f"TRL stock, {dtype}", process, setting=stock),
+            Contestant(f"TRL stock, {dtype}, two threads", process, setting={**stock, "threads": 2}),
+            Contestant(
+                f"TRL without gc, {dtype}", process, setting={**stock, "gc": False}, every=plan.rarely
+            ),
         ]
-    for dtype in ("float32", "bfloat16"):
+    for dtype in DTYPES:
         kind = [*ours, *common, "--dtype", dtype]
-        found.append(Contestant(f"ours, LoRA, {dtype}", kind))
+        found.append(Contestant(f"ours, LoRA, {dtype}", [Process(kind)]))
         found += [
-            Contestant(f"ours, LoRA, {dtype}, pack of {k}", [*kind, "--places", str(k)], trials=k)
-            for k in packs
-        ]
-    found.append(Contestant("ours, all weights, float32", [*ours, *common, "--full"]))
-    return found
+            Contestant(
+                f"ours, LoRA, {dtype}, pack of {k}", [Process([*kind, "--places", str(k)])], trials=k,
+                every=plan.rarely, phase=plan.rarely - 1,
+            )
+            for k in plan.packs
+        ]  # fmt: skip
+    full = Process([*ours, *common, "--full"])
+    return [*found, Contestant("ours, all weights, float32", [full], every=plan.rarely)]
 
 
 @contextlib.contextmanager
-def running(members: list[Contestant]) -> Iterator[None]:
-    """Within this block the contestants are ready for their turns."""
+def running(processes: Sequence[Process]) -> Iterator[None]:
+    """Within this block the processes are ready for their turns."""
     try:
-        for pair in zip(members[::2], [*members[1::2], None], strict=False):  # two cores load two at a time
-            for member in filter(None, pair):
-                member.start()
-            for member in filter(None, pair):
-                member.flops = member.answer().get("flops")
+        for i in range(0, len(processes), 2):  # two cores load two at a time
+            for process in processes[i : i + 2]:
+                process.start()
+            for process in processes[i : i + 2]:
+                process.flops = process.answer().get("flops")
         yield
     finally:
-        for member in members:
-            if member.process is not None:
-                member.process.kill()
-                member.process.wait()
+        for process in processes:
+            if process.popen is not None:
+                process.popen.kill()
+                process.popen.wait()
 
 
-def race(members: list[Contestant], shape: Shape, rounds: int, seconds: float) -> None:
-    """Turns round by round until there were enough, or time is up; the first two rounds do not count."""
-    ends = time.monotonic() + seconds
-    for turn in range(rounds + 2):
-        if turn > 4 and time.monotonic() > ends:
+def warm_up(members: list[Contestant], shape: Shape) -> Contestant:
+    """A turn of everybody that does not count, but tells who need not go on and who works best.
+
+    The peer goes on with two threads in its better dtype; and not at all where another process is in their way, which
+    makes them many times slower than one. Gives the best of ours, LoRA, alone or packed.
+    """
+    once = {member.name: member.turn(shape) / member.trials for member in members}
+    best, worst = sorted(
+        (member for member in members if "two threads" in member.name), key=lambda member: once[member.name]
+    )
+    members.remove(worst)
+    one = once[best.name.removesuffix(", two threads")]
+    if once[best.name] > 2 * one:
+        print(
+            f"{best.name}: {once[best.name]:.1f} s in the warm-up, {one:.1f} with one: left out; is the machine idle?"
+        )
+        members.remove(best)
+    lora = [member for member in members if member.name.startswith("ours, LoRA")]
+    return min(lora, key=lambda member: once[member.name])
+
+
+def race(members: Sequence[Contestant], shape: Shape, plan: Plan, ends: float) -> None:
+    """Turns round by round, every other round in reverse, until there were enough or the next would be too long."""
+    expected: dict[int, float] = {}
+    for number in range(plan.rounds):
+        started, kind = time.monotonic(), number % plan.rarely
+        if number > 1 and started + expected.get(kind, 0.0) > ends:
             break
-        for member in members:
-            member.go()
-            answer = member.answer()
-            assert answer["work"] == shape.work(), (member.name, answer["work"], shape.work())
-            if turn >= 2:
-                member.seconds.append(answer["seconds"])
-
-
-def both_cores(command: list[str], turns: int) -> float:
-    """Median seconds per update of one trial when two workers run at once."""
-    pair = [Contestant("worker", command), Contestant("worker", command)]
-    seconds = []
-    with running(pair):
-        for _ in range(turns):
-            started = time.perf_counter()
-            for worker in pair:
-                worker.go()
-            for worker in pair:
-                worker.answer()
-            seconds.append((time.perf_counter() - started) / len(pair))
-    return statistics.median(seconds[1:])
+        for member in members[:: -1 if number % 2 else 1]:
+            if number % member.every == member.phase:
+                member.seconds[number] = member.turn(shape)
+        expected[kind] = time.monotonic() - started
 
 
 def gemm_peak(dtype: torch.dtype) -> float:
@@ -165,53 +267,98 @@ def gemm_peak(dtype: torch.dtype) -> float:
     return best
 
 
-def run_shape(
-    name: str, folder: Path, *, rounds: int, seconds: float, packs: tuple[int, ...]
-) -> dict[str, float]:
-    """Race one shape, print its table, and return its ratios."""
-    shape = SHAPES[name]
-    build(shape, folder)
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    before = {dtype: gemm_peak(kind) for dtype, kind in dtypes.items()}
-    members = contestants(name, shape, folder, packs=packs)
-    with running(members):
-        race(members, shape, rounds, seconds)
-    peaks = {dtype: max(before[dtype], gemm_peak(kind)) for dtype, kind in dtypes.items()}
-    by_name = {member.name: member for member in members}
-    solo = min(
-        (m for m in members if m.name in ("ours, LoRA, float32", "ours, LoRA, bfloat16")),
-        key=attrgetter("per_trial"),
-    )
-    cores = both_cores(solo.command, turns=max(5, len(solo.seconds)))
-    stock = min((m for m in members if "stock" in m.name), key=attrgetter("per_trial"))
-    nogc = min((m for m in members if "without gc" in m.name), key=attrgetter("per_trial"))
-    packed = min((m for m in members if "pack" in m.name), key=attrgetter("per_trial"))
+def fastest(members: Sequence[Contestant], *names: str) -> Contestant:
+    """Of the contestants with such a name, in either dtype, the one with the best median."""
+    wanted = {name.format(dtype=dtype) for name in names for dtype in DTYPES}
+    return min((m for m in members if m.name in wanted), key=attrgetter("per_trial"))
 
-    print(f"\n{name}: {describe(shape)}; GEMM peak {peaks['float32'] / 1e9:.0f} GFLOP/s float32, "
-          f"{peaks['bfloat16'] / 1e9:.0f} bfloat16, one thread")  # fmt: skip
-    print(f"{'':38s}{'ms per update':>14s}{'min':>8s}{'max':>8s}{'turns':>7s}{'of floor':>10s}")
-    for member in members:
-        dtype = "bfloat16" if "bfloat16" in member.name else "float32"
-        floor = (
-            ""
-            if member.flops is None
-            else f"{member.flops / peaks[dtype] / member.per_trial / member.trials:.0%}"
-        )
-        low, high = (1e3 * f(member.seconds) / member.trials for f in (min, max))
-        print(
-            f"{member.name:38s}{1e3 * member.per_trial:14.1f}{low:8.1f}{high:8.1f}{len(member.seconds):7d}{floor:>10s}"
-        )
-    print(f"{'two workers: ' + solo.name:38s}{1e3 * cores:14.1f}")
-    full = by_name["ours, all weights, float32"]
+
+def find_ratios(members: Sequence[Contestant], cores: Contestant) -> dict[str, Ratio]:
+    """What the targets are about."""
+    by_name = {member.name: member for member in members}
+    solo = fastest(members, "ours, LoRA, {dtype}")
+    stock, nogc = (fastest(members, f"TRL {kind}, {{dtype}}") for kind in ("stock", "without gc"))
+    best_stock = fastest(members, "TRL stock, {dtype}", "TRL stock, {dtype}, two threads")
+
+    def best_pack(dtype: str) -> Ratio:
+        alone = by_name[f"ours, LoRA, {dtype}"]
+        packs = [m for m in members if m.name.startswith(f"ours, LoRA, {dtype}, pack")]
+        return max((ratio(alone, pack) for pack in packs), key=attrgetter("median"))
+
+    packed = best_pack(solo.dtype)
+    if packed.median < 1:
+        packed = Ratio(f"{solo.name}: no pack is faster", 1.0, (1.0, 1.0))
     return {
-        "solo_vs_trl_stock": stock.per_trial / solo.per_trial,
-        "solo_vs_trl_nogc": nogc.per_trial / solo.per_trial,
-        "full_vs_trl_nogc_float32": by_name["TRL without gc, float32"].per_trial / full.per_trial,
-        "packed_vs_solo": solo.per_trial / packed.per_trial,
-        "cores_vs_trl": stock.per_trial / cores,
-        "floor_share_float32": (by_name["ours, LoRA, float32"].flops or 0.0)
-        / peaks["float32"] / by_name["ours, LoRA, float32"].per_trial,
-    }  # fmt: skip
+        "solo_vs_trl_stock": ratio(stock, solo),
+        "solo_vs_trl_nogc": ratio(nogc, solo),
+        "full_vs_trl_nogc_float32": ratio(
+            by_name["TRL without gc, float32"], by_name["ours, all weights, float32"]
+        ),
+        "packed_vs_solo": packed,
+        "packed_vs_solo_bf16": best_pack("bfloat16"),
+        "cores_vs_trl": ratio(best_stock, cores),
+    }
+
+
+def run_shape(name: str, folder: Path, plan: Plan) -> dict[str, Any]:
+    """Race one shape, print its tables, and return its ratios."""
+    shape, ends = SHAPES[name], time.monotonic() + plan.seconds
+    build(shape, folder)
+    before = {dtype: gemm_peak(kind) for dtype, kind in DTYPES.items()}
+    members = contestants(name, folder, plan)
+    processes = list({id(process): process for member in members for process in member.processes}.values())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(running(processes))
+        best = warm_up(members, shape)
+        twin = Process(best.processes[0].command)
+        stack.enter_context(running([twin]))
+        cores = Contestant(f"two workers: {best.name}", [*best.processes, twin], trials=2 * best.trials)
+        cores.turn(shape)
+        members.append(cores)
+        race(members, shape, plan, ends)
+    after = {dtype: gemm_peak(kind) for dtype, kind in DTYPES.items()}
+    peaks = {dtype: max(before[dtype], after[dtype]) for dtype in DTYPES}
+    ratios = find_ratios(members, cores)
+    alone = next(member for member in members if member.name == "ours, LoRA, float32")
+    share = alone.flops / peaks["float32"] / alone.per_trial
+
+    print(f"\n{name}: {describe(shape)}, mini-batches of {shape.episodes // shape.mini_batches}")
+    print_times(members, peaks)
+    print_ratios(ratios)
+    peak = ", ".join(
+        f"{d} {before[d] / 1e9:.0f} before and {after[d] / 1e9:.0f} GFLOP/s after" for d in DTYPES
+    )
+    print(
+        f"floor: {share:.0%} of the GEMM peak for ours, LoRA, float32; peak of one thread: {peak}", flush=True
+    )
+    return {
+        **{key: round(found.median, 3) for key, found in ratios.items()},
+        "floor_share_float32": round(share, 3),
+        "intervals": {
+            key: None if found.interval is None else [round(end, 3) for end in found.interval]
+            for key, found in ratios.items()
+        },
+    }
+
+
+def print_times(members: Sequence[Contestant], peaks: dict[str, float]) -> None:
+    """Everybody's milliseconds per update of one trial."""
+    print(f"{'':52s}{'ms per trial-update':>20s}{'min':>9s}{'max':>9s}{'turns':>7s}{'of floor':>10s}")
+    for member in members:
+        low, high = (1e3 * end(member.seconds.values()) / member.trials for end in (min, max))
+        counted = member.flops and len(member.processes) == 1
+        floor = f"{member.flops / peaks[member.dtype] / member.per_trial:.0%}" if counted else "–"
+        print(
+            f"{member.name:52s}{1e3 * member.per_trial:20.1f}{low:9.1f}{high:9.1f}{len(member.seconds):7d}{floor:>10s}"
+        )
+
+
+def print_ratios(ratios: dict[str, Ratio]) -> None:
+    """Each ratio with its interval and who it is between."""
+    print(f"{'':26s}{'median':>8s}{'95 % interval':>18s}  of the ratios round by round")
+    for key, found in ratios.items():
+        interval = "–" if found.interval is None else "{:.2f} to {:.2f}".format(*found.interval)
+        print(f"{key:26s}{found.median:8.2f}{interval:>18s}  {found.text}")
 
 
 def main() -> None:
@@ -219,24 +366,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="S0 and S1 only, in under three minutes")
+    parser.add_argument("--quick", action="store_true", help="S0 and S1 with one pack, in three minutes")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, help="only these")
     options = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
     if not PEER.is_file():
         raise SystemExit(f"{PEER} is missing; run `make benchmark`, which installs the peer")
-    names = options.shapes or (["S0", "S1"] if options.quick else list(SHAPES))
-    ratios = {}
+    plans = QUICK if options.quick else PLANS
+    if missing := [name for name in options.shapes or () if name not in plans]:
+        parser.error(f"--quick has no {', '.join(missing)}")
+    results = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for name in names:
-            ratios[name] = run_shape(
-                name,
-                Path(temporary) / name,
-                rounds=12 if options.quick else 15,
-                seconds=30 if options.quick else 240,
-                packs=(4,) if options.quick else (2, 4, 8) if name == "S3" else (2, 4, 8, 16),
-            )
-    print(json.dumps({name: {k: round(v, 3) for k, v in row.items()} for name, row in ratios.items()}))
+        for name in options.shapes or plans:
+            started = time.monotonic()
+            results[name] = run_shape(name, Path(temporary) / name, plans[name])
+            print(f"({time.monotonic() - started:.0f} s)", flush=True)
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

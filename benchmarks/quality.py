@@ -1,0 +1,117 @@
+"""Whether speed costs quality: the embedded task's held-out score of one good config, trained in four ways.
+
+    make quality                                # a minute and a half on one core
+    python benchmarks/quality.py --seeds 10     # more seeds, which also make a wider pack
+
+The same seeds are trained alone in float32, all in one pack, and both ways with a bfloat16 base. Everything runs in
+this process on one thread. Each way's mean score, and its difference to float32 alone seed by seed, has a 95 %
+bootstrap interval over seeds; a way is within the interval if that of its difference holds zero, or comes within
+half a hundredth of it, which nobody would print. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np
+import torch
+import transformers
+from scipy.stats import bootstrap
+
+from ppo_tune import TrialError, load_study
+from ppo_tune.seeding import derive_seed
+from ppo_tune.workbench import Workbench, set_up
+
+torch.set_num_threads(1)
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+STUDY = load_study("search_spaces/quickstart.yaml")
+CONFIG = STUDY.ppo.with_params({"learning_rate": 7e-4, "kl_coef": 0.15, "batch_size": 16})
+NEGLIGIBLE = 0.005
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+def bench_for(dtype: Dtype, places: int) -> Workbench:
+    """The embedded task with a base of this dtype."""
+    study = STUDY.model_copy(update={"model": STUDY.model.model_copy(update={"dtype": dtype}), "ppo": CONFIG})
+    return set_up(study, seed=STUDY.search.seed, places=places, device=torch.device("cpu"))
+
+
+def final_scores(bench: Workbench, seeds: Sequence[int]) -> list[float]:
+    """Held-out scores after training a trial per seed, all at once."""
+    places = range(len(seeds))
+    for place, seed in zip(places, seeds, strict=True):
+        bench.trainer.start(place, CONFIG, derive_seed("quality", seed))
+    for _ in range(CONFIG.iterations):
+        raise_any(list(bench.trainer.step().values()))
+    evaluations = bench.evaluator(list(places))
+    for place in places:
+        bench.trainer.drop(place)
+    return [judged.score for judged in raise_any([evaluations[place] for place in places])]
+
+
+def raise_any(results: list) -> list:
+    """The results, none of which may be an error."""
+    for result in results:
+        if isinstance(result, TrialError):
+            raise result
+    return results
+
+
+def mean_interval(numbers: Sequence[float]) -> tuple[float, list[float]]:
+    """Mean with its 95 % bootstrap interval."""
+    found = bootstrap((np.array(numbers),), np.mean, method="percentile", rng=0).confidence_interval
+    return float(np.mean(numbers)), [float(found.low), float(found.high)]
+
+
+def main() -> None:
+    """Train in four ways and compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="trials per way, two at least")
+    seeds = range(parser.parse_args().seeds)
+    assert len(seeds) > 1, "an interval wants two seeds"
+    ways: dict[str, list[float]] = {}
+    seconds = {}
+    for dtype in ("float32", "bfloat16"):
+        for way, packs in (("alone", [[seed] for seed in seeds]), ("packed", [list(seeds)])):
+            bench = bench_for(dtype, len(packs[0]))
+            started = time.perf_counter()
+            ways[f"{way}, {dtype}"] = [score for pack in packs for score in final_scores(bench, pack)]
+            seconds[f"{way}, {dtype}"] = (time.perf_counter() - started) / len(seeds)
+
+    baseline = np.array(ways["alone, float32"])
+    print(f"final held-out score, {CONFIG.episodes:,} episodes, learning rate {CONFIG.learning_rate:g}, "
+          f"KL coefficient {CONFIG.kl_coef:g}, batches of {CONFIG.batch_size}")  # fmt: skip
+    columns = "".join(f"{f'seed {seed}':>9s}" for seed in seeds)
+    print(f"{'':18s}{columns}{'mean':>8s}{'95 % interval':>18s}{'s per trial':>13s}")
+    results = {}
+    for way, scores in ways.items():
+        mean, interval = mean_interval(scores)
+        difference, spread = mean_interval((np.array(scores) - baseline).tolist())
+        within = spread[0] <= NEGLIGIBLE and spread[1] >= -NEGLIGIBLE
+        results[way] = {
+            "scores": scores, "mean": mean, "interval": interval, "seconds_per_trial": seconds[way],
+            "difference": difference, "difference_interval": spread, "within": within,
+        }  # fmt: skip
+        row = "".join(f"{score:9.3f}" for score in scores)
+        print(f"{way:18s}{row}{mean:8.3f}{'{:.3f} to {:.3f}'.format(*interval):>18s}{seconds[way]:13.1f}")
+    print(f"\n{'minus alone, float32':24s}{'mean':>8s}{'95 % interval':>20s}")
+    for way, row in results.items():
+        if way != "alone, float32":
+            spread = "{:+.3f} to {:+.3f}".format(*row["difference_interval"])
+            verdict = "within the interval" if row["within"] else "NOT within the interval"
+            print(f"{way:24s}{row['difference']:+8.3f}{spread:>20s}  {verdict}")
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
