@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ppo_tune.config import Block, ModelConfig
 from ppo_tune.errors import DataError
 from ppo_tune.models import Prompts, decode_responses, encode_prompts, load_policy, load_tokenizer
+from ppo_tune.models.kernels import settle
 from ppo_tune.models.text import tokenize
 from ppo_tune.ppo import preference_loss
 from ppo_tune.rewards.preference import ScoreFormat, gain_and_bias, raw_scores
@@ -146,7 +147,7 @@ def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> Pre
         if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models
             rng = generator(derive_seed(seed, "reward", "head"))
             weight.data.copy_(torch.randn(weight.shape, generator=rng) / math.sqrt(weight.shape[-1] + 1))
-    return model
+    return settle(model, torch.device("cpu"))
 
 
 def _fit(
