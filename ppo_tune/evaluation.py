@@ -10,9 +10,9 @@ from itertools import repeat
 
 import torch
 
-from ppo_tune.errors import RewardError, TrainingDivergedError, TrialError
+from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
-from ppo_tune.portions import Memory
+from ppo_tune.portions import Memory, is_out_of_memory
 from ppo_tune.ppo import estimate_kl, masked_sum
 from ppo_tune.rollout import Rollout, collect, score
 from ppo_tune.seeding import generator
@@ -84,7 +84,7 @@ class Evaluator:
         self.policy = policy
         self.task = task
         self.temperature = temperature
-        self.memory = Memory.with_rows(micro_batch_size)
+        self.memory = Memory.with_rows(micro_batch_size, policy.release)
         self.prompts = PromptSet(task, "heldout", policy.tokenizer, room_for_prompts(policy, max_new_tokens))
         self.rows = range(min(n_prompts, len(self.prompts)))
         self._batch = self.prompts.batch(self.rows)
@@ -93,8 +93,18 @@ class Evaluator:
 
     def __call__(self, places: Sequence[int]) -> dict[int, Evaluation | TrialError]:
         """Score some places; a place whose policy or reward fails gets that error instead."""
+        try:
+            rollout = self._answer(places)
+            return {place: self._judge(rollout[i]) for i, place in enumerate(places)}
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return {place: OutOfMemoryError(str(error).splitlines()[0]) for place in places}
+
+    def _answer(self, places: Sequence[int]) -> Rollout:
+        """The answers of some places to the held-out prompts."""
         k = len(places)
-        rollout = collect(
+        return collect(
             self.policy,
             Prompts(self._batch.ids.expand(k, -1, -1), self._batch.mask.expand(k, -1, -1)),
             self._uniforms.expand(k, -1, -1),
@@ -102,7 +112,6 @@ class Evaluator:
             places=places,
             memory=self.memory,
         )
-        return {place: self._judge(rollout[i]) for i, place in enumerate(places)}
 
     def _judge(self, rollout: Rollout) -> Evaluation | TrialError:
         kl = estimate_kl(rollout.old_logprobs, rollout.ref_logprobs)

@@ -13,6 +13,10 @@ import torch
 T = TypeVar("T")
 
 
+SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+"""In errors that say it in words: of the CPU's allocator, of the CUDA driver, of its libraries."""
+
+
 @dataclass
 class Portions:
     """The greatest rectangle that is tried.
@@ -20,10 +24,12 @@ class Portions:
     Attributes:
         rows: Responses of each trial; None for all.
         trials: Trials; None for all.
+        release: Called before anything is halved; says whether it gave memory back.
     """
 
     rows: int | None = None
     trials: int | None = None
+    release: Callable[[], bool] = field(default=lambda: False, compare=False)
 
     def run(
         self, work: Callable[[slice, slice], T], *, trials: int, rows: int
@@ -50,7 +56,7 @@ class Portions:
             try:
                 done = work(*portion)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or not self._halve(*portion):
+                if not is_out_of_memory(error) or not (self.release() or self._halve(*portion)):
                     raise
                 waiting.append(portion)
             else:
@@ -83,14 +89,14 @@ class Memory:
     passes: Portions = field(default_factory=Portions)
 
     @classmethod
-    def with_rows(cls, micro_batch_size: int | None) -> "Memory":
+    def with_rows(cls, micro_batch_size: int | None, release: Callable[[], bool] = lambda: False) -> "Memory":
         """Passes of so many responses at most."""
-        return cls(passes=Portions(rows=micro_batch_size))
+        return cls(Portions(release=release), Portions(rows=micro_batch_size, release=release))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch found no memory, on whichever device."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
 
 
 def _chunks(whole: slice, size: int | None) -> list[slice]:

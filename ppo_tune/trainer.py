@@ -90,6 +90,7 @@ class PPOTrainer:
             fused=True,
         )
         self.runs[place] = Run(config, seed, optimizer, config.kl_coef)
+        self.runs = dict(sorted(self.runs.items()))  # in order, a full pack is the policy's rows as they are
 
     def drop(self, place: int) -> None:
         """Free a place; the trial's numbers stay in it until another one starts there."""
@@ -97,7 +98,7 @@ class PPOTrainer:
 
     def forget_limits(self) -> None:
         """Try again to do everything at once, whatever did not fit into memory before."""
-        self.memory = Memory.with_rows(self.shared.micro_batch_size)
+        self.memory = Memory.with_rows(self.shared.micro_batch_size, self.policy.release)
 
     def step(self) -> Results:
         """One iteration of every trial.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ppo_tune.config import SHARED_FIELDS, PPOConfig
-from ppo_tune.errors import RewardError, TrainingDivergedError
+from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError
 from ppo_tune.evaluation import Evaluation, Evaluator, room_for_prompts
 from ppo_tune.models import Policy, save_merged
 from ppo_tune.models.loading import load_causal_lm
@@ -230,3 +230,18 @@ def test_without_a_limit_of_the_context_there_is_no_limit_on_prompts():
     policy = tiny_policy("bloom", hidden_size=16, n_layer=1, n_head=2)
 
     assert room_for_prompts(policy, max_new_tokens=12) is None
+
+
+def test_a_judge_without_memory_ends_the_trials_and_not_the_search(toy_task, monkeypatch):
+    def never(*_, **__):
+        raise torch.OutOfMemoryError("no room\nmore")
+
+    policy = stirred_policy(places=2)
+    judge = evaluator(policy, toy_task)
+    monkeypatch.setattr(Policy, "reference", never)
+
+    judged = judge([0, 1])
+
+    assert {place: (type(error), str(error)) for place, error in judged.items()} == {
+        place: (OutOfMemoryError, "no room") for place in (0, 1)
+    }

@@ -53,6 +53,20 @@ def test_what_fitted_is_kept_for_the_next_time():
     assert [part.stop - part.start for _, part in tries] == [2, 2, 2, 2]
 
 
+def test_what_is_only_kept_is_released_before_anything_is_halved():
+    kept = ["buffers", "more buffers"]
+    portions = Portions(release=lambda: bool(kept) and bool(kept.pop()))
+
+    def work(some: slice, part: slice) -> None:
+        if kept:
+            raise FULL
+
+    list(portions.run(work, trials=2, rows=4))
+
+    assert not kept
+    assert portions == Portions()
+
+
 def test_one_response_of_one_trial_that_does_not_fit_is_an_error():
     with pytest.raises(torch.OutOfMemoryError):
         do(Portions(), 3, 5, room=0)
@@ -73,6 +87,8 @@ def test_another_error_is_no_reason_to_try_again():
     [
         (FULL, True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     ],
 )

@@ -551,6 +551,16 @@ def test_a_pack_that_does_not_fit_goes_on_in_parts_and_learns_the_same(room, lor
     assert set(refusals) >= {"generate", "reference"}
 
 
+def test_trials_stand_in_the_order_of_their_places_whenever_they_came():
+    trainer = make_trainer(tiny_policy(places=3))
+
+    trainer.drop(0)
+    trainer.start(0, small_config(), seed=7)
+
+    assert list(trainer.runs) == [0, 1, 2]
+    assert list(trainer.step()) == [0, 1, 2]
+
+
 def test_a_trial_of_which_not_one_response_fits_runs_out_of_memory(monkeypatch):
     def never(*_, **__):
         raise torch.OutOfMemoryError("no room")

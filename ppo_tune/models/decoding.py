@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedConfig, StaticCache
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer, StaticLayer
 
 from ppo_tune.models.text import Prompts
 from ppo_tune.ppo import entropy
@@ -105,6 +105,7 @@ def decode_alive(
     n_rows, length = uniforms.shape
     said = Decoded.nothing(n_rows, length, uniforms.device)
     cache = _growing_cache(config, prompts.ids.shape[-1] + length)
+    drops_rows = drops_rows and all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
     ids, mask, position = prompts.ids, prompts.mask, positions(prompts.mask)
     at = torch.arange(n_rows, device=uniforms.device)  # which row of the result each row at work is
     finished = torch.zeros_like(at, dtype=torch.bool)
@@ -117,9 +118,10 @@ def decode_alive(
         n_alive = len(at) - int(finished.sum())
         ids, position = token[:, None], position[:, -1:] + 1
         mask = pad(mask, (0, 1), value=True)  # what a finished row attends to does not matter
-        if n_alive == 0 or t + 1 == length or (drops_rows and n_alive <= KEPT * len(at)):
+        is_last = n_alive == 0 or t + 1 == length
+        if is_last or (drops_rows and n_alive <= KEPT * len(at)):
             said.note(at, t + 1, steps, finished)
-            if n_alive == 0:
+            if is_last:
                 break
             kept, steps = (~finished).nonzero()[:, 0], []
             at, ids, mask, position = at[kept], ids[kept], mask[kept], position[kept]
@@ -163,7 +165,13 @@ class FixedDecoder:
         self.ids = torch.zeros(n_rows, 1, dtype=torch.long, device=device)
         self.position = torch.zeros_like(self.ids)
         self.column = torch.zeros(1, dtype=torch.long, device=device)
+        self.captures = device.type == "cuda"
         self.graph: torch.cuda.CUDAGraph | None = None
+
+    @staticmethod
+    def suits(config: PreTrainedConfig) -> bool:
+        """Whether every layer's cache keeps count on the device; windows count in Python, which a graph freezes."""
+        return all(type(layer) is StaticLayer for layer in StaticCache(config, max_cache_len=1).layers)
 
     def __call__(self, prompts: Prompts, uniforms: Tensor) -> Decoded:
         """Sample responses to prompts (N, P) by uniforms (N, T).
@@ -184,11 +192,22 @@ class FixedDecoder:
                 self.graph.replay()
             else:
                 self._step()
-                if t == 1 and self.ids.is_cuda:  # libraries are warm now
-                    self.graph = torch.cuda.CUDAGraph()
-                    with torch.cuda.graph(self.graph):  # records, and computes nothing
-                        self._step()
+                if self.captures and t + 1 < length:  # libraries are warm now
+                    self._capture()
         return self.said
+
+    def _capture(self) -> None:
+        """Record a step, which computes nothing; a model that asks the device something goes on unrecorded."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.device(self.ids.device), torch.cuda.graph(graph):
+                self._step()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            self.captures = False
+        else:
+            self.graph = graph
 
     def _step(self) -> None:
         self._take_in(*self.forward(self.ids, self.mask, self.position, self.cache))

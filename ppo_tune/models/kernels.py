@@ -25,15 +25,14 @@ LONGEST = 1024
 
 
 def settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    """Move a model to where it will work; on the CPU it gets this module's kernels."""
+    """Move a model to where it will work, and give it the kernels that are fast there."""
     model.to(device)  # type: ignore[arg-type]
-    if device.type != "cpu":
-        return model
+    on_cpu = device.type == "cpu"
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation | GELUTanh):
-                setattr(parent, name, TanhGELU())
-    if model.config._attn_implementation == "sdpa" and model.dtype == torch.bfloat16:
+                setattr(parent, name, TanhGELU() if on_cpu else nn.GELU("tanh"))
+    if on_cpu and model.config._attn_implementation == "sdpa" and model.dtype == torch.bfloat16:
         model.set_attn_implementation(ATTENTION)
     return model
 

@@ -72,7 +72,7 @@ def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.
         all_weights: Whether they are trained and stay float32: casting them costs a CPU what it gains.
     """
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         able = torch.cpu.get_capabilities()
         fast = not all_weights and any(able.get(name) for name in ("avx512_bf16", "amx_bf16"))

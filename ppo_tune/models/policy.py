@@ -17,14 +17,17 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
-from ppo_tune.models.decoding import FixedDecoder, decode_alive, positions, scaled_log_softmax
+from ppo_tune.models.decoding import Decoded, FixedDecoder, decode_alive, positions, scaled_log_softmax
 from ppo_tune.models.lora import Adapters, output_head
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.text import Prompts, Sequences
 from ppo_tune.ppo import entropy
 
-N_DECODERS = 4
-"""Shapes of decoding whose buffers are kept."""
+N_DECODERS = 2
+"""Shapes of decoding whose buffers are kept: that of rollouts, and that of evaluations."""
+
+WIDTH_STEP = 16
+"""Prompts of a decoder of fixed shape are this wide, or a multiple, so that few shapes are seen."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class Policy:
         self.context_length = context_length(model)
         self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
         self.graphs = self.device.type == "cuda"
+        # Casts by autocast would be repeated in every step, and leave keys and values of different dtypes.
+        self._graphable = (
+            model._can_compile_fullgraph and not self._casts and FixedDecoder.suits(model.config)
+        )
         self._decoders: dict[Any, FixedDecoder] = {}
         self._indices: dict[tuple[int, ...], Tensor] = {}
         self._head_input: Tensor | None = None
@@ -110,6 +117,14 @@ class Policy:
             self.places = places
             self._decoders.clear()  # their graphs read the old rows
             self._indices.clear()
+
+    def release(self) -> bool:
+        """Give up buffers that are only kept to be used again; says whether there were any."""
+        had = bool(self._decoders)
+        self._decoders.clear()
+        if had and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return had
 
     @property
     def trainable(self) -> list[nn.Parameter]:
@@ -157,14 +172,14 @@ class Policy:
             Sequences of shape (k, B, ·), and what the policy said of each token as it was sampled. A response
             ends with its stop token or at length T, and the tensors are cut to the longest.
         """
-        k, rows, length = uniforms.shape
-        width = prompts.ids.shape[-1]
+        k, rows, _ = uniforms.shape
         flat = Prompts(prompts.ids.flatten(0, 1), prompts.mask.flatten(0, 1))
         uniforms = uniforms.flatten(0, 1).to(self.device)
         with self._at_work(places):
-            if self.graphs and self.model._can_compile_fullgraph:  # else it needs a cache that grows
-                said = self._fixed_decoder(places, k * rows, width, length, temperature)(flat, uniforms)
-                said = said.cut(int(said.alive.sum(-1).max()))
+            if self.graphs and self._graphable:
+                more = -prompts.ids.shape[-1] % WIDTH_STEP
+                wide = Prompts(pad(flat.ids, (more, 0)), pad(flat.mask, (more, 0)))
+                said = self._decode_fixed(places, wide, uniforms, temperature)
             else:
                 said = decode_alive(
                     partial(self._next, places), self.model.config, flat, uniforms,
@@ -174,19 +189,24 @@ class Policy:
         sequences = Sequences(prompts, said.ids, said.alive, said.finished)
         return sequences, Evaluation(said.logprobs, said.values, said.entropy)
 
-    def _fixed_decoder(
-        self, places: Sequence[int], n_rows: int, width: int, length: int, temperature: float
-    ) -> FixedDecoder:
-        """The decoder of this shape; the last few are kept, for each holds its buffers and its graph."""
+    def _decode_fixed(
+        self, places: Sequence[int], prompts: Prompts, uniforms: Tensor, temperature: float
+    ) -> Decoded:
+        """By the decoder of this shape; the last few are kept, for each holds its buffers and its graph."""
+        n_rows, length = uniforms.shape
+        width = prompts.ids.shape[-1]
         key = (tuple(places), n_rows, width, length, temperature)
-        decoder = self._decoders.pop(key, None) or FixedDecoder(
+        decoder = self._decoders.pop(key, None)
+        while len(self._decoders) >= N_DECODERS:
+            del self._decoders[next(iter(self._decoders))]
+        decoder = decoder or FixedDecoder(
             partial(self._next, places), self.model.config, n_rows=n_rows, width=width, length=length,
             temperature=temperature, stop_ids=self.stop_ids,
         )  # fmt: skip
-        self._decoders[key] = decoder
-        while len(self._decoders) > N_DECODERS:
-            del self._decoders[next(iter(self._decoders))]
-        return decoder
+        said = decoder(prompts, uniforms)
+        said = said.cut(int(said.alive.sum(-1).max()))
+        self._decoders[key] = decoder  # only now, for one that failed halfway is not to be used again
+        return said
 
     def _next(
         self, places: Sequence[int], ids: Tensor, mask: Tensor, position: Tensor, cache: Cache
@@ -212,21 +232,22 @@ class Policy:
         """
         with self._at_work(places):
             log_distribution = self._log_distribution(self.model, sequences, temperature)
-        hidden = self._take_head_input()
-        shape = sequences.response_ids.shape
-        values = self._values(hidden.view(shape[0], -1, hidden.shape[-1]), places).view(shape)
-        return Evaluation(
-            _pick(log_distribution, sequences.response_ids),
-            values,
-            entropy(log_distribution) if with_entropy else None,
-        )
+            hidden = self._take_head_input()
+            shape = sequences.response_ids.shape
+            values = self._values(hidden.view(shape[0], -1, hidden.shape[-1]), places).view(shape)
+            return Evaluation(
+                _pick(log_distribution, sequences.response_ids),
+                values,
+                entropy(log_distribution) if with_entropy else None,
+            )
 
     @torch.no_grad()
     def reference(self, sequences: Sequences, *, temperature: float) -> Tensor:
         """Log-probabilities of the responses under the policy that every place started from, (k, B, T)."""
-        log_distribution = self._log_distribution(self._reference, sequences, temperature)
-        self._head_input = None
-        return _pick(log_distribution, sequences.response_ids)
+        with self._at_work(None):
+            log_distribution = self._log_distribution(self._reference, sequences, temperature)
+            self._head_input = None
+            return _pick(log_distribution, sequences.response_ids)
 
     def _log_distribution(self, model: PreTrainedModel, sequences: Sequences, temperature: float) -> Tensor:
         """Log-softmax of the scaled logits at every response position, (k, B, T, V), in float32."""
@@ -285,13 +306,19 @@ class Policy:
         return (self._head_input, *args[1:])
 
     @contextmanager
-    def _at_work(self, places: Sequence[int]) -> Iterator[None]:
-        with (
-            self.adapters.at_work(len(places), self._index(places))
-            if self.adapters is not None
-            else nullcontext()
-        ):
-            yield
+    def _at_work(self, places: Sequence[int] | None) -> Iterator[None]:
+        """Within this block the model speaks for these places, or for the reference; a failure leaves nothing."""
+        working = (
+            nullcontext()
+            if places is None or self.adapters is None
+            else self.adapters.at_work(len(places), self._index(places))
+        )
+        try:
+            with working:
+                yield
+        except BaseException:
+            self._head_input = None  # with it would stay the whole pass
+            raise
 
     def _own_weights(self, value_head: dict[str, torch.Size]) -> ParameterRows:
         """Move every weight of the model into a row, so that a full trial is a vector like any other."""

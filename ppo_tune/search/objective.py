@@ -120,7 +120,8 @@ class Bench:
             ending = self._take_in(self.runs[place], result)
             if ending:
                 endings[place] = ending
-        due = [place for place, run in self.runs.items() if place not in endings and self._is_due(place, run)]
+        going_on = sorted(self.runs.keys() - endings)
+        due = [place for place in going_on if self._is_due(place, self.runs[place])]
         if due:
             for place, judged in self.work.evaluator(due).items():
                 ending = self._judge(self.runs[place], judged)

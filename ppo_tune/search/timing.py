@@ -11,6 +11,7 @@ import torch
 
 from ppo_tune.config import StudyConfig
 from ppo_tune.errors import TrialError
+from ppo_tune.portions import is_out_of_memory
 from ppo_tune.search.pack import MOST_PLACES, Choice, Share, choose_pack
 from ppo_tune.seeding import derive_seed
 from ppo_tune.workbench import Workbench
@@ -38,6 +39,8 @@ class PackTimer:
         """Seconds per trial of one iteration; None where the memory does not suffice or a trial fails."""
         trainer = self.work.trainer
         try:
+            if self.work.policy.graphs and places != self.work.policy.places:
+                self._warm.clear()  # graphs are recorded anew
             self.work.policy.resize(places)
             trainer.forget_limits()
             for place in range(places):
@@ -48,7 +51,9 @@ class PackTimer:
             started = self.clock()
             sound = self._step()
             return (self.clock() - started) / places if sound else None
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return None
         finally:
             for place in list(trainer.runs):

@@ -74,7 +74,9 @@ def work(config_json: str, url: str, folder: str, index: int, share: Share, pipe
 
 def _train(config: StudyConfig, url: str, folder: Path, index: int, share: Share, pipe: Connection) -> None:
     device = _device(index)
-    if device.type == "cpu":
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    else:
         torch.set_num_threads(1)
         keep_freed_memory()
     _quiet()

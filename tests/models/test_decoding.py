@@ -3,10 +3,20 @@
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import LlamaConfig, MistralConfig, MistralForCausalLM
 
 from ppo_tune.models import Policy
-from ppo_tune.models.policy import N_DECODERS
-from tests.conftest import prompts_for, stirred_policy, uniforms_for
+from ppo_tune.models.decoding import FixedDecoder
+from ppo_tune.models.policy import N_DECODERS, WIDTH_STEP
+from tests.conftest import (
+    make_sequences,
+    prompts_for,
+    stir,
+    stirred_policy,
+    tiny_model,
+    tiny_tokenizer,
+    uniforms_for,
+)
 
 PROMPTS = [[5], [2, 3, 4, 5, 6], [7, 8, 9], [3, 3], [9], [4, 5, 6]]
 
@@ -70,6 +80,91 @@ def test_only_the_last_few_shapes_are_kept():
 
     assert len(policy._decoders) == N_DECODERS
     assert generate(policy, length=2)[0].response_ids.shape[-1] == 2
+    assert policy.release()
+    assert not policy._decoders
+    assert not policy.release()
+
+
+def test_prompts_of_similar_widths_share_a_decoder():
+    policy = stirred_policy(places=1)
+    policy.graphs = True
+
+    for prompts in ([[5]], [[2, 3, 4]], [[2] * WIDTH_STEP]):
+        policy.generate(prompts_for(prompts, 1), uniforms_for(1, 1, 6), temperature=1.0, places=[0])
+
+    assert len(policy._decoders) == 1
+
+
+def test_a_decoder_that_failed_halfway_is_not_used_again(monkeypatch):
+    policy, other = stirred_policy(places=2), stirred_policy(places=2)
+    policy.graphs = True
+    generate(policy)
+    forward, calls = Policy._forward, []
+
+    def failing(self, *given, **settings):
+        calls.append(given)
+        result = forward(self, *given, **settings)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("no room")
+        return result
+
+    monkeypatch.setattr(Policy, "_forward", failing)
+    with pytest.raises(torch.OutOfMemoryError):
+        generate(policy)
+    monkeypatch.undo()
+
+    assert not policy._decoders
+    assert policy._head_input is None
+    assert_same(generate(policy), generate(other))
+
+
+@pytest.mark.parametrize("work", ["evaluate", "reference"])
+def test_a_pass_that_fails_leaves_nothing_of_itself(work, monkeypatch):
+    policy = stirred_policy(places=1)
+    sequences = make_sequences([[5], [6, 7]], [[3, 0], [4, 0]])
+
+    def no_room(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr("ppo_tune.models.policy.scaled_log_softmax", no_room)
+    places = {"places": [0]} if work == "evaluate" else {}
+    with pytest.raises(torch.OutOfMemoryError):
+        getattr(policy, work)(sequences, temperature=1.0, **places)
+
+    assert policy._head_input is None
+
+
+def test_windows_are_counted_in_python_and_so_never_in_a_graph():
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 16}
+
+    assert FixedDecoder.suits(LlamaConfig(**small))
+    assert not FixedDecoder.suits(MistralConfig(**small, sliding_window=8))
+
+
+def test_with_a_window_decoding_is_the_same_with_graphs_and_without():
+    config = MistralConfig(
+        vocab_size=16, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, max_position_embeddings=32, sliding_window=4, initializer_range=0.2,
+        bos_token_id=0, eos_token_id=0, pad_token_id=15,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    policy = stir(Policy(MistralForCausalLM(config), tiny_tokenizer(), places=2, lora_rank=4))
+    expected = generate(policy)
+
+    policy.graphs = True
+
+    assert_same(generate(policy), expected)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_cast_weights_are_decoded_with_graphs_asked_for_or_not(family):
+    settings = {"places": 1, "lora_rank": None, "dtype": torch.bfloat16}
+    policy = Policy(tiny_model(family), tiny_tokenizer(), **settings)
+    expected = generate(policy, places=(0,))
+
+    policy.graphs = True
+
+    assert_same(generate(policy, places=(0,)), expected)
 
 
 def test_rows_that_are_finished_leave_a_trial_that_is_alone(monkeypatch):

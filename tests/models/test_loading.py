@@ -216,7 +216,9 @@ def test_on_a_cpu_wide_frozen_models_are_bfloat16_where_that_is_multiplied_fast(
 @pytest.mark.parametrize("able", [True, False])
 @pytest.mark.parametrize("all_weights", [True, False])
 def test_on_a_gpu_the_gpu_decides(able, all_weights, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: able)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: able or including_emulation
+    )
 
     found = best_dtype(768, torch.device("cuda"), all_weights=all_weights)
 
