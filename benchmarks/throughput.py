@@ -58,8 +58,8 @@ class Plan:
 
 
 PLANS = {
-    "S0": Plan(rounds=15, seconds=145, packs=(2, 4, 8)),
-    "S1": Plan(rounds=15, seconds=215, packs=(2, 4, 8)),
+    "S0": Plan(rounds=15, seconds=180, packs=(2, 4, 8, 16)),
+    "S1": Plan(rounds=15, seconds=240, packs=(2, 4, 8, 16)),
     "S2": Plan(rounds=12, seconds=310, packs=(2, 4)),
     "S3": Plan(rounds=8, seconds=810, packs=(2, 4), rarely=2),
 }
