@@ -178,6 +178,7 @@ class _Lesson:
         self.clip_range_value = column([config.clip_range_value for config in configs], device)
         self.vf_coef = column([config.vf_coef for config in configs], device)
         self.ent_coef = column([config.ent_coef for config in configs], device)[:, 0, 0]
+        self.trainable = policy.trainable
         self.with_entropy = any(config.ent_coef for config in configs)
 
     def learn(
@@ -231,8 +232,7 @@ class _Lesson:
         loss = (policy_loss + self.vf_coef[which] * value_loss).sum((-2, -1))
         if seen.entropy is not None:
             loss = loss - self.ent_coef[which] * masked_sum(seen.entropy, mask)
-        trainable = self.policy.trainable
-        gradients = torch.autograd.grad((loss / tokens).sum(), trainable, allow_unused=True)
+        gradients = torch.autograd.grad((loss / tokens).sum(), self.trainable, allow_unused=True)
         with torch.no_grad():
             statistics = (
                 torch.ones_like(policy_loss),
@@ -242,7 +242,7 @@ class _Lesson:
                 is_clipped(seen.logprobs, old_logprobs, advantages, clip_range).to(policy_loss.dtype),
             )
             sums = masked_sum(torch.stack(statistics, 1), mask[:, None])
-            for parameter, gradient in zip(trainable, gradients, strict=True):
+            for parameter, gradient in zip(self.trainable, gradients, strict=True):
                 if gradient is not None:
                     assert parameter.grad is not None
                     parameter.grad.add_(gradient)

@@ -196,6 +196,8 @@ class Display:
             return f"building the task's {event['name']} (once, then cached)"
         if kind in ("progress", "timing") and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
+            if state.timing:
+                return self._counts()
             left = "" if state.seconds_left is None else f", {clock(state.seconds_left)} left"
             return f"{self._counts()}; {state.episodes_per_second:,.0f} episodes per second{left}"
         return ""

@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from ppo_tune import progress
 from ppo_tune.config import SearchConfig, StudyConfig, SupportTaskConfig
 from ppo_tune.progress import Display, SearchState, clock, describe, shorten
 from ppo_tune.space import Space
@@ -187,6 +188,14 @@ def test_a_pack_is_told_once_and_only_if_there_is_one(state: SearchState, termin
 
     assert output.count("pack of") == 1
     assert "pack of 4: 1.6 times as many trials per second as alone" in output
+
+
+def test_a_line_about_a_timing_promises_no_speed(state: SearchState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", -1.0)
+
+    output = watch(state, [{"kind": "timing", "places": 2, "worker": 0}], force_terminal=False)
+
+    assert output.strip() == "timing a pack of 2"
 
 
 def test_a_reason_is_never_markup_and_never_broken(state: SearchState) -> None:

@@ -3,22 +3,8 @@
 import torch
 from torch import Tensor
 
-from ppo_tune.ppo.kl import bounded_ratio, estimate_kl
+from ppo_tune.ppo.kl import bounded_ratio
 from ppo_tune.ppo.masking import masked_mean, masked_variance
-
-
-def approx_kl(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
-    """KL of the update, old policy to new, in nats per token: the mean of ρ - 1 - log ρ.
-
-    Args:
-        logprobs: Log-probabilities under the policy being trained, shape (..., B, T).
-        old_logprobs: Log-probabilities at sampling time, same shape.
-        mask: True at real tokens, same shape.
-
-    Returns:
-        Estimates >= 0, shape (...).
-    """
-    return masked_mean(estimate_kl(old_logprobs, logprobs, "k3"), mask)
 
 
 def is_clipped(
@@ -39,18 +25,6 @@ def is_clipped(
     too_high = (ratio > 1.0 + clip_range) & (advantages > 0)
     too_low = (ratio < 1.0 - clip_range) & (advantages < 0)
     return too_high | too_low
-
-
-def clip_fraction(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    clip_range: Tensor | float,
-) -> Tensor:
-    """Share of real tokens whose gradient the clipping removes, in [0, 1], shape (...); see `is_clipped`."""
-    clipped = is_clipped(logprobs, old_logprobs, advantages, clip_range)
-    return masked_mean(clipped.to(logprobs.dtype), mask)
 
 
 def entropy(log_distribution: Tensor) -> Tensor:

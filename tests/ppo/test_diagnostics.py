@@ -10,13 +10,33 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from ppo_tune.ppo import approx_kl, clip_fraction, clipped_policy_loss, entropy, explained_variance
+from ppo_tune.ppo import (
+    clipped_policy_loss,
+    entropy,
+    estimate_kl,
+    explained_variance,
+    is_clipped,
+    masked_mean,
+)
 from tests.ppo.strategies import arrays, clip_ranges, gradient, law, one_by_one, packs, responses, widen
 
 
 def row(*numbers: float) -> Tensor:
     """One response, float64."""
     return torch.tensor([numbers], dtype=torch.float64)
+
+
+def approx_kl(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """KL of the update, old policy to new, per token: as a trainer reports it."""
+    return masked_mean(estimate_kl(old_logprobs, logprobs, "k3"), mask)
+
+
+def clip_fraction(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip_range: Tensor | float
+) -> Tensor:
+    """Share of real tokens that are clipped: as a trainer reports it."""
+    clipped = is_clipped(logprobs, old_logprobs, advantages, clip_range)
+    return masked_mean(clipped.to(logprobs.dtype), mask)
 
 
 def clip_fraction_at_a_fifth(
