@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.cli import kept, main, printable
+from ppo_tune.cli import main
+from ppo_tune.cli.terminal import printable
+from ppo_tune.cli.training import kept
 from ppo_tune.config import TrainConfig
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.prompts import split_of

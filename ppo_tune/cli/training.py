@@ -1,7 +1,6 @@
-"""The command line: each command is a few lines over the Python API."""
+"""Commands about models: train one config at full length, judge a model, make a base or a reward model."""
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,141 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ppo_tune.errors import PPOTuneError, TrialError
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, app, console, printable, quiet, say
 
 if TYPE_CHECKING:
-    from optuna.study import Study
-
-    from ppo_tune.config import StudyConfig, TrainConfig
+    from ppo_tune.config import TrainConfig
     from ppo_tune.training import TrainingResult
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Find hyperparameters for PPO-RLHF that you can trust: search, prune, report, export, train.",
-)
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
-
-EXIT_BUG, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
-
-StudyFile = Annotated[Path, typer.Argument(help="A study file, such as search_spaces/quickstart.yaml.")]
-StudyName = Annotated[str, typer.Argument(help="A study's name: its file's name without .yaml.")]
-Out = Annotated[Path, typer.Option(help="Folder that holds runs/ and reports/.")]
-Storage = Annotated[
-    str | None, typer.Option(help="URL of an Optuna store; default: SQLite beside the trials.")
-]
-
-
-def main() -> None:
-    """Run the command line; a user's mistake is one message and exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except (PPOTuneError, TrialError) as error:
-        errors.print(Text("error: ", style="bold red") + Text(str(error)), soft_wrap=True)
-        sys.exit(EXIT_MISTAKE)
-    except KeyboardInterrupt:
-        errors.print("stopped")
-        sys.exit(EXIT_INTERRUPTED)
-
-
-@app.command()
-def check(
-    file: StudyFile,
-    yes: Annotated[bool, typer.Option("--yes", help="Accept a grid of more than 10,000 cells.")] = False,
-) -> None:
-    """Validate a study file, count its trials and estimate the work; loads no model."""
-    from ppo_tune.inputs import check_inputs
-    from ppo_tune.study_file import load_study, notes
-
-    config = load_study(file, allow_huge_grid=yes)
-    prompts = check_inputs(config).prompts
-    n, episodes = config.n_trials, config.ppo.episodes
-    say(f"{file} is a valid study.")
-    say(f"  searched   {', '.join(config.space)}")
-    say(
-        f"  trials     {n}, by {config.search.sampler}, pruned by {config.search.pruner}; the default is trial 0"
-    )
-    say(f"  episodes   {episodes:,} per trial, at most {n * episodes:,} in all")
-    if prompts is not None:
-        used = min(config.task.heldout_prompts, prompts["heldout"])
-        say(
-            f"  prompts    {prompts['train']:,} to train on, {prompts['heldout']:,} held out, of which {used:,} "
-            f"score every trial, {prompts['confirmation']:,} for confirmation"
-        )
-    say(f"  scored at  {', '.join(f'{e:,}' for e in config.milestone_episodes())} episodes")
-    for note in notes(config):
-        say(Text("note: ", style="yellow") + Text(note))
-
-
-@app.command()
-def search(
-    file: StudyFile,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: one per GPU, else per core.")
-    ] = None,
-    storage: Storage = None,
-    n_trials: Annotated[
-        int | None, typer.Option(min=1, help="Total of trials, instead of the file's.")
-    ] = None,
-    out: Out = Path(),
-    yes: Annotated[bool, typer.Option("--yes", help="Accept a grid of more than 10,000 cells.")] = False,
-) -> None:
-    """Start a study, or go on with it if it exists; then write its report."""
-    from ppo_tune.progress import Display, SearchState
-    from ppo_tune.search.endings import count_endings
-    from ppo_tune.search.runner import crowding, default_workers, run_search
-    from ppo_tune.study_file import load_study, notes
-
-    _quiet()
-    config = load_study(file, allow_huge_grid=yes)
-    if n_trials is not None:
-        search_block = config.search.model_copy(update={"n_trials": n_trials})
-        config = config.model_copy(update={"search": search_block})
-    workers = workers or default_workers()
-    for note in [*notes(config), *crowding(config, workers)]:
-        say(Text("note: ", style="yellow") + Text(note))
-    display = Display(console, SearchState(config))
-    with display.shown():
-        result = run_search(config, out=out, storage=storage, workers=workers, watch=display.watch)
-    counts = ", ".join(f"{n} {ending}" for ending, n in count_endings(result.study).items())
-    say(f"study {config.name}: {counts}")
-    _report(result.study, config, out)
-    if result.interrupted:
-        say(f"Stopped. Go on with: ppo-tune search {file}")
-        raise typer.Exit(EXIT_INTERRUPTED)
-
-
-@app.command()
-def report(study: StudyName, storage: Storage = None, out: Out = Path()) -> None:
-    """Write reports/<study>/: the page index.html, trials.csv and best.yaml."""
-    opened, config = _open(study, storage, out)
-    _report(opened, config, out)
-
-
-@app.command()
-def export(
-    study: StudyName,
-    storage: Storage = None,
-    out: Out = Path(),
-    to: Annotated[Path | None, typer.Option(help="File to write; default: the terminal.")] = None,
-) -> None:
-    """Write the best config as the file that `ppo-tune train` reads."""
-    opened, config = _open(study, storage, out)
-    text = _best_yaml(opened, config)
-    if to is None:
-        sys.stdout.write(text)
-        return
-    from ppo_tune.files import write_text
-
-    write_text(to, text)
-    say(f"wrote {to}")
 
 
 @app.command()
@@ -159,7 +31,7 @@ def train(
     from ppo_tune.training import TrainingInterrupted
     from ppo_tune.training import train as train_config
 
-    _quiet()
+    quiet()
     loaded = load_training(config, episodes=episodes, seed=seed)
     folder = out or Path("trained") / loaded.name
     with _stop_flag() as should_stop:
@@ -189,7 +61,7 @@ def evaluate(
     from ppo_tune.study_file import load_run
     from ppo_tune.workbench import evaluate_model
 
-    _quiet()
+    quiet()
     judged = evaluate_model(model, load_run(config))
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
@@ -223,7 +95,7 @@ def sft(
     from ppo_tune.data import read_table
     from ppo_tune.sft import SFTConfig, fit_sft
 
-    _quiet()
+    quiet()
     rows = read_table(data, [prompt, response]).rows
     pairs = [
         (template.format(**{**row.columns, "prompt": row.columns[prompt]}), row.columns[response])
@@ -260,7 +132,7 @@ def reward(
     from ppo_tune.data import read_table
     from ppo_tune.reward_training import RewardTrainingConfig, fit_reward
 
-    _quiet()
+    quiet()
     columns = ("prompt", "chosen", "rejected")
     rows = read_table(data, columns).rows
     preferences = [(row.columns["prompt"], row.columns["chosen"], row.columns["rejected"]) for row in rows]
@@ -273,65 +145,6 @@ def reward(
         f"{result.base_mean:.3f} and standard deviation {result.base_std:.3f}, now 0 and 1"
     )
     say(f"reward model {out}")
-
-
-def say(text: str | Text) -> None:
-    """One line to the terminal, never broken: a path that is cut in two cannot be copied."""
-    console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """Text with control characters shown as symbols, so that it cannot steer a terminal."""
-    return "".join(
-        chr(0x2400 + ord(c)) if ord(c) < 32 else "␡" if ord(c) in range(127, 160) else c for c in text
-    )
-
-
-def _open(name: str, storage: str | None, out: Path) -> "tuple[Study, StudyConfig]":
-    from ppo_tune.config import check_name
-    from ppo_tune.search.storage import load_study_from, storage_url, stored_config
-
-    _quiet()
-    check_name(name)
-    study = load_study_from(storage or storage_url(out, name), name)
-    return study, stored_config(study)
-
-
-def _report(study: "Study", config: "StudyConfig", out: Path) -> None:
-    """Write the report's files and say where they are and what won."""
-    from ppo_tune.files import make_folder, write_text
-    from ppo_tune.progress import describe
-    from ppo_tune.reporting import write_report
-    from ppo_tune.search.results import baseline_trial, best_trial
-    from ppo_tune.search.storage import run_folder
-
-    folder = make_folder(out / "reports" / config.name)
-    page = write_report(study, config, run_folder(out, config.name), folder)
-    winner = best_trial(study)
-    if winner is not None:
-        write_text(folder / "best.yaml", _best_yaml(study, config))
-        default = baseline_trial(study)
-        beside = "" if default is None or default.value is None else f" (default: {default.value:.3f})"
-        say(f"winner     trial {winner.number}, score {winner.value:.3f}{beside}")
-        say(f"           {describe(winner.params)}")
-        say(f"go on with ppo-tune train {folder / 'best.yaml'}")
-    say(f"report     {page}")
-
-
-def _best_yaml(study: "Study", config: "StudyConfig") -> str:
-    from ppo_tune.export.native import render
-    from ppo_tune.search.results import best_config, best_trial
-    from ppo_tune.versions import versions
-
-    best = best_config(study, config)
-    winner = best_trial(study)
-    assert winner is not None
-    facts = {
-        "from": f"study {config.name}, trial {winner.number}, {winner.user_attrs['episodes']} episodes long",
-        "held-out score": f"{winner.value:.4f}, at {winner.user_attrs['heldout/kl_per_sequence']:.2f} nats of KL",
-        "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
-    }
-    return render(best, facts)
 
 
 def kept(result: "TrainingResult", config: "TrainConfig") -> str:
@@ -379,13 +192,3 @@ def _stop_flag() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _quiet() -> None:
-    """Only our own words on the terminal."""
-    import optuna
-    import transformers
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()

@@ -1,0 +1,65 @@
+"""What all commands share: the app, the terminal, the flags that several of them have."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+    from ppo_tune.config import StudyConfig
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Find hyperparameters for PPO-RLHF that you can trust: search, prune, report, export, train.",
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+EXIT_BUG, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
+
+StudyFile = Annotated[Path, typer.Argument(help="A study file, such as search_spaces/quickstart.yaml.")]
+StudyName = Annotated[str, typer.Argument(help="A study's name: its file's name without .yaml.")]
+Out = Annotated[Path, typer.Option(help="Folder that holds runs/ and reports/.")]
+Storage = Annotated[
+    str | None, typer.Option(help="URL of an Optuna store; default: SQLite beside the trials.")
+]
+
+
+def say(text: str | Text) -> None:
+    """One line to the terminal, never broken: a path that is cut in two cannot be copied."""
+    console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Text with control characters shown as symbols, so that it cannot steer a terminal."""
+    return "".join(
+        chr(0x2400 + ord(c)) if ord(c) < 32 else "␡" if ord(c) in range(127, 160) else c for c in text
+    )
+
+
+def open_study(name: str, storage: str | None, out: Path) -> "tuple[Study, StudyConfig]":
+    """A study by its name, and the experiment that it was made by."""
+    from ppo_tune.config import check_name
+    from ppo_tune.search.storage import load_study_from, storage_url, stored_config
+
+    quiet()
+    check_name(name)
+    study = load_study_from(storage or storage_url(out, name), name)
+    return study, stored_config(study)
+
+
+def quiet() -> None:
+    """Only our own words on the terminal."""
+    import optuna
+    import transformers
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
