@@ -7,7 +7,7 @@ from optuna.study import Study
 from ppo_tune.config import StudyConfig
 from ppo_tune.files import write_text
 from ppo_tune.reporting.page import write_page
-from ppo_tune.reporting.tables import read_record, trials_table
+from ppo_tune.reporting.record import read_record
 
 __all__ = ["write_report"]
 
@@ -25,6 +25,6 @@ def write_report(study: Study, config: StudyConfig, run_folder: Path, folder: Pa
         The page.
     """
     record = read_record(study, config, run_folder)
-    write_text(folder / "trials.csv", trials_table(record).to_csv(index=False))
+    write_text(folder / "trials.csv", record.table.to_csv(index=False))
     write_page(record, folder / "index.html")
     return folder / "index.html"

@@ -9,7 +9,7 @@ from optuna.study import Study
 
 from ppo_tune.config import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
 from ppo_tune.files import write_json
-from ppo_tune.reporting.tables import StudyRecord, read_record
+from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.endings import STATES
 from ppo_tune.space import Space
 

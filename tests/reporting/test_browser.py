@@ -81,7 +81,7 @@ def test_the_page_is_no_wider_than_the_screen(page: Page) -> None:
 
 def test_colours_follow_the_readers_scheme(page: Page) -> None:
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    text = page.evaluate("document.querySelector('#history .xtick text').style.fill")
+    text = page.evaluate("document.querySelector('#progress .xtick text').style.fill")
 
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     assert background == ("rgb(17, 22, 28)" if dark else "rgb(255, 255, 255)")

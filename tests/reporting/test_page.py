@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ppo_tune.reporting import write_report
-from ppo_tune.reporting.page import cell, symbols
+from ppo_tune.reporting.wording import cell, symbols
 from tests.reporting.conftest import HOSTILE, HandMade
 
 
@@ -19,15 +19,15 @@ def page(usual: HandMade, tmp_path: Path) -> str:
 def test_the_page_holds_every_section_and_is_small_enough(page: str) -> None:
     for anchor in (
         "results",
-        "history",
+        "search",
         "curves",
         "slices",
         "parallel",
-        "kl",
+        "front",
         "gold",
         "cost",
         "samples",
-        "config",
+        "settings",
     ):
         assert f'id="{anchor}"' in page
     assert len(page) < 8_000_000

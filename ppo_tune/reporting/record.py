@@ -1,0 +1,119 @@
+"""What a report is made from: a study's trials as one table, its winner and its default."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from ppo_tune.config import StudyConfig
+from ppo_tune.files import read_json
+from ppo_tune.search.endings import ending_of, was_lost
+from ppo_tune.search.results import baseline_trial, best_trial, is_feasible
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """Everything a report needs to know of a study.
+
+    Attributes:
+        config: The experiment.
+        trials: Those that began, but for the lost ones that ran again.
+        winner: The best completed trial within the KL budget, or None.
+        baseline: The default config's trial, or None before it began.
+        base: What the untrained model scored, by metric name, with its samples; empty if not known.
+        folder: The study's folder.
+    """
+
+    config: StudyConfig
+    trials: tuple[FrozenTrial, ...]
+    winner: FrozenTrial | None
+    baseline: FrozenTrial | None
+    base: Mapping[str, Any]
+    folder: Path
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """See `trials_table`."""
+        return trials_table(self)
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """The rows of the table that have a score."""
+        return self.table[self.table["score"].notna()]
+
+
+def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
+    """Collect a study's trials, its winner and its default, and what the untrained model scored."""
+    begun = [t for t in study.get_trials(deepcopy=False) if not was_lost(t) and t.state != TrialState.WAITING]
+    base = folder / "base.json"
+    return StudyRecord(
+        config=config,
+        trials=tuple(begun),
+        winner=best_trial(study),
+        baseline=baseline_trial(study),
+        base=read_json(base) if base.is_file() else {},
+        folder=folder,
+    )
+
+
+COLUMNS = (
+    "number", "role", "ending", "score", "gold", "kl", "feasible", "episodes", "tokens", "seconds",
+    "response_tokens", "eos_rate", "reason",
+)  # fmt: skip
+"""Of the table of trials; one per searched hyperparameter comes after them."""
+
+
+def trials_table(record: StudyRecord) -> pd.DataFrame:
+    """One row per trial: how it ended, what it scored last, what it cost, and its searched values.
+
+    The role is "winner", "default" or ""; the score is that of the last milestone.
+    """
+    rows = []
+    for trial in record.trials:
+        curve = trial.user_attrs.get("curve", [])
+        last = curve[-1] if curve else {}
+        attrs = trial.user_attrs
+        rows.append({
+            "number": trial.number,
+            "role": role_of(record, trial),
+            "ending": ending_of(trial),
+            "score": last.get("score"),
+            "gold": last.get("gold"),
+            "kl": last.get("kl"),
+            "feasible": is_feasible(trial),
+            "episodes": attrs.get("episodes", last.get("episodes", 0)),
+            "tokens": attrs.get("tokens", 0),
+            "seconds": attrs.get("seconds", last.get("seconds", 0.0)),
+            "response_tokens": attrs.get("heldout/response_tokens"),
+            "eos_rate": attrs.get("heldout/eos_rate"),
+            "reason": attrs.get("reason", ""),
+            **{name: trial.params.get(name) for name in record.config.space},
+        })  # fmt: skip
+    numbers = ["score", "gold", "kl", "response_tokens", "eos_rate", "seconds"]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *record.config.space])
+    return frame.astype(dict.fromkeys(numbers, float))
+
+
+def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
+    """What a trial is in its study: winner, default, or nothing in particular."""
+    if record.winner is not None and trial.number == record.winner.number:
+        return "winner"
+    return "default" if record.baseline is not None and trial.number == record.baseline.number else ""
+
+
+def samples_of(record: StudyRecord, trial: FrozenTrial | None) -> list[dict[str, Any]]:
+    """The responses that were kept of a trial; none if it has none."""
+    path = record.folder / "trials" / f"{trial.number:04d}" / "samples.json" if trial else None
+    return read_json(path) if path is not None and path.is_file() else []
+
+
+def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain dicts, with None for what is missing."""
+    records: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
+    return records

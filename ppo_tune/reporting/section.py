@@ -1,0 +1,42 @@
+"""The parts of a report: a chapter asks one question, a section of it is words, a figure and its table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from plotly import graph_objects as go
+
+
+@dataclass(frozen=True)
+class Section:
+    """One figure with its words and numbers.
+
+    Attributes:
+        anchor: Name within the page.
+        title: A noun; "" where the chapter's says it all.
+        reading: What it says, in one or two plain sentences.
+        figure: Or None where there is nothing to draw.
+        table: The numbers behind it, or None.
+        wide: Whether the figure needs to scroll sideways on a narrow screen.
+        template: A template of its own for what is neither figure nor table; rendered with `data`.
+        data: What that template needs.
+    """
+
+    anchor: str
+    title: str
+    reading: str
+    figure: go.Figure | None = None
+    table: pd.DataFrame | None = None
+    wide: bool = False
+    template: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One question that a reader has, and the sections that answer it; left out of the page if it has none."""
+
+    anchor: str
+    title: str
+    sections: tuple[Section, ...]

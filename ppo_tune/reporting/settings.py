@@ -1,0 +1,63 @@
+"""Everything that was set: hyperparameters as used, task, model and search."""
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ppo_tune.config import Block, PPOConfig, StudyConfig
+from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.wording import cell
+
+MAX_ROWS = 200
+"""Rows of the table of trials on the page; trials.csv has all."""
+
+
+def chapter(record: StudyRecord) -> Chapter:
+    """The config of default and winner, the other blocks, and every trial."""
+    data = {
+        "rows": to_records(config_table(record)),
+        "settings": settings(record.config),
+        "trials": record.table.head(MAX_ROWS),
+        "n_trials": len(record.table),
+    }
+    reading = "Every hyperparameter as the trainer really used it. Trial 0 is the default config."
+    section = Section("hyperparameters", "", reading, template="settings.html.jinja", data=data)
+    return Chapter("settings", "Config and trials", (section,))
+
+
+def config_table(record: StudyRecord) -> pd.DataFrame:
+    """Every hyperparameter with its meaning: name, searched, default, winner, meaning.
+
+    The default is what trial 0 really used, and the winner what its trainer really used.
+    """
+    default = record.baseline.user_attrs.get("config", {}) if record.baseline else {}
+    winner = record.winner.user_attrs.get("config", {}) if record.winner else {}
+    rows = [
+        {
+            "name": name,
+            "searched": name in record.config.space,
+            "default": default.get(name),
+            "winner": winner.get(name),
+            "meaning": field.description or "",
+        }
+        for name, field in PPOConfig.model_fields.items()
+    ]
+    return pd.DataFrame(rows).astype({"default": object, "winner": object})
+
+
+def settings(config: StudyConfig) -> list[tuple[str, str, str]]:
+    """The blocks besides ppo, as rows of place, value and meaning."""
+    rows = []
+    blocks: Sequence[tuple[str, Block]] = (
+        ("task", config.task),
+        ("model", config.model),
+        ("search", config.search),
+    )
+    for block, model in blocks:
+        for name, field in type(model).model_fields.items():
+            value = getattr(model, name)
+            shown = json.dumps(value.model_dump(mode="json")) if isinstance(value, Block) else value
+            rows.append((f"{block}.{name}", cell(shown), field.description or ""))
+    return rows
