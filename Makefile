@@ -5,12 +5,13 @@
 # make lab          the embedded task's numbers
 # make quality      the embedded task's score in float32 and bfloat16, alone and packed
 # make benchmark    seconds per update beside TRL's, which gets an environment of its own
+# make example      the quickstart's report as the repository keeps it, in reports/example
 # make gpu          decoding, learning and packs on the first GPU; torch must be a build for it
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check fast lab quality benchmark gpu clean
+.PHONY: quickstart test check fast lab quality benchmark example gpu clean
 
 quickstart: .venv/user
 	$(BIN)/ppo-tune search search_spaces/quickstart.yaml
@@ -34,6 +35,14 @@ quality: .venv/user
 
 benchmark: .venv/user .venv-trl/done
 	$(BIN)/python benchmarks/throughput.py
+
+# The page itself stays out: it is 5 MB, and anybody makes it with the same words.
+example: .venv/dev
+	$(BIN)/ppo-tune search search_spaces/quickstart.yaml
+	$(BIN)/ppo-tune report quickstart --markdown --png
+	rm -rf reports/example
+	mkdir reports/example
+	cd reports/quickstart && cp -r summary.md best.yaml trials.csv figures ../example
 
 gpu: .venv/user
 	$(BIN)/python benchmarks/gpu.py

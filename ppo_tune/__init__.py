@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ppo_tune.reward_training import fit_reward
     from ppo_tune.rewards import Reward
     from ppo_tune.search.objective import Objective
-    from ppo_tune.search.results import best_config
-    from ppo_tune.search.runner import run_search
+    from ppo_tune.search.runner import run_confirmation, run_search
+    from ppo_tune.search.winner import best_config
     from ppo_tune.sft import fit_sft
     from ppo_tune.study_file import load_study, load_training
     from ppo_tune.tasks import Task, make_task
@@ -46,7 +46,7 @@ _HOMES = {
     "Task": "tasks",
     "TrainConfig": "config",
     "TrialError": "errors",
-    "best_config": "search.results",
+    "best_config": "search.winner",
     "evaluate_model": "workbench",
     "fit_reward": "reward_training",
     "fit_sft": "sft",
@@ -55,6 +55,7 @@ _HOMES = {
     "load_study": "study_file",
     "load_training": "study_file",
     "make_task": "tasks",
+    "run_confirmation": "search.runner",
     "run_search": "search.runner",
     "train": "training",
     "write_report": "reporting",
@@ -84,6 +85,7 @@ __all__ = [
     "load_study",
     "load_training",
     "make_task",
+    "run_confirmation",
     "run_search",
     "train",
     "write_report",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.space import Space
@@ -211,6 +211,14 @@ class DatasetTaskConfig(Block):
 
 TaskConfig = Annotated[SupportTaskConfig | DatasetTaskConfig, Field(discriminator="name")]
 
+Loggers = Annotated[
+    tuple[Literal["tensorboard", "wandb"], ...],
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+]
+"""Who gets the numbers of a training besides its metrics.jsonl; each needs the extra of its name."""
+
+LOG = "Where the numbers go besides metrics.jsonl: any of tensorboard and wandb (offline)."
+
 
 class SearchConfig(Block):
     """How a study looks for the best config."""
@@ -233,11 +241,16 @@ class SearchConfig(Block):
         "auto", description="Trials trained together by one worker; auto = as many as pay, by the clock."
     )
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    confirm_top: int = Field(
+        5, ge=0, description="How many of the best run again on fresh seeds beside the default; 0 = none."
+    )
+    confirm_seeds: int = Field(5, ge=3, description="How many fresh seeds each of them gets.")
     train_episodes: int | None = Field(
         None,
         ge=1,
         description="Length of the full training in the exported config; null = four trials' worth.",
     )
+    log: Loggers = Field((), description=LOG)
 
     @field_validator("pack", mode="before")
     @classmethod
@@ -270,6 +283,7 @@ class TrainConfig(RunConfig):
         gt=0,
         description="The model kept is the best evaluated within this KL, in nats per sequence; null: the last.",
     )
+    log: Loggers = Field((), description=LOG)
 
 
 class StudyConfig(RunConfig):

@@ -14,6 +14,7 @@ from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError
 from ppo_tune.models import Policy, Prompts
 from ppo_tune.portions import Memory, is_out_of_memory
 from ppo_tune.ppo import estimate_kl, masked_sum
+from ppo_tune.prompts import Split
 from ppo_tune.rollout import Rollout, collect, score
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import PromptSet, Task
@@ -41,6 +42,7 @@ class Evaluation:
         response_tokens: Mean length, the stop token included.
         eos_rate: Share of responses that ended by themselves.
         samples: The prompts and responses.
+        gold_standard_error: That of the gold score over prompts; None where there is none.
     """
 
     score: float
@@ -50,6 +52,7 @@ class Evaluation:
     response_tokens: float
     eos_rate: float
     samples: tuple[Sample, ...]
+    gold_standard_error: float | None = None
 
     def metrics(self) -> dict[str, float]:
         """The numbers, by the names under which they are logged."""
@@ -68,6 +71,7 @@ class Evaluator:
         temperature: Of the sampling.
         seed: Decides the sampling noise, equal for all trials of a study.
         micro_batch_size: Rows per forward pass of each place; None takes all at once.
+        split: Which prompts.
     """
 
     def __init__(
@@ -80,12 +84,13 @@ class Evaluator:
         temperature: float,
         seed: int,
         micro_batch_size: int | None = None,
+        split: Split = "heldout",
     ) -> None:
         self.policy = policy
         self.task = task
         self.temperature = temperature
         self.memory = Memory.with_rows(micro_batch_size, policy.release)
-        self.prompts = PromptSet(task, "heldout", policy.tokenizer, room_for_prompts(policy, max_new_tokens))
+        self.prompts = PromptSet(task, split, policy.tokenizer, room_for_prompts(policy, max_new_tokens))
         self.rows = range(min(n_prompts, len(self.prompts)))
         self._batch = self.prompts.batch(self.rows)
         rng = generator(seed, "evaluation")
@@ -129,12 +134,13 @@ class Evaluator:
         judged = zip(prompts, responses, scores.tolist(), gold or repeat(None, len(prompts)), strict=True)
         return Evaluation(
             score=float(scores.mean()),
-            score_standard_error=float(scores.std() / len(scores) ** 0.5) if len(scores) > 1 else 0.0,
+            score_standard_error=standard_error(scores),
             gold=sum(gold) / len(gold) if gold else None,
             kl_per_sequence=kl_per_sequence,
             response_tokens=float(rollout.mask.sum(-1).float().mean()),
             eos_rate=float(rollout.sequences.ended.float().mean()),
             samples=tuple(Sample(*row) for row in judged),
+            gold_standard_error=standard_error(torch.tensor(gold)) if gold else None,
         )
 
     def _gold_scores(self, responses: Sequence[str]) -> list[float] | None:
@@ -143,6 +149,11 @@ class Evaluator:
         texts, columns = self.prompts.texts(self.rows)
         gold: list[float] = self.task.gold(texts, responses, columns).tolist()
         return gold
+
+
+def standard_error(values: torch.Tensor) -> float:
+    """That of the mean of some numbers; 0 for a single one."""
+    return float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
 def room_for_prompts(policy: Policy, max_new_tokens: int) -> int | None:

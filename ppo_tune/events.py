@@ -3,14 +3,16 @@
 kind         facts                                        told by
 stage        name, done (0 to 1)                          the building of a task
 opened       done (trials by ending), best                a search
+confirming   remaining (runs to come), done (by ending)    a search that begins its confirmation
 timing       places                                       a worker about to time a pack
 pack         places, speedup (trials per second, to one)  a worker that timed packs
-started      number, params                               a trial
+started      number, params, label                           a trial
 progress     number, episodes                             a trial, after each iteration
 milestone    number, episodes, score                      a trial
 ended        number, ending, reason, value, feasible      a trial
 lost         number, reason                               a search whose worker died
 evaluation   episodes, heldout/...                        a full training
+note         text                                         a trial or training whose logger failed
 iteration    episodes, objective/..., policy/...          a full training
 """
 

@@ -35,6 +35,7 @@ class SearchState:
         failure: The last trial that did not go well, in words.
         building: What is being built, and how much of it is done.
         timing: The pack that is being timed before the first trial; 0 for none.
+        confirming: Runs of the confirmation at most, once it has begun; 0 before.
     """
 
     config: StudyConfig
@@ -45,6 +46,8 @@ class SearchState:
     failure: str = ""
     building: tuple[str, float] = ("", 0.0)
     timing: int = 0
+    confirming: int = 0
+    labels: dict[int, str] = field(default_factory=dict)
     episodes: float = 0.0
     finished: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -58,17 +61,31 @@ class SearchState:
             self.building, self.timing = ("", 0.0), event["places"]
         elif kind == "opened":
             self.done, self.best = dict(event["done"]), event["best"]
+        elif kind == "confirming":
+            self._begin_confirmation(event)
         elif kind == "started":
             if not self.running and not self.finished:
                 self.started = time.monotonic()
             self.timing = 0
             self.running[number] = 0.0
             self.params[number] = event["params"]
+            self.labels[number] = event["label"]
         elif kind == "progress":
             self.episodes += event["episodes"] - self.running.get(number, 0.0)
             self.running[number] = event["episodes"]
         elif kind in ("ended", "lost"):
             self._end(kind, number, event)
+
+    def _begin_confirmation(self, event: Event) -> None:
+        """Count anew: what follows are other trials."""
+        self.done, self.best, self.failure = dict(event["done"]), None, ""
+        self.confirming = self.n_done + event["remaining"]
+        self.episodes, self.finished = 0.0, 0
+        self.running.clear()
+
+    def label(self, number: int) -> str:
+        """What a trial is called."""
+        return self.labels.get(number, f"trial {number}")
 
     def _end(self, kind: str, number: int, event: Event) -> None:
         self.running.pop(number, None)
@@ -77,15 +94,15 @@ class SearchState:
             self.finished += 1
             self.done[ending] = self.done.get(ending, 0) + 1
         if ending not in ("completed", "pruned"):
-            self.failure = f"trial {number} {ending}: {event['reason']}"
-        value = event.get("value")
+            self.failure = f"{self.label(number)} {ending}: {event['reason']}"
+        value = None if self.confirming else event.get("value")
         if value is not None and event.get("feasible", True) and (self.best is None or value > self.best[1]):
             self.best = (number, value, self.params.get(number, {}))
 
     @property
     def total(self) -> int:
-        """All trials of the study."""
-        return self.config.n_trials
+        """All trials of the study, or the runs of its confirmation at most."""
+        return self.confirming or self.config.n_trials
 
     @property
     def n_done(self) -> int:
@@ -165,7 +182,8 @@ class Display:
         if state.failure:
             facts.add_row("failure", Text(shorten(state.failure, 150)))
         left = "" if state.seconds_left is None else f"{clock(state.seconds_left)} left"
-        bar = _bar(f"{state.n_done} of {state.total} trials", state.n_done / state.total, left)
+        what = "runs at most, confirming" if state.confirming else "trials"
+        bar = _bar(f"{state.n_done} of {state.total} {what}", state.n_done / state.total, left)
         return Group(bar, facts)
 
     def _counts(self) -> str:
@@ -181,14 +199,19 @@ class Display:
             reason = f" ({event['reason']})" if event["reason"] else ""
             best = " best so far" if state.best and state.best[0] == event["number"] else ""
             over = " (over the KL budget)" if value and not event.get("feasible", True) else ""
-            trial = f"trial {event['number']} {event['ending']}"
+            trial = f"{state.label(event['number'])} {event['ending']}"
             return f"[{state.n_done}/{state.total}] {trial}{value}{best}{over}{reason}"
+        if kind == "note":
+            return f"note: {event['text']}"
         if kind == "lost":
-            return f"trial {event['number']} was lost and runs again: {event['reason']}"
+            return f"{state.label(event['number'])} was lost and runs again: {event['reason']}"
         if kind == "pack" and event["places"] > 1 and event["places"] not in self._packs:
             self._packs.add(event["places"])
             faster = f"{event['speedup']:.1f} times as many trials per second as alone"
             return f"pack of {event['places']}: {faster}"
+        if kind == "confirming" and event["remaining"]:
+            most = f"at most {event['remaining']} runs on fresh seeds and unseen prompts"
+            return f"confirming the best few and the default: {most}"
         if self.console.is_terminal:
             return ""
         if kind == "stage" and event["name"] != self._announced:

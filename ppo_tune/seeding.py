@@ -8,8 +8,10 @@ Knows nothing of studies or trials: the caller says what the parts mean.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -25,6 +27,8 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator(*parts: int | str) -> torch.Generator:
+def generator(*parts: int | str) -> "torch.Generator":
     """A fresh CPU generator for the stream named by `parts`; see `derive_seed`."""
+    import torch  # who only derives seeds need not wait for it
+
     return torch.Generator().manual_seed(derive_seed(*parts))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ppo_tune.config import (
     SHARED_FIELDS,
+    Loggers,
     ModelConfig,
     PPOConfig,
     RunConfig,
@@ -18,14 +20,20 @@ from ppo_tune.config import (
     TrainConfig,
     check_name,
 )
-from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 from ppo_tune.messages import place_of, say, unknown
 from ppo_tune.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.strict_yaml import Document, Path_, dotted, read_yaml
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
-TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget")
+TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "log")
+
+_MISSING = {
+    "tensorboard": str(MissingExtraError("tensorboard", "tensorboard")),
+    "wandb": str(MissingExtraError("wandb", "wandb")),
+}
+"""What is said where a logger's package cannot be found."""
 
 
 def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfig:
@@ -49,6 +57,7 @@ def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfi
     reader.check_schedule(ppo, space)
     if search is not None:
         reader.check_search(search, space, allow_huge_grid=allow_huge_grid)
+        reader.check_log(search.log, "search")
     alone = model is not None and model.lora_rank is None
     if search is not None and alone and search.pack not in ("auto", 1):
         reader.add(
@@ -100,11 +109,21 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     budget = reader.data.get("kl_budget")
     if budget is not None and not (type(budget) in (int, float) and 0 < budget < math.inf):
         reader.add(("kl_budget",), f"`kl_budget > 0` must hold, or null for none, but got {budget!r}")
+    log = reader.block("log", Loggers, ())
+    reader.check_log(log or ())
     name = str(reader.data.get("name", reader.name))
     reader.check_name(name)
     reader.finish()
     return TrainConfig.model_validate(
-        {"name": name, "task": task, "model": model, "ppo": ppo, "seed": number, "kl_budget": budget}
+        {
+            "name": name,
+            "task": task,
+            "model": model,
+            "ppo": ppo,
+            "seed": number,
+            "kl_budget": budget,
+            "log": log,
+        }
     )
 
 
@@ -294,6 +313,12 @@ class _Reader:
                 f"`cells <= {MAX_GRID_CELLS}` must hold, but the grid has {size}; use fewer points, "
                 "another sampler, or --yes",
             )
+
+    def check_log(self, log: Loggers, *block: str) -> None:
+        """What is to get the numbers is installed."""
+        for i, name in enumerate(log):
+            if find_spec(name) is None:
+                self.add((*block, "log", i), _MISSING[name])
 
     def _is_right(self, *names: str) -> bool:
         """Whether nothing was noted of these keys of `ppo`; others are then not blamed for them."""

@@ -24,6 +24,7 @@ from ppo_tune.models import save_adapter, save_merged
 from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.team import AcceleratedTeam
+from ppo_tune.tracking import Tracked, Tracking
 from ppo_tune.workbench import Workbench, set_up
 
 EVALUATIONS = 10
@@ -91,8 +92,15 @@ def train(
     accelerator.wait_for_everyone()
     work = set_up(config, seed=config.seed, device=accelerator.device, team=AcceleratedTeam(accelerator))
     tell = watch if accelerator.is_main_process else _nobody
-    training = _Training(config, folder, work, tell, is_main=accelerator.is_main_process)
-    before, after = training.run(resume=resume, should_stop=should_stop)
+    tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
+    tracking = Tracking(
+        config.log if accelerator.is_main_process else (),
+        tracked,
+        warn=lambda text: watch({"kind": "note", "text": text}),
+    )
+    training = _Training(config, folder, work, tell, tracking, is_main=accelerator.is_main_process)
+    with tracking.finished_after():
+        before, after = training.run(resume=resume, should_stop=should_stop)
     episodes = work.trainer.runs[0].episodes
     if accelerator.is_main_process:
         _write_model(work, config, folder, before, after)
@@ -109,6 +117,7 @@ class _Training:
         folder: Path,
         work: Workbench,
         watch: Watcher,
+        tracking: Tracking,
         *,
         is_main: bool,
     ) -> None:
@@ -116,6 +125,7 @@ class _Training:
         self.folder = folder
         self.work = work
         self.watch = watch
+        self.tracking = tracking
         self.is_main = is_main
         self.log = folder / "metrics.jsonl"
 
@@ -174,6 +184,7 @@ class _Training:
     def _record(self, line: dict[str, float]) -> None:
         if self.is_main:
             append_json_line(self.log, dict(line))
+            self.tracking.log(line)
 
     def _save(self) -> None:
         if self.is_main:
@@ -186,6 +197,7 @@ class _Training:
             self.log.unlink(missing_ok=True)
             for line in kept:
                 append_json_line(self.log, line)
+            self.tracking.forget_after(episodes)
 
 
 def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
@@ -203,12 +215,13 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
                 f"{folder} holds a training already; go on with --resume, or choose another --out"
             )
         (folder / "metrics.jsonl").unlink(missing_ok=True)
-        shutil.rmtree(folder / "best", ignore_errors=True)
+        for old in ("best", "tensorboard"):
+            shutil.rmtree(folder / old, ignore_errors=True)
         write_json(record, config.model_dump(mode="json"))
         return
     if not record.is_file():
         raise StorageError(f"{folder} holds no training to resume; start without --resume")
-    changed = differences(read_json(record), config.model_dump(mode="json"))
+    changed = differences(read_json(record), config.model_dump(mode="json"), ignored=("log",))
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
 

@@ -9,6 +9,7 @@ from ppo_tune.errors import TrialError
 from ppo_tune.evaluation import Evaluation, Evaluator
 from ppo_tune.models import Policy, load_policy
 from ppo_tune.models.loading import best_device
+from ppo_tune.prompts import Split
 from ppo_tune.tasks import Task, make_task
 from ppo_tune.team import Team
 from ppo_tune.trainer import PPOTrainer
@@ -31,6 +32,7 @@ def set_up(
     places: int = 1,
     device: torch.device | None = None,
     team: Team | None = None,
+    split: Split = "heldout",
 ) -> Workbench:
     """Load what a config names.
 
@@ -40,6 +42,7 @@ def set_up(
         places: How many trials are trained side by side.
         device: Where to put the models; None takes the first GPU, or the CPU.
         team: The processes that train together; None trains alone.
+        split: The prompts that score a policy.
 
     Raises:
         PPOTuneError: If a file, a reward or a model cannot be used.
@@ -48,7 +51,7 @@ def set_up(
     task = make_task(config.task, device)
     policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
     trainer = PPOTrainer(policy, task, config.ppo, team)
-    return Workbench(policy, task, trainer, _evaluator(policy, task, config, seed))
+    return Workbench(policy, task, trainer, _evaluator(policy, task, config, seed, split))
 
 
 def evaluate_model(name: str, config: RunConfig, *, seed: int = 0) -> Evaluation:
@@ -68,13 +71,13 @@ def evaluate_model(name: str, config: RunConfig, *, seed: int = 0) -> Evaluation
     device = best_device()
     task = make_task(config.task, device)
     policy = load_policy(ModelConfig(name=name, lora_rank=1), device=device)
-    judged = _evaluator(policy, task, config, seed)([0])[0]
+    judged = _evaluator(policy, task, config, seed, "heldout")([0])[0]
     if isinstance(judged, TrialError):
         raise judged
     return judged
 
 
-def _evaluator(policy: Policy, task: Task, config: RunConfig, seed: int) -> Evaluator:
+def _evaluator(policy: Policy, task: Task, config: RunConfig, seed: int, split: Split) -> Evaluator:
     return Evaluator(
         policy,
         task,
@@ -83,4 +86,5 @@ def _evaluator(policy: Policy, task: Task, config: RunConfig, seed: int) -> Eval
         temperature=config.ppo.temperature,
         seed=seed,
         micro_batch_size=config.ppo.micro_batch_size,
+        split=split,
     )

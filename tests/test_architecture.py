@@ -13,7 +13,7 @@ PACKAGE = "ppo_tune"
 
 ROWS = (
     ("errors", "events"),
-    ("seeding", "space", "strict_yaml", "files", "functions", "versions"),
+    ("seeding", "space", "strict_yaml", "files", "foreign", "functions", "versions"),
     ("config",),
     ("messages", "data"),
     ("study_file",),
@@ -31,7 +31,7 @@ ROWS = (
     ("learning",),
     ("trainer",),
     ("workbench",),
-    ("checkpoints", "model_card"),
+    ("checkpoints", "model_card", "tracking"),
     ("search", "training", "export"),
     ("reporting", "progress"),
     ("__init__",),

@@ -207,6 +207,7 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
         f"{counts['confirmation']} for confirmation"
     ) in outcome.out
     assert "scored at  16, 32 episodes" in outcome.out
+    assert "confirmed  the best 5 and the default, on 5 fresh seeds: at most 30 runs, 960 episodes" in outcome.out
     assert "note: clip_range is inert: with one optimizer step per rollout" in outcome.out
     assert (
         "note: trial 0, the default config, uses batch_size = 8: the default 32 is outside the space"
@@ -227,15 +228,15 @@ def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) 
 
 def test_report_and_export_say_where_things_are(cli: Cli, finished: Path) -> None:
     report = cli("report", "hand", "--out", finished)
-    export = cli("export", "hand", "--out", finished)
-    written = cli("export", "hand", "--out", finished, "--to", finished / "mine.yaml")
+    export = cli("export", "hand", "--out", finished, "--print")
+    written = cli("export", "hand", "--out", finished)
 
     folder = finished / "reports" / "hand"
     assert report.code == export.code == written.code == 0, report.err
     assert f"report     {folder / 'index.html'}" in report.out
     assert f"go on with ppo-tune train {folder / 'best.yaml'}" in report.out
     assert export.out == (folder / "best.yaml").read_text(encoding="utf-8")
-    assert export.out == (finished / "mine.yaml").read_text(encoding="utf-8")
+    assert export.out == (finished / "exports" / "hand-native" / "best.yaml").read_text(encoding="utf-8")
     best = load_training(folder / "best.yaml")
     assert best.name == "hand"
     assert best.ppo.learning_rate == 1e-3
@@ -252,7 +253,7 @@ def test_export_without_a_winner_says_what_to_do(
 
     assert outcome.code == 2
     assert (
-        "study 'small' has no completed trial with `kl_per_sequence <= 100` yet; run more trials"
+        "study 'small' has no trial with `kl_per_sequence <= 100` that holds up yet; run more trials"
         in outcome.err
     )
 
@@ -332,9 +333,12 @@ def test_help_names_every_command(cli: Cli) -> None:
     outcome = cli("--help")
 
     assert outcome.code == 0
-    for command in ("check", "search", "report", "export", "train", "evaluate", "sft", "reward"):
+    for command in (
+        "check", "search", "confirm", "report", "compare", "export", "status", "dashboard", "train", "evaluate",
+        "sft", "reward",
+    ):  # fmt: skip
         assert re.search(rf"^  {command} ", outcome.out, re.MULTILINE)
 
 
 def test_a_response_cannot_steer_the_terminal() -> None:
-    assert printable("a\x1b[31mb\x07\x9bc\n") == "a␛[31mb␇␡c␊"
+    assert printable("a\x1b[31mb\x07\x9bc\n") == "a␛[31mb␇‹U+009B›c␊"

@@ -134,8 +134,10 @@ def test_the_score_is_the_mean_over_prompts_with_its_standard_error(reward, toy_
     assert len(set(scores)) > 2
 
 
-def test_a_single_prompt_has_no_standard_error(toy_task):
-    assert evaluator(stirred_policy(), toy_task, n_prompts=1)([0])[0].score_standard_error == 0.0
+def test_a_single_prompt_has_no_standard_error(reward):
+    judged = evaluator(stirred_policy(), make_toy_task(reward, gold=reward), n_prompts=1)([0])[0]
+
+    assert (judged.score_standard_error, judged.gold_standard_error) == (0.0, 0.0)
 
 
 def test_every_sample_stands_with_its_prompt_its_score_and_its_gold_score(reward):
@@ -150,14 +152,16 @@ def test_every_sample_stands_with_its_prompt_its_score_and_its_gold_score(reward
     assert [sample.gold for sample in judged.samples] == expected
     assert judged.gold == pytest.approx(statistics.mean(expected))
     assert judged.gold > 0
+    assert judged.gold_standard_error == pytest.approx(statistics.stdev(expected) / 4**0.5)
 
 
 def test_without_a_gold_reward_there_is_no_gold_score(toy_task):
     judged = evaluator(stirred_policy(), toy_task)([0])[0]
 
     assert judged.gold is None
+    assert judged.gold_standard_error is None
     assert {sample.gold for sample in judged.samples} == {None}
-    assert "heldout/gold" not in judged.metrics()
+    assert not {"heldout/gold", "heldout/gold_standard_error"} & judged.metrics().keys()
 
 
 def test_metrics_are_named_and_hold_every_number(reward):
@@ -170,6 +174,7 @@ def test_metrics_are_named_and_hold_every_number(reward):
         "heldout/kl_per_sequence": judged.kl_per_sequence,
         "heldout/response_tokens": judged.response_tokens,
         "heldout/eos_rate": judged.eos_rate,
+        "heldout/gold_standard_error": judged.gold_standard_error,
     }
 
 

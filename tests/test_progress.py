@@ -39,7 +39,7 @@ def ended(number: int, ending: str, value: float | None = None, reason: str = ""
 
 
 def started(number: int) -> dict[str, object]:
-    return {"kind": "started", "number": number, "params": PARAMS}
+    return {"kind": "started", "number": number, "params": PARAMS, "label": f"trial {number}"}
 
 
 def test_trials_are_counted_by_ending_and_episodes_add_up(state: SearchState) -> None:

@@ -4,11 +4,11 @@ import sys
 
 from rich.text import Text
 
-from ppo_tune.cli import searching, studies, training
+from ppo_tune.cli import searching, studies, study_compare, study_export, study_views, training
 from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, app, errors
 from ppo_tune.errors import PPOTuneError, TrialError
 
-__all__ = ["main", "searching", "studies", "training"]
+__all__ = ["main", "searching", "studies", "study_compare", "study_export", "study_views", "training"]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Commands that run a study: check its file, search."""
+"""Commands that run a study: check its file, search, confirm."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +11,10 @@ from ppo_tune.cli.terminal import (
     Out,
     Storage,
     StudyFile,
+    StudyName,
     app,
     console,
+    open_study,
     quiet,
     say,
 )
@@ -43,6 +45,12 @@ def check(
             f"score every trial, {prompts['confirmation']:,} for confirmation"
         )
     say(f"  scored at  {', '.join(f'{e:,}' for e in config.milestone_episodes())} episodes")
+    if config.search.confirm_top:
+        top, seeds = config.search.confirm_top, config.search.confirm_seeds
+        say(
+            f"  confirmed  the best {top} and the default, on {seeds} fresh seeds: at most {(top + 1) * seeds} runs, "
+            f"{(top + 1) * seeds * episodes:,} episodes"
+        )
     for note in notes(config):
         say(Text("note: ", style="yellow") + Text(note))
 
@@ -59,8 +67,11 @@ def search(
     ] = None,
     out: Out = Path(),
     yes: Annotated[bool, typer.Option("--yes", help="Accept a grid of more than 10,000 cells.")] = False,
+    no_confirm: Annotated[
+        bool, typer.Option("--no-confirm", help="Leave out the confirmation on fresh seeds.")
+    ] = False,
 ) -> None:
-    """Start a study, or go on with it if it exists; then write its report."""
+    """Start a study, or go on with it; confirm its best few on fresh seeds; write its report."""
     from ppo_tune.cli.studies import write_study_report
     from ppo_tune.progress import Display, SearchState
     from ppo_tune.search.endings import count_endings
@@ -77,10 +88,50 @@ def search(
         say(Text("note: ", style="yellow") + Text(note))
     display = Display(console, SearchState(config))
     with display.shown():
-        result = run_search(config, out=out, storage=storage, workers=workers, watch=display.watch)
+        result = run_search(
+            config,
+            out=out,
+            storage=storage,
+            workers=workers,
+            watch=display.watch,
+            confirm=not no_confirm,
+        )
     counts = ", ".join(f"{n} {ending}" for ending, n in count_endings(result.study).items())
     say(f"study {config.name}: {counts}")
     write_study_report(result.study, config, out)
     if result.interrupted:
         say(f"Stopped. Go on with: ppo-tune search {file}")
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def confirm(
+    study: StudyName,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many of the best, instead of the file's.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=3, help="How many fresh seeds, instead of the file's.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one per GPU, else per core.")
+    ] = None,
+    storage: Storage = None,
+    out: Out = Path(),
+) -> None:
+    """Run the best few and the default on fresh seeds and unseen prompts, or go on with it."""
+    from ppo_tune.cli.studies import write_study_report
+    from ppo_tune.progress import Display, SearchState
+    from ppo_tune.search.runner import run_confirmation
+
+    _, config = open_study(study, storage, out)
+    wanted = {"confirm_top": top, "confirm_seeds": seeds}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    config = config.model_copy(update={"search": config.search.model_copy(update=changes)})
+    display = Display(console, SearchState(config))
+    with display.shown():
+        result = run_confirmation(config, out=out, storage=storage, workers=workers, watch=display.watch)
+    write_study_report(result.study, config, out)
+    if result.interrupted:
+        say(f"Stopped. Go on with: ppo-tune confirm {study}")
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -1,6 +1,5 @@
 """Commands about a study that has run: look at what was found, hand the winner on."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,63 +21,46 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def report(study: StudyName, storage: Storage = None, out: Out = Path()) -> None:
-    """Write reports/<study>/: the page index.html, trials.csv and best.yaml."""
-    opened, config = open_study(study, storage, out)
-    write_study_report(opened, config, out)
-
-
-@app.command()
-def export(
+def report(
     study: StudyName,
     storage: Storage = None,
     out: Out = Path(),
-    to: Annotated[Path | None, typer.Option(help="File to write; default: the terminal.")] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Write summary.md too, for a pull request or a model card.")
+    ] = False,
+    png: Annotated[
+        bool, typer.Option("--png", help="Draw the key figures too; needs the extra `png` and Chromium.")
+    ] = False,
 ) -> None:
-    """Write the best config as the file that `ppo-tune train` reads."""
+    """Write reports/<study>/: the page index.html, trials.csv, curves.csv and best.yaml."""
     opened, config = open_study(study, storage, out)
-    text = _best_yaml(opened, config)
-    if to is None:
-        sys.stdout.write(text)
-        return
-    from ppo_tune.files import write_text
-
-    write_text(to, text)
-    say(f"wrote {to}")
+    write_study_report(opened, config, out, markdown=markdown, png=png)
 
 
-def write_study_report(study: "Study", config: "StudyConfig", out: Path) -> None:
+def write_study_report(
+    study: "Study", config: "StudyConfig", out: Path, *, markdown: bool = False, png: bool = False
+) -> None:
     """Write the report's files and say where they are and what won."""
+    from ppo_tune.cli.study_export import provenance
+    from ppo_tune.export.native import render
     from ppo_tune.files import make_folder, write_text
     from ppo_tune.progress import describe
-    from ppo_tune.reporting import write_report
-    from ppo_tune.search.results import baseline_trial, best_trial
+    from ppo_tune.reporting import write_files
+    from ppo_tune.reporting.record import read_record
+    from ppo_tune.reporting.verdict import headline
     from ppo_tune.search.storage import run_folder
+    from ppo_tune.search.winner import full_length
 
     folder = make_folder(out / "reports" / config.name)
-    page = write_report(study, config, run_folder(out, config.name), folder)
-    winner = best_trial(study)
-    if winner is not None:
-        write_text(folder / "best.yaml", _best_yaml(study, config))
-        default = baseline_trial(study)
-        beside = "" if default is None or default.value is None else f" (default: {default.value:.3f})"
-        say(f"winner     trial {winner.number}, score {winner.value:.3f}{beside}")
-        say(f"           {describe(winner.params)}")
+    record = read_record(study, config, run_folder(out, config.name))
+    best = None
+    if record.winner is not None:
+        best = render(full_length(record.winner, config), provenance(config, record.winner))
+        write_text(folder / "best.yaml", best)
+    page = write_files(record, folder, best_yaml=best, markdown=markdown, png=png)
+    for sentence in headline(record)[:2]:
+        say(sentence)
+    if record.winner is not None:
+        say(f"values     {describe(record.winner.params)}")
         say(f"go on with ppo-tune train {folder / 'best.yaml'}")
     say(f"report     {page}")
-
-
-def _best_yaml(study: "Study", config: "StudyConfig") -> str:
-    from ppo_tune.export.native import render
-    from ppo_tune.search.results import best_config, best_trial
-    from ppo_tune.versions import versions
-
-    best = best_config(study, config)
-    winner = best_trial(study)
-    assert winner is not None
-    facts = {
-        "from": f"study {config.name}, trial {winner.number}, {winner.user_attrs['episodes']} episodes long",
-        "held-out score": f"{winner.value:.4f}, at {winner.user_attrs['heldout/kl_per_sequence']:.2f} nats of KL",
-        "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
-    }
-    return render(best, facts)

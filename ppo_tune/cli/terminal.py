@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ppo_tune.foreign import symbols
+
 if TYPE_CHECKING:
     from optuna.study import Study
 
@@ -38,10 +40,8 @@ def say(text: str | Text) -> None:
 
 
 def printable(text: str) -> str:
-    """Text with control characters shown as symbols, so that it cannot steer a terminal."""
-    return "".join(
-        chr(0x2400 + ord(c)) if ord(c) < 32 else "␡" if ord(c) in range(127, 160) else c for c in text
-    )
+    """Text on one line with what cannot be seen as symbols, so that it cannot steer a terminal."""
+    return symbols(text).replace("\n", "␊")
 
 
 def open_study(name: str, storage: str | None, out: Path) -> "tuple[Study, StudyConfig]":

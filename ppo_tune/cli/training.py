@@ -160,6 +160,8 @@ def kept(result: "TrainingResult", config: "TrainConfig") -> str:
 
 
 def _print_training(event: Any) -> None:
+    if event["kind"] == "note":
+        say(f"note: {event['text']}")
     if event["kind"] == "evaluation":
         gold = f", gold {event['heldout/gold']:.3f}" if "heldout/gold" in event else ""
         say(

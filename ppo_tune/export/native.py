@@ -1,13 +1,29 @@
-"""Our own format: the file that `ppo-tune train` reads."""
+"""Our own format: the file that `ppo-tune train` reads, a card that says what it is, and its record."""
 
 import io
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
-from ppo_tune.config import TrainConfig
+from ppo_tune.config import PPOConfig, TrainConfig
+from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
+from ppo_tune.export.rendering import one_line
+from ppo_tune.export.rendering import render as fill_in
+from ppo_tune.export.transfer import at_scale, rules
+from ppo_tune.files import finite
+from ppo_tune.versions import versions
+
+BEST, SUGGESTED, CARD, METRICS, PROVENANCE = (
+    "best.yaml",
+    "suggested.yaml",
+    "README.md",
+    "metrics.json",
+    "provenance.json",
+)
 
 UNUSUAL_BREAKS = frozenset("\x85\u2028\u2029")
 """Characters that a YAML reader folds like the end of a line unless they stand escaped in double quotes."""
@@ -31,7 +47,8 @@ def render(config: TrainConfig, provenance: Mapping[str, str]) -> str:
         config: What to train.
         provenance: Facts for the header, such as the study, the trial and its score.
     """
-    header = ["# ppo-tune train THIS_FILE", *(f"# {name}: {value}" for name, value in provenance.items())]
+    facts = (one_line(f"{name}: {value}") for name, value in provenance.items())
+    header = ["# ppo-tune train THIS_FILE", *(f"# {fact}" for fact in facts)]
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style = False
@@ -41,3 +58,87 @@ def render(config: TrainConfig, provenance: Mapping[str, str]) -> str:
     blocks["task"] = {name: value for name, value in blocks["task"].items() if value is not None}
     yaml.dump(blocks, text)
     return "\n".join(header) + "\n" + text.getvalue()
+
+
+def export(winner: Winner, scale: Scale) -> Export:
+    """The config as tuned, its card, its metrics and its provenance; beside it one for a larger run."""
+    config = winner.config
+    suggested = at_scale(winner, scale).config if scale else None
+    files = {
+        BEST: render(config, winner.provenance),
+        CARD: _card(winner, scale, suggested),
+        METRICS: _json(winner.metrics),
+        PROVENANCE: _json(
+            {**winner.provenance, "seed": config.seed, "command": _command(winner), **versions()}
+        ),
+    }
+    if suggested is not None:
+        facts = {"not tuned": f"suggested for {scale}", **winner.provenance}
+        files[SUGGESTED] = render(suggested, facts)
+    return Export(BEST, files, Conversion(settings=_settings(config)))
+
+
+def _settings(config: TrainConfig) -> tuple[Setting, ...]:
+    values = {
+        **config.ppo.model_dump(),
+        **config.model.model_dump(include={"lora_rank", "lora_alpha", "dtype"}),
+    }
+    values |= {"seed": config.seed, "kl_budget": config.kl_budget}
+    return tuple(Setting(name, value, (name,)) for name, value in values.items())
+
+
+def _command(winner: Winner) -> str:
+    """What trains the very same model again, on a CPU bit by bit."""
+    return f"ppo-tune train {BEST} --seed {winner.config.seed}"
+
+
+def _card(winner: Winner, scale: Scale, suggested: TrainConfig | None) -> str:
+    """Markdown that says what the config is, how good it was, and how to use it."""
+    values, default = winner.config.ppo.model_dump(), PPOConfig().model_dump()
+    larger = {} if suggested is None else suggested.ppo.model_dump()
+    rows = [
+        {
+            "name": name,
+            "value": _value(value),
+            "default": _value(default[name]),
+            "tuned": name in winner.searched,
+            "suggested": "" if larger.get(name, value) == value else _value(larger[name]),
+        }
+        for name, value in values.items()
+    ]
+    return fill_in(
+        "export_card.md.jinja",
+        name=one_line(winner.config.name),
+        task=winner.config.task.name,
+        rows=rows,
+        metrics=[(_cell(name), _cell(_told(metric))) for name, metric in winner.metrics.items()],
+        facts=[(_cell(name), _cell(fact)) for name, fact in winner.provenance.items()],
+        rules=rules(winner),
+        scale=scale,
+        suggested=suggested is not None,
+        command=_command(winner),
+        versions=versions(),
+    )
+
+
+def _told(metric: Any) -> str:
+    """A metric in words: a number, or a number with its interval and what that is over."""
+    if not isinstance(metric, Mapping):
+        return _value(metric)
+    low, high = metric.get("interval", (None, None))
+    interval = "" if low is None else f" ({_value(low)} to {_value(high)})"
+    over = f", {one_line(metric['over'])}" if "over" in metric else ""
+    return f"{_value(metric.get('mean'))}{interval}{over}"
+
+
+def _cell(text: str) -> str:
+    """Text in a cell of a Markdown table."""
+    return one_line(text).replace("|", "\\|")
+
+
+def _value(value: Any) -> str:
+    return "off" if value is None else f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(finite(dict(data)), indent=2, ensure_ascii=False) + "\n"

@@ -1,11 +1,13 @@
-"""What all figures share: colours, marks and margins.
+"""What page and figures share: the two palettes, marks, margins and the digits that are sent.
 
-Colours are those of Okabe and Ito, which colour-blind people can tell apart; a mark's shape says the same
-as its colour. Backgrounds are left out, so that the page decides between light and dark.
+Colours of data are those of Okabe and Ito, which colour-blind people can tell apart; a mark's shape says the
+same as its colour. Backgrounds, grids and letters are left out of a figure, so that the page decides between
+light and dark; `paint` sets them where there is no page.
 """
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
@@ -13,11 +15,28 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C",
 )  # fmt: skip
 
+LIGHT: Mapping[str, str] = {
+    "ink": "#1b2430", "soft": "#566270", "paper": "#ffffff", "card": "#f5f7f9", "line": "#d9e0e7",
+    "grid": "#e6ebf0", "accent": "#00639b", "good": "#00785a", "warn": "#a84300",
+}  # fmt: skip
+DARK: Mapping[str, str] = {
+    "ink": "#e6ebf1", "soft": "#9aa7b5", "paper": "#11161c", "card": "#1a212a", "line": "#2f3b48",
+    "grid": "#28323d", "accent": "#6bbcec", "good": "#3fc79a", "warn": "#ff9d57",
+}  # fmt: skip
+
 ENDING_COLOURS: Mapping[str, str] = {
     "completed": BLUE, "pruned": GREY, "kl_limit": ORANGE, "diverged": RED, "reward_error": PURPLE,
     "out_of_memory": PURPLE, "crashed": PURPLE, "running": SKY,
 }  # fmt: skip
+ENDING_SYMBOLS: Mapping[str, str] = {
+    "completed": "circle", "pruned": "x-thin", "kl_limit": "triangle-up", "diverged": "triangle-down",
+    "reward_error": "square", "out_of_memory": "pentagon", "crashed": "hexagram", "running": "circle-open",
+}  # fmt: skip
 ROLE_STYLES: Mapping[str, tuple[str, str]] = {"winner": (GREEN, "star"), "default": (RED, "diamond")}
+
+FONT = "system-ui, sans-serif"
+FENCE = 3.0
+"""Interquartile ranges beyond the middle half, from where on a value is left outside the axis (Tukey's "far out")."""
 
 
 def add_roles(figure: go.Figure, frame: pd.DataFrame, x: str, y: str) -> None:
@@ -25,7 +44,7 @@ def add_roles(figure: go.Figure, frame: pd.DataFrame, x: str, y: str) -> None:
     for role, (colour, symbol) in ROLE_STYLES.items():
         part = frame[frame["role"] == role]
         figure.add_scatter(
-            x=part[x], y=part[y], mode="markers", name=role,
+            x=part[x], y=part[y], mode="markers", name=role, showlegend=len(part) > 0,
             marker={"color": colour, "symbol": symbol, "size": 15, "line": {"color": "white", "width": 1}},
             customdata=part["number"], hovertemplate=f"{role}, trial %{{customdata}}<extra></extra>",
         )  # fmt: skip
@@ -33,18 +52,44 @@ def add_roles(figure: go.Figure, frame: pd.DataFrame, x: str, y: str) -> None:
 
 def layout(figure: go.Figure, x_title: str | None, y_title: str | None) -> go.Figure:
     """What all figures share; colours of text and grid are the page's business."""
+    small = {"size": 13}
     figure.update_layout(
         template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", height=400,
-        font={"family": "system-ui, sans-serif", "size": 13}, margin={"l": 60, "r": 20, "t": 20, "b": 55},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
+        font={"family": FONT, "size": 13}, margin={"l": 60, "r": 20, "t": 20, "b": 55},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0, "font": small,
+                "maxheight": 1.0},
+        hoverlabel={"align": "left", "font": {"family": FONT, "size": 13}},
     )  # fmt: skip
-    figure.update_xaxes(zeroline=False, automargin=True)
-    figure.update_yaxes(zeroline=False, automargin=True)
+    figure.update_xaxes(zeroline=False, automargin=True, title_font=small)
+    figure.update_yaxes(zeroline=False, automargin=True, title_font=small)
     if x_title is not None:
         figure.update_xaxes(title_text=x_title)
     if y_title is not None:
         figure.update_yaxes(title_text=y_title)
     return figure
+
+
+def paint(figure: go.Figure, palette: Mapping[str, str]) -> go.Figure:
+    """A copy with the colours that the page else gives: letters, paper and grid."""
+    painted = go.Figure(figure)
+    lines = {"gridcolor": palette["grid"], "linecolor": palette["line"], "tickcolor": palette["line"]}
+    painted.update_layout(paper_bgcolor=palette["paper"], font_color=palette["ink"])
+    painted.update_xaxes(**lines)
+    painted.update_yaxes(**lines)
+    return painted
+
+
+def fences(values: pd.Series) -> tuple[float, float]:
+    """The ends of an axis on which a few wild values do not flatten all others; infinite without values.
+
+    Between them lies everything within three interquartile ranges of the middle half.
+    """
+    known = values[np.isfinite(values)]
+    if known.empty:
+        return -np.inf, np.inf
+    low, high = known.quantile([0.25, 0.75])
+    inside = known[known.between(low - FENCE * (high - low), high + FENCE * (high - low))]
+    return float(inside.min()), float(inside.max())
 
 
 def short(value: object) -> str:

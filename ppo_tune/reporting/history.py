@@ -1,124 +1,168 @@
-"""How the search went: the trials in their order, and the curve of each."""
+"""How the search went: the trials in their order, the best so far, and what the seed alone does to a score."""
 
+import math
+
+import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.drawing import ENDING_COLOURS, GREEN, GREY, ORANGE, ROLE_STYLES, add_roles, layout
-from ppo_tune.reporting.record import StudyRecord, role_of, to_records
+from ppo_tune.reporting.curves import curves_section, curves_table
+from ppo_tune.reporting.drawing import (
+    ENDING_COLOURS,
+    ENDING_SYMBOLS,
+    GREEN,
+    GREY,
+    ORANGE,
+    add_roles,
+    fences,
+    layout,
+)
+from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.search.endings import ending_of
+from ppo_tune.reporting.wording import label
+from ppo_tune.search.race import Confirmation
+
+BAND = "rgba(0,158,115,0.15)"
+"""Green, hardly there."""
+
+FOOT = 0.1
+"""How far below the axis of scores the trials without one stand, as a share of it."""
+
+MANY = 200
+"""Trials from which on their marks are smaller."""
 
 
 def chapter(record: StudyRecord) -> Chapter:
     """The optimisation history and the learning curves."""
-    history, curves = history_table(record.table), curves_table(record)
-    sections = (
-        Section(
-            "progress",
-            "Best so far",
-            history_reading(history),
-            history_figure(record.table, history),
-            history,
-        ),
-        Section(
-            "curves",
-            "Learning curves",
-            curves_reading(curves),
-            curves_figure(curves, record.config.ppo.episodes) if len(curves) else None,
-            curves,
-        ),
+    history, noise = history_table(record.table), seed_noise(record.confirmation)
+    progress = Section(
+        "progress",
+        "Best so far",
+        history_reading(history, noise),
+        history_figure(history, noise),
+        history,
     )
-    return Chapter("search", "How the search went", sections if len(record.table) else ())
+    curves = curves_table(record)
+    along = (curves_section(curves, record.config.ppo.episodes),) if len(curves) else ()
+    return Chapter("search", "How the search went", (progress, *along) if len(record.table) else ())
 
 
 def history_table(trials: pd.DataFrame) -> pd.DataFrame:
-    """Completed trials in the order of their numbers, with the best feasible score so far."""
-    completed = trials[trials["ending"] == "completed"][["number", "role", "score", "kl", "feasible"]].copy()
-    completed["best_so_far"] = completed["score"].where(completed["feasible"]).cummax().ffill()
-    return completed
+    """All trials in the order of their numbers, with the best score so far of those that count.
+
+    A trial counts if it was completed within the KL budget.
+
+    Columns: number, role, ending, score, kl, feasible, best_so_far.
+    """
+    table = trials[["number", "role", "ending", "score", "kl", "feasible"]].copy()
+    counts = (table["ending"] == "completed") & table["feasible"].astype(bool)
+    table["best_so_far"] = table["score"].where(counts).cummax().ffill()
+    return table
 
 
-def history_figure(trials: pd.DataFrame, history: pd.DataFrame) -> go.Figure:
-    """The last score of every trial, and the best within the budget so far."""
+def seed_noise(confirmation: Confirmation | None) -> float | None:
+    """The standard deviation of a config's score between seeds, pooled over the confirmed configs; None if unknown.
+
+    From runs that reached their end; each config counts by its seeds less one.
+    """
+    if confirmation is None:
+        return None
+    means = [
+        [float(run.scores.mean()) for run in candidate.runs if run.completed]
+        for candidate in confirmation.candidates
+    ]
+    groups = [np.array(group) for group in means if len(group) > 1]
+    if not groups:
+        return None
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    return math.sqrt(squares / sum(len(group) - 1 for group in groups))
+
+
+def history_figure(table: pd.DataFrame, noise: float | None) -> go.Figure:
+    """The last score of every trial, the best so far, and the trials without a score at the foot."""
     figure = go.Figure()
-    scored = trials[trials["score"].notna()]
-    beyond = (scored["ending"] == "completed") & ~scored["feasible"]
-    figure.add_scatter(
-        x=scored[beyond]["number"], y=scored[beyond]["score"], mode="markers", name="completed beyond the KL budget",
-        marker={"color": ORANGE, "size": 9, "symbol": "circle-open", "line": {"width": 2}},
-        hovertemplate="trial %{x}, beyond the KL budget<br>score %{y:.3f}<extra></extra>",
-    )  # fmt: skip
-    for ending, part in scored[~beyond].groupby("ending"):
-        figure.add_scatter(
-            x=part["number"], y=part["score"], mode="markers", name=str(ending),
-            opacity=0.95 if ending == "completed" else 0.5,
-            marker={"color": ENDING_COLOURS.get(str(ending), GREY), "size": 9,
-                    "symbol": "circle" if ending == "completed" else "x"},
-            hovertemplate=f"trial %{{x}}, {ending}<br>score %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
-    figure.add_scatter(
-        x=history["number"], y=history["best_so_far"], mode="lines", name="best so far",
-        line={"color": GREEN, "shape": "hv", "width": 2}, hoverinfo="skip",
-    )  # fmt: skip
-    add_roles(figure, scored, "number", "score")
+    table = table.round({"score": 4, "best_so_far": 4})
+    low, high = axis_ends(table)
+    span = (high - low) or 1.0
+    table["height"] = table["score"].fillna(low - FOOT * span)
+    table["said"] = table["score"].map(
+        lambda score: "no score" if math.isnan(score) else f"score {score:.3f}"
+    )
+    _add_best(figure, table, noise)
+    beyond = (table["ending"] == "completed") & ~table["feasible"].astype(bool)
+    _add_marks(figure, table[beyond], "beyond KL budget", ORANGE, "circle-open")
+    for ending, part in table[~beyond].groupby("ending"):
+        symbol = "x" if ending == "pruned" else ENDING_SYMBOLS.get(str(ending), "circle")
+        _add_marks(figure, part, label(str(ending)), ENDING_COLOURS.get(str(ending), GREY), symbol)
+    figure.update_traces(marker_size=8 if len(table) <= MANY else 5, selector={"mode": "markers"})
+    add_roles(figure, table[table["score"].notna()], "number", "score")
+    foot = FOOT + 0.05 if table["score"].isna().any() else 0.0
+    figure.update_yaxes(range=[low - (foot + 0.05) * span, high + 0.06 * span])
     return layout(figure, "trial", "held-out score")
 
 
-def history_reading(table: pd.DataFrame) -> str:
-    """When the best came."""
-    if table.empty:
+def axis_ends(table: pd.DataFrame) -> tuple[float, float]:
+    """Ends of the axis of scores: a wild trial does not flatten the others, and what is marked is always inside."""
+    if table["score"].isna().all():
+        return 0.0, 1.0
+    low, high = fences(table["score"])
+    marked = pd.concat([table.loc[table["role"] != "", "score"], table["best_so_far"]]).dropna()
+    return min([low, *marked]), max([high, *marked])
+
+
+def _add_marks(figure: go.Figure, part: pd.DataFrame, name: str, colour: str, symbol: str) -> None:
+    if part.empty:
+        return
+    figure.add_scatter(
+        x=part["number"], y=part["height"], customdata=part["said"], mode="markers", name=name,
+        opacity=0.5 if name == "pruned" else 0.9,
+        marker={"color": colour, "symbol": symbol, "line": {"width": 2 if "open" in symbol else 0}},
+        hovertemplate=f"trial %{{x}}, {name}<br>%{{customdata}}<extra></extra>",
+    )  # fmt: skip
+
+
+def _add_best(figure: go.Figure, table: pd.DataFrame, noise: float | None) -> None:
+    """The best so far as steps, with a band as wide as the seed's noise where that is known."""
+    known = table[table["best_so_far"].notna()]
+    if known.empty:
+        return
+    is_step = known["best_so_far"].diff().ne(0)
+    is_step.iloc[-1] = True
+    steps = known[is_step]
+    line = {"shape": "hv", "width": 0}
+    if noise is not None:
+        for sign, fill in ((-1, "none"), (1, "tonexty")):
+            figure.add_scatter(
+                x=steps["number"], y=(steps["best_so_far"] + sign * noise).round(4), mode="lines", line=line,
+                name="± seed noise", showlegend=sign == 1, fill=fill, fillcolor=BAND, hoverinfo="skip",
+            )  # fmt: skip
+    figure.add_scatter(
+        x=steps["number"], y=steps["best_so_far"], mode="lines", name="best so far", hoverinfo="skip",
+        line={"color": GREEN, "shape": "hv", "width": 2},
+    )  # fmt: skip
+
+
+def history_reading(table: pd.DataFrame, noise: float | None) -> str:
+    """When the best came, what the seed alone does, and what the axis leaves out."""
+    counted = [row for row in to_records(table) if row["ending"] == "completed"]
+    if not counted:
         return "No trial has been completed yet."
-    feasible = [row for row in to_records(table) if row["feasible"]]
+    feasible = [row for row in counted if row["feasible"] and row["score"] is not None]
     if not feasible:
-        return "No completed trial is within the KL budget."
+        return f"None of the trials that were completed ({len(counted):,}) is within the KL budget."
     best = max(feasible, key=lambda row: row["score"])
-    return (
-        f"{len(table)} trials were completed; the best within the KL budget is trial {best['number']} with "
-        f"{best['score']:.3f}. A cross is a trial that ended early, at its last score."
-    )
-
-
-def curves_table(record: StudyRecord) -> pd.DataFrame:
-    """One row per trial and milestone: number, role, ending, episodes, score, gold, kl."""
-    rows = [
-        {"number": trial.number, "role": role_of(record, trial), "ending": ending_of(trial), **point}
-        for trial in record.trials
-        for point in trial.user_attrs.get("curve", [])
+    parts = [
+        f"{len(counted):,} of {len(table):,} trials were completed; the best within the KL budget is trial "
+        f"{best['number']} with {best['score']:.3f}. A trial that ended early stands at its last score"
+        f"{', one without a score at the foot' if table['score'].isna().any() else ''}."
     ]
-    columns = ["number", "role", "ending", "episodes", "score", "gold", "kl"]
-    return pd.DataFrame(rows, columns=columns).astype({"score": float, "gold": float, "kl": float})
-
-
-def curves_figure(curves: pd.DataFrame, total_episodes: int) -> go.Figure:
-    """Score against episodes of every trial; those cut short end in a cross, running ones are dotted."""
-    figure = go.Figure()
-    shown: set[str] = set()
-    order = {"": 0, "default": 1, "winner": 2}
-    trials = sorted(curves.groupby("number"), key=lambda item: order[item[1]["role"].iloc[0]])
-    for number, points in trials:
-        role, ending = points["role"].iloc[0], points["ending"].iloc[0]
-        label = role or ending
-        colour = ROLE_STYLES[role][0] if role else ENDING_COLOURS.get(ending, GREY)
-        symbols = ["circle"] * (len(points) - 1) + [
-            "x" if ending not in ("completed", "running") else "circle"
-        ]
-        faint = not role and ending == "pruned"
-        figure.add_scatter(
-            x=points["episodes"], y=points["score"], mode="lines+markers", name=label, legendgroup=label,
-            showlegend=label not in shown, opacity=0.45 if faint else 0.9,
-            line={"color": colour, "width": 3 if role else 1.5, "dash": "dot" if ending == "running" else "solid"},
-            marker={"symbol": symbols, "size": 6}, meta=number,
-            hovertemplate=f"trial {number}, {ending}<br>%{{x:,}} episodes, score %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
-        shown.add(label)
-    figure.update_xaxes(range=[0, total_episodes * 1.02])
-    return layout(figure, "episodes", "held-out score")
-
-
-def curves_reading(table: pd.DataFrame) -> str:
-    """How many curves were cut short."""
-    ends = table.groupby("number")["ending"].first()
-    cut = int((~ends.isin(["completed", "running"])).sum())
-    running = int((ends == "running").sum())
-    under_way = f", {running} still running (dotted)" if running else ""
-    return f"{len(ends)} trials, {cut} of them cut short (ending in a cross){under_way}. All answer the same prompts."
+    if noise is not None:
+        parts.append(
+            f"On fresh seeds one config's score varies by {noise:.3f} (one standard deviation, the band): a smaller "
+            "lead is no lead."
+        )
+    low, high = axis_ends(table)
+    outside = int((~table["score"].dropna().between(low, high)).sum())
+    if outside:
+        parts.append(f"{outside} {'lies' if outside == 1 else 'lie'} outside the axis.")
+    return " ".join(parts)

@@ -1,108 +1,232 @@
-"""Which hyperparameters mattered, and which cannot be told from noise."""
+"""Which hyperparameters matter for the score, which for failing, and which cannot be told from noise."""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import optuna
 import pandas as pd
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
+from plotly.subplots import make_subplots
 
-from ppo_tune.reporting.drawing import BLUE, GREY, RED, layout
-from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting import interaction
+from ppo_tune.reporting.anova import ped_anova
+from ppo_tune.reporting.axes import axes_of
+from ppo_tune.reporting.directions import FAILING, SCORING, Wording, direction
+from ppo_tune.reporting.drawing import BLUE, GREY, layout
+from ppo_tune.reporting.evidence import COLUMNS, SHUFFLES, Sample, best_quarter, happened, importance_of
+from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.search.endings import ending_of
 from ppo_tune.search.pruners import first_look
 
-MIN_TRIALS_FOR_IMPORTANCE = 12
-"""Below this many comparable trials an importance would be noise."""
+MIN_TRIALS = 12
+"""Below this many comparable trials there is not enough evidence for an importance."""
 
-SHUFFLES = 40
-"""Shuffled studies that show what importance pure noise gets."""
+MIN_FAILURES = 5
+"""So many trials must have failed, and so many not, before it is asked why."""
 
-TOP_SHARE = 0.25
-"""Importance is that for being among this share of the trials; 0.1 would be 3 trials of 32."""
+LEGEND = (
+    "A dot is the share of variance that a hyperparameter explains alone, with its 90 % bootstrap interval. Shaded is "
+    f"what noise reaches in {SHUFFLES} studies with shuffled trials."
+)
+
+NOISE_COLOUR = "rgba(213, 94, 0, 0.22)"
+
+NOISE = "not distinguishable from noise"
+
+FAILURES = ("diverged", "kl_limit")
+"""Endings that a hyperparameter may be to blame for."""
+
+METHODS = {"ped": "PED-ANOVA", "fanova": "fANOVA"}
 
 
 def chapter(record: StudyRecord) -> Chapter:
-    """What decides whether a trial is good."""
-    table = importance_table(record)
-    section = Section(
-        "importance-score",
-        "",
-        importance_reading(table, len(record.trials)),
-        importance_figure(table) if len(table) else None,
-        table,
-    )
-    return Chapter("importance", "What mattered", (section,) if record.trials else ())
+    """What makes a trial good, what makes it fail, and whether the two that matter most depend on each other."""
+    if not record.trials:
+        return Chapter("importance", "What mattered", ())
+    scores, failures = importance_table(record), failing_table(record)
+    sections = []
+    for anchor, title, reading, table, explained in (
+        ("importance-score", "For the score", score_reading(record, scores), scores,
+         ("being in<br>the best quarter", "the score")),
+        ("importance-failing", "For failing", failing_reading(record, failures), failures,
+         ("failing", "failing,<br>0 or 1")),
+    ):  # fmt: skip
+        figure = importance_figure(table, *explained) if len(table) else None
+        sections.append(Section(anchor, title, reading, figure, table if len(table) else None))
+    if len(scores) > 1 and scores["clear"].any():
+        trials = compared(record)[1]
+        points = pd.DataFrame(
+            {"number": [t.number for t in trials], "role": [role_of(record, t) for t in trials]}
+        )
+        pair, seed = (scores["name"][0], scores["name"][1]), record.config.search.seed
+        sections += interaction.sections(score_sample(record), pair, points, seed)
+    return Chapter("importance", "What mattered", tuple(sections))
 
 
 def importance_table(record: StudyRecord) -> pd.DataFrame:
-    """How much each hyperparameter decides whether a trial is among the best quarter at the first look.
+    """How much each hyperparameter decides about the score; see `_table`."""
+    return _table(score_sample(record), SCORING, record.config.search.seed)
 
-    PED-ANOVA over all trials that reached the pruner's first milestone, pruned ones included, at equal
-    episodes. `noise` is the 95th percentile of what the same parameter gets when scores are shuffled among the
-    trials: below it, the importance cannot be told from chance.
 
-    Columns: name, importance, noise, clear; sorted, empty when too few trials can be compared.
+def failing_table(record: StudyRecord) -> pd.DataFrame:
+    """How much each hyperparameter decides whether a trial diverges or goes beyond the KL limit; see `_table`."""
+    sample = failing_sample(record)
+    n_failed = int(sample.target.sum())
+    is_enough = min(n_failed, len(sample.target) - n_failed) >= MIN_FAILURES
+    return _table(sample if is_enough else sample_of(record, [], []), FAILING, record.config.search.seed)
+
+
+def _table(sample: Sample, wording: Wording, seed: int) -> pd.DataFrame:
+    """The importance of each hyperparameter by both methods.
+
+    Columns: name; share of variance, both ends of its 90 % bootstrap interval and what noise reaches (`COLUMNS`);
+    clear; direction (which values are the good ones, or that noise does the same). Those that stand out most come
+    first; empty with too few trials.
+    """
+    if len(sample.target) < MIN_TRIALS:
+        return pd.DataFrame(columns=["name", *COLUMNS, "clear", "direction"])
+    table = importance_of(sample, seed)
+    directions = [
+        direction(sample, row["name"], wording) if row["clear"] else NOISE for row in to_records(table)
+    ]
+    return table.assign(direction=directions)
+
+
+def by_importance(record: StudyRecord) -> list[str]:
+    """Names of the hyperparameters, the most important for the score first; as in the file with too few trials.
+
+    By PED-ANOVA alone, which takes no time.
+    """
+    sample = score_sample(record)
+    n = len(sample.target)
+    if n < MIN_TRIALS:
+        return list(record.config.space)
+    marked = best_quarter(sample.target[np.newaxis])
+    found = ped_anova(sample.axes, sample.places, np.arange(n)[np.newaxis], marked)[0]
+    return [sample.axes[j].name for j in np.argsort(-found, kind="stable")]
+
+
+def score_sample(record: StudyRecord) -> Sample:
+    """The trials that are compared with their scores at that milestone."""
+    look, trials = compared(record)
+    return sample_of(record, trials, [trial.user_attrs["curve"][look - 1]["score"] for trial in trials])
+
+
+def compared(record: StudyRecord) -> tuple[int, list[FrozenTrial]]:
+    """At which milestone trials are compared, and all that have a score there, pruned ones too.
+
+    It is the last one that all of them reached that got as far as the pruner's first look, running ones left aside.
     """
     look = first_look(len(record.config.milestone_episodes()))
-    known = [t for t in record.trials if len(t.user_attrs.get("curve", [])) >= look and t.params]
-    columns = ["name", "importance", "noise", "clear"]
-    if len(known) < MIN_TRIALS_FOR_IMPORTANCE:
-        return pd.DataFrame(columns=columns)
-    scores = np.array([t.user_attrs["curve"][look - 1]["score"] for t in known])
-    found = _importances(known, scores)
-    rng = np.random.default_rng(record.config.search.seed)
-    shuffled = [_importances(known, rng.permutation(scores)) for _ in range(SHUFFLES)]
-    rows = []
-    for name, value in found.items():
-        noise = float(np.quantile([chance.get(name, 0.0) for chance in shuffled], 0.95))
-        rows.append({"name": name, "importance": value, "noise": noise, "clear": value > noise})
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.sort_values("importance", ascending=False, ignore_index=True)
-
-
-def _importances(trials: list[FrozenTrial], scores: np.ndarray) -> dict[str, float]:
-    """PED-ANOVA as if every trial had ended with its score."""
-    shadow = optuna.create_study(direction="maximize")
-    shadow.add_trials(
-        [
-            optuna.trial.create_trial(params=t.params, distributions=t.distributions, value=float(score))
-            for t, score in zip(trials, scores, strict=True)
-        ]
+    trials = [trial for trial in record.trials if _reached(record, trial, look)]
+    look = min(
+        (len(trial.user_attrs["curve"]) for trial in trials if trial.state.is_finished()), default=look
     )
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE)
-    return get_param_importances(shadow, evaluator=evaluator)
+    return look, [trial for trial in trials if _reached(record, trial, look)]
 
 
-def importance_figure(importance: pd.DataFrame) -> go.Figure:
-    """Bars of importance, with what pure noise would get as a mark on each."""
-    rows = importance.iloc[::-1]
-    figure = go.Figure()
-    figure.add_bar(
-        y=rows["name"], x=rows["importance"], orientation="h", name="importance", showlegend=False,
-        marker={"color": [BLUE if clear else GREY for clear in rows["clear"]]},
-        hovertemplate="%{y}: %{x:.2f}<extra></extra>",
-    )  # fmt: skip
-    figure.add_scatter(
-        y=rows["name"], x=rows["noise"], mode="markers", name="what chance alone reaches",
-        marker={"symbol": "line-ns-open", "size": 22, "color": RED, "line": {"width": 3}},
-        hovertemplate="chance alone: %{x:.2f}<extra></extra>",
-    )  # fmt: skip
-    layout(figure, "share of the effect", "")
-    figure.update_layout(height=110 + 42 * len(rows), hovermode="closest")
-    return figure
+def _reached(record: StudyRecord, trial: FrozenTrial, milestone: int) -> bool:
+    """Whether a trial has all values of the space and a score at a milestone."""
+    curve = trial.user_attrs.get("curve", [])
+    has_values = set(record.config.space) <= set(trial.params)
+    return has_values and len(curve) >= milestone and bool(np.isfinite(curve[milestone - 1]["score"]))
 
 
-def importance_reading(table: pd.DataFrame, n_trials: int) -> str:
-    """Which parameters matter more than chance."""
+def failing_sample(record: StudyRecord) -> Sample:
+    """Trials that ran until they were completed, pruned or failed, with 1 for those that failed and 0 for the others.
+
+    Those that ran out of memory or crashed tell nothing of PPO.
+    """
+    known = ("completed", "pruned", *FAILURES)
+    names = set(record.config.space)
+    trials = [t for t in record.trials if ending_of(t) in known and names <= set(t.params)]
+    return sample_of(record, trials, [float(ending_of(t) in FAILURES) for t in trials], mark=happened)
+
+
+def sample_of(record: StudyRecord, trials: Sequence[FrozenTrial], target: Sequence[float],
+              mark: Callable[[np.ndarray], np.ndarray] = best_quarter) -> Sample:  # fmt: skip
+    """Trials with what became of them, and where their values stand on the axes of the space."""
+    axes = axes_of(record.config.space)
+    places = [axis.places(trial.params[axis.name] for trial in trials) for axis in axes]
+    return Sample(axes, np.stack(places, axis=1), np.array(target, dtype=float), mark)
+
+
+def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
+    """How many trials were compared where, and which hyperparameters are more than noise."""
+    look, trials = compared(record)
+    episodes = f"{record.config.milestone_episodes()[look - 1]:,} episodes"
     if table.empty:
-        return (f"Not enough evidence: {MIN_TRIALS_FOR_IMPORTANCE} trials must reach the first look of the pruner, and "
-                f"{n_trials} trials began.")  # fmt: skip
-    clear = [f"{row['name']} ({row['importance']:.2f})" for row in to_records(table) if row["clear"]]
-    others = int((~table["clear"]).sum())
-    if not clear:
         return (
-            "No hyperparameter can be told from noise: the bars are no longer than what shuffled scores give."
+            f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score at {episodes}, and "
+            f"{MIN_TRIALS} are needed."
         )
-    rest = f"; the other {others} cannot be told from noise (grey)" if others else ""
-    return f"What decides whether a trial is among the best quarter: {', '.join(clear)}{rest}."
+    return f"{len(trials)} trials compared at {episodes}, pruned ones too. {clear_reading(table)} {LEGEND}"
+
+
+def failing_reading(record: StudyRecord, table: pd.DataFrame) -> str:
+    """How many trials failed, and which hyperparameters have to do with it."""
+    sample = failing_sample(record)
+    n, n_failed = len(sample.target), int(sample.target.sum())
+    said = f"{n_failed or 'None'} of {n} ended trials diverged or went beyond the KL limit"
+    if table.empty:
+        needed = f"; not enough evidence to say why: {MIN_FAILURES} that do and {MIN_FAILURES} that do not are needed"
+        return said + (needed if n_failed else "") + "."
+    return f"{said}. {clear_reading(table)}"
+
+
+def clear_reading(table: pd.DataFrame) -> str:
+    """Which hyperparameters stand out from noise, with their directions, and which do not."""
+    rows = to_records(table)
+    clear = [f"{row['name']} ({row['direction'] or 'no direction'})" for row in rows if row["clear"]]
+    others = [row["name"] for row in rows if not row["clear"]]
+    if not clear:
+        return "No hyperparameter is distinguishable from noise."
+    words = f"{_join(clear)} {'stands' if len(clear) == 1 else 'stand'} out."
+    return words + (f" {_join(others)} {'is' if len(others) == 1 else 'are'} {NOISE}." if others else "")
+
+
+def _join(names: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), names[-1]])
+
+
+def importance_figure(table: pd.DataFrame, marked: str, number: str) -> go.Figure:
+    """Both methods side by side: a dot with its interval for each hyperparameter, and what noise reaches.
+
+    Args:
+        table: Of importances.
+        marked: What PED-ANOVA explains.
+        number: What fANOVA explains.
+    """
+    rows = table.iloc[::-1]
+    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
+    for column, (method, title) in enumerate(METHODS.items(), start=1):
+        share = next(name for name in COLUMNS if name.startswith(method))
+        figure.add_bar(
+            x=rows[f"{method}_noise"].round(4), y=rows["name"], orientation="h", width=0.9, showlegend=column == 1,
+            name="what noise reaches", marker={"color": NOISE_COLOUR, "line": {"width": 0}},
+            hovertemplate="noise reaches %{x:.2f}<extra></extra>", row=1, col=column,
+        )  # fmt: skip
+        for is_clear, colour, label in ((True, BLUE, "stands out"), (False, GREY, NOISE)):
+            part = rows[rows["clear"] == is_clear]
+            value, low, high = part[share], part[f"{method}_low"], part[f"{method}_high"]
+            figure.add_scatter(
+                x=value.round(4), y=part["name"], mode="markers", name=label, legendgroup=label,
+                showlegend=column == 1 and len(part) > 0, marker={"color": colour, "size": 10},
+                error_x={"array": (high - value).round(4), "arrayminus": (value - low).round(4), "color": colour,
+                         "thickness": 2, "width": 4},
+                customdata=np.stack([low, high], axis=1).round(3),
+                hovertemplate=f"%{{y}}, {title}: %{{x:.2f}} (%{{customdata[0]:.2f}} to %{{customdata[1]:.2f}})"
+                              "<extra></extra>",
+                row=1, col=column,
+            )  # fmt: skip
+    layout(figure, None, None)
+    for column, (title, what) in enumerate(zip(METHODS.values(), (marked, number), strict=True), start=1):
+        figure.update_xaxes(title_text=f"<b>{title}</b><br>variance of<br>{what}", col=column)
+    ends = rows[[name for name in COLUMNS if name.endswith(("high", "noise"))]]
+    most = float(ends.to_numpy().max())
+    figure.update_xaxes(range=[0, 1.04 * most], dtick=0.5 if most > 0.6 else 0.2 if most > 0.2 else 0.05)
+    figure.update_yaxes(categoryorder="array", categoryarray=list(rows["name"]), showgrid=False)
+    return figure.update_layout(
+        height=175 + 34 * len(rows), hovermode="closest", barmode="overlay", margin_b=100
+    )

@@ -1,6 +1,15 @@
-"""One offline HTML page of a study: words, figures and their tables, with nothing loaded from elsewhere."""
+"""One offline HTML page: words, figures and their tables, with nothing loaded from elsewhere.
 
-import secrets
+The page's own policy lets a browser run the page's two scripts and use its own style sheet, each known by its
+hash, and nothing else: no other script, no style attribute, no address. It needs no random number, so the same
+study gives the same page.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,7 +18,9 @@ from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from ppo_tune.files import write_text
+from ppo_tune.foreign import symbols, writable
 from ppo_tune.reporting import (
+    dynamics,
     front,
     hacking,
     health,
@@ -20,52 +31,112 @@ from ppo_tune.reporting import (
     values,
     verdict,
 )
+from ppo_tune.reporting.drawing import DARK, LIGHT
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.wording import cell, symbols
+from ppo_tune.reporting.tables import view
+from ppo_tune.reporting.wording import cell
 from ppo_tune.versions import versions
 
-CHAPTERS = (verdict, importance, values, hacking, front, texts, history, health, settings)
+CHAPTERS = (verdict, importance, values, hacking, front, texts, history, health, dynamics, settings)
 """In reading order: what won, why, whether to believe it, and how it was found."""
 
+SECURE = "img-src data:; base-uri 'none'; form-action 'none'"
+"""Of the policy, besides the hashes; plotly keeps small pictures such as heat maps in data addresses."""
 
-def write_page(record: StudyRecord, path: Path) -> None:
-    """Write the page of a study.
+STYLE_IDS = r'getElementById\("([0-9a-f]{64})"\)'
+"""How plotly's script looks for a style element that it would otherwise add, against the policy."""
 
-    Args:
-        record: The study.
-        path: The file to write.
+
+@dataclass(frozen=True)
+class Page:
+    """What stands on a page.
+
+    Attributes:
+        title: Whose page it is.
+        kind: What it is about, in one sentence.
+        headline: The verdict: the sentence that decides, then what it rests on.
+        is_warning: Whether the verdict is one to be careful with.
+        chapters: In reading order.
+        colophon: How it was made.
     """
-    environment = Environment(
-        loader=PackageLoader("ppo_tune", "templates"), undefined=StrictUndefined, autoescape=True, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"cell": cell, "symbols": symbols, "figure_json": figure_json}
 
-    def render(section: Section) -> Markup:
-        """What a section's own template makes of its data."""
-        template = environment.get_template(str(section.template))
-        return Markup(template.render(section.data))  # noqa: S704 the template escapes
+    title: str
+    kind: str
+    headline: Sequence[str]
+    is_warning: bool
+    chapters: Sequence[Chapter]
+    colophon: str
 
-    results = verdict.results_table(record)
-    html = environment.get_template("report.html.jinja").render(
-        record=record,
-        config=record.config,
-        headline=verdict.headline(record, results),
-        is_exploited=verdict.is_exploited(record, results),
-        render=render,
-        chapters=build_chapters(record),
-        versions=versions(),
-        plotly=Markup(get_plotlyjs()),  # noqa: S704 the library's own script
-        nonce=secrets.token_urlsafe(16),
+
+def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
+    """The page of a study."""
+    search = record.config.search
+    sampler = search.sampler.upper() if search.sampler in ("tpe", "gp", "qmc") else f"{search.sampler} search"
+    pruned = "not pruned" if search.pruner == "none" else f"pruned by {search.pruner.replace('_', ' ')}"
+    made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return Page(
+        title=record.config.name,
+        kind=f"PPO-RLHF search on the task “{record.config.task.name}”: {len(record.trials):,} trials by "
+        f"{sampler}, {pruned}, {record.config.ppo.episodes:,} episodes each.",
+        headline=verdict.headline(record),
+        is_warning=verdict.is_warning(record),
+        chapters=chapters,
+        colophon=f"Made with {made_with}. Seed {search.seed}.",
     )
-    write_text(path, html)
 
 
 def build_chapters(record: StudyRecord) -> list[Chapter]:
     """The chapters that have something to say, in reading order."""
     chapters = [member.chapter(record) for member in CHAPTERS]
     return [chapter for chapter in chapters if chapter.sections]
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write a page as one file.
+
+    Args:
+        page: What stands on it.
+        path: The file to write.
+    """
+    write_text(path, page_html(page))
+
+
+def page_html(page: Page) -> str:
+    """The whole file: head, style, figures, tables and the scripts that draw and sort them."""
+    environment = Environment(
+        loader=PackageLoader("ppo_tune", "templates"), undefined=StrictUndefined, autoescape=True, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"cell": cell, "symbols": symbols, "figure_json": figure_json, "table_view": view}
+
+    def render(section: Section) -> Markup:
+        """What a section's own template makes of its data."""
+        return Markup(environment.get_template(str(section.template)).render(section.data))  # noqa: S704 escaped there
+
+    plotly = get_plotlyjs()
+    style = environment.get_template("report.css.jinja").render(light=LIGHT, dark=DARK)
+    script = environment.get_template("report.js.jinja").render()
+    html = environment.get_template("report.html.jinja").render(
+        page=page,
+        render=render,
+        policy=policy(scripts=(plotly, script), styles=(style, "")),
+        style=Markup(style),  # noqa: S704 our own, like the script
+        style_ids=["plotly.js-style-global", *re.findall(STYLE_IDS, plotly)],
+        plotly=Markup(plotly),  # noqa: S704 the library's own script
+        script=Markup(script),  # noqa: S704
+    )
+    return writable(html)
+
+
+def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+    """The content security policy under which only these scripts run and only these style sheets count."""
+    return f"default-src 'none'; script-src {_hashes(scripts)}; style-src {_hashes(styles)}; {SECURE}"
+
+
+def _hashes(texts: Sequence[str]) -> str:
+    digests = [hashlib.sha256(text.encode()).digest() for text in texts]
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
 
 
 def figure_json(figure: go.Figure) -> Markup:

@@ -13,8 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config import StudyConfig
 from ppo_tune.files import read_json
+from ppo_tune.foreign import writable
+from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.endings import ending_of, was_lost
-from ppo_tune.search.results import baseline_trial, best_trial, is_feasible
+from ppo_tune.search.race import Confirmation
+from ppo_tune.search.results import baseline_trial, is_feasible
+from ppo_tune.search.winner import winning_trial
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,13 @@ class StudyRecord:
     Attributes:
         config: The experiment.
         trials: Those that began, but for the lost ones that ran again.
-        winner: The best completed trial within the KL budget, or None.
+        winner: The trial to go on with: the confirmed best, else the default; before a confirmation the best
+            completed trial within the KL budget. None if there is none.
         baseline: The default config's trial, or None before it began.
         base: What the untrained model scored, by metric name, with its samples; empty if not known.
         folder: The study's folder.
+        confirmation: The best few on fresh seeds, or None.
+        lost: Trials that were cut off from outside; each ran again under another number.
     """
 
     config: StudyConfig
@@ -36,11 +43,22 @@ class StudyRecord:
     baseline: FrozenTrial | None
     base: Mapping[str, Any]
     folder: Path
+    lost: tuple[FrozenTrial, ...] = ()
+    confirmation: Confirmation | None = None
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """See `trials_table`."""
         return trials_table(self)
+
+    @property
+    def default_won(self) -> bool:
+        """Whether the trial to go on with is that of the default config."""
+        return (
+            self.winner is not None
+            and self.baseline is not None
+            and self.winner.number == self.baseline.number
+        )
 
     @property
     def scored(self) -> pd.DataFrame:
@@ -50,15 +68,17 @@ class StudyRecord:
 
 def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
     """Collect a study's trials, its winner and its default, and what the untrained model scored."""
-    begun = [t for t in study.get_trials(deepcopy=False) if not was_lost(t) and t.state != TrialState.WAITING]
+    begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
     base = folder / "base.json"
     return StudyRecord(
         config=config,
-        trials=tuple(begun),
-        winner=best_trial(study),
+        trials=tuple(t for t in begun if not was_lost(t)),
+        winner=winning_trial(study, config),
         baseline=baseline_trial(study),
         base=read_json(base) if base.is_file() else {},
         folder=folder,
+        confirmation=read_confirmation(study, config),
+        lost=tuple(t for t in begun if was_lost(t)),
     )
 
 
@@ -92,7 +112,7 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
             "seconds": attrs.get("seconds", last.get("seconds", 0.0)),
             "response_tokens": attrs.get("heldout/response_tokens"),
             "eos_rate": attrs.get("heldout/eos_rate"),
-            "reason": attrs.get("reason", ""),
+            "reason": writable(attrs.get("reason", "")),
             **{name: trial.params.get(name) for name in record.config.space},
         })  # fmt: skip
     numbers = ["score", "gold", "kl", "response_tokens", "eos_rate", "seconds"]

@@ -21,6 +21,8 @@ class Section:
         wide: Whether the figure needs to scroll sideways on a narrow screen.
         template: A template of its own for what is neither figure nor table; rendered with `data`.
         data: What that template needs.
+        max_rows: Rows of the table that stand on the page, the first ones.
+        all_rows: The file beside the page that has all of them.
     """
 
     anchor: str
@@ -31,6 +33,8 @@ class Section:
     wide: bool = False
     template: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    max_rows: int = 200
+    all_rows: str = "trials.csv"
 
 
 @dataclass(frozen=True)

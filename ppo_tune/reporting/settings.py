@@ -6,25 +6,33 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ppo_tune.config import Block, PPOConfig, StudyConfig
+from ppo_tune.foreign import symbols
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cell
 
-MAX_ROWS = 200
+MAX_TRIALS = 1000
 """Rows of the table of trials on the page; trials.csv has all."""
 
 
 def chapter(record: StudyRecord) -> Chapter:
     """The config of default and winner, the other blocks, and every trial."""
-    data = {
-        "rows": to_records(config_table(record)),
-        "settings": settings(record.config),
-        "trials": record.table.head(MAX_ROWS),
-        "n_trials": len(record.table),
-    }
+    data = {"rows": to_records(config_table(record)), "settings": settings(record.config)}
     reading = "Every hyperparameter as the trainer really used it. Trial 0 is the default config."
-    section = Section("hyperparameters", "", reading, template="settings.html.jinja", data=data)
-    return Chapter("settings", "Config and trials", (section,))
+    sections = [
+        Section("hyperparameters", "Hyperparameters", reading, template="settings.html.jinja", data=data)
+    ]
+    if len(record.table):
+        sections.append(
+            Section(
+                "trials",
+                "All trials",
+                trials_reading(record.table),
+                table=shown_trials(record.table),
+                max_rows=MAX_TRIALS,
+            )
+        )
+    return Chapter("settings", "Config and trials", tuple(sections))
 
 
 def config_table(record: StudyRecord) -> pd.DataFrame:
@@ -59,5 +67,19 @@ def settings(config: StudyConfig) -> list[tuple[str, str, str]]:
         for name, field in type(model).model_fields.items():
             value = getattr(model, name)
             shown = json.dumps(value.model_dump(mode="json")) if isinstance(value, Block) else value
-            rows.append((f"{block}.{name}", cell(shown), field.description or ""))
+            rows.append((f"{block}.{name}", symbols(cell(shown)), field.description or ""))
     return rows
+
+
+def trials_reading(trials: pd.DataFrame) -> str:
+    """What a row is."""
+    return (
+        f"One row per trial, {len(trials):,} in all: its last held-out score, its gold score and KL there, what it "
+        "cost, and its searched values."
+    )
+
+
+def shown_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """The table without columns in which no trial has anything, such as gold; the long reasons stand last."""
+    kept = [name for name in trials if not (trials[name].isna() | (trials[name] == "")).all()]
+    return trials[sorted(kept, key=lambda name: name == "reason")]

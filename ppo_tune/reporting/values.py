@@ -2,174 +2,145 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
+from ppo_tune.reporting.axes import Axis, axes_of
 from ppo_tune.reporting.drawing import (
     ENDING_COLOURS,
+    ENDING_SYMBOLS,
     GREY,
     ROLE_STYLES,
-    SKY,
+    fences,
     layout,
-    short,
 )
+from ppo_tune.reporting.edges import at_edge as at_edge
+from ppo_tune.reporting.edges import edges_reading, edges_table
+from ppo_tune.reporting.importance import by_importance
+from ppo_tune.reporting.parallel import parallel_figure, parallel_reading
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.space import CategoricalParam, Space
+
+MAX_POINTS = 400
+"""Trials in each small plot: the marked ones, the best, and others drawn evenly."""
+
+MARGIN = 0.08
+"""Room above and below the scores, and how far below them the bottom line lies, as a share of their range."""
+
+OUTSIDE = 0.06
+"""How much of what lies outside a range is drawn, as a share of it."""
 
 
 def chapter(record: StudyRecord) -> Chapter:
     """Slices and parallel coordinates."""
-    space = record.config.space
-    scored = record.scored
+    scored, axes = record.scored, axes_of(record.config.space)
     if scored.empty:
         return Chapter("values", "Good and bad values", ())
-    slices = Section(
-        "slices",
-        "Each hyperparameter by itself",
-        slices_reading(at_edge(record)),
-        slices_figure(scored, space),
-        scored[["number", "role", "ending", "score", *space]],
-        wide=True,
-    )
-    parallel = Section(
-        "parallel",
-        "All hyperparameters together",
-        "A line is a trial; the better its score, the bolder it is.",
-        parallel_figure(scored, space),
-        wide=True,
-    )
-    return Chapter("values", "Good and bad values", (slices, parallel))
+    columns = ["number", "role", "ending", "score", *record.config.space]
+    begun = record.table[
+        record.table["number"].isin([trial.number for trial in record.trials if trial.params])
+    ]
+    shown = some(begun, MAX_POINTS)
+    reading = f"{edges_reading(edges_table(record))} {slices_reading(shown, len(begun))}"
+    ordered = [next(axis for axis in axes if axis.name == name) for name in by_importance(record)]
+    sections = (
+        Section("slices", "Each hyperparameter by itself", reading, slices_figure(shown, axes),
+                begun[columns], wide=True),
+        Section("parallel", "All hyperparameters together", parallel_reading(scored, ordered),
+                parallel_figure(scored, ordered), scored[columns], wide=True),
+    )  # fmt: skip
+    return Chapter("values", "Good and bad values", sections)
 
 
-def at_edge(record: StudyRecord) -> list[str]:
-    """Names of the winner's values within 2 % of the end of their range, where the range could be wider."""
-    if record.winner is None:
-        return []
-    found = []
-    for name, distribution in record.config.space.distributions().items():
-        if isinstance(record.config.space[name], CategoricalParam):
-            continue
-        value = distribution.to_internal_repr(record.winner.params[name])
-        low, high = distribution.low, distribution.high  # type: ignore[attr-defined]
-        place = _share(value, low, high, is_log=distribution.log)  # type: ignore[attr-defined]
-        is_natural = (value - low < high - value and low in (0, 1)) or (
-            value - low > high - value and high in (0, 1)
+def some(trials: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many trials: those with a role, the best tenth of what fits, and others drawn evenly."""
+    if len(trials) <= most:
+        return trials
+    first = trials.assign(marked=trials["role"] != "").sort_values(["marked", "score"], ascending=False)
+    kept, others = first.head(most // 10), first.iloc[most // 10 :].sort_values("number")
+    drawn = np.linspace(0, len(others) - 1, most - len(kept)).astype(int)
+    return trials.loc[[*kept.index, *others.index[drawn]]].sort_values("number")
+
+
+def slices_reading(shown: pd.DataFrame, n: int) -> str:
+    """How to read the small plots."""
+    words = "A trial that was cut short stands at its last score."
+    n_low = int((~(shown["score"] >= fences(shown["score"])[0])).sum())
+    if n_low:
+        words += f" {n_low} on the bottom line have no score, or one far below all others."
+    return words + (f" {len(shown)} of {n} trials are drawn." if len(shown) < n else "")
+
+
+def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
+    """Score against each searched value; one small plot per hyperparameter, shaded outside a range of real numbers."""
+    columns = min(3, len(axes))
+    rows = math.ceil(len(axes) / columns)
+    figure = make_subplots(
+        rows=rows, cols=columns, shared_yaxes=True, horizontal_spacing=0.04, vertical_spacing=0.3 / rows
+    )
+    low, high = fences(trials["score"])[0], float(trials["score"].max())
+    margin = MARGIN * ((high - low) or 1.0)
+    heights = trials["score"].where(trials["score"] >= low, low - margin).round(4)
+    drawn = trials.assign(height=heights)
+    for i, axis in enumerate(axes):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        add_slice(figure, drawn, axis, place)
+        at, names = axis.ticks()
+        figure.update_xaxes(
+            title_text=axis.name,
+            tickvals=at,
+            ticktext=names,
+            showgrid=False,
+            range=[-OUTSIDE, 1 + OUTSIDE],
+            **place,
         )
-        if not 0.02 < place < 0.98 and not is_natural:
-            found.append(name)
-    return found
-
-
-def _share(value: float, low: float, high: float, *, is_log: bool) -> float:
-    if is_log:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    return (value - low) / (high - low)
-
-
-def slices_reading(at_edge: list[str]) -> str:
-    """Where the best value stands at the edge of its range."""
-    if at_edge:
-        return (f"The winner's {' and '.join(at_edge)} stands at the edge of its range: the best may lie outside. "
-                "A trial that was pruned is shown with its last score.")  # fmt: skip
-    return (
-        "No value of the winner stands at the edge of its range. A pruned trial is shown with its last score."
-    )
-
-
-def slices_figure(trials: pd.DataFrame, space: Space) -> go.Figure:
-    """Score against each searched value; one small plot per hyperparameter."""
-    names = list(space)
-    columns = 3 if len(names) > 2 else len(names)
-    rows = math.ceil(len(names) / columns)
-    figure = make_subplots(rows=rows, cols=columns, shared_yaxes=True, horizontal_spacing=0.04,
-                           vertical_spacing=0.38 / rows)  # fmt: skip
-    scored = trials[trials["score"].notna()]
-    for i, name in enumerate(names):
-        row, column = i // columns + 1, i % columns + 1
-        for (ending, role), part in scored.groupby(["ending", "role"]):
-            colour, symbol = ROLE_STYLES.get(str(role), (ENDING_COLOURS.get(str(ending), GREY), "circle"))
-            figure.add_scatter(
-                x=_axis_values(part[name], space, name), y=part["score"], mode="markers", name=role or ending,
-                legendgroup=role or ending, showlegend=i == 0, row=row, col=column, customdata=part["number"],
-                opacity=0.5 if ending == "pruned" and not role else 0.95,
-                marker={"color": colour, "symbol": symbol, "size": 13 if role else 7},
-                hovertemplate="trial %{customdata}<br>%{x}<br>score %{y:.3f}<extra></extra>",
-            )  # fmt: skip
-        param = space[name]
-        is_log = not isinstance(param, CategoricalParam) and param.log
-        kind = "category" if isinstance(param, CategoricalParam) else "log" if is_log else "linear"
-        figure.update_xaxes(title_text=name, type=kind, row=row, col=column, nticks=5)
-        if is_log:
-            figure.update_xaxes(dtick=1, tickformat=".0e", row=row, col=column)
-        if kind == "category":
-            order = [str(choice) for choice in space[name].choices]  # type: ignore[union-attr]
-            figure.update_xaxes(categoryorder="array", categoryarray=order, row=row, col=column)
     layout(figure, None, None)
+    figure.update_yaxes(range=[low - 2 * margin, high + margin])
     figure.update_yaxes(title_text="score", col=1)
-    figure.update_layout(height=90 + 250 * rows, hovermode="closest")
-    return figure
+    shapes = [shape for i, axis in enumerate(axes) if not axis.n_values for shape in _outside(i)]
+    return figure.update_layout(height=90 + 230 * rows, hovermode="closest", shapes=shapes)
 
 
-def parallel_figure(trials: pd.DataFrame, space: Space) -> go.Figure:
-    """Each scored trial as a line through its values; better ones are bolder and drawn on top.
+def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, place: dict[str, int]) -> None:
+    """One small plot: a trace for each ending, then the marked trials on top.
 
-    Drawn with ordinary lines: plotly's own parallel coordinates need WebGL, which not every browser has.
+    Args:
+        figure: To be added to.
+        trials: With the height at which each is drawn.
+        axis: The hyperparameter.
+        place: Row and column of the plot.
     """
-    scored = trials[trials["score"].notna()].sort_values(["role", "score"], ignore_index=True)
-    ranks = scored["score"].rank(pct=True)
-    axes = [*space, "score"]
-    figure = go.Figure()
-    places = {name: _places(scored[name], space, name) for name in axes}
-    for row, trial in enumerate(scored.to_dict("records")):
-        role, share = str(trial["role"]), float(ranks[row])
-        colour = ROLE_STYLES[role][0] if role else SKY
-        values = "<br>".join(f"{name} {short(trial[name])}" for name in axes)
-        figure.add_scatter(
-            x=list(range(len(axes))), y=[places[name][row] for name in axes], mode="lines+markers",
-            line={"color": colour, "width": 4 if role else 1.5}, marker={"size": 7 if role else 4},
-            opacity=1.0 if role else 0.08 + 0.8 * share**2, name=role or "trial", showlegend=bool(role),
-            hovertemplate=f"trial {trial['number']}, {trial['ending']}<br>{values}<extra></extra>",
-        )  # fmt: skip
-    layout(figure, None, None)
-    for i, name in enumerate(axes):
-        low, high = _ends(scored[name], space, name)
-        for y, text in ((-0.07, low), (1.07, high)):
-            figure.add_annotation(x=i, y=y, text=text, showarrow=False, font={"size": 11})
-    figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=axes, showgrid=True, side="bottom")
-    figure.update_yaxes(visible=False, range=[-0.12, 1.12])
-    figure.update_layout(height=440, hovermode="closest", margin={"l": 40, "r": 40})
-    return figure
+    for role in ("", *ROLE_STYLES):
+        ofrole = trials[trials["role"] == role]
+        for ending in sorted(ofrole["ending"].unique(), key="completed".__eq__):
+            part = ofrole[ofrole["ending"] == ending]
+            plain = ENDING_COLOURS.get(ending, GREY), ENDING_SYMBOLS.get(ending, "circle")
+            colour, symbol = ROLE_STYLES.get(role, plain)
+            places = axis.places(part[axis.name])
+            said = [
+                f"{axis.text_at(x)}<br>" + ("no score" if math.isnan(score) else f"score {score:.3f}")
+                for x, score in zip(places, part["score"], strict=True)
+            ]
+            figure.add_scatter(
+                x=places.round(4), y=part["height"], mode="markers", name=role or ending.replace("_", " "),
+                legendgroup=role or ending, showlegend=place == {"row": 1, "col": 1},
+                opacity=1.0 if role or ending == "completed" else 0.55,
+                marker={"color": colour, "symbol": symbol, "size": 14 if role else 7,
+                        "line": {"color": "white" if role else colour, "width": 1}},
+                customdata=part["number"], text=said,
+                hovertemplate=f"trial %{{customdata}}, {ending.replace('_', ' ')}<br>"
+                              f"{axis.name} %{{text}}<extra></extra>",
+                **place,
+            )  # fmt: skip
 
 
-def _axis_values(values: pd.Series, space: Space, name: str) -> pd.Series:
-    return values.map(str) if isinstance(space[name], CategoricalParam) else values
-
-
-def _places(values: pd.Series, space: Space, name: str) -> list[float]:
-    """Where each value stands between the ends of its axis, from 0 to 1."""
-    if name in space.root and isinstance(param := space[name], CategoricalParam):
-        last = max(len(param.choices) - 1, 1)
-        return [param.choices.index(value) / last for value in values]
-    numbers = [float(value) for value in values]
-    low, high = (min(numbers), max(numbers)) if name == "score" else _numeric_ends(space, name)
-    if name in space.root and getattr(space[name], "log", False):
-        numbers, low, high = [math.log(n) for n in numbers], math.log(low), math.log(high)
-    return [(number - low) / ((high - low) or 1.0) for number in numbers]
-
-
-def _numeric_ends(space: Space, name: str) -> tuple[float, float]:
-    distribution = space[name].distribution()
-    return distribution.low, distribution.high  # type: ignore[attr-defined]
-
-
-def _ends(values: pd.Series, space: Space, name: str) -> tuple[str, str]:
-    """What to write at the two ends of an axis."""
-    if name == "score":
-        return short(values.min()), short(values.max())
-    param = space[name]
-    if isinstance(param, CategoricalParam):
-        return str(param.choices[0]), str(param.choices[-1])
-    low, high = _numeric_ends(space, name)
-    return short(low), short(high)
+def _outside(i: int) -> list[dict[str, object]]:
+    """Grey to the left and to the right of one range."""
+    number = str(i + 1) if i else ""
+    return [
+        {"type": "rect", "xref": f"x{number}", "yref": f"y{number} domain", "x0": start, "x1": end, "y0": 0, "y1": 1,
+         "fillcolor": GREY, "opacity": 0.2, "line": {"width": 0}, "layer": "below"}
+        for start, end in ((-OUTSIDE, 0), (1, 1 + OUTSIDE))
+    ]  # fmt: skip

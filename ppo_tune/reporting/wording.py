@@ -1,15 +1,29 @@
-"""How values and foreign texts stand on a page: digits that matter, control characters as symbols."""
+"""How values stand on a page: the digits that matter, under headings that people read."""
 
 import math
 from typing import Any
 
 import numpy as np
 
+from ppo_tune.config import PPOConfig
+
 DECIMALS = {
     "score": 3, "score_error": 3, "gold": 3, "best_so_far": 3, "kl": 2, "importance": 2, "noise": 2, "share": 2,
     "eos_rate": 2, "response_tokens": 1, "seconds": 1,
 }  # fmt: skip
 """Digits after the point by the name of a column; other numbers get four that matter."""
+
+HUGE = 1e5
+"""From here on the digits after the point say nothing."""
+
+LABELS = {"number": "trial", "score_error": "±", "gold_error": "±", "kl": "KL", "eos_rate": "EOS rate"}
+"""Headings of columns that are not simply their names with spaces."""
+
+NAMES = ("number", "trial", "seed", "pid")
+"""Columns whose whole numbers are names: they get no commas."""
+
+MAX_LETTERS = 300
+"""Of a text in a table on the page; the file of the table has the whole."""
 
 
 def cell(value: Any, column: str = "") -> str:
@@ -18,15 +32,18 @@ def cell(value: Any, column: str = "") -> str:
         return "–"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, float) and column in DECIMALS:
+    if isinstance(value, float) and column in DECIMALS and abs(value) < HUGE:
         return f"{round(value, DECIMALS[column]) + 0.0:,.{DECIMALS[column]}f}"  # + 0.0 makes -0.0 a 0.0
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
+    return f"{value:,}" if isinstance(value, int) and column not in NAMES else str(value)
 
 
-def symbols(text: str) -> str:
-    """Text with its control characters as visible symbols."""
-    return "".join(
-        chr(0x2400 + ord(c)) if ord(c) < 32 and c != "\n" else "␡" if ord(c) == 127 else c for c in text
-    )
+def label(column: str) -> str:
+    """The heading of a column; a hyperparameter is called as in the file."""
+    return LABELS.get(column) or (column if column in PPOConfig.model_fields else column.replace("_", " "))
+
+
+def cut(text: str, letters: int = MAX_LETTERS) -> str:
+    """The beginning of a text that is too long for its place."""
+    return text if len(text) <= letters else text[: letters - 1] + "…"

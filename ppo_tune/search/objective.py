@@ -21,8 +21,9 @@ from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, write_json
 from ppo_tune.models import save_adapter
 from ppo_tune.search.endings import STATES
+from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.storage import give_back
-from ppo_tune.seeding import derive_seed
+from ppo_tune.tracking import Tracked, Tracking
 from ppo_tune.trainer import Metrics
 from ppo_tune.workbench import Workbench, set_up
 
@@ -39,7 +40,9 @@ class TrialRun:
         folder: Where its files go.
         milestones: Episodes at which it is scored.
         baseline: Whether it is the default config, which is never pruned.
-        curve: What it scored so far: dicts with `episodes`, `score`, `gold`, `kl` and `seconds`.
+        tracking: Gets what its metrics.jsonl gets.
+        curve: What it scored so far: dicts with `episodes`, `score`, `gold`, `kl`, `seconds`, `response_tokens`,
+            and the standard errors `score_error` and `gold_error`.
         evaluation: The last one.
         started: When it began, by the monotonic clock.
     """
@@ -48,6 +51,7 @@ class TrialRun:
     folder: Path
     milestones: tuple[int, ...]
     baseline: bool
+    tracking: Tracking
     curve: list[dict[str, float | None]] = field(default_factory=list)
     evaluation: Evaluation | None = None
     started: float = field(default_factory=time.monotonic)
@@ -77,6 +81,7 @@ class Bench:
         places: How many trials are trained side by side.
         device: Where; None takes the first GPU, or the CPU.
         emit: Told of everything that happens.
+        plan: What the trials are; None for those of a search.
     """
 
     def __init__(
@@ -87,27 +92,34 @@ class Bench:
         places: int,
         device: torch.device | None = None,
         emit: Watcher = lambda _: None,
+        plan: Plan | None = None,
     ) -> None:
-        self.config = config
+        self.plan = plan or SearchPlan(config)
+        self.config = config = self.plan.config
         self.folder = folder
         self.emit = emit
-        self.work: Workbench = set_up(config, seed=config.search.seed, places=places, device=device)
+        self.work: Workbench = set_up(
+            config, seed=config.search.seed, places=places, device=device, split=self.plan.split
+        )
         self.runs: dict[int, TrialRun] = {}
         self._score_base()
 
     def begin(self, place: int, trial: Trial) -> None:
         """Put a proposed trial into a free place, and note what its trainer really uses."""
         config = self.config.ppo.with_params(trial.params)
-        number = trial.user_attrs.get("rerun_of", trial.number)
-        self.work.trainer.start(place, config, derive_seed(self.config.search.seed, "trial", number))
+        self.work.trainer.start(place, config, self.plan.seed(trial))
         folder = make_folder(self.folder / "trials" / f"{trial.number:04d}")
         used = self.work.trainer.runs[place].config.model_dump(mode="json")
         trial.set_user_attr("config", used)
         write_json(folder / "config.json", used)
+        tracked = Tracked(self.config.name, folder.name, self.folder, used, self.config.space)
+        tracking = Tracking(self.config.search.log, tracked, self._note)
         self.runs[place] = TrialRun(
-            trial, folder, self.config.milestone_episodes(), trial.user_attrs.get("baseline", False)
+            trial, folder, self.config.milestone_episodes(), trial.user_attrs.get("baseline", False), tracking
         )
-        self.emit({"kind": "started", "number": trial.number, "params": trial.params})
+        self.emit({
+            "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
+        })  # fmt: skip
 
     def advance(self) -> dict[int, Ending]:
         """One iteration of every trial; scores those that are at a milestone.
@@ -137,7 +149,7 @@ class Bench:
     def _take_in(self, run: TrialRun, result: Metrics | TrialError) -> Ending | None:
         if isinstance(result, TrialError):
             return Ending(result.ending, str(result))
-        append_json_line(run.folder / "metrics.jsonl", {**result, "time/seconds": run.seconds})
+        _record(run, {**result, "time/seconds": run.seconds})
         self.emit({"kind": "progress", "number": run.trial.number, "episodes": result["episodes"]})
         return self._check_kl(result["objective/kl_per_sequence"], result["episodes"])
 
@@ -149,9 +161,10 @@ class Bench:
         run.evaluation = judged
         run.curve.append({
             "episodes": episodes, "score": judged.score, "gold": judged.gold, "kl": judged.kl_per_sequence,
-            "seconds": run.seconds,
+            "seconds": run.seconds, "score_error": judged.score_standard_error,
+            "gold_error": judged.gold_standard_error, "response_tokens": judged.response_tokens,
         })  # fmt: skip
-        append_json_line(run.folder / "metrics.jsonl", {"episodes": episodes, **judged.metrics()})
+        _record(run, {"episodes": episodes, **judged.metrics()})
         run.trial.set_user_attr("curve", run.curve)
         run.trial.report(judged.score, step=len(run.curve))
         self.emit(
@@ -196,19 +209,24 @@ class Bench:
             "episodes": trained.episodes,
             "tokens": trained.tokens,
             "seconds": run.seconds,
-            **({} if judged is None else judged.metrics()),
+            **({} if judged is None else {**judged.metrics(), **by_prompt(judged)}),
         }
         for name, value in facts.items():
             run.trial.set_user_attr(name, value)
+        run.tracking.finish(ending.name)
         self.work.trainer.drop(place)
 
     def abandon(self, study: Study, ending: str) -> None:
         """Give every trial under way back to the study, to be run again."""
         for place in list(self.runs):
             run = self.runs.pop(place)
+            run.tracking.finish(ending)
             self.work.trainer.drop(place)
             frozen = next(t for t in study.get_trials(deepcopy=False) if t.number == run.trial.number)
             give_back(study, frozen, ending)
+
+    def _note(self, text: str) -> None:
+        self.emit({"kind": "note", "text": text})
 
     def _score_base(self) -> None:
         """Score the untrained model once per study: where every trial starts."""
@@ -219,7 +237,22 @@ class Bench:
         judged = self.work.evaluator([0])[0]
         if isinstance(judged, Evaluation):
             samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
-            write_json(path, {**judged.metrics(), "n_prompts": len(judged.samples), "samples": samples})
+            n_prompts = len(judged.samples)
+            facts = {**judged.metrics(), **by_prompt(judged), "n_prompts": n_prompts, "samples": samples}
+            write_json(path, facts)
+
+
+def _record(run: TrialRun, line: Metrics) -> None:
+    append_json_line(run.folder / "metrics.jsonl", line)
+    run.tracking.log(line)
+
+
+def by_prompt(judged: Evaluation) -> dict[str, list[float | None]]:
+    """Scores and gold scores of every prompt, with the digits that matter; configs are compared by them."""
+    return {
+        "scores": [round(sample.score, 5) for sample in judged.samples],
+        "golds": [None if sample.gold is None else round(sample.gold, 5) for sample in judged.samples],
+    }
 
 
 def run_trials(

@@ -27,14 +27,17 @@ from ppo_tune.errors import PPOTuneError, SearchStoppedError, StorageError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
 from ppo_tune.inputs import check_inputs
+from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from ppo_tune.search.endings import STATES, count_endings
 from ppo_tune.search.pack import LEARNING, MIN_ROUNDS, Share, wanted_pack
-from ppo_tune.search.results import best_trial
+from ppo_tune.search.plan import Job, Plan, SearchPlan
+from ppo_tune.search.results import best_trial, best_trials
 from ppo_tune.search.storage import (
+    check_same,
     close_lost_trials,
     create_study,
     give_back,
-    remaining,
+    load_study_from,
     run_folder,
     set_trial_attr,
     storage_url,
@@ -104,8 +107,9 @@ def run_search(
     storage: str | None = None,
     workers: int | None = None,
     watch: Watcher = lambda _: None,
+    confirm: bool = True,
 ) -> SearchResult:
-    """Run a study to its total of trials, or go on with it.
+    """Run a study to its total of trials, or go on with it; then confirm its best few.
 
     Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
 
@@ -115,6 +119,7 @@ def run_search(
         storage: URL of an Optuna store; None keeps SQLite beside the trials.
         workers: Processes; None takes one per GPU, or one per core without a GPU.
         watch: Told of everything that happens.
+        confirm: Whether the best few and the default run again at the end; see `run_confirmation`.
 
     Returns:
         The study.
@@ -127,14 +132,72 @@ def run_search(
     folder = make_folder(run_folder(Path(out), config.name))
     inputs = check_inputs(config).hashes
     url = storage or storage_url(Path(out), config.name)
+    n_workers = workers or default_workers()
     with _only_search(folder, config.name):
         study = create_study(config, url, inputs)
         close_lost_trials(study)
         watch(_opened(study))
-        search = _Search(config, study, url, folder, workers or default_workers(), watch)
-        with _stop_on_interrupt(search.stop):
-            interrupted = search.run()
+        crew = _Crew("search", SearchPlan(config, n_workers), study, url, folder, watch)
+        interrupted = crew.run()
+        if confirm and not interrupted and not _is_under_way(study):
+            interrupted = _confirm(config, study, url, folder, n_workers, watch)
     return SearchResult(study, interrupted, folder)
+
+
+def run_confirmation(
+    config: StudyConfig,
+    *,
+    out: Path | str = ".",
+    storage: str | None = None,
+    workers: int | None = None,
+    watch: Watcher = lambda _: None,
+) -> SearchResult:
+    """Run the best few of a study and the default config on fresh seeds and unseen prompts, or go on with it.
+
+    Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
+
+    Args:
+        config: The experiment; `search.confirm_top` and `search.confirm_seeds` say how much is done.
+        out: Folder that holds `runs/<study>/`.
+        storage: URL of an Optuna store; None takes SQLite beside the trials.
+        workers: Processes; None takes one per GPU, or one per core without a GPU.
+        watch: Told of everything that happens.
+
+    Returns:
+        The study.
+
+    Raises:
+        PPOTuneError: If there is no such study, nothing to confirm, or something cannot be used.
+        WorkerError: If a worker met a bug.
+    """
+    url = storage or storage_url(Path(out), config.name)
+    study = load_study_from(url, config.name)
+    folder = make_folder(run_folder(Path(out), config.name))
+    if not best_trials(study):
+        raise PPOTuneError(
+            f"study {config.name!r} has nothing to confirm: no trial besides the default was completed within the "
+            f"KL budget of {config.search.kl_budget:g} nats; run more trials with `ppo-tune search --n-trials`"
+        )
+    with _only_search(folder, config.name):
+        check_same(study, config, check_inputs(config).hashes)
+        interrupted = _confirm(config, study, url, folder, workers or default_workers(), watch)
+    return SearchResult(study, interrupted, folder)
+
+
+def _confirm(config: StudyConfig, study: Study, url: str, folder: Path, workers: int, watch: Watcher) -> bool:
+    """Confirm under the study's lock; says whether the user stopped it."""
+    if not config.search.confirm_top or not best_trials(study):
+        return False
+    opened = open_confirmation(study, config)
+    close_lost_trials(opened)
+    plan = ConfirmationPlan(config, workers)
+    watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": count_endings(opened)})
+    return _Crew("confirmation", plan, opened, url, make_folder(folder / "confirmation"), watch).run()
+
+
+def _is_under_way(study: Study) -> bool:
+    """Whether another machine still trains trials of the study."""
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 def default_workers() -> int:
@@ -157,35 +220,41 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
     ]
 
 
-def _work(config_json: str, url: str, folder: str, index: int, share: Share, pipe: Connection) -> None:
+def _work(
+    job: Job, config_json: str, url: str, folder: str, index: int, share: Share, pipe: Connection
+) -> None:
     from ppo_tune.search.worker import work  # torch is loaded where models are, and not in the parent
 
-    work(config_json, url, folder, index, share, pipe)
+    work(job, config_json, url, folder, index, share, pipe)
 
 
-class _Search:
-    """The parent's view of a running search."""
+class _Crew:
+    """The parent's view of the workers that share a plan."""
 
-    def __init__(
-        self, config: StudyConfig, study: Study, url: str, folder: Path, n_workers: int, watch: Watcher
-    ) -> None:
-        self.config = config
+    def __init__(self, job: Job, plan: Plan, study: Study, url: str, folder: Path, watch: Watcher) -> None:
+        self.job = job
+        self.plan = plan
         self.study = study
         self.url = url
         self.folder = folder
         self.watch = watch
         self.workers: list[_Worker] = []
         self.failures = _Failures()
-        self.wanted = n_workers
         self.interrupts = 0
+        self.idle_deaths = 0
 
     def run(self) -> bool:
         """Watch until all is done; says whether the user stopped it."""
+        with _stop_on_interrupt(self.stop):
+            self._watch_workers()
+        return self.interrupts > 0 and self.plan.remaining(self.study) > 0
+
+    def _watch_workers(self) -> None:
         try:
-            trials = remaining(self.study, self.config.n_trials)
-            workers = min(self.wanted, trials)
+            trials = self.plan.remaining(self.study)
+            workers = min(self.plan.workers, trials)
             for index in range(workers):
-                self._start(index, Share(-(-trials // workers), workers, wanted_pack(self.config)))
+                self._start(index, Share(-(-trials // workers), workers, wanted_pack(self.plan.config)))
             while self.workers:
                 for ready in wait([worker.pipe for worker in self.workers], timeout=1.0):
                     worker = next(w for w in self.workers if w.pipe is ready)
@@ -196,7 +265,6 @@ class _Search:
                 worker.process.kill()
                 worker.process.join()
             close_lost_trials(self.study, "preempted")
-        return self.interrupts > 0 and remaining(self.study, self.config.n_trials) > 0
 
     def stop(self) -> None:
         """First call: finish the iteration and stop. Second: stop now."""
@@ -215,7 +283,8 @@ class _Search:
     def _start(self, index: int, share: Share) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (self.config.model_dump_json(), self.url, str(self.folder), index, share, theirs)
+        config = self.plan.study_config.model_dump_json()
+        arguments = (self.job, config, self.url, str(self.folder), index, share, theirs)
         process = context.Process(target=_work, args=arguments, name=f"ppo-tune-worker-{index}")
         process.start()
         theirs.close()
@@ -235,6 +304,8 @@ class _Search:
         self.watch({**event, "worker": worker.index})
         if event["kind"] == "pack":
             worker.share = replace(worker.share, pack=event["places"])
+        if event["kind"] == "started":
+            self.idle_deaths = 0
         if event["kind"] == "ended":
             self.failures.count(event["ending"], event["reason"])
 
@@ -246,11 +317,22 @@ class _Search:
             if trial.user_attrs.get("pid") == worker.process.pid:
                 self._rerun_or_give_up(trial, worker)
         if not self.interrupts and worker.process.exitcode != 0:
+            self._count_idle_death(worker)
             self._start(worker.index, self._share_after(worker.share))
+
+    def _count_idle_death(self, worker: _Worker) -> None:
+        """Stop where workers die again and again before any of them begins a trial."""
+        self.idle_deaths += 1
+        if self.idle_deaths > MAX_ATTEMPTS * self.plan.workers:
+            raise SearchStoppedError(
+                f"workers died {self.idle_deaths} times in a row before a trial began, the last with exit code "
+                f"{worker.process.exitcode}; look above for what they said. A script that starts a search must be a "
+                'file, and start it under `if __name__ == "__main__":`'
+            )
 
     def _share_after(self, share: Share) -> Share:
         """What a worker gets in place of a dead one: half its pack, which may have been too much for the memory."""
-        if wanted_pack(self.config) is not None:
+        if wanted_pack(self.plan.config) is not None:
             return share
         return replace(share, pack=max(1, (share.pack or 1) // 2))
 
@@ -286,6 +368,7 @@ def _only_search(folder: Path, name: str) -> Iterator[None]:
         owner.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
+        owner.unlink(missing_ok=True)
         lock.release()
 
 

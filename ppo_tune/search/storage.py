@@ -17,12 +17,19 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from ppo_tune.config import StudyConfig, differences
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.endings import STATES, was_lost
+from ppo_tune.versions import versions
 
 BUSY_SECONDS = 60
 """How long to wait for another process to let go of an SQLite file."""
 
-GROWING = ("search.n_trials", "search.train_episodes", "search.pack")
+GROWING = (
+    "search.n_trials", "search.train_episodes", "search.pack", "search.log", "search.confirm_top",
+    "search.confirm_seeds",
+)  # fmt: skip
 """What may change between two runs of one study: it alters no trial."""
+
+IDENTITY = ("baseline", "confirms", "seed_index")
+"""What a trial is in its study; stays when it runs again under another number."""
 
 
 def run_folder(out: Path, study_name: str) -> Path:
@@ -33,6 +40,11 @@ def run_folder(out: Path, study_name: str) -> Path:
 def storage_url(out: Path, study_name: str) -> str:
     """The store of a study that names none: SQLite beside its trials."""
     return f"sqlite:///{run_folder(out, study_name) / 'study.db'}"
+
+
+def confirmation_name(study_name: str) -> str:
+    """The name of a study's confirmation in the store; no study file can be called so."""
+    return f"{study_name}/confirmation"
 
 
 def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> Study:
@@ -55,10 +67,12 @@ def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> St
         study = optuna.create_study(study_name=config.name, storage=storage, direction="maximize")
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=config.name, storage=storage)
-        _check_same(study, config, inputs)
+        check_same(study, config, inputs)
+        study.set_user_attr("config", config.model_dump(mode="json"))  # what may grow has perhaps grown
         return study
     study.set_user_attr("config", config.model_dump(mode="json"))
     study.set_user_attr("inputs", dict(inputs))
+    study.set_user_attr("versions", versions())
     study.enqueue_trial(config.baseline, user_attrs={"baseline": True})
     return study
 
@@ -122,7 +136,7 @@ def give_back(study: Study, trial: FrozenTrial, ending: str) -> None:
     """End a running trial as lost and queue its values under another number, with the same random numbers."""
     set_trial_attr(study, trial, "ending", ending)
     study.tell(trial.number, state=STATES[ending], skip_if_finished=True)
-    kept = {name: trial.user_attrs[name] for name in ("baseline",) if name in trial.user_attrs}
+    kept = {name: trial.user_attrs[name] for name in IDENTITY if name in trial.user_attrs}
     origin = trial.user_attrs.get("rerun_of", trial.number)
     attempts = trial.user_attrs.get("attempt", 1) + (ending == "lost")
     study.enqueue_trial(trial.params, user_attrs={**kept, "rerun_of": origin, "attempt": attempts})
@@ -150,7 +164,12 @@ def _open(url: str) -> RDBStorage:
         raise StorageError(f"storage {_public(url)} cannot be opened: {_first_line(error)}") from None
 
 
-def _check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> None:
+def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> None:
+    """Make sure that a study was made by this experiment, and that its files hold what they held.
+
+    Raises:
+        StudyMismatchError: If not; says what differs.
+    """
     before = {**stored_config(study).model_dump(mode="json"), "content": study.user_attrs.get("inputs", {})}
     now = {**config.model_dump(mode="json"), "content": dict(inputs)}
     changed = differences(before, now, ignored=GROWING)

@@ -8,6 +8,7 @@ import platform
 import signal
 import threading
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,56 +24,53 @@ from ppo_tune.config import StudyConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
 from ppo_tune.files import append_json_line
+from ppo_tune.search.confirmation import ConfirmationPlan
 from ppo_tune.search.objective import Bench, run_trials
-from ppo_tune.search.pack import Share, most_under_way
-from ppo_tune.search.pruners import make_pruner
-from ppo_tune.search.samplers import make_sampler, needs_results
-from ppo_tune.search.storage import load_study_from, remaining
+from ppo_tune.search.pack import Share
+from ppo_tune.search.plan import Job, Plan, SearchPlan
+from ppo_tune.search.storage import load_study_from
 from ppo_tune.search.timing import fit_pack
 from ppo_tune.tasks import prepare_task
+
+PLANS: Mapping[Job, type[Plan]] = {"search": SearchPlan, "confirmation": ConfirmationPlan}
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of options in glibc's malloc.h."""
 
 
-def ask(
-    study: Study, config: StudyConfig, lock: FileLock, *, under_way: int = 0, most: int | None = None
-) -> Trial | None:
-    """The next trial; None when the total is given out, or for now. One process at a time.
+def ask(study: Study, plan: Plan, lock: FileLock, *, under_way: int = 0) -> Trial | None:
+    """The next trial of a plan, marked as this process's; None when all are given out, or for now.
 
     Args:
         study: Of which.
-        config: The experiment.
-        lock: Held while a trial is proposed.
+        plan: What there is to do.
+        lock: Held meanwhile, for one process at a time may ask.
         under_way: How many trials the worker has.
-        most: From so many on it waits for one to end before it asks for a proposal that learns; None never
-            waits.
     """
     with lock:
-        if most is not None and under_way >= most and needs_results(study):
-            return None
-        if remaining(study, config.n_trials) == 0:
-            return None
-        study.sampler = make_sampler(config, len(study.get_trials(deepcopy=False)))
-        trial = study.ask(config.space.distributions())
-        trial.set_user_attr("host", platform.node())
-        trial.set_user_attr("pid", os.getpid())
+        trial = plan.ask(study, under_way)
+        if trial is not None:
+            trial.set_user_attr("host", platform.node())
+            trial.set_user_attr("pid", os.getpid())
         return trial
 
 
-def work(config_json: str, url: str, folder: str, index: int, share: Share, pipe: Connection) -> None:
+def work(
+    job: Job, config_json: str, url: str, folder: str, index: int, share: Share, pipe: Connection
+) -> None:
     """A worker's whole life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _train(StudyConfig.model_validate_json(config_json), url, Path(folder), index, share, pipe)
+        plan = PLANS[job](StudyConfig.model_validate_json(config_json), share.workers)
+        _train(plan, url, Path(folder), index, share, pipe)
     except PPOTuneError as error:
         _send(pipe, {"kind": "refused", "message": str(error)})
     except Exception:
         _send(pipe, {"kind": "bug", "traceback": traceback.format_exc()})
 
 
-def _train(config: StudyConfig, url: str, folder: Path, index: int, share: Share, pipe: Connection) -> None:
+def _train(plan: Plan, url: str, folder: Path, index: int, share: Share, pipe: Connection) -> None:
     device = _device(index)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -81,19 +79,21 @@ def _train(config: StudyConfig, url: str, folder: Path, index: int, share: Share
         keep_freed_memory()
     _quiet()
     parent = _Parent(pipe)
-    prepare_task(config.task, lambda name, done: parent.tell({"kind": "stage", "name": name, "done": done}))
-    study = load_study_from(url, config.name)
-    study.pruner = make_pruner(config.search.pruner, len(config.milestone_episodes()))
+    prepare_task(
+        plan.config.task, lambda name, done: parent.tell({"kind": "stage", "name": name, "done": done})
+    )
+    study = load_study_from(url, plan.study_name)
+    study.pruner = plan.pruner()
     lock = FileLock(folder / "ask.lock")
-    bench = Bench(config, folder, places=share.pack or 1, device=device, emit=parent.tell)
+    bench = Bench(plan.config, folder, places=share.pack or 1, device=device, emit=parent.tell, plan=plan)
+    plan.begin(study, folder)
     if share.pack is None:
         _find_pack(bench, share, index, parent)
-    most = most_under_way(config, share.workers)
 
     def next_trial() -> Trial | None:
         if parent.wants_a_stop():
             return None
-        return ask(study, config, lock, under_way=len(bench.runs), most=most)
+        return ask(study, plan, lock, under_way=len(bench.runs))
 
     run_trials(bench, study, next_trial=next_trial, should_stop=parent.wants_a_stop)
 

@@ -1,16 +1,22 @@
 """Our own format: what is exported is what is trained."""
 
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from ppo_tune.config import PPOConfig, TrainConfig
+from ppo_tune.export import Scale, exporter
 from ppo_tune.export.native import render
 from ppo_tune.study_file import load_training
+from tests.export.winners import WINNERS
 
 law = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -107,7 +113,7 @@ def test_a_dataset_is_exported_whatever_its_columns_are_called(path, prompt, tem
 def test_every_value_is_written_out():
     written = YAML(typ="safe").load(render(config(ppo={"gamma": 0.9}), {}))
 
-    assert list(written) == ["task", "model", "ppo", "name", "seed", "kl_budget"]
+    assert list(written) == ["task", "model", "ppo", "name", "seed", "kl_budget", "log"]
     assert written["ppo"] == PPOConfig(gamma=0.9).model_dump()
     assert written["model"] == {"name": None, "lora_rank": 16, "lora_alpha": 16.0, "dtype": "auto"}
     assert (written["name"], written["seed"]) == ("winner", 0)
@@ -123,3 +129,69 @@ def test_the_file_begins_with_its_command_and_where_it_comes_from():
         "# score: 1.25",
         "task:",
     ]
+
+
+def test_a_fact_with_line_breaks_stays_a_comment():
+    text = render(config(), {"study": "a\nseed: 7\u2028x\x1b[31m"})
+
+    assert text.splitlines()[1] == "# study: a seed: 7 x\ufffd[31m"
+    assert reload(text).seed == 0
+
+
+def test_the_export_is_a_config_a_card_and_its_record():
+    made = exporter("native")(WINNERS["loud"], Scale())
+
+    assert made.main == "best.yaml"
+    assert set(made.files) == {"best.yaml", "README.md", "metrics.json", "provenance.json"}
+    assert made.conversion.unsupported == made.conversion.approximated == ()
+    assert reload(made.files["best.yaml"]) == WINNERS["loud"].config
+    metrics, record = json.loads(made.files["metrics.json"]), json.loads(made.files["provenance.json"])
+    assert metrics["score"]["interval"] == [0.97, 1.37]
+    assert record["seed"] == 3
+    assert record["command"] == "ppo-tune train best.yaml --seed 3"
+    assert record["torch"] == torch.__version__
+    assert record["from"] == "study quickstart, trial 7"
+
+
+def test_the_card_says_what_was_measured_tuned_and_how_to_run_it_again():
+    card = exporter("native")(WINNERS["loud"], Scale()).files["README.md"]
+
+    assert card.startswith("# quickstart: hyperparameters for PPO-RLHF\n")
+    assert "| score | 1.17 (0.97 to 1.37), 95 % |\n| gold | 1.2 |" in card
+    assert "| `learning_rate` (searched) | 0.004123 | 0.0001 |\n" in card
+    assert "| `vf_coef` | 0.2 | 0.1 |\n" in card
+    assert "ppo-tune train best.yaml --seed 3" in card
+    assert re.search(r"pip install ppo-tune==\S+ torch==[0-9.]+ transformers==[0-9.]+\n", card)
+    assert "- `gae_lambda`: 1 - (1 - λ)·L/L' for responses L'/L times as long *(medium confidence)*" in card
+    assert "suggested" not in card
+
+
+def test_a_larger_run_gets_a_file_of_its_own_that_says_it_was_not_tuned():
+    made = exporter("native")(WINNERS["loud"], Scale(10, 512))
+    suggested = made.files["suggested.yaml"]
+
+    assert (
+        "# not tuned: suggested for a model of 10 times the parameters and responses of up to 512 tokens"
+        in suggested
+    )
+    assert reload(suggested).ppo.max_new_tokens == 512
+    assert reload(made.files["best.yaml"]) == WINNERS["loud"].config
+    assert "| `learning_rate` (searched) | 0.004123 | 0.0001 | 0.001739 |\n" in made.files["README.md"]
+    assert "| `vf_coef` | 0.2 | 0.1 |  |\n" in made.files["README.md"]
+
+
+def test_a_fact_cannot_break_the_cards_table():
+    given = replace(
+        WINNERS["quickstart"], provenance={"from | to": "a | b\n| c |"}, metrics={"x|y": float("nan")}
+    )
+    made = exporter("native")(given, Scale())
+
+    assert "| from \\| to | a \\| b \\| c \\| |\n" in made.files["README.md"]
+    assert json.loads(made.files["metrics.json"]) == {"x|y": None}
+
+
+def test_without_metrics_the_card_says_so():
+    assert (
+        "## Measured\n\nNothing yet.\n"
+        in exporter("native")(WINNERS["nothing known"], Scale()).files["README.md"]
+    )

@@ -1,15 +1,16 @@
-"""Planted effects are found, and noise is not."""
+"""What a study says of its hyperparameters: for the score, for failing, in a table, a figure and words."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ppo_tune.reporting import importance
+from ppo_tune.reporting.evidence import COLUMNS
 from tests.reporting.conftest import HandMade
 
 
-def planted(hand_made: HandMade, n: int, *, noise: bool) -> None:
-    """Trials whose score follows the learning rate alone, or nothing at all."""
+def planted(hand_made: HandMade, n: int, *, noise: bool = False, fails: bool = False) -> None:
+    """Pruned trials whose score follows the learning rate alone, or nothing; those with a high one may diverge."""
     rng = np.random.default_rng(1)
     for _ in range(n):
         rate = float(10 ** rng.uniform(-4, -2))
@@ -19,40 +20,164 @@ def planted(hand_made: HandMade, n: int, *, noise: bool) -> None:
             "ppo_epochs": int(rng.integers(1, 5)),
         }
         score = float(rng.normal()) if noise else np.log10(rate) + 0.05 * float(rng.normal())
-        hand_made.add("pruned", [score, score], params=params)
+        if fails and rate > 4e-3:
+            hand_made.add("diverged", [], params=params)
+        else:
+            hand_made.add("pruned", [score, score], params=params)
 
 
-def test_importance_finds_the_planted_parameter_among_pruned_trials(hand_made: HandMade) -> None:
-    planted(hand_made, 40, noise=False)
+def test_the_planted_parameter_stands_out_of_pruned_trials(hand_made: HandMade) -> None:
+    planted(hand_made, 40)
 
     table = importance.importance_table(hand_made.record())
 
+    assert list(table.columns) == ["name", *COLUMNS, "clear", "direction"]
     assert table["name"][0] == "learning_rate"
     assert table["clear"].tolist() == [True, False, False]
-    assert table["importance"].sum() == pytest.approx(1.0)
+    assert table["direction"][0].startswith("higher is better, half of the best quarter at 0.00")
+    assert table["direction"][1:].tolist() == ["not distinguishable from noise"] * 2
 
 
-def test_importance_says_nothing_of_too_few_trials(hand_made: HandMade) -> None:
-    planted(hand_made, 11, noise=False)
+def test_nothing_is_said_of_too_few_trials(hand_made: HandMade) -> None:
+    planted(hand_made, 11)
+    record = hand_made.record()
 
-    assert importance.importance_table(hand_made.record()).empty
+    table = importance.importance_table(record)
+
+    assert table.empty
+    assert importance.score_reading(record, table) == (
+        "Not enough evidence: 11 of 11 trials have a score at 256 episodes, and 12 are needed."
+    )
+    assert [section.figure for section in importance.chapter(record).sections] == [None, None]
 
 
-def test_importance_of_pure_noise_stays_below_what_chance_reaches(hand_made: HandMade) -> None:
+def test_pure_noise_is_called_noise(hand_made: HandMade) -> None:
     planted(hand_made, 40, noise=True)
+    record = hand_made.record()
 
-    table = importance.importance_table(hand_made.record())
+    table = importance.importance_table(record)
 
     assert not table["clear"].any()
+    assert "No hyperparameter is distinguishable from noise." in importance.score_reading(record, table)
+    assert [section.anchor for section in importance.chapter(record).sections] == [
+        "importance-score",
+        "importance-failing",
+    ]
 
 
-def test_importance_names_only_what_is_clear() -> None:
-    table = pd.DataFrame(
-        {"name": ["a", "b"], "importance": [0.8, 0.2], "noise": [0.5, 0.5], "clear": [True, False]}
+def test_trials_are_compared_where_the_first_was_pruned(hand_made: HandMade) -> None:
+    """One ended at the first milestone, before any may be pruned; of the others the shortest reached the third."""
+    hand_made.add("kl_limit", [9.0])
+    hand_made.add("pruned", [0.0, 0.0, 1.0])
+    hand_made.add("completed", [0.0, 0.0, 2.0, 3.0, 4.0])
+    hand_made.add("running", [0.0, 0.0])
+    hand_made.add("running", [0.0, 0.0, 5.0])
+
+    record = hand_made.record()
+
+    assert importance.compared(record)[0] == 3
+    assert importance.score_sample(record).target.tolist() == [1.0, 2.0, 5.0]
+
+
+def test_a_score_that_is_not_a_number_is_not_compared(hand_made: HandMade) -> None:
+    hand_made.add("pruned", [0.0, 1.0])
+    hand_made.add("diverged", [0.0, float("nan")])
+
+    assert importance.score_sample(hand_made.record()).target.tolist() == [1.0]
+
+
+def test_what_makes_trials_fail_is_found(hand_made: HandMade) -> None:
+    planted(hand_made, 40, fails=True)
+    record = hand_made.record()
+
+    table = importance.failing_table(record)
+
+    n_failed = sum(trial.params["learning_rate"] > 4e-3 for trial in record.trials)
+    assert table["name"][0] == "learning_rate"
+    assert table["clear"].tolist() == [True, False, False]
+    assert importance.failing_reading(record, table).startswith(
+        f"{n_failed} of 40 ended trials diverged or went beyond the KL limit. learning_rate (fails more when high, "
+        "half of the failed at 0.00"
     )
 
-    assert "a (0.80); the other 1 cannot be told from noise" in importance.importance_reading(table, 30)
-    assert "No hyperparameter can be told from noise" in importance.importance_reading(
-        table.assign(clear=False), 30
+
+def test_failing_needs_five_that_do_and_five_that_do_not(hand_made: HandMade) -> None:
+    for i in range(12):
+        hand_made.add("kl_limit" if i < 4 else "pruned", [0.0, 0.0])
+    hand_made.add("out_of_memory", [])
+    hand_made.add("running", [0.0])
+    record = hand_made.record()
+
+    table = importance.failing_table(record)
+
+    assert table.empty
+    assert importance.failing_reading(record, table) == (
+        "4 of 12 ended trials diverged or went beyond the KL limit; not enough evidence to say why: 5 that do and 5 "
+        "that do not are needed."
     )
-    assert "Not enough evidence: 12 trials" in importance.importance_reading(table.head(0), 5)
+
+
+def test_a_study_in_which_nothing_failed_says_so(usual: HandMade) -> None:
+    usual.study = type(usual)(usual.folder).study
+    usual.add("completed", [1.0] * 5)
+
+    record = usual.record()
+
+    assert importance.failing_reading(record, importance.failing_table(record)) == (
+        "None of 1 ended trials diverged or went beyond the KL limit."
+    )
+
+
+def test_an_empty_study_has_no_chapter(hand_made: HandMade) -> None:
+    assert importance.chapter(hand_made.record()).sections == ()
+
+
+def table_of(clear: list[bool]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "name": list("abc"),
+            "clear": clear,
+            "direction": ["higher is better", "best with 8", "lower is better"],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("clear", "words"),
+    [
+        ([False] * 3, "No hyperparameter is distinguishable from noise."),
+        ([True, False, False], "a (higher is better) stands out. b and c are not distinguishable from noise."),
+        ([True, True, False],
+         "a (higher is better) and b (best with 8) stand out. c is not distinguishable from noise."),
+        ([True] * 3, "a (higher is better), b (best with 8) and c (lower is better) stand out."),
+    ],
+)  # fmt: skip
+def test_words_name_what_is_clear_and_what_is_not(clear: list[bool], words: str) -> None:
+    assert importance.clear_reading(table_of(clear)) == words
+
+
+def test_the_figure_shows_both_methods_with_intervals_and_noise(hand_made: HandMade) -> None:
+    planted(hand_made, 40)
+    table = importance.importance_table(hand_made.record())
+
+    figure = importance.importance_figure(table, "this", "that")
+
+    bars = [trace for trace in figure.data if trace.type == "bar"]
+    dots = [trace for trace in figure.data if trace.name == "stands out"]
+    row = table.iloc[0]
+    assert [list(bar.x) for bar in bars] == [
+        table[::-1][name].round(4).tolist() for name in ("ped_noise", "fanova_noise")
+    ]
+    assert [dot.x[0] for dot in dots] == [round(row["ped_anova"], 4), round(row["fanova"], 4)]
+    assert dots[0].error_x.array[0] == pytest.approx(row["ped_high"] - row["ped_anova"], abs=1e-4)
+    assert [len(trace.y) for trace in figure.data if trace.name == importance.NOISE] == [2, 2]
+
+
+def test_the_most_important_comes_first_in_other_figures(hand_made: HandMade) -> None:
+    planted(hand_made, 40)
+    assert importance.by_importance(hand_made.record())[0] == "learning_rate"
+
+
+def test_with_too_few_trials_the_order_is_that_of_the_file(hand_made: HandMade) -> None:
+    planted(hand_made, 5)
+    assert importance.by_importance(hand_made.record()) == ["learning_rate", "batch_size", "ppo_epochs"]

@@ -1,56 +1,135 @@
 """The page is one offline file, safe against what models and users write."""
 
+import base64
+import hashlib
 import json
 import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from plotly import graph_objects as go
+from plotly.offline import get_plotlyjs
 
 from ppo_tune.reporting import write_report
-from ppo_tune.reporting.wording import cell, symbols
+from ppo_tune.reporting.page import Page, build_chapters, page_html, study_page
+from ppo_tune.reporting.section import Chapter, Section
 from tests.reporting.conftest import HOSTILE, HandMade
 
 
 @pytest.fixture
 def page(usual: HandMade, tmp_path: Path) -> str:
-    return write_report(usual.study, usual.config, usual.folder, tmp_path).read_text(encoding="utf-8")
+    return written(usual, tmp_path)
 
 
-def test_the_page_holds_every_section_and_is_small_enough(page: str) -> None:
-    for anchor in (
-        "results",
-        "search",
-        "curves",
-        "slices",
-        "parallel",
-        "front",
-        "gold",
-        "cost",
-        "samples",
-        "settings",
-    ):
-        assert f'id="{anchor}"' in page
-    assert len(page) < 8_000_000
+def written(study: HandMade, folder: Path) -> str:
+    return write_report(study.study, study.config, study.folder, folder).read_text(encoding="utf-8")
+
+
+def page_of(*sections: Section) -> str:
+    chapter = Chapter("chapter", "A chapter", sections)
+    return page_html(Page("hand", "A study.", ["Nothing won."], True, [chapter], "Made by hand."))
+
+
+class Elements(HTMLParser):
+    """All elements of a page, and the texts of its scripts and style sheets."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag in ("script", "style") and data.strip():
+            self.texts.append((self.lasttag, data))
+
+
+def test_the_page_holds_every_chapter_and_is_small_enough(page: str) -> None:
+    ids = {attributes.get("id") for _, attributes in Elements(page).found}
+
+    assert ids >= {"results", "values", "hacking", "front", "texts", "search", "health", "settings"}
+    assert ids >= {"progress", "curves", "hyperparameters", "trials"}
+    assert len(page) < 6_000_000
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(page: str) -> None:
-    own = page.replace(_plotly(), "")
+    addresses = [
+        attributes[name]
+        for _, attributes in Elements(page).found
+        for name in ("src", "href", "srcset", "action", "data", "poster")
+        if name in attributes
+    ]
 
-    assert not re.findall(r"(?:src|href)=[\"'](?!#)[^\"']+", own)
-    assert "default-src 'none'" in own
+    assert addresses
+    assert all(str(address).startswith("#") for address in addresses)
 
 
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
+def test_the_policy_names_the_pages_own_scripts_and_styles_and_nothing_else(page: str) -> None:
+    elements = Elements(page)
+    policy = next(
+        a["content"] for tag, a in elements.found if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    parts = {name: values for name, *values in (part.split() for part in str(policy).split(";"))}
 
-    return str(get_plotlyjs())
+    inline = {"script": [], "style": [""]}  # plotly fills empty style elements through the object model
+    for tag, text in elements.texts:
+        if tag == "style" or not text.lstrip().startswith('{"data"'):
+            inline[tag].append(text)
+
+    assert parts["default-src"] == ["'none'"]
+    assert set(parts["script-src"]) == {digest(text) for text in inline["script"]}
+    assert set(parts["style-src"]) == {digest(text) for text in inline["style"]}
+    assert parts["img-src"] == ["data:"]
+    assert parts["base-uri"] == parts["form-action"] == ["'none'"]
+    assert "unsafe" not in str(policy)
+
+
+def digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def test_no_element_has_a_style_or_a_handler_of_its_own_which_the_policy_would_refuse(page: str) -> None:
+    names = {name for _, attributes in Elements(page).found for name in attributes}
+
+    assert "style" not in names
+    assert not {name for name in names if name.startswith("on")}
+
+
+def test_every_anchor_is_unique_and_every_link_leads_somewhere(page: str) -> None:
+    found = Elements(page).found
+    ids = Counter(str(attributes["id"]) for _, attributes in found if "id" in attributes)
+    links = [str(attributes["href"]) for tag, attributes in found if tag == "a"]
+
+    assert {name for name, count in ids.items() if count > 1} == set()
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+
+
+def test_the_same_study_gives_the_same_page(usual: HandMade, tmp_path: Path) -> None:
+    assert written(usual, tmp_path) == written(usual, tmp_path)
 
 
 def test_every_figure_is_json_the_page_can_read(page: str) -> None:
     figures = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
 
-    assert len(figures) == 7  # importance needs more trials than these
+    assert len(figures) == page.count("data-figure=")
+    assert len(figures) >= 5
     assert all(json.loads(figure)["data"] for figure in figures)
+
+
+def test_every_figure_has_its_numbers_and_its_words(usual: HandMade) -> None:
+    sections = [section for chapter in build_chapters(usual.record()) for section in chapter.sections]
+    drawn = [section for section in sections if section.figure is not None]
+
+    assert drawn
+    assert [s.anchor for s in drawn if s.table is None or s.table.empty] == []
+    assert [s.anchor for s in sections if not s.reading.strip().endswith((".", "!", "?"))] == []
 
 
 def test_no_button_uploads_anything(page: str) -> None:
@@ -61,9 +140,7 @@ def test_hostile_texts_stay_texts(hand_made: HandMade, tmp_path: Path) -> None:
     sample = {"prompt": HOSTILE, "response": HOSTILE, "score": 1.0, "gold": None}
     hand_made.add("completed", [1.0] * 5, baseline=True, samples=[sample])
 
-    html = write_report(hand_made.study, hand_made.config, hand_made.folder, tmp_path).read_text(
-        encoding="utf-8"
-    )
+    html = written(hand_made, tmp_path)
 
     assert "<img src=x" not in html
     assert "</script><script>document" not in html
@@ -72,40 +149,65 @@ def test_hostile_texts_stay_texts(hand_made: HandMade, tmp_path: Path) -> None:
     assert "␛[31m" in html
 
 
+def test_hostile_words_stay_words_wherever_a_chapter_puts_them() -> None:
+    figure = go.Figure(layout={"title": {"text": HOSTILE}}).add_scatter(x=[1], y=[1], name=HOSTILE)
+    table = pd.DataFrame({HOSTILE: [HOSTILE]})
+
+    html = page_of(Section("one", HOSTILE, HOSTILE, figure, table, wide=True, all_rows=HOSTILE))
+
+    elements = Elements(html.replace(get_plotlyjs(), ""))
+    assert not [tag for tag, _ in elements.found if tag == "img"]
+    assert sum(tag == "script" for tag, _ in elements.found) == 3  # the figure, plotly and the page's own
+    labels = [str(attributes["aria-label"]) for _, attributes in elements.found if "aria-label" in attributes]
+    of_whom = [label for label in labels if "onerror" in label]  # as letters
+    assert len(of_whom) == 3  # the figure, its box and its table
+
+
+def test_half_a_pair_of_surrogates_does_not_stop_the_page(tmp_path: Path) -> None:
+    html = page_of(Section("one", "One", "A half \ud83d of a pair."))
+
+    assert "A half ? of a pair." in html
+
+
+def test_a_long_table_says_where_all_its_rows_are() -> None:
+    table = pd.DataFrame({"number": range(1234)})
+
+    html = page_of(Section("one", "One", "Many.", table=table, max_rows=10, all_rows="curves.csv"))
+
+    assert html.count("<td") == 10
+    assert "The first 10 of 1,234 rows; all are in curves.csv, beside this page." in html
+
+
+def test_a_page_without_chapters_still_stands() -> None:
+    html = page_html(Page("hand", "A study.", ["Nothing yet."], True, [], "Made by hand."))
+
+    assert "Nothing yet." in html
+
+
 def test_an_empty_study_still_has_a_page(hand_made: HandMade, tmp_path: Path) -> None:
-    html = write_report(hand_made.study, hand_made.config, hand_made.folder, tmp_path).read_text(
-        encoding="utf-8"
+    assert "No trial has been completed within the KL budget of 3 nats yet." in written(hand_made, tmp_path)
+
+
+def test_the_page_says_what_was_searched_and_how(hand_made: HandMade) -> None:
+    record = hand_made.record()
+    config = record.config.model_copy(
+        update={"search": record.config.search.model_copy(update={"sampler": "random", "pruner": "none"})}
     )
 
-    assert "No trial has been completed within the KL budget of 3 nats yet." in html
+    tuned, drawn = (study_page(one, []).kind for one in (record, replace(record, config=config)))
+
+    assert tuned.endswith("0 trials by TPE, pruned by successive halving, 640 episodes each.")
+    assert drawn.endswith("0 trials by random search, not pruned, 640 episodes each.")
 
 
-def test_all_trials_are_in_the_csv(usual: HandMade, tmp_path: Path) -> None:
+def test_all_trials_and_all_milestones_are_in_files_beside_the_page(usual: HandMade, tmp_path: Path) -> None:
     write_report(usual.study, usual.config, usual.folder, tmp_path)
 
-    lines = (tmp_path / "trials.csv").read_text(encoding="utf-8").splitlines()
+    trials = (tmp_path / "trials.csv").read_text(encoding="utf-8").splitlines()
+    curves = (tmp_path / "curves.csv").read_text(encoding="utf-8").splitlines()
 
-    assert len(lines) == 8
-    assert lines[0].startswith("number,role,ending,score,gold,kl,feasible,episodes,tokens,seconds")
-    assert lines[0].endswith("learning_rate,batch_size,ppo_epochs")
-
-
-@pytest.mark.parametrize(
-    ("value", "column", "text"),
-    [
-        pytest.param(None, "", "–", id="none"),
-        pytest.param(float("nan"), "score", "–", id="nan"),
-        pytest.param(True, "", "yes", id="bool"),
-        pytest.param(-3e-7, "kl", "0.00", id="no-minus-zero"),
-        pytest.param(1.23456, "score", "1.235", id="score"),
-        pytest.param(0.000123456, "", "0.0001235", id="four-digits"),
-        pytest.param(10_000.0, "", "10,000", id="whole"),
-        pytest.param(12_345, "", "12,345", id="int"),
-    ],
-)
-def test_cells_are_written_for_people(value: object, column: str, text: str) -> None:
-    assert cell(value, column) == text
-
-
-def test_control_characters_become_symbols() -> None:
-    assert symbols("a\x00b\x7f\nc") == "a␀b␡\nc"
+    assert len(trials) == 1 + 7
+    assert trials[0].startswith("number,role,ending,score,gold,kl,feasible,episodes,tokens,seconds")
+    assert trials[0].endswith("learning_rate,batch_size,ppo_epochs")
+    assert len(curves) == 1 + 5 + 5 + 5 + 2 + 1 + 0 + 1
+    assert curves[0] == "number,role,ending,feasible,episodes,score,gold,kl"

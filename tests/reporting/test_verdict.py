@@ -1,7 +1,49 @@
-"""The headline says what the numbers say."""
+"""The headline says what the numbers say, and no more."""
 
-from ppo_tune.reporting import verdict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ppo_tune.reporting import confirmed, verdict
+from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from tests.reporting.conftest import HandMade
+
+N_PROMPTS = 64
+
+
+def confirm(
+    hand_made: HandMade, means: dict[int, float], *, golds: dict[int, float] | None = None, runs: int = 99
+) -> None:
+    """Confirm with these true means; differences between seeds are 0.05, and at most so many runs are done."""
+    opened = open_confirmation(hand_made.study, hand_made.config)
+    opened.set_user_attr("base", {"scores": [0.0] * N_PROMPTS, "golds": [0.5] * N_PROMPTS})
+    plan, rng = ConfirmationPlan(hand_made.config), np.random.default_rng(0)
+    while plan.remaining(opened) and runs:
+        trial = plan.ask(opened, 0)
+        assert trial is not None
+        number, runs = trial.user_attrs["confirms"], runs - 1
+        scores = means.get(number, 0.0) + rng.normal(0, 0.05) + rng.normal(0, 0.1, N_PROMPTS)
+        gold = 0.5 + (golds or {}).get(number, 0.2) + rng.normal(0, 0.05, N_PROMPTS)
+        facts: dict[str, Any] = {"ending": "completed", "scores": scores.tolist(), "golds": gold.tolist(),
+                                 "heldout/kl_per_sequence": 1.5}  # fmt: skip
+        for name, value in facts.items():
+            trial.set_user_attr(name, value)
+        opened.tell(trial, float(scores.mean()))
+
+
+@pytest.fixture
+def searched(hand_made: HandMade) -> HandMade:
+    """The default at 0.5, and five trials from 1.0 down to 0.8."""
+    hand_made.add("completed", [0.1, 0.2, 0.3, 0.4, 0.5], baseline=True, kl=0.5)
+    for i in range(5):
+        values = {"learning_rate": 1e-3 * (i + 1), "batch_size": 16, "ppo_epochs": 2}
+        hand_made.add("completed", [1.0 - 0.05 * i] * 5, params=values)
+    return hand_made
+
+
+def said(hand_made: HandMade) -> str:
+    return " ".join(verdict.headline(hand_made.record()))
 
 
 def test_results_stand_side_by_side(usual: HandMade) -> None:
@@ -13,33 +55,78 @@ def test_results_stand_side_by_side(usual: HandMade) -> None:
     assert results["kl"].tolist() == [0.0, 0.5, 2.5]
 
 
-def test_the_headline_names_the_winner_and_its_gains(usual: HandMade) -> None:
-    record = usual.record()
+def test_a_winner_that_holds_is_named_with_its_gain_and_what_the_search_had_said(searched: HandMade) -> None:
+    confirm(searched, {0: 0.4, 2: 0.9})
 
-    words = " ".join(verdict.headline(record, verdict.results_table(record)))
+    words = said(searched)
 
-    assert "Trial 1 scores 1.000 on the held-out prompts, at 2.5 of 3 nats of KL." in words
+    assert words.startswith("Trial 2 beats the default config by +0.")
+    assert "on 5 fresh seeds and 64 unseen prompts." in words
+    assert "at 1.50 of 3 nats of KL." in words
+    assert "it had scored 0.950 and led the default by +0.45." in words
+    assert "Its gold score, which the search never saw, rose by +0.20 (95 % interval" in words
+    assert "The runner-up is " in words
+    assert not verdict.is_warning(searched.record())
+
+
+def test_a_gain_that_may_be_nothing_is_called_no_better_and_says_what_would_help(searched: HandMade) -> None:
+    confirm(searched, {0: 0.50, 1: 0.53, 2: 0.52, 3: 0.5, 4: 0.5, 5: 0.5})
+
+    words = said(searched)
+
+    assert words.startswith("No better than the default config: the best of 5 confirmed, trial ")
+    assert "The default config is what gets exported." in words
+    assert "ppo-tune confirm hand --seeds" in words or "More seeds" in words
+    assert verdict.is_warning(searched.record())
+    assert searched.record().default_won
+
+
+def test_few_trials_are_not_enough_evidence(hand_made: HandMade) -> None:
+    hand_made.add("completed", [0.5] * 5, baseline=True)
+    hand_made.add("completed", [1.0] * 5)
+    confirm(hand_made, {0: 0.5, 1: 0.5})
+
+    assert "Not enough evidence: only 2 trials were completed; more trials (--n-trials)" in said(hand_made)
+
+
+def test_a_winner_whose_gold_falls_is_called_an_exploit(searched: HandMade) -> None:
+    confirm(searched, {0: 0.4, 2: 0.9}, golds={2: -0.3})
+
+    words = said(searched)
+
+    assert "Careful: its gold score, which the search never saw, fell by 0.30 (95 % interval 0." in words
+    assert "The reward is being exploited" in words
+    assert verdict.is_warning(searched.record())
+
+
+def test_a_confirmation_under_way_decides_nothing(searched: HandMade) -> None:
+    confirm(searched, {0: 0.4, 2: 0.9}, runs=4)
+
+    words = said(searched)
+
+    assert words.startswith("Not confirmed: trial 1 scored 1.000 in the search")
+    assert "Its confirmation is not finished: 4 runs on fresh seeds are done." in words
+
+
+def test_without_a_confirmation_the_headline_says_what_one_seed_is_worth(usual: HandMade) -> None:
+    words = said(usual)
+
+    assert words.startswith("Not confirmed: trial 1 scored 1.000 in the search, at 2.50 of 3 nats of KL.")
     assert "+0.500 over the default config and +1.500 over the untrained model" in words
-    assert "Its gold score, which the search never saw, rose by 0.500 against the untrained model; " in words
-    assert "that of the default config changed by +0.200." in words
-    assert "one seed" in words
+    assert "ppo-tune confirm hand runs the best few and the default on fresh seeds." in words
 
 
-def test_the_headline_warns_of_a_falling_gold_score(hand_made: HandMade, usual: HandMade) -> None:
+def test_the_headline_warns_of_a_falling_gold_score_before_any_confirmation(usual: HandMade) -> None:
     usual.add("completed", [2.0] * 5, gold=[-1.0] * 5)
-    record = usual.record()
 
-    words = " ".join(verdict.headline(record, verdict.results_table(record)))
-
-    assert "Careful: its gold score, which the search never saw, fell by 1.300" in words
-    assert verdict.is_exploited(record, verdict.results_table(record))
+    assert "Careful: its gold score, which the search never saw, fell by 1.300" in said(usual)
+    assert verdict.is_warning(usual.record())
 
 
 def test_the_headline_says_when_the_default_wins(hand_made: HandMade) -> None:
     hand_made.add("completed", [0.5] * 5, baseline=True)
-    record = hand_made.record()
 
-    words = " ".join(verdict.headline(record, verdict.results_table(record)))
+    words = said(hand_made)
 
     assert "It is the default config: the search found nothing better." in words
     assert "over the default" not in words
@@ -47,8 +134,39 @@ def test_the_headline_says_when_the_default_wins(hand_made: HandMade) -> None:
 
 def test_the_headline_says_when_nothing_is_within_the_budget(hand_made: HandMade) -> None:
     hand_made.add("completed", [0.5] * 5, kl=99.0)
-    record = hand_made.record()
 
-    (words,) = verdict.headline(record, verdict.results_table(record))
+    assert said(hand_made) == "No trial has been completed within the KL budget of 3 nats yet."
+    assert verdict.is_warning(hand_made.record())
 
-    assert words == "No trial has been completed within the KL budget of 3 nats yet."
+
+def test_the_table_of_the_confirmation_has_every_config_with_its_outcome(searched: HandMade) -> None:
+    confirm(searched, {0: 0.4, 1: -0.5, 2: 0.9, 3: 0.7})
+    confirmation = searched.record().confirmation
+    assert confirmation is not None
+
+    table = confirmed.confirmation_table(confirmation).set_index("config")
+
+    assert table.index[0] == "trial 2"
+    assert table.loc["trial 2", "outcome"] == "winner"
+    assert table.loc["trial 1", "outcome"] == "dropped"
+    assert table.loc["trial 1", "seeds"] == 2
+    assert table.loc["default (trial 0)", "outcome"] == "default"
+    assert np.isnan(table.loc["default (trial 0)", "gain"])
+    assert table.loc["trial 2", "beats_default"] > 0.99
+    assert table.loc["trial 2", "drop"] == pytest.approx(0.95 - table.loc["trial 2", "mean"])
+    assert table.loc["trial 2", "iqm_low"] <= table.loc["trial 2", "iqm"] <= table.loc["trial 2", "iqm_high"]
+    seeds = confirmed.seeds_table(confirmation).set_index("config")
+    assert list(seeds.columns) == [f"seed {i}" for i in range(1, 6)]
+    assert seeds.loc["trial 1", "seed 3"] == "–"
+
+
+def test_the_words_of_the_confirmation_count_its_runs(searched: HandMade) -> None:
+    confirm(searched, {0: 0.4, 1: -0.5, 2: 0.9, 3: 0.7})
+    confirmation = searched.record().confirmation
+    assert confirmation is not None
+
+    words = confirmed.confirmation_reading(confirmation)
+
+    runs = sum(len(c.runs) for c in confirmation.candidates)
+    assert "The best 5 of the search and the default config, trained again on up to 5 seeds" in words
+    assert f"scored on 64 prompts that the search never saw: {runs} runs; " in words

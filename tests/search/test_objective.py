@@ -16,9 +16,10 @@ from ppo_tune.files import read_json, read_json_lines
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.objective import Bench, run_trials
 from ppo_tune.search.pruners import make_pruner
-from ppo_tune.search.results import baseline_trial, best_config, best_trial
+from ppo_tune.search.results import baseline_trial, best_trial
 from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import create_study, remaining
+from ppo_tune.search.winner import best_config
 from tests.worlds import StudyMaker
 
 
@@ -62,6 +63,9 @@ def test_a_search_runs_to_its_total_and_keeps_what_a_report_needs(
         assert [point["episodes"] for point in curve] == [16, 32]
         assert trial.value == curve[-1]["score"] == trial.user_attrs["heldout/score"]
         assert trial.intermediate_values == {1: curve[0]["score"], 2: curve[1]["score"]}
+        for point, name in (("score_error", "score_standard_error"), ("response_tokens", "response_tokens")):
+            assert curve[-1][point] == trial.user_attrs[f"heldout/{name}"] > 0
+        assert [point["gold_error"] for point in curve] == [None, None]  # the toy task has no gold reward
         assert trial.user_attrs["episodes"] == 32
         assert trial.user_attrs["tokens"] > 32
         assert trial.constraints == {"kl_per_sequence": pytest.approx(curve[-1]["kl"] - 100.0)}
@@ -166,7 +170,7 @@ def test_a_completed_trial_beyond_the_budget_does_not_win(make_study: StudyMaker
     assert ending_of(trial) == "completed"
     assert best_trial(search.study) is None
     with pytest.raises(
-        Exception, match=r"no completed trial with `kl_per_sequence <= 1e-06` yet; run more trials"
+        Exception, match=r"no trial with `kl_per_sequence <= 1e-06` that holds up yet; run more"
     ):
         best_config(search.study, config)
 

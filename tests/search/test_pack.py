@@ -16,7 +16,8 @@ from ppo_tune.config import StudyConfig
 from ppo_tune.errors import OutOfMemoryError
 from ppo_tune.search.objective import Bench, run_trials
 from ppo_tune.search.pack import MARGIN, TIMING_SHARE, Share, choose_pack, most_under_way, wanted_pack
-from ppo_tune.search.runner import _Search
+from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.runner import _Crew
 from ppo_tune.search.samplers import N_STARTUP_TRIALS, make_sampler
 from ppo_tune.search.storage import create_study, give_back, remaining
 from ppo_tune.search.timing import PackTimer, fit_pack
@@ -154,8 +155,9 @@ class Asking:
         self.study = create_study(config, f"sqlite:///{folder / 'study.db'}", {})
         self.lock = FileLock(folder / "ask.lock")
 
-    def ask(self, **limits: int) -> optuna.Trial | None:
-        return ask(self.study, self.config, self.lock, **limits)
+    def ask(self, *, under_way: int = 0, workers: int = 2) -> optuna.Trial | None:
+        """As one of so many workers: of two, each may have four of the 32 trials under way."""
+        return ask(self.study, SearchPlan(self.config, workers), self.lock, under_way=under_way)
 
 
 @pytest.fixture
@@ -164,17 +166,16 @@ def asking(make_study: StudyMaker, tmp_path: Path) -> Asking:
 
 
 def test_the_start_up_design_fills_the_pack_and_then_a_worker_waits_for_a_result(asking: Asking) -> None:
-    started = [asking.ask(under_way=i, most=4) for i in range(N_STARTUP_TRIALS)]
+    started = [asking.ask(under_way=i) for i in range(N_STARTUP_TRIALS)]
 
     assert None not in started
-    assert asking.ask(under_way=4, most=4) is None
-    assert asking.ask(under_way=3, most=4) is not None
-    assert asking.ask(under_way=9) is not None
+    assert asking.ask(under_way=4) is None
+    assert asking.ask(under_way=3) is not None
 
 
 def test_a_worker_without_a_trial_never_waits(asking: Asking) -> None:
     for _ in range(N_STARTUP_TRIALS + 5):
-        assert asking.ask(under_way=0, most=1) is not None
+        assert asking.ask(under_way=0, workers=32) is not None
 
 
 def test_a_trial_that_runs_again_waits_for_nobody(asking: Asking) -> None:
@@ -182,11 +183,11 @@ def test_a_trial_that_runs_again_waits_for_nobody(asking: Asking) -> None:
     lost = asking.study.get_trials()[3]
     give_back(asking.study, lost, "lost")
 
-    again = asking.ask(under_way=4, most=4)
+    again = asking.ask(under_way=4)
 
     assert again is not None and trials[3] is not None
     assert again.params == trials[3].params
-    assert asking.ask(under_way=5, most=4) is None
+    assert asking.ask(under_way=5) is None
 
 
 def train(bench: Bench, folder: Path, pruner: optuna.pruners.BasePruner | None = None) -> list[FrozenTrial]:
@@ -350,7 +351,7 @@ def test_what_takes_the_place_of_a_dead_worker_gets_half_its_pack(
 ) -> None:
     config = make_study(search={"pack": pack})
     study = create_study(config, f"sqlite:///{tmp_path / 'study.db'}", {})
-    search = _Search(config, study, "", tmp_path, 2, lambda _: None)
+    search = _Crew("search", SearchPlan(config, 2), study, "", tmp_path, lambda _: None)
 
     assert search._share_after(Share(4, 2, had)) == Share(4, 2, gets)
 

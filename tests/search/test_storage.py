@@ -15,6 +15,7 @@ from ppo_tune.search.storage import (
     storage_url,
     stored_config,
 )
+from ppo_tune.versions import versions
 from tests.worlds import StudyMaker
 
 
@@ -43,6 +44,16 @@ def test_opening_the_same_study_again_adds_nothing(make_study: StudyMaker, url: 
 
     assert len(again.get_trials()) == 1
     assert stored_config(again) == config
+
+
+def test_a_new_study_notes_the_versions_that_made_it(make_study: StudyMaker, url: str) -> None:
+    assert create_study(make_study(), url, {}).user_attrs["versions"] == versions()
+
+
+def test_a_study_made_with_other_versions_goes_on_and_keeps_them(make_study: StudyMaker, url: str) -> None:
+    create_study(make_study(), url, {}).set_user_attr("versions", {"torch": "0.1"})
+
+    assert create_study(make_study(), url, {}).user_attrs["versions"] == {"torch": "0.1"}
 
 
 def test_a_changed_experiment_is_refused_with_what_changed(make_study: StudyMaker, url: str) -> None:
@@ -76,12 +87,13 @@ def test_more_trials_are_the_same_experiment(make_study: StudyMaker, url: str) -
     assert len(study.get_trials()) == 1
 
 
-def test_a_study_made_with_a_pack_of_its_own_goes_on_with_auto(make_study: StudyMaker, url: str) -> None:
+def test_what_alters_no_trial_may_change_and_the_study_remembers_it(make_study: StudyMaker, url: str) -> None:
     create_study(make_study(search={"pack": 1}), url, {})
+    grown = {"pack": "auto", "n_trials": 9, "confirm_top": 2, "confirm_seeds": 7, "train_episodes": 64}
 
-    study = create_study(make_study(search={"pack": "auto"}), url, {})
+    study = create_study(make_study(search=grown), url, {})
 
-    assert stored_config(study).search.pack == 1
+    assert stored_config(study) == make_study(search=grown)
 
 
 def test_a_missing_study_names_what_there_is(make_study: StudyMaker, url: str) -> None:

@@ -1,0 +1,224 @@
+"""Commands that look at a study while it runs and afterwards: how it stands, and Optuna's dashboard."""
+
+import contextlib
+import json
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from ppo_tune.cli.terminal import Out, Storage, StudyName, app, console, printable, say
+from ppo_tune.errors import MissingExtraError, PPOTuneError
+
+if TYPE_CHECKING:
+    from ppo_tune.search.status import StudyStatus, TrialStatus
+
+MOST_RUNNING = 8
+"""Trials under way that are listed one by one."""
+
+LABEL_WIDTH = 10
+
+
+@app.command()
+def status(
+    study: StudyName,
+    storage: Storage = None,
+    out: Out = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+) -> None:
+    """Say how a study stands, also while it runs; changes nothing and disturbs nobody."""
+    found, flags = _read(study, storage, out), _flags(storage, out)
+    next_command = _next(found, out, flags)
+    if as_json:
+        from ppo_tune.files import finite
+
+        facts = {**asdict(found), "done": found.done, "next": next_command}
+        sys.stdout.write(json.dumps(finite(facts), default=datetime.isoformat) + "\n")
+        return
+    for label, text in _rows(found, datetime.now()):
+        lines = textwrap.wrap(printable(text), max(console.width, 40) - LABEL_WIDTH) or [""]
+        for i, line in enumerate(lines):
+            say(Text(f"{label if i == 0 else '':<{LABEL_WIDTH}}", style="dim") + Text(line))
+    say(Text(f"{'next':<{LABEL_WIDTH}}", style="dim") + Text(next_command))
+
+
+@app.command()
+def dashboard(
+    study: StudyName,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the store itself, which the page can change.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")
+    ] = 8080,
+    storage: Storage = None,
+    out: Out = Path(),
+) -> None:
+    """Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only."""
+    from ppo_tune.cli.serving import local_server
+    from ppo_tune.config import check_name
+    from ppo_tune.search.snapshot import snapshot, sqlite_file
+    from ppo_tune.search.storage import load_study_from, storage_url
+
+    try:
+        from optuna_dashboard import wsgi
+    except ImportError:
+        raise MissingExtraError("optuna-dashboard", "dashboard") from None
+    check_name(study)
+    url = storage or storage_url(out, study)
+    if not live and sqlite_file(url) is None:
+        raise PPOTuneError("only an SQLite store can be copied; add --live to serve the store itself")
+    with contextlib.ExitStack() as stack:
+        opened = load_study_from(url if live else stack.enter_context(snapshot(url)), study)
+        server = stack.enter_context(local_server(port, wsgi(opened._storage)))
+        page = f"http://127.0.0.1:{server.server_port}/dashboard/studies/{opened._study_id}"
+        say(f"dashboard  {page}")
+        say(_warning(live))
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+def _read(study: str, storage: str | None, out: Path) -> "StudyStatus":
+    import optuna
+
+    from ppo_tune.config import check_name
+    from ppo_tune.search.snapshot import snapshot
+    from ppo_tune.search.status import read_status
+    from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    check_name(study)
+    with snapshot(storage or storage_url(out, study)) as url:
+        opened = load_study_from(url, study)
+        return read_status(opened, stored_config(opened), run_folder(out, study))
+
+
+def _rows(found: "StudyStatus", now: datetime) -> Iterator[tuple[str, str]]:
+    """What is said, by label; an empty label goes on with the one before."""
+    from ppo_tune.progress import shorten
+
+    yield "study", f"{found.study}, {_headline(found, now)}"
+    if found.state != "running" and found.last_ended is not None:
+        yield "", f"the last trial ended {_ago(found.last_ended, now)}"
+    yield "trials", _progress(found)
+    if found.endings:
+        yield "", _counts(found.endings)
+    yield from _results(found)
+    label = "cut off" if found.state == "died" else "running"
+    for i, trial in enumerate(found.running[:MOST_RUNNING]):
+        score = "" if trial.score is None else f", score {trial.score:.3f}"
+        episodes = f"{trial.episodes:>9,.0f} of {found.episodes:,} episodes"
+        yield "" if i else label, f"trial {trial.number:<4} {episodes}{score}"
+    if len(found.running) > MOST_RUNNING:
+        yield "", f"and {len(found.running) - MOST_RUNNING} more"
+    if found.confirmation is not None:
+        runs = {"under way" if name == "running" else name: n for name, n in found.confirmation.items()}
+        yield "confirmed", f"on fresh seeds: {_counts(runs) or 'no runs yet'}"
+    if found.failure:
+        yield "failure", shorten(found.failure, 200)
+
+
+def _progress(found: "StudyStatus") -> str:
+    from ppo_tune.progress import clock
+
+    facts = [f"{found.done} of {found.total} over"]
+    if found.seconds_left is not None:
+        facts.append(f"about {clock(found.seconds_left)} left")
+    if found.episodes_per_second is not None:
+        facts.append(f"{found.episodes_per_second:,.0f} episodes per second")
+    return ", ".join(facts)
+
+
+def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
+    """The best trial beside the default."""
+    from ppo_tune.progress import describe
+
+    if found.best is None:
+        yield "best", f"none within the KL budget of {found.kl_budget:g} nats yet"
+    else:
+        yield "best", f"{_scores(found.best)}   (budget {found.kl_budget:g})"
+    if found.default is not None and found.default == found.best:
+        yield "", "this is the default config"
+    elif found.default is not None:
+        yield "default", _scores(found.default)
+    if found.best is not None:
+        yield "values", describe(found.best.params)
+
+
+def _headline(found: "StudyStatus", now: datetime) -> str:
+    from ppo_tune.progress import clock
+
+    match found.state:
+        case "running":
+            assert found.started is not None
+            return f"running for {clock((now - found.started).total_seconds())} (process {found.pid})"
+        case "elsewhere":
+            return f"under way on {', '.join(found.hosts)}, which cannot be asked from here"
+        case "died":
+            process = "" if found.pid is None else f" (process {found.pid})"
+            return f"died{process}; what was under way will run again"
+        case "stopped" | "complete":
+            return found.state
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    from ppo_tune.progress import clock
+
+    return f"{clock(max((now - then).total_seconds(), 0.0))} ago ({then:%d %b %H:%M})"
+
+
+def _counts(endings: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {ending}" for ending, n in sorted(endings.items(), key=lambda item: -item[1]))
+
+
+def _scores(trial: "TrialStatus") -> str:
+    """A trial in one line, its numbers under those of another."""
+    numbers = {"score": trial.score, "gold": trial.gold, "KL": trial.kl}
+    said = [f"{name} {value:7.3f}" for name, value in numbers.items() if value is not None]
+    if trial.ending != "completed":
+        said.append(trial.ending)
+    elif not trial.feasible:
+        said.append("over budget")
+    return "   ".join([f"trial {trial.number:<4}", *said])
+
+
+def _flags(storage: str | None, out: Path) -> str:
+    """The flags that another command about the same study needs; a password is left out."""
+    from sqlalchemy.engine import make_url
+
+    given = [] if out == Path() else ["--out", str(out)]
+    if storage is not None:
+        given += ["--storage", make_url(storage).render_as_string(hide_password=True)]
+    return "".join(f" {shlex.quote(word)}" for word in given)
+
+
+def _next(found: "StudyStatus", out: Path, flags: str) -> str:
+    """What one would type now."""
+    name = found.study
+    if found.state in ("died", "stopped"):
+        places = (Path(f"{name}.yaml"), Path("search_spaces") / f"{name}.yaml")
+        file = next((place for place in places if place.is_file()), Path("path/to") / f"{name}.yaml")
+        return f"ppo-tune search {shlex.quote(str(file))}{flags}"
+    if found.state == "complete" and found.to_confirm:
+        return f"ppo-tune confirm {name}{flags}"
+    best = out / "reports" / name / "best.yaml"
+    if found.state == "complete" and best.is_file():
+        return f"ppo-tune train {shlex.quote(str(best))}"
+    return f"ppo-tune report {name}{flags}"
+
+
+def _warning(live: bool) -> Text:
+    if live:
+        return Text("careful: ", style="yellow") + Text(
+            "this is the store itself; the page can change and delete trials"
+        )
+    return Text(
+        f"a copy of {datetime.now():%H:%M:%S}: start it again to see more; Ctrl-C ends it and deletes the copy"
+    )

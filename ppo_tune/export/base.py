@@ -1,0 +1,188 @@
+"""What is exported, what a larger run is asked for, and what an exporter hands back.
+
+Knows no target. An exporter is a function `export(winner, scale) -> Export`; it imports nothing of its target,
+whose option names, types and defaults stand in a manifest.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ppo_tune.config import RewardConfig, TrainConfig
+from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.prompts import Prompt
+
+MODEL_PLACEHOLDER = "YOUR_MODEL"
+REWARD_PLACEHOLDER = "YOUR_REWARD_MODEL"
+PROMPTS_PLACEHOLDER = "YOUR_PROMPTS.jsonl"
+"""Names for what the user must still name."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where another trainer finds what ours was given.
+
+    Attributes:
+        model: A folder, by its full path, or a hub name; None where there is none to name.
+        reward: The reward with its files by their full paths; None where there is none to name.
+        prompts: The training prompts; None where they could not be read.
+        unread: Why not, in words.
+    """
+
+    model: str | None = None
+    reward: RewardConfig | None = None
+    prompts: tuple[Prompt, ...] | None = None
+    unread: str = ""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A config with what is known of it.
+
+    Attributes:
+        config: As tuned, at full length.
+        searched: Names of the `PPOConfig` fields that the study searched.
+        provenance: Where it comes from: short facts by name, in the order in which they are told.
+        metrics: What was measured, by name; where there is more than a number a mapping, with its interval.
+        response_tokens: Mean length of its responses, the stop token included.
+        score_std: Standard deviation of its scores over prompts.
+        sources: Model, reward and prompts for another trainer.
+    """
+
+    config: TrainConfig
+    searched: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    response_tokens: float | None = None
+    score_std: float | None = None
+    sources: Sources = Sources()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A larger run.
+
+    Attributes:
+        params_ratio: Parameters of its model as a multiple of the tuned one's, > 0; None says nothing.
+        response_length: Longest response of it, in tokens, >= 1; None says nothing.
+
+    Raises:
+        ConfigError: If a number is not positive.
+    """
+
+    params_ratio: float | None = None
+    response_length: int | None = None
+
+    def __post_init__(self) -> None:
+        rules = {"--params-ratio": self.params_ratio, "--response-length": self.response_length}
+        wrong = [
+            Problem(flag, f"must be positive, but got {value:g}")
+            for flag, value in rules.items()
+            if value is not None and not 0 < value < float("inf")
+        ]
+        if wrong:
+            raise ConfigError(wrong)
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return self.params_ratio is not None or self.response_length is not None
+
+    def __str__(self) -> str:
+        words = []
+        if self.params_ratio is not None:
+            words.append(f"a model of {self.params_ratio:g} times the parameters")
+        if self.response_length is not None:
+            words.append(f"responses of up to {self.response_length} tokens")
+        return " and ".join(words)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A file of the export's own folder, as an option's value."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Literally:
+    """A text that is not to be quoted, such as a shell variable, as an option's value."""
+
+    text: str
+
+
+Value = bool | int | float | str | list[float] | Beside | Literally | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option of the target.
+
+    Attributes:
+        name: As the target spells it.
+        value: What it is set to; None leaves it out, because its absence is what is meant.
+        fields: Our names for what it carries.
+        note: What else there is to say, in a few words.
+    """
+
+    name: str
+    value: Value
+    fields: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What the target cannot do, or does a little differently.
+
+    Attributes:
+        fields: Our names for what it concerns.
+        text: What it means for the user.
+    """
+
+    fields: tuple[str, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.fields)}: {self.text}" if self.fields else self.text
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A config in the words of a target.
+
+    Attributes:
+        settings: Options of the target.
+        constants: Numbers that the exported script itself needs, beyond the target's options.
+        unsupported: What the target cannot do.
+        approximated: What it does a little differently.
+    """
+
+    settings: tuple[Setting, ...]
+    constants: tuple[Setting, ...] = ()
+    unsupported: tuple[Remark, ...] = ()
+    approximated: tuple[Remark, ...] = ()
+
+    def covered(self) -> set[str]:
+        """Our names that are exported, or said to be lost or altered."""
+        places: tuple[Setting | Remark, ...] = (
+            *self.settings,
+            *self.constants,
+            *self.unsupported,
+            *self.approximated,
+        )
+        return {name for place in places for name in place.fields}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is to be written.
+
+    Attributes:
+        main: Name of the file that is run or read first.
+        files: Contents by name.
+        conversion: How it was made.
+    """
+
+    main: str
+    files: Mapping[str, str]
+    conversion: Conversion

@@ -1,0 +1,207 @@
+"""Conversions and remarks that several targets share."""
+
+from collections.abc import Collection
+
+from ppo_tune.config import PreferenceRewardConfig
+from ppo_tune.export.base import (
+    MODEL_PLACEHOLDER,
+    PROMPTS_PLACEHOLDER,
+    REWARD_PLACEHOLDER,
+    Beside,
+    Remark,
+    Value,
+    Winner,
+)
+
+NEVER = 1e6
+"""A bound so wide that nothing meets it, where a target has no word for off."""
+
+PROMPT_TOKENS = 512
+"""Room for a prompt, where a target wants a number and ppo-tune's only limit is the model's context."""
+
+BETAS = [0.9, 0.999]
+"""Of AdamW, in every training of ppo-tune; its weight decay is 0."""
+
+
+def model_name(winner: Winner) -> str:
+    """The policy's model, or a placeholder."""
+    return winner.sources.model or MODEL_PLACEHOLDER
+
+
+def reward_model_name(winner: Winner) -> str:
+    """The reward model, or a placeholder."""
+    reward = winner.sources.reward
+    return reward.model if isinstance(reward, PreferenceRewardConfig) else REWARD_PLACEHOLDER
+
+
+def has_reward_model(winner: Winner) -> bool:
+    """Whether the reward is a model, and not a function."""
+    return winner.sources.reward is None or isinstance(winner.sources.reward, PreferenceRewardConfig)
+
+
+def prompt_file(winner: Winner) -> Value:
+    """The file with the prompts, or a placeholder."""
+    return PROMPTS_PLACEHOLDER if winner.sources.prompts is None else Beside("prompts.jsonl")
+
+
+def is_chat(winner: Winner) -> bool:
+    """Whether prompts are wrapped in the tokenizer's chat template."""
+    return winner.config.task.name == "dataset" and winner.config.task.chat
+
+
+def micro_batch(winner: Winner) -> int:
+    """Episodes per forward pass of a larger model: the tuned run's where it had one, else as few as possible."""
+    return winner.config.ppo.micro_batch_size or 1
+
+
+def kl_target_per_token(winner: Winner) -> float | None:
+    """The adaptive KL target in nats per token, as these targets count: per sequence / mean length."""
+    ppo = winner.config.ppo
+    if ppo.kl_target is None:
+        return None
+    return ppo.kl_target / (winner.response_tokens or ppo.max_new_tokens)
+
+
+def kl_target_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """What is inexact in the adaptive KL target of a target that counts per token."""
+    ppo = winner.config.ppo
+    if ppo.kl_target is None:
+        return ()
+    length = (
+        f"the mean of {winner.response_tokens:.1f} tokens"
+        if winner.response_tokens
+        else f"max_new_tokens = {ppo.max_new_tokens}, for the mean length is not known"
+    )
+    return (
+        Remark(
+            ("kl_target",),
+            f"ours is {ppo.kl_target:g} nats per sequence; here it is per token: divided by {length}. "
+            "Divide again when responses grow longer",
+        ),
+        *(
+            [Remark(("kl_target", "kl_estimator"), f"measured here by {ppo.kl_estimator}; by k1 in ppo-tune")]
+            if ppo.kl_estimator != "k1"
+            else []
+        ),
+    )
+
+
+def whole(number: float) -> int:
+    """The nearest whole number, at least 1, for an option that takes no other."""
+    return max(1, round(number))
+
+
+def whole_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """What was rounded by `whole`."""
+    config = winner.config
+    numbers = {}
+    if config.ppo.kl_target is not None:
+        numbers["kl_horizon"] = config.ppo.kl_horizon
+    if config.model.lora_rank is not None:
+        numbers["lora_alpha"] = config.model.lora_alpha
+    return tuple(
+        Remark((name,), f"{number:g} is rounded to {whole(number)}: the option takes whole numbers")
+        for name, number in numbers.items()
+        if number != whole(number)
+    )
+
+
+def own_critic_remarks(winner: Winner) -> tuple[tuple[Remark, ...], tuple[Remark, ...]]:
+    """What a critic of its own loses of ours, a head on the policy's model: unsupported, approximated."""
+    lost = Remark(
+        ("vf_coef",),
+        f"{winner.config.ppo.vf_coef:g} weighed the value loss against the policy's in one shared model; the critic "
+        "here is a model of its own with an optimizer of its own, so there is nothing to weigh",
+    )
+    altered = Remark(
+        ("learning_rate", "max_grad_norm"),
+        "the critic gets the policy's; ppo-tune clips the gradient of both together. "
+        "1 to 10 times the policy's learning rate is usual for a critic: worth a try of its own",
+    )
+    return (lost,), (altered,)
+
+
+def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
+    """Unsupported features among these, where the config uses them."""
+    ppo, config = winner.config.ppo, winner.config
+    remarks = {
+        "whiten_rewards": (
+            ppo.whiten_rewards,
+            "token rewards are not scaled here, and a kl_coef found with it means nothing without it: tune again "
+            "with whiten_rewards: false",
+        ),
+        "missing_eos_penalty": (
+            bool(ppo.missing_eos_penalty),
+            f"{ppo.missing_eos_penalty:g} was subtracted from the score of a response cut off at the limit; "
+            "here it is not",
+        ),
+        "dual_clip": (
+            ppo.dual_clip is not None,
+            f"the loss of tokens with negative advantage was bounded by {ppo.dual_clip} times it; here it is not",
+        ),
+        "ent_coef": (bool(ppo.ent_coef), f"there is no entropy bonus here; {ppo.ent_coef:g} is lost"),
+        "kl_budget": (
+            config.kl_budget is not None,
+            f"`ppo-tune train` keeps the best model within {config.kl_budget} nats per sequence; here the last is "
+            "kept: watch its KL and stop in time",
+        ),
+        "dtype": (
+            config.model.dtype == "float32",
+            "matrix products were float32; here they are bfloat16",
+        ),
+    }
+    return tuple(Remark((name,), remarks[name][1]) for name in names if remarks[name][0])
+
+
+def detail_remarks(winner: Winner, *, clipped: Collection[str]) -> tuple[Remark, ...]:
+    """Small differences of trainers that step their schedule at every optimizer step and clip KL estimates.
+
+    Args:
+        winner: Whose config.
+        clipped: Estimators of which the target clips each token's estimate.
+    """
+    ppo = winner.config.ppo
+    linear = Remark(("lr_schedule",), "falls at every optimizer step; in ppo-tune at every rollout")
+    ten = Remark(("kl_estimator",), "each token's estimate is clipped to ±10 nats")
+    return (
+        *([linear] if ppo.lr_schedule == "linear" else []),
+        *([ten] if ppo.kl_estimator in clipped else []),
+    )
+
+
+def reward_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """What differs where the target scores by its own reading of a reward model."""
+    return (
+        Remark(
+            ("reward",),
+            "ppo-tune scores text, by the model's own tokenizer, as gain · output + bias (reward.json beside the "
+            "model, if `ppo-tune reward` made it) read at the text's last token; here the raw output is taken, at "
+            "the end-of-sequence token. With a gain of g, raw scores want kl_coef / g",
+        ),
+    )
+
+
+def plain_prompt_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """What differs where a target tokenizes plain prompts without the tokenizer's own special tokens."""
+    if is_chat(winner):
+        return ()
+    return (
+        Remark(
+            ("prompts",),
+            "tokenized here without the beginning-of-sequence token that some tokenizers add, and ppo-tune with them: "
+            "write it into prompts.jsonl if yours does",
+        ),
+    )
+
+
+def prompt_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """What is missing where the prompts could not be read."""
+    if winner.sources.prompts is not None:
+        return ()
+    return (
+        Remark(
+            ("prompts",),
+            f"they could not be read{winner.sources.unread and f' ({winner.sources.unread})'}: name your file in place "
+            f"of {PROMPTS_PLACEHOLDER}, without the rows that ppo-tune held out",
+        ),
+    )

@@ -1,0 +1,129 @@
+"""From settings to text: comments that cannot break out of their line, and the scripts' templates."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ppo_tune.export.base import Conversion, Remark, Scale, Setting, Winner
+from ppo_tune.export.manifest import load_manifest
+from ppo_tune.export.transfer import rules
+
+WIDTH = 108
+"""Columns of a comment."""
+
+
+def render(template_file: str, **values: Any) -> str:
+    """A template of the package, filled in."""
+    return _environment().get_template(template_file).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(  # noqa: S701 no HTML: comments are made safe by `one_line`, values by each target
+        loader=PackageLoader("ppo_tune", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def one_line(text: str) -> str:
+    """Text as one printable line, safe in a comment."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split())
+    )
+
+
+def comment(text: str, indent: str = "") -> list[str]:
+    """Lines of a comment, without their `#`; the first is indented, and the others stand below its text."""
+    wrapper = textwrap.TextWrapper(
+        width=WIDTH,
+        initial_indent=indent,
+        subsequent_indent=" " * len(indent),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrapper.wrap(one_line(text)) or [""]
+
+
+def bullets(remarks: Sequence[object]) -> list[str]:
+    """Lines of a list in a comment."""
+    return [line for remark in remarks for line in comment(str(remark), "  - ")]
+
+
+def header(winner: Winner, conversion: Conversion, target: str, title: str, how: Sequence[str]) -> list[str]:
+    """What stands on top of an exported script, as lines of a comment.
+
+    Args:
+        winner: What is exported.
+        conversion: How.
+        target: Its manifest names package and version.
+        title: The target's name as its people write it.
+        how: How to run the script, line by line.
+    """
+    manifest = load_manifest(target)
+    facts = [line for name, fact in winner.provenance.items() for line in comment(f"{name}: {fact}")]
+    return [
+        *comment(
+            f"{winner.config.name}: PPO hyperparameters found by ppo-tune, for {title} {manifest.version}"
+        ),
+        *facts,
+        "",
+        *how,
+        *_listed("unsupported: what this trainer cannot do", conversion.unsupported),
+        *_listed("approximated: what it does a little differently", conversion.approximated),
+    ]
+
+
+def _listed(title: str, remarks: Sequence[Remark]) -> list[str]:
+    return ["", f"{title}:", *(bullets(remarks) or ["  nothing"])]
+
+
+def advice(winner: Winner, scale: Scale) -> list[str]:
+    """The rules by which values carry over to a larger model, as lines of a comment."""
+    if scale:
+        title = f"Suggested for {scale}, by these rules:"
+    else:
+        title = "For a larger model (--params-ratio and --response-length work the numbers out):"
+    return [*comment(title), *bullets(rules(winner))]
+
+
+def note(setting: Setting, winner: Winner, target: str) -> str:
+    """What to say of a setting beside it: our name, whether it was tuned, and the target's other default."""
+    option = load_manifest(target).options.get(setting.name)
+    words = [", ".join(setting.fields)] if setting.fields else []
+    if set(setting.fields) & set(winner.searched):
+        words.append("tuned")
+    if setting.note:
+        words.append(setting.note)
+    if option is not None and setting.value is not None and option.default not in (None, setting.value):
+        words.append(f"default {option.default}")
+    return one_line("; ".join(words))
+
+
+def assignments(
+    settings: Sequence[Setting], write: Callable[[Setting], str], winner: Winner, target: str
+) -> list[tuple[str, str]]:
+    """Each setting's text with its note; one that is left out has a note alone."""
+    lines = []
+    for setting in settings:
+        told = note(setting, winner, target)
+        left_out = setting.value is None
+        lines.append(("", f"{setting.name} stays out: {told}") if left_out else (write(setting), told))
+    return lines
+
+
+def suggestions(
+    before: Conversion, after: Conversion, write: Callable[[Setting], str]
+) -> list[tuple[str, str]]:
+    """Texts of the settings that the second conversion alters, each with what it was in the first."""
+    old = {setting.name: setting.value for setting in before.settings}
+    return [
+        (write(setting), one_line(f"{', '.join(setting.fields)}; as tuned {old[setting.name]}"))
+        for setting in after.settings
+        if setting.value is not None and setting.value != old[setting.name]
+    ]

@@ -1,0 +1,86 @@
+"""The reward as Python source that stands without ppo-tune where it can: a function `score`, and its callers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig
+from ppo_tune.export.base import REWARD_PLACEHOLDER, Winner
+from ppo_tune.export.rendering import render
+
+
+@dataclass(frozen=True)
+class Source:
+    """A piece of Python: what it imports, and its body, which defines `score(prompts, responses, **columns)`."""
+
+    imports: tuple[str, ...]
+    body: str
+
+
+def score_source(winner: Winner) -> Source:
+    """The reward's own score of texts, read as ppo-tune reads it."""
+    reward = winner.sources.reward
+    if isinstance(reward, PythonRewardConfig):
+        path, _, function = reward.function.rpartition(":")
+        return Source(
+            ("import importlib.util",), render("reward_python.py.jinja", path=repr(path), function=function)
+        )
+    if reward is None or isinstance(reward, PreferenceRewardConfig):
+        model = REWARD_PLACEHOLDER if reward is None else reward.model
+        template = None if reward is None else reward.template
+        return Source(
+            (
+                "import json",
+                "from pathlib import Path",
+                "import torch",
+                "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+            ),
+            render("reward_model.py.jinja", model=repr(model), template=repr(template)),
+        )
+    return Source(
+        ("import torch",),
+        render("reward_ppo_tune.py.jinja", reward=repr(reward.model_dump(mode="json"))),
+    )
+
+
+def python_file(
+    template: str, winner: Winner, imports: Sequence[str], header: Sequence[str], values: Mapping[str, Any]
+) -> str:
+    """A Python file that has the reward in it.
+
+    Args:
+        template: Of the package; it gets `header`, imports as `standard` and `others`, `score` and `values`.
+        winner: Whose reward.
+        imports: What the template itself needs.
+        header: Lines of the comment on top, already safe in one.
+        values: What else the template needs.
+    """
+    source = score_source(winner)
+    standard, others = _sorted([*imports, *source.imports])
+    return render(
+        template,
+        header=header,
+        standard=standard,
+        others=others,
+        score=source.body.strip("\n"),
+        **values,
+    )
+
+
+STANDARD = ("importlib", "json", "os", "pathlib", "sys")
+
+
+def _sorted(imports: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Imports as a formatter would have them, one line per module: the standard library's, and the others."""
+    names: dict[str, set[str]] = {}
+    for line in imports:
+        module, _, imported = line.partition(" import ")
+        names.setdefault(module, set()).update(filter(None, imported.split(", ")))
+    lines = [
+        f"{module} import {', '.join(sorted(imported))}" if imported else module
+        for module, imported in names.items()
+    ]
+    groups: tuple[list[str], list[str]] = ([], [])
+    for line in sorted(lines, key=lambda line: (line.startswith("from"), line)):
+        groups[line.split()[1].partition(".")[0] not in STANDARD].append(line)
+    return groups

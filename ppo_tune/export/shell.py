@@ -1,0 +1,62 @@
+"""A Bash script that calls a trainer: three arrays of options, for the machine, as tuned, and suggested."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ppo_tune.export.base import Beside, Conversion, Export, Scale, Setting, Winner
+from ppo_tune.export.rendering import advice, assignments, header, render, suggestions
+from ppo_tune.export.transfer import at_scale
+
+MAIN = "train.sh"
+
+
+@dataclass(frozen=True)
+class ShellTarget:
+    """A trainer that is called with options.
+
+    Attributes:
+        name: Its manifest's.
+        title: Its name as its people write it.
+        command: What the options are given to, as shell code.
+        machine: Options that were never tuned.
+        example: An option of it.
+        convert: A winner to its options.
+        write: One option as shell words.
+    """
+
+    name: str
+    title: str
+    command: str
+    machine: tuple[Setting, ...]
+    example: str
+    convert: Callable[[Winner], Conversion]
+    write: Callable[[Setting], str]
+
+    def export(self, winner: Winner, scale: Scale, files: Mapping[str, str]) -> Export:
+        """The script, with the other files that it needs."""
+        conversion = self.convert(winner)
+        larger = self.convert(at_scale(winner, scale))
+        text = render(
+            "export.sh.jinja",
+            header=header(winner, conversion, self.name, self.title, self._how(scale)),
+            advice=advice(winner, scale),
+            machine=assignments(self.machine, self.write, winner, self.name),
+            as_tuned=assignments(conversion.settings, self.write, winner, self.name),
+            suggested=suggestions(conversion, larger, self.write),
+            command=self.command,
+        )
+        return Export(MAIN, {MAIN: text, **files}, conversion)
+
+    def _how(self, scale: Scale) -> list[str]:
+        return [
+            f"run it:                 bash {MAIN}",
+            f"on 8 GPUs:              GPUS=8 bash {MAIN}",
+            *([f"with suggested values:  SUGGESTED=1 bash {MAIN}"] if scale else []),
+            f"options after it win:   bash {MAIN} {self.example}",
+        ]
+
+
+def beside(file: Beside, before: str = "", after: str = "") -> str:
+    """The shell word for a file of the script's own folder, between two fixed texts."""
+    return f'{shlex.quote(before) if before else ""}"$here"{shlex.quote(f"/{file.name}{after}")}'

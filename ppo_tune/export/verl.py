@@ -1,0 +1,274 @@
+"""verl: a command with Hydra overrides."""
+
+import re
+import shlex
+
+from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
+from ppo_tune.export.conversions import (
+    BETAS,
+    NEVER,
+    PROMPT_TOKENS,
+    has_reward_model,
+    is_chat,
+    kl_target_per_token,
+    kl_target_remarks,
+    micro_batch,
+    model_name,
+    off_in_target,
+    own_critic_remarks,
+    plain_prompt_remarks,
+    prompt_file,
+    prompt_remarks,
+    reward_model_name,
+    reward_remarks,
+    whole,
+    whole_remarks,
+)
+from ppo_tune.export.data import columns_text, prompt_lines
+from ppo_tune.export.rendering import comment
+from ppo_tune.export.reward_file import python_file
+from ppo_tune.export.shell import ShellTarget, beside
+from ppo_tune.prompts import Prompt
+
+ACTOR, ROLLOUT, REF = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.ref"
+MODEL = "actor_rollout_ref.model"
+KL_NAMES = {"k1": "kl", "k2": "mse", "k3": "low_var_kl"}
+PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+"""A chat template that adds nothing."""
+
+MACHINE = (
+    Setting("trainer.n_gpus_per_node", Literally('"$gpus"')),
+    Setting("trainer.nnodes", 1),
+    Setting("trainer.logger", Literally("'[console]'")),
+    Setting("trainer.default_local_dir", Beside("trained")),
+    Setting("trainer.val_before_train", False),
+    Setting("trainer.test_freq", -1),
+    Setting(f"{ROLLOUT}.name", "vllm"),
+    Setting(f"{ROLLOUT}.tensor_model_parallel_size", 1),
+    Setting(f"{ROLLOUT}.gpu_memory_utilization", 0.4),
+)
+
+
+def convert(winner: Winner) -> Conversion:
+    """A winner in verl's overrides."""
+    lost, altered = own_critic_remarks(winner)
+    with_model = has_reward_model(winner)
+    return Conversion(
+        settings=(
+            *_sources(winner),
+            *_algorithm(winner),
+            *_network(winner, ACTOR, "optim", MODEL),
+            *_network(winner, "critic", "optim", "critic.model"),
+            *_batches(winner),
+        ),
+        unsupported=(
+            *lost,
+            *off_in_target(winner, "whiten_rewards", "missing_eos_penalty", "kl_budget", "dtype"),
+        ),
+        approximated=(
+            *altered,
+            *(reward_remarks(winner) if with_model else ()),
+            *kl_target_remarks(winner),
+            *_own_remarks(winner),
+            *whole_remarks(winner),
+            *plain_prompt_remarks(winner),
+            *prompt_remarks(winner),
+        ),
+    )
+
+
+def _sources(winner: Winner) -> tuple[Setting, ...]:
+    model, prompts = model_name(winner), prompt_file(winner)
+    plain = Setting(
+        f"{MODEL}.custom_chat_template", PLAIN_TEMPLATE, note="verl wraps prompts; ours are plain"
+    )
+    return (
+        Setting(f"{MODEL}.path", model),
+        Setting("critic.model.path", model, note="with a fresh head; ours was a head on the policy's model"),
+        *([] if is_chat(winner) else [plain]),
+        *_reward(winner),
+        Setting("data.train_files", prompts),
+        Setting("data.val_files", prompts, note="verl wants some; they are not used"),
+        Setting("data.prompt_key", "prompt"),
+    )
+
+
+def _reward(winner: Winner) -> tuple[Setting, ...]:
+    if not has_reward_model(winner):
+        return (
+            Setting("reward.custom_reward_function.path", Beside("reward.py"), ("reward",)),
+            Setting("reward.custom_reward_function.name", "compute_score"),
+        )
+    return (
+        Setting("reward.reward_model.enable", True, ("reward",)),
+        Setting("reward.reward_model.model_path", reward_model_name(winner), ("reward",)),
+        Setting("reward.reward_model.rollout.name", "vllm"),
+        Setting("reward.reward_model.rollout.tensor_model_parallel_size", 1),
+    )
+
+
+def _algorithm(winner: Winner) -> tuple[Setting, ...]:
+    ppo = winner.config.ppo
+    adaptive = ppo.kl_target is not None
+    clip = tuple(
+        Setting(f"{ACTOR}.{name}", ppo.clip_range, ("clip_range",), note)
+        for name, note in (
+            ("clip_ratio", ""),
+            ("clip_ratio_low", "what the loss reads"),
+            ("clip_ratio_high", "it too"),
+        )
+    )
+    return (
+        Setting("algorithm.adv_estimator", "gae"),
+        Setting("algorithm.gamma", ppo.gamma, ("gamma",)),
+        Setting("algorithm.lam", ppo.gae_lambda, ("gae_lambda",)),
+        *clip,
+        Setting(f"{ACTOR}.clip_ratio_c", ppo.dual_clip or NEVER, ("dual_clip",), "" if ppo.dual_clip else "off"),
+        Setting(f"{ACTOR}.loss_agg_mode", "token-mean"),
+        Setting(f"{ACTOR}.entropy_coeff", ppo.ent_coef, ("ent_coef",)),
+        Setting("critic.cliprange_value", ppo.clip_range_value or NEVER, ("clip_range_value",),
+                "" if ppo.clip_range_value else "off"),
+        Setting("algorithm.use_kl_in_reward", True, ("kl_coef",)),
+        Setting(f"{ACTOR}.use_kl_loss", False),
+        Setting("algorithm.kl_ctrl.kl_coef", ppo.kl_coef, ("kl_coef",), "in the reward, per token"),
+        Setting("algorithm.kl_penalty", KL_NAMES[ppo.kl_estimator], ("kl_estimator",)),
+        Setting("algorithm.kl_ctrl.type", "adaptive" if adaptive else "fixed", ("kl_target",)),
+        Setting("algorithm.kl_ctrl.target_kl", kl_target_per_token(winner), ("kl_target",), "nats per token"),
+        Setting("algorithm.kl_ctrl.horizon", whole(ppo.kl_horizon) if adaptive else None, ("kl_horizon",)),
+    )  # fmt: skip
+
+
+def _network(winner: Winner, place: str, optimizer: str, model: str) -> tuple[Setting, ...]:
+    """Optimizer and adapters of one network."""
+    ppo, adapters = winner.config.ppo, winner.config.model
+    optim = f"{place}.{optimizer}"
+    schedule = "constant" if ppo.lr_schedule == "constant" else "cosine"
+    return (
+        Setting(f"{optim}.lr", ppo.learning_rate, ("learning_rate",)),
+        Setting(f"{optim}.betas", BETAS),
+        Setting(f"{optim}.weight_decay", 0.0),
+        Setting(f"+{optim}.override_optimizer_config.eps", ppo.adam_epsilon, ("adam_epsilon",)),
+        Setting(f"{optim}.lr_scheduler_type", schedule, ("lr_schedule",)),
+        Setting(f"{optim}.lr_warmup_steps_ratio", 0.0),
+        Setting(f"{optim}.clip_grad", ppo.max_grad_norm, ("max_grad_norm",), "what the engine reads"),
+        Setting(f"{place}.grad_clip", ppo.max_grad_norm, ("max_grad_norm",)),
+        Setting(f"{model}.lora_rank", adapters.lora_rank or 0, ("lora_rank",)),
+        Setting(
+            f"{model}.lora_alpha", whole(adapters.lora_alpha) if adapters.lora_rank else None, ("lora_alpha",)
+        ),
+        Setting(f"{place}.data_loader_seed", winner.config.seed, ("seed",)),
+        Setting(
+            f"{place}.ppo_micro_batch_size_per_gpu", micro_batch(winner), ("micro_batch_size",), "memory only"
+        ),
+    )
+
+
+def _batches(winner: Winner) -> tuple[Setting, ...]:
+    ppo, micro = winner.config.ppo, micro_batch(winner)
+    return (
+        Setting("data.train_batch_size", ppo.rollout_size, ("rollout_size",), "a multiple of the GPUs"),
+        Setting(f"{ROLLOUT}.n", 1),
+        Setting(f"{ACTOR}.ppo_mini_batch_size", ppo.batch_size, ("batch_size",), "the critic follows"),
+        Setting(f"{ACTOR}.ppo_epochs", ppo.ppo_epochs, ("ppo_epochs",), "the critic follows"),
+        Setting(f"{ACTOR}.shuffle", True, note="a new order in every epoch, as in ppo-tune; the critic follows"),
+        Setting(f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu", micro, ("micro_batch_size",), "memory only"),
+        Setting(f"{REF}.log_prob_micro_batch_size_per_gpu", micro, ("micro_batch_size",), "memory only"),
+        Setting("trainer.total_training_steps", ppo.iterations, ("episodes",), "rollouts"),
+        Setting("trainer.total_epochs", ppo.iterations, note="more than enough; the steps above end it"),
+        Setting("data.max_response_length", ppo.max_new_tokens, ("max_new_tokens",)),
+        Setting("data.max_prompt_length", PROMPT_TOKENS),
+        Setting(f"{ROLLOUT}.temperature", ppo.temperature, ("temperature",)),
+        Setting(f"{ROLLOUT}.top_p", 1),
+        Setting(f"{ROLLOUT}.top_k", -1),
+        Setting(f"{ROLLOUT}.seed", winner.config.seed, ("seed",)),
+        Setting("data.seed", winner.config.seed, ("seed",)),
+        Setting(f"{ROLLOUT}.dtype", "bfloat16", ("dtype",)),
+        *([Setting(f"{ROLLOUT}.load_format", "safetensors", note="adapters are sent, so vLLM loads the model")]
+          if winner.config.model.lora_rank else []),
+    )  # fmt: skip
+
+
+def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
+    ppo = winner.config.ppo
+    remarks = []
+    if ppo.lr_schedule == "linear":
+        remarks.append(
+            Remark(("lr_schedule",), "verl has no linear schedule: here it falls as a cosine to 0")
+        )
+    if ppo.dual_clip is None:
+        remarks.append(
+            Remark(("dual_clip",), f"cannot be switched off: its bound is {NEVER:g} times the advantage")
+        )
+    if ppo.clip_range_value is None:
+        remarks.append(Remark(("clip_range_value",), f"cannot be switched off: it is {NEVER:g}"))
+    if ppo.kl_estimator == "k3":
+        remarks.append(Remark(("kl_estimator",), "each token's estimate is clipped to ±10 nats"))
+    return tuple(remarks)
+
+
+def hydra_text(text: str) -> str:
+    """A text that Hydra and OmegaConf read as it is.
+
+    Interpolations are escaped for OmegaConf; then backslashes before a quote, and quotes, for Hydra.
+    """
+    escaped = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    quoted = re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + (r"\"" if found[2] else ""), escaped)
+    return f'"{quoted}"'
+
+
+def write(setting: Setting) -> str:
+    """An override as one shell word."""
+    name = setting.name
+    match setting.value:
+        case bool(value):
+            return f"{name}={str(value).lower()}"
+        case Beside() as file:
+            return beside(file, f'{name}="', '"')
+        case Literally(text):
+            return f"{name}={text}"
+        case list(numbers):
+            return shlex.quote(f"{name}=[{','.join(map(str, numbers))}]")
+        case str(text) if not re.fullmatch(r"[a-z][a-z0-9_-]*", text) or text in (
+            "true",
+            "false",
+            "null",
+            "nan",
+            "inf",
+        ):
+            return shlex.quote(f"{name}={hydra_text(text)}")
+        case value:
+            return f"{name}={value}"
+
+
+TARGET = ShellTarget(
+    name="verl",
+    title="verl",
+    command="python3 -m verl.trainer.main_ppo",
+    machine=MACHINE,
+    example=f"{ACTOR}.optim.lr=1e-6",
+    convert=convert,
+    write=write,
+)
+
+
+def export(winner: Winner, scale: Scale) -> Export:
+    """A Bash script, its prompts, and its reward where that is a function."""
+    files = prompt_lines(winner, _row)
+    if not has_reward_model(winner):
+        files["reward.py"] = python_file(
+            "reward_verl.py.jinja",
+            winner,
+            imports=("import json",),
+            header=comment(f"The reward of {winner.config.name} as a function that verl calls."),
+            values={},
+        )
+    return TARGET.export(winner, scale, files)
+
+
+def _row(prompt: Prompt) -> dict[str, object]:
+    return {
+        "data_source": "ppo-tune",
+        "prompt": [{"role": "user", "content": prompt.text}],
+        "reward_model": {"style": "rule", "ground_truth": ""},
+        "extra_info": {"prompt": prompt.text, "columns": columns_text(prompt)},
+    }

@@ -1,0 +1,118 @@
+"""Where a value of a searched hyperparameter stands between the ends of its range."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+from ppo_tune.reporting.drawing import short
+from ppo_tune.reporting.wording import cut
+from ppo_tune.space import Space
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One searched hyperparameter as a line from 0 to 1, on the scale that was searched.
+
+    Attributes:
+        name: Of the hyperparameter.
+        distribution: Its range.
+    """
+
+    name: str
+    distribution: BaseDistribution
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values of a categorical one in the order of the file; none for a number."""
+        return getattr(self.distribution, "choices", ())
+
+    @property
+    def is_log(self) -> bool:
+        """Whether its logarithm was searched."""
+        return bool(getattr(self.distribution, "log", False))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lower and upper end; of a categorical one, the numbers of the first and the last choice."""
+        if self.choices:
+            return 0.0, len(self.choices) - 1.0
+        return float(self.distribution.low), float(self.distribution.high)  # type: ignore[attr-defined]
+
+    @property
+    def n_values(self) -> int:
+        """How many values there are; 0 for a real number."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return len(self.distribution.choices)
+        if isinstance(self.distribution, IntDistribution):
+            return (self.distribution.high - self.distribution.low) // self.distribution.step + 1
+        return 0
+
+    def places(self, values: Iterable[Any]) -> np.ndarray:
+        """Where values stand, from 0 at the lower end to 1 at the upper; NaN for a missing one."""
+        numbers = np.array([self._number(value) for value in values])
+        low, high = self.ends
+        if self.is_log:
+            numbers, low, high = np.log(numbers), math.log(low), math.log(high)
+        return np.clip((numbers - low) / (high - low), 0.0, 1.0) if low < high else numbers * 0 + 0.5
+
+    def _number(self, value: Any) -> float:
+        is_missing = value is None or value != value  # a table keeps None beside numbers as NaN
+        if self.choices:
+            known = not is_missing or None in self.choices
+            return (
+                float(self.distribution.to_internal_repr(None if is_missing else value))
+                if known
+                else math.nan
+            )
+        return math.nan if is_missing else float(value)
+
+    def value_at(self, place: float) -> Any:
+        """The value that stands at a place."""
+        low, high = self.ends
+        if self.choices:
+            return self.choices[round(place * high)]
+        if self.is_log:
+            return low ** (1 - place) * high**place
+        return low * (1 - place) + high * place
+
+    def text_at(self, place: float) -> str:
+        """The value at a place with the digits that matter; a whole number is one."""
+        if math.isnan(place):
+            return "–"
+        value = self.value_at(place)
+        return str(round(value)) if isinstance(self.distribution, IntDistribution) else short(value)
+
+    def ticks(self, most: int = 5) -> tuple[list[float], list[str]]:
+        """Places of round values with their texts; every value where they are few."""
+        low, high = self.ends
+        if self.choices or (0 < self.n_values <= most and not self.is_log):
+            places = [i / max(self.n_values - 1, 1) for i in range(self.n_values)] if low < high else [0.5]
+            return places, [cut(self.text_at(place), 12) for place in places]
+        values = _decades(low, high, most) if self.is_log else _multiples(low, high, most)
+        return [float(place) for place in self.places(values)], [f"{value:.3g}" for value in values]
+
+
+def _decades(low: float, high: float, most: int) -> list[float]:
+    """Powers of ten between two numbers, not all if they are many; 1, 2 and 5 times them if they are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    tens = [10.0**power for power in powers if low <= 10.0**power <= high]
+    if len(tens) >= 3:
+        return tens[:: math.ceil(len(tens) / most)]
+    between = [times * 10.0**power for power in powers for times in (1, 2, 5)]
+    return [value for value in between if low <= value <= high][:most] or [low, high]
+
+
+def _multiples(low: float, high: float, most: int) -> list[float]:
+    """Multiples of a round number between two numbers."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(step for times in (1, 2, 5, 10) if (high - low) / (step := times * power) < most)
+    return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def axes_of(space: Space) -> tuple[Axis, ...]:
+    """One axis for each searched hyperparameter, in the order of the file."""
+    return tuple(Axis(name, distribution) for name, distribution in space.distributions().items())

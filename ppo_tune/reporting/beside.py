@@ -1,0 +1,180 @@
+"""Several studies beside each other: what each spent, its best trial, all its scores, and how its trials ended."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+from plotly import graph_objects as go
+
+from ppo_tune.reporting.best_so_far import ALL_ROWS, styles
+from ppo_tune.reporting.comparability import Contender, groups, join, obstacles
+from ppo_tune.reporting.drawing import ENDING_COLOURS, GREY, layout
+from ppo_tune.reporting.health import spend_table
+from ppo_tune.reporting.section import Section
+from ppo_tune.reporting.standing import MOST_NAMED
+from ppo_tune.search.endings import LOST, STATES
+
+ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
+
+
+def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:
+    """One row per study."""
+    reading = (
+        "The best is the completed trial with the highest held-out score within the KL budget; gain is over the "
+        "study's own default config. The best of many is partly luck: more trials, more luck."
+    )
+    units = " Scores of different studies do not compare; each gain is in its own study's units."
+    reading += units if obstacles(contenders) else ""
+    return Section("summary", "", reading, table=summary_table(contenders, progress))
+
+
+def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd.DataFrame:
+    """What each study spent and found.
+
+    Columns: study, score (of the best trial), score_error (its standard error over prompts), gain (over the default),
+    default_score, untrained_score, kl, gold, best_trial, sampler, trials, episodes, seconds (see `progress_table`).
+    """
+    rows: list[dict[str, Any]] = []
+    for contender in contenders:
+        part = progress[progress["study"] == contender.label]
+        best = best_of(contender, progress)
+        found = {} if best is None else best.user_attrs
+        rows.append({
+            "study": contender.label,
+            "score": found.get("heldout/score"),
+            "score_error": found.get("heldout/score_standard_error"),
+            "gain": part["gain"].iloc[-1] if len(part) else None,
+            "default_score": contender.default,
+            "untrained_score": contender.untrained,
+            "kl": found.get("heldout/kl_per_sequence"),
+            "gold": found.get("heldout/gold"),
+            "best_trial": "–" if best is None else f"trial {best.number}",
+            "sampler": contender.config.search.sampler,
+            "trials": len(contender.record.trials),
+            "episodes": part["episodes"].max() if len(part) else 0,
+            "seconds": part["seconds"].max() if len(part) else 0.0,
+        })  # fmt: skip
+    numbers = ["seconds", "untrained_score", "default_score", "score", "score_error", "gain", "gold", "kl"]
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
+    return frame.round({"untrained_score": 3, "default_score": 3, "gain": 3})
+
+
+def best_of(contender: Contender, progress: pd.DataFrame) -> FrozenTrial | None:
+    """The trial where a study's best so far ends; None if nothing was completed within the KL budget."""
+    part = progress[(progress["study"] == contender.label) & progress["best_so_far"].notna()]
+    if part.empty:
+        return None
+    number = part[part["best_so_far"] == part["best_so_far"].iloc[-1]]["trial"].iloc[0]
+    return next(trial for trial in contender.record.trials if trial.number == number)
+
+
+def distribution(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section | None:
+    """How the scores of completed trials spread; None where scores cannot be compared."""
+    table = distribution_table(contenders, progress)
+    if obstacles(contenders) or table["study"].nunique() < 2:
+        return None
+    reading, figure = distribution_reading(contenders, table), distribution_figure(table, styles(contenders))
+    return Section("distribution", "", reading, figure, table, all_rows=ALL_ROWS)
+
+
+def distribution_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd.DataFrame:
+    """Scores of completed trials, rising, those of studies that differ in nothing but the seed together.
+
+    Columns: study (the group's label), score, share (of its completed trials that score no more).
+    """
+    labels = {member.label: label for label, members in groups(contenders).items() for member in members}
+    completed = progress[(progress["ending"] == "completed") & progress["score"].notna()]
+    scores = completed[["study", "score"]].assign(study=completed["study"].map(labels))
+    parts = [scores[scores["study"] == label].sort_values("score") for label in groups(contenders)]
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(share=table.groupby("study")["score"].rank(method="max", pct=True))
+
+
+def distribution_figure(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]]) -> go.Figure:
+    """The empirical distribution of scores, as steps."""
+    figure = go.Figure()
+    for label, part in table.round(4).groupby("study", sort=False):
+        colour, dash = looks[str(label)]
+        figure.add_scatter(
+            x=[part["score"].iloc[0], *part["score"]], y=[0, *part["share"]], mode="lines", name=str(label),
+            line={"color": colour, "dash": dash, "shape": "hv", "width": 2.5},
+            hovertemplate=f"{label}<br>%{{y:.0%}} of completed trials score %{{x:.3f}} or less<extra></extra>",
+        )  # fmt: skip
+    layout(figure, "held-out score", "share of completed trials")
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
+    figure.update_layout(height=340)
+    return figure
+
+
+def distribution_reading(contenders: Sequence[Contender], table: pd.DataFrame) -> str:
+    """How to read the steps, what the middle trial scored, and whom the pruner left out."""
+    middles = [
+        f"{scores.median():.3f} in {label}, of {len(scores)} trial{'s' * (len(scores) > 1)}"
+        for label, scores in table.groupby("study", sort=False)["score"]
+    ]
+    pruned = [
+        label
+        for label, members in groups(contenders).items()
+        if any((member.record.table["ending"] == "pruned").any() for member in members)
+    ]
+    left_out = (
+        f" Pruned trials of {join(pruned)} are missing, which makes the rest look better." if pruned else ""
+    )
+    return f"A line further right is better. The median score is {'; '.join(middles)}.{left_out}"
+
+
+def endings(contenders: Sequence[Contender]) -> Section | None:
+    """How the trials of each study ended, and what went into those that did not reach the end."""
+    table = endings_table(contenders)
+    if table.empty:
+        return None
+    return Section("endings", "", endings_reading(table), endings_figure(table), table)
+
+
+def endings_table(contenders: Sequence[Contender]) -> pd.DataFrame:
+    """What went into each ending: study, ending, trials, episodes, tokens, seconds, share (of the study's episodes).
+
+    Seconds are those of the trials: each of several side by side counts its own.
+    """
+    parts = []
+    for contender in contenders:
+        spend = spend_table(contender.record).assign(trials=1)
+        sums = spend.groupby("ending")[["trials", "episodes", "tokens", "seconds"]].sum().reset_index()
+        sums.insert(0, "study", contender.label)
+        sums["share"] = sums["episodes"] / max(int(sums["episodes"].sum()), 1)
+        parts.append(sums.sort_values("ending", key=lambda names: names.map(ORDER)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def endings_figure(table: pd.DataFrame) -> go.Figure:
+    """One bar of episodes per study, parted by ending."""
+    figure = go.Figure()
+    for ending in sorted(table["ending"].unique(), key=ORDER.__getitem__):
+        part = table[table["ending"] == ending]
+        figure.add_bar(
+            y=part["study"], x=part["episodes"], orientation="h", name=ending.replace("_", " "),
+            marker={"color": ENDING_COLOURS.get(ending, GREY)}, customdata=part[["trials", "share"]].round(4),
+            hovertemplate=f"%{{y}}: %{{customdata[0]}} trials {ending}<br>%{{x:,}} episodes (%{{customdata[1]:.0%}})"
+                          "<extra></extra>",
+        )  # fmt: skip
+    names = list(table["study"].unique())
+    layout(figure, "episodes", None)
+    figure.update_yaxes(categoryorder="array", categoryarray=names, autorange="reversed")
+    figure.update_layout(legend_traceorder="normal")
+    figure.update_layout(barmode="stack", height=130 + 44 * len(names), bargap=0.35)
+    return figure
+
+
+def endings_reading(table: pd.DataFrame) -> str:
+    """How much of each study's episodes went into trials that reached the end."""
+    said = []
+    for label, part in table.groupby("study", sort=False):
+        done = part[part["ending"] == "completed"]
+        began = int(part[~part["ending"].isin(LOST)]["trials"].sum())
+        said.append((float(done["share"].sum()), f"{label} ({done['trials'].sum()} of {began} trials)"))
+    if len(said) > MOST_NAMED:
+        said = [min(said), max(said)]
+    shares = [f"{share:.0%} in {label}" for share, label in said]
+    many = len(said) < table["study"].nunique()
+    return f"Episodes spent on trials that reached the end: {' to '.join(shares) if many else join(shares)}."

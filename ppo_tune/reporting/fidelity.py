@@ -1,0 +1,180 @@
+"""Whether short runs predict long ones: the trials' order early on against their order at the end."""
+
+import numpy as np
+import pandas as pd
+from plotly import graph_objects as go
+
+from ppo_tune.reporting.drawing import BLUE, GREY, layout
+from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting.section import Section
+from ppo_tune.search.endings import ending_of
+from ppo_tune.search.pruners import first_look
+from ppo_tune.seeding import derive_seed
+
+MIN_TRIALS = 8
+"""Below this many trials at the end, the interval holds the truth less often than it claims."""
+
+RESAMPLES = 500
+"""Studies drawn from the trials, with replacement, for the interval."""
+
+CONFIDENCE = 0.95
+
+COLUMNS = ("episodes", "share", "trials", "tau", "low", "high", "same_order", "best_stood")
+
+
+def section(record: StudyRecord) -> Section:
+    """Rank agreement at every milestone, with its words."""
+    table = fidelity_table(record)
+    return Section(
+        "fidelity",
+        "Do short runs predict long ones?",
+        fidelity_reading(table, record),
+        fidelity_figure(table, record) if table["tau"].notna().any() else None,
+        table,
+    )
+
+
+def fidelity_table(record: StudyRecord) -> pd.DataFrame:
+    """How far the trials' order at each milestone agrees with their order at the end.
+
+    Only trials that reached the end can be counted. Where a pruner chose them by their early scores, they are
+    more alike than all trials were, which lowers the agreement.
+
+    Columns: episodes, share (of the budget), trials, tau (Kendall's tau-b, from -1 to 1), low and high (the
+    bootstrap's 95 % interval over trials; missing where all trials stand in one order, for then every resample
+    does), same_order (of two trials, how often the one ahead is ahead at the end), best_stood (the rank of the
+    end's best). Empty when too few trials reached the end or there is only one milestone.
+    """
+    marks = record.config.milestone_episodes()
+    curves = [t.user_attrs.get("curve", []) for t in record.trials if ending_of(t) == "completed"]
+    scores = np.array(
+        [[p["score"] for p in curve] for curve in curves if len(curve) == len(marks)], dtype=float
+    )
+    if len(scores) < MIN_TRIALS or len(marks) < 2:
+        return pd.DataFrame(columns=list(COLUMNS), dtype=float)
+    n, end = len(scores), scores[:, -1]
+    rng = np.random.default_rng(derive_seed(record.config.search.seed, "fidelity"))
+    weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)])
+    rows = []
+    for episodes, early in zip(marks[:-1], scores.T[:-1], strict=True):
+        taus = rank_agreements(early, end, weights)
+        tau, known = taus[0], taus[1:][np.isfinite(taus[1:])]
+        has_interval = abs(tau) < 1 and len(known) > 0
+        low, high = (
+            np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+            if has_interval
+            else (np.nan,) * 2
+        )
+        best_stood = 1 + int((early > early[end.argmax()]).sum())
+        rows.append((episodes, episodes / marks[-1], n, tau, low, high, (1 + tau) / 2, best_stood))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def rank_agreements(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of x and y, once for each way of weighting their members.
+
+    A bootstrap's resample is a weighting by whole numbers, so all of them cost three products of matrices.
+
+    Args:
+        x: Numbers, of shape (members,).
+        y: Numbers, of the same shape.
+        weights: How often each member counts, of shape (ways, members).
+
+    Returns:
+        From -1 to 1, of shape (ways,); NaN where all of x or all of y are equal.
+    """
+    signs_x, signs_y = np.sign(x[:, None] - x), np.sign(y[:, None] - y)
+
+    def pairs(matrix: np.ndarray) -> np.ndarray:
+        return np.asarray(np.einsum("wm,wm->w", weights @ matrix, weights))
+
+    with np.errstate(invalid="ignore"):
+        untied = np.sqrt(pairs(abs(signs_x)) * pairs(abs(signs_y)))
+        taus = pairs(signs_x * signs_y) / untied
+    return np.asarray(np.round(taus, 12))  # a perfect order is exactly 1
+
+
+def look_episodes(record: StudyRecord) -> int:
+    """Episodes at the pruner's first look, about a third of the budget."""
+    marks = record.config.milestone_episodes()
+    return marks[first_look(len(marks)) - 1]
+
+
+def fidelity_figure(table: pd.DataFrame, record: StudyRecord) -> go.Figure:
+    """Rank agreement with the end against episodes, with its interval as a band."""
+    figure = go.Figure()
+    shown = table.round(4)
+    band = shown[shown["low"].notna()]
+    figure.add_scatter(
+        x=[*band["episodes"], *band["episodes"][::-1]], y=[*band["high"], *band["low"][::-1]], mode="lines",
+        fill="toself", fillcolor="rgba(0,114,178,0.18)", line={"width": 0}, name="95 % interval", hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=shown["episodes"], y=shown["tau"], mode="lines+markers", name="agreement with the end",
+        line={"color": BLUE, "width": 2}, marker={"size": 7}, customdata=shown["same_order"],
+        hovertemplate="after %{x:,} episodes: τ %{y:.2f}<br>%{customdata:.0%} of pairs in the order of the end"
+                      "<extra></extra>",
+    )  # fmt: skip
+    place = "about a third" if record.config.search.pruner == "none" else "first look of the pruner"
+    figure.add_vline(
+        x=look_episodes(record), line={"color": GREY, "dash": "dash", "width": 1.5},
+        annotation={"text": place, "font": {"color": GREY}, "yanchor": "bottom", "y": 0},
+    )  # fmt: skip
+    figure.add_hline(y=0, line={"color": GREY, "dash": "dot", "width": 1.5},
+                     annotation={"text": "chance", "font": {"color": GREY}, "xanchor": "right"})  # fmt: skip
+    layout(figure, "episodes", "rank agreement τ")
+    figure.update_yaxes(range=[min(-0.1, float(shown[["low", "tau"]].min().min()) - 0.05), 1.05])
+    figure.update_xaxes(range=[0, 1.02 * record.config.milestone_episodes()[-1]])
+    figure.update_layout(height=320)
+    return figure
+
+
+def fidelity_reading(table: pd.DataFrame, record: StudyRecord) -> str:
+    """Whether the order at the pruner's first look predicts the end, how sure that is, and what it leaves out."""
+    marks, look = record.config.milestone_episodes(), look_episodes(record)
+    reached = sum(ending_of(t) == "completed" for t in record.trials)
+    if len(marks) < 2:
+        return "Trials are scored only at their end (search.milestones is 1): nothing says what shorter ones are worth."
+    if table.empty:
+        return (f"Not enough trials to say whether short runs predict long ones: {MIN_TRIALS} must reach the end, and "
+                f"{reached} of {len(record.trials)} did.")  # fmt: skip
+    row = next(row for row in to_records(table) if row["episodes"] == look)
+    place = f"After {look:,} of {marks[-1]:,} episodes ({100 * row['share']:.0f} %)"
+    if row["tau"] is None:
+        return f"{place} all {row['trials']} trials that reached the end had the same score: no order to compare."
+    interval = (
+        "no interval, for every pair agrees" if row["low"] is None
+        else f"95 % interval {row['low']:+.2f} to {row['high']:+.2f}"
+    )  # fmt: skip
+    return (
+        f"{place} the trial ahead of another was ahead at the end in {100 * row['same_order']:.0f} % of pairs; chance "
+        f"gives 50 % (rank agreement τ {row['tau']:+.2f}, {interval}, {row['trials']} trials). "
+        f"{_verdict(row['tau'], row['low'])} The best at the end was {_ordinal(row['best_stood'])} of "
+        f"{row['trials']} then.{_selection(record, row['trials'])}"
+    )
+
+
+def _verdict(tau: float, low: float | None) -> str:
+    """What the agreement is good for."""
+    sure = tau if low is None else low
+    if sure > 0.5:
+        return "Short runs predict long ones here."
+    if sure > 0:
+        return "Short runs tell something about long ones here, but not their whole order."
+    return "That cannot be told from chance: early scores may mislead the pruner (search.pruner none lets all run)."
+
+
+def _selection(record: StudyRecord, reached: int) -> str:
+    """That only those who reached the end are counted, and what that does."""
+    endings = [ending_of(trial) for trial in record.trials]
+    if reached == len(endings):
+        return ""
+    counted = f" Only the {reached} of {len(endings)} trials that reached the end are counted"
+    if "pruned" not in endings:
+        return f"{counted}."
+    return f"{counted}; chosen by early scores, they are more alike than all trials were, which lowers the agreement."
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

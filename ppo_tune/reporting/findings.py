@@ -1,0 +1,199 @@
+"""What each of several studies found: the hyperparameters that mattered, and the values of its best trial."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from plotly import graph_objects as go
+
+from ppo_tune.reporting import importance
+from ppo_tune.reporting.beside import best_of
+from ppo_tune.reporting.best_so_far import styles
+from ppo_tune.reporting.comparability import Contender, groups, join
+from ppo_tune.reporting.drawing import layout
+from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting.section import Section
+from ppo_tune.reporting.wording import cell
+from ppo_tune.space import CategoricalParam
+
+NEAR, FAR = 0.1, 0.5
+"""Shares of a range within which the values of best trials agree, and beyond which they stand far apart."""
+
+SHARES = ("fanova", "ped_anova", "importance")
+"""Columns of a table of importances that may hold the share of each hyperparameter; the first that it has counts."""
+
+PALE = 0.3
+"""Opacity of an importance that cannot be told from noise."""
+
+Importances = Mapping[str, Mapping[str, tuple[float, bool]]]
+"""By study and hyperparameter: its share, and whether that can be told from noise."""
+
+
+def importances(contenders: Sequence[Contender]) -> Section | None:
+    """What mattered in each study; None where no study has enough trials."""
+    found = {contender.label: importances_of(contender.record) for contender in contenders}
+    if not any(found.values()):
+        return None
+    table = importances_table(found)
+    return Section(
+        "importances",
+        "",
+        importances_reading(contenders, found),
+        importances_figure(table, contenders),
+        importances_words(table),
+    )
+
+
+def importances_of(record: StudyRecord) -> dict[str, tuple[float, bool]]:
+    """The share of each hyperparameter and whether it can be told from noise; empty without enough trials."""
+    table = importance.importance_table(record)
+    share = next((name for name in SHARES if name in table), None)
+    if table.empty or share is None:
+        return {}
+    return {row["name"]: (row[share], bool(row["clear"])) for row in to_records(table)}
+
+
+def importances_table(found: Importances) -> pd.DataFrame:
+    """One row per study and hyperparameter, the largest first: study, name, importance, clear."""
+    rows = [
+        {"study": label, "name": name, "importance": share, "clear": clear}
+        for label, shares in found.items()
+        for name, (share, clear) in shares.items()
+    ]
+    table = pd.DataFrame(rows, columns=["study", "name", "importance", "clear"])
+    largest = table.groupby("name")["importance"].max()
+    return table.sort_values("name", key=lambda names: -names.map(largest), kind="stable", ignore_index=True)
+
+
+def importances_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with a column per study; in brackets what cannot be told from noise."""
+    said = [
+        f"{row['importance']:.2f}" if row["clear"] else f"({row['importance']:.2f})"
+        for row in to_records(table)
+    ]
+    names, studies = table["name"].unique(), table["study"].unique()
+    wide = (
+        table.assign(said=said)
+        .pivot(index="name", columns="study", values="said")
+        .reindex(index=names, columns=studies)
+    )
+    return wide.fillna("–").reset_index().rename_axis(columns=None)
+
+
+def importances_figure(table: pd.DataFrame, contenders: Sequence[Contender]) -> go.Figure:
+    """Bars by hyperparameter, one per study; pale where the share cannot be told from noise."""
+    figure, looks = go.Figure(), styles(contenders)
+    for group, members in groups(contenders).items():
+        for i, label in enumerate(member.label for member in members):
+            part = table[table["study"] == label]
+            opacities = part["clear"].map({True: 1, False: PALE}).tolist()
+            figure.add_bar(
+                y=part["name"], x=part["importance"].round(4), orientation="h", name=group, legendgroup=group,
+                showlegend=i == 0, marker={"color": looks[label][0], "opacity": opacities},
+                hovertemplate=f"{label}<br>%{{y}}: %{{x:.2f}}<extra></extra>",
+            )  # fmt: skip
+    names = list(table["name"].unique())
+    layout(figure, "share of variance", None)
+    figure.update_yaxes(categoryorder="array", categoryarray=names, autorange="reversed")
+    height = 120 + (26 + 12 * table["study"].nunique()) * len(names)
+    figure.update_layout(
+        barmode="group", bargap=0.3, bargroupgap=0.12, height=height, legend_traceorder="normal"
+    )
+    return figure
+
+
+def importances_reading(contenders: Sequence[Contender], found: Importances) -> str:
+    """What is clear in which study, and how far importances may be compared."""
+    clear: dict[str, list[str]] = {}
+    for label, shares in found.items():
+        for name, (_, sure) in shares.items():
+            clear.setdefault(name, []).extend([label] if sure else [])
+    named = [f"{name} in {join(labels)}" for name, labels in clear.items() if labels]
+    said = (
+        f"Told from noise: {'; '.join(named)}."
+        if named
+        else "In no study can a hyperparameter be told from noise."
+    )
+    few = [label for label, shares in found.items() if not shares]
+    too_few = f" {join(few)} has too few trials to say." if few else ""
+    spaces = {contender.config.space.model_dump_json() for contender in contenders}
+    ranges = (
+        " Their ranges differ, and a wider range makes a hyperparameter matter more: compare the order, not the length."
+        if len(spaces) > 1
+        else ""
+    )
+    return f"{said} Pale bars could be chance.{too_few}{ranges}"
+
+
+def best_values(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section | None:
+    """The values of each study's best trial; None if no study has one."""
+    best = {contender.label: best_of(contender, progress) for contender in contenders}
+    if all(trial is None for trial in best.values()):
+        return None
+    configs = {label: {} if t is None else dict(t.user_attrs.get("config", {})) for label, t in best.items()}
+    table = values_table(contenders, configs)
+    return Section("best-values", "", values_reading(contenders, configs), table=table)
+
+
+def values_table(contenders: Sequence[Contender], configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per hyperparameter that any study searched: name, default, then a column per study.
+
+    The default is that of the studies' trials 0 where all used the same. A value that a study did not search is
+    followed by "(fixed)".
+    """
+    names = dict.fromkeys(name for contender in contenders for name in contender.config.space)
+    rows = []
+    for name in names:
+        defaults = {repr(value) for c in contenders if (value := c.config.baseline.get(name, ...)) is not ...}
+        shared = next(c.config.baseline[name] for c in contenders if name in c.config.baseline)
+        row = {"name": name, "default": cell(shared) if len(defaults) == 1 else "differs"}
+        for contender in contenders:
+            known = name in configs[contender.label]
+            fixed = "" if name in contender.config.space else " (fixed)"
+            row[contender.label] = _value(configs[contender.label][name]) + fixed if known else "–"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _value(value: Any) -> str:
+    return "null" if value is None else cell(value)
+
+
+def values_reading(contenders: Sequence[Contender], configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the best trials agree and where they stand far apart, over hyperparameters that two studies searched."""
+    spreads = {}
+    for name in dict.fromkeys(name for contender in contenders for name in contender.config.space):
+        searched = [c for c in contenders if name in c.config.space and name in configs[c.label]]
+        if len(searched) > 1:
+            spreads[name] = _spread(name, searched, [configs[c.label][name] for c in searched])
+    if not spreads:
+        return "No hyperparameter was searched by two studies that have a best trial."
+    near = [name for name, spread in spreads.items() if spread <= NEAR]
+    far = [name for name, spread in spreads.items() if spread > FAR]
+    said = [
+        f"The best trials agree on {join(near)}." if near else "The best trials agree on no hyperparameter."
+    ]
+    if far:
+        said.append(f"They stand more than half the range apart in {join(far)}.")
+    return " ".join(
+        [*said, "One best trial of each is one draw: a value that does not matter can end up anywhere."]
+    )
+
+
+def _spread(name: str, contenders: Sequence[Contender], values: Sequence[Any]) -> float:
+    """How far apart values are, as a share of the range of all studies; 0 or 1 for choices."""
+    params = [contender.config.space[name] for contender in contenders]
+    if any(isinstance(param, CategoricalParam) for param in params):
+        return float(len(set(map(repr, values))) > 1)
+    ends = [end for contender in contenders for end in _ends(contender, name)]
+    logarithmic = any(getattr(param, "log", False) for param in params)
+    scale = math.log if logarithmic else float
+    width = scale(max(ends)) - scale(min(ends))
+    return (scale(max(values)) - scale(min(values))) / width if width else 0.0
+
+
+def _ends(contender: Contender, name: str) -> tuple[float, float]:
+    distribution = contender.config.space.distributions()[name]
+    low, high = distribution.low, distribution.high  # type: ignore[attr-defined]
+    return low, high

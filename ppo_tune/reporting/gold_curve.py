@@ -1,0 +1,250 @@
+"""How gold depends on the distance from the untrained model: the fitted curve, and means by KL."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+Numbers = NDArray[np.float64]
+
+MIN_TRIALS, MIN_POINTS, MIN_SPREAD, MIN_R_SQUARED = 8, 16, 2.0, 0.5
+"""Below these a fit is not shown: trials, points, largest over smallest d (95th and 5th percentile), R²."""
+
+MAX_MISSED = 0.2
+"""Share of the means by range of KL that the curve may miss and still say where the peak is."""
+
+RESAMPLES = 2000
+"""Of the bootstrap over trials."""
+
+BINS = 6
+"""At most so many ranges of KL, each with about as many points."""
+
+
+@dataclass(frozen=True)
+class GoldFit:
+    """Least squares of gold's change on d(α − β·log d) with d = √KL (Gao et al., 2022, arXiv 2210.10760).
+
+    Intervals are 95 % percentiles of a bootstrap over trials, for the milestones of a trial are not independent.
+
+    Attributes:
+        alpha: Gold gained per unit of d where d = 1.
+        beta: How much of that is lost whenever d grows e-fold.
+        alpha_interval: Of alpha.
+        beta_interval: Of beta.
+        peak_interval: Of the KL at the peak; ends may be infinite.
+        r_squared: Share of gold's variance over the points that the curve explains; negative if less than none.
+        n_points: How many points.
+        n_trials: Of how many trials.
+        spread: Largest over smallest d, at the 95th and 5th percentile.
+        largest_kl: Of the points.
+    """
+
+    alpha: float
+    beta: float
+    alpha_interval: tuple[float, float]
+    beta_interval: tuple[float, float]
+    peak_interval: tuple[float, float]
+    r_squared: float
+    n_points: int
+    n_trials: int
+    spread: float
+    largest_kl: float
+
+    @property
+    def peak_kl(self) -> float:
+        """KL at which the curve is highest: d* = exp(α/β − 1), squared; infinite where it never bends down."""
+        return peak_kl(self.alpha, self.beta)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the curve says enough to be shown."""
+        enough = self.n_trials >= MIN_TRIALS and self.n_points >= MIN_POINTS and self.spread >= MIN_SPREAD
+        return enough and self.r_squared >= MIN_R_SQUARED and self.beta_interval[0] > 0
+
+    def at(self, kl: Numbers) -> Numbers:
+        """Gold's change at some KL."""
+        return np.asarray(design(kl) @ np.array([self.alpha, self.beta]))
+
+
+def design(kl: Numbers) -> Numbers:
+    """The two columns that α and β weigh: d and −d·log d."""
+    d = np.sqrt(kl)
+    return np.stack([d, -d * np.log(d)], axis=1)
+
+
+def peak_kl(alpha: float, beta: float) -> float:
+    """Where d(α − β·log d) is highest, in nats."""
+    return math.exp(min(2 * (alpha / beta - 1), 700.0)) if beta > 0 else math.inf
+
+
+def fit_gold(points: pd.DataFrame, *, seed: int = 0) -> GoldFit | None:
+    """Fit the curve to all milestones of all trials; None without at least two trials and three points.
+
+    Args:
+        points: Columns number, kl and gold_change.
+        seed: Decides the bootstrap.
+    """
+    known = usable(points)
+    n_trials = known["number"].nunique()
+    if len(known) < 3 or n_trials < 2:
+        return None
+    kl, gold = known["kl"].to_numpy(float), known["gold_change"].to_numpy(float)
+    columns = design(kl)
+    (alpha, beta), *_ = np.linalg.lstsq(columns, gold)
+    total = float(((gold - gold.mean()) ** 2).sum())
+    rest = float(((gold - columns @ np.array([alpha, beta])) ** 2).sum())
+    alphas, betas = _resampled(known["number"].to_numpy(), columns, gold, seed)
+    peaks = np.full(len(betas), math.inf)
+    peaks[betas > 0] = np.exp(np.minimum(2 * (alphas / betas - 1), 700)[betas > 0])
+    low, high = np.percentile(np.sqrt(kl), [5, 95])
+    return GoldFit(
+        alpha=float(alpha),
+        beta=float(beta),
+        alpha_interval=_ends(alphas),
+        beta_interval=_ends(betas),
+        peak_interval=_ends(peaks),
+        r_squared=1 - rest / total if total > 0 else 0.0,
+        n_points=len(known),
+        n_trials=n_trials,
+        spread=float(high / low),
+        largest_kl=float(kl.max()),
+    )
+
+
+def usable(points: pd.DataFrame) -> pd.DataFrame:
+    """Points at which the logarithm exists and gold is known; an estimated KL may lie a little below 0."""
+    return points[(points["kl"] > 0) & (points["kl"] < math.inf) & points["gold_change"].notna()]
+
+
+def _resampled(
+    numbers: NDArray[np.int64], columns: Numbers, gold: Numbers, seed: int
+) -> tuple[Numbers, Numbers]:
+    """α and β of resampled trials, from each trial's share of the normal equations."""
+    trials, of = np.unique(numbers, return_inverse=True)
+    parts = np.zeros((len(trials), 5))
+    u, v = columns.T
+    np.add.at(parts, of, np.stack([u * u, u * v, v * v, u * gold, v * gold], axis=1))
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(trials), np.full(len(trials), 1 / len(trials)), size=RESAMPLES)
+    uu, uv, vv, ug, vg = (counts @ parts).T
+    determinant = uu * vv - uv * uv
+    solvable = determinant > 1e-9 * uu * vv
+    uu, uv, vv, ug, vg, determinant = (a[solvable] for a in (uu, uv, vv, ug, vg, determinant))
+    return (vv * ug - uv * vg) / determinant, (uu * vg - uv * ug) / determinant
+
+
+def _ends(values: Numbers) -> tuple[float, float]:
+    """The middle 95 %; infinities may be among the values, so nothing is interpolated."""
+    if not len(values):
+        return -math.inf, math.inf
+    low, high = np.percentile(values, [2.5, 97.5], method="nearest")
+    return float(low), float(high)
+
+
+def gold_by_kl(points: pd.DataFrame, fit: GoldFit | None = None) -> pd.DataFrame:
+    """Mean change of score and gold by ranges of KL that hold about as many points each.
+
+    A trial counts once per range, with the mean of its milestones there; the interval is Student's over trials.
+
+    Columns: kl_from, kl_to, trials, score_change, gold_change, gold_low, gold_high, and curve: the mean of the
+    fitted curve at the same milestones, NaN without a fit.
+    """
+    columns = ["kl_from", "kl_to", "trials", "score_change", "gold_change", "gold_low", "gold_high", "curve"]
+    known = usable(points)
+    n_bins = min(BINS, len(known) // 8)
+    if n_bins < 2:
+        return pd.DataFrame(columns=columns, dtype=float)
+    known = known.assign(curve=fit.at(known["kl"].to_numpy(float)) if fit is not None else math.nan)
+    rows = []
+    for _, part in known.groupby(pd.qcut(known["kl"], n_bins, duplicates="drop"), observed=True):
+        means = part.groupby("number")[["score_change", "gold_change", "curve"]].mean()
+        n, gold = len(means), means["gold_change"]
+        reach = float(stats.t.ppf(0.975, n - 1)) * float(gold.std()) / math.sqrt(n) if n > 1 else math.nan
+        rows.append([part["kl"].min(), part["kl"].max(), n, means["score_change"].mean(), gold.mean(),
+                     gold.mean() - reach, gold.mean() + reach, means["curve"].mean()])  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).astype({"trials": int})
+
+
+def missed(bins: pd.DataFrame) -> int:
+    """In how many ranges of KL the fitted curve is outside the interval of the mean."""
+    return int(((bins["curve"] < bins["gold_low"]) | (bins["curve"] > bins["gold_high"])).sum())
+
+
+def is_trusted(fit: GoldFit | None, bins: pd.DataFrame) -> bool:
+    """Whether the fitted curve may say where the peak is: it fits, and misses few of the means."""
+    return fit is not None and fit.fits and missed(bins) <= MAX_MISSED * len(bins)
+
+
+def peak_range(fit: GoldFit | None, bins: pd.DataFrame) -> tuple[float, float] | None:
+    """Between which KLs gold is highest; None where no peak was reached or nothing can be told.
+
+    The interval of the fitted curve's peak if the curve is to be trusted. Else the range of KL with the highest mean
+    and its neighbours that cannot be told from it, if gold is lower at the largest KL.
+    """
+    if fit is not None and is_trusted(fit, bins):
+        low, high = fit.peak_interval
+        return (low, min(high, fit.largest_kl)) if fit.peak_kl <= fit.largest_kl else None
+    if bins["gold_low"].isna().all():
+        return None
+    lows, highs = bins["gold_low"].to_numpy(float), bins["gold_high"].to_numpy(float)
+    best = int(bins["gold_change"].to_numpy(float).argmax())
+    alike = highs >= lows[best]
+    first = last = best
+    while first > 0 and alike[first - 1]:
+        first -= 1
+    while last < len(bins) - 1 and alike[last + 1]:
+        last += 1
+    if last == len(bins) - 1:
+        return None
+    return float(bins["kl_from"].iloc[first]), float(bins["kl_to"].iloc[last])
+
+
+def peak_reading(fit: GoldFit | None, bins: pd.DataFrame, budget: float) -> str:
+    """At which KL gold is highest, and what that means for the KL budget."""
+    if bins.empty:
+        return "Too few milestones have a gold score to say at which KL it is highest."
+    return f"{_where(fit, bins)}{_advice(peak_range(fit, bins), budget)} {_fit_words(fit, bins)}"
+
+
+def _where(fit: GoldFit | None, bins: pd.DataFrame) -> str:
+    peak, largest = peak_range(fit, bins), float(bins["kl_to"].iloc[-1])
+    if peak is None:
+        return f"Gold has no peak that can be told from chance up to {largest:.1f} nats, the largest KL seen"
+    low, high = peak
+    if fit is not None and is_trusted(fit, bins):
+        return f"Over all trials gold peaks at {fit.peak_kl:.1f} nats (95 % {low:.1f} to {high:.1f})"
+    inside = bins[(bins["kl_from"] >= low) & (bins["kl_to"] <= high)]
+    best, last = inside["gold_change"].max(), bins.iloc[-1]
+    return (f"Over all trials gold is highest between {low:.1f} and {high:.1f} nats ({best:+.2f}) and lower beyond "
+            f"{last['kl_from']:.1f} nats ({last['gold_change']:+.2f}, 95 % {last['gold_low']:+.2f} to "
+            f"{last['gold_high']:+.2f})")  # fmt: skip
+
+
+def _advice(peak: tuple[float, float] | None, budget: float) -> str:
+    if peak is None:
+        return "."
+    if budget > peak[1]:
+        return f". The KL budget of {budget:g} nats reaches beyond: there more reward means less gold, on average."
+    return f". The KL budget of {budget:g} nats {'stays below' if budget < peak[0] else 'is in that range'}."
+
+
+def _fit_words(fit: GoldFit | None, bins: pd.DataFrame) -> str:
+    """The fitted curve with its numbers, and how far it can be believed."""
+    if fit is None:
+        return "There are too few trials to fit a curve."
+    numbers = (
+        f"α {fit.alpha:.2f} ({_range(fit.alpha_interval)}), β {fit.beta:.2f} ({_range(fit.beta_interval)}), R² "
+        f"{fit.r_squared:.2f}, {fit.n_points} milestones of {fit.n_trials} trials"
+    )
+    if not fit.fits:
+        return f"The curve d(α − β·log d), d = √KL, does not fit and is not drawn: {numbers}."
+    doubt = "" if is_trusted(fit, bins) else ", so its own peak is not relied on"
+    return (f"Curve: d(α − β·log d), d = √KL; {numbers}, intervals over trials. It misses {missed(bins)} of "
+            f"{len(bins)} means (squares){doubt}.")  # fmt: skip
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.2f} to {ends[1]:.2f}"

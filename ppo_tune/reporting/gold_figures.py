@@ -1,0 +1,193 @@
+"""Figures of score against gold against KL."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from plotly import graph_objects as go
+from plotly.subplots import make_subplots
+
+from ppo_tune.reporting.drawing import BLUE, GREEN, GREY, PURPLE, RED, ROLE_STYLES, SKY, layout
+from ppo_tune.reporting.gold_curve import GoldFit, peak_range, usable
+
+MAX_POINTS = 1500
+"""Milestones in a figure; of more, every so many is drawn. Fit and means are over all."""
+
+STYLES = {**ROLE_STYLES, "worst offender": (PURPLE, "triangle-down")}
+NAMES = {"score": "score change", "gold": "gold change"}
+
+
+def changes_figure(changes: pd.DataFrame) -> go.Figure:
+    """Gold's change against the score's, coloured by KL, with the quadrant of hacks shaded and rings for flags."""
+    figure = go.Figure()
+    known = changes[changes["gold_change"].notna()].round(4)
+    plain, flagged = known[known["role"] == ""], known[known["flag"] != ""]
+    colours = {"color": np.sqrt(plain["kl"].clip(lower=0)).round(3), "coloraxis": "coloraxis"}
+    _add_changes(figure, plain, "", {"size": 9, **colours})
+    for role, (colour, symbol) in STYLES.items():
+        part = known[known["role"] == role]
+        bars = {"type": "data", "color": colour, "thickness": 1.5, "width": 0}
+        errors = {axis: {**bars, "array": part[f"{name}_high"] - part[f"{name}_change"]}
+                  for axis, name in (("error_x", "score"), ("error_y", "gold"))}  # fmt: skip
+        mark = {"symbol": symbol, "size": 15, "color": colour, "line": {"color": "white", "width": 1}}
+        _add_changes(figure, part, role, mark, **errors)
+    figure.add_scatter(
+        x=flagged["score_change"], y=flagged["gold_change"], mode="markers", name="flagged", hoverinfo="skip",
+        showlegend=len(flagged) > 0,
+        marker={"symbol": "circle-open", "size": 19, "color": PURPLE, "line": {"width": 2.5}},
+    )  # fmt: skip
+    layout(figure, NAMES["score"], NAMES["gold"])
+    _shade_hacks(figure, known)
+    ticks = kl_ticks(float(known["kl"].max()))
+    bar = {"title": {"text": "KL"}, "thickness": 10, **_tick_texts(ticks)}
+    colours = {"colorscale": [[0, SKY], [1, RED]], "cmin": 0, "colorbar": bar}
+    return figure.update_layout(hovermode="closest", coloraxis=colours)
+
+
+def _add_changes(
+    figure: go.Figure, part: pd.DataFrame, role: str, mark: dict[str, object], **errors: object
+) -> None:
+    who = f"{role}, trial" if role else "trial"
+    figure.add_scatter(
+        x=part["score_change"], y=part["gold_change"], mode="markers", name=role or "trials",
+        showlegend=bool(role) and len(part) > 0, marker=mark, customdata=part[["number", "kl", "flag"]], **errors,
+        hovertemplate=f"{who} %{{customdata[0]}}<br>score %{{x:+.3f}}, gold %{{y:+.3f}}<br>"
+                      "KL %{customdata[1]:.2f} nats<br>%{customdata[2]}<extra></extra>",
+    )  # fmt: skip
+
+
+def _shade_hacks(figure: go.Figure, known: pd.DataFrame) -> None:
+    """Shade the quadrant in which the score rose and gold fell, and fix the axes so that it is filled."""
+    (left, right), (bottom, top) = _ends_of(known, "score"), _ends_of(known, "gold")
+    figure.add_shape(type="rect", x0=0, x1=right, y0=bottom, y1=0, fillcolor=RED, opacity=0.09, line_width=0,
+                     layer="below")  # fmt: skip
+    figure.add_annotation(x=right, y=bottom, text="reward up, gold down", showarrow=False, xanchor="right",
+                          yanchor="bottom", font={"color": RED, "size": 12})  # fmt: skip
+    for line in ({"x0": 0, "x1": 0, "y0": bottom, "y1": top}, {"x0": left, "x1": right, "y0": 0, "y1": 0}):
+        figure.add_shape(type="line", **line, line={"color": GREY, "width": 1}, layer="below")
+    figure.update_xaxes(range=[left, right])
+    figure.update_yaxes(range=[bottom, top])
+
+
+def _ends_of(known: pd.DataFrame, name: str) -> tuple[float, float]:
+    """The ends of an axis that holds 0, all changes, and the intervals of the marked ones; some room below 0."""
+    marked = known[known["role"] != ""]
+    values = pd.concat([known[f"{name}_change"], marked[f"{name}_low"], marked[f"{name}_high"]])
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    margin = 0.07 * ((high - low) or 1.0)
+    return low - 2 * margin, high + margin
+
+
+def curves_figure(curves: pd.DataFrame) -> go.Figure:
+    """Score above gold, both against KL along training: a line per marked trial, with 95 % bars where it matters.
+
+    The bars stand where gold was highest and at the end.
+    """
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    for role, (colour, symbol) in STYLES.items():
+        line = curves[curves["role"] == role]
+        if line.empty:
+            continue
+        n = len(line)
+        matters = np.isin(np.arange(n), [int(line["gold_change"].to_numpy(float).argmax()), n - 1])
+        kl = [0.0, *line["kl"].clip(lower=0)]
+        for row, name in ((1, "score"), (2, "gold")):
+            reach = np.where(matters, 1.96 * line[f"{name}_error"].fillna(0), 0)
+            figure.add_scatter(
+                x=roots(kl), y=[0.0, *line[f"{name}_change"].round(4)], mode="lines+markers", name=role,
+                legendgroup=role, showlegend=row == 1, row=row, col=1, line={"color": colour, "width": 2.5},
+                marker={"size": [5] * n + [13], "symbol": ["circle"] * n + [symbol], "line": {"width": 0},
+                        "opacity": 1},
+                error_y={"type": "data", "array": [0.0, *reach.round(4)], "color": colour, "thickness": 1.5,
+                         "width": 4},
+                customdata=[[int(e), round(k, 2)] for e, k in zip([0, *line["episodes"]], kl, strict=True)],
+                hovertemplate=f"{role}, {name} %{{y:+.3f}}<br>%{{customdata[0]:,}} episodes, KL "
+                              "%{customdata[1]} nats<extra></extra>",
+            )  # fmt: skip
+    layout(figure, None, None)
+    for row, name in ((1, "score"), (2, "gold")):
+        figure.add_hline(y=0, row=row, col=1, line={"color": GREY, "width": 1}, layer="below")
+        figure.update_yaxes(title_text=NAMES[name], row=row, col=1)
+    scale_kl(figure, float(curves["kl"].max()), row=2, col=1)
+    return figure.update_layout(height=520, hovermode="closest")
+
+
+def kl_figure(points: pd.DataFrame, fit: GoldFit | None, bins: pd.DataFrame, budget: float) -> go.Figure:
+    """Gold's change against √KL at every milestone, the means by ranges of KL, and the fitted curve if it fits."""
+    figure = go.Figure()
+    known = usable(points)
+    drawn = known.iloc[:: math.ceil(len(known) / MAX_POINTS) or 1]
+    figure.add_scatter(
+        x=roots(drawn["kl"]), y=drawn["gold_change"].round(4), mode="markers", name="every milestone of every trial",
+        marker={"color": SKY, "size": 6}, opacity=0.5, customdata=drawn[["number", "episodes", "kl"]].round(3),
+        hovertemplate="trial %{customdata[0]} after %{customdata[1]:,} episodes<br>KL %{customdata[2]:.2f} nats, gold "
+                      "%{y:+.3f}<extra></extra>",
+    )  # fmt: skip
+    if len(bins):
+        middle = (bins["kl_from"].pow(0.5) + bins["kl_to"].pow(0.5)) / 2
+        figure.add_scatter(
+            x=middle.round(3), y=bins["gold_change"].round(4), mode="markers", name="mean by range of KL",
+            marker={"color": BLUE, "size": 11, "symbol": "square"},
+            error_y={"type": "data", "array": (bins["gold_high"] - bins["gold_change"]).round(4), "color": BLUE,
+                     "thickness": 2, "width": 0},
+            customdata=bins[["kl_from", "kl_to", "trials"]].round(2),
+            hovertemplate="%{customdata[0]} to %{customdata[1]} nats, %{customdata[2]} trials<br>mean gold %{y:+.3f}"
+                          "<extra></extra>",
+        )  # fmt: skip
+    largest = float(known["kl"].max()) if len(known) else budget
+    layout(figure, None, NAMES["gold"])
+    figure.add_hline(y=0, line={"color": GREY, "width": 1}, layer="below")
+    if fit is not None and fit.fits:
+        d = np.linspace(math.sqrt(largest) / 200, math.sqrt(largest), 120)
+        figure.add_scatter(x=d.round(3), y=fit.at(d**2).round(4), mode="lines", name="d(α − β·log d)", hoverinfo="skip",
+                           line={"color": RED, "width": 3})  # fmt: skip
+    if (peak := peak_range(fit, bins)) is not None:
+        low, high = roots(peak)
+        figure.add_vrect(x0=low, x1=high, fillcolor=GREEN, opacity=0.13, line_width=0, layer="below",
+                         annotation={"text": "gold highest", "font": {"color": GREEN}, "yanchor": "bottom"},
+                         annotation_position="inside bottom")  # fmt: skip
+    if budget <= 2 * largest:
+        figure.add_vline(x=math.sqrt(budget), line={"color": GREY, "dash": "dash", "width": 2},
+                         annotation={"text": "KL budget", "yanchor": "top"})  # fmt: skip
+        largest = max(largest, budget)
+    scale_kl(figure, largest)
+    return figure.update_layout(hovermode="closest")
+
+
+def kl_ticks(largest: float) -> list[float]:
+    """Round numbers of nats from 0 to the largest, far enough from one another on a square-root scale."""
+    if not largest > 0:
+        return [0.0]
+    power = math.floor(math.log10(largest))
+    steps = [
+        digit * 10.0**exponent for exponent in (power, power - 1, power - 2) for digit in (8, 6, 4, 2, 1)
+    ]
+    kept: list[float] = []
+    for step in steps:
+        is_apart = not kept or math.sqrt(kept[-1]) - math.sqrt(step) >= 0.11 * math.sqrt(largest)
+        if step <= largest and is_apart and math.sqrt(step) >= 0.11 * math.sqrt(largest):
+            kept.append(step)
+    return [0.0, *sorted(round(step, 6) for step in kept)]
+
+
+def scale_kl(figure: go.Figure, largest: float, **place: int) -> None:
+    """An axis of √KL whose ticks are nats.
+
+    Args:
+        figure: The figure, whose x values are square roots.
+        largest: The largest KL in it, in nats.
+        place: Row and column of the title, in a figure of several plots.
+    """
+    largest = largest if largest > 0 else 1.0
+    figure.update_xaxes(**_tick_texts(kl_ticks(largest)), range=[0, 1.04 * math.sqrt(largest)])
+    figure.update_xaxes(title_text="KL, nats per response (√ scale)", **place)
+
+
+def _tick_texts(ticks: list[float]) -> dict[str, list[float] | list[str]]:
+    return {"tickvals": roots(ticks), "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+def roots(kl: Iterable[float]) -> list[float]:
+    """Square roots of KLs; an estimate below 0 counts as 0."""
+    return [round(math.sqrt(max(value, 0.0)), 4) for value in kl]

@@ -1,0 +1,134 @@
+"""A page as a short text in GitHub's Markdown, for a pull request or a model card.
+
+Foreign texts are escaped: they make no HTML, no link, no picture, no mention of a person and no further cell.
+"""
+
+import re
+from collections.abc import Mapping
+
+from ppo_tune.foreign import symbols
+from ppo_tune.reporting.page import Page
+from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.tables import view
+from ppo_tune.reporting.wording import cut
+
+MAX_LINES = 80
+"""Of a summary; where it would be longer, only the hyperparameters of best.yaml stand in it."""
+
+MAX_ROWS = 8
+MAX_LETTERS = 400
+"""Rows of a table, and letters of a reading."""
+
+TOLD = ("importance", "values", "hacking", "front", "search", "health")
+"""Chapters whose first reading stands in the summary, by anchor."""
+
+SPECIAL = re.compile(r"[\\`*{}\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
+ADDRESS = re.compile(r"(https?|ftp|mailto|xmpp|www)(?=[:.])", re.IGNORECASE)
+
+
+def summary(page: Page, best_yaml: str | None, pictures: Mapping[str, str]) -> str:
+    """The verdict, the results, what each chapter says in a sentence, and how to go on.
+
+    Args:
+        page: What the report says.
+        best_yaml: The winner's config as a file, or None without a winner.
+        pictures: Address of the picture of a section, by the section's anchor.
+
+    Returns:
+        At most `MAX_LINES` lines.
+    """
+    lines = [f"# {plain(page.title)}", "", plain(page.kind), "", f"**{plain(page.headline[0])}**"]
+    lines += [" ".join(map(plain, page.headline[1:]))] if len(page.headline) > 1 else []
+    by_anchor = {chapter.anchor: chapter for chapter in page.chapters}
+    if "results" in by_anchor:
+        lines += _results(by_anchor["results"])
+    told = [by_anchor[anchor] for anchor in TOLD if anchor in by_anchor]
+    if told:
+        lines += ["", "## What it says", "", *map(_reading, told)]
+    shown = [
+        f"![{plain(section.title or chapter.title)}]({pictures[section.anchor]})"
+        for chapter in page.chapters
+        for section in chapter.sections
+        if section.anchor in pictures
+    ]
+    if shown:
+        lines += ["", " ".join(shown)]
+    if best_yaml is not None:
+        lines += ["", "## Go on with the winner", "", *_commands(page.title), ""]
+        lines += _config(best_yaml, MAX_LINES - len(lines))
+    return "\n".join(lines[:MAX_LINES]) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    line = " ".join(symbols(text).split())
+    line = SPECIAL.sub(lambda found: f"\\{found[0]}", line)
+    line = ADDRESS.sub(
+        lambda found: f"{found[0]}\u2060", line
+    )  # an invisible joiner: GitHub makes no link of it
+    line = line.replace("@", "@\u2060")  # nor calls a person
+    line = re.sub(r"^(?=[#+=-])", r"\\", line)
+    return re.sub(
+        r"^(\d+)([.)])(?= |$)", r"\1\\\2", line
+    )  # a line of text is no heading and no item of a list
+
+
+def _results(chapter: Chapter) -> list[str]:
+    """The tables that stand on the page without a figure: they are what the verdict rests on."""
+    lines: list[str] = []
+    for section in chapter.sections:
+        if section.table is None or section.table.empty or section.figure is not None:
+            continue
+        lines += [
+            "",
+            f"## {plain(section.title or chapter.title)}",
+            "",
+            _cut(section.reading),
+            "",
+            *_table(section),
+        ]
+    return lines
+
+
+def _table(section: Section) -> list[str]:
+    assert section.table is not None
+    shown = view(section.table, MAX_ROWS)
+    rule = ["---:" if is_number else "---" for is_number in shown.numeric]
+    rows = [[plain(cut(text, 60)) for text in row] for row in shown.rows]
+    return [f"| {' | '.join(row)} |" for row in ([plain(name) for name in shown.headings], rule, *rows)]
+
+
+def _reading(chapter: Chapter) -> str:
+    return f"- **{plain(chapter.title)}** {_cut(chapter.sections[0].reading)}"
+
+
+def _cut(reading: str) -> str:
+    """Whole sentences of a reading, as many as there is room for."""
+    text = ""
+    for sentence in re.split(r"(?<=[.?!]) ", reading):
+        if text and len(text) + len(sentence) > MAX_LETTERS:
+            break
+        text = f"{text} {sentence}".strip()
+    return plain(cut(text, 2 * MAX_LETTERS))
+
+
+def _commands(name: str) -> list[str]:
+    train = f"ppo-tune train reports/{name}/best.yaml"
+    export = f"ppo-tune export {name} --to openrlhf"
+    return _fenced("sh", f"{train}    # at full length, here\n{export}    # or verl, skyrl, trl")
+
+
+def _config(best_yaml: str, max_lines: int) -> list[str]:
+    """The file, or its hyperparameters where there is no room for all of it."""
+    whole = _fenced("yaml", best_yaml)
+    if len(whole) <= max_lines:
+        return whole
+    block = re.search(r"^ppo:\n(?:  .*\n?)+", best_yaml, re.MULTILINE)
+    return ["The hyperparameters of best.yaml:", "", *_fenced("yaml", block[0])] if block else []
+
+
+def _fenced(language: str, text: str) -> list[str]:
+    """A block of code that its own text cannot end."""
+    ticks = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, ticks + 1)
+    return [f"{fence}{language}", *map(symbols, text.rstrip("\n").split("\n")), fence]

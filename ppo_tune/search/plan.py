@@ -1,0 +1,103 @@
+"""What a set of workers has to do: which trials there are to train, and how each is begun.
+
+A search proposes trials until their total is reached; a confirmation (`ppo_tune.search.confirmation`) runs known
+configs again. Workers and their parent are the same for both and only ask a plan.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Literal
+
+from optuna.pruners import BasePruner
+from optuna.study import Study
+from optuna.trial import Trial
+
+from ppo_tune.config import StudyConfig
+from ppo_tune.prompts import Split
+from ppo_tune.search.pack import most_under_way
+from ppo_tune.search.pruners import make_pruner
+from ppo_tune.search.samplers import make_sampler, needs_results
+from ppo_tune.search.storage import remaining
+from ppo_tune.seeding import derive_seed
+
+Job = Literal["search", "confirmation"]
+
+
+class Plan(ABC):
+    """A study's work.
+
+    Attributes:
+        study_config: The experiment.
+        config: The experiment, as this work is done.
+        study_name: In the store.
+        split: The prompts on which its trials are scored.
+        workers: How many workers share it.
+    """
+
+    split: Split = "heldout"
+
+    def __init__(self, config: StudyConfig, workers: int = 1) -> None:
+        self.study_config = config
+        self.config = config
+        self.study_name = config.name
+        self.workers = workers
+
+    @abstractmethod
+    def remaining(self, study: Study) -> int:
+        """How many trials are still to be given out."""
+
+    @abstractmethod
+    def ask(self, study: Study, under_way: int) -> Trial | None:
+        """The next trial, or None when all are given out, or for now; one process at a time may ask.
+
+        Args:
+            study: Of which.
+            under_way: How many trials the worker has.
+        """
+
+    def begin(self, study: Study, folder: Path) -> None:  # noqa: B027 most plans need nothing
+        """Called once by every worker that is ready to train.
+
+        Args:
+            study: Of which.
+            folder: Where its trials' files go.
+        """
+
+    @abstractmethod
+    def seed(self, trial: Trial) -> int:
+        """Decides all random numbers of a trial."""
+
+    def label(self, trial: Trial) -> str:
+        """What a person calls a trial."""
+        return f"trial {trial.number}"
+
+    @abstractmethod
+    def pruner(self) -> BasePruner:
+        """Who ends hopeless trials."""
+
+
+class SearchPlan(Plan):
+    """Propose trials until the study has its total."""
+
+    def remaining(self, study: Study) -> int:
+        """What is left of the total."""
+        return remaining(study, self.config.n_trials)
+
+    def ask(self, study: Study, under_way: int) -> Trial | None:
+        """The sampler's next proposal; none while a worker with enough under way would learn from more results."""
+        most = most_under_way(self.config, self.workers)
+        if most is not None and under_way >= most and needs_results(study):
+            return None
+        if self.remaining(study) == 0:
+            return None
+        study.sampler = make_sampler(self.config, len(study.get_trials(deepcopy=False)))
+        return study.ask(self.config.space.distributions())
+
+    def seed(self, trial: Trial) -> int:
+        """By the trial's number; a trial that runs again keeps that of the first time."""
+        number = trial.user_attrs.get("rerun_of", trial.number)
+        return derive_seed(self.config.search.seed, "trial", number)
+
+    def pruner(self) -> BasePruner:
+        """The study's."""
+        return make_pruner(self.config.search.pruner, len(self.config.milestone_episodes()))

@@ -1,0 +1,198 @@
+"""What a confirmation found: the runs of each config, who is still in the race, and the verdict.
+
+Runs with the same seed index draw the same random numbers, so configs are compared in pairs. A run that diverged
+or left the KL limit has no policy worth keeping: it counts as the untrained model's scores.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from ppo_tune.search.certainty import Gain, Scores, gain, still_racing
+
+
+@dataclass(frozen=True)
+class Run:
+    """One config trained on one fresh seed.
+
+    Attributes:
+        seed_index: Which of the fresh seeds.
+        ending: How it ended.
+        scores: One per prompt, shape (P,); those of the untrained model if it did not complete.
+        golds: Gold scores likewise, or None where the task has no gold judge.
+        kl: Nats per response; the limit if it did not complete.
+        trial: Its number in the confirmation, by which its files are found.
+    """
+
+    seed_index: int
+    ending: str
+    scores: Scores
+    golds: Scores | None
+    kl: float
+    trial: int
+
+    @property
+    def completed(self) -> bool:
+        """Whether it reached its end."""
+        return self.ending == "completed"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One config and its runs.
+
+    Attributes:
+        number: Its trial in the search.
+        is_default: Whether it is the default config.
+        params: Its searched values.
+        search_score: What it scored in the search; None if it did not complete there.
+        runs: By seed, one each.
+    """
+
+    number: int
+    is_default: bool
+    params: Mapping[str, Any]
+    search_score: float | None
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Scores by seed and prompt, shape (S, P)."""
+        return np.stack([run.scores for run in self.runs]) if self.runs else np.zeros((0, 0))
+
+    @property
+    def seed_means(self) -> Scores:
+        """Mean score of each seed, shape (S,)."""
+        return self.scores.mean(1) if self.runs else np.zeros(0)
+
+    @property
+    def mean(self) -> float:
+        """Mean score over seeds and prompts."""
+        return float(self.scores.mean()) if self.runs else float("nan")
+
+    @property
+    def kl(self) -> float:
+        """Mean KL over seeds, in nats per response."""
+        return float(np.mean([run.kl for run in self.runs])) if self.runs else float("nan")
+
+    @property
+    def gold(self) -> float | None:
+        """Mean gold score over seeds and prompts, or None."""
+        return None if self.golds is None else float(self.golds.mean())
+
+    @cached_property
+    def golds(self) -> Scores | None:
+        """Gold scores by seed and prompt, shape (S, P), or None."""
+        known = [run.golds for run in self.runs if run.golds is not None]
+        return np.stack(known) if known and len(known) == len(self.runs) else None
+
+    @property
+    def failures(self) -> int:
+        """Seeds on which it did not reach the end."""
+        return sum(not run.completed for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a confirmation found.
+
+    Attributes:
+        kind: `better`: the winner beats its rival, its interval above zero. `no_better`: it cannot be told from
+            it, or nothing is left within the KL budget. `unfinished`: seeds are missing.
+        best: The confirmed best within the KL budget besides the default, or None.
+        rival: What it was measured against: the default config, or the untrained model where the default itself
+            leaves the KL budget.
+        gain: Of the best over its rival, for the best of so many; None without either.
+        winner: The trial to go on with: the best if it is better, else the default, if that is within the
+            budget; None otherwise.
+    """
+
+    kind: Literal["better", "no_better", "unfinished"]
+    best: int | None
+    rival: Literal["default", "untrained"]
+    gain: Gain | None
+    winner: int | None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """All that a confirmation holds.
+
+    Attributes:
+        candidates: The default first, then by what they scored in the search.
+        base: Scores of the untrained model by prompt, shape (P,).
+        base_golds: Its gold scores by prompt, or None.
+        n_seeds: How many seeds a config gets that stays in the race.
+        kl_budget: In nats per response.
+    """
+
+    candidates: tuple[Candidate, ...]
+    base: Scores
+    base_golds: Scores | None
+    n_seeds: int
+    kl_budget: float
+
+    @property
+    def default(self) -> Candidate | None:
+        """The default config."""
+        return next((c for c in self.candidates if c.is_default), None)
+
+    @property
+    def challengers(self) -> list[Candidate]:
+        """All but the default."""
+        return [c for c in self.candidates if not c.is_default]
+
+    def candidate(self, number: int) -> Candidate:
+        """The one that is this trial of the search."""
+        return next(c for c in self.candidates if c.number == number)
+
+    def racing(self) -> list[Candidate]:
+        """Those that can still win, and the default, which is the yardstick."""
+        alive = list(self.candidates)
+        for n in range(2, self.n_seeds):
+            if any(len(c.runs) < n for c in alive):
+                break
+            kl = np.array([[run.kl for run in c.runs[:n]] for c in alive])
+            within = kl.mean(1) <= self.kl_budget
+            can_win = still_racing(np.stack([c.seed_means[:n] for c in alive]), within)
+            can_win &= (kl <= self.kl_budget).any(1)
+            alive = [c for c, can in zip(alive, can_win, strict=True) if can or c.is_default]
+        return alive
+
+    def compare(self, candidate: Candidate, rival: Candidate | None, *, comparisons: int = 1) -> Gain | None:
+        """The gain over a rival, on the seeds that both have had; over the untrained model if it is None."""
+        n = len(candidate.runs) if rival is None else min(len(candidate.runs), len(rival.runs))
+        if n < 2:
+            return None
+        against = np.broadcast_to(self.base, (n, len(self.base))) if rival is None else rival.scores[:n]
+        return gain(candidate.scores[:n], against, comparisons=comparisons)
+
+    def gold_change(self, candidate: Candidate) -> Gain | None:
+        """How the gold score changed from the untrained model; None without a gold judge or a second seed."""
+        if candidate.golds is None or self.base_golds is None or len(candidate.golds) < 2:
+            return None
+        return gain(candidate.golds, np.broadcast_to(self.base_golds, candidate.golds.shape))
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What it found."""
+        default, challengers = self.default, self.challengers
+        has_default = (
+            default is not None and len(default.runs) >= self.n_seeds and default.kl <= self.kl_budget
+        )
+        rival = default if has_default else None
+        name: Literal["default", "untrained"] = "default" if has_default else "untrained"
+        fallback = default.number if default is not None and has_default else None
+        if any(len(c.runs) < self.n_seeds for c in self.racing()):
+            return Verdict("unfinished", None, name, None, None)
+        finished = [c for c in challengers if len(c.runs) >= self.n_seeds and c.kl <= self.kl_budget]
+        if not finished:
+            return Verdict("no_better", None, name, None, fallback)
+        best = max(finished, key=lambda c: c.mean)
+        found = self.compare(best, rival, comparisons=len(challengers))
+        if found is not None and found.is_certain:
+            return Verdict("better", best.number, name, found, best.number)
+        return Verdict("no_better", best.number, name, found, fallback)

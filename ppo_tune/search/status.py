@@ -1,0 +1,247 @@
+"""How a study stands at this moment, from what its store and its folder say; asks nobody and changes nothing."""
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+import psutil
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from ppo_tune.config import StudyConfig
+from ppo_tune.files import read_json_lines
+from ppo_tune.search.endings import count_endings, ending_of, was_lost
+from ppo_tune.search.results import baseline_trial, best_trial, best_trials, is_feasible
+from ppo_tune.search.storage import confirmation_name
+
+State = Literal["running", "elsewhere", "died", "stopped", "complete"]
+"""A search runs here; trials run on other machines; it died and left trials; it was stopped; all trials are over."""
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """One trial.
+
+    Attributes:
+        number: Of the trial.
+        ending: Its name, or "running" or "waiting".
+        episodes: How many it has answered.
+        score: The last held-out score, or None before the first; `gold` and `kl` likewise.
+        feasible: Whether it is within the KL budget, as far as is known.
+        params: Its searched values.
+    """
+
+    number: int
+    ending: str
+    episodes: float
+    score: float | None
+    gold: float | None
+    kl: float | None
+    feasible: bool
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """A study at one moment.
+
+    Attributes:
+        study: Its name.
+        state: What becomes of it.
+        pid: The process that searches here, or did so last; None if none ever did.
+        hosts: Machines that have trials under way, by the store.
+        started: When the search that runs began, else None.
+        last_ended: When the last trial ended, or None.
+        total: All trials of the study.
+        episodes: A trial's whole budget of responses.
+        kl_budget: What a winner stays within, in nats per sequence.
+        endings: How many trials ended in which way.
+        best: The best completed trial within the KL budget.
+        default: The trial of the default config.
+        running: Trials under way.
+        episodes_per_second: Of all workers, since the search that runs began; else None.
+        seconds_left: A guess from what that search has done; else None.
+        failure: The last trial that went wrong, in words; empty if none did.
+        confirmation: How many runs of the confirmation ended in which way, or are under way; None before it.
+        to_confirm: Whether the study wants a confirmation, has something to confirm, and has not done so.
+    """
+
+    study: str
+    state: State
+    pid: int | None
+    hosts: tuple[str, ...]
+    started: datetime | None
+    last_ended: datetime | None
+    total: int
+    episodes: int
+    kl_budget: float
+    endings: Mapping[str, int]
+    best: TrialStatus | None
+    default: TrialStatus | None
+    running: tuple[TrialStatus, ...]
+    episodes_per_second: float | None
+    seconds_left: float | None
+    failure: str
+    confirmation: Mapping[str, int] | None
+    to_confirm: bool
+
+    @property
+    def done(self) -> int:
+        """Trials over."""
+        return sum(self.endings.values())
+
+
+@dataclass(frozen=True)
+class _Process:
+    """The process that searched here last: its id, when it began, and whether it lives."""
+
+    pid: int
+    started: datetime
+    alive: bool
+
+
+def read_status(
+    study: Study, config: StudyConfig, folder: Path, *, now: datetime | None = None
+) -> StudyStatus:
+    """How a study stands.
+
+    Args:
+        study: The study, best read from a snapshot.
+        config: The experiment that it was made by.
+        folder: Its folder, where this machine's search notes its process and trials their progress.
+        now: The time; None asks the clock.
+    """
+    trials = study.get_trials(deepcopy=False)
+    confirmation = _confirmation_of(study)
+    every = [*trials, *(confirmation.get_trials(deepcopy=False) if confirmation else ())]
+    under_way = _under_way(every)
+    process = _process_of(folder)
+    counts = count_endings(study)
+    waiting, running = counts.pop("waiting", 0), counts.pop("running", 0)
+    total = max(config.n_trials, sum(counts.values()) + running)
+    state = _state(process, under_way, all_over=not waiting + running and sum(counts.values()) >= total)
+    started = process.started if process is not None and state == "running" else None
+    views = {t.number: _view(t, folder) for t in trials}
+    searching = started if sum(counts.values()) < total else None  # later it confirms
+    rate, left = _pace(trials, views, config.ppo.episodes, total, searching, now or datetime.now())
+    best, default = best_trial(study), baseline_trial(study)
+    confirmed = count_endings(confirmation) if confirmation else None
+    ended = [t.datetime_complete for t in every if t.datetime_complete]
+    return StudyStatus(
+        study=study.study_name,
+        state=state,
+        pid=process.pid if process is not None else None,
+        hosts=tuple(sorted(under_way)),
+        started=started,
+        last_ended=max(ended, default=None),
+        total=total,
+        episodes=config.ppo.episodes,
+        kl_budget=config.search.kl_budget,
+        endings=counts,
+        best=views[best.number] if best else None,
+        default=views[default.number] if default else None,
+        running=tuple(views[t.number] for t in trials if t.state == TrialState.RUNNING),
+        episodes_per_second=rate,
+        seconds_left=left,
+        failure=_last_failure(trials),
+        confirmation=confirmed,
+        to_confirm=bool(config.search.confirm_top and best_trials(study))
+        and not (confirmed and "waiting" not in confirmed),
+    )
+
+
+def _confirmation_of(study: Study) -> Study | None:
+    """The confirmation of a study, another study of the same store."""
+    try:
+        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
+    except KeyError:
+        return None
+
+
+def _under_way(trials: Iterable[FrozenTrial]) -> set[str]:
+    """The machines whose trials the store holds as running."""
+    running = (t for t in trials if t.state == TrialState.RUNNING)
+    return {t.user_attrs.get("host", platform.node()) for t in running}
+
+
+def _process_of(folder: Path) -> _Process | None:
+    """Who searched here last. The lock itself is not asked, for trying it could turn a search away."""
+    note = folder / "search.pid"
+    try:
+        pid, written = int(note.read_text(encoding="utf-8")), note.stat().st_mtime
+    except (OSError, ValueError):
+        return None
+    try:
+        process = psutil.Process(pid)
+        ours = process.create_time() <= written + 1  # a younger one only got the same number
+        alive = ours and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        alive = False
+    return _Process(pid, datetime.fromtimestamp(written), alive)
+
+
+def _state(process: _Process | None, hosts: set[str], *, all_over: bool) -> State:
+    if process is not None and process.alive:
+        return "running"
+    if hosts - {platform.node()}:
+        return "elsewhere"
+    if hosts:
+        return "died"
+    return "complete" if all_over else "stopped"
+
+
+def _view(trial: FrozenTrial, folder: Path) -> TrialStatus:
+    facts = trial.user_attrs
+    last = (facts.get("curve") or [{}])[-1]
+    episodes = facts.get("episodes", last.get("episodes", 0))
+    if trial.state == TrialState.RUNNING:  # its log knows more than the store
+        log = read_json_lines(folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl")
+        episodes = max([episodes, *(line["episodes"] for line in log)])
+    return TrialStatus(
+        number=trial.number,
+        ending=ending_of(trial),
+        episodes=episodes,
+        score=last.get("score"),
+        gold=last.get("gold"),
+        kl=last.get("kl"),
+        feasible=is_feasible(trial),
+        params=trial.params,
+    )
+
+
+def _pace(
+    trials: Sequence[FrozenTrial],
+    views: Mapping[int, TrialStatus],
+    budget: int,
+    total: int,
+    since: datetime | None,
+    now: datetime,
+) -> tuple[float | None, float | None]:
+    """Episodes per second and seconds left, by what the search that runs has done; a part of a trial counts."""
+    begun = [t for t in trials if since and t.datetime_start and t.datetime_start >= since]
+    begins = [t.datetime_start for t in begun if t.datetime_start]
+    seconds = (now - min(begins)).total_seconds() if begins else 0.0
+    if seconds <= 0:
+        return None, None
+    rate = sum(views[t.number].episodes for t in begun) / seconds
+    parts = sum(views[t.number].episodes for t in trials if not t.state.is_finished()) / budget
+    done = sum(t.state.is_finished() and not was_lost(t) for t in begun) + parts
+    over = sum(t.state.is_finished() and not was_lost(t) for t in trials)
+    missing = total - over - parts
+    return rate, missing * seconds / done if done and missing > 0 else None
+
+
+def _last_failure(trials: Iterable[FrozenTrial]) -> str:
+    bad = [
+        t
+        for t in trials
+        if t.state.is_finished() and not was_lost(t) and ending_of(t) not in ("completed", "pruned")
+    ]
+    if not bad:
+        return ""
+    last = max(bad, key=lambda t: t.datetime_complete or datetime.min)
+    return f"trial {last.number} {ending_of(last)}: {last.user_attrs.get('reason', '')}"

@@ -1,0 +1,275 @@
+"""The command `export`: which files it writes where, what it says, what it refuses, what it knows of a winner."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ppo_tune.cli.study_export import confirmed, export, gather
+from ppo_tune.config import DatasetTaskConfig
+from ppo_tune.errors import ConfigError, StorageError
+from ppo_tune.files import write_json
+from ppo_tune.prompts import split_of
+from ppo_tune.search.race import Candidate, Confirmation, Run
+from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
+from ppo_tune.study_file import load_training
+from tests.reporting.conftest import HandMade, fill_usual
+
+TASK = {
+    "name": "dataset",
+    "path": "prompts.jsonl",
+    "template": "Q: {prompt}",
+    "reward": {"name": "python", "function": "reward.py:score"},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished study named `hand`, over prompts of a file, with a model and a reward of one's own."""
+    here = tmp_path_factory.mktemp("finished")
+    rows = (json.dumps({"prompt": f"say {i}", "size": i}) for i in range(50))
+    (here / "prompts.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    (here / "reward.py").write_text("def score(prompts, responses, **columns):\n    return [0.0]\n", "utf-8")
+    (here / "model").mkdir()
+    folder = run_folder(here, "hand")
+    folder.mkdir(parents=True)
+    hand = HandMade(folder, storage_url(here, "hand"))
+    model = hand.config.model.model_copy(update={"name": "model"})
+    task = DatasetTaskConfig.model_validate(TASK)
+    hand.config = hand.config.model_copy(update={"task": task, "model": model})
+    hand.study.set_user_attr("config", hand.config.model_dump(mode="json"))
+    fill_usual(hand)
+    return here
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to work in."""
+    here = tmp_path / "here"
+    shutil.copytree(finished, here)
+    monkeypatch.chdir(here)
+    return here
+
+
+def run(**flags: Any) -> None:
+    """The command on that study."""
+    export(**{"study": "hand", "out": Path(), **_defaults(), **flags})
+
+
+def _defaults() -> dict[str, Any]:
+    return {
+        "to": "native", "folder": None, "params_ratio": None, "response_length": None, "force": False,
+        "to_terminal": False, "storage": None,
+    }  # fmt: skip
+
+
+def winner(out: Path, *, for_others: bool = True) -> Any:
+    """What is known of the study's winner."""
+    study = load_study_from(storage_url(out, "hand"), "hand")
+    return gather(study, stored_config(study), out=out, for_others=for_others)
+
+
+def test_our_own_format_is_written_to_a_folder_of_its_own(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+
+    folder = out / "exports" / "hand-native"
+    assert {path.name for path in folder.iterdir()} == {
+        "best.yaml",
+        "README.md",
+        "metrics.json",
+        "provenance.json",
+    }
+    best = load_training(folder / "best.yaml")
+    assert (best.ppo.learning_rate, best.ppo.episodes) == (1e-3, 4 * 640)
+    told = capsys.readouterr().out
+    assert f"wrote      {Path('exports/hand-native/best.yaml')}" in told
+    assert "go on with ppo-tune train exports/hand-native/best.yaml" in told
+
+
+@pytest.mark.parametrize(
+    ("target", "files", "told"),
+    [
+        ("openrlhf", {"train.sh", "prompts.jsonl", "reward.py"}, "2 things that openrlhf cannot do: see "),
+        ("verl", {"train.sh", "prompts.jsonl", "reward.py"}, "2 things that verl cannot do: see "),
+        ("skyrl", {"train.sh", "prompts.jsonl", "train.py"}, "3 things that skyrl cannot do: see "),
+        ("trl", {"train.py", "prompts.jsonl"}, "1 thing that trl cannot do: see exports/hand-trl/train.py"),
+    ],
+)
+def test_another_trainers_files_are_written_and_what_they_lose_is_counted(
+    out: Path, capsys: pytest.CaptureFixture[str], target: str, files: set[str], told: str
+) -> None:
+    run(to=target)
+
+    assert {path.name for path in (out / "exports" / f"hand-{target}").iterdir()} == files
+    said = capsys.readouterr().out
+    assert told in said
+    assert f"that {target} does otherwise: see exports/hand-{target}/train." in said
+
+
+def test_the_main_file_can_be_printed_and_nothing_is_written(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    capsys.readouterr()
+    before = sorted(out.rglob("*"))
+
+    run(to_terminal=True)
+
+    assert capsys.readouterr().out == (out / "exports" / "hand-native" / "best.yaml").read_text(
+        encoding="utf-8"
+    )
+    assert sorted(out.rglob("*")) == before
+
+
+def test_a_folder_that_holds_something_is_left_alone_unless_forced(out: Path) -> None:
+    folder = out / "mine"
+    folder.mkdir()
+    (folder / "best.yaml").write_text("precious", encoding="utf-8")
+
+    with pytest.raises(
+        StorageError,
+        match=r"mine holds something already; choose another with --folder, or insist with --force",
+    ):
+        run(folder=folder)
+
+    assert (folder / "best.yaml").read_text(encoding="utf-8") == "precious"
+    assert len(list(folder.iterdir())) == 1
+    run(folder=folder, force=True)
+    assert load_training(folder / "best.yaml").name == "hand"
+
+
+def test_a_file_in_the_folders_place_is_left_alone(out: Path) -> None:
+    (out / "mine").write_text("precious", encoding="utf-8")
+
+    with pytest.raises(StorageError, match="holds something already"):
+        run(folder=out / "mine")
+
+    assert (out / "mine").read_text(encoding="utf-8") == "precious"
+
+
+def test_an_empty_folder_is_used(out: Path) -> None:
+    (out / "mine").mkdir()
+
+    run(folder=out / "mine", to="trl")
+
+    assert (out / "mine" / "train.py").is_file()
+
+
+def test_an_unknown_target_is_refused_before_anything_is_read(out: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="--to: must be one of native, openrlhf, verl, skyrl, trl, but got 'yaml'"
+    ):
+        run(to="yaml", study="no-such-study")
+
+
+def test_a_wrong_scale_is_refused_by_its_flag(out: Path) -> None:
+    with pytest.raises(ConfigError, match="--params-ratio: must be positive, but got -1"):
+        run(params_ratio=-1.0)
+
+
+def test_a_larger_run_adds_suggestions_and_changes_nothing(out: Path) -> None:
+    run()
+    run(folder=out / "larger", params_ratio=8.0, response_length=256)
+
+    best, plain = (load_training(out / f / "best.yaml") for f in ("larger", "exports/hand-native"))
+    suggested = load_training(out / "larger" / "suggested.yaml")
+    assert best == plain
+    assert suggested.ppo.max_new_tokens == 256
+    assert suggested.ppo.learning_rate == pytest.approx(1e-3 * 8**-0.375, rel=1e-5)
+
+
+def test_another_trainer_is_told_full_paths_and_the_training_prompts_as_they_were_given(out: Path) -> None:
+    known = winner(out)
+    trained = [f"Q: say {i}" for i in range(50) if split_of(f"Q: say {i}") == "train"]
+
+    assert known.sources.model == str(out / "model")
+    assert known.sources.reward.function == f"{out / 'reward.py'}:score"
+    assert [prompt.text for prompt in known.sources.prompts] == trained
+    assert known.sources.prompts[0].columns["size"] in range(50)
+    assert winner(out, for_others=False).sources.prompts is None
+
+
+def test_prompts_that_are_gone_are_said_to_be(out: Path) -> None:
+    (out / "prompts.jsonl").unlink()
+
+    run(to="trl")
+
+    text = (out / "exports" / "hand-trl" / "train.py").read_text(encoding="utf-8")
+    assert "they could not be read (prompts.jsonl: no such file" in text
+    assert "PROMPTS = HERE / 'YOUR_PROMPTS.jsonl'" in text
+
+
+def test_a_hub_name_stays_one(out: Path) -> None:
+    (out / "model").rmdir()
+
+    assert winner(out).sources.model == "model"
+
+
+def test_what_the_search_measured_goes_along_with_its_interval(out: Path) -> None:
+    write_json(run_folder(out, "hand") / "base.json", {"heldout/score": -0.5, "n_prompts": 25})
+
+    known = winner(out)
+
+    assert known.searched == ("learning_rate", "batch_size", "ppo_epochs")
+    assert known.response_tokens == 9.5
+    assert known.score_std == pytest.approx(0.1 * 25**0.5)
+    assert known.metrics["score"]["mean"] == 1.0
+    assert known.metrics["score"]["interval"] == pytest.approx([1 - 0.196, 1 + 0.196])
+    assert known.metrics["score"]["over"] == "95 % interval over 25 held-out prompts, one seed"
+    assert known.metrics["gold"] == 0.8
+    assert known.metrics["kl_per_sequence"] == 2.5
+    assert known.provenance["from"] == "study hand, trial 1, 640 episodes long"
+    assert known.provenance["held-out score"] == "1.0000, at 2.50 nats of KL"
+
+
+@pytest.mark.slow
+def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, "hand")
+    folder.mkdir(parents=True)
+    fill_usual(HandMade(folder, storage_url(tmp_path, "hand")))
+
+    sources = winner(tmp_path).sources
+
+    assert (Path(sources.model) / "config.json").is_file()
+    assert (Path(sources.reward.model) / "reward.json").is_file()
+    assert len(sources.prompts) > 2000
+    assert {split_of(prompt.text) for prompt in sources.prompts} == {"train"}
+
+
+def confirmation() -> Confirmation:
+    """Trial 1 beats the default by exactly 2 on five fresh seeds and two prompts."""
+
+    def candidate(number: int, lead: float) -> Candidate:
+        runs = tuple(
+            Run(i, "completed", np.array([i, i + 2.0]) + lead, None, kl=1.0 + i, trial=i) for i in range(5)
+        )
+        return Candidate(number, is_default=number == 0, params={}, search_score=lead, runs=runs)
+
+    return Confirmation((candidate(0, 0.0), candidate(1, 2.0)), np.zeros(2), None, n_seeds=5, kl_budget=9.0)
+
+
+def test_fresh_seeds_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppo_tune.search.confirmation.read_confirmation", lambda *_: confirmation())
+
+    found = confirmed(None, None, 1)  # type: ignore[arg-type]
+
+    assert found["confirmed_score"]["by_seed"] == [3.0, 4.0, 5.0, 6.0, 7.0]
+    assert (
+        found["confirmed_score"]["mean"] == 5.0
+    )  # of 4, 5 and 6: a quarter of five seeds is one at either end
+    assert "5 fresh seeds" in found["confirmed_score"]["over"]
+    assert found["confirmed_kl_per_sequence"] == 3.0
+    assert found["gain_over_default"]["mean"] == 2.0
+    assert found["gain_over_default"]["interval"] == [2.0, 2.0]
+
+
+def test_the_default_gains_nothing_over_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppo_tune.search.confirmation.read_confirmation", lambda *_: confirmation())
+
+    assert set(confirmed(None, None, 0)) == {"confirmed_score", "confirmed_kl_per_sequence"}  # type: ignore[arg-type]
+    assert confirmed(None, None, 7) == {}  # type: ignore[arg-type]

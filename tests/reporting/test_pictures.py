@@ -1,0 +1,67 @@
+"""Pictures of the key figures, and what is said where they cannot be drawn."""
+
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+from plotly import graph_objects as go
+
+from ppo_tune.errors import MissingExtraError, PPOTuneError
+from ppo_tune.reporting.page import build_chapters
+from ppo_tune.reporting.pictures import PICTURED, SCALE, WIDTH, write_pictures
+from ppo_tune.reporting.section import Chapter, Section
+from tests.reporting.conftest import HandMade
+from tests.reporting.test_browser import CHROMIUM
+
+FIGURE = go.Figure().add_scatter(x=[1, 2], y=[1, 2]).update_layout(height=200)
+CHAPTERS = (
+    Chapter(
+        "search", "Search", (Section("one", "One", "Drawn.", FIGURE), Section("two", "Two", "Only words."))
+    ),
+    Chapter("health", "Health", (Section("three", "Three", "Not a key figure.", FIGURE),)),
+)
+
+
+def test_the_key_chapters_are_those_of_a_study(usual: HandMade) -> None:
+    anchors = {chapter.anchor for chapter in build_chapters(usual.record())}
+
+    assert set(PICTURED) <= anchors
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; Debian's package is `chromium`")
+def test_only_figures_of_key_chapters_become_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("kaleido", reason="kaleido is not installed; the extra `png` brings it")
+
+    (path,) = write_pictures(CHAPTERS, tmp_path / "figures")
+
+    head = path.read_bytes()[:24]
+    assert path == tmp_path / "figures" / "one.png"
+    assert head.startswith(b"\x89PNG")
+    assert struct.unpack(">II", head[16:24]) == (WIDTH * SCALE, 200 * SCALE)
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+
+    with pytest.raises(
+        MissingExtraError, match=r"kaleido is not installed; run: pip install 'ppo-tune\[png\]'"
+    ):
+        write_pictures(CHAPTERS, tmp_path)
+
+
+def test_a_missing_browser_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("kaleido", reason="kaleido is not installed; the extra `png` brings it")
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nowhere"))
+
+    with pytest.raises(PPOTuneError, match=r"Debian's package is `chromium`.* BROWSER_PATH"):
+        write_pictures(CHAPTERS, tmp_path)
+
+
+def test_a_report_without_key_figures_needs_no_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+
+    assert write_pictures(CHAPTERS[1:], tmp_path) == []

@@ -1,0 +1,389 @@
+"""Looking at a study: `status` says it in 80 columns and touches nothing, `dashboard` shows a copy of it."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+
+from ppo_tune.cli.study_views import _flags
+from ppo_tune.search.storage import run_folder, storage_url
+from tests.reporting.conftest import HandMade, fill_usual
+from tests.test_cli import Cli, cli
+
+__all__ = ["cli"]
+
+START = """
+import sys
+import ppo_tune.cli.study_views
+from ppo_tune.cli import main
+try:
+    main()
+finally:
+    if sys.argv[1] == "status":
+        print(*sys.modules, file=sys.stderr)
+"""
+"""A program that is the command line; `status` says at its end what it has loaded."""
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> HandMade:
+    """An empty study named `hand` in a store of its own."""
+    folder = run_folder(tmp_path, "hand")
+    folder.mkdir(parents=True)
+    return HandMade(folder, storage_url(tmp_path, "hand"))
+
+
+def lines(text: str) -> dict[str, list[str]]:
+    """What was said, by label."""
+    found: dict[str, list[str]] = {}
+    label = ""
+    for line in text.splitlines():
+        label = line[:10].strip() or label
+        found.setdefault(label, []).append(line[10:])
+    return found
+
+
+def test_status_says_all_in_eighty_columns(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    fill_usual(made)
+
+    outcome = cli("status", "hand", "--out", tmp_path)
+
+    said = lines(outcome.out)
+    assert outcome.code == 0, outcome.err
+    assert said["study"][0] == "hand, died; what was under way will run again"
+    assert re.fullmatch(r"the last trial ended \d+ s ago \(\d\d \w{3} \d\d:\d\d\)", said["study"][1])
+    assert said["trials"] == ["6 of 8 over", "3 completed, 1 pruned, 1 kl_limit, 1 diverged"]
+    assert said["best"] == ["trial 1      score   1.000   gold   0.800   KL   2.500   (budget 3)"]
+    assert said["default"] == ["trial 0      score   0.500   gold   0.500   KL   0.500"]
+    assert said["values"] == ["learning_rate 0.001, batch_size 16, ppo_epochs 2"]
+    assert said["cut off"] == ["trial 6          128 of 640 episodes, score 0.300"]
+    assert said["failure"] == ["trial 5 diverged: why diverged"]
+    assert all(len(line) <= 80 for line in outcome.out.splitlines() if not line.startswith("next"))
+
+
+def test_a_script_gets_one_object(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    fill_usual(made)
+
+    facts = json.loads(cli("status", "hand", "--out", tmp_path, "--json").out)
+
+    assert (facts["study"], facts["state"], facts["done"], facts["total"]) == ("hand", "died", 6, 8)
+    assert facts["endings"] == {"completed": 3, "pruned": 1, "kl_limit": 1, "diverged": 1}
+    assert facts["best"]["params"] == {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
+    assert facts["default"]["score"] == 0.5
+    assert datetime.fromisoformat(facts["last_ended"]) < datetime.now()
+    assert facts["next"] == f"ppo-tune search path/to/hand.yaml --out {tmp_path}"
+
+
+def test_a_running_search_is_told_with_its_process_and_what_is_left(
+    cli: Cli, made: HandMade, tmp_path: Path
+) -> None:
+    note = made.folder / "search.pid"
+    note.write_text(str(os.getpid()), encoding="utf-8")
+    for _ in range(4):
+        made.add("completed", [0.1] * 5)
+    for _ in range(10):
+        made.add("running", [0.3])
+
+    said = lines(cli("status", "hand", "--out", tmp_path).out)
+
+    assert re.fullmatch(rf"hand, running for \d+ s \(process {os.getpid()}\)", said["study"][0])
+    assert len(said["study"]) == 1
+    # 8 were wanted when the study was made
+    assert re.fullmatch(r"4 of 14 over, about [^,]+ left, [\d,]+ episodes per second", said["trials"][0])
+    assert said["running"][:2] == [f"trial {n:<4}       128 of 640 episodes, score 0.300" for n in (4, 5)]
+    assert said["running"][8:] == ["and 2 more"]
+    assert said["next"] == [f"ppo-tune report hand --out {tmp_path}"]
+
+
+def test_a_study_of_which_nothing_is_over_has_no_best(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    made.study.enqueue_trial({}, user_attrs={"baseline": True})
+
+    said = lines(cli("status", "hand", "--out", tmp_path).out)
+
+    assert said["study"] == ["hand, stopped"]
+    assert said["trials"] == ["0 of 8 over"]
+    assert said["best"] == ["none within the KL budget of 3 nats yet"]
+    assert said["default"] == ["trial 0      waiting"]
+
+
+def test_a_default_that_is_the_best_is_shown_once(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    made.add("completed", [0.5], baseline=True)
+
+    said = lines(cli("status", "hand", "--out", tmp_path).out)
+
+    assert said["best"][1] == "this is the default config"
+    assert "default" not in said
+
+
+@pytest.mark.parametrize(("ending", "word"), [("diverged", "diverged"), ("completed", "over budget")])
+def test_a_default_that_is_no_match_says_why(
+    cli: Cli, made: HandMade, tmp_path: Path, ending: str, word: str
+) -> None:
+    made.add(ending, [0.1], kl=3.5, baseline=True)
+
+    said = lines(cli("status", "hand", "--out", tmp_path).out)
+
+    assert said["default"] == [f"trial 0      score   0.100   gold   0.000   KL   3.500   {word}"]
+
+
+def test_the_next_command_follows_from_how_it_stands(
+    cli: Cli, made: HandMade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def next_command() -> str:
+        return lines(cli("status", "hand", "--out", tmp_path).out)["next"][0]
+
+    monkeypatch.chdir(tmp_path)
+    flags = f" --out {tmp_path}"
+    assert next_command() == "ppo-tune search path/to/hand.yaml" + flags
+    (tmp_path / "search_spaces").mkdir()
+    (tmp_path / "search_spaces" / "hand.yaml").write_text("", encoding="utf-8")
+    assert next_command() == "ppo-tune search search_spaces/hand.yaml" + flags
+    (tmp_path / "hand.yaml").write_text("", encoding="utf-8")
+    assert next_command() == "ppo-tune search hand.yaml" + flags
+
+    made.add("completed", [0.5], baseline=True)
+    for _ in range(6):
+        made.add("pruned", [0.1])
+    made.add("completed", [0.25], kl=3.5)
+    assert next_command() == "ppo-tune report hand" + flags  # nothing to confirm
+    made.add("completed", [0.75])
+    assert next_command() == "ppo-tune confirm hand" + flags
+    confirmation = made.study.user_attrs["config"]
+    confirmation["search"]["confirm_top"] = 0
+    made.study.set_user_attr("config", confirmation)
+    assert next_command() == "ppo-tune report hand" + flags
+    best = tmp_path / "reports" / "hand" / "best.yaml"
+    best.parent.mkdir(parents=True)
+    best.write_text("", encoding="utf-8")
+    assert next_command() == f"ppo-tune train {best}"
+
+
+def test_a_store_given_by_hand_is_given_on_without_its_password() -> None:
+    assert _flags(None, Path()) == ""
+    assert _flags("postgresql+psycopg://me:secret@host/all", Path("my runs")) == (
+        " --out 'my runs' --storage 'postgresql+psycopg://me:***@host/all'"
+    )
+
+
+def test_a_reason_cannot_steer_the_terminal(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    trial = made.study.ask()
+    trial.set_user_attr("ending", "reward_error")
+    trial.set_user_attr("reason", "bad\x1b[31m\nred")
+    made.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    outcome = cli("status", "hand", "--out", tmp_path)
+
+    assert lines(outcome.out)["failure"] == ["trial 0 reward_error: bad␛[31m␊red"]
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_status_waits_for_no_writer_and_changes_nothing(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    fill_usual(made)
+    with closing(sqlite3.connect(made.folder / "study.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM trials")
+        before = contents(tmp_path)
+
+        outcome = cli("status", "hand", "--out", tmp_path)
+
+        assert lines(outcome.out)["trials"][0] == "6 of 8 over"
+        assert contents(tmp_path) == before
+        writer.execute("COMMIT")
+    assert lines(cli("status", "hand", "--out", tmp_path).out)["trials"][0] == "0 of 8 over"
+
+
+@pytest.mark.parametrize("command", ["status", "dashboard"])
+def test_a_study_that_is_not_there_is_said_so_and_nothing_is_made(
+    cli: Cli, made: HandMade, tmp_path: Path, command: str
+) -> None:
+    before = contents(tmp_path)
+
+    nowhere = cli(command, "other", "--out", tmp_path)
+    in_store = cli(command, "other", "--storage", storage_url(tmp_path, "hand"))
+
+    assert nowhere.code == in_store.code == 2
+    database = tmp_path / "runs" / "other" / "study.db"
+    assert f"there is no study 'other' at {database}; start it with `ppo-tune search`" in nowhere.err
+    assert "there is no study 'other' in that store; it holds: hand" in in_store.err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["status", "dashboard"])
+def test_a_study_name_cannot_leave_its_folder(cli: Cli, tmp_path: Path, command: str) -> None:
+    outcome = cli(command, "../hand", "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert "study name: must be letters, digits, dots, dashes and underscores" in outcome.err
+
+
+def test_status_waits_for_no_torch(made: HandMade, tmp_path: Path) -> None:
+    fill_usual(made)
+
+    done = subprocess.run(
+        [sys.executable, "-c", START, "status", "hand", "--out", tmp_path],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    loaded = set(done.stderr.split())
+    assert "optuna" in loaded
+    assert loaded.isdisjoint({"torch", "transformers", "pandas", "plotly", "scipy"})
+
+
+class Page:
+    """A dashboard in a process of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        command = [
+            sys.executable,
+            "-u",
+            "-c",
+            START,
+            "dashboard",
+            "hand",
+            "--port",
+            "0",
+            *map(str, arguments),
+        ]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()
+        found = re.fullmatch(r"dashboard  (http://127\.0\.0\.1:\d+)(/dashboard/studies/\d+)\n", first)
+        assert found, first + self.process.communicate()[1]
+        self.url, self.path = found.groups()
+        self.note = self.process.stdout.readline()
+
+    def ask(self, path: str, method: str = "GET") -> bytes:
+        request = urllib.request.Request(self.url + path, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content: bytes = answer.read()
+            return content
+
+    def studies(self) -> list[str]:
+        return [study["study_name"] for study in json.loads(self.ask("/api/studies"))["study_summaries"]]
+
+    def files(self) -> set[str]:
+        """Databases that the process has open."""
+        return {
+            file.path for file in psutil.Process(self.process.pid).open_files() if file.path.endswith(".db")
+        }
+
+    def stop(self) -> tuple[int, str]:
+        """Press Ctrl-C; returns the exit code and what was said of errors."""
+        self.process.send_signal(signal.SIGINT)
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def pages() -> Iterator[list[Page]]:
+    """Dashboards to be stopped at the end."""
+    started: list[Page] = []
+    yield started
+    for page in started:
+        with contextlib.suppress(ProcessLookupError):
+            page.process.kill()
+        page.process.communicate()
+
+
+needs_dashboard = pytest.mark.skipif(
+    find_spec("optuna_dashboard") is None,
+    reason="needs the extra: pip install 'ppo-tune[dashboard]'",
+)
+
+
+@needs_dashboard
+def test_the_dashboard_shows_a_copy_that_nobody_needs_afterwards(
+    made: HandMade, tmp_path: Path, pages: list[Page]
+) -> None:
+    fill_usual(made)
+    before = contents(tmp_path)
+
+    page = Page("--out", tmp_path)
+    pages.append(page)
+
+    assert page.studies() == ["hand"]
+    assert b"<html" in page.ask(page.path)
+    study = page.path.rpartition("/")[2]
+    assert len(json.loads(page.ask(f"/api/studies/{study}?after=0"))["trials"]) == 7
+    connections = psutil.Process(page.process.pid).net_connections()
+    assert {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    assert page.note.startswith("a copy of ")
+    page.ask(f"/api/studies/{study}", method="DELETE")
+    assert page.studies() == []
+    (copy,) = page.files()
+    code, errors = page.stop()
+
+    assert (code, errors) == (0, "")
+    assert not Path(copy).exists()
+    assert contents(tmp_path) == before
+
+
+@needs_dashboard
+def test_live_shows_what_comes_and_warns_that_it_can_change_it(
+    made: HandMade, tmp_path: Path, pages: list[Page]
+) -> None:
+    page = Page("--live", "--out", tmp_path)
+    pages.append(page)
+    study = page.path.rpartition("/")[2]
+
+    made.add("completed", [0.5])
+    trials = json.loads(page.ask(f"/api/studies/{study}?after=0"))["trials"]
+
+    assert [trial["state"] for trial in trials] == ["Complete"]
+    assert page.note == "careful: this is the store itself; the page can change and delete trials\n"
+    assert page.files() == {str(made.folder / "study.db")}
+    assert page.stop() == (0, "")
+
+
+@needs_dashboard
+def test_a_port_that_is_taken_is_said(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        outcome = cli("dashboard", "hand", "--out", tmp_path, "--port", port)
+
+    assert outcome.code == 2
+    assert (
+        f"error: port {port} cannot be used (Address already in use); choose another with --port"
+        in outcome.err
+    )
+
+
+@needs_dashboard
+def test_a_store_without_a_file_cannot_be_copied(cli: Cli) -> None:
+    outcome = cli("dashboard", "hand", "--storage", "postgresql+psycopg://me@host/all")
+
+    assert outcome.code == 2
+    assert "error: only an SQLite store can be copied; add --live to serve the store itself" in outcome.err
+
+
+def test_a_dashboard_that_is_not_installed_is_told_how_to_get(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+
+    outcome = cli("dashboard", "hand", "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert "error: optuna-dashboard is not installed; run: pip install 'ppo-tune[dashboard]'" in outcome.err
