@@ -17,7 +17,7 @@ quickstart: .venv/user
 	$(BIN)/ppo-tune search search_spaces/quickstart.yaml
 
 test: .venv/dev check
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
@@ -25,7 +25,7 @@ check: .venv/dev
 	$(BIN)/mypy
 
 fast: .venv/dev
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not browser"
 
 lab: .venv/user
 	$(BIN)/python benchmarks/lab.py

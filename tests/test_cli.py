@@ -196,7 +196,7 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
         "batch_size": {"type": "categorical", "choices": [8]},
     }
 
-    outcome = cli("check", write_study(space=space))
+    outcome = cli("check", write_study(space=space, search={"confirm_top": 5}))
 
     assert outcome.code == 0
     assert "trials     4, by random, pruned by none; the default is trial 0" in outcome.out
@@ -207,7 +207,10 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
         f"{counts['confirmation']} for confirmation"
     ) in outcome.out
     assert "scored at  16, 32 episodes" in outcome.out
-    assert "confirmed  the best 5 and the default, on 5 fresh seeds: at most 30 runs, 960 episodes" in outcome.out
+    assert (
+        "confirmed  the best 5 and the default, on 5 fresh seeds: at most 30 runs, 960 episodes"
+        in outcome.out
+    )
     assert "note: clip_range is inert: with one optimizer step per rollout" in outcome.out
     assert (
         "note: trial 0, the default config, uses batch_size = 8: the default 32 is outside the space"

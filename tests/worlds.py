@@ -55,6 +55,7 @@ def write_study(small_world: Path, tmp_path: Path) -> Callable[..., Path]:
                 "n_trials": 4,
                 "milestones": 2,
                 "kl_budget": 100.0,
+                "confirm_top": 0,
             },
         }
         for block, change in changes.items():

@@ -47,7 +47,7 @@ def write_study_report(
     from ppo_tune.progress import describe
     from ppo_tune.reporting import write_files
     from ppo_tune.reporting.record import read_record
-    from ppo_tune.reporting.verdict import headline
+    from ppo_tune.reporting.results.verdict import headline
     from ppo_tune.search.storage import run_folder
     from ppo_tune.search.winner import full_length
 

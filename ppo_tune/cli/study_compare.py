@@ -40,8 +40,8 @@ def compare(
 ) -> None:
     """Write a page that compares studies: samplers, tasks, code versions."""
     from ppo_tune.files import make_folder
-    from ppo_tune.reporting.comparability import differences_reading, read_contender
-    from ppo_tune.reporting.compare import write_comparison
+    from ppo_tune.reporting.comparison.comparability import differences_reading, read_contender
+    from ppo_tune.reporting.comparison.compare import write_comparison
     from ppo_tune.search.storage import run_folder, storage_url
 
     outs = _each(out or [Path()], studies, "--out")

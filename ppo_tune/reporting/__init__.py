@@ -7,8 +7,8 @@ from optuna.study import Study
 from ppo_tune.config import StudyConfig
 from ppo_tune.files import write_text
 from ppo_tune.foreign import writable
-from ppo_tune.reporting import hacking
-from ppo_tune.reporting.curves import curves_table
+from ppo_tune.reporting.hacking import hacking
+from ppo_tune.reporting.history.curves import curves_table
 from ppo_tune.reporting.markdown import summary
 from ppo_tune.reporting.page import build_chapters, study_page, write_page
 from ppo_tune.reporting.pictures import write_pictures

@@ -59,6 +59,21 @@ class Axis:
             numbers, low, high = np.log(numbers), math.log(low), math.log(high)
         return np.clip((numbers - low) / (high - low), 0.0, 1.0) if low < high else numbers * 0 + 0.5
 
+    def spread(self, values: Iterable[Any], numbers: Iterable[int], width: float) -> np.ndarray:
+        """Places for drawing: trials with the same one of a few values lie side by side, each always at its own place.
+
+        Args:
+            values: One for each trial.
+            numbers: Of the trials.
+            width: How far they lie apart at most; less where values are close to one another.
+        """
+        places = self.places(values)
+        if not self.n_values:
+            return places
+        # Multiples of the golden ratio never come close to one another.
+        apart = np.array([number * 0.618034 % 1 - 0.5 for number in numbers])
+        return places + min(width, 0.5 / self.n_values) * apart
+
     def _number(self, value: Any) -> float:
         is_missing = value is None or value != value  # a table keeps None beside numbers as NaN
         if self.choices:

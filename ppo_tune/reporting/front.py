@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.changes import Change, change, judged_base, judged_trial
 from ppo_tune.reporting.drawing import GREEN, GREY, RED, SKY, add_roles, layout
-from ppo_tune.reporting.gold_figures import roots, scale_kl
+from ppo_tune.reporting.hacking.changes import Change, change, judged_base, judged_trial
+from ppo_tune.reporting.hacking.gold_figures import roots, scale_kl
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 

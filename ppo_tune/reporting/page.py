@@ -19,22 +19,18 @@ from plotly.offline import get_plotlyjs
 
 from ppo_tune.files import write_text
 from ppo_tune.foreign import symbols, writable
-from ppo_tune.reporting import (
-    dynamics,
-    front,
-    hacking,
-    health,
-    history,
-    importance,
-    settings,
-    texts,
-    values,
-    verdict,
-)
+from ppo_tune.reporting import front, settings
 from ppo_tune.reporting.drawing import DARK, LIGHT
+from ppo_tune.reporting.hacking import hacking
+from ppo_tune.reporting.health import dynamics, health
+from ppo_tune.reporting.history import history
+from ppo_tune.reporting.importance import importance
 from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.results import verdict
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.tables import view
+from ppo_tune.reporting.texts import texts
+from ppo_tune.reporting.values import values
 from ppo_tune.reporting.wording import cell
 from ppo_tune.versions import versions
 

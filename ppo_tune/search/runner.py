@@ -191,7 +191,7 @@ def _confirm(config: StudyConfig, study: Study, url: str, folder: Path, workers:
     opened = open_confirmation(study, config)
     close_lost_trials(opened)
     plan = ConfirmationPlan(config, workers)
-    watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": count_endings(opened)})
+    watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
     return _Crew("confirmation", plan, opened, url, make_folder(folder / "confirmation"), watch).run()
 
 
@@ -390,6 +390,11 @@ def _opened(study: Study) -> Event:
     best = best_trial(study)
     return {
         "kind": "opened",
-        "done": {name: n for name, n in count_endings(study).items() if name in STATES},
+        "done": _over(study),
         "best": (best.number, best.value, best.params) if best else None,
     }
+
+
+def _over(study: Study) -> dict[str, int]:
+    """How many trials are over, by ending."""
+    return {name: n for name, n in count_endings(study).items() if name in STATES}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ppo_tune.files import write_json
-from ppo_tune.reporting.comparability import Contender, read_contender
+from ppo_tune.reporting.comparison.comparability import Contender, read_contender
 from tests.reporting.conftest import HandMade
 
 START = datetime(2026, 1, 1)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +76,14 @@ def test_no_axis_has_more_than_a_handful_of_ticks(low: float, size: float) -> No
     places, texts = Axis("x", FloatDistribution(low, low + size)).ticks()
 
     assert 1 <= len(places) == len(texts) <= 6
+
+
+def test_trials_with_the_same_choice_lie_side_by_side_about_it() -> None:
+    drawn = CLIP.spread([0.2] * 50, range(50), 0.1)
+
+    assert len(set(drawn)) == 50
+    assert np.abs(drawn - 0.5).max() <= 0.05
+
+
+def test_real_numbers_stand_where_they_are() -> None:
+    assert RATE.spread([1e-4], [7], 0.1) == pytest.approx([1 / 3])

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from ppo_tune.reporting import beside
-from ppo_tune.reporting.best_so_far import progress_table, styles
-from ppo_tune.reporting.comparability import Contender
+from ppo_tune.reporting.comparison import beside
+from ppo_tune.reporting.comparison.best_so_far import progress_table, styles
+from ppo_tune.reporting.comparison.comparability import Contender
 from tests.reporting.contenders import make
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ppo_tune.reporting import best_so_far
-from ppo_tune.reporting.comparability import Contender
+from ppo_tune.reporting.comparison import best_so_far
+from ppo_tune.reporting.comparison.comparability import Contender
 from tests.reporting.contenders import make
 
 START = datetime(2026, 3, 1)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.reporting import comparability
-from ppo_tune.reporting.comparability import Contender
+from ppo_tune.reporting.comparison import comparability
+from ppo_tune.reporting.comparison.comparability import Contender
 from tests.reporting.contenders import make
 
 DATA = {"name": "dataset", "path": "data.csv", "reward": {"name": "rule", "include": {"red": 1.0}}}

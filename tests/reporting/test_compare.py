@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting import compare, findings
-from ppo_tune.reporting.best_so_far import progress_table
-from ppo_tune.reporting.comparability import Contender
+from ppo_tune.reporting.comparison import compare, findings
+from ppo_tune.reporting.comparison.best_so_far import progress_table
+from ppo_tune.reporting.comparison.comparability import Contender
 from tests.reporting.conftest import HOSTILE
 from tests.reporting.contenders import make
 

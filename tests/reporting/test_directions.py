@@ -5,8 +5,8 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.directions import FAILING, SCORING, direction
-from ppo_tune.reporting.evidence import Sample, best_quarter, happened
+from ppo_tune.reporting.importance.directions import FAILING, SCORING, direction
+from ppo_tune.reporting.importance.evidence import Sample, best_quarter, happened
 
 PLACES = np.linspace(0, 1, 41)
 
@@ -54,7 +54,7 @@ def test_of_choices_the_best_is_named_unless_it_was_hardly_tried() -> None:
 
     words = direction(sample_of(CategoricalDistribution([8, 16, 32]), places, target), "x", SCORING)
 
-    assert words == "best with 16 (median 2.00 of 5 trials)"
+    assert words == "best with 16, median 2.00 of 5 trials"
 
 
 def test_of_choices_the_one_that_fails_most_is_named_with_its_share() -> None:
@@ -62,7 +62,7 @@ def test_of_choices_the_one_that_fails_most_is_named_with_its_share() -> None:
 
     words = direction(sample_of(CategoricalDistribution([None, 0.2]), places, target, happened), "x", FAILING)
 
-    assert words == "fails most with 0.2 (share 0.80 of 5 trials)"
+    assert words == "fails most with 0.2, share 0.80 of 5 trials"
 
 
 def test_one_choice_is_not_compared_with_itself() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo_tune.files import append_json_line
-from ppo_tune.reporting import dynamics
+from ppo_tune.reporting.health import dynamics
 from tests.reporting.conftest import HandMade
 
 Log = Callable[..., None]

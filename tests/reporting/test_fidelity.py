@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ppo_tune.reporting import fidelity
+from ppo_tune.reporting.results import fidelity
 from tests.reporting.conftest import HandMade
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting import findings, importance
-from ppo_tune.reporting.best_so_far import progress_table, styles
-from ppo_tune.reporting.comparability import Contender
+from ppo_tune.reporting.comparison import findings
+from ppo_tune.reporting.comparison.best_so_far import progress_table, styles
+from ppo_tune.reporting.comparison.comparability import Contender
+from ppo_tune.reporting.importance import importance
 from ppo_tune.reporting.record import StudyRecord
 from tests.reporting.contenders import make
 

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from ppo_tune.reporting import overoptimisation as over
-from ppo_tune.reporting.gold_curve import gold_by_kl
-from ppo_tune.reporting.gold_figures import (
+from ppo_tune.reporting.hacking import overoptimisation as over
+from ppo_tune.reporting.hacking.gold_curve import gold_by_kl
+from ppo_tune.reporting.hacking.gold_figures import (
     MAX_POINTS,
     changes_figure,
     curves_figure,

@@ -9,9 +9,9 @@ from optuna.trial import TrialState, create_trial
 from scipy import stats
 
 from ppo_tune.files import write_json
-from ppo_tune.reporting import hacking
-from ppo_tune.reporting import overoptimisation as over
-from ppo_tune.reporting.changes import Change, Judged, change, judged_base, judged_trial
+from ppo_tune.reporting.hacking import hacking
+from ppo_tune.reporting.hacking import overoptimisation as over
+from ppo_tune.reporting.hacking.changes import Change, Judged, change, judged_base, judged_trial
 from tests.reporting.conftest import HandMade
 
 BASE = {

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo_tune.files import append_json_line
-from ppo_tune.reporting import health
+from ppo_tune.reporting.health import health
 from tests.reporting.conftest import HandMade
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting import curves, history, record
+from ppo_tune.reporting import record
+from ppo_tune.reporting.history import curves, history
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from tests.reporting.conftest import HandMade
 

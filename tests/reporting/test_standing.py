@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo_tune.reporting import standing
-from ppo_tune.reporting.best_so_far import progress_table
-from ppo_tune.reporting.comparability import Contender
+from ppo_tune.reporting.comparison import standing
+from ppo_tune.reporting.comparison.best_so_far import progress_table
+from ppo_tune.reporting.comparison.comparability import Contender
 from tests.reporting.contenders import make
 
 FULL = 640

@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from playwright.sync_api import Page, sync_playwright
 
 from ppo_tune.files import write_json
-from ppo_tune.reporting import hacking, texts
+from ppo_tune.reporting.hacking import hacking
+from ppo_tune.reporting.texts import texts
 from tests.reporting.conftest import HOSTILE, HandMade
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.files import append_json_line
-from ppo_tune.reporting import timeline
+from ppo_tune.reporting.health import timeline
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.search.endings import LOST, STATES
 from tests.reporting.conftest import HandMade

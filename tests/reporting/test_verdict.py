@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppo_tune.reporting import confirmed, verdict
+from ppo_tune.reporting.results import confirmed, verdict
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from tests.reporting.conftest import HandMade
 

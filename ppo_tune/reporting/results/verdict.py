@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from ppo_tune.reporting import confirmed, fidelity
 from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.results import confirmed, fidelity
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.values import at_edge
+from ppo_tune.reporting.values.edges import at_edge
 from ppo_tune.search.certainty import Gain, seeds_for
 from ppo_tune.search.race import Candidate, Confirmation
 

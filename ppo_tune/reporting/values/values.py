@@ -16,18 +16,20 @@ from ppo_tune.reporting.drawing import (
     fences,
     layout,
 )
-from ppo_tune.reporting.edges import at_edge as at_edge
-from ppo_tune.reporting.edges import edges_reading, edges_table
-from ppo_tune.reporting.importance import by_importance
-from ppo_tune.reporting.parallel import parallel_figure, parallel_reading
+from ppo_tune.reporting.importance.importance import by_importance
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.values.edges import edges_reading, edges_table
+from ppo_tune.reporting.values.parallel import parallel_figure, parallel_reading
 
 MAX_POINTS = 400
 """Trials in each small plot: the marked ones, the best, and others drawn evenly."""
 
 MARGIN = 0.08
 """Room above and below the scores, and how far below them the bottom line lies, as a share of their range."""
+
+SPREAD = 0.1
+"""How far trials with the same choice lie apart, as a share of the width."""
 
 OUTSIDE = 0.06
 """How much of what lies outside a range is drawn, as a share of it."""
@@ -85,16 +87,17 @@ def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
     heights = trials["score"].where(trials["score"] >= low, low - margin).round(4)
     drawn = trials.assign(height=heights)
     for i, axis in enumerate(axes):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        add_slice(figure, drawn, axis, place)
+        cell = {"row": i // columns + 1, "col": i % columns + 1}
+        add_slice(figure, drawn, axis, cell)
         at, names = axis.ticks()
+        margin_x = SPREAD if axis.n_values else OUTSIDE
         figure.update_xaxes(
             title_text=axis.name,
             tickvals=at,
             ticktext=names,
             showgrid=False,
-            range=[-OUTSIDE, 1 + OUTSIDE],
-            **place,
+            range=[-margin_x, 1 + margin_x],
+            **cell,
         )
     layout(figure, None, None)
     figure.update_yaxes(range=[low - 2 * margin, high + margin])
@@ -103,36 +106,37 @@ def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
     return figure.update_layout(height=90 + 230 * rows, hovermode="closest", shapes=shapes)
 
 
-def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, place: dict[str, int]) -> None:
+def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, cell: dict[str, int]) -> None:
     """One small plot: a trace for each ending, then the marked trials on top.
 
     Args:
         figure: To be added to.
         trials: With the height at which each is drawn.
         axis: The hyperparameter.
-        place: Row and column of the plot.
+        cell: Row and column of the plot.
     """
     for role in ("", *ROLE_STYLES):
-        ofrole = trials[trials["role"] == role]
-        for ending in sorted(ofrole["ending"].unique(), key="completed".__eq__):
-            part = ofrole[ofrole["ending"] == ending]
+        group = trials[trials["role"] == role]
+        for ending in sorted(group["ending"].unique(), key="completed".__eq__):
+            part = group[group["ending"] == ending]
             plain = ENDING_COLOURS.get(ending, GREY), ENDING_SYMBOLS.get(ending, "circle")
             colour, symbol = ROLE_STYLES.get(role, plain)
             places = axis.places(part[axis.name])
+            x = axis.spread(part[axis.name], part["number"], SPREAD).round(4)
             said = [
-                f"{axis.text_at(x)}<br>" + ("no score" if math.isnan(score) else f"score {score:.3f}")
-                for x, score in zip(places, part["score"], strict=True)
+                f"{axis.text_at(place)}<br>" + ("no score" if math.isnan(score) else f"score {score:.3f}")
+                for place, score in zip(places, part["score"], strict=True)
             ]
             figure.add_scatter(
-                x=places.round(4), y=part["height"], mode="markers", name=role or ending.replace("_", " "),
-                legendgroup=role or ending, showlegend=place == {"row": 1, "col": 1},
+                x=x, y=part["height"], mode="markers", name=role or ending.replace("_", " "),
+                legendgroup=role or ending, showlegend=cell == {"row": 1, "col": 1},
                 opacity=1.0 if role or ending == "completed" else 0.55,
                 marker={"color": colour, "symbol": symbol, "size": 14 if role else 7,
                         "line": {"color": "white" if role else colour, "width": 1}},
                 customdata=part["number"], text=said,
                 hovertemplate=f"trial %{{customdata}}, {ending.replace('_', ' ')}<br>"
                               f"{axis.name} %{{text}}<extra></extra>",
-                **place,
+                **cell,
             )  # fmt: skip
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from ppo_tune.reporting import hacking
-from ppo_tune.reporting.marking import mark
+from ppo_tune.reporting.hacking import hacking
 from ppo_tune.reporting.record import StudyRecord, samples_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.texts.marking import mark
 from ppo_tune.reporting.wording import cell
 
 N_OPEN = 4

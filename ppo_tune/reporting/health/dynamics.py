@@ -13,9 +13,9 @@ from plotly.subplots import make_subplots
 from ppo_tune.config import PPOConfig
 from ppo_tune.files import read_json_lines
 from ppo_tune.reporting.drawing import BLUE, GREY, PURPLE, ROLE_STYLES, layout
+from ppo_tune.reporting.health.trouble import end_of, signs_of_trouble, start_of
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.trouble import end_of, signs_of_trouble, start_of
 
 PANELS = {
     "objective/score_mean": "score",

@@ -6,7 +6,7 @@ from plotly import graph_objects as go
 
 from ppo_tune.reporting.axes import Axis
 from ppo_tune.reporting.drawing import ROLE_STYLES, fences, layout
-from ppo_tune.reporting.evidence import Sample
+from ppo_tune.reporting.importance.evidence import Sample
 from ppo_tune.reporting.section import Section
 
 MIN_TRIALS = 20

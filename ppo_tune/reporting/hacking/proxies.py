@@ -10,9 +10,16 @@ import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.reporting.changes import MIN_PROMPTS, Judged, judged_base, judged_trial, number, quantile
 from ppo_tune.reporting.drawing import GREY, RED, layout
-from ppo_tune.reporting.gold_figures import STYLES
+from ppo_tune.reporting.hacking.changes import (
+    MIN_PROMPTS,
+    Judged,
+    judged_base,
+    judged_trial,
+    number,
+    quantile,
+)
+from ppo_tune.reporting.hacking.gold_figures import STYLES
 from ppo_tune.reporting.record import StudyRecord, role_of, samples_of, to_records
 from ppo_tune.search.endings import ending_of
 

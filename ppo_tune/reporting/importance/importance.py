@@ -8,12 +8,12 @@ from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.reporting import interaction
-from ppo_tune.reporting.anova import ped_anova
 from ppo_tune.reporting.axes import axes_of
-from ppo_tune.reporting.directions import FAILING, SCORING, Wording, direction
 from ppo_tune.reporting.drawing import BLUE, GREY, layout
-from ppo_tune.reporting.evidence import COLUMNS, SHUFFLES, Sample, best_quarter, happened, importance_of
+from ppo_tune.reporting.importance import interaction
+from ppo_tune.reporting.importance.anova import ped_anova
+from ppo_tune.reporting.importance.directions import FAILING, SCORING, Wording, direction
+from ppo_tune.reporting.importance.evidence import COLUMNS, Sample, best_quarter, happened, importance_of
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.endings import ending_of
@@ -27,7 +27,14 @@ MIN_FAILURES = 5
 
 LEGEND = (
     "A dot is the share of variance that a hyperparameter explains alone, with its 90 % bootstrap interval. Shaded is "
-    f"what noise reaches in {SHUFFLES} studies with shuffled trials."
+    "what noise reaches: if scores were shuffled, a dot would be beyond it in one study of 30."
+)
+
+LEARNING = ("tpe", "gp")
+"""Samplers that learn."""
+
+COMPANY = (
+    " The sampler moved all values together, so one may stand out only because it went along with another."
 )
 
 NOISE_COLOUR = "rgba(213, 94, 0, 0.22)"
@@ -161,7 +168,8 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
             f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score at {episodes}, and "
             f"{MIN_TRIALS} are needed."
         )
-    return f"{len(trials)} trials compared at {episodes}, pruned ones too. {clear_reading(table)} {LEGEND}"
+    by_company = COMPANY if table["clear"].sum() > 1 and record.config.search.sampler in LEARNING else ""
+    return f"{len(trials)} trials compared at {episodes}, pruned ones too. {clear_reading(table)}{by_company} {LEGEND}"
 
 
 def failing_reading(record: StudyRecord, table: pd.DataFrame) -> str:
@@ -225,7 +233,9 @@ def importance_figure(table: pd.DataFrame, marked: str, number: str) -> go.Figur
         figure.update_xaxes(title_text=f"<b>{title}</b><br>variance of<br>{what}", col=column)
     ends = rows[[name for name in COLUMNS if name.endswith(("high", "noise"))]]
     most = float(ends.to_numpy().max())
-    figure.update_xaxes(range=[0, 1.04 * most], dtick=0.5 if most > 0.6 else 0.2 if most > 0.2 else 0.05)
+    figure.update_xaxes(
+        range=[0, 1.04 * most], dtick=0.5 if most > 0.6 else 0.25 if most > 0.3 else 0.1, tickangle=0
+    )
     figure.update_yaxes(categoryorder="array", categoryarray=list(rows["name"]), showgrid=False)
     return figure.update_layout(
         height=175 + 34 * len(rows), hovermode="closest", barmode="overlay", margin_b=100

@@ -19,7 +19,7 @@ MAX_OTHERS = 200
 """Other trials that are drawn."""
 
 SPREAD = 0.04
-"""How far lines through the same choice lie apart."""
+"""How far lines through the same choice lie apart, as a share of an axis."""
 
 
 def parallel_reading(scored: pd.DataFrame, axes: Sequence[Axis]) -> str:
@@ -90,7 +90,10 @@ def add_lines(figure: go.Figure, trials: pd.DataFrame, axes: Sequence[Axis], end
         line: Colour and width.
     """
     scores = ((trials["score"] - ends[0]) / ((ends[1] - ends[0]) or 1.0)).clip(0, 1)
-    heights = [*(spread(axis, trials) for axis in axes), scores.to_numpy()]
+    heights = [
+        *(axis.spread(trials[axis.name], trials["number"], SPREAD) for axis in axes),
+        scores.to_numpy(),
+    ]
     gaps = np.full(len(trials), np.nan)
     x = np.tile([*range(len(heights)), np.nan], len(trials))
     values = [[axis.text_at(place) for place in axis.places(trials[axis.name])] for axis in axes]
@@ -108,15 +111,6 @@ def add_lines(figure: go.Figure, trials: pd.DataFrame, axes: Sequence[Axis], end
         **({"hoverinfo": "skip"} if is_faint else
            {"text": np.repeat(said, len(heights) + 1), "hovertemplate": "%{text}<extra></extra>"}),
     )  # fmt: skip
-
-
-def spread(axis: Axis, trials: pd.DataFrame) -> np.ndarray:
-    """Where lines cross an axis; those through one of a few values lie side by side, always at the same distance."""
-    places = axis.places(trials[axis.name])
-    if not axis.n_values:
-        return places
-    # Multiples of the golden ratio never come close to one another.
-    return np.asarray(places + SPREAD * ((trials["number"].to_numpy() * 0.618034) % 1 - 0.5))
 
 
 def _ends(axis: Axis) -> tuple[list[float], list[str]]:

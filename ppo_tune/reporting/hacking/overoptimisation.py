@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ppo_tune.reporting.changes import Judged, change, judged_base, judged_trial, number, quantile
+from ppo_tune.reporting.hacking.changes import Judged, change, judged_base, judged_trial, number, quantile
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.search.endings import ending_of
 

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting import importance
-from ppo_tune.reporting.beside import best_of
-from ppo_tune.reporting.best_so_far import styles
-from ppo_tune.reporting.comparability import Contender, groups, join
+from ppo_tune.reporting.comparison.beside import best_of
+from ppo_tune.reporting.comparison.best_so_far import styles
+from ppo_tune.reporting.comparison.comparability import Contender, groups, join
 from ppo_tune.reporting.drawing import layout
+from ppo_tune.reporting.importance import importance
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import cell

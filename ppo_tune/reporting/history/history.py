@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.curves import curves_section, curves_table
 from ppo_tune.reporting.drawing import (
     ENDING_COLOURS,
     ENDING_SYMBOLS,
@@ -17,6 +16,7 @@ from ppo_tune.reporting.drawing import (
     fences,
     layout,
 )
+from ppo_tune.reporting.history.curves import curves_section, curves_table
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import label

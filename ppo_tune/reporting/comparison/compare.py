@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from ppo_tune.files import write_text
-from ppo_tune.reporting import beside, best_so_far, findings, standing
-from ppo_tune.reporting.comparability import (
+from ppo_tune.reporting.comparison import beside, best_so_far, findings, standing
+from ppo_tune.reporting.comparison.comparability import (
     Contender,
     differences_reading,
     differences_sentence,

@@ -2,7 +2,7 @@
 
 PED-ANOVA and fANOVA give every hyperparameter something, pure noise too. So both are asked again with the numbers
 shuffled among the trials, and only what stands out from the luckiest of all hyperparameters and methods is called
-clear, so that pure noise makes anything clear in less than one study of twenty.
+clear: pure noise makes anything clear in one study of thirty.
 
 In a search that learns, values move together: one that does nothing can stand out beside one that does.
 """
@@ -14,24 +14,31 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from ppo_tune.reporting.anova import forest_anova, ped_anova
 from ppo_tune.reporting.axes import Axis
+from ppo_tune.reporting.importance.anova import forest_anova, ped_anova
 
 TOP_SHARE = 0.25
 """The best trials are this share of all; 0.1 would be 3 trials of 32."""
 
 SHUFFLES = 59
-"""Shuffled studies. Pure noise beats the luckiest of them in 1 of 60 studies whose values were drawn at random.
+"""Shuffled studies that show what noise does."""
 
-A sampler that learns crowds its values where earlier trials were lucky, which no shuffling repeats. With TPE, pure
-noise was called clear in about 4 % of studies.
+RANK = 2
+"""The shuffled study that has to be beaten, counted from the luckiest: noise does so in 2 of 60 studies.
+
+That holds exactly where values were drawn at random. A search that learns crowds its values where earlier trials were
+lucky, which no shuffling repeats, but with TPE pure noise was called clear no more often (6 of 200 studies of 30).
 """
 
 RESAMPLES = 24
 """Bootstrap samples of the trials, for the standard error behind each interval."""
 
 LEVEL = 0.9
-"""Of the intervals, by Student's law for as many trials as are marked, or not marked if those are fewer."""
+"""Of the intervals, by Student's law for as many trials as are marked, or not marked if those are fewer.
+
+Of planted effects they held the mean over repeated studies in 81 to 84 % of studies of 30 trials and in 85 to 88 % of
+studies of 100; of noise in more than 90 %.
+"""
 
 COLUMNS = (
     "ped_anova",
@@ -116,11 +123,11 @@ def shares(alone: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def noise_baseline(found: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
-    """What noise reaches: levels for each method and hyperparameter that noise beats anywhere in 1 study of 60.
+    """What noise reaches: levels for each method and hyperparameter, one of which it beats in 1 study of 30.
 
-    All are put on one scale, on which the study and the shuffled ones have mean 0 and deviation 1 (of the roots, which
-    are less lopsided). What the luckiest method and hyperparameter of any shuffled study comes to there, the study
-    has to beat. Since the scale treats the study like the shuffled ones, noise does so no more often than any of them.
+    All are put on one scale, on which the study and the shuffled ones together have mean 0 and deviation 1. What the
+    luckiest method and hyperparameter of a shuffled study came to there, the study has to beat. It is itself part of
+    the scale like any of them, so noise beats them no more often than they beat one another.
 
     Args:
         found: Shares of variance of the study; shape (methods, p).
@@ -129,12 +136,12 @@ def noise_baseline(found: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
     Returns:
         Shares of variance; shape (methods, p).
     """
-    n, roots = len(shuffled), np.sqrt(np.maximum(shuffled, 0.0))
-    pooled = np.concatenate([np.sqrt(np.maximum(found, 0.0))[np.newaxis], roots])
-    luck = float(((roots - pooled.mean(axis=0)) / np.maximum(pooled.std(axis=0), 1e-9)).max())
-    # The study itself moves mean and deviation; this is how far it must be from those of the shuffled ones alone.
-    deviations = luck * np.sqrt((n + 1) / max(n - luck**2, 1e-9))
-    return np.asarray((roots.mean(axis=0) + deviations * roots.std(axis=0)) ** 2)
+    n, pooled = len(shuffled), np.concatenate([found[np.newaxis], shuffled])
+    scaled = (shuffled - pooled.mean(axis=0)) / np.maximum(pooled.std(axis=0), 1e-9)
+    luck = float(np.sort(scaled.max(axis=(1, 2)))[-RANK])
+    # The same on the scale of the shuffled studies alone, which the study does not move.
+    deviations = luck * np.sqrt((n + 1) / max(n - luck**2, 1e-3))
+    return np.asarray(shuffled.mean(axis=0) + deviations * shuffled.std(axis=0))
 
 
 def both_methods(

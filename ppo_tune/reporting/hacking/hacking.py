@@ -3,9 +3,9 @@
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from ppo_tune.reporting import overoptimisation, proxies
-from ppo_tune.reporting.gold_curve import fit_gold, gold_by_kl, peak_reading
-from ppo_tune.reporting.gold_figures import changes_figure, curves_figure, kl_figure
+from ppo_tune.reporting.hacking import overoptimisation, proxies
+from ppo_tune.reporting.hacking.gold_curve import fit_gold, gold_by_kl, peak_reading
+from ppo_tune.reporting.hacking.gold_figures import changes_figure, curves_figure, kl_figure
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ppo_tune.reporting.comparability import Contender, groups, join
+from ppo_tune.reporting.comparison.comparability import Contender, groups, join
 from ppo_tune.reporting.record import to_records
 
 MOST_NAMED = 5

@@ -140,13 +140,14 @@ def forest_anova(units: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, flo
     from sklearn import config_context  # takes a second, and only the report of a larger study needs it
     from sklearn.tree import DecisionTreeRegressor
 
-    rng = np.random.default_rng(0)  # the same forest for every version of a study
+    random = np.random.RandomState(0)  # the same forest for every version of a study
     found = []
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        for seed in range(TREES):
-            drawn = rng.integers(0, len(units), size=min(len(units), TREE_TRIALS))
-            tree = DecisionTreeRegressor(max_depth=DEPTH, min_samples_leaf=LEAF_TRIALS, random_state=seed)
-            found.append(box_variances(*leaves(tree.fit(units[drawn], target[drawn]).tree_)))
+        for _ in range(TREES):
+            drawn = random.randint(0, len(units), size=min(len(units), TREE_TRIALS))
+            tree = DecisionTreeRegressor(max_depth=DEPTH, min_samples_leaf=LEAF_TRIALS, random_state=random)
+            grown = tree.fit(units[drawn], target[drawn], check_input=False).tree_
+            found.append(box_variances(*leaves(grown)))
     return np.mean([alone for alone, _ in found], axis=0), float(np.mean([whole for _, whole in found]))
 
 

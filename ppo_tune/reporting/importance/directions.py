@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.evidence import Sample
+from ppo_tune.reporting.importance.evidence import Sample
 
 LEVEL = 0.05
 """A rank correlation less likely than this by chance is a direction."""
@@ -72,4 +72,4 @@ def _best_choice(axis: Axis, places: np.ndarray, target: np.ndarray, wording: Wo
     if len(typical) < 2:
         return ""
     value, n, choice = max(typical)
-    return f"{wording.most} {choice} ({wording.number} {value:.2f} of {n} trials)"
+    return f"{wording.most} {choice}, {wording.number} {value:.2f} of {n} trials"

@@ -1,0 +1,1 @@
+"""Whether the reward was exploited."""

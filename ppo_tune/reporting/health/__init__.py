@@ -1,0 +1,1 @@
+"""How the trials ran, ended, and what they cost."""

@@ -1,0 +1,1 @@
+"""What decided whether a trial was good: statistics, words and figures."""
