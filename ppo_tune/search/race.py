@@ -24,7 +24,6 @@ class Run:
         scores: One per prompt, shape (P,); those of the untrained model if it did not complete.
         golds: Gold scores likewise, or None where the task has no gold judge.
         kl: Nats per response; the limit if it did not complete.
-        trial: Its number in the confirmation, by which its files are found.
     """
 
     seed_index: int
@@ -32,7 +31,6 @@ class Run:
     scores: Scores
     golds: Scores | None
     kl: float
-    trial: int
 
     @property
     def completed(self) -> bool:

@@ -23,9 +23,7 @@ def candidate(
         done = mean is not None
         scores = UNTRAINED + mean + NOISE[(7 * number + i) % 20] if mean is not None else UNTRAINED
         golds = UNTRAINED + gold + NOISE[(3 * number + i) % 20] if done else UNTRAINED
-        runs.append(
-            Run(i, "completed" if done else "kl_limit", scores, golds, kl if done else 4.0, 10 * number + i)
-        )
+        runs.append(Run(i, "completed" if done else "kl_limit", scores, golds, kl if done else 4.0))
     return Candidate(number, number == 0, {}, search, tuple(runs))
 
 

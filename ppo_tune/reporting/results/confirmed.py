@@ -178,19 +178,19 @@ def confirmation_figure(confirmation: Confirmation, table: pd.DataFrame) -> go.F
 
 def confirmation_reading(confirmation: Confirmation) -> str:
     """How it was done."""
-    n, dropped = (
-        len(confirmation.challengers),
-        sum(
-            len(c.runs) < confirmation.n_seeds and c not in confirmation.racing()
-            for c in confirmation.challengers
-        ),
+    n = len(confirmation.challengers)
+    dropped = sum(
+        len(c.runs) < confirmation.n_seeds and c not in confirmation.racing()
+        for c in confirmation.challengers
     )
     runs = sum(len(c.runs) for c in confirmation.candidates)
     race = f"; {dropped} were dropped when they could not win any more" if dropped else ""
+    best = f"The best {n} of the search" if n > 1 else "The best of the search"
+    allowance = f" that allow for choosing the best of {n}" if n > 1 else ""
     against = "the default" if confirmation.verdict.rival == "default" else "the untrained model"
     return (
-        f"The best {n} of the search and the default config, trained again on up to {confirmation.n_seeds} seeds and "
+        f"{best} and the default config, trained again on up to {confirmation.n_seeds} seeds and "
         f"scored on {len(confirmation.base)} prompts that the search never saw: {runs} runs{race}. A dot is a seed, a "
         f"bar the interquartile mean with its 95 % bootstrap interval. Gains are paired with {against} by seed and "
-        f"prompt, with 95 % intervals that allow for choosing the best of {n}."
+        f"prompt, with 95 % intervals{allowance}."
     )
