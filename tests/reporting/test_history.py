@@ -95,7 +95,7 @@ def confirmation(means: dict[int, list[float]]) -> Confirmation:
     """Candidates whose runs score the same on both of two prompts; a run that scores nan diverged."""
     candidates = tuple(
         Candidate(number, number == 0, {}, None, tuple(
-            Run(i, "diverged" if math.isnan(mean) else "completed", np.full(2, mean), None, 1.0, i)
+            Run(i, "diverged" if math.isnan(mean) else "completed", np.full(2, mean), None, 1.0)
             for i, mean in enumerate(scores)
         ))
         for number, scores in means.items()
