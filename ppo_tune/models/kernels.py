@@ -1,11 +1,12 @@
 """A model's own functions, by kernels that are faster on a CPU; nothing is approximated.
 
 GPT-2's GELU is x·(1 + tanh u)/2, which is x·σ(2u): the logistic function is several times cheaper than the
-hyperbolic tangent. Attention in bfloat16 is two products and a softmax, for torch's blocked kernel has a
-backward pass there that is five times as slow as in float32.
+hyperbolic tangent. Attention over short texts is two products and a softmax, for torch's blocked kernel is made
+for long ones, and its backward pass in bfloat16 is five times as slow as in float32.
 """
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,8 +15,13 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 from transformers.activations import GELUTanh, NewGELUActivation
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from ppo_tune.models.linear import quicken
+
+GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
+GELU_CUBIC = 0.044715 * GELU_LINEAR
 
 ATTENTION = "plain_products"
 """The name under which `attend` is known to transformers."""
@@ -23,16 +29,20 @@ ATTENTION = "plain_products"
 LONGEST = 1024
 """Keys up to which plain products win in bfloat16, measured on one core with AVX512-BF16."""
 
+LONGEST_FLOAT32 = 128
+"""The same for float32, where they win in learning only."""
+
 
 def settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     """Move a model to where it will work, and give it the kernels that are fast there."""
     model.to(device)  # type: ignore[arg-type]
+    quicken(model)
     on_cpu = device.type == "cpu"
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation | GELUTanh):
                 setattr(parent, name, TanhGELU() if on_cpu else nn.GELU("tanh"))
-    if on_cpu and model.config._attn_implementation == "sdpa" and model.dtype == torch.bfloat16:
+    if on_cpu and model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(ATTENTION)
     return model
 
@@ -54,13 +64,10 @@ class TanhGELU(nn.Module):
 class _LogisticGELU(torch.autograd.Function):
     """x·σ(x·(a + b·x²)), whose derivative is s + x·s·(1 - s)·(a + 3b·x²)."""
 
-    A = 2 * math.sqrt(2 / math.pi)
-    B = 0.044715 * A
-
     @staticmethod
     def share(x: Tensor) -> Tensor:
         """σ(x·(a + b·x²)): how much of x is let through."""
-        return x.square().mul_(_LogisticGELU.B).add_(_LogisticGELU.A).mul_(x).sigmoid_()
+        return x.square().mul_(GELU_CUBIC).add_(GELU_LINEAR).mul_(x).sigmoid_()
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -72,9 +79,8 @@ class _LogisticGELU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         x, share = ctx.saved_tensors
-        slope = x.square().mul_(3 * _LogisticGELU.B).add_(_LogisticGELU.A).mul_(x)
-        slope.mul_(torch.addcmul(share, share, share, value=-1.0)).add_(share)
-        result: Tensor = slope.mul_(gradient)
+        slope = x.square().mul_(3 * GELU_CUBIC).add_(GELU_LINEAR).mul_(x)
+        result: Tensor = torch.ops.aten.sigmoid_backward(slope, share).add_(share).mul_(gradient)
         return result
 
 
@@ -102,23 +108,68 @@ def attend(
     Returns:
         Outputs of shape (N, Q, heads, D), and None for the weights.
     """
+    longest = LONGEST if query.dtype == torch.bfloat16 else LONGEST_FLOAT32 if torch.is_grad_enabled() else 0
     special = any(others.get(name) for name in ("dropout", "softcap")) or any(
         others.get(name) is not None for name in ("position_bias", "cache")
     )
-    if attention_mask is None or key.shape[-2] > LONGEST or special:
+    if key.shape[-2] > longest or special or torch.is_autocast_enabled(query.device.type):
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    shape = (*query.shape[:-1], key.shape[-2])
-    scores = torch.baddbmm(
-        attention_mask.expand(shape).flatten(0, 1),
-        query.flatten(0, 1),
-        key.flatten(0, 1).transpose(1, 2),
-        alpha=query.shape[-1] ** -0.5 if scaling is None else scaling,
-    )
-    mixed = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
+    if attention_mask is None:
+        attention_mask = _causal_mask(query.shape[-2], key.shape[-2], query.dtype, query.device)
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    mask = attention_mask.expand(*query.shape[:-1], key.shape[-2]).flatten(0, 1)
+    operands: Any = (mask, query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), factor)
+    learns = torch.is_grad_enabled()
+    mixed: Tensor = _Attention.apply(*operands) if learns else _Attention.mix(*operands)[0]  # type: ignore[no-untyped-call]
     return mixed.view(*query.shape[:-1], -1).transpose(1, 2).contiguous(), None
 
 
+class _Attention(torch.autograd.Function):
+    """softmax(mask + factor · Q Kᵀ) V: (M, Q, S), (M, Q, D), (M, S, D), (M, S, D) -> (M, Q, D); M = N · heads."""
+
+    @staticmethod
+    def mix(mask: Tensor, query: Tensor, key: Tensor, value: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+        """What is said, and the weights, (M, Q, S)."""
+        weights = torch.baddbmm(mask, query, key.mT, alpha=factor).softmax(-1)
+        return torch.bmm(weights, value), weights
+
+    @staticmethod
+    def forward(ctx: Any, mask: Tensor, query: Tensor, key: Tensor, value: Tensor, factor: float) -> Tensor:
+        mixed, weights = _Attention.mix(mask, query, key, value, factor)
+        ctx.save_for_backward(query, key, value, weights)
+        ctx.factor = factor
+        return mixed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, weights = ctx.saved_tensors
+        slope = torch.ops.aten._softmax_backward_data(
+            torch.bmm(gradient, value.mT), weights, -1, weights.dtype
+        ).mul_(ctx.factor)
+        gradient_value = torch.bmm(weights.mT, gradient)
+        return None, torch.bmm(slope, key), torch.bmm(slope.mT, query), gradient_value, None
+
+
+def additive_mask(*args: Any, dtype: torch.dtype = torch.float32, **others: Any) -> Tensor | None:
+    """A mask that is added to the scores; None where causality is all; a mask function of transformers."""
+    seen = sdpa_mask(*args, **others)
+    return None if seen is None else torch.where(seen, 0.0, _lowest(dtype)).to(dtype)
+
+
+@lru_cache(maxsize=64)
+def _causal_mask(n_queries: int, n_keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What the last queries may see of the keys up to themselves, (Q, S): 0, and elsewhere the lowest number."""
+    hidden = torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).triu(1 + n_keys - n_queries)
+    return torch.where(hidden, _lowest(dtype), 0.0).to(dtype)
+
+
+def _lowest(dtype: torch.dtype) -> float:
+    """The lowest number that a shorter format holds too: a row without anything to see must not become NaN."""
+    return max(torch.finfo(dtype).min, torch.finfo(torch.bfloat16).min)
+
+
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attend)
-ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, eager_mask)
+ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, additive_mask)

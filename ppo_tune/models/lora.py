@@ -1,7 +1,7 @@
 """Low-rank adapters of K trials on the linear layers of one frozen model.
 
-The model keeps its class and its modules: an adapter is a forward hook that adds `scale · x A_k B_k` to a
-layer's output, where rows of trial k come k-th. Switched off, the model is the reference policy.
+The model keeps its class and its modules: a layer's `forward` is replaced by one that adds `scale · x A_k B_k` to
+the layer's output, where rows of trial k come k-th. Switched off, the model is the reference policy.
 
 Paper: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
 """
@@ -9,14 +9,15 @@ Paper: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", ar
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
+from ppo_tune.models.linear import is_linear, layer_shape, multiply, product, weight_of
 from ppo_tune.models.rows import ParameterRows
 
 
@@ -26,28 +27,19 @@ def output_head(model: PreTrainedModel) -> nn.Linear:
     return head
 
 
-def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear | Conv1D]:
+def linear_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
     """Every linear layer of the model by name, but the one that makes the logits."""
     head = output_head(model)
     return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
+        name: module for name, module in model.named_modules() if is_linear(module) and module is not head
     }
-
-
-def layer_shape(layer: nn.Linear | Conv1D) -> tuple[int, int]:
-    """Width of a layer's input and of its output."""
-    if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
-    return layer.nx, layer.nf
 
 
 class Adapters:
     """The adapters of all layers and places, and the switch that says which are at work.
 
     Args:
-        model: The frozen model; hooks are put on its linear layers.
+        model: The frozen model; its linear layers get a forward of ours.
         rank: R, the width of the bottleneck.
         alpha: The branch is scaled by alpha / R.
     """
@@ -55,12 +47,13 @@ class Adapters:
     def __init__(self, model: PreTrainedModel, rank: int, alpha: float) -> None:
         self.rank = rank
         self.alpha = alpha
+        self.scale = alpha / rank
         self.layers = linear_layers(model)
         self.rows: ParameterRows | None = None
         self._selection: Tensor | None = None
         self._count = 0
         for name, layer in self.layers.items():
-            layer.register_forward_hook(self._hook(name))
+            layer.forward = partial(self._forward, name, layer)
 
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of each adapter matrix of one trial: A is (in, R), B is (R, out)."""
@@ -99,56 +92,57 @@ class Adapters:
         """What a place's adapter adds to a layer's weight, shape (in, out)."""
         assert self.rows is not None
         a, b = self.rows[f"{name}.A"].detach()[place], self.rows[f"{name}.B"].detach()[place]
-        return (self.alpha / self.rank) * (a @ b)
+        return self.scale * (a @ b)
 
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]
-        scale = self.alpha / self.rank
-
-        def add_branch(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            if not self._count:
-                return output
-            assert self.rows is not None
-            a: Tensor = self.rows[f"{name}.A"]
-            b: Tensor = self.rows[f"{name}.B"]
-            if self._selection is not None:
-                a, b = a[self._selection], b[self._selection]
-            x = args[0].reshape(self._count, -1, args[0].shape[-1])
-            base = output.reshape(self._count, -1, output.shape[-1])
-            adapted: Tensor
-            if torch.is_grad_enabled():
-                adapted = _Branch.apply(base, x, a, b, scale)  # type: ignore[no-untyped-call]
-            else:  # a fresh output that nobody else needs
-                adapted = base.baddbmm_(_narrow(x, a.to(x.dtype)).mT, b.to(x.dtype), alpha=scale)
-            return adapted.view(output.shape)
-
-        return add_branch
+    def _forward(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
+        """What the layer says of x, (k·B, ..., in) -> (k·B, ..., out), with the branch of each trial at work."""
+        if not self._count:
+            return multiply(layer, x)
+        assert self.rows is not None
+        a: Tensor = self.rows[f"{name}.A"]
+        b: Tensor = self.rows[f"{name}.B"]
+        if self._selection is not None:
+            a, b = a[self._selection], b[self._selection]
+        rows = x.reshape(self._count, -1, x.shape[-1])
+        operands: Any = (rows, weight_of(layer), layer.bias, a, b, self.scale)
+        learns = torch.is_grad_enabled()
+        said: Tensor = _Adapted.apply(*operands) if learns else _Adapted.add(*operands)[0]  # type: ignore[no-untyped-call]
+        return said.view(*x.shape[:-1], -1)
 
 
-def _narrow(x: Tensor, a: Tensor) -> Tensor:
-    """(x A) of each trial, turned: (k, n, in), (k, in, R) -> (k, R, n)."""
-    return torch.bmm(a.mT, x.mT)
+class _Adapted(torch.autograd.Function):
+    """x Wᵀ + bias + scale · x A B of k trials: (k, n, in), (out, in), (out,), (k, in, R), (k, R, out) -> (k, n, out).
 
-
-class _Branch(torch.autograd.Function):
-    """base + scale · x A B for k trials: (k, n, out), (k, n, in), (k, in, R), (k, R, out) -> (k, n, out).
-
-    Every product has its narrow side, R, as rows: on a CPU that is up to eight times as fast as R columns.
+    The weight is frozen. Every narrow product has its narrow side, R, as rows: on a CPU that is up to eight times as
+    fast as R columns; and what the branch adds is added where it belongs, in both directions.
     """
 
     @staticmethod
-    def forward(ctx: Any, base: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    def add(
+        x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The sum, and what is needed to go back: A and B in the dtype of x, and (x A) turned, (k, R, n)."""
         a, b = a.to(x.dtype), b.to(x.dtype)
-        low = _narrow(x, a)
-        ctx.save_for_backward(x, a, b, low)
+        low = torch.bmm(a.mT, x.mT)
+        return product(x, weight, bias).baddbmm_(low.mT, b, alpha=scale), a, b, low
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        said, a, b, low = _Adapted.add(x, weight, bias, a, b, scale)
+        ctx.save_for_backward(x, weight, a, b, low)
         ctx.scale = scale
-        return torch.baddbmm(base, low.mT, b, alpha=scale)
+        return said
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, a, b, low = ctx.saved_tensors
+        x, weight, a, b, low = ctx.saved_tensors
         gradient_low = torch.bmm(b, gradient.mT).mul_(ctx.scale)
-        gradient_x = torch.bmm(gradient_low.mT, a.mT) if ctx.needs_input_grad[1] else None
+        gradient_x = None
+        if ctx.needs_input_grad[0]:
+            gradient_x = product(gradient, weight.t()).baddbmm_(gradient_low.mT, a.mT)
         gradient_a = torch.bmm(gradient_low, x).mT.float()
         gradient_b = torch.bmm(low, gradient).mul_(ctx.scale).float()
-        return gradient, gradient_x, gradient_a, gradient_b, None
+        return gradient_x, None, None, gradient_a, gradient_b, None

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ppo_tune.models.kernels import ATTENTION, TanhGELU, settle
+from ppo_tune.models.kernels import ATTENTION, LONGEST_FLOAT32, TanhGELU, additive_mask, attend, settle
 from tests.conftest import FAMILIES, save_tiny_model, tiny_model
 
 CPU = torch.device("cpu")
@@ -49,34 +50,90 @@ def attention_of(model) -> str:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_only_a_bfloat16_model_attends_by_plain_products(dtype):
+def test_a_model_attends_by_plain_products_on_a_cpu(dtype):
     model = settle(tiny_model("llama").to(dtype), CPU)
 
-    assert attention_of(model) == (ATTENTION if dtype == torch.bfloat16 else "sdpa")
+    assert attention_of(model) == ATTENTION
 
 
-def test_every_family_attends_alike_with_padding_and_without(family):
-    theirs = tiny_model(family).to(torch.bfloat16).eval()
-    ours = settle(tiny_model(family).to(torch.bfloat16).eval(), CPU)
+def test_a_model_that_was_loaded_with_another_attention_keeps_it():
+    model = tiny_model("llama")
+    model.set_attn_implementation("eager")
+
+    assert attention_of(settle(model, CPU)) == "eager"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_family_attends_alike_with_padding_and_without(family, dtype):
+    theirs = tiny_model(family).to(dtype).eval()
+    ours = settle(tiny_model(family).to(dtype).eval(), CPU)
+    bounds = {"atol": 0.1, "rtol": 0.05} if dtype == torch.bfloat16 else {"atol": 1e-5, "rtol": 1e-4}
 
     for mask in (torch.ones_like(PADDED), PADDED):
         said, expected = (model(IDS, attention_mask=mask).logits for model in (ours, theirs))
         real = mask.bool()
-        assert_close(said[real], expected[real], atol=0.1, rtol=0.05)
+        assert_close(said[real], expected[real], **bounds)
+        assert said.isfinite().all()
 
 
+@pytest.mark.parametrize("mask", [torch.ones_like(PADDED), PADDED], ids=["whole", "padded"])
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_gradients_through_plain_products_are_those_of_the_blocked_kernel(family):
+def test_gradients_through_plain_products_are_those_of_the_blocked_kernel(family, mask):
     gradients = []
-    for model in (tiny_model(family), settle(tiny_model(family), CPU)):
-        model.eval()
-        if gradients:
-            model.set_attn_implementation(ATTENTION)  # in float32, to see more than bfloat16 shows
-        logits = model(IDS, attention_mask=PADDED).logits
+    for settled in (False, True):
+        model = tiny_model(family).eval()
+        if settled:
+            settle(model, CPU)
+        logits = model(IDS, attention_mask=mask).logits
         logits[:, -3:].square().sum().backward()
         gradients.append([weight.grad for weight in model.parameters() if weight.grad is not None])
 
     assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
+
+
+def states(n_queries: int, n_keys: int, **kind) -> tuple[torch.Tensor, ...]:
+    """Queries of four heads, keys and values of two."""
+    torch.manual_seed(0)
+    sizes = ((3, 4, n_queries, 8), (3, 2, n_keys, 8), (3, 2, n_keys, 8))
+    return tuple(torch.randn(size, **kind) for size in sizes)
+
+
+@pytest.mark.parametrize(("n_queries", "n_keys"), [(1, 1), (1, 7), (5, 5), (3, 9)])
+def test_without_a_mask_a_query_sees_the_keys_up_to_itself(n_queries, n_keys):
+    query, key, value = states(n_queries, n_keys, dtype=torch.float64, requires_grad=True)
+    sees = torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries)
+    expected = scaled_dot_product_attention(
+        query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1), attn_mask=sees
+    ).transpose(1, 2)
+
+    said, _ = attend(nn.Module(), query, key, value, None)
+
+    assert_close(said, expected)
+    probe = torch.randn_like(said)
+    theirs, ours = (torch.autograd.grad((x * probe).sum(), (query, key, value)) for x in (expected, said))
+    assert_close(ours, theirs)
+
+
+def test_a_response_that_sees_nothing_is_finite_in_either_format():
+    nothing = torch.zeros(1, 3, dtype=torch.bool)
+    mask = additive_mask(
+        batch_size=1, q_length=3, kv_length=3, attention_mask=nothing, dtype=torch.float32, device="cpu"
+    )
+
+    assert mask.isfinite().all() and mask.bfloat16().isfinite().all()
+    assert mask.softmax(-1).isfinite().all()
+
+
+@pytest.mark.parametrize(("keys", "by_products"), [(LONGEST_FLOAT32, True), (LONGEST_FLOAT32 + 1, False)])
+def test_long_texts_are_left_to_the_blocked_kernel(keys, by_products, monkeypatch):
+    blocked = []
+    monkeypatch.setattr(
+        "ppo_tune.models.kernels.sdpa_attention_forward", lambda *_, **__: blocked.append(1) or (None, None)
+    )
+
+    attend(nn.Module(), *states(keys, keys, requires_grad=True), None)
+
+    assert not blocked if by_products else blocked
 
 
 def test_a_model_is_saved_without_the_name_of_our_attention(tmp_path):

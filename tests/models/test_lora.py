@@ -9,7 +9,8 @@ from torch import nn
 from torch.testing import assert_close
 from transformers.pytorch_utils import Conv1D
 
-from ppo_tune.models.lora import layer_shape, linear_layers, output_head
+from ppo_tune.models.linear import layer_shape
+from ppo_tune.models.lora import linear_layers, output_head
 from ppo_tune.seeding import generator
 from tests.conftest import make_sequences, stirred_policy, tiny_model, tiny_policy
 
@@ -38,12 +39,6 @@ def test_the_language_head_gets_no_adapter_even_when_it_is_not_tied():
     model = tiny_model("llama", tie_word_embeddings=False)
 
     assert all(layer is not output_head(model) for layer in linear_layers(model).values())
-
-
-@pytest.mark.parametrize("layer", [nn.Linear(3, 5), Conv1D(5, 3)], ids=["Linear", "Conv1D"])
-def test_a_layer_has_an_input_and_an_output_width(layer):
-    assert layer_shape(layer) == (3, 5)
-    assert layer(torch.zeros(1, 3)).shape == (1, 5)
 
 
 @two_kinds
