@@ -1,8 +1,13 @@
-"""Ours in a throughput benchmark: one iteration of a pack of K trials for every line it is sent."""
+"""Ours in a throughput benchmark: some iterations of a pack of K trials for every line it is sent.
+
+A line is a turn: `{"updates": 5, "compiles": false}`.
+"""
 
 import argparse
 import json
+import math
 import os
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +17,7 @@ import torch
 import transformers
 from shapes import SHAPES, Shape
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from ppo_tune import ModelConfig, PPOConfig, PPOTrainer, Task, load_policy
 from ppo_tune.config import PreferenceRewardConfig
@@ -21,6 +26,12 @@ from ppo_tune.rewards import make_reward
 from ppo_tune.search.worker import keep_freed_memory
 
 steps = 0
+
+
+@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+def count_product(x_shape: Sequence[int], weight_shape: Sequence[int], *_: object, **__: object) -> int:
+    """The FLOPs of a product by oneDNN, which torch does not count."""
+    return 2 * math.prod(x_shape) * weight_shape[0]
 
 
 def count_step(*_: object) -> None:
@@ -62,7 +73,7 @@ def make_trainer(
 
 
 def main() -> None:
-    """Answer every turn with its seconds and the work that one trial did."""
+    """Answer every turn with its median seconds per update and the work that one trial did in the last."""
     global steps
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", required=True)
@@ -81,14 +92,16 @@ def main() -> None:
     with FlopCounterMode(display=False) as counter:
         trainer.step()
     print(json.dumps({"ready": True, "flops": counter.get_total_flops()}), flush=True)
-    for _ in sys.stdin:
-        steps = 0
-        started = time.perf_counter()
-        (metrics, *_) = trainer.step().values()
-        seconds = time.perf_counter() - started
+    for line in sys.stdin:
+        setting, seconds = json.loads(line), []
+        trainer.compiles = setting["compiles"]
+        for _ in range(setting["updates"]):
+            steps, started = 0, time.perf_counter()
+            (metrics, *_) = trainer.step().values()
+            seconds.append(time.perf_counter() - started)
         tokens = round(metrics["response/tokens_mean"] * shape.episodes)
         work = {**shape.work(), "response_tokens": tokens, "optimizer_steps": steps // places}
-        print(json.dumps({"seconds": seconds, "work": work}), flush=True)
+        print(json.dumps({"seconds": statistics.median(seconds), "work": work}), flush=True)
     os._exit(0)
 
 

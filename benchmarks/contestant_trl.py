@@ -1,15 +1,16 @@
-"""The peer in a throughput benchmark: TRL 1.12.0's PPOTrainer, one update for every line it is sent.
+"""The peer in a throughput benchmark: TRL 1.12.0's PPOTrainer, some updates for every line it is sent.
 
-Runs in an environment of its own (see `make benchmark`); speaks JSON lines with `throughput.py`. A line says how
-the update is to be done: `{"threads": 1, "gc": true}`; one process serves all settings of a dtype, for five of the
-largest shape would not fit into memory. Garbage is collected between turns, off the clock, so that no turn pays
-for what another left behind.
+Runs in an environment of its own (see `make benchmark`); speaks JSON lines with `throughput.py`. A line is a turn:
+`{"updates": 1, "threads": 1, "gc": true}`; one process serves all settings of a dtype, for five of the largest shape
+would not fit into memory. Garbage is collected between turns, off the clock, so that no turn pays for what another
+left behind.
 """
 
 import argparse
 import gc
 import json
 import os
+import statistics
 import sys
 import time
 import types
@@ -32,20 +33,23 @@ steps = 0
 
 
 class Turns(TrainerCallback):
-    """Times each update, tells it, and waits for the next turn."""
+    """Times each update, tells the median of a turn, and waits for the next one."""
 
     def __init__(self, work: dict[str, int]) -> None:
         self.work = work
         self.started = 0.0
+        self.remaining = 0
+        self.seconds: list[float] = []
 
     def wait(self) -> None:
-        """Block until told how to do the next update; leave when nobody is there any more."""
+        """Block until told how to do the next updates; leave when nobody is there any more."""
         line = sys.stdin.readline()
         if not line:
             os._exit(0)
         setting = json.loads(line)
         torch.set_num_threads(setting["threads"])
         ppo_trainer.gc.collect = gc.collect if setting["gc"] else lambda: 0
+        self.remaining, self.seconds = setting["updates"], []
         self.started = time.perf_counter()
 
     def on_train_begin(self, args, state, control, **kwargs):  # noqa: D102
@@ -54,12 +58,19 @@ class Turns(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):  # noqa: D102
         global steps
-        seconds = time.perf_counter() - self.started
+        self.seconds.append(time.perf_counter() - self.started)
         done = {**self.work, "optimizer_steps": steps}
         steps = 0
-        gc.collect()
-        print(json.dumps({"seconds": seconds, "work": done}), file=answers, flush=True)
-        self.wait()
+        self.remaining -= 1
+        if not self.remaining:
+            gc.collect()
+            print(
+                json.dumps({"seconds": statistics.median(self.seconds), "work": done}),
+                file=answers,
+                flush=True,
+            )
+            self.wait()
+        self.started = time.perf_counter()
 
 
 def count_step(*_: object) -> None:

@@ -1,12 +1,13 @@
 """Seconds per PPO update: TRL 1.12.0, the last release with PPO, and ours, on equal work.
 
-    make benchmark                                    # makes TRL's environment, then runs all shapes: 25 minutes
+    make benchmark                                    # makes TRL's environment, then runs all shapes: 35 minutes
     .venv/bin/python benchmarks/throughput.py --quick # S0 and S1 with one pack, in three minutes
 
-Every contestant does one update when told; they take turns, every other round in reverse, so a slow minute of the
-machine hits all alike. Work is equal and asserted: model shape, tokenizer, prompts, response length, episodes,
-epochs, optimizer steps. Ours always has one thread per process; TRL has one, and two in
-turns of their own, which want a machine that does nothing else.
+Every contestant works when told; they take turns, every other round in reverse, so a slow minute of the machine hits
+all alike. A turn is as many updates as take a second (half of one with --quick), one at least, and counts as their
+median: the first of them finds the caches cold, which no training does. Work is equal and asserted: model shape,
+tokenizer, prompts, response length, episodes, epochs, optimizer steps. Ours always has one thread per process; TRL
+has one, and two in turns of their own, which want a machine that does nothing else.
 
 A ratio is the median over rounds of two contestants' times in the same round, with a bootstrap interval. Each
 median time stands beside its floor, counted FLOPs over the GEMM peak of one thread, measured before and after. The
@@ -24,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ import torch
 import transformers
 from scipy.stats import bootstrap
 from shapes import SHAPES, Shape, build, describe
+
+from ppo_tune.models.linear import product as linear_product
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".venv-trl" / "bin" / "python"
@@ -47,6 +51,8 @@ class Plan:
         rounds: Measured rounds, unless time is up.
         seconds: For loading, warm-up and rounds; two rounds are run in any case.
         packs: Trials per pack.
+        turn: Seconds, about.
+        compiled: Dtypes in which compiled passes take part.
         rarely: Every how many rounds take their turns: TRL without gc and ours with all weights in the first of them,
             packs in the last.
     """
@@ -54,16 +60,21 @@ class Plan:
     rounds: int
     seconds: float
     packs: tuple[int, ...]
+    turn: float = 1.0
+    compiled: tuple[str, ...] = ("float32", "bfloat16")
     rarely: int = 1
 
 
 PLANS = {
-    "S0": Plan(rounds=15, seconds=180, packs=(2, 4, 8, 16)),
-    "S1": Plan(rounds=15, seconds=240, packs=(2, 4, 8, 16)),
-    "S2": Plan(rounds=12, seconds=310, packs=(2, 4)),
-    "S3": Plan(rounds=8, seconds=810, packs=(2, 4), rarely=2),
+    "S0": Plan(rounds=15, seconds=360, packs=(2, 4, 8)),
+    "S1": Plan(rounds=15, seconds=420, packs=(2, 4, 8)),
+    "S2": Plan(rounds=12, seconds=420, packs=(2, 4)),
+    "S3": Plan(rounds=8, seconds=900, packs=(2, 4), rarely=2),
 }
-QUICK = {"S0": Plan(rounds=8, seconds=60, packs=(4,)), "S1": Plan(rounds=8, seconds=105, packs=(4,))}
+QUICK = {
+    "S0": Plan(rounds=8, seconds=74, packs=(4,), turn=0.5, compiled=("float32",)),
+    "S1": Plan(rounds=8, seconds=100, packs=(4,), turn=0.5, compiled=("float32",)),
+}
 
 
 @dataclass
@@ -102,7 +113,7 @@ class Process:
         return answer
 
     def go(self, setting: dict[str, Any]) -> None:
-        """Let it do one update."""
+        """Let it do some updates."""
         assert self.popen is not None and self.popen.stdin is not None
         self.popen.stdin.write(json.dumps(setting) + "\n")
         self.popen.stdin.flush()
@@ -110,15 +121,16 @@ class Process:
 
 @dataclass
 class Contestant:
-    """One or several processes at once, each of which does one update per turn.
+    """One or several processes at once, each of which does the same updates in a turn.
 
     Attributes:
         name: In tables.
         processes: Who does it; contestants that differ in the setting alone may share a process.
-        trials: How many trials one turn advances.
+        trials: How many trials one update advances.
         setting: What the processes are told of each turn.
         every: It takes a turn in every so many rounds,
         phase: in this one of them.
+        updates: In a turn.
         seconds: Of its turns, by round.
     """
 
@@ -128,12 +140,13 @@ class Contestant:
     setting: dict[str, Any] = field(default_factory=dict)
     every: int = 1
     phase: int = 0
+    updates: int = 1
     seconds: dict[int, float] = field(default_factory=dict)
 
     def turn(self, shape: Shape) -> float:
         """Seconds of one update, whose work was the shape's."""
         for process in self.processes:
-            process.go(self.setting)
+            process.go({**self.setting, "updates": self.updates})
         answers = [process.answer() for process in self.processes]
         for answer in answers:
             assert answer["work"] == shape.work(), (self.name, answer["work"], shape.work())
@@ -190,18 +203,25 @@ def contestants(name: str, folder: Path, plan: Plan) -> list[Contestant]:
                 f"TRL without gc, {dtype}", process, setting={**stock, "gc": False}, every=plan.rarely
             ),
         ]
-    for dtype in DTYPES:
-        kind = [*ours, *common, "--dtype", dtype]
-        found.append(Contestant(f"ours, LoRA, {dtype}", [Process(kind)]))
+    for dtype, k in product(DTYPES, (1, *plan.packs)):
+        process = [Process([*ours, *common, "--dtype", dtype, "--places", str(k)])]
+        turns = {"every": plan.rarely, "phase": plan.rarely - 1} if k > 1 else {}
         found += [
             Contestant(
-                f"ours, LoRA, {dtype}, pack of {k}", [Process([*kind, "--places", str(k)])], trials=k,
-                every=plan.rarely, phase=plan.rarely - 1,
+                f"ours, LoRA, {dtype}{', compiled' * compiles}{f', pack of {k}' * (k > 1)}", process, trials=k,
+                setting={"compiles": compiles}, **turns,
             )
-            for k in plan.packs
+            for compiles in (False, True)[: 1 + (dtype in plan.compiled)]
         ]  # fmt: skip
-    full = Process([*ours, *common, "--full"])
-    return [*found, Contestant("ours, all weights, float32", [full], every=plan.rarely)]
+    full = [Process([*ours, *common, "--full"])]
+    found += [
+        Contestant(
+            f"ours, all weights, float32{', compiled' * compiles}", full, setting={"compiles": compiles},
+            every=plan.rarely,
+        )
+        for compiles in (False, True)
+    ]  # fmt: skip
+    return found
 
 
 @contextlib.contextmanager
@@ -221,12 +241,15 @@ def running(processes: Sequence[Process]) -> Iterator[None]:
                 process.popen.wait()
 
 
-def warm_up(members: list[Contestant], shape: Shape) -> Contestant:
-    """A turn of everybody that does not count, but tells who need not go on and who works best.
+def warm_up(members: list[Contestant], shape: Shape, turn: float) -> Contestant:
+    """An update of everybody that does not count, but tells how many make a turn, who need not go on, and who is best.
 
     The peer goes on with two threads in its better dtype; and not at all where another process is in their way, which
     makes them many times slower than one. Gives the best of ours, LoRA, alone or packed.
     """
+    for member in members:
+        if member.setting.get("compiles"):
+            member.turn(shape)
     once = {member.name: member.turn(shape) / member.trials for member in members}
     best, worst = sorted(
         (member for member in members if "two threads" in member.name), key=lambda member: once[member.name]
@@ -238,6 +261,8 @@ def warm_up(members: list[Contestant], shape: Shape) -> Contestant:
             f"{best.name}: {once[best.name]:.1f} s in the warm-up, {one:.1f} with one: left out; is the machine idle?"
         )
         members.remove(best)
+    for member in members:
+        member.updates = max(1, round(turn / (once[member.name] * member.trials)))
     lora = [member for member in members if member.name.startswith("ours, LoRA")]
     return min(lora, key=lambda member: once[member.name])
 
@@ -256,13 +281,13 @@ def race(members: Sequence[Contestant], shape: Shape, plan: Plan, ends: float) -
 
 
 def gemm_peak(dtype: torch.dtype) -> float:
-    """FLOP/s of a square product on one thread, the best of several."""
+    """FLOP/s of a square product on one thread, the best of several, by the library that is faster at it."""
     torch.set_num_threads(1)
     a, b = torch.randn(1024, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype)
     best = 0.0
-    for _ in range(20):
+    for multiply in [torch.matmul, linear_product] * 10:
         started = time.perf_counter()
-        a @ b
+        multiply(a, b)
         best = max(best, 2 * 1024**3 / (time.perf_counter() - started))
     return best
 
@@ -276,26 +301,27 @@ def fastest(members: Sequence[Contestant], *names: str) -> Contestant:
 def find_ratios(members: Sequence[Contestant], cores: Contestant) -> dict[str, Ratio]:
     """What the targets are about."""
     by_name = {member.name: member for member in members}
-    solo = fastest(members, "ours, LoRA, {dtype}")
+    plain = fastest(members, "ours, LoRA, {dtype}")
+    solo = fastest(members, "ours, LoRA, {dtype}", "ours, LoRA, {dtype}, compiled")
+    full = fastest(members, "ours, all weights, float32", "ours, all weights, float32, compiled")
     stock, nogc = (fastest(members, f"TRL {kind}, {{dtype}}") for kind in ("stock", "without gc"))
     best_stock = fastest(members, "TRL stock, {dtype}", "TRL stock, {dtype}, two threads")
 
-    def best_pack(dtype: str) -> Ratio:
-        alone = by_name[f"ours, LoRA, {dtype}"]
-        packs = [m for m in members if m.name.startswith(f"ours, LoRA, {dtype}, pack")]
+    def best_pack(alone: Contestant) -> Ratio:
+        packs = [m for m in members if m.name.startswith(f"{alone.name}, pack")]
         return max((ratio(alone, pack) for pack in packs), key=attrgetter("median"))
 
-    packed = best_pack(solo.dtype)
+    packed = best_pack(plain)
     if packed.median < 1:
-        packed = Ratio(f"{solo.name}: no pack is faster", 1.0, (1.0, 1.0))
+        packed = Ratio(f"{plain.name}: no pack is faster", 1.0, (1.0, 1.0))
     return {
         "solo_vs_trl_stock": ratio(stock, solo),
         "solo_vs_trl_nogc": ratio(nogc, solo),
-        "full_vs_trl_nogc_float32": ratio(
-            by_name["TRL without gc, float32"], by_name["ours, all weights, float32"]
-        ),
+        "plain_solo_vs_trl_stock": ratio(stock, plain),
+        "full_vs_trl_nogc_float32": ratio(by_name["TRL without gc, float32"], full),
+        "compiled_vs_plain": ratio(plain, solo),
         "packed_vs_solo": packed,
-        "packed_vs_solo_bf16": best_pack("bfloat16"),
+        "packed_vs_solo_bf16": best_pack(by_name["ours, LoRA, bfloat16"]),
         "cores_vs_trl": ratio(best_stock, cores),
     }
 
@@ -309,17 +335,22 @@ def run_shape(name: str, folder: Path, plan: Plan) -> dict[str, Any]:
     processes = list({id(process): process for member in members for process in member.processes}.values())
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(processes))
-        best = warm_up(members, shape)
+        best = warm_up(members, shape, plan.turn)
         twin = Process(best.processes[0].command)
         stack.enter_context(running([twin]))
-        cores = Contestant(f"two workers: {best.name}", [*best.processes, twin], trials=2 * best.trials)
+        cores = Contestant(
+            f"two workers: {best.name}", [*best.processes, twin], 2 * best.trials, best.setting
+        )
+        cores.updates = best.updates
         cores.turn(shape)
         members.append(cores)
         race(members, shape, plan, ends)
     after = {dtype: gemm_peak(kind) for dtype, kind in DTYPES.items()}
     peaks = {dtype: max(before[dtype], after[dtype]) for dtype in DTYPES}
     ratios = find_ratios(members, cores)
-    alone = next(member for member in members if member.name == "ours, LoRA, float32")
+    alone = fastest(
+        [m for m in members if m.dtype == "float32"], "ours, LoRA, {dtype}", "ours, LoRA, {dtype}, compiled"
+    )
     share = alone.flops / peaks["float32"] / alone.per_trial
 
     print(f"\n{name}: {describe(shape)}, mini-batches of {shape.episodes // shape.mini_batches}")
@@ -328,9 +359,7 @@ def run_shape(name: str, folder: Path, plan: Plan) -> dict[str, Any]:
     peak = ", ".join(
         f"{d} {before[d] / 1e9:.0f} before and {after[d] / 1e9:.0f} GFLOP/s after" for d in DTYPES
     )
-    print(
-        f"floor: {share:.0%} of the GEMM peak for ours, LoRA, float32; peak of one thread: {peak}", flush=True
-    )
+    print(f"floor: {share:.0%} of the GEMM peak for {alone.name}; peak of one thread: {peak}", flush=True)
     return {
         **{key: round(found.median, 3) for key, found in ratios.items()},
         "floor_share_float32": round(share, 3),

@@ -118,6 +118,17 @@ class ModelConfig(Block):
         "auto",
         description="Of matrix products; what is trained stays float32. auto = bfloat16 where it is faster here.",
     )
+    compile: Literal["auto"] | bool = Field(
+        "auto",
+        description="Compile the learning pass; wants a C++ compiler. auto = in a long search, if faster by the clock.",
+    )
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _check_compile(cls, wanted: Any) -> Any:
+        if wanted == "auto" or type(wanted) is bool:
+            return wanted
+        raise ValueError(f"`true`, `false` or `auto` must stand here, but got {wanted!r}")
 
 
 class LengthRule(Block):

@@ -6,6 +6,8 @@ opened       done (trials by ending), best                a search
 confirming   remaining (runs to come), done (by ending)    a search that begins its confirmation
 timing       places                                       a worker about to time a pack
 pack         places, speedup (trials per second, to one)  a worker that timed packs
+compiling                                                a worker about to compile its learning pass
+compiled     speedup, kept, failure                       a worker that compiled it
 started      number, params, label                           a trial
 progress     number, episodes                             a trial, after each iteration
 milestone    number, episodes, score                      a trial

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 
 from ppo_tune.config import PPOConfig
-from ppo_tune.experience import Experience, column
+from ppo_tune.experience import Experience
+from ppo_tune.lesson import STATISTICS, CompiledPass, Lesson
 from ppo_tune.models import Policy
 from ppo_tune.portions import Portions
-from ppo_tune.ppo import clipped_policy_loss, clipped_value_loss, estimate_kl, is_clipped, masked_sum
 from ppo_tune.seeding import generator
 from ppo_tune.team import Team
-
-STATISTICS = ("policy_loss", "value_loss", "approx_kl", "clip_fraction")
 
 
 @dataclass
@@ -94,6 +92,7 @@ def improve_policy(
     temperature: float,
     micro_batch_size: int | None = None,
     passes: Portions | None = None,
+    compiled: CompiledPass | None = None,
     team: Team | None = None,
 ) -> dict[int, Learned]:
     """Run every trial's PPO epochs.
@@ -105,6 +104,7 @@ def improve_policy(
         temperature: The one the responses were sampled with.
         micro_batch_size: Rows of each trial per forward pass; None takes the most that divides every batch.
         passes: What fits into memory; None tries a whole micro-batch.
+        compiled: The pass for micro-batches that suit it; None has none.
         team: The processes that share the work.
 
     Returns:
@@ -117,7 +117,8 @@ def improve_policy(
     batch_sizes = (runs[place].config.batch_size for place in places)
     size = micro_batch_size or reduce(math.gcd, batch_sizes, 0) or 1
     team.check_divides("ppo.batch_size", size)
-    lesson = _Lesson(policy, experience, [runs[place].config for place in places], temperature)
+    lesson = Lesson(policy, experience, [runs[place].config for place in places], temperature, compiled)
+    sums = {place: learned[place].sums for place in places}
     for start in range(0, max((len(plan.rows) for plan in plans), default=0), size):
         learning = [
             i for i, place in enumerate(places) if start < len(plans[i].rows) and not learned[place].diverged
@@ -127,7 +128,7 @@ def improve_policy(
         mine = slice(start + team.rank, start + size, team.size)
         rows = torch.stack([plans[i].rows[mine] for i in learning])
         tokens = [plans[i].tokens[start] for i in learning]
-        lesson.learn(learning, rows, tokens, passes, learned)
+        lesson.learn(learning, rows, tokens, passes, sums)
         stepping = [places[i] for i in learning if (start + size) % runs[places[i]].config.batch_size == 0]
         for place in stepping:
             team.add_up(policy.rows.grads[place])
@@ -148,105 +149,6 @@ def _plan(run: Run, mask: Tensor) -> _Plan:
     rows = torch.cat(orders)
     tokens = lengths[rows].view(-1, run.config.batch_size).sum(-1).repeat_interleave(run.config.batch_size)
     return _Plan(rows, tokens.tolist())
-
-
-class _Lesson:
-    """What k trials learn from, laid out so that a micro-batch is cut from it with few operations.
-
-    Args:
-        policy: Whose gradients grow.
-        experience: Of k trials, (k, B, ·).
-        configs: Of the k trials.
-        temperature: The one the responses were sampled with.
-    """
-
-    def __init__(
-        self, policy: Policy, experience: Experience, configs: Sequence[PPOConfig], temperature: float
-    ) -> None:
-        rollout, device = experience.rollout, policy.device
-        self.policy = policy
-        self.places = experience.places
-        self.temperature = temperature
-        self.sequences = rollout.sequences
-        self.numbers = torch.stack(
-            [rollout.old_logprobs, rollout.old_values, experience.advantages, experience.returns], dim=2
-        )
-        self.widths = rollout.sequences.prompts.mask.sum(-1).cpu()
-        self.lengths = rollout.mask.sum(-1).cpu()
-        self.clip_range = column([config.clip_range for config in configs], device)
-        self.dual_clip = column([config.dual_clip for config in configs], device)
-        self.clip_range_value = column([config.clip_range_value for config in configs], device)
-        self.vf_coef = column([config.vf_coef for config in configs], device)
-        self.ent_coef = column([config.ent_coef for config in configs], device)[:, 0, 0]
-        self.trainable = policy.trainable
-        self.with_entropy = any(config.ent_coef for config in configs)
-
-    def learn(
-        self,
-        learning: Sequence[int],
-        rows: Tensor,
-        tokens: Sequence[float],
-        passes: Portions,
-        learned: Mapping[int, Learned],
-    ) -> None:
-        """Add the gradient of one micro-batch of each trial, as its share of that trial's mini-batch.
-
-        Args:
-            learning: Which of the k trials.
-            rows: Which of their responses, shape (len(learning), b).
-            tokens: Of the mini-batch that each trial's micro-batch is part of.
-            passes: What fits into memory.
-            learned: Grows by the statistics.
-        """
-        weights = torch.tensor(tokens, device=self.policy.device)
-
-        def work(trials: slice, part: slice) -> Tensor:
-            return self._add_gradients(learning[trials], rows[trials, part], weights[trials])
-
-        for trials, _, sums in passes.run(work, trials=len(learning), rows=rows.shape[1]):
-            for i, trial_sums in zip(learning[trials], sums, strict=True):
-                learned[self.places[i]].sums += trial_sums
-
-    def _add_gradients(self, learning: Sequence[int], rows: Tensor, tokens: Tensor) -> Tensor:
-        """One pass; returns tokens and sums of statistics, shape (len(learning), 1 + len(STATISTICS)).
-
-        Nothing is changed before all gradients are known, so that a pass without enough memory can be done again.
-        """
-        trial = torch.tensor(learning)[:, None]
-        # Columns that are padding in every row of this micro-batch are left out.
-        width, length = int(self.widths[trial, rows].max()), int(self.lengths[trial, rows].max())
-        device = self.policy.device
-        batch = self.sequences[trial.to(device), rows.to(device)].cut(width, length)
-        numbers = self.numbers[trial.to(device), rows.to(device)][..., :length]
-        old_logprobs, old_values, advantages, returns = numbers.unbind(2)
-        mask, which = batch.response_mask, slice(None) if len(learning) == len(self.places) else learning
-        clip_range, places = self.clip_range[which], [self.places[i] for i in learning]
-
-        seen = self.policy.evaluate(
-            batch, temperature=self.temperature, places=places, with_entropy=self.with_entropy
-        )
-        policy_loss = clipped_policy_loss(
-            seen.logprobs, old_logprobs, advantages, mask, clip_range, self.dual_clip[which]
-        )
-        value_loss = clipped_value_loss(seen.values, old_values, returns, mask, self.clip_range_value[which])
-        loss = (policy_loss + self.vf_coef[which] * value_loss).sum((-2, -1))
-        if seen.entropy is not None:
-            loss = loss - self.ent_coef[which] * masked_sum(seen.entropy, mask)
-        gradients = torch.autograd.grad((loss / tokens).sum(), self.trainable, allow_unused=True)
-        with torch.no_grad():
-            statistics = (
-                torch.ones_like(policy_loss),
-                policy_loss,
-                value_loss,
-                estimate_kl(old_logprobs, seen.logprobs, "k3"),
-                is_clipped(seen.logprobs, old_logprobs, advantages, clip_range).to(policy_loss.dtype),
-            )
-            sums = masked_sum(torch.stack(statistics, 1), mask[:, None])
-            for parameter, gradient in zip(self.trainable, gradients, strict=True):
-                if gradient is not None:
-                    assert parameter.grad is not None
-                    parameter.grad.add_(gradient)
-        return sums
 
 
 def _optimizer_steps(policy: Policy, runs: Mapping[int, Run], places: Sequence[int]) -> list[float]:

@@ -34,7 +34,7 @@ class SearchState:
         best: Number, score and parameters of the best trial so far, or None.
         failure: The last trial that did not go well, in words.
         building: What is being built, and how much of it is done.
-        timing: The pack that is being timed before the first trial; 0 for none.
+        timing: What a worker tries out before its first trial, in words.
         confirming: Runs of the confirmation at most, once it has begun; 0 before.
     """
 
@@ -45,7 +45,7 @@ class SearchState:
     best: tuple[int, float, Mapping[str, Any]] | None = None
     failure: str = ""
     building: tuple[str, float] = ("", 0.0)
-    timing: int = 0
+    timing: str = ""
     confirming: int = 0
     labels: dict[int, str] = field(default_factory=dict)
     episodes: float = 0.0
@@ -58,7 +58,9 @@ class SearchState:
         if kind == "stage":
             self.building = (event["name"], event["done"])
         elif kind == "timing":
-            self.building, self.timing = ("", 0.0), event["places"]
+            self.building, self.timing = ("", 0.0), f"timing a pack of {event['places']}"
+        elif kind == "compiling":
+            self.timing = "compiling the learning pass"
         elif kind == "opened":
             self.done, self.best = dict(event["done"]), event["best"]
         elif kind == "confirming":
@@ -66,7 +68,7 @@ class SearchState:
         elif kind == "started":
             if not self.running and not self.finished:
                 self.started = time.monotonic()
-            self.timing = 0
+            self.timing = ""
             self.running[number] = 0.0
             self.params[number] = event["params"]
             self.labels[number] = event["label"]
@@ -141,7 +143,7 @@ class Display:
         self._live: Live | None = None
         self._last_line = time.monotonic()
         self._announced = ""
-        self._packs: set[int] = set()
+        self._told: set[tuple[str, int | None]] = set()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -178,7 +180,8 @@ class Display:
                 Columns([Text(f"{name} {short(value)}") for name, value in params.items()], padding=(0, 2)),
             )
         facts.add_row("trials", Text(self._counts()))
-        facts.add_row("speed", Text(f"{state.episodes_per_second:,.0f} episodes per second"))
+        if state.episodes:
+            facts.add_row("speed", Text(f"{state.episodes_per_second:,.0f} episodes per second"))
         if state.failure:
             facts.add_row("failure", Text(shorten(state.failure, 150)))
         left = "" if state.seconds_left is None else f"{clock(state.seconds_left)} left"
@@ -189,8 +192,7 @@ class Display:
     def _counts(self) -> str:
         counts = [f"{n} {ending}" for ending, n in sorted(self.state.done.items(), key=lambda item: -item[1])]
         running = [f"{len(self.state.running)} running"] if self.state.running else []
-        timing = [f"timing a pack of {self.state.timing}"] if self.state.timing else []
-        return ", ".join(counts + running + timing)
+        return ", ".join(counts + running + [self.state.timing] * bool(self.state.timing))
 
     def _line(self, event: Event) -> str:
         state, kind = self.state, event["kind"]
@@ -205,10 +207,8 @@ class Display:
             return f"note: {event['text']}"
         if kind == "lost":
             return f"{state.label(event['number'])} was lost and runs again: {event['reason']}"
-        if kind == "pack" and event["places"] > 1 and event["places"] not in self._packs:
-            self._packs.add(event["places"])
-            faster = f"{event['speedup']:.1f} times as many trials per second as alone"
-            return f"pack of {event['places']}: {faster}"
+        if kind in ("pack", "compiled"):
+            return self._found_out(event)
         if kind == "confirming" and event["remaining"]:
             most = f"at most {event['remaining']} runs on fresh seeds and unseen prompts"
             return f"confirming the best few and the default: {most}"
@@ -217,13 +217,27 @@ class Display:
         if kind == "stage" and event["name"] != self._announced:
             self._announced = event["name"]
             return f"building the task's {event['name']} (once, then cached)"
-        if kind in ("progress", "timing") and time.monotonic() - self._last_line > LINE_SECONDS:
+        if kind in ("progress", "timing", "compiling") and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             if state.timing:
                 return self._counts()
             left = "" if state.seconds_left is None else f", {clock(state.seconds_left)} left"
             return f"{self._counts()}; {state.episodes_per_second:,.0f} episodes per second{left}"
         return ""
+
+    def _found_out(self, event: Event) -> str:
+        """What a worker found out before its first trial, if no other has said it."""
+        faster = f"{event['speedup']:.1f} times as many trials per second"
+        if event["kind"] == "pack":
+            words = f"pack of {event['places']}: {faster} as alone" if event["places"] > 1 else ""
+        elif event["failure"]:
+            words = f"note: {event['failure']}"
+        else:
+            words = f"compiled learning pass: {faster if event['kept'] else 'no faster, so left out'}"
+        about = (event["kind"], event.get("places"))
+        new = about not in self._told
+        self._told.add(about)
+        return words if new else ""
 
 
 def describe(params: Mapping[str, Any]) -> str:

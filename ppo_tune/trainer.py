@@ -10,6 +10,7 @@ Does not know that it is being tuned.
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDi
 from ppo_tune.evaluation import room_for_prompts
 from ppo_tune.experience import Experience, estimate_advantages
 from ppo_tune.learning import Learned, Run, improve_policy
+from ppo_tune.lesson import CompiledPass
 from ppo_tune.models import Policy, Prompts
 from ppo_tune.portions import Memory, is_out_of_memory
 from ppo_tune.ppo import adapt_kl_coef, explained_variance, masked_mean, masked_sum
@@ -43,6 +45,9 @@ class PPOTrainer:
         shared: The fields that all trials have in common are read from here.
         team: The processes that share the work; None trains alone.
 
+    Attributes:
+        compiles: Whether full packs learn by a compiled pass; each size of micro-batch is compiled once.
+
     Raises:
         DataError: If there are fewer training prompts than one rollout needs, or one is too long.
         ConfigError: If a rollout cannot be shared out evenly.
@@ -63,6 +68,7 @@ class PPOTrainer:
             )
         self.forget_limits()
         self.runs: dict[int, Run] = {}
+        self.compiles = False
 
     @property
     def free_places(self) -> list[int]:
@@ -95,6 +101,10 @@ class PPOTrainer:
     def drop(self, place: int) -> None:
         """Free a place; the trial's numbers stay in it until another one starts there."""
         del self.runs[place]
+
+    @cached_property
+    def _compiled(self) -> CompiledPass:
+        return CompiledPass(self.policy, self.prompts.longest, self.shared.max_new_tokens)
 
     def forget_limits(self) -> None:
         """Try again to do everything at once, whatever did not fit into memory before."""
@@ -129,6 +139,7 @@ class PPOTrainer:
             temperature=self.shared.temperature,
             micro_batch_size=self.shared.micro_batch_size,
             passes=self.memory.passes,
+            compiled=self._compiled if self.compiles else None,
             team=self.team,
         )
         done = time.perf_counter()

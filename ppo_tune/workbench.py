@@ -51,6 +51,7 @@ def set_up(
     task = make_task(config.task, device)
     policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
     trainer = PPOTrainer(policy, task, config.ppo, team)
+    trainer.compiles = config.model.compile is True  # auto is for those who can time it
     return Workbench(policy, task, trainer, _evaluator(policy, task, config, seed, split))
 
 

@@ -28,6 +28,7 @@ ROWS = (
     ("team", "portions"),
     ("rollout",),
     ("evaluation", "experience"),
+    ("lesson",),
     ("learning",),
     ("trainer",),
     ("workbench",),

@@ -190,6 +190,38 @@ def test_a_pack_is_told_once_and_only_if_there_is_one(state: SearchState, termin
     assert "pack of 4: 1.6 times as many trials per second as alone" in output
 
 
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        (
+            {"speedup": 1.31, "kept": True, "failure": ""},
+            "compiled learning pass: 1.3 times as many trials per second",
+        ),
+        ({"speedup": 1.01, "kept": False, "failure": ""}, "compiled learning pass: no faster, so left out"),
+        ({"speedup": 0.0, "kept": False, "failure": "no C++ compiler"}, "note: no C++ compiler"),
+    ],
+)
+def test_what_came_of_compiling_is_told_once(state: SearchState, facts: dict, line: str) -> None:
+    events = [
+        {"kind": "compiling", "worker": 0},
+        *({"kind": "compiled", "worker": i, **facts} for i in range(2)),
+    ]
+
+    output = watch(state, events, force_terminal=False)
+
+    assert output.strip() == line
+
+
+def test_the_display_tells_of_compiling_and_of_no_speed_before_there_is_one(state: SearchState) -> None:
+    state.take_in({"kind": "compiling"})
+    screen = io.StringIO()
+    console = Console(file=screen, width=80, force_terminal=True, color_system=None)
+    console.print(Display(console, state).render())
+
+    assert "compiling the learning pass" in screen.getvalue()
+    assert "episodes per second" not in screen.getvalue()
+
+
 def test_a_line_about_a_timing_promises_no_speed(state: SearchState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", -1.0)
 

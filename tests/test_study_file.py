@@ -691,6 +691,20 @@ def test_settings_that_do_not_go_together_are_told_with_the_way_out(contents, ex
     assert mistakes(blocks(**contents)) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"), [("sometimes", "'sometimes'"), ("1", "1"), ("null", "None"), ("'true'", "'true'")]
+)
+def test_compiling_is_wanted_or_not_or_left_open(wrong, told):
+    assert mistakes(blocks(model=f"{{compile: {wrong}}}")) == [
+        f"a.yaml:3: model.compile: `true`, `false` or `auto` must stand here, but got {told}"
+    ]
+
+
+@pytest.mark.parametrize("good", ["true", "false", "auto"])
+def test_a_study_says_whether_it_compiles(good):
+    assert str(load(blocks(model=f"{{compile: {good}}}")).model.compile).lower() == good
+
+
 @pytest.mark.parametrize("wrong", ["0", "-1", "2.0", "true", "null", "many", "'4'", "[4]"])
 def test_a_pack_is_a_whole_number_or_auto(wrong):
     told = {"true": "True", "null": "None", "many": "'many'"}.get(wrong, wrong)

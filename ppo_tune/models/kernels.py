@@ -30,7 +30,7 @@ LONGEST = 1024
 """Keys up to which plain products win in bfloat16, measured on one core with AVX512-BF16."""
 
 LONGEST_FLOAT32 = 128
-"""The same for float32, where they win in learning only."""
+"""The same for float32, where they do not win for a single query."""
 
 
 def settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
@@ -108,7 +108,7 @@ def attend(
     Returns:
         Outputs of shape (N, Q, heads, D), and None for the weights.
     """
-    longest = LONGEST if query.dtype == torch.bfloat16 else LONGEST_FLOAT32 if torch.is_grad_enabled() else 0
+    longest = LONGEST if query.dtype == torch.bfloat16 else LONGEST_FLOAT32 if query.shape[-2] > 1 else 0
     special = any(others.get(name) for name in ("dropout", "softcap")) or any(
         others.get(name) is not None for name in ("position_bias", "cache")
     )

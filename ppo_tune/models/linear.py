@@ -40,8 +40,21 @@ def weight_of(layer: nn.Module) -> Tensor:
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The sum x Wᵀ + b in fresh memory, without a gradient: (..., in), (out, in), (out,) -> (..., out)."""
     if _is_for_onednn(x, weight):
+        if torch.compiler.is_compiling():
+            return torch.ops.ppo_tune.product(x, weight, bias)  # type: ignore[no-any-return]
         return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
     return functional.linear(x, weight, bias)
+
+
+_LIBRARY = torch.library.Library("ppo_tune", "DEF")
+"""Where a compiler finds `product`, which it would not know how to compile."""
+_LIBRARY.define("product(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+_LIBRARY.impl("product", product, "CPU")
+
+
+@torch.library.register_fake("ppo_tune::product")  # type: ignore[untyped-decorator]
+def _shape_of_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty((*x.shape[:-1], len(weight)))
 
 
 def multiply(layer: nn.Module, x: Tensor) -> Tensor:

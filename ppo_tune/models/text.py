@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
 
@@ -47,6 +48,15 @@ class Sequences:
         """The same rows of every field, whatever indexes a tensor's leading axes."""
         return Sequences(
             self.prompts[index], self.response_ids[index], self.response_mask[index], self.ended[index]
+        )
+
+    def widen(self, width: int, length: int) -> "Sequences":
+        """With more padding, where prompts or responses have fewer columns."""
+        left = max(0, width - self.prompts.ids.shape[-1])
+        right = max(0, length - self.response_ids.shape[-1])
+        prompts = Prompts(pad(self.prompts.ids, (left, 0)), pad(self.prompts.mask, (left, 0)))
+        return Sequences(
+            prompts, pad(self.response_ids, (0, right)), pad(self.response_mask, (0, right)), self.ended
         )
 
     def cut(self, width: int, length: int) -> "Sequences":

@@ -24,7 +24,7 @@ BUSY_SECONDS = 60
 
 GROWING = (
     "search.n_trials", "search.train_episodes", "search.pack", "search.log", "search.confirm_top",
-    "search.confirm_seeds",
+    "search.confirm_seeds", "model.compile",
 )  # fmt: skip
 """What may change between two runs of one study: it alters no trial."""
 

@@ -1,4 +1,4 @@
-"""Time packs of throwaway trials on the very workbench that will train the real ones.
+"""Time packs of throwaway trials, and compiling, on the very workbench that will train the real ones.
 
 They leave no trace: a trial finds its place made new and draws from generators of its own, so it is the same
 after a timing as without one. Only the reward function can tell, for it is called as in any trial.
@@ -6,15 +6,20 @@ after a timing as without one. Only the reward function can tell, for it is call
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
 from ppo_tune.config import StudyConfig
-from ppo_tune.errors import TrialError
+from ppo_tune.errors import ModelError, TrialError
 from ppo_tune.portions import is_out_of_memory
-from ppo_tune.search.pack import MOST_PLACES, Choice, Share, choose_pack
+from ppo_tune.search.pack import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, Share, choose_pack
 from ppo_tune.seeding import derive_seed
 from ppo_tune.workbench import Workbench
+
+WORTH_COMPILING = 1200.0
+"""Seconds of training that a worker must have before it beside which compiling, half a minute or so per size of
+micro-batch, is little."""
 
 
 class PackTimer:
@@ -81,6 +86,10 @@ def fit_pack(
         should_stop: Asked before each; a wish to stop ends the timing.
     """
     timer = PackTimer(work, config)
+    compiles, work.trainer.compiles = (
+        work.trainer.compiles,
+        False,
+    )  # for each size it would take its time anew
 
     def seconds_per_trial(places: int) -> float | None:
         if should_stop():
@@ -92,6 +101,74 @@ def fit_pack(
     choice = choose_pack(seconds_per_trial, most=most, iterations=config.ppo.iterations * share.trials)
     work.policy.resize(choice.pack)
     work.trainer.forget_limits()
+    work.trainer.compiles = compiles
     if work.policy.device.type == "cuda":
         torch.cuda.empty_cache()  # what a larger pack needed is others' again
     return choice
+
+
+@dataclass(frozen=True)
+class Compiling:
+    """What came of compiling the learning pass.
+
+    Attributes:
+        seconds: Seconds per trial of one iteration as it was.
+        compiled_seconds: Compiled; None if that was not possible.
+        failure: Why not, in words.
+    """
+
+    seconds: float
+    compiled_seconds: float | None
+    failure: str = ""
+
+    @property
+    def speedup(self) -> float:
+        """How many times as fast the compiled pass is; 0 if there is none."""
+        return self.seconds / self.compiled_seconds if self.compiled_seconds else 0.0
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is to be kept."""
+        return self.speedup * (1 - MARGIN) >= 1
+
+
+def fit_compiling(
+    work: Workbench,
+    config: StudyConfig,
+    share: Share,
+    *,
+    announce: Callable[[], None] = lambda: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Compiling | None:
+    """Compile the learning pass of a worker's packs where that can pay, and keep it if it is faster.
+
+    Args:
+        work: With all its places free, as many as will be trained.
+        config: The study.
+        share: The worker's part of it.
+        announce: Told when it begins to compile.
+        should_stop: Asked before anything is timed; a wish to stop leaves all as it is.
+
+    Returns:
+        What was found; None where the worker has too little to do, or a trial of the default config fails.
+    """
+    places, iterations = work.policy.places, config.ppo.iterations * share.trials
+    if should_stop() or 3 * places > TIMING_SHARE * iterations:
+        return None
+    seconds = _shorter(PackTimer(work, config), places)
+    if seconds is None or seconds * iterations < WORTH_COMPILING:
+        return None
+    announce()
+    work.trainer.compiles = True
+    try:
+        found = Compiling(seconds, _shorter(PackTimer(work, config), places))
+    except ModelError as error:
+        found = Compiling(seconds, None, str(error))
+    work.trainer.compiles = found.pays
+    return found
+
+
+def _shorter(timer: PackTimer, places: int) -> float | None:
+    """The shorter of two looks, for noise only ever adds."""
+    first, second = timer(places), timer(places)
+    return None if first is None or second is None else min(first, second)

@@ -29,7 +29,7 @@ from ppo_tune.search.objective import Bench, run_trials
 from ppo_tune.search.pack import Share
 from ppo_tune.search.plan import Job, Plan, SearchPlan
 from ppo_tune.search.storage import load_study_from
-from ppo_tune.search.timing import fit_pack
+from ppo_tune.search.timing import fit_compiling, fit_pack
 from ppo_tune.tasks import prepare_task
 
 PLANS: Mapping[Job, type[Plan]] = {"search": SearchPlan, "confirmation": ConfirmationPlan}
@@ -89,6 +89,8 @@ def _train(plan: Plan, url: str, folder: Path, index: int, share: Share, pipe: C
     plan.begin(study, folder)
     if share.pack is None:
         _find_pack(bench, share, index, parent)
+    if plan.config.model.compile == "auto":
+        _try_compiling(bench, share, index, parent)
 
     def next_trial() -> Trial | None:
         if parent.wants_a_stop():
@@ -110,6 +112,22 @@ def _find_pack(bench: Bench, share: Share, index: int, parent: "_Parent") -> Non
     if choice.seconds:
         parent.tell({"kind": "pack", "places": choice.pack, "speedup": choice.speedup})
         append_json_line(bench.folder / "packs.jsonl", {"worker": index, **asdict(choice)})
+
+
+def _try_compiling(bench: Bench, share: Share, index: int, parent: "_Parent") -> None:
+    """Compile the learning pass if there is much to do, keep it if it is faster, and note it in the study's folder."""
+    found = fit_compiling(
+        bench.work,
+        bench.config,
+        share,
+        announce=lambda: parent.tell({"kind": "compiling"}),
+        should_stop=parent.wants_a_stop,
+    )
+    if found is not None:
+        parent.tell(
+            {"kind": "compiled", "speedup": found.speedup, "kept": found.pays, "failure": found.failure}
+        )
+        append_json_line(bench.folder / "packs.jsonl", {"worker": index, **asdict(found)})
 
 
 class _Parent:

@@ -73,6 +73,11 @@ class PromptSet:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(map(len, self.ids))
+
     def batch(self, rows: Iterable[int]) -> Prompts:
         """The prompts of these rows as padded tensors on the CPU, shape (B, P)."""
         return pad_left([self.ids[row] for row in rows])

@@ -91,6 +91,13 @@ def test_gradients_through_plain_products_are_those_of_the_blocked_kernel(family
     assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
 
 
+class Layer(nn.Module):
+    """What transformers' attention asks a layer."""
+
+    num_key_value_groups = 2
+    is_causal = True
+
+
 def states(n_queries: int, n_keys: int, **kind) -> tuple[torch.Tensor, ...]:
     """Queries of four heads, keys and values of two."""
     torch.manual_seed(0)
@@ -106,7 +113,7 @@ def test_without_a_mask_a_query_sees_the_keys_up_to_itself(n_queries, n_keys):
         query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1), attn_mask=sees
     ).transpose(1, 2)
 
-    said, _ = attend(nn.Module(), query, key, value, None)
+    said, _ = attend(Layer(), query, key, value, None)
 
     assert_close(said, expected)
     probe = torch.randn_like(said)
@@ -131,7 +138,7 @@ def test_long_texts_are_left_to_the_blocked_kernel(keys, by_products, monkeypatc
         "ppo_tune.models.kernels.sdpa_attention_forward", lambda *_, **__: blocked.append(1) or (None, None)
     )
 
-    attend(nn.Module(), *states(keys, keys, requires_grad=True), None)
+    attend(Layer(), *states(keys, keys, requires_grad=True), None)
 
     assert not blocked if by_products else blocked
 

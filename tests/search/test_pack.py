@@ -13,14 +13,14 @@ from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config import StudyConfig
-from ppo_tune.errors import OutOfMemoryError
+from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.search.objective import Bench, run_trials
 from ppo_tune.search.pack import MARGIN, TIMING_SHARE, Share, choose_pack, most_under_way, wanted_pack
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.runner import _Crew
 from ppo_tune.search.samplers import N_STARTUP_TRIALS, make_sampler
 from ppo_tune.search.storage import create_study, give_back, remaining
-from ppo_tune.search.timing import PackTimer, fit_pack
+from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.worker import ask
 from tests.worlds import StudyMaker
 
@@ -403,3 +403,94 @@ def test_a_worker_keeps_what_it_freed():
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert int(printed) < 2_000  # anew, 64 MB are 15,625 pages each time, or 32 huge ones
+
+
+def told(bench: Bench, plain: float | None, compiled: float | ModelError | None) -> list[bool]:
+    """Times of a pass as it is and compiled, by whether it is; grows by one entry per look."""
+    looks: list[bool] = []
+
+    def look(_: PackTimer, places: int) -> float | None:
+        looks.append(bench.work.trainer.compiles)
+        found = compiled if looks[-1] else plain
+        if isinstance(found, ModelError):
+            raise found
+        return found
+
+    bench.timed = look  # type: ignore[attr-defined]
+    return looks
+
+
+@pytest.mark.parametrize(
+    ("compiled", "kept"),
+    [
+        pytest.param(0.5, True, id="faster"),
+        pytest.param(0.999 * (1 - MARGIN), True, id="just faster enough"),
+        pytest.param(0.99, False, id="hardly faster"),
+        pytest.param(1.5, False, id="slower"),
+        pytest.param(None, False, id="a trial that fails"),
+        pytest.param(ModelError("model.compile: no compiler"), False, id="cannot be compiled"),
+    ],
+)
+def test_a_compiled_pass_is_kept_if_it_is_faster(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, compiled: float | ModelError | None, kept: bool
+) -> None:
+    looks = told(bench, 1.0, compiled)
+    monkeypatch.setattr(PackTimer, "__call__", bench.timed)  # type: ignore[attr-defined]
+    announced: list[int] = []
+
+    found = fit_compiling(bench.work, bench.config, Share(10_000), announce=lambda: announced.append(1))
+
+    assert found is not None
+    assert (found.pays, bench.work.trainer.compiles) == (kept, kept)
+    assert found.failure == (str(compiled) if isinstance(compiled, ModelError) else "")
+    assert announced == [1]
+    assert looks[:2] == [False, False] and set(looks[2:]) == {True}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "places", "trials", "looked"),
+    [
+        pytest.param(1.0, 8, 1, 0, id="few iterations"),
+        pytest.param(1e-9, 1, 10_000, 2, id="short iterations"),
+        pytest.param(None, 1, 10_000, 2, id="a trial that fails"),
+    ],
+)
+def test_nothing_is_compiled_where_there_is_little_to_do(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float | None,
+    places: int,
+    trials: int,
+    looked: int,
+) -> None:
+    bench.work.policy.resize(places)
+    looks = told(bench, seconds, 0.0)
+    monkeypatch.setattr(PackTimer, "__call__", bench.timed)  # type: ignore[attr-defined]
+
+    assert fit_compiling(bench.work, bench.config, Share(trials)) is None
+    assert looks == [False] * looked
+    assert not bench.work.trainer.compiles
+
+
+def test_a_wish_to_stop_ends_compiling_before_it_begins(bench: Bench) -> None:
+    assert fit_compiling(bench.work, bench.config, Share(10_000), should_stop=lambda: True) is None
+
+
+def test_packs_are_timed_without_compiling_each(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = told(bench, 1.0, 1.0)
+    monkeypatch.setattr(PackTimer, "__call__", bench.timed)  # type: ignore[attr-defined]
+    bench.work.trainer.compiles = True
+
+    fit_pack(bench.work, bench.config, Share(8))
+
+    assert looks and not any(looks)
+    assert bench.work.trainer.compiles
+
+
+@pytest.mark.parametrize(("asked", "compiles"), [("auto", False), (False, False), (True, True)])
+def test_a_workbench_compiles_if_it_is_told_to(
+    make_study: StudyMaker, tmp_path: Path, asked: bool | str, compiles: bool
+) -> None:
+    bench = Bench(make_study(model={"compile": asked}), tmp_path, places=1)
+
+    assert bench.work.trainer.compiles is compiles
