@@ -104,7 +104,7 @@ def improve_policy(
         temperature: The one the responses were sampled with.
         micro_batch_size: Rows of each trial per forward pass; None takes the most that divides every batch.
         passes: What fits into memory; None tries a whole micro-batch.
-        compiled: The pass for micro-batches that suit it; None has none.
+        compiled: The pass for those micro-batches that it takes; None has none.
         team: The processes that share the work.
 
     Returns:

@@ -62,36 +62,38 @@ class CompiledPass:
         self.width = width
         self.length = length
         self._sizes: set[tuple[int, int]] = set()
-        self._losses: Any = torch.compile(  # type: ignore[call-overload]
-            losses, fullgraph=True, dynamic=False, isolate_recompiles=True, recompile_limit=2 * MOST_SHAPES
+        self._learn: Any = torch.compile(  # type: ignore[call-overload]
+            gradients, fullgraph=True, dynamic=False, isolate_recompiles=True, recompile_limit=2 * MOST_SHAPES
         )
 
-    def suits(self, k: int, rows: int, width: int, length: int) -> bool:
-        """Whether a micro-batch of k trials with so many rows each, of these tokens at most, is to go through it."""
+    def takes(self, k: int, rows: int, width: int, length: int) -> bool:
+        """Whether a micro-batch of k trials with so many rows each, of these tokens at most, is to go through it.
+
+        A size that was not seen before is taken on as long as they are few.
+        """
         fits = k == self.policy.places and width <= self.width and length <= self.length
         if fits and len(self._sizes) < MOST_SHAPES:
             self._sizes.add((k, rows))
         return fits and (k, rows) in self._sizes
 
-    def __call__(self, *args: Any, **settings: Any) -> tuple[Tensor, Tensor]:
-        """As `losses`.
+    def __call__(self, *args: Any, **settings: Any) -> tuple[tuple[Tensor | None, ...], Tensor]:
+        """As `gradients`.
 
         Raises:
             ModelError: If the model's code cannot be compiled, or there is no compiler.
         """
-        try:
-            said: tuple[Tensor, Tensor] = self._losses(*args, **settings)
-        except RuntimeError as error:
-            from torch._dynamo.exc import TorchDynamoException  # a second to import, for those who compile
+        from torch._dynamo import config, exc  # a second to import, for those who compile
 
-            if not isinstance(error, TorchDynamoException):
-                raise
+        try:
+            with config.patch(trace_autograd_ops=True):  # forward and backward as one program
+                found: tuple[tuple[Tensor | None, ...], Tensor] = self._learn(*args, **settings)
+        except exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(
                 f"model.compile: the learning pass cannot be compiled here ({reason}); it wants a C++ compiler and a "
                 "model without Python that looks at numbers: set compile: false"
             ) from error
-        return said
+        return found
 
 
 class Lesson:
@@ -102,7 +104,7 @@ class Lesson:
         experience: Of k trials, (k, B, ·).
         configs: Of the k trials.
         temperature: The one the responses were sampled with.
-        compiled: The pass for micro-batches that suit it; None has none.
+        compiled: The pass for those micro-batches that it takes; None has none.
     """
 
     def __init__(
@@ -167,17 +169,17 @@ class Lesson:
         trial = torch.tensor(learning)[:, None]
         # Columns that are padding in every row of this micro-batch are left out.
         width, length = int(self.widths[trial, rows].max()), int(self.lengths[trial, rows].max())
-        say: Any = losses
+        learn: Any = gradients
         k, b = rows.shape
-        if self.compiled is not None and self.compiled.suits(k, b, width, length):
-            say, width, length = self.compiled, self.compiled.width, self.compiled.length
+        if self.compiled is not None and self.compiled.takes(k, b, width, length):
+            learn, width, length = self.compiled, self.compiled.width, self.compiled.length
         device = self.policy.device
         batch = self.sequences[trial.to(device), rows.to(device)].cut(width, length)
         numbers = self.numbers[trial.to(device), rows.to(device)][..., :length]
         everybody = len(learning) == len(self.places)
-        loss: Tensor
+        found: tuple[Tensor | None, ...]
         sums: Tensor
-        loss, sums = say(
+        found, sums = learn(
             self.policy,
             batch,
             numbers,
@@ -187,16 +189,15 @@ class Lesson:
             temperature=self.temperature,
             with_entropy=self.with_entropy,
         )
-        gradients = torch.autograd.grad(loss, self.trainable, allow_unused=True)
         with torch.no_grad():
-            for parameter, gradient in zip(self.trainable, gradients, strict=True):
+            for parameter, gradient in zip(self.trainable, found, strict=True):
                 if gradient is not None:
                     assert parameter.grad is not None
                     parameter.grad.add_(gradient)
         return sums
 
 
-def losses(
+def gradients(
     policy: Policy,
     batch: Sequences,
     numbers: Tensor,
@@ -206,8 +207,8 @@ def losses(
     places: Sequence[int],
     temperature: float,
     with_entropy: bool,
-) -> tuple[Tensor, Tensor]:
-    """The sum of k trials' losses on a micro-batch, and statistics.
+) -> tuple[tuple[Tensor | None, ...], Tensor]:
+    """The gradient of the sum of k trials' losses on a micro-batch, and statistics.
 
     Args:
         policy: The policy.
@@ -220,7 +221,8 @@ def losses(
         with_entropy: Whether a trial has an entropy bonus.
 
     Returns:
-        The loss, and per trial the tokens and the sums of `STATISTICS` over them, shape (k, 1 + len(STATISTICS)).
+        A gradient for each trainable parameter of the policy, None for one that is not used; and per trial the tokens
+        and the sums of `STATISTICS` over them, shape (k, 1 + len(STATISTICS)).
     """
     old_logprobs, old_values, advantages, returns = numbers.unbind(2)
     mask, c = batch.response_mask, coefficients
@@ -241,4 +243,4 @@ def losses(
             is_clipped(seen.logprobs, old_logprobs, advantages, c.clip_range).to(policy_loss.dtype),
         )
         sums = masked_sum(torch.stack(statistics, 1), mask[:, None])
-    return (loss / tokens).sum(), sums
+    return torch.autograd.grad((loss / tokens).sum(), policy.trainable, allow_unused=True), sums

@@ -1,5 +1,6 @@
-"""The compiled pass: what it learns is what the plain one learns, and what does not suit it goes by the plain one."""
+"""The compiled pass: what it learns is what the plain one learns, and what it does not take goes by the plain one."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,9 @@ def learn(policy: Policy, compiled: CompiledPass | None):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("g++") is None, reason="no C++ compiler on this machine; Debian's package is `g++`"
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own, of torch's own
 @pytest.mark.parametrize(
     ("family", "settings"),
@@ -57,7 +61,7 @@ class Watched(CompiledPass):
 
     def __init__(self, policy: Policy, width: int = WIDTH, length: int = LENGTH) -> None:
         super().__init__(policy, width, length)
-        plain, self.shapes = self._losses.__wrapped__, []
+        plain, self.shapes = self._learn.__wrapped__, []
 
         def note(policy, batch, *args, **settings):
             self.shapes.append(
@@ -65,10 +69,10 @@ class Watched(CompiledPass):
             )
             return plain(policy, batch, *args, **settings)
 
-        self._losses = note
+        self._learn = note
 
 
-def test_all_that_suits_the_compiled_pass_has_one_width_and_one_length():
+def test_all_that_the_compiled_pass_takes_has_one_width_and_one_length():
     policy, plain = stirred_policy(places=2), stirred_policy(places=2)
     watched = Watched(policy)
 
@@ -105,10 +109,10 @@ def test_a_pack_that_is_not_full_goes_by_the_plain_pass():
 def test_only_so_many_sizes_are_compiled():
     compiled = CompiledPass(stirred_policy(places=2), 8, 8)
 
-    suited = [compiled.suits(2, rows, 8, 8) for rows in range(1, MOST_SHAPES + 3)]
+    taken = [compiled.takes(2, rows, 8, 8) for rows in range(1, MOST_SHAPES + 3)]
 
-    assert suited == [True] * MOST_SHAPES + [False] * 2
-    assert compiled.suits(2, 1, 3, 3)
+    assert taken == [True] * MOST_SHAPES + [False] * 2
+    assert compiled.takes(2, 1, 3, 3)
 
 
 def test_a_model_that_looks_at_numbers_is_refused_with_the_way_out():
@@ -141,7 +145,7 @@ def test_an_error_that_is_none_of_the_compilers_stays_what_it_is():
     def fail(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    compiled._losses = fail
+    compiled._learn = fail
 
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         compiled(SimpleNamespace(), torch.zeros(1))
