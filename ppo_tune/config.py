@@ -30,7 +30,7 @@ class PPOConfig(Block):
         1e-4, ge=0, description="AdamW step size; LoRA wants about 10 times full tuning's."
     )
     lr_schedule: Literal["constant", "linear"] = Field(
-        "constant", description="Constant, or falling linearly to 0 over `episodes`."
+        "constant", description="Constant, or falling linearly to 0 over the episodes."
     )
     adam_epsilon: float = Field(1e-5, gt=0, description="AdamW's epsilon.")
     max_grad_norm: float = Field(1.0, gt=0, description="Ceiling of a trial's gradient norm.")
@@ -120,7 +120,7 @@ class ModelConfig(Block):
     )
     compile: Literal["auto"] | bool = Field(
         "auto",
-        description="Compile the learning pass; wants a C++ compiler. auto = in a long search, if faster by the clock.",
+        description="Compile the learning pass; wants a C++ compiler. auto = in a long search on CPUs, by the clock.",
     )
 
     @field_validator("compile", mode="before")

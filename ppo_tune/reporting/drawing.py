@@ -5,7 +5,7 @@ same as its colour. Backgrounds, grids and letters are left out of a figure, so 
 light and dark; `paint` sets them where there is no page.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -90,6 +90,21 @@ def fences(values: pd.Series) -> tuple[float, float]:
     low, high = known.quantile([0.25, 0.75])
     inside = known[known.between(low - FENCE * (high - low), high + FENCE * (high - low))]
     return float(inside.min()), float(inside.max())
+
+
+def axis_ends(values: pd.Series, marked: Iterable[float] = ()) -> tuple[float, float]:
+    """The ends of an axis: a wild value does not flatten the others, and what is marked is always inside.
+
+    Without any value they are 0 and 1.
+    """
+    low, high = fences(values)
+    inside = [value for value in (low, high, *marked) if np.isfinite(value)]
+    return (min(inside), max(inside)) if inside else (0.0, 1.0)
+
+
+def left_outside(n: int, where: str = "the axis") -> str:
+    """A sentence that tells of what a figure does not show; nothing if that is nothing."""
+    return f" {n:,} {'lies' if n == 1 else 'lie'} outside {where}." if n else ""
 
 
 def short(value: object) -> str:

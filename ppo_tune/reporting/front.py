@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.drawing import GREEN, GREY, RED, SKY, add_roles, layout
+from ppo_tune.reporting.drawing import GREEN, GREY, RED, SKY, add_roles, axis_ends, layout, left_outside
 from ppo_tune.reporting.hacking.changes import Change, change, judged_base, judged_trial
-from ppo_tune.reporting.hacking.gold_figures import roots, scale_kl
+from ppo_tune.reporting.hacking.gold_figures import kl_end, roots, scale_kl
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 
@@ -113,7 +113,7 @@ def front_figure(trials: pd.DataFrame, front: pd.DataFrame, kl_budget: float) ->
         "completed": (scored[is_complete], {"color": SKY, "size": 8, "opacity": 0.8}),
         "not completed, at its last score": (
             scored[~is_complete],
-            {"color": GREY, "size": 7, "symbol": "x", "opacity": 0.4},
+            {"color": GREY, "size": 7, "symbol": "x", "opacity": 0.55},
         ),
     }
     for name, (part, mark) in parts.items():
@@ -124,7 +124,7 @@ def front_figure(trials: pd.DataFrame, front: pd.DataFrame, kl_budget: float) ->
             hovertemplate="trial %{customdata[0]}, %{customdata[2]}<br>KL %{customdata[1]:.2f} nats<br>score %{y:.3f}"
                           "<extra></extra>",
         )  # fmt: skip
-    largest = max(float(scored["kl"].max()), kl_budget)
+    largest, (low, high) = front_ends(scored, kl_budget)
     _add_front(figure, front, largest)
     add_roles(figure, scored.assign(root=roots(scored["kl"])), "root", "score")
     figure.add_vline(
@@ -132,16 +132,25 @@ def front_figure(trials: pd.DataFrame, front: pd.DataFrame, kl_budget: float) ->
         annotation={"text": "KL budget", "font": {"color": RED}, "yanchor": "top"},
     )  # fmt: skip
     layout(figure, None, "held-out score")
+    margin = 0.06 * ((high - low) or 1.0)
+    figure.update_yaxes(range=[low - margin, high + margin])
     scale_kl(figure, largest)
     figure.update_layout(hovermode="closest")
     return figure
+
+
+def front_ends(scored: pd.DataFrame, kl_budget: float) -> tuple[float, tuple[float, float]]:
+    """The largest KL and the ends of the scores that are shown: marked trials and the budget are, wild ones not."""
+    marked = scored[scored["role"] != ""]
+    largest = max(kl_end(scored["kl"], marked["kl"]), kl_budget)
+    return largest, axis_ends(scored["score"], marked["score"])
 
 
 def _add_front(figure: go.Figure, front: pd.DataFrame, largest: float) -> None:
     """The best score at no more than each KL: steps that go on to the right end."""
     if front.empty:
         return
-    end = pd.DataFrame({"kl": [largest], "score": [front["score"].iloc[-1]]})
+    end = pd.DataFrame({"kl": [max(largest, front["kl"].iloc[-1])], "score": [front["score"].iloc[-1]]})
     steps = pd.concat([front, end])
     names = [
         "the untrained model" if number == UNTRAINED else f"trial {number}" for number in front["number"]
@@ -168,9 +177,12 @@ def front_reading(trials: pd.DataFrame, front: pd.DataFrame, budget: float) -> s
         if completed
         else "No trial is completed yet, so there is no front."
     )
+    scored = trials[trials["score"].notna()]
+    largest, (low, high) = front_ends(scored, budget)
+    n_outside = int(((scored["kl"] > largest) | ~scored["score"].between(low, high)).sum())
     return (
         f"{made} Trials that were not completed (crosses) are not compared: their score is not of the full length. "
-        f"{beyond} of {len(trials)} trials went beyond {budget:g} nats."
+        f"{beyond} of {len(trials)} trials went beyond {budget:g} nats.{left_outside(n_outside, 'the axes')}"
     )
 
 

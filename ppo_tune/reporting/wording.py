@@ -28,6 +28,9 @@ LABELS = {
 }  # fmt: skip
 """Headings of columns that are not simply their names with spaces."""
 
+SHARES = ("share_of_seconds",)
+"""Columns that tell parts of a whole, in per cent."""
+
 NAMES = ("number", "trial", "seed", "pid")
 """Columns whose whole numbers are names: they get no commas."""
 
@@ -41,11 +44,18 @@ def cell(value: Any, column: str = "") -> str:
         return "–"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
+    if column in SHARES:
+        return percent(value, 1)
     if isinstance(value, float) and column in DECIMALS and abs(value) < HUGE:
         return f"{round(value, DECIMALS[column]) + 0.0:,.{DECIMALS[column]}f}"  # + 0.0 makes -0.0 a 0.0
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and column not in NAMES else str(value)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A part of a whole: 0.05 is `5 %`."""
+    return f"{100 * share:.{digits}f} %"
 
 
 def label(column: str) -> str:

@@ -150,10 +150,13 @@ def fit_compiling(
         should_stop: Asked before anything is timed; a wish to stop leaves all as it is.
 
     Returns:
-        What was found; None where the worker has too little to do, or a trial of the default config fails.
+        What was found; None on a GPU, where the worker has too little to do, or a trial of the default config fails.
     """
     places, iterations = work.policy.places, config.ppo.iterations * share.trials
-    if should_stop() or 3 * places > TIMING_SHARE * iterations:
+    has_little_to_do = 3 * places > TIMING_SHARE * iterations
+    if (
+        should_stop() or has_little_to_do or work.policy.device.type != "cpu"
+    ):  # what a GPU gains is not measured
         return None
     seconds = _shorter(PackTimer(work, config), places)
     if seconds is None or seconds * iterations < WORTH_COMPILING:

@@ -102,7 +102,7 @@ def test_what_completed_trials_took_is_said(contenders: list[Contender]) -> None
 
     assert section is not None
     assert section.reading == (
-        "Episodes spent on trials that reached the end: 83% in a (3 of 4 trials) and 100% in b (1 of 1 trials)."
+        "Episodes spent on trials that reached the end: 83 % in a (3 of 4 trials) and 100 % in b (1 of 1 trials)."
     )
     assert section.figure is not None
     assert [trace.name for trace in section.figure.data] == ["completed", "pruned", "lost"]
@@ -115,7 +115,7 @@ def test_of_many_studies_the_extremes_are_named(tmp_path: Path) -> None:
     many = [make(tmp_path, f"s{i}", told(i), ppo={"kl_coef": 0.1 + i}) for i in range(6)]
 
     assert beside.endings_reading(beside.endings_table(many)) == (
-        "Episodes spent on trials that reached the end: 17% in s5 (1 of 6 trials) to 100% in s0 (1 of 1 trials)."
+        "Episodes spent on trials that reached the end: 17 % in s5 (1 of 6 trials) to 100 % in s0 (1 of 1 trials)."
     )
 
 

@@ -10,8 +10,10 @@ from ppo_tune.reporting.drawing import (
     ENDING_SYMBOLS,
     LIGHT,
     ROLE_STYLES,
+    axis_ends,
     fences,
     layout,
+    left_outside,
     paint,
 )
 from ppo_tune.search.endings import LOST, STATES
@@ -64,6 +66,23 @@ def test_an_axis_holds_everything_where_nothing_is_wild() -> None:
 
 def test_an_axis_of_nothing_has_no_ends() -> None:
     assert fences(pd.Series([float("nan"), float("inf")])) == (-float("inf"), float("inf"))
+
+
+def test_what_is_marked_is_inside_the_axis_however_wild() -> None:
+    values = pd.Series([0.0, 1.0, 2.0, 3.0, 4.0, -1e6, 1e6])
+
+    assert axis_ends(values) == (0.0, 4.0)
+    assert axis_ends(values, [1e6, float("nan")]) == (0.0, 1e6)
+    assert axis_ends(pd.Series([float("nan")])) == (0.0, 1.0)
+    assert axis_ends(pd.Series([float("nan")]), [3.0]) == (3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [(0, ""), (1, " 1 lies outside the axis."), (1234, " 1,234 lie outside the axis.")],
+)
+def test_what_lies_outside_is_told(n: int, words: str) -> None:
+    assert left_outside(n) == words
 
 
 def test_a_painted_copy_has_its_own_colours_and_the_figure_has_none() -> None:

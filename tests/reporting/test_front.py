@@ -184,4 +184,19 @@ def test_the_front_is_drawn_as_steps_to_the_largest_kl(usual: HandMade) -> None:
     assert list(steps.y) == [-0.5, 0.5, 1.0, 1.6, 1.6]
     faint = next(trace for trace in figure.data if trace.name == "not completed, at its last score")
     assert len(faint.x) == 3  # pruned, over the limit, running
-    assert faint.marker.opacity < 0.5
+    plain = next(trace for trace in figure.data if trace.name == "completed")
+    assert faint.marker.opacity < plain.marker.opacity
+
+
+def test_a_wild_trial_does_not_flatten_the_front_and_is_counted(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    for i in range(9):
+        hand_made.add("completed", [0.1 * i] * 5, kl=0.3 * i)
+    hand_made.add("completed", [1e6] * 5, kl=1e5)
+
+    section = section_of(hand_made)
+
+    assert section.reading.endswith("1 of 10 trials went beyond 3 nats. 1 lies outside the axes.")
+    assert section.figure is not None
+    assert section.figure.layout.xaxis.range[1] < 2
+    assert section.figure.layout.yaxis.range[1] < 1

@@ -13,8 +13,11 @@ from ppo_tune.reporting.hacking.gold_figures import (
     curves_figure,
     kl_figure,
     kl_ticks,
+    outside_changes,
+    outside_points,
     roots,
 )
+from ppo_tune.reporting.hacking.hacking import gold_sections
 from tests.reporting.conftest import HandMade
 from tests.reporting.test_hacking import add, write_base
 
@@ -56,6 +59,43 @@ def test_a_large_study_is_drawn_with_a_part_of_its_milestones(hand_made: HandMad
 
     assert len(points) == 2400
     assert MAX_POINTS / 2 <= len(figure.data[0].x) <= MAX_POINTS
+
+
+def test_a_wild_trial_flattens_neither_changes_nor_kl_and_is_counted(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    for i in range(9):
+        add(hand_made, [0.1 * i], [0.1 * i], [0.5 * i])
+    add(hand_made, [1e6], [-1e6], [1e5])
+    record = hand_made.record()
+    changes, points = over.changes_table(record).assign(role=""), over.curves_table(record)
+
+    figure = changes_figure(changes)
+    by_kl = kl_figure(points, None, gold_by_kl(points), 3.0)
+
+    assert figure.layout.xaxis.range[1] < 1 and figure.layout.yaxis.range[0] > -1
+    assert figure.layout.coloraxis.cmax == 2.0
+    assert outside_changes(changes) == 1
+    assert by_kl.layout.xaxis.range[1] < 2.1 and by_kl.layout.yaxis.range[0] > -1
+    assert outside_points(points) == 1
+    assert [section.reading.count("1 lies outside the axes.") for section in gold_sections(record)] == [
+        1,
+        0,
+        1,
+    ]
+
+
+def test_the_word_at_a_budget_near_the_right_end_is_not_cut_off(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    for i in range(9):
+        add(hand_made, [0.1 * i], [0.1 * i], [0.5 * i])
+    points = over.curves_table(hand_made.record())
+
+    sides = [
+        kl_figure(points, None, gold_by_kl(points), budget).layout.annotations[0].xanchor
+        for budget in (1.0, 4.0)
+    ]
+
+    assert sides == ["left", "right"]
 
 
 @pytest.mark.parametrize("largest", [0.003, 0.9, 1.0, 7.3, 15.4, 120.0])

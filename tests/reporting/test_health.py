@@ -49,7 +49,7 @@ def test_the_ledger_is_told_in_words(usual: HandMade) -> None:
 
     assert words == (
         "7 trials used 2,432 episodes, 18,000 response tokens and 16 seconds of trial time, in which trials that "
-        "train side by side each count their own. Stopping early spared 1,536 of 3,968 episodes (39%): 384 by the "
+        "train side by side each count their own. Stopping early spared 1,536 of 3,968 episodes (39 %): 384 by the "
         "pruner, 512 by the KL limit, 640 by divergence. At each trial's own pace that is 6.8 seconds of trial time."
     )
 
@@ -65,7 +65,7 @@ def test_trials_that_cost_nothing_have_no_pace() -> None:
 
     assert ledger["episodes_spared"].tolist() == [640, 640]
     assert ledger["share_of_seconds"].tolist() == [0.0, 0.0]
-    assert "spared 640 of 640 episodes (100%)" in health.ledger_reading(ledger)
+    assert "spared 640 of 640 episodes (100 %)" in health.ledger_reading(ledger)
     assert "pace" not in health.ledger_reading(ledger)
 
 

@@ -71,7 +71,7 @@ def test_the_winner_is_always_inside_the_axis(hand_made: HandMade) -> None:
     hand_made.add("completed", [50.0] * 5)
     table = history.history_table(record.trials_table(hand_made.record()))
 
-    assert history.axis_ends(table) == (0.0, 50.0)
+    assert history.history_ends(table) == (0.0, 50.0)
 
 
 def test_nothing_completed_is_said(hand_made: HandMade) -> None:

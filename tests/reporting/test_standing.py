@@ -113,7 +113,7 @@ def test_ranges_apart_come_with_the_chance_that_nothing_is_behind_them(tmp_path:
 
     # Of the 20 ways to deal six scores to three and three, two keep the groups apart.
     assert words == (
-        "The ranges do not overlap; with 3 and 3 runs chance alone would do that in 10% of cases."
+        "The ranges do not overlap; with 3 and 3 runs chance alone would do that in 10 % of cases."
     )
 
 

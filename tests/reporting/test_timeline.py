@@ -79,8 +79,8 @@ def test_idle_workers_and_the_last_one_at_work_are_named(spans: pd.DataFrame) ->
     words = timeline.timeline_reading(spans, timeline.workers_table(spans))
 
     assert words == (
-        "2 workers searched for 30 seconds. From its first trial to its last, a worker had nothing to train in 10% "
-        "of the time on average; worker 1 most, in 20%. While it trained, a worker had 1.0 to 1.2 trials side by "
+        "2 workers searched for 30 seconds. From its first trial to its last, a worker had nothing to train in 10 % "
+        "of the time on average; worker 1 most, in 20 %. While it trained, a worker had 1.0 to 1.2 trials side by "
         "side on average. For the last 10 seconds only one still had something to do."
     )
 
@@ -91,7 +91,7 @@ def test_a_busy_worker_is_called_so(hand_made: HandMade) -> None:
     words = timeline.timeline_reading(spans, timeline.workers_table(spans))
 
     assert words == (
-        "One worker searched for 5.0 minutes. None was idle for more than 2% of the time between its first trial and "
+        "One worker searched for 5.0 minutes. None was idle for more than 2 % of the time between its first trial and "
         "its last."
     )
 

@@ -123,6 +123,20 @@ def test_trials_without_a_score_or_far_below_all_stand_on_the_bottom_line(hand_m
     assert [trace.text[0] for trace in figure.data[:5] if trace.name == "diverged"] == ["0.001<br>no score"]
 
 
+def test_trials_far_above_all_stand_at_the_top(hand_made: HandMade) -> None:
+    for score in (1.0, 1.1, 1.2, 1.3, 1.4):
+        hand_made.add("completed", [score] * 5)
+    hand_made.add("pruned", [1000.0])
+    table = hand_made.record().table
+
+    figure = values.slices_figure(table, axes_of(hand_made.config.space))
+
+    heights = {trace.name: list(trace.y) for trace in figure.data[:5]}
+    assert heights["pruned"] == [pytest.approx(1.4 + 0.08 * 0.4)]
+    assert figure.layout.yaxis.range[1] > heights["pruned"][0]
+    assert "1 at the top has one far above all others." in values.slices_reading(table, 6)
+
+
 def test_many_trials_are_thinned_but_never_the_marked_and_the_best(hand_made: HandMade) -> None:
     table = many(hand_made, 1000).table
 
@@ -160,7 +174,7 @@ def test_the_best_lines_are_completed_and_within_the_budget(hand_made: HandMade)
     assert sorted([*best["number"], *others["number"]]) == list(range(8))
     assert parallel.parallel_reading(scored, axes_of(hand_made.config.space)) == (
         "A line is a trial: the best 3 within the KL budget in blue over the 5 others in grey. Axes stand in the order "
-        "of PED-ANOVA, the score at the right."
+        "of PED-ANOVA, the score at the right; a score far from all others stands at its end."
     )
 
 

@@ -13,6 +13,7 @@ from ppo_tune.reporting.comparison.standing import MOST_NAMED
 from ppo_tune.reporting.drawing import ENDING_COLOURS, GREY, layout
 from ppo_tune.reporting.health.health import spend_table
 from ppo_tune.reporting.section import Section
+from ppo_tune.reporting.wording import percent
 from ppo_tune.search.endings import LOST, STATES
 
 ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
@@ -175,6 +176,6 @@ def endings_reading(table: pd.DataFrame) -> str:
         said.append((float(done["share"].sum()), f"{label} ({done['trials'].sum()} of {began} trials)"))
     if len(said) > MOST_NAMED:
         said = [min(said), max(said)]
-    shares = [f"{share:.0%} in {label}" for share, label in said]
+    shares = [f"{percent(share)} in {label}" for share, label in said]
     many = len(said) < table["study"].nunique()
     return f"Episodes spent on trials that reached the end: {' to '.join(shares) if many else join(shares)}."

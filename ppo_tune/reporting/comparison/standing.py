@@ -10,6 +10,7 @@ import pandas as pd
 
 from ppo_tune.reporting.comparison.comparability import Contender, groups, join
 from ppo_tune.reporting.record import to_records
+from ppo_tune.reporting.wording import percent
 
 MOST_NAMED = 5
 """Studies that a sentence names, the best first; the table has all."""
@@ -53,7 +54,7 @@ def certainty(contenders: Sequence[Contender], progress: pd.DataFrame) -> str:
         return "Where ranges overlap, these runs do not show which is better."
     n, m = map(len, ranges)
     chance = 2 / math.comb(n + m, n)
-    return f"The ranges do not overlap; with {n} and {m} runs chance alone would do that in {chance:.0%} of cases."
+    return f"The ranges do not overlap; with {n} and {m} runs chance alone would do that in {percent(chance)} of cases."
 
 
 def ranges_at(

@@ -212,7 +212,7 @@ def peak_reading(fit: GoldFit | None, bins: pd.DataFrame, budget: float) -> str:
 def _where(fit: GoldFit | None, bins: pd.DataFrame) -> str:
     peak, largest = peak_range(fit, bins), float(bins["kl_to"].iloc[-1])
     if peak is None:
-        return f"Gold has no peak that can be told from chance up to {largest:.1f} nats, the largest KL seen"
+        return f"Gold has no peak that can be told from chance up to {largest:,.1f} nats, the largest KL seen"
     low, high = peak
     if fit is not None and is_trusted(fit, bins):
         return f"Over all trials gold peaks at {fit.peak_kl:.1f} nats (95 % {low:.1f} to {high:.1f})"

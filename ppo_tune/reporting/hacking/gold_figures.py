@@ -8,7 +8,7 @@ import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.reporting.drawing import BLUE, GREEN, GREY, PURPLE, RED, ROLE_STYLES, SKY, layout
+from ppo_tune.reporting.drawing import BLUE, GREEN, GREY, PURPLE, RED, ROLE_STYLES, SKY, axis_ends, layout
 from ppo_tune.reporting.hacking.gold_curve import GoldFit, peak_range, usable
 
 MAX_POINTS = 1500
@@ -39,9 +39,9 @@ def changes_figure(changes: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     layout(figure, NAMES["score"], NAMES["gold"])
     _shade_hacks(figure, known)
-    ticks = kl_ticks(float(known["kl"].max()))
-    bar = {"title": {"text": "KL"}, "thickness": 10, **_tick_texts(ticks)}
-    colours = {"colorscale": [[0, SKY], [1, RED]], "cmin": 0, "colorbar": bar}
+    largest = kl_end(known["kl"])
+    bar = {"title": {"text": "KL"}, "thickness": 10, **_tick_texts(kl_ticks(largest))}
+    colours = {"colorscale": [[0, SKY], [1, RED]], "cmin": 0, "cmax": math.sqrt(largest), "colorbar": bar}
     return figure.update_layout(hovermode="closest", coloraxis=colours)
 
 
@@ -59,7 +59,7 @@ def _add_changes(
 
 def _shade_hacks(figure: go.Figure, known: pd.DataFrame) -> None:
     """Shade the quadrant in which the score rose and gold fell, and fix the axes so that it is filled."""
-    (left, right), (bottom, top) = _ends_of(known, "score"), _ends_of(known, "gold")
+    (left, right), (bottom, top) = change_ends(known, "score"), change_ends(known, "gold")
     figure.add_shape(type="rect", x0=0, x1=right, y0=bottom, y1=0, fillcolor=RED, opacity=0.09, line_width=0,
                      layer="below")  # fmt: skip
     figure.add_annotation(x=right, y=bottom, text="reward up, gold down", showarrow=False, xanchor="right",
@@ -70,13 +70,21 @@ def _shade_hacks(figure: go.Figure, known: pd.DataFrame) -> None:
     figure.update_yaxes(range=[bottom, top])
 
 
-def _ends_of(known: pd.DataFrame, name: str) -> tuple[float, float]:
-    """The ends of an axis that holds 0, all changes, and the intervals of the marked ones; some room below 0."""
-    marked = known[known["role"] != ""]
-    values = pd.concat([known[f"{name}_change"], marked[f"{name}_low"], marked[f"{name}_high"]])
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+def change_ends(known: pd.DataFrame, name: str) -> tuple[float, float]:
+    """The ends of an axis: 0, all changes but wild ones, the intervals of winner and default, and some room."""
+    marked = known.loc[
+        known["role"].isin(list(ROLE_STYLES)), [f"{name}_change", f"{name}_low", f"{name}_high"]
+    ]
+    low, high = axis_ends(known[f"{name}_change"], [0.0, *marked.to_numpy(float).ravel()])
     margin = 0.07 * ((high - low) or 1.0)
     return low - 2 * margin, high + margin
+
+
+def outside_changes(changes: pd.DataFrame) -> int:
+    """How many trials the figure of changes does not show."""
+    known = changes[changes["gold_change"].notna()]
+    inside = known["score_change"].between(*change_ends(known, "score"))
+    return int((~(inside & known["gold_change"].between(*change_ends(known, "gold")))).sum())
 
 
 def curves_figure(curves: pd.DataFrame) -> go.Figure:
@@ -135,24 +143,38 @@ def kl_figure(points: pd.DataFrame, fit: GoldFit | None, bins: pd.DataFrame, bud
             hovertemplate="%{customdata[0]} to %{customdata[1]} nats, %{customdata[2]} trials<br>mean gold %{y:+.3f}"
                           "<extra></extra>",
         )  # fmt: skip
-    largest = float(known["kl"].max()) if len(known) else budget
+    largest, (low, high) = kl_end(known["kl"]) if len(known) else budget, axis_ends(known["gold_change"])
     layout(figure, None, NAMES["gold"])
+    figure.update_yaxes(range=[low - 0.07 * ((high - low) or 1.0), high + 0.07 * ((high - low) or 1.0)])
     figure.add_hline(y=0, line={"color": GREY, "width": 1}, layer="below")
     if fit is not None and fit.fits:
         d = np.linspace(math.sqrt(largest) / 200, math.sqrt(largest), 120)
         figure.add_scatter(x=d.round(3), y=fit.at(d**2).round(4), mode="lines", name="d(α − β·log d)", hoverinfo="skip",
                            line={"color": RED, "width": 3})  # fmt: skip
     if (peak := peak_range(fit, bins)) is not None:
-        low, high = roots(peak)
-        figure.add_vrect(x0=low, x1=high, fillcolor=GREEN, opacity=0.13, line_width=0, layer="below",
+        start, end = roots(peak)
+        figure.add_vrect(x0=start, x1=end, fillcolor=GREEN, opacity=0.13, line_width=0, layer="below",
                          annotation={"text": "gold highest", "font": {"color": GREEN}, "yanchor": "bottom"},
                          annotation_position="inside bottom")  # fmt: skip
     if budget <= 2 * largest:
-        figure.add_vline(x=math.sqrt(budget), line={"color": GREY, "dash": "dash", "width": 2},
-                         annotation={"text": "KL budget", "yanchor": "top"})  # fmt: skip
         largest = max(largest, budget)
+        side = "right" if budget > 0.5 * largest else "left"
+        figure.add_vline(x=math.sqrt(budget), line={"color": GREY, "dash": "dash", "width": 2},
+                         annotation={"text": "KL budget", "yanchor": "top", "xanchor": side})  # fmt: skip
     scale_kl(figure, largest)
     return figure.update_layout(hovermode="closest")
+
+
+def outside_points(points: pd.DataFrame) -> int:
+    """How many milestones the figure of gold against KL does not show."""
+    known = usable(points)
+    inside = known["gold_change"].between(*axis_ends(known["gold_change"]))
+    return int((~inside | (known["kl"] > kl_end(known["kl"]))).sum())
+
+
+def kl_end(kl: pd.Series, marked: Iterable[float] = ()) -> float:
+    """The right end of an axis of √KL, in nats: a wild KL does not flatten the others, what is marked is inside."""
+    return axis_ends(np.sqrt(kl.clip(lower=0)), roots(marked))[1] ** 2
 
 
 def kl_ticks(largest: float) -> list[float]:

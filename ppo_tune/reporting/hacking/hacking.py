@@ -3,9 +3,16 @@
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from ppo_tune.reporting.drawing import left_outside
 from ppo_tune.reporting.hacking import overoptimisation, proxies
 from ppo_tune.reporting.hacking.gold_curve import fit_gold, gold_by_kl, peak_reading
-from ppo_tune.reporting.hacking.gold_figures import changes_figure, curves_figure, kl_figure
+from ppo_tune.reporting.hacking.gold_figures import (
+    changes_figure,
+    curves_figure,
+    kl_figure,
+    outside_changes,
+    outside_points,
+)
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
 
@@ -54,6 +61,7 @@ def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
     worst = overoptimisation.worst_of(changes, _default_of(record))
     changes = mark_worst(changes, worst)
     reading = overoptimisation.changes_reading(changes, worst, _n_prompts(record))
+    reading += left_outside(outside_changes(changes), "the axes")
     if changes["gold_change"].isna().all():
         return (Section("gold", "Reward up, gold down?", reading),)
     curves = mark_worst(overoptimisation.curves_table(record), worst)
@@ -63,8 +71,9 @@ def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
     sections = [
         Section("gold", "Reward up, gold down?", reading, changes_figure(changes),
                 ordered(changes, "gold_change"), max_rows=MAX_ROWS, all_rows=ALL_ROWS),
-        Section("gold-kl", "How far is too far?", peak_reading(fit, bins, budget), kl_figure(curves, fit, bins, budget),
-                bins.round(3)),
+        Section("gold-kl", "How far is too far?",
+                peak_reading(fit, bins, budget) + left_outside(outside_points(curves), "the axes"),
+                kl_figure(curves, fit, bins, budget), bins.round(3)),
     ]  # fmt: skip
     if len(marked):
         along = Section("gold-curves", "Along training", overoptimisation.curves_reading(marked), curves_figure(marked),

@@ -99,7 +99,7 @@ def read_courses(record: StudyRecord) -> list[Course]:
 
 
 def choose_trials(record: StudyRecord) -> dict[str, FrozenTrial]:
-    """Which trials are shown, each once, by what they are among the others."""
+    """Which trials are shown, each once, by what they are among the others; the median is the most middling other."""
     trials = {trial.number: trial for trial in record.trials}
     ranked = [
         number
@@ -108,16 +108,17 @@ def choose_trials(record: StudyRecord) -> dict[str, FrozenTrial]:
     ]
     if not ranked:
         return {}
-    wanted = {"best": ranked[0], "default": None, "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    if record.winner is not None and record.winner.number in ranked:
-        wanted = {"winner": record.winner.number, **{k: v for k, v in wanted.items() if k != "best"}}
-    if record.baseline is not None and record.baseline.number in ranked:
-        wanted["default"] = record.baseline.number
-    chosen: dict[str, FrozenTrial] = {}
-    for role, number in wanted.items():
-        if number is not None and trials[number] not in chosen.values():
-            chosen[role] = trials[number]
-    return chosen
+    won = record.winner is not None and record.winner.number in ranked
+    first = record.winner.number if won and record.winner is not None else ranked[0]
+    chosen = {"winner" if won else "best": first}
+    if record.baseline is not None and record.baseline.number in ranked and record.baseline.number != first:
+        chosen["default"] = record.baseline.number
+    middle = [place for place, number in enumerate(ranked[:-1]) if number not in chosen.values()]
+    if middle:
+        chosen["median"] = ranked[min(middle, key=lambda place: abs(place - len(ranked) // 2))]
+    if ranked[-1] not in chosen.values():
+        chosen["worst"] = ranked[-1]
+    return {role: trials[number] for role, number in chosen.items()}
 
 
 def dynamics_table(courses: list[Course]) -> pd.DataFrame:
@@ -161,7 +162,7 @@ def dynamics_figure(courses: list[Course], config: PPOConfig, kl_budget: float) 
         )
     layout(figure, None, None)
     figure.update_annotations(font={"size": 13})
-    figure.update_xaxes(range=[0, config.episodes], nticks=5, tickfont_size=11)
+    figure.update_xaxes(range=[0, config.episodes], nticks=4, tickangle=0, tickfont_size=11)
     for row, column in ((4, 1), (3, 2)):
         figure.update_xaxes(title_text="episodes", showticklabels=True, row=row, col=column)
     figure.update_yaxes(nticks=4, tickfont_size=11, rangemode="normal")

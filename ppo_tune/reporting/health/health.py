@@ -11,7 +11,7 @@ from ppo_tune.reporting.health.dynamics import metrics_of
 from ppo_tune.reporting.health.timeline import duration
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.wording import cut
+from ppo_tune.reporting.wording import cut, percent
 from ppo_tune.search.endings import LOST, STATES, ending_of
 
 MAX_REASONS = 3
@@ -204,7 +204,7 @@ def ledger_reading(ledger: pd.DataFrame) -> str:
     whole = total["episodes"] + total["episodes_spared"]
     words += (
         f"Stopping early spared {total['episodes_spared']:,.0f} of {whole:,.0f} episodes "
-        f"({total['episodes_spared'] / whole:.0%}): {', '.join(parts)}."
+        f"({percent(total['episodes_spared'] / whole)}): {', '.join(parts)}."
     )
     if total["seconds_spared"] > 0:  # else no trial went far enough to have a pace
         words += f" At each trial's own pace that is {duration(total['seconds_spared'])} of trial time."

@@ -11,6 +11,7 @@ from ppo_tune.reporting.drawing import ENDING_COLOURS, PURPLE, layout
 from ppo_tune.reporting.health.dynamics import metrics_of
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Section
+from ppo_tune.reporting.wording import percent
 from ppo_tune.search.endings import ending_of
 
 MIN_PAUSE = 0.1
@@ -192,12 +193,12 @@ def timeline_reading(spans: pd.DataFrame, workers: pd.DataFrame) -> str:
     many = "One worker" if len(workers) == 1 else f"{len(workers)} workers"
     words = f"{many} searched for {whole}. "
     if idle.max() < 0.02:
-        words += "None was idle for more than 2% of the time between its first trial and its last."
+        words += "None was idle for more than 2 % of the time between its first trial and its last."
     else:
         worst = workers.sort_values("idle").iloc[-1]
         words += (
-            f"From its first trial to its last, a worker had nothing to train in {idle.mean():.0%} of the time on "
-            f"average; worker {worst['worker']} most, in {worst['idle']:.0%}."
+            f"From its first trial to its last, a worker had nothing to train in {percent(idle.mean())} of the time on "
+            f"average; worker {worst['worker']} most, in {percent(worst['idle'])}."
         )
     if together.max() > 1.05:
         words += f" While it trained, a worker had {_range(together)} trials side by side on average."

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.drawing import BLUE, ENDING_COLOURS, GREY, ROLE_STYLES, SKY, fences, layout
+from ppo_tune.reporting.drawing import BLUE, ENDING_COLOURS, GREY, ROLE_STYLES, SKY, axis_ends, layout
 from ppo_tune.reporting.record import StudyRecord, role_of
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import label
@@ -64,7 +64,7 @@ def curves_figure(curves: pd.DataFrame, total_episodes: int) -> go.Figure:
         item[1]["role"].iloc[0]))  # fmt: skip
     for i, (_, points) in enumerate(ordered):
         _add_marked(figure, points, is_first=i == 0)
-    low, high = axis_ends(curves, best)
+    low, high = curve_ends(curves, best)
     margin = 0.05 * ((high - low) or 1.0)
     figure.update_xaxes(range=[0, total_episodes * 1.02])
     figure.update_yaxes(range=[low - margin, high + margin])
@@ -78,11 +78,10 @@ def best_numbers(curves: pd.DataFrame) -> list[int]:
     return list(counted.groupby("number")["score"].last().nlargest(N_BEST).index)
 
 
-def axis_ends(curves: pd.DataFrame, best: Iterable[int]) -> tuple[float, float]:
-    """Ends of the axis of scores: a wild curve does not flatten the others, and coloured ones are always inside."""
-    low, high = fences(curves["score"])
-    marked = curves.loc[(curves["role"] != "") | curves["number"].isin(list(best)), "score"].dropna()
-    return min([low, *marked]), max([high, *marked])
+def curve_ends(curves: pd.DataFrame, best: Iterable[int]) -> tuple[float, float]:
+    """Ends of the axis of scores, with the coloured curves."""
+    is_coloured = (curves["role"] != "") | curves["number"].isin(list(best))
+    return axis_ends(curves["score"], curves.loc[is_coloured, "score"])
 
 
 def _add_faint(figure: go.Figure, part: pd.DataFrame, ending: str) -> None:
@@ -129,7 +128,7 @@ def curves_reading(curves: pd.DataFrame) -> str:
     under_way = f", {running:,} still running (dotted)" if running else ""
     best = best_numbers(curves)
     coloured = f" In full colour: winner, default and the {len(best)} best besides them." if best else ""
-    low, high = axis_ends(curves, best)
+    low, high = curve_ends(curves, best)
     outside = curves.loc[~curves["score"].between(low, high) & curves["score"].notna(), "number"].nunique()
     beyond = f" {outside} of the curves {'leaves' if outside == 1 else 'leave'} the axis." if outside else ""
     return (

@@ -13,8 +13,9 @@ from ppo_tune.reporting.drawing import (
     GREY,
     ORANGE,
     add_roles,
-    fences,
+    axis_ends,
     layout,
+    left_outside,
 )
 from ppo_tune.reporting.history.curves import curves_section, curves_table
 from ppo_tune.reporting.record import StudyRecord, to_records
@@ -82,7 +83,7 @@ def history_figure(table: pd.DataFrame, noise: float | None) -> go.Figure:
     """The last score of every trial, the best so far, and the trials without a score at the foot."""
     figure = go.Figure()
     table = table.round({"score": 4, "best_so_far": 4})
-    low, high = axis_ends(table)
+    low, high = history_ends(table, noise or 0.0)
     span = (high - low) or 1.0
     table["height"] = table["score"].fillna(low - FOOT * span)
     table["said"] = table["score"].map(
@@ -101,13 +102,12 @@ def history_figure(table: pd.DataFrame, noise: float | None) -> go.Figure:
     return layout(figure, "trial", "held-out score")
 
 
-def axis_ends(table: pd.DataFrame) -> tuple[float, float]:
-    """Ends of the axis of scores: a wild trial does not flatten the others, and what is marked is always inside."""
-    if table["score"].isna().all():
-        return 0.0, 1.0
-    low, high = fences(table["score"])
-    marked = pd.concat([table.loc[table["role"] != "", "score"], table["best_so_far"]]).dropna()
-    return min([low, *marked]), max([high, *marked])
+def history_ends(table: pd.DataFrame, noise: float = 0.0) -> tuple[float, float]:
+    """Ends of the axis of scores, with the marked trials, and the best so far with its band."""
+    best = table["best_so_far"]
+    return axis_ends(
+        table["score"], [*table.loc[table["role"] != "", "score"], *(best - noise), *(best + noise)]
+    )
 
 
 def _add_marks(figure: go.Figure, part: pd.DataFrame, name: str, colour: str, symbol: str) -> None:
@@ -161,8 +161,5 @@ def history_reading(table: pd.DataFrame, noise: float | None) -> str:
             f"On fresh seeds one config's score varies by {noise:.3f} (one standard deviation, the band): a smaller "
             "lead is no lead."
         )
-    low, high = axis_ends(table)
-    outside = int((~table["score"].dropna().between(low, high)).sum())
-    if outside:
-        parts.append(f"{outside} {'lies' if outside == 1 else 'lie'} outside the axis.")
-    return " ".join(parts)
+    outside = int((~table["score"].dropna().between(*history_ends(table, noise or 0.0))).sum())
+    return " ".join(parts) + left_outside(outside)

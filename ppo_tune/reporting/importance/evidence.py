@@ -84,7 +84,8 @@ def happened(targets: np.ndarray) -> np.ndarray:
 def importance_of(sample: Sample, seed: int) -> pd.DataFrame:
     """What each hyperparameter explains, how sure that is, and what noise reaches.
 
-    Columns: name; those of `COLUMNS`; clear (a method is above its baseline). Sorted by how many times its baseline
+    Columns: name; those of `COLUMNS`; clear (a method is above its baseline, which nothing is where that is all there
+    is). Sorted by how many times its baseline
     the better of the two methods is.
 
     Args:
@@ -99,7 +100,12 @@ def importance_of(sample: Sample, seed: int) -> pd.DataFrame:
     shuffled, _ = both_methods(sample, np.broadcast_to(np.arange(n), orders.shape), sample.target[orders])
     noise = noise_baseline(found, shares(shuffled, whole))
     spread = half_widths(sample, rng)
-    numbers = [found, np.maximum(found - spread, 0.0), np.minimum(found + spread, 1.0), noise]
+    numbers = [
+        found,
+        np.maximum(found - spread, 0.0),
+        np.minimum(found + spread, 1.0),
+        np.minimum(noise, 1.0),
+    ]
     table = pd.DataFrame(np.stack(numbers, axis=1).reshape(-1, len(sample.axes)).T, columns=list(COLUMNS))
     table.insert(0, "name", [axis.name for axis in sample.axes])
     table["clear"] = (found > noise + 1e-9).any(axis=0)

@@ -1,6 +1,5 @@
 """The confirmation seen closely: every config on every fresh seed, with intervals and probabilities."""
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -54,9 +53,7 @@ def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
     rival = confirmation.default if verdict.rival == "default" else None
     second = runner_up(confirmation)
     rows: list[dict[str, Any]] = []
-    for candidate in sorted(confirmation.candidates, key=lambda c: -c.mean if c.runs else math.inf):
-        if not candidate.runs:
-            continue
+    for candidate in ranked(confirmation):
         low, high = bootstrap_interval(candidate.seed_means)
         is_rival = rival is not None and candidate.is_default
         found = (
@@ -88,10 +85,15 @@ def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def ranked(confirmation: Confirmation) -> list[Candidate]:
+    """The configs that ran, the best first."""
+    return sorted((c for c in confirmation.candidates if c.runs), key=lambda c: -c.mean)
+
+
 def seeds_table(confirmation: Confirmation) -> pd.DataFrame:
-    """One row per config, a column per fresh seed: the mean score, or how the run ended."""
+    """One row per config, best first, a column per fresh seed: the mean score, or how the run ended."""
     rows = []
-    for candidate in confirmation.candidates:
+    for candidate in ranked(confirmation):
         row: dict[str, Any] = {"config": name_of(candidate)}
         for run in candidate.runs:
             row[f"seed {run.seed_index + 1}"] = (
@@ -105,11 +107,10 @@ def runner_up(confirmation: Confirmation) -> Candidate | None:
     """The second best within the KL budget on all fresh seeds, the default included; None if there is none."""
     finished = [
         c
-        for c in confirmation.candidates
+        for c in ranked(confirmation)
         if len(c.runs) >= confirmation.n_seeds and c.kl <= confirmation.kl_budget
     ]
-    ranked = sorted(finished, key=lambda c: -c.mean)
-    return ranked[1] if len(ranked) > 1 else None
+    return finished[1] if len(finished) > 1 else None
 
 
 def name_of(candidate: Candidate) -> str:

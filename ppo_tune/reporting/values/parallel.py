@@ -7,7 +7,7 @@ import pandas as pd
 from plotly import graph_objects as go
 
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.drawing import BLUE, GREY, ROLE_STYLES, fences, layout, short
+from ppo_tune.reporting.drawing import BLUE, GREY, ROLE_STYLES, axis_ends, layout, short
 
 MAX_AXES = 7
 """Hyperparameters that are drawn, the most important ones; the score is one more."""
@@ -32,7 +32,8 @@ def parallel_reading(scored: pd.DataFrame, axes: Sequence[Axis]) -> str:
     )
     left_out = f" The {len(axes) - MAX_AXES} least important are left out." if len(axes) > MAX_AXES else ""
     return (
-        f"A line is a trial: {blue}. Axes stand in the order of PED-ANOVA, the score at the right.{left_out}"
+        f"A line is a trial: {blue}. Axes stand in the order of PED-ANOVA, the score at the right; a score far from "
+        f"all others stands at its end.{left_out}"
     )
 
 
@@ -52,7 +53,7 @@ def parallel_figure(scored: pd.DataFrame, axes: Sequence[Axis]) -> go.Figure:
     Drawn with ordinary lines: plotly's own parallel coordinates need WebGL, which not every browser has.
     """
     axes = axes[:MAX_AXES]
-    low, high = fences(scored["score"])[0], float(scored["score"].max())
+    low, high = axis_ends(scored["score"], scored.loc[scored["role"] != "", "score"])
     best, others = best_and_others(scored)
     figure = go.Figure()
     for part, name, style in (

@@ -13,7 +13,7 @@ from ppo_tune.reporting.drawing import (
     ENDING_SYMBOLS,
     GREY,
     ROLE_STYLES,
-    fences,
+    axis_ends,
     layout,
 )
 from ppo_tune.reporting.importance.importance import by_importance
@@ -69,10 +69,18 @@ def some(trials: pd.DataFrame, most: int) -> pd.DataFrame:
 def slices_reading(shown: pd.DataFrame, n: int) -> str:
     """How to read the small plots."""
     words = "A trial that was cut short stands at its last score."
-    n_low = int((~(shown["score"] >= fences(shown["score"])[0])).sum())
+    low, high = score_ends(shown)
+    n_low, n_high = int((~(shown["score"] >= low)).sum()), int((shown["score"] > high).sum())
     if n_low:
         words += f" {n_low} on the bottom line have no score, or one far below all others."
+    if n_high:
+        words += f" {n_high} at the top {'has' if n_high == 1 else 'have'} one far above all others."
     return words + (f" {len(shown)} of {n} trials are drawn." if len(shown) < n else "")
+
+
+def score_ends(trials: pd.DataFrame) -> tuple[float, float]:
+    """Ends of the axis of scores, with the marked trials."""
+    return axis_ends(trials["score"], trials.loc[trials["role"] != "", "score"])
 
 
 def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
@@ -82,10 +90,10 @@ def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
     figure = make_subplots(
         rows=rows, cols=columns, shared_yaxes=True, horizontal_spacing=0.04, vertical_spacing=0.3 / rows
     )
-    low, high = fences(trials["score"])[0], float(trials["score"].max())
+    low, high = score_ends(trials)
     margin = MARGIN * ((high - low) or 1.0)
-    heights = trials["score"].where(trials["score"] >= low, low - margin).round(4)
-    drawn = trials.assign(height=heights)
+    heights = trials["score"].where(trials["score"] >= low, low - margin).clip(upper=high + margin)
+    drawn = trials.assign(height=heights.round(4))
     for i, axis in enumerate(axes):
         cell = {"row": i // columns + 1, "col": i % columns + 1}
         add_slice(figure, drawn, axis, cell)
@@ -96,11 +104,12 @@ def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
             tickvals=at,
             ticktext=names,
             showgrid=False,
+            tickangle=0,
             range=[-margin_x, 1 + margin_x],
             **cell,
         )
     layout(figure, None, None)
-    figure.update_yaxes(range=[low - 2 * margin, high + margin])
+    figure.update_yaxes(range=[low - 2 * margin, high + 2 * margin])
     figure.update_yaxes(title_text="score", col=1)
     shapes = [shape for i, axis in enumerate(axes) if not axis.n_values for shape in _outside(i)]
     return figure.update_layout(height=90 + 230 * rows, hovermode="closest", shapes=shapes)
@@ -130,7 +139,7 @@ def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, cell: dict[st
             figure.add_scatter(
                 x=x, y=part["height"], mode="markers", name=role or ending.replace("_", " "),
                 legendgroup=role or ending, showlegend=cell == {"row": 1, "col": 1},
-                opacity=1.0 if role or ending == "completed" else 0.55,
+                opacity=1.0 if role or ending == "completed" else 0.7,
                 marker={"color": colour, "symbol": symbol, "size": 14 if role else 7,
                         "line": {"color": "white" if role else colour, "width": 1}},
                 customdata=part["number"], text=said,
