@@ -115,7 +115,7 @@ def _decades(low: float, high: float, most: int) -> list[float]:
     """Powers of ten between two numbers, not all if they are many; 1, 2 and 5 times them if they are few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     tens = [10.0**power for power in powers if low <= 10.0**power <= high]
-    if len(tens) >= 3:
+    if len(tens) >= 3 or (len(tens) == 2 and math.log10(high / low) > 1.5):
         return tens[:: math.ceil(len(tens) / most)]
     between = [times * 10.0**power for power in powers for times in (1, 2, 5)]
     return [value for value in between if low <= value <= high][:most] or [low, high]

@@ -124,12 +124,13 @@ def front_figure(trials: pd.DataFrame, front: pd.DataFrame, kl_budget: float) ->
             hovertemplate="trial %{customdata[0]}, %{customdata[2]}<br>KL %{customdata[1]:.2f} nats<br>score %{y:.3f}"
                           "<extra></extra>",
         )  # fmt: skip
-    largest, (low, high) = front_ends(scored, kl_budget)
+    largest, (low, high) = front_ends(scored, front, kl_budget)
     _add_front(figure, front, largest)
     add_roles(figure, scored.assign(root=roots(scored["kl"])), "root", "score")
     figure.add_vline(
         x=math.sqrt(kl_budget), line={"color": RED, "dash": "dash", "width": 2},
-        annotation={"text": "KL budget", "font": {"color": RED}, "yanchor": "top"},
+        annotation={"text": "KL budget", "font": {"color": RED}, "yanchor": "top",
+                    "xanchor": "right" if kl_budget > 0.5 * largest else "left"},
     )  # fmt: skip
     layout(figure, None, "held-out score")
     margin = 0.06 * ((high - low) or 1.0)
@@ -139,11 +140,18 @@ def front_figure(trials: pd.DataFrame, front: pd.DataFrame, kl_budget: float) ->
     return figure
 
 
-def front_ends(scored: pd.DataFrame, kl_budget: float) -> tuple[float, tuple[float, float]]:
-    """The largest KL and the ends of the scores that are shown: marked trials and the budget are, wild ones not."""
+def front_ends(
+    scored: pd.DataFrame, front: pd.DataFrame, kl_budget: float
+) -> tuple[float, tuple[float, float]]:
+    """The largest KL and the ends of the scores that are shown.
+
+    Marked trials, the budget and the front up to there are always inside, wild trials are not.
+    """
     marked = scored[scored["role"] != ""]
     largest = max(kl_end(scored["kl"], marked["kl"]), kl_budget)
-    return largest, axis_ends(scored["score"], marked["score"])
+    return largest, axis_ends(
+        scored["score"], [*marked["score"], *front.loc[front["kl"] <= largest, "score"]]
+    )
 
 
 def _add_front(figure: go.Figure, front: pd.DataFrame, largest: float) -> None:
@@ -178,7 +186,7 @@ def front_reading(trials: pd.DataFrame, front: pd.DataFrame, budget: float) -> s
         else "No trial is completed yet, so there is no front."
     )
     scored = trials[trials["score"].notna()]
-    largest, (low, high) = front_ends(scored, budget)
+    largest, (low, high) = front_ends(scored, front, budget)
     n_outside = int(((scored["kl"] > largest) | ~scored["score"].between(low, high)).sum())
     return (
         f"{made} Trials that were not completed (crosses) are not compared: their score is not of the full length. "

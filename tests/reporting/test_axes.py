@@ -55,6 +55,7 @@ def test_the_value_at_a_place_stands_there(place: float, axis: Axis) -> None:
     ("axis", "texts"),
     [
         pytest.param(RATE, ["1e-05", "0.0001", "0.001", "0.01"], id="powers-of-ten"),
+        pytest.param(Axis("x", FloatDistribution(3e-5, 3e-3, log=True)), ["0.0001", "0.001"], id="two-decades"),
         pytest.param(DECADE, ["0.01", "0.02", "0.05", "0.1"], id="one-two-five"),
         pytest.param(Axis("x", FloatDistribution(3.1, 3.2, log=True)), ["3.1", "3.2"], id="no-round-number-inside"),
         pytest.param(GAMMA, ["0.96", "0.98", "1"], id="multiples"),

@@ -282,6 +282,8 @@ def test_the_contents_say_where_the_reader_is(watched: Watched) -> None:
     top = page.locator("#search h2").bounding_box()
     assert top is not None
     assert 0 <= top["y"] < 300
+    page.evaluate("scrollTo(0, 0)")
+    until(page, "() => !document.querySelector('.rail a[aria-current]')")
     assert page.locator(".jump[open]").count() == 0
 
 

@@ -174,8 +174,20 @@ def test_the_best_lines_are_completed_and_within_the_budget(hand_made: HandMade)
     assert sorted([*best["number"], *others["number"]]) == list(range(8))
     assert parallel.parallel_reading(scored, axes_of(hand_made.config.space)) == (
         "A line is a trial: the best 3 within the KL budget in blue over the 5 others in grey. Axes stand in the order "
-        "of PED-ANOVA, the score at the right; a score far from all others stands at its end."
+        "of PED-ANOVA, the score at the right."
     )
+
+
+def test_a_wild_line_ends_where_the_axis_does(hand_made: HandMade) -> None:
+    for score in (1.0, 1.1, 1.2, 1.3, 1.4):
+        hand_made.add("completed", [score] * 5)
+    hand_made.add("pruned", [1000.0])
+    scored = hand_made.record().scored
+
+    reading = parallel.parallel_reading(scored, axes_of(hand_made.config.space))
+
+    assert parallel.score_ends(scored) == (1.0, 1.4)
+    assert "the score at the right; a score far from all others stands at its end." in reading
 
 
 def test_each_line_passes_its_values_and_ends_at_its_score(hand_made: HandMade) -> None:

@@ -14,6 +14,9 @@ from ppo_tune.reporting.hacking.gold_curve import GoldFit, peak_range, usable
 MAX_POINTS = 1500
 """Milestones in a figure; of more, every so many is drawn. Fit and means are over all."""
 
+MANY_FLAGS = 30
+"""With more of them rings are small and thin, or they would hide what is inside."""
+
 STYLES = {**ROLE_STYLES, "worst offender": (PURPLE, "triangle-down")}
 NAMES = {"score": "score change", "gold": "gold change"}
 
@@ -35,7 +38,8 @@ def changes_figure(changes: pd.DataFrame) -> go.Figure:
     figure.add_scatter(
         x=flagged["score_change"], y=flagged["gold_change"], mode="markers", name="flagged", hoverinfo="skip",
         showlegend=len(flagged) > 0,
-        marker={"symbol": "circle-open", "size": 19, "color": PURPLE, "line": {"width": 2.5}},
+        marker={"symbol": "circle-open", "color": PURPLE,
+                **({"size": 19, "line_width": 2.5} if len(flagged) <= MANY_FLAGS else {"size": 12, "line_width": 1})},
     )  # fmt: skip
     layout(figure, NAMES["score"], NAMES["gold"])
     _shade_hacks(figure, known)

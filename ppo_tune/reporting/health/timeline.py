@@ -234,7 +234,7 @@ def slowest_reading(table: pd.DataFrame) -> str:
     """Whether any trial was much slower than the others."""
     first = table.iloc[0]
     words = (
-        f"Trial {first['number']} took longest for an episode, {first['times_median']:.1f} times the median"
+        f"Trial {first['number']} took longest for an episode, {first['times_median']:,.1f} times the median"
     )
     if first["times_median"] < SLOW:
         return f"{words}: none was much slower than the others."

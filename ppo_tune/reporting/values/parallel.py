@@ -31,10 +31,14 @@ def parallel_reading(scored: pd.DataFrame, axes: Sequence[Axis]) -> str:
         f"the best {len(best)} within the KL budget in blue over {drawn} in grey" if len(best) else "in grey"
     )
     left_out = f" The {len(axes) - MAX_AXES} least important are left out." if len(axes) > MAX_AXES else ""
-    return (
-        f"A line is a trial: {blue}. Axes stand in the order of PED-ANOVA, the score at the right; a score far from "
-        f"all others stands at its end.{left_out}"
-    )
+    is_wild = not scored["score"].between(*score_ends(scored)).all()
+    wild = "; a score far from all others stands at its end" if is_wild else ""
+    return f"A line is a trial: {blue}. Axes stand in the order of PED-ANOVA, the score at the right{wild}.{left_out}"
+
+
+def score_ends(trials: pd.DataFrame) -> tuple[float, float]:
+    """Ends of an axis of scores, with the marked trials."""
+    return axis_ends(trials["score"], trials.loc[trials["role"] != "", "score"])
 
 
 def best_and_others(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -53,7 +57,7 @@ def parallel_figure(scored: pd.DataFrame, axes: Sequence[Axis]) -> go.Figure:
     Drawn with ordinary lines: plotly's own parallel coordinates need WebGL, which not every browser has.
     """
     axes = axes[:MAX_AXES]
-    low, high = axis_ends(scored["score"], scored.loc[scored["role"] != "", "score"])
+    low, high = score_ends(scored)
     best, others = best_and_others(scored)
     figure = go.Figure()
     for part, name, style in (

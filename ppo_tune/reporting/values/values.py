@@ -13,14 +13,13 @@ from ppo_tune.reporting.drawing import (
     ENDING_SYMBOLS,
     GREY,
     ROLE_STYLES,
-    axis_ends,
     layout,
 )
 from ppo_tune.reporting.importance.importance import by_importance
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.values.edges import edges_reading, edges_table
-from ppo_tune.reporting.values.parallel import parallel_figure, parallel_reading
+from ppo_tune.reporting.values.parallel import parallel_figure, parallel_reading, score_ends
 
 MAX_POINTS = 400
 """Trials in each small plot: the marked ones, the best, and others drawn evenly."""
@@ -76,11 +75,6 @@ def slices_reading(shown: pd.DataFrame, n: int) -> str:
     if n_high:
         words += f" {n_high} at the top {'has' if n_high == 1 else 'have'} one far above all others."
     return words + (f" {len(shown)} of {n} trials are drawn." if len(shown) < n else "")
-
-
-def score_ends(trials: pd.DataFrame) -> tuple[float, float]:
-    """Ends of the axis of scores, with the marked trials."""
-    return axis_ends(trials["score"], trials.loc[trials["role"] != "", "score"])
 
 
 def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
