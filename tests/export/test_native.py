@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ppo_tune.config import PPOConfig, TrainConfig
+from ppo_tune.config import ModelConfig, PPOConfig, TrainConfig
 from ppo_tune.export import Scale, exporter
 from ppo_tune.export.native import render
 from ppo_tune.study_file import load_training
@@ -115,7 +115,7 @@ def test_every_value_is_written_out():
 
     assert list(written) == ["task", "model", "ppo", "name", "seed", "kl_budget", "log"]
     assert written["ppo"] == PPOConfig(gamma=0.9).model_dump()
-    assert written["model"] == {"name": None, "lora_rank": 16, "lora_alpha": 16.0, "dtype": "auto"}
+    assert written["model"] == ModelConfig().model_dump()
     assert (written["name"], written["seed"]) == ("winner", 0)
 
 
