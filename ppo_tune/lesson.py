@@ -48,6 +48,24 @@ class Coefficients:
         return Coefficients(*(getattr(self, name.name)[index] for name in fields(self)))
 
 
+def require_compiler() -> None:
+    """See that there is a C++ compiler.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler  # two seconds to import, for those who compile
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise ModelError(
+            "model.compile: a C++ compiler must be there to compile the learning pass, but none was found; install "
+            "g++, name another by the environment variable CXX, or set compile: false"
+        ) from error
+
+
 class CompiledPass:
     """A policy's pass through model and losses for full packs, compiled when a size is first seen.
 
@@ -80,9 +98,9 @@ class CompiledPass:
         """As `gradients`.
 
         Raises:
-            ModelError: If the model's code cannot be compiled, or there is no compiler.
+            ModelError: If the model's code cannot be compiled.
         """
-        from torch._dynamo import config, exc  # a second to import, for those who compile
+        from torch._dynamo import config, exc  # two seconds to import, for those who compile
 
         try:
             with config.patch(trace_autograd_ops=True):  # forward and backward as one program
@@ -90,8 +108,7 @@ class CompiledPass:
         except exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(
-                f"model.compile: the learning pass cannot be compiled here ({reason}); it wants a C++ compiler and a "
-                "model without Python that looks at numbers: set compile: false"
+                f"model.compile: the learning pass of this model cannot be compiled ({reason}); set compile: false"
             ) from error
         return found
 

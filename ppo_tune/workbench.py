@@ -7,6 +7,7 @@ import torch
 from ppo_tune.config import ModelConfig, RunConfig
 from ppo_tune.errors import TrialError
 from ppo_tune.evaluation import Evaluation, Evaluator
+from ppo_tune.lesson import require_compiler
 from ppo_tune.models import Policy, load_policy
 from ppo_tune.models.loading import best_device
 from ppo_tune.prompts import Split
@@ -47,11 +48,14 @@ def set_up(
     Raises:
         PPOTuneError: If a file, a reward or a model cannot be used.
     """
+    compiles = config.model.compile is True  # auto is for those who can time it
+    if compiles:
+        require_compiler()
     device = device or best_device()
     task = make_task(config.task, device)
     policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
     trainer = PPOTrainer(policy, task, config.ppo, team)
-    trainer.compiles = config.model.compile is True  # auto is for those who can time it
+    trainer.compiles = compiles
     return Workbench(policy, task, trainer, _evaluator(policy, task, config, seed, split))
 
 

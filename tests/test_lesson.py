@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._inductor import config as inductor
 from torch.testing import assert_close
 
 from ppo_tune.errors import ModelError
 from ppo_tune.learning import Run, improve_policy
-from ppo_tune.lesson import MOST_SHAPES, CompiledPass
+from ppo_tune.lesson import MOST_SHAPES, CompiledPass, require_compiler
 from ppo_tune.models import Policy
 from ppo_tune.models.kernels import settle
 from tests.conftest import small_config, stirred_policy
@@ -134,9 +135,19 @@ def test_a_model_that_looks_at_numbers_is_refused_with_the_way_out():
         )
 
     message = str(caught.value)
-    assert message.startswith("model.compile: the learning pass cannot be compiled here (")
+    assert message.startswith("model.compile: the learning pass of this model cannot be compiled (")
     assert message.endswith("set compile: false")
     assert "\n" not in message
+
+
+def test_without_a_compiler_the_way_out_is_told():
+    with inductor.patch({"cpp.cxx": (None, "/nowhere/g++")}), pytest.raises(ModelError) as caught:
+        require_compiler()
+
+    assert str(caught.value) == (
+        "model.compile: a C++ compiler must be there to compile the learning pass, but none was found; install "
+        "g++, name another by the environment variable CXX, or set compile: false"
+    )
 
 
 def test_an_error_that_is_none_of_the_compilers_stays_what_it_is():

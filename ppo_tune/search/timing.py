@@ -12,6 +12,7 @@ import torch
 
 from ppo_tune.config import StudyConfig
 from ppo_tune.errors import ModelError, TrialError
+from ppo_tune.lesson import require_compiler
 from ppo_tune.portions import is_out_of_memory
 from ppo_tune.search.pack import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, Share, choose_pack
 from ppo_tune.seeding import derive_seed
@@ -164,6 +165,7 @@ def fit_compiling(
     announce()
     work.trainer.compiles = True
     try:
+        require_compiler()
         found = Compiling(seconds, _shorter(PackTimer(work, config), places))
     except ModelError as error:
         found = Compiling(seconds, None, str(error))
