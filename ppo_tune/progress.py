@@ -251,11 +251,13 @@ def short(value: Any) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as a person says them: `45 s`, `12 min`, `3 h 20 min`."""
+    """Seconds as a person says them: `45 s`, `12 min`, `3 h 20 min`, `5 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
+    if seconds >= 48 * 3600:
+        return f"{seconds / 86400:.0f} days"
     return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"
 
 

@@ -247,7 +247,15 @@ def test_no_color_means_no_colour(state: SearchState, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(5, "5 s"), (89, "89 s"), (600, "10 min"), (12_000, "3 h 20 min")]
+    ("seconds", "words"),
+    [
+        (5, "5 s"),
+        (89, "89 s"),
+        (600, "10 min"),
+        (12_000, "3 h 20 min"),
+        (172_799, "47 h 60 min"),
+        (432_000, "5 days"),
+    ],
 )
 def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
     assert clock(seconds) == words

@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from ppo_tune.cli.study_views import _flags
+from ppo_tune.search.confirmation import confirmation_name
 from ppo_tune.search.storage import run_folder, storage_url
 from tests.reporting.conftest import HandMade, fill_usual
 from tests.test_cli import Cli, cli
@@ -119,6 +120,29 @@ def test_a_study_of_which_nothing_is_over_has_no_best(cli: Cli, made: HandMade, 
     assert said["trials"] == ["0 of 8 over"]
     assert said["best"] == ["none within the KL budget of 3 nats yet"]
     assert said["default"] == ["trial 0      waiting"]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (1, "trial 1    confirmed on fresh seeds"),
+        (0, "trial 0    the default; nothing was better on fresh seeds"),
+    ],
+)
+def test_the_confirmed_winner_is_named_and_its_values_told(
+    cli: Cli, made: HandMade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    made.add("completed", [0.5], baseline=True)
+    made.add("completed", [0.6], params={"learning_rate": 2e-3, "batch_size": 8, "ppo_epochs": 1})
+    made.add("completed", [0.9], params={"learning_rate": 3e-3, "batch_size": 32, "ppo_epochs": 4})
+    monkeypatch.setattr("ppo_tune.search.status._confirmed", lambda *_: number)
+    optuna.create_study(storage=made.study._storage, study_name=confirmation_name("hand")).ask()
+
+    said = lines(cli("status", "hand", "--out", tmp_path).out)
+
+    assert said["best"][0].startswith("trial 2 ")
+    assert said["winner"] == [told]
+    assert said["values"][0].startswith("learning_rate 0.002" if number else "learning_rate 0.001")
 
 
 def test_a_default_that_is_the_best_is_shown_once(cli: Cli, made: HandMade, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _progress(found: "StudyStatus") -> str:
 
 
 def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
-    """The best trial beside the default."""
+    """The best trial of the search beside the default, and what was confirmed."""
     from ppo_tune.progress import describe
 
     if found.best is None:
@@ -148,8 +148,13 @@ def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
         yield "", "this is the default config"
     elif found.default is not None:
         yield "default", _scores(found.default)
-    if found.best is not None:
-        yield "values", describe(found.best.params)
+    if found.winner is not None:
+        is_default = found.default is not None and found.winner.number == found.default.number
+        held = "the default; nothing was better" if is_default else "confirmed"
+        yield "winner", f"trial {found.winner.number:<4} {held} on fresh seeds"
+    chosen = found.winner or found.best
+    if chosen is not None:
+        yield "values", describe(chosen.params)
 
 
 def _headline(found: "StudyStatus", now: datetime) -> str:

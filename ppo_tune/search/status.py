@@ -68,6 +68,7 @@ class StudyStatus:
         failure: The last trial that went wrong, in words; empty if none did.
         confirmation: How many runs of the confirmation ended in which way, or are under way; None before it.
         to_confirm: Whether the study wants a confirmation, has something to confirm, and has not done so.
+        winner: The trial to go on with by a confirmation that is finished; None before, or if nothing held.
     """
 
     study: str
@@ -88,6 +89,7 @@ class StudyStatus:
     failure: str
     confirmation: Mapping[str, int] | None
     to_confirm: bool
+    winner: TrialStatus | None
 
     @property
     def done(self) -> int:
@@ -151,6 +153,7 @@ def read_status(
         confirmation=confirmed,
         to_confirm=bool(config.search.confirm_top and best_trials(study))
         and not (confirmed and "waiting" not in confirmed),
+        winner=views.get(_confirmed(study, config)) if confirmed else None,
     )
 
 
@@ -160,6 +163,17 @@ def _confirmation_of(study: Study) -> Study | None:
         return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
     except KeyError:
         return None
+
+
+def _confirmed(study: Study, config: StudyConfig) -> int:
+    """The number of the trial that a finished confirmation chose; -1 if there is none."""
+    from ppo_tune.search.confirmation import (
+        read_confirmation,
+    )  # half a second to import, for those who confirmed
+
+    found = read_confirmation(study, config)
+    number = None if found is None or found.verdict.kind == "unfinished" else found.verdict.winner
+    return -1 if number is None else number
 
 
 def _under_way(trials: Iterable[FrozenTrial]) -> set[str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -265,7 +266,9 @@ def test_runs_of_the_confirmation_are_counted_by_ending(hand_made: HandMade) -> 
     begun = look(hand_made)
     for ending in ("completed", "completed", "diverged"):
         trial = runs.ask()
-        trial.set_user_attr("ending", ending)
+        facts = {"ending": ending, "confirms": 1, "seed_index": 0, "scores": [1.0], "golds": [0.0]}
+        for name, value in {**facts, "heldout/kl_per_sequence": 1.0}.items():
+            trial.set_user_attr(name, value)
         runs.tell(trial, 1.0)
     over = look(hand_made)
     runs.ask()
@@ -286,3 +289,25 @@ def test_nothing_is_to_be_confirmed_where_only_the_default_is_good(hand_made: Ha
     hand_made.add("completed", [2.0], kl=3.5)
 
     assert not look(hand_made).to_confirm
+
+
+@pytest.mark.parametrize(
+    ("kind", "winner", "expected"),
+    [("better", 1, 1), ("no_better", 0, 0), ("no_better", None, None), ("unfinished", 1, None)],
+)
+def test_the_winner_is_whom_a_finished_confirmation_chose(
+    hand_made: HandMade, monkeypatch: pytest.MonkeyPatch, kind: str, winner: int | None, expected: int | None
+) -> None:
+    hand_made.add("completed", [1.0], baseline=True)
+    hand_made.add("completed", [2.0])
+    assert look(hand_made).winner is None
+    runs = optuna.create_study(storage=hand_made.study._storage, study_name=confirmation_name("hand"))
+    runs.tell(runs.ask(), 1.0)
+    verdict = SimpleNamespace(kind=kind, winner=winner)
+    monkeypatch.setattr(
+        "ppo_tune.search.confirmation.read_confirmation", lambda *_: SimpleNamespace(verdict=verdict)
+    )
+
+    found = look(hand_made).winner
+
+    assert (None if found is None else found.number) == expected
