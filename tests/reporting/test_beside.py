@@ -61,7 +61,7 @@ def test_seeds_share_one_distribution(tmp_path: Path) -> None:
 
     table = beside.distribution_table(both, progress_table(both))
 
-    assert table.to_dict("list") == {"study": ["s0 (2 seeds)"] * 2, "score": [0.3, 0.9], "share": [0.5, 1.0]}
+    assert table.to_dict("list") == {"study": ["s0 (2 runs)"] * 2, "score": [0.3, 0.9], "share": [0.5, 1.0]}
     assert beside.distribution(both, progress_table(both)) is None  # nothing to compare it with
 
 

@@ -125,7 +125,7 @@ def test_a_line_of_seeds_is_their_mean_and_range_and_keeps_what_ended(tmp_path: 
     lines = best_so_far.lines_table(progress, [one, two], "episodes", "best_so_far")
 
     # one: 0.2 at 640, 0.8 at 1280. two: 0.4 at 128 + 640, 0.6 at 128 + 1280.
-    assert lines["study"].unique().tolist() == ["one (2 seeds)"]
+    assert lines["study"].unique().tolist() == ["one (2 runs)"]
     assert lines["episodes"].tolist() == [768, 1280, 1408]
     assert lines["mean"].tolist() == pytest.approx([0.3, 0.6, 0.7])
     assert lines["low"].tolist() == pytest.approx([0.2, 0.4, 0.6])

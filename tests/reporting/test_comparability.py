@@ -182,7 +182,7 @@ def test_studies_that_share_all_but_the_seed_are_one_group(tmp_path: Path) -> No
     found = comparability.groups([first, alone, second])
 
     assert {label: [c.label for c in members] for label, members in found.items()} == {
-        "a (2 seeds)": ["a", "b"],
+        "a (2 runs)": ["a", "b"],
         "c": ["c"],
     }
 

@@ -62,7 +62,7 @@ def test_seeds_stand_together_with_mean_and_range(tmp_path: Path) -> None:
     words = standing.at_equal_spend([*runs, other], progress_table([*runs, other]))
 
     assert words.endswith(
-        "the best score is 0.500 (0.200 to 0.700 over 3 runs) in s0 (3 seeds) and 0.400 in other."
+        "the best score is 0.500 (0.200 to 0.700 over 3 runs) in s0 (3 runs) and 0.400 in other."
     )
 
 

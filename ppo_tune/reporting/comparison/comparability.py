@@ -198,7 +198,7 @@ def groups(contenders: Sequence[Contender]) -> dict[str, list[Contender]]:
 
 
 def _group_label(members: Sequence[Contender]) -> str:
-    return members[0].label if len(members) == 1 else f"{members[0].label} ({len(members)} seeds)"
+    return members[0].label if len(members) == 1 else f"{members[0].label} ({len(members)} runs)"
 
 
 def _field(place: str) -> str:
