@@ -77,7 +77,7 @@ def test_what_could_be_chance_is_pale_and_colours_are_the_studies(
     assert bars == {"a": {RATE: findings.PALE, BATCH: 1}, "b": {RATE: 1}}
 
 
-def test_seeds_have_bars_of_their_own_and_one_legend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_runs_have_bars_of_their_own_and_one_legend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tables(monkeypatch, "importance", a={RATE: (0.3, True)}, b={RATE: (0.5, True)})
     seeds = [make(tmp_path, label, seed=i) for i, label in enumerate("ab")]
 
@@ -86,7 +86,7 @@ def test_seeds_have_bars_of_their_own_and_one_legend(monkeypatch: pytest.MonkeyP
     assert section is not None
     assert section.figure is not None
     bars = [(trace.name, trace.showlegend, list(trace.x)) for trace in section.figure.data]
-    assert bars == [("a (2 seeds)", True, [0.3]), ("a (2 seeds)", False, [0.5])]
+    assert bars == [("a (2 runs)", True, [0.3]), ("a (2 runs)", False, [0.5])]
 
 
 def test_other_ranges_and_too_few_trials_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
