@@ -303,6 +303,7 @@ def find_ratios(members: Sequence[Contestant], cores: Contestant) -> dict[str, R
     by_name = {member.name: member for member in members}
     plain = fastest(members, "ours, LoRA, {dtype}")
     solo = fastest(members, "ours, LoRA, {dtype}", "ours, LoRA, {dtype}, compiled")
+    twin = by_name.get(f"{plain.name}, compiled")
     full = fastest(members, "ours, all weights, float32", "ours, all weights, float32, compiled")
     stock, nogc = (fastest(members, f"TRL {kind}, {{dtype}}") for kind in ("stock", "without gc"))
     best_stock = fastest(members, "TRL stock, {dtype}", "TRL stock, {dtype}, two threads")
@@ -319,7 +320,7 @@ def find_ratios(members: Sequence[Contestant], cores: Contestant) -> dict[str, R
         "solo_vs_trl_nogc": ratio(nogc, solo),
         "plain_solo_vs_trl_stock": ratio(stock, plain),
         "full_vs_trl_nogc_float32": ratio(by_name["TRL without gc, float32"], full),
-        "compiled_vs_plain": ratio(plain, solo),
+        **({"compiled_vs_plain": ratio(plain, twin)} if twin else {}),
         "packed_vs_solo": packed,
         "packed_vs_solo_bf16": best_pack(by_name["ours, LoRA, bfloat16"]),
         "cores_vs_trl": ratio(best_stock, cores),

@@ -87,10 +87,8 @@ def fit_pack(
         should_stop: Asked before each; a wish to stop ends the timing.
     """
     timer = PackTimer(work, config)
-    compiles, work.trainer.compiles = (
-        work.trainer.compiles,
-        False,
-    )  # for each size it would take its time anew
+    compiles = work.trainer.compiles
+    work.trainer.compiles = False  # for each size it would take its time anew
 
     def seconds_per_trial(places: int) -> float | None:
         if should_stop():
@@ -155,9 +153,8 @@ def fit_compiling(
     """
     places, iterations = work.policy.places, config.ppo.iterations * share.trials
     has_little_to_do = 3 * places > TIMING_SHARE * iterations
-    if (
-        should_stop() or has_little_to_do or work.policy.device.type != "cpu"
-    ):  # what a GPU gains is not measured
+    on_cpu = work.policy.device.type == "cpu"  # what a GPU gains is not measured
+    if should_stop() or has_little_to_do or not on_cpu:
         return None
     seconds = _shorter(PackTimer(work, config), places)
     if seconds is None or seconds * iterations < WORTH_COMPILING:
