@@ -1,7 +1,7 @@
 """Seconds per PPO update: TRL 1.12.0, the last release with PPO, and ours, on equal work.
 
-    make benchmark                                    # makes TRL's environment, then runs all shapes: 35 minutes
-    .venv/bin/python benchmarks/throughput.py --quick # S0 and S1 with one pack, in three minutes
+    make benchmark                                    # makes TRL's environment, then runs all shapes: 35 to 40 minutes
+    .venv/bin/python benchmarks/throughput.py --quick # S0 and S1 with one pack, 3 to 6 minutes
 
 Every contestant works when told; they take turns, every other round in reverse, so a slow minute of the machine hits
 all alike. A turn is as many updates as take a second (half of one with --quick), one at least, and counts as their
@@ -396,7 +396,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="S0 and S1 with one pack, in three minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="S0 and S1 with one pack, in three to six minutes"
+    )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, help="only these")
     options = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
