@@ -1,7 +1,7 @@
 """Seconds per PPO update: TRL 1.12.0, the last release with PPO, and ours, on equal work.
 
     make benchmark                                    # makes TRL's environment, then runs all shapes: 35 to 40 minutes
-    .venv/bin/python benchmarks/throughput.py --quick # S0 and S1 with one pack, 3 to 6 minutes
+    .venv/bin/python benchmarks/throughput.py --quick # S0 and S1, the main ratios, under 3 minutes
 
 Every contestant works when told; they take turns, every other round in reverse, so a slow minute of the machine hits
 all alike. A turn is as many updates as take a second (half of one with --quick), one at least, and counts as their
@@ -16,6 +16,7 @@ last line is one JSON object.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import statistics
@@ -23,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
 from operator import attrgetter
@@ -52,7 +54,8 @@ class Plan:
         seconds: For loading, warm-up and rounds; two rounds are run in any case.
         packs: Trials per pack.
         turn: Seconds, about.
-        compiled: Dtypes in which compiled passes take part.
+        brief: Only what the ratios between us and the peer need: ours with LoRA in float32, packs not compiled, and
+            after the warm-up the peer in its better dtype.
         rarely: Every how many rounds take their turns: TRL without gc and ours with all weights in the first of them,
             packs in the last.
     """
@@ -61,7 +64,7 @@ class Plan:
     seconds: float
     packs: tuple[int, ...]
     turn: float = 1.0
-    compiled: tuple[str, ...] = ("float32", "bfloat16")
+    brief: bool = False
     rarely: int = 1
 
 
@@ -72,8 +75,8 @@ PLANS = {
     "S3": Plan(rounds=8, seconds=900, packs=(2, 4), rarely=2),
 }
 QUICK = {
-    "S0": Plan(rounds=8, seconds=74, packs=(4,), turn=0.5, compiled=("float32",)),
-    "S1": Plan(rounds=8, seconds=100, packs=(4,), turn=0.5, compiled=("float32",)),
+    "S0": Plan(rounds=8, seconds=70, packs=(4,), turn=0.5, brief=True),
+    "S1": Plan(rounds=8, seconds=90, packs=(4,), turn=0.5, brief=True),
 }
 
 
@@ -91,7 +94,7 @@ class Process:
     popen: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start it; the first answer says that it is ready."""
+        """Start it and wait until it is ready."""
         environment = {
             **os.environ,
             "HF_HUB_OFFLINE": "1",
@@ -102,6 +105,13 @@ class Process:
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env=environment,
         )  # fmt: skip
+        self.flops = self.answer().get("flops")
+
+    def stop(self) -> None:
+        """Kill it if it runs."""
+        if self.popen is not None:
+            self.popen.kill()
+            self.popen.wait()
 
     def answer(self) -> dict[str, Any]:
         """Its next line."""
@@ -203,7 +213,7 @@ def contestants(name: str, folder: Path, plan: Plan) -> list[Contestant]:
                 f"TRL without gc, {dtype}", process, setting={**stock, "gc": False}, every=plan.rarely
             ),
         ]
-    for dtype, k in product(DTYPES, (1, *plan.packs)):
+    for dtype, k in product(["float32"] if plan.brief else DTYPES, (1, *plan.packs)):
         process = [Process([*ours, *common, "--dtype", dtype, "--places", str(k)])]
         turns = {"every": plan.rarely, "phase": plan.rarely - 1} if k > 1 else {}
         found += [
@@ -211,8 +221,10 @@ def contestants(name: str, folder: Path, plan: Plan) -> list[Contestant]:
                 f"ours, LoRA, {dtype}{', compiled' * compiles}{f', pack of {k}' * (k > 1)}", process, trials=k,
                 setting={"compiles": compiles}, **turns,
             )
-            for compiles in (False, True)[: 1 + (dtype in plan.compiled)]
+            for compiles in (False, True)[: 1 if plan.brief and k > 1 else 2]
         ]  # fmt: skip
+    if plan.brief:
+        return found
     full = [Process([*ours, *common, "--full"])]
     found += [
         Contestant(
@@ -224,47 +236,71 @@ def contestants(name: str, folder: Path, plan: Plan) -> list[Contestant]:
     return found
 
 
-@contextlib.contextmanager
-def running(processes: Sequence[Process]) -> Iterator[None]:
-    """Within this block the processes are ready for their turns."""
-    try:
-        for i in range(0, len(processes), 2):  # two cores load two at a time
-            for process in processes[i : i + 2]:
-                process.start()
-            for process in processes[i : i + 2]:
-                process.flops = process.answer().get("flops")
-        yield
-    finally:
-        for process in processes:
-            if process.popen is not None:
-                process.popen.kill()
-                process.popen.wait()
+def by_pairs(jobs: Iterable[Callable[[], object]]) -> None:
+    """Do what is not timed, on both cores."""
+    with ThreadPoolExecutor(2) as cores:
+        for done in [cores.submit(job) for job in jobs]:
+            done.result()
 
 
-def warm_up(members: list[Contestant], shape: Shape, turn: float) -> Contestant:
-    """An update of everybody that does not count, but tells how many make a turn, who need not go on, and who is best.
+def warm_up(members: Iterable[Contestant], shape: Shape, turn: float) -> dict[str, float]:
+    """Seconds of everybody's update of a trial, which does not count, but tells how many make a turn."""
+    once = {}
+    for member in members:
+        seconds = member.turn(shape)
+        member.updates = max(1, round(turn / seconds))
+        once[member.name] = seconds / member.trials
+    return once
+
+
+def peers_left_out(once: dict[str, float], plan: Plan) -> set[str]:
+    """Who need not go on after the warm-up.
 
     The peer goes on with two threads in its better dtype; and not at all where another process is in their way, which
-    makes them many times slower than one. Gives the best of ours, LoRA, alone or packed.
+    makes them many times slower than one. In brief it goes on with one thread in its better dtype, too.
     """
-    for member in members:
-        if member.setting.get("compiles"):
-            member.turn(shape)
-    once = {member.name: member.turn(shape) / member.trials for member in members}
-    best, worst = sorted(
-        (member for member in members if "two threads" in member.name), key=lambda member: once[member.name]
-    )
-    members.remove(worst)
-    one = once[best.name.removesuffix(", two threads")]
-    if once[best.name] > 2 * one:
-        print(
-            f"{best.name}: {once[best.name]:.1f} s in the warm-up, {one:.1f} with one: left out; is the machine idle?"
-        )
-        members.remove(best)
-    for member in members:
-        member.updates = max(1, round(turn / (once[member.name] * member.trials)))
+    two, worse = sorted((f"TRL stock, {dtype}, two threads" for dtype in DTYPES), key=lambda name: once[name])
+    left_out, one = {worse}, once[two.removesuffix(", two threads")]
+    if once[two] > 2 * one:
+        print(f"{two}: {once[two]:.1f} s in the warm-up, {one:.1f} with one: left out; is the machine idle?")
+        left_out.add(two)
+    if plan.brief:
+        slower = max(DTYPES, key=lambda dtype: once[f"TRL stock, {dtype}"])
+        left_out |= {f"TRL stock, {slower}", f"TRL without gc, {slower}"}
+    return left_out
+
+
+def get_ready(members: list[Contestant], shape: Shape, plan: Plan, stack: contextlib.ExitStack) -> Contestant:
+    """Start, warm up and compile everybody, and leave out who need not go on.
+
+    Returns:
+        Two workers, already among the members: the best of ours with LoRA in the warm-up.
+    """
+    processes = list({id(process): process for member in members for process in member.processes}.values())
+    for process in processes:
+        stack.callback(process.stop)
+    by_pairs(process.start for process in processes)
+    compiled = [member for member in members if member.setting.get("compiles")]
+    once = warm_up([member for member in members if member not in compiled], shape, plan.turn)
+    by_pairs(functools.partial(member.turn, shape) for member in compiled)
+    once |= warm_up(compiled, shape, plan.turn)
     lora = [member for member in members if member.name.startswith("ours, LoRA")]
-    return min(lora, key=lambda member: once[member.name])
+    best = min(lora, key=lambda member: once[member.name])
+    left_out = peers_left_out(once, plan)
+    members[:] = [member for member in members if member.name not in left_out]
+    twin = Process(best.processes[0].command)
+    stack.callback(twin.stop)
+    twin.start()
+    cores = Contestant(
+        f"two workers: {best.name}",
+        [*best.processes, twin],
+        2 * best.trials,
+        best.setting,
+        updates=best.updates,
+    )
+    cores.turn(shape)
+    members.append(cores)
+    return cores
 
 
 def race(members: Sequence[Contestant], shape: Shape, plan: Plan, ends: float) -> None:
@@ -303,8 +339,6 @@ def find_ratios(members: Sequence[Contestant], cores: Contestant) -> dict[str, R
     by_name = {member.name: member for member in members}
     plain = fastest(members, "ours, LoRA, {dtype}")
     solo = fastest(members, "ours, LoRA, {dtype}", "ours, LoRA, {dtype}, compiled")
-    twin = by_name.get(f"{plain.name}, compiled")
-    full = fastest(members, "ours, all weights, float32", "ours, all weights, float32, compiled")
     stock, nogc = (fastest(members, f"TRL {kind}, {{dtype}}") for kind in ("stock", "without gc"))
     best_stock = fastest(members, "TRL stock, {dtype}", "TRL stock, {dtype}, two threads")
 
@@ -315,16 +349,19 @@ def find_ratios(members: Sequence[Contestant], cores: Contestant) -> dict[str, R
     packed = best_pack(plain)
     if packed.median < 1:
         packed = Ratio(f"{plain.name}: no pack is faster", 1.0, (1.0, 1.0))
-    return {
+    found = {
         "solo_vs_trl_stock": ratio(stock, solo),
         "solo_vs_trl_nogc": ratio(nogc, solo),
         "plain_solo_vs_trl_stock": ratio(stock, plain),
-        "full_vs_trl_nogc_float32": ratio(by_name["TRL without gc, float32"], full),
-        **({"compiled_vs_plain": ratio(plain, twin)} if twin else {}),
+        "compiled_vs_plain": ratio(plain, by_name[f"{plain.name}, compiled"]),
         "packed_vs_solo": packed,
-        "packed_vs_solo_bf16": best_pack(by_name["ours, LoRA, bfloat16"]),
         "cores_vs_trl": ratio(best_stock, cores),
     }
+    if "ours, all weights, float32" in by_name:
+        full = fastest(members, "ours, all weights, float32", "ours, all weights, float32, compiled")
+        found["full_vs_trl_nogc_float32"] = ratio(by_name["TRL without gc, float32"], full)
+        found["packed_vs_solo_bf16"] = best_pack(by_name["ours, LoRA, bfloat16"])
+    return found
 
 
 def run_shape(name: str, folder: Path, plan: Plan) -> dict[str, Any]:
@@ -333,18 +370,8 @@ def run_shape(name: str, folder: Path, plan: Plan) -> dict[str, Any]:
     build(shape, folder)
     before = {dtype: gemm_peak(kind) for dtype, kind in DTYPES.items()}
     members = contestants(name, folder, plan)
-    processes = list({id(process): process for member in members for process in member.processes}.values())
     with contextlib.ExitStack() as stack:
-        stack.enter_context(running(processes))
-        best = warm_up(members, shape, plan.turn)
-        twin = Process(best.processes[0].command)
-        stack.enter_context(running([twin]))
-        cores = Contestant(
-            f"two workers: {best.name}", [*best.processes, twin], 2 * best.trials, best.setting
-        )
-        cores.updates = best.updates
-        cores.turn(shape)
-        members.append(cores)
+        cores = get_ready(members, shape, plan, stack)
         race(members, shape, plan, ends)
     after = {dtype: gemm_peak(kind) for dtype, kind in DTYPES.items()}
     peaks = {dtype: max(before[dtype], after[dtype]) for dtype in DTYPES}
@@ -397,7 +424,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="S0 and S1 with one pack, in three to six minutes"
+        "--quick", action="store_true", help="S0 and S1, the main ratios, in under three minutes"
     )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, help="only these")
     options = parser.parse_args()
