@@ -274,7 +274,8 @@ def get_ready(members: list[Contestant], shape: Shape, plan: Plan, stack: contex
     """Start, warm up and compile everybody, and leave out who need not go on.
 
     Returns:
-        Two workers, already among the members: the best of ours with LoRA in the warm-up.
+        Two workers, already among the members: the best of ours with LoRA in the warm-up before compiling, compiled
+        where that is in the plan; a single update each would not tell a compiled pack from a plain one.
     """
     processes = list({id(process): process for member in members for process in member.processes}.values())
     for process in processes:
@@ -285,7 +286,8 @@ def get_ready(members: list[Contestant], shape: Shape, plan: Plan, stack: contex
     by_pairs(functools.partial(member.turn, shape) for member in compiled)
     once |= warm_up(compiled, shape, plan.turn)
     lora = [member for member in members if member.name.startswith("ours, LoRA")]
-    best = min(lora, key=lambda member: once[member.name])
+    plain = min((m for m in lora if m not in compiled), key=lambda member: once[member.name])
+    best = [member for member in lora if member.processes is plain.processes][-1]  # compiled, where it can be
     left_out = peers_left_out(once, plan)
     members[:] = [member for member in members if member.name not in left_out]
     twin = Process(best.processes[0].command)
