@@ -29,7 +29,9 @@ from tests.test_cli import Cli, cli
 __all__ = ["cli"]
 
 START = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import ppo_tune.cli.study_views
 from ppo_tune.cli import main
 try:
@@ -38,7 +40,8 @@ finally:
     if sys.argv[1] == "status":
         print(*sys.modules, file=sys.stderr)
 """
-"""A program that is the command line; `status` says at its end what it has loaded."""
+"""The command line, which heeds Ctrl-C even in tests that a shell runs in its background; `status` says at its end what
+it has loaded."""
 
 
 @pytest.fixture
