@@ -38,7 +38,7 @@ SIZES: Sizes = {
     # Attention through a bottleneck, and to a few chosen keys.
     **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "o_lora_rank", "v_head_dim", "index_head_dim"), 8),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "index_topk"), 4),
-    "index_n_heads": 2,
+    "index_n_heads": 32,  # two of them often find nothing in any key, and which of those are chosen is a matter of luck
     # States instead of keys and values.
     **dict.fromkeys(("state_size", "ssm_state_size", "mamba_d_state", "mamba_dt_rank", "time_step_rank"), 4),
     **dict.fromkeys(("mamba_chunk_size", "chunk_size", "block_size"), 4),
