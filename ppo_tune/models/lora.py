@@ -23,8 +23,16 @@ from ppo_tune.models.rows import ParameterRows
 
 
 def output_head(model: PreTrainedModel) -> nn.Linear:
-    """The layer that makes the logits."""
-    head: nn.Linear = model.get_output_embeddings()
+    """The layer that makes the logits.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise ModelError(
+            f"a {type(model).__name__} has no linear layer that makes logits; choose a causal language model"
+        )
     return head
 
 
@@ -32,13 +40,13 @@ def linear_layers(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> dic
     """Every linear layer of the model by name, but the one that makes the logits and those of idle parts."""
     others = {output_head(model), *(module for part in idle for module in part.modules())}
     return {
-        name: module
-        for name, module in model.named_modules()
-        if module not in others and is_linear(module)
+        name: module for name, module in model.named_modules() if module not in others and is_linear(module)
     }
 
 
-def adapted_share(model: PreTrainedModel, layers: Iterable[nn.Module], idle: Iterable[nn.Module] = ()) -> float:
+def adapted_share(
+    model: PreTrainedModel, layers: Iterable[nn.Module], idle: Iterable[nn.Module] = ()
+) -> float:
     """Which share of a model's weights is in some layers; those of embeddings, output layer and idle parts aside."""
     aside = [output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
     left_out = {id(weight) for part in aside for weight in part.parameters()}
@@ -101,6 +109,11 @@ class Adapters:
             matrix = self.rows[f"{name}.A"][place]
             matrix.copy_(torch.empty(matrix.shape).uniform_(-bound, bound, generator=rng))
             self.rows[f"{name}.B"][place].zero_()
+
+    def do_nothing(self, place: int) -> bool:
+        """Whether every B of a place is zero, as after a reset."""
+        assert self.rows is not None
+        return not any(bool(self.rows[f"{name}.B"][place].any()) for name in self.layers)
 
     @contextmanager
     def at_work(self, count: int, index: Tensor | None) -> Iterator[None]:

@@ -17,10 +17,9 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
-from ppo_tune.errors import ModelError
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.decoding import Decoded, FixedDecoder, decode_alive, positions, scaled_log_softmax
-from ppo_tune.models.guard import TOLERANCES, Reader, examine, own_failures, two_prompts, watched
+from ppo_tune.models.guard import TOLERANCES, Reader, Tolerance, examine, own_failures, two_prompts, watched
 from ppo_tune.models.lora import Adapters, output_head
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.text import Prompts, Sequences
@@ -29,8 +28,8 @@ from ppo_tune.ppo import entropy
 N_DECODERS = 2
 """Shapes of decoding whose buffers are kept: that of rollouts, and that of evaluations."""
 
-_FIRST: Any = {"temperature": 1.0, "places": (0,)}
-"""How the untrained model is heard: without a temperature, by a place that is still the reference."""
+MOST_OF_IT = 0.8
+"""Share of the weights from which it need not be said that the others have no adapters."""
 
 WIDTH_STEP = 16
 """Prompts of a decoder of fixed shape are this wide, or a multiple, so that few shapes are seen."""
@@ -107,9 +106,11 @@ class Policy:
         self._head_input: Tensor | None = None
         head = output_head(model)
         stop_ids = stop_tokens(model, tokenizer)
+        self.stop_ids = torch.tensor(stop_ids, device=self.device)
         self._alphabet = Alphabet(tokenizer, stop_ids, head.out_features, self.device)
-        texts = two_prompts(tokenizer, len(model.get_input_embeddings().weight))
-        plain, idle = self._read_plainly(texts[0])
+        with own_failures(self._name):
+            texts = two_prompts(tokenizer, len(model.get_input_embeddings().weight))
+            plain, idle = self._read_plainly(texts[0])
         hidden = {"value_head.weight": torch.Size((head.in_features,)), "value_head.bias": torch.Size(())}
         self.adapters: Adapters | None = None
         self._initial: Tensor | None = None
@@ -123,27 +124,27 @@ class Policy:
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
             self.adapters.rows = self.rows
         head.register_forward_pre_hook(self._remember_head_input)
-        self.stop_ids = torch.tensor([], dtype=torch.long, device=self.device)  # nothing ends what is examined
         with own_failures(self._name):
-            examine(
-                Reader(partial(self.generate, **_FIRST), partial(self.evaluate, **_FIRST), plain, *texts),
-                TOLERANCES[self.dtype],
-                self._name,
-            )
-        self.release()
-        self.stop_ids = torch.tensor(stop_ids, device=self.device)
+            self._examine(*texts, plain)
 
     @torch.no_grad()
     def _read_plainly(self, ids: Sequence[int]) -> tuple[Tensor, list[nn.Module]]:
         """What the model, left to itself, expects after a text, log-probabilities (V,); and its parts that are idle."""
         idle: list[nn.Module] = []
-        with (
-            own_failures(self._name),
-            watched(self.model, idle),
-            torch.autocast(self.device.type, self.dtype, enabled=self._casts),
-        ):
+        with watched(self.model, idle), torch.autocast(self.device.type, self.dtype, enabled=self._casts):
             logits = self.model(input_ids=torch.tensor([ids], device=self.device)).logits[0, -1]
         return scaled_log_softmax(self._alphabet.cut(logits), 1.0), idle
+
+    def _examine(self, long: Sequence[int], short: Sequence[int], plain: Tensor) -> None:
+        """Refuse a model that is not what training takes it for."""
+        usual: Any = {"temperature": 1.0, "places": (0,)}
+        reader = Reader(partial(self.generate, **usual), partial(self.evaluate, **usual), plain, long, short)
+        stop_ids, self.stop_ids = self.stop_ids, self.stop_ids[:0]  # nothing ends what is examined
+        try:
+            examine(reader, self.tolerance, self._name)
+        finally:
+            self.stop_ids = stop_ids
+            self.release()
 
     def resize(self, places: int) -> None:
         """Have so many places instead, all of them new; what the old ones held is forgotten."""
@@ -172,6 +173,22 @@ class Policy:
         return [*self.model.parameters(), *heads]
 
     @property
+    def remark(self) -> str | None:
+        """What its user should know of the adapters: how little they reach, where that is little."""
+        if self.adapters is None or self.adapters.share >= MOST_OF_IT:
+            return None
+        return (
+            f"model.lora_rank: the adapters are on linear layers, which hold {100 * self.adapters.share:.2g} % of this "
+            "model's weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they "
+            "are; lora_rank: null trains all"
+        )
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How far two readings of one text may lie apart."""
+        return TOLERANCES[self.dtype]
+
+    @property
     def is_exact(self) -> bool:
         """Whether a token has the same log-probability, to 1e-6, when it is sampled and when it is learned from."""
         return self.dtype == torch.float32
@@ -189,6 +206,13 @@ class Policy:
             self.adapters.reset(place, rng)
         elif self._initial is not None:
             self.rows.values[place].copy_(self._initial)
+
+    @torch.no_grad()
+    def is_reference(self, place: int) -> bool:
+        """Whether a place says what the reference says by construction: nothing of it was trained yet."""
+        if self.adapters is not None:
+            return self.adapters.do_nothing(place)
+        return self._initial is not None and torch.equal(self.rows.values[place], self._initial)
 
     @torch.no_grad()
     def generate(
@@ -375,7 +399,7 @@ class Policy:
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of the tokens that end a response: the tokenizer's, and those that the model's authors named."""
-    named = model.generation_config.eos_token_id if model.generation_config is not None else None
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
     return sorted({int(i) for i in ids if i is not None})
 

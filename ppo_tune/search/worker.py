@@ -88,6 +88,8 @@ def _train(plan: Plan, url: str, folder: Path, index: int, share: Share, pipe: C
     bench = Bench(plan.config, folder, places=share.pack or 1, device=device, emit=parent.tell, plan=plan)
     with lock:
         bench.join(study)
+    if index == 0 and (remark := bench.work.policy.remark):
+        parent.tell({"kind": "note", "text": remark})
     plan.begin(study, folder)
     if share.pack is None:
         _find_pack(bench, share, index, parent)
