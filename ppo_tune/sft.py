@@ -25,9 +25,10 @@ from transformers import (
 
 from ppo_tune.config import Block
 from ppo_tune.errors import DataError
+from ppo_tune.model_folders import called
 from ppo_tune.models.decoding import positions
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import best_device, load_causal_lm, load_tokenizer
+from ppo_tune.models.loading import best_device, check_files, check_tokens, load_causal_lm, load_tokenizer
 from ppo_tune.models.policy import context_length
 from ppo_tune.models.text import tokenize
 from ppo_tune.seeding import derive_seed, generator
@@ -101,18 +102,21 @@ def fit_sft(
 
     Raises:
         DataError: If there are too few pairs, or one is longer than the model's context.
-        ModelError: If `base` cannot be loaded.
+        ModelError: If `base` cannot be loaded, or has fewer tokens than its tokenizer.
     """
     config = config or SFTConfig()
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
     device = best_device()
+    if base:
+        check_files(base)
     tokenizer = (
         load_tokenizer(base) if base else build_tokenizer([text for pair in pairs for text in pair], config)
     )
     examples = _tokenize_pairs(tokenizer, pairs)
     longest = max(len(prompt) + len(response) for prompt, response in examples)
     model = load_causal_lm(base) if base else build_gpt2(tokenizer, _context_for(longest), config)
+    check_tokens(tokenizer, model, called(base or str(out)))
     limit = context_length(model)
     if limit is not None and longest > limit:
         raise DataError(
