@@ -51,7 +51,27 @@ VISION: Sizes = {
 }
 
 
+GLYPHS: Sizes = {"pronunciation_vocab_size": 16, "shape_vocab_size": 16}
+
 PER_LAYER: Sizes = {"vocab_size_per_layer_input": len(VOCABULARY), "hidden_size_per_layer_input": 4}
+
+SEES: Sizes = {
+    "text_config": {"model_type": "llama", **TEXT},
+    "vision_config": {"model_type": "clip_vision_model", **VISION},
+}
+
+QWEN_SEES: Sizes = {
+    "text_config": TEXT,
+    "vision_config": {"depth": 1, "hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "out_hidden_size": 16},
+}
+
+REFORMER: Sizes = {
+    "is_decoder": True,
+    "attn_layers": ["local", "lsh"],
+    "axial_pos_shape": [4, 8],
+    "axial_pos_embds_dim": [8, 8],
+    "feed_forward_size": 24,
+}
 
 GEMMA_SEES: Sizes = {
     "text_config": {**TEXT, **WINDOWED, "sliding_window": 4},
@@ -91,7 +111,8 @@ RIGHT = (
     Family("deepseek_v2", BOTTLENECK),
     Family("deepseek_v3", BOTTLENECK),
     Family("deepseek_v32", BOTTLENECK, brief=True),
-    Family("diffllama", {"num_key_value_heads": 2}),
+    Family("deepseek_v4", {"o_groups": 2}),
+    Family("diffllama", {"num_key_value_heads": 2, "attention_dropout": 0.0}),
     Family("doge"),
     Family("dots1"),
     Family("dots3_note_text", BOTTLENECK),
@@ -139,6 +160,7 @@ RIGHT = (
     Family("hy_v3"),
     Family("hy_v4"),
     Family("hyperclovax"),
+    Family("inkling_text", {"swa_num_attention_heads": 2, "swa_num_key_value_heads": 1}),
     Family("jais2"),
     Family("jamba", {"attn_layer_period": 2, "attn_layer_offset": 1}),
     Family("jetmoe"),
@@ -186,6 +208,7 @@ RIGHT = (
     Family("qwen3_next", LINEAR),
     Family("rembert decoder", {**DECODER, "input_embedding_size": 8, "output_embedding_size": 8}, kind="rembert"),
     Family("roberta decoder", {**DECODER, **ROOMY}, kind="roberta"),
+    Family("roc_bert decoder", {**DECODER, **GLYPHS}, kind="roc_bert"),
     Family("roformer decoder", DECODER, kind="roformer"),
     Family("seed_oss"),
     Family("smollm3"),
@@ -198,40 +221,56 @@ RIGHT = (
     Family("youtu", BOTTLENECK),
     Family("zamba", {**SHARED_MAMBA, "attn_layer_period": 2, "attn_layer_offset": 1}),
     Family("zamba2", {**SHARED_MAMBA, "adapter_rank": 4}),
+    Family("zaya", {"num_experts_per_tok": 1, "router_hidden_size": 8}),
 )
 """Right to 1e-4 nats in everything that `test_contract.py` asks."""
 
+ENCODES = "encoder–decoder .*only decoder-only models can be trained"
+ANOTHER_KIND = "not a causal language model; name one whose config.json says"
+AHEAD = "what it says of a token depends on those after it"
+PADDING = "left padding changes what it says"
+FORGETS = "it does not remember what it has read"
+FAILS = "reading and writing a short text as a causal language model, it fails with"
+
 REFUSED = (
-    Family("bart", model="BartForConditionalGeneration"),
-    Family("bart decoder", kind="bart"),
-    Family("bert"),
-    Family("bert masked", kind="bert", model="BertForMaskedLM"),
-    Family("blenderbot decoder", kind="blenderbot"),
-    Family("cpmant", {"dim_head": 8, "prompt_types": 2, "prompt_length": 4, "segment_types": 4}),
-    Family("deepseek_v4", {"o_groups": 2}),
-    Family("electra"),
-    Family("falcon_mamba"),
-    Family("gpt2 double heads", kind="gpt2", model="GPT2DoubleHeadsModel"),
-    Family("inkling_text"),
-    Family("mamba"),
-    Family("mamba2", {"num_heads": 4}),
-    Family("marian decoder", kind="marian"),
-    Family("mbart decoder", kind="mbart"),
-    Family("minimax", LINEAR),
-    Family("moshi"),
-    Family("openai-gpt"),
-    Family("pegasus decoder", kind="pegasus"),
-    Family("prophetnet", ROOMY),
-    Family("recurrent_gemma", {"block_types": ["recurrent", "attention"]}),
-    Family("roberta", ROOMY),
-    Family("roc_bert", {"pronunciation_vocab_size": 16, "shape_vocab_size": 16}),
-    Family("rwkv"),
-    Family("t5", model="T5ForConditionalGeneration"),
-    Family("trocr"),
-    Family("whisper decoder", {"pad_token_id": 0}, kind="whisper"),
-    Family("xlm", ROOMY),
-    Family("xlnet"),
-    Family("xlstm", {"num_blocks": 2}),
-    Family("zaya", {"num_experts_per_tok": 1, "router_hidden_size": 8}),
+    Family("bart", model="BartForConditionalGeneration", sentence=ENCODES, brief=True),
+    Family("bart decoder", kind="bart", sentence=PADDING, brief=True),
+    Family("bert", sentence=AHEAD, brief=True),
+    Family("bert masked", kind="bert", model="BertForMaskedLM", sentence=ANOTHER_KIND),
+    Family("bert-generation", sentence=ANOTHER_KIND),
+    Family("big_bird", {"attention_type": "original_full"}, sentence=AHEAD),
+    Family("bigbird_pegasus decoder", kind="bigbird_pegasus", sentence=PADDING),
+    Family("blenderbot decoder", kind="blenderbot", sentence=PADDING),
+    Family("camembert", ROOMY, sentence=AHEAD),
+    Family("cpmant", {"dim_head": 8, "prompt_types": 2, "prompt_length": 4, "segment_types": 4}, sentence=FAILS),
+    Family("electra", sentence=AHEAD),
+    Family("falcon_mamba", sentence=FORGETS),
+    Family("gpt2 classifier", kind="gpt2", model="GPT2ForSequenceClassification", sentence=ANOTHER_KIND),
+    Family("gpt2 double heads", kind="gpt2", model="GPT2DoubleHeadsModel", sentence=ANOTHER_KIND),
+    Family("llava", SEES, model="LlavaForConditionalGeneration", sentence=ANOTHER_KIND),
+    Family("mamba", sentence=FORGETS, brief=True),
+    Family("mamba2", {"num_heads": 4}, sentence=FORGETS),
+    Family("marian decoder", kind="marian", sentence=PADDING),
+    Family("mbart decoder", kind="mbart", sentence=PADDING),
+    Family("minimax", LINEAR, sentence=FAILS),
+    Family("mistral3", SEES, model="Mistral3ForConditionalGeneration", sentence=ANOTHER_KIND),
+    Family("moshi", sentence=FORGETS),
+    Family("openai-gpt", sentence=FAILS),
+    Family("pegasus decoder", kind="pegasus", sentence=PADDING),
+    Family("prophetnet", ROOMY, sentence=FAILS),
+    Family("qwen2_5_vl", QWEN_SEES, model="Qwen2_5_VLForConditionalGeneration", sentence=ANOTHER_KIND),
+    Family("recurrent_gemma", {"block_types": ["recurrent", "attention"]}, sentence=PADDING, brief=True),
+    Family("reformer", REFORMER, sentence=ANOTHER_KIND),
+    Family("roberta", ROOMY, sentence=AHEAD),
+    Family("roc_bert", GLYPHS, sentence=AHEAD),
+    Family("roformer", sentence=AHEAD),
+    Family("rwkv", sentence=PADDING),
+    Family("t5", model="T5ForConditionalGeneration", sentence=ENCODES),
+    Family("trocr", sentence=FAILS),
+    Family("whisper", {"pad_token_id": 0}, model="WhisperForConditionalGeneration", sentence=ENCODES),
+    Family("whisper decoder", {"pad_token_id": 0}, kind="whisper", sentence=FAILS),
+    Family("xlm", ROOMY, sentence=FAILS),
+    Family("xlnet", sentence=AHEAD),
+    Family("xlstm", {"num_blocks": 2}, sentence=FAILS),
 )
-"""Never accepted in silence."""
+"""Never accepted in silence; whether adapters or all weights are trained makes no difference."""
