@@ -62,7 +62,13 @@ SEES: Sizes = {
 
 QWEN_SEES: Sizes = {
     "text_config": TEXT,
-    "vision_config": {"depth": 1, "hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "out_hidden_size": 16},
+    "vision_config": {
+        "depth": 1,
+        "hidden_size": 16,
+        "num_heads": 2,
+        "intermediate_size": 16,
+        "out_hidden_size": 16,
+    },
 }
 
 REFORMER: Sizes = {
@@ -82,7 +88,12 @@ GEMMA_SEES: Sizes = {
 
 DBRX: Sizes = {
     "attn_config": {"kv_n_heads": 1, "clip_qkv": 8.0, "rope_theta": 1e4},
-    "ffn_config": {"ffn_hidden_size": 24, "moe_num_experts": 4, "moe_top_k": 2, "ffn_act_fn": {"name": "silu"}},
+    "ffn_config": {
+        "ffn_hidden_size": 24,
+        "moe_num_experts": 4,
+        "moe_top_k": 2,
+        "ffn_act_fn": {"name": "silu"},
+    },
 }
 
 RIGHT = (
@@ -206,7 +217,9 @@ RIGHT = (
     Family("qwen3_5_text", LINEAR),
     Family("qwen3_moe"),
     Family("qwen3_next", LINEAR),
-    Family("rembert decoder", {**DECODER, "input_embedding_size": 8, "output_embedding_size": 8}, kind="rembert"),
+    Family(
+        "rembert decoder", {**DECODER, "input_embedding_size": 8, "output_embedding_size": 8}, kind="rembert"
+    ),
     Family("roberta decoder", {**DECODER, **ROOMY}, kind="roberta"),
     Family("roc_bert decoder", {**DECODER, **GLYPHS}, kind="roc_bert"),
     Family("roformer decoder", DECODER, kind="roformer"),
@@ -242,7 +255,9 @@ REFUSED = (
     Family("bigbird_pegasus decoder", kind="bigbird_pegasus", sentence=PADDING),
     Family("blenderbot decoder", kind="blenderbot", sentence=PADDING),
     Family("camembert", ROOMY, sentence=AHEAD),
-    Family("cpmant", {"dim_head": 8, "prompt_types": 2, "prompt_length": 4, "segment_types": 4}, sentence=FAILS),
+    Family(
+        "cpmant", {"dim_head": 8, "prompt_types": 2, "prompt_length": 4, "segment_types": 4}, sentence=FAILS
+    ),
     Family("electra", sentence=AHEAD),
     Family("falcon_mamba", sentence=FORGETS),
     Family("gpt2 classifier", kind="gpt2", model="GPT2ForSequenceClassification", sentence=ANOTHER_KIND),

@@ -67,7 +67,9 @@ def stirred(folder: Path, *, places: int = 1) -> Policy:
     return stir(fresh(folder, places=places))
 
 
-def plainly(model: torch.nn.Module, prompt: Sequence[int], response: Sequence[int], temperature: float = T) -> Tensor:
+def plainly(
+    model: torch.nn.Module, prompt: Sequence[int], response: Sequence[int], temperature: float = T
+) -> Tensor:
     """Log-probabilities of a response by a model that is given the sequence and nothing else."""
     logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
     distribution: Tensor = (logits.float() / temperature).log_softmax(-1)
@@ -214,9 +216,12 @@ def test_dropout_in_a_models_config_does_nothing(row, folder_of):
 
 @every_right_row
 def test_a_trial_learns_the_same_alone_and_in_a_pack(row, folder_of):
-    configs = [small_config(learning_rate=rate, batch_size=size) for rate, size in ((0.01, 4), (0.003, 2), (0.03, 8))]
+    configs = [
+        small_config(learning_rate=rate, batch_size=size) for rate, size in ((0.01, 4), (0.003, 2), (0.03, 8))
+    ]
     packed, alone = (
-        PPOTrainer(fresh(folder_of(row), places=n), make_toy_task(WordReward(LIKES)), small_config()) for n in (3, 1)
+        PPOTrainer(fresh(folder_of(row), places=n), make_toy_task(WordReward(LIKES)), small_config())
+        for n in (3, 1)
     )
     for place, config in enumerate(configs):
         packed.start(place, config, seed=place)

@@ -14,7 +14,9 @@ from tests.conftest import VOCABULARY, tiny_tokenizer
 Sizes = Mapping[str, Any]
 
 SIZES: Sizes = {
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "emb_dim", "embedding_dim", "word_embed_proj_dim"), 16),
+    **dict.fromkeys(
+        ("hidden_size", "d_model", "n_embd", "emb_dim", "embedding_dim", "word_embed_proj_dim"), 16
+    ),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"), 2),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), 2),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "d_inner", "d_ff", "dim_ff", "ffn_hidden_size"), 24),
@@ -52,6 +54,7 @@ SIZES: Sizes = {
 
 TOKENS: Sizes = {"vocab_size": len(VOCABULARY), "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 """Of the tokenizer."""
+
 
 @dataclass(frozen=True)
 class Family:
