@@ -107,7 +107,8 @@ class Policy:
         self.stop_ids = torch.tensor(stop_ids, device=self.device)
         self._alphabet = Alphabet(tokenizer, stop_ids, head.out_features, self.device)
         with own_failures(self._name):
-            texts = two_prompts(tokenizer, len(model.get_input_embeddings().weight))
+            embedding: Any = model.get_input_embeddings()
+            texts = two_prompts(tokenizer, len(embedding.weight))
             plain, idle = self._read_plainly(texts[0])
         hidden = {"value_head.weight": torch.Size((head.in_features,)), "value_head.bias": torch.Size(())}
         self.adapters: Adapters | None = None
@@ -403,7 +404,7 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
 
 def context_length(model: PreTrainedModel) -> int | None:
     """The longest sequence the model can read, in tokens; None where it has no limit."""
-    config = model.config.get_text_config()
+    config = model.config.get_text_config(decoder=True)
     named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
     limit = next((limit for limit in named if limit is not None and limit > 0), None)
     return None if limit is None else limit - first_position(model)
