@@ -13,6 +13,7 @@ from ppo_tune.checkpoints import checkpoints_in
 from ppo_tune.config import TrainConfig
 from ppo_tune.errors import ConfigError, RewardError, StorageError, StudyMismatchError
 from ppo_tune.files import read_json, read_json_lines
+from ppo_tune.models import Policy
 from ppo_tune.training import TrainingInterrupted
 from ppo_tune.workbench import evaluate_model
 from tests.worlds import small_world
@@ -83,6 +84,18 @@ def test_evaluations_and_checkpoints_come_ten_times_a_training(config: TrainConf
         "episodes-0000000288",
         "episodes-0000000320",
     ]
+
+
+def test_a_training_says_first_of_all_how_little_its_adapters_reach(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[dict[str, object]] = []
+    monkeypatch.setattr(Policy, "remark", "the adapters are on a third of it")
+
+    train(shortened(config, 16), out=tmp_path / "red", watch=lambda event: events.append(dict(event)))
+
+    notes = [event for event in events if event["kind"] != "stage"][:1]
+    assert notes == [{"kind": "note", "text": "the adapters are on a third of it"}]
 
 
 @pytest.mark.parametrize("lora_rank", [pytest.param(4, id="lora"), pytest.param(None, id="all-weights")])
