@@ -201,6 +201,15 @@ class SupportTaskConfig(Block):
     gold: RewardConfig | None = Field(None, description="Instead of the task's own hidden scorer.")
 
 
+def _as_tuple(value: Any) -> Any:
+    """A list of a file as the frozen model holds it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+"""Texts, none of them empty."""
+
+
 class DatasetTaskConfig(Block):
     """Your prompts from a file."""
 
@@ -212,6 +221,10 @@ class DatasetTaskConfig(Block):
     )
     template: str = Field("{prompt}", description="Text given to the model, with {column} names.")
     chat: bool = Field(False, description="Wrap the text in the tokenizer's chat template.")
+    stop: Texts = Field(
+        (),
+        description="Tokens that end a response besides the model's own; with chat, its turn's end is one already.",
+    )
     drop_bad_rows: bool = Field(
         False, description="Drop and count rows that cannot be used, instead of stopping."
     )
@@ -224,7 +237,7 @@ TaskConfig = Annotated[SupportTaskConfig | DatasetTaskConfig, Field(discriminato
 
 Loggers = Annotated[
     tuple[Literal["tensorboard", "wandb"], ...],
-    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    BeforeValidator(_as_tuple),
 ]
 """Who gets the numbers of a training besides its metrics.jsonl; each needs the extra of its name."""
 
