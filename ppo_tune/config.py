@@ -7,6 +7,7 @@ follow from others are properties. Reading files is `ppo_tune.study_file`'s work
 import math
 import re
 from collections.abc import Collection, Mapping
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -168,8 +169,35 @@ class PreferenceRewardConfig(Block):
     name: Literal["preference"]
     model: str = Field(description="Folder or hub name of the reward model.")
     template: str | None = Field(
-        None, description="Text it reads, with {prompt} and {response}; null = the model's own, else joined."
+        None,
+        description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
+        "chat template, else joined.",
     )
+
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str | None) -> str | None:
+        problem = None if template is None else problem_of_template(template)
+        if problem:
+            raise ValueError(problem)
+        return template
+
+
+def problem_of_template(template: str) -> str | None:
+    """What is wrong with the text that a reward model is to read; None if nothing is."""
+    rule = "must hold {response}, and {prompt} if need be, and nothing else in braces"
+    try:
+        fields = [(name, spec, how) for _, name, spec, how in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        return f"{rule}, but {template!r} has {str(error).lower()}; double a literal brace"
+    names = [name for name, _, _ in fields]
+    if (
+        "response" in names
+        and {*names} <= {"prompt", "response"}
+        and not any(spec or how for _, spec, how in fields)
+    ):
+        return None
+    return f"{rule}, but got {template!r}"
 
 
 class PythonRewardConfig(Block):
