@@ -133,11 +133,15 @@ class ModelConfig(Block):
 
 
 class LengthRule(Block):
-    """How long a response should be, in words."""
+    """How long a response should be: words between spaces, or letters in scripts without spaces."""
 
-    low: int = Field(ge=0, description="Shortest length that earns the full weight.")
-    high: int = Field(ge=1, description="Longest length that earns the full weight.")
-    weight: float = Field(1.0, description="Earned inside the range; each word outside costs weight / high.")
+    low: int = Field(
+        ge=0,
+        description="Shortest length that earns the full weight: in words between spaces; in Chinese, Japanese, Thai, "
+        "Lao, Khmer and Burmese, which set no spaces, in letters.",
+    )
+    high: int = Field(ge=1, description="Longest length that earns the full weight, in the same unit.")
+    weight: float = Field(1.0, description="Earned inside the range; each unit outside costs weight / high.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -154,7 +158,7 @@ class RuleRewardConfig(Block):
     avoid: dict[str, float] = Field(
         {}, description="Words or phrases to avoid; the weight is lost at each use."
     )
-    length: LengthRule | None = Field(None, description="A range of words.")
+    length: LengthRule | None = Field(None, description="A range of words, or of letters without spaces.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
