@@ -114,7 +114,9 @@ class ModelConfig(Block):
         None, description="A model folder or hub name; null = the task's own small model."
     )
     lora_rank: int | None = Field(
-        16, ge=1, description="Rank of the adapters on every linear layer; null = all weights."
+        16,
+        ge=1,
+        description="Rank of the adapters on every linear layer, which fused experts are not; null = all weights.",
     )
     lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(

@@ -522,8 +522,10 @@ def test_a_machine_without_memory_ends_all_its_trials(error):
 def test_a_pack_that_does_not_fit_goes_on_in_parts_and_learns_the_same(room, lora_rank, monkeypatch):
     """`room` responses fit through the model at once; decoding and whole passes have limits of their own."""
 
+    policies = [tiny_policy(places=1 if lora_rank is None else 3, lora_rank=lora_rank) for _ in range(2)]
+
     def trained() -> list[Tensor]:
-        policy = tiny_policy(places=1 if lora_rank is None else 3, lora_rank=lora_rank)
+        policy = policies.pop()
         trainer = make_trainer(policy)
         results = [trainer.step() for _ in range(2)]
         assert not any(isinstance(result, TrialError) for step in results for result in step.values())

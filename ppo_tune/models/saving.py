@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ppo_tune.models.lora import linear_layers
 from ppo_tune.models.policy import Policy
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -72,7 +71,7 @@ def save_merged(policy: Policy, place: int, folder: Path) -> None:
     """
     state: dict[str, Tensor] = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
     if policy.adapters is not None:
-        for name, layer in linear_layers(policy.model).items():
+        for name, layer in policy.adapters.layers.items():
             delta = policy.adapters.delta(name, place)
             weight = state[f"{name}.weight"]
             transposed = isinstance(layer, torch.nn.Linear)
