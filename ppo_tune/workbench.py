@@ -29,8 +29,8 @@ class Workbench:
     def notes(self) -> tuple[str, ...]:
         """What the user should know before anything is trained."""
         endless = (
-            f"the tokenizer of {self.policy.tokenizer.name_or_path!r} has no end-of-sequence token and no stop token is "
-            "named: nothing ends a response but max_new_tokens"
+            f"the tokenizer of {self.policy.tokenizer.name_or_path!r} has no end-of-sequence token and no stop token "
+            "is named: nothing ends a response but max_new_tokens"
         )
         return tuple(filter(None, (self.policy.remark, None if len(self.policy.stop_ids) else endless)))
 
