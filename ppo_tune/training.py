@@ -93,8 +93,8 @@ def train(
     accelerator.wait_for_everyone()
     work = set_up(config, seed=config.seed, device=accelerator.device, team=AcceleratedTeam(accelerator))
     tell = watch if accelerator.is_main_process else _nobody
-    if work.policy.remark:
-        tell({"kind": "note", "text": work.policy.remark})
+    for note in work.notes:
+        tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     tracking = Tracking(
         config.log if accelerator.is_main_process else (),

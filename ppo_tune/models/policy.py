@@ -5,7 +5,7 @@ Knows nothing of rewards, advantages or optimizers.
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -104,7 +104,7 @@ class Policy:
         self._head_input: Tensor | None = None
         head = output_head(model)
         stop_ids = stop_tokens(model, tokenizer)
-        self.stop_ids = torch.tensor(stop_ids, device=self.device)
+        self.stop_ids = torch.tensor(stop_ids, dtype=torch.long, device=self.device)
         self._alphabet = Alphabet(tokenizer, stop_ids, head.out_features, self.device)
         with own_failures(self._name):
             embedding: Any = model.get_input_embeddings()
@@ -154,6 +154,12 @@ class Policy:
             self.places = places
             self._decoders.clear()  # their graphs read the old rows
             self._indices.clear()
+
+    def stop_also(self, ids: Iterable[int]) -> None:
+        """End responses at these tokens too: a task's own, such as the one that ends a turn of a chat."""
+        stops = sorted({*self.stop_ids.tolist(), *ids})
+        self.stop_ids = torch.tensor(stops, dtype=torch.long, device=self.device)
+        self._decoders.clear()  # they hold the old ones
 
     def release(self) -> bool:
         """Give up buffers that are only kept to be used again; says whether there were any."""
