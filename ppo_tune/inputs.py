@@ -7,8 +7,11 @@ from pathlib import Path
 from ppo_tune.config import RunConfig, TaskConfig
 from ppo_tune.errors import DataError
 from ppo_tune.files import content_hash
-from ppo_tune.functions import load_function
+from ppo_tune.functions import helper_files, load_function
 from ppo_tune.prompts import Split, read_prompts, split_of
+
+IMPORTS = " imports "
+"""Between the place of a function and the name of a file that its own file imports, in the place of that file."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Inputs:
 
     Attributes:
         hashes: Of the content of every file and folder that the experiment depends on, by its place in the
-            config; hub names stand for themselves.
+            config, the user's own modules that a reward function imports included; hub names stand for themselves.
         prompts: How many prompts of the user's own each split has; None for the embedded task.
     """
 
@@ -58,7 +61,10 @@ def _inputs(task: TaskConfig, model: str | None) -> list[tuple[str, str]]:
         found.append(("task.path", task.path))
     for place, reward in (("task.reward", task.reward), ("task.gold", task.gold)):
         if reward is not None and reward.name == "python":
-            found.append((f"{place}.function", reward.function.rpartition(":")[0]))
+            where = f"{place}.function"
+            found.append((where, reward.function.rpartition(":")[0]))
+            helpers = helper_files(reward.function, where)
+            found += [(f"{where}{IMPORTS}{name}", str(file)) for name, file in helpers.items()]
         elif reward is not None and reward.name == "preference":
             found.append((f"{place}.model", reward.model))
     return found

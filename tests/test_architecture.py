@@ -13,8 +13,8 @@ PACKAGE = "ppo_tune"
 
 ROWS = (
     ("errors", "events"),
-    ("seeding", "space", "strict_yaml", "files", "foreign", "functions", "versions"),
-    ("config",),
+    ("seeding", "space", "strict_yaml", "files", "foreign", "user_modules", "versions"),
+    ("config", "functions"),
     ("messages", "data"),
     ("study_file",),
     ("prompts",),

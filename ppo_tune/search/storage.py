@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ppo_tune.config import StudyConfig, differences
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
+from ppo_tune.inputs import IMPORTS
 from ppo_tune.search.endings import STATES, was_lost
 from ppo_tune.versions import versions
 
@@ -69,6 +70,7 @@ def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> St
         study = optuna.load_study(study_name=config.name, storage=storage)
         check_same(study, config, inputs)
         study.set_user_attr("config", config.model_dump(mode="json"))  # what may grow has perhaps grown
+        study.set_user_attr("inputs", dict(inputs))
         return study
     study.set_user_attr("config", config.model_dump(mode="json"))
     study.set_user_attr("inputs", dict(inputs))
@@ -170,7 +172,11 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     Raises:
         StudyMismatchError: If not; says what differs.
     """
-    before = {**stored_config(study).model_dump(mode="json"), "content": study.user_attrs.get("inputs", {})}
+    stored = study.user_attrs.get("inputs", {})
+    if not any(IMPORTS in place for place in stored):
+        # Older studies did not note what a reward imports; a new import would show in the reward's own file.
+        inputs = {place: content for place, content in inputs.items() if IMPORTS not in place}
+    before = {**stored_config(study).model_dump(mode="json"), "content": stored}
     now = {**config.model_dump(mode="json"), "content": dict(inputs)}
     changed = differences(before, now, ignored=GROWING)
     if changed:

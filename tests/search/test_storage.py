@@ -1,5 +1,6 @@
 """The store: made once, the same experiment or refused, and nothing that ran is forgotten."""
 
+import re
 from pathlib import Path
 
 import optuna
@@ -77,6 +78,28 @@ def test_a_data_file_with_other_content_is_another_experiment(make_study: StudyM
 
     with pytest.raises(StudyMismatchError, match=r"content\.task\.path: 'a{64}' before, 'b{64}' now"):
         create_study(config, url, {"task.path": "b" * 64})
+
+
+def test_another_helper_of_a_reward_is_another_experiment(make_study: StudyMaker, url: str) -> None:
+    config, place = make_study(), "task.reward.function imports rewards/words.py"
+    create_study(config, url, {"task.reward.function": "r", place: "a"})
+
+    with pytest.raises(StudyMismatchError, match=rf"content\.{re.escape(place)}: 'a' before, 'b' now"):
+        create_study(config, url, {"task.reward.function": "r", place: "b"})
+    with pytest.raises(StudyMismatchError, match=rf"content\.{re.escape(place)}: 'a' before, absent now"):
+        create_study(config, url, {"task.reward.function": "r"})
+
+
+def test_a_study_from_before_helpers_were_noted_goes_on_and_notes_them(
+    make_study: StudyMaker, url: str
+) -> None:
+    config, place = make_study(), "task.reward.function imports rewards/words.py"
+    create_study(config, url, {"task.reward.function": "r"})
+
+    create_study(config, url, {"task.reward.function": "r", place: "a"})
+
+    with pytest.raises(StudyMismatchError, match="'a' before, 'b' now"):
+        create_study(config, url, {"task.reward.function": "r", place: "b"})
 
 
 def test_more_trials_are_the_same_experiment(make_study: StudyMaker, url: str) -> None:

@@ -1,5 +1,6 @@
 """A user's own prompts: from a file to splits of prompts."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -278,6 +279,22 @@ def test_what_an_experiment_depends_on_is_known_by_its_content():
     assert set(before) == {"model.name", "task.path", "task.reward.function", "task.gold.model"}
     assert before["model.name"] == "some/model"
     assert [name for name in before if before[name] != after[name]] == ["task.gold.model"]
+
+
+def test_what_a_reward_imports_is_an_input_by_its_file():
+    Path("rewards").mkdir()
+    Path("rewards", "words.py").write_text("WORD = 'sorry'")
+    Path("rewards", "r.py").write_text("from words import WORD\ndef score(**given): return [0]")
+    reward = {"name": "python", "function": "rewards/r.py:score"}
+
+    before = check_inputs(run_config(50, 8, reward=reward)).hashes
+    Path("rewards", "words.py").write_text("WORD = 'merry'")
+    after = check_inputs(run_config(50, 8, reward=reward)).hashes
+
+    changed = [name for name in before if before[name] != after[name]]
+    assert changed == ["task.reward.function imports rewards/words.py"]
+    assert set(before) == {"model.name", "task.path", "task.reward.function", *changed}
+    assert before[changed[0]] == hashlib.sha256(b"WORD = 'sorry'").hexdigest()
 
 
 def test_another_row_is_another_input():
