@@ -22,10 +22,12 @@ class Inputs:
         hashes: Of the content of every file and folder that the experiment depends on, by its place in the
             config, the user's own modules that a reward function imports included; hub names stand for themselves.
         prompts: How many prompts of the user's own each split has; None for the embedded task.
+        notes: What may surprise whoever wrote the data file; one sentence each.
     """
 
     hashes: dict[str, str]
     prompts: Counter[Split] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check_inputs(config: RunConfig) -> Inputs:
@@ -35,9 +37,10 @@ def check_inputs(config: RunConfig) -> Inputs:
         DataError: If the data cannot be used, or is smaller than one rollout.
         ConfigError: If a reward function cannot be imported.
     """
-    prompts = None
+    prompts, notes = None, ()
     if config.task.name == "dataset":
-        prompts = Counter(split_of(prompt.text) for prompt in read_prompts(config.task)[0])
+        found = read_prompts(config.task)
+        prompts, notes = Counter(split_of(prompt.text) for prompt in found.prompts), found.notes
         if prompts["train"] < config.ppo.rollout_size:
             raise DataError(
                 f"{config.task.path}: `prompts >= rollout_size` must hold, but of {prompts.total()} different "
@@ -51,7 +54,7 @@ def check_inputs(config: RunConfig) -> Inputs:
         place: content_hash(Path(name)) if Path(name).exists() else name
         for place, name in _inputs(config.task, config.model.name)
     }
-    return Inputs(hashes, prompts)
+    return Inputs(hashes, prompts, notes)
 
 
 def _inputs(task: TaskConfig, model: str | None) -> list[tuple[str, str]]:
