@@ -178,7 +178,9 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
         inputs = {place: content for place, content in inputs.items() if IMPORTS not in place}
     before = {**stored_config(study).model_dump(mode="json"), "content": stored}
     now = {**config.model_dump(mode="json"), "content": dict(inputs)}
-    changed = differences(before, now, ignored=GROWING)
+    adapts = config.ppo.kl_target is not None or "kl_target" in config.space
+    ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number
+    changed = differences(before, now, ignored=ignored)
     if changed:
         raise StudyMismatchError(
             f"study {config.name!r} exists and was made by another experiment; its trials cannot be compared:\n"

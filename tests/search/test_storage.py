@@ -102,6 +102,23 @@ def test_a_study_from_before_helpers_were_noted_goes_on_and_notes_them(
         create_study(config, url, {"task.reward.function": "r", place: "b"})
 
 
+@pytest.mark.parametrize("target", [None, 4.0])
+def test_a_study_from_when_the_kl_horizon_was_a_number_goes_on_unless_it_matters(
+    make_study: StudyMaker, url: str, target: float | None
+) -> None:
+    config = make_study(ppo={"kl_target": target})
+    old = config.model_dump(mode="json")
+    old["ppo"]["kl_horizon"] = 10_000.0
+    create_study(config, url, {}).set_user_attr("config", old)
+
+    if target is None:
+        assert stored_config(create_study(config, url, {})) == config
+    else:
+        with pytest.raises(StudyMismatchError, match=r"ppo\.kl_horizon: 10000\.0 before, None now"):
+            create_study(config, url, {})
+        create_study(make_study(ppo={"kl_target": target, "kl_horizon": 10_000.0}), url, {})
+
+
 def test_more_trials_are_the_same_experiment(make_study: StudyMaker, url: str) -> None:
     create_study(make_study(), url, {})
 
