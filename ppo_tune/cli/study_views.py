@@ -64,7 +64,8 @@ def dashboard(
     """Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only."""
     from ppo_tune.cli.serving import local_server
     from ppo_tune.config import check_name
-    from ppo_tune.search.snapshot import snapshot, sqlite_file
+    from ppo_tune.search.address import sqlite_file
+    from ppo_tune.search.snapshot import snapshot
     from ppo_tune.search.storage import load_study_from, storage_url
 
     try:
@@ -196,11 +197,11 @@ def _scores(trial: "TrialStatus") -> str:
 
 def _flags(storage: str | None, out: Path) -> str:
     """The flags that another command about the same study needs; a password is left out."""
-    from sqlalchemy.engine import make_url
+    from ppo_tune.search.address import public
 
     given = [] if out == Path() else ["--out", str(out)]
     if storage is not None:
-        given += ["--storage", make_url(storage).render_as_string(hide_password=True)]
+        given += ["--storage", public(storage)]
     return "".join(f" {shlex.quote(word)}" for word in given)
 
 

@@ -11,12 +11,12 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config import StudyConfig, differences
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.inputs import IMPORTS
+from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.endings import STATES, was_lost
 from ppo_tune.versions import versions
 
@@ -40,7 +40,7 @@ def run_folder(out: Path, study_name: str) -> Path:
 
 def storage_url(out: Path, study_name: str) -> str:
     """The store of a study that names none: SQLite beside its trials."""
-    return f"sqlite:///{run_folder(out, study_name) / 'study.db'}"
+    return sqlite_url(run_folder(out, study_name) / "study.db")
 
 
 def confirmation_name(study_name: str) -> str:
@@ -85,11 +85,9 @@ def load_study_from(url: str, study_name: str) -> Study:
     Raises:
         StorageError: If there is no such store or study.
     """
-    parsed = make_url(url)
-    if parsed.drivername.startswith("sqlite") and not Path(str(parsed.database)).is_file():
-        raise StorageError(
-            f"there is no study {study_name!r} at {parsed.database}; start it with `ppo-tune search`"
-        )
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
+        raise StorageError(f"there is no study {study_name!r} at {file}; start it with `ppo-tune search`")
     storage = _open(url)
     try:
         return optuna.load_study(study_name=study_name, storage=storage)
@@ -150,20 +148,16 @@ def set_trial_attr(study: Study, trial: FrozenTrial, name: str, value: Any) -> N
 
 
 def _open(url: str) -> RDBStorage:
+    engine = {"connect_args": {"timeout": BUSY_SECONDS}} if is_sqlite(parse(url)) else {}
     try:
-        parsed = make_url(url)
-        engine = {"connect_args": {"timeout": BUSY_SECONDS}} if parsed.drivername.startswith("sqlite") else {}
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **engine})
     except ImportError as error:
         if "psycopg" in str(error):
             raise MissingExtraError("psycopg", "postgres") from None
-        raise StorageError(f"storage {_public(url)}: {_first_line(error)}") from None
-    except ArgumentError:
-        raise StorageError(
-            "the storage must be a URL such as sqlite:///study.db or postgresql+psycopg://user@host/database"
-        ) from None
-    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-        raise StorageError(f"storage {_public(url)} cannot be opened: {_first_line(error)}") from None
+        raise StorageError(f"storage {public(url)}: {_first_line(error, url)}") from None
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, LookupError, ValueError) as error:
+        # Optuna fills in {SCHEMA_VERSION}, and stumbles over other braces.
+        raise StorageError(f"storage {public(url)} cannot be opened: {_first_line(error, url)}") from None
 
 
 def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> None:
@@ -189,11 +183,7 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
         )
 
 
-def _public(url: str) -> str:
-    """The URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
-
-
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception, url: str) -> str:
     cause = error.__cause__ or error
-    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    return without_secrets(said, url)
