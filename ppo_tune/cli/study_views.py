@@ -79,8 +79,7 @@ def dashboard(
     with contextlib.ExitStack() as stack:
         opened = load_study_from(url if live else stack.enter_context(snapshot(url)), study)
         server = stack.enter_context(local_server(port, wsgi(opened._storage)))
-        page = f"http://127.0.0.1:{server.server_port}/dashboard/studies/{opened._study_id}"
-        say(f"dashboard  {page}")
+        say(f"dashboard  {server.page(f'/dashboard/studies/{opened._study_id}')}")
         say(_warning(live))
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
