@@ -14,8 +14,8 @@ PACKAGE = "ppo_tune"
 ROWS = (
     ("foreign", "events"),
     ("errors",),
-    ("seeding", "space", "strict_yaml", "files", "functions", "versions", "model_folders"),
-    ("config",),
+    ("seeding", "space", "strict_yaml", "files", "user_modules", "versions", "model_folders"),
+    ("config", "functions"),
     ("messages", "data"),
     ("study_file",),
     ("prompts",),

@@ -105,7 +105,7 @@ def _constants(winner: Winner) -> tuple[Setting, ...]:
         Setting(
             "KL_TARGET", ppo.kl_target or 0.0, ("kl_target",), "nats per sequence; 0 keeps kl_coef fixed"
         ),
-        Setting("KL_HORIZON", ppo.kl_horizon, ("kl_horizon",), "episodes"),
+        Setting("KL_HORIZON", ppo.kl_horizon_episodes, ("kl_horizon",), "episodes"),
     )
 
 
