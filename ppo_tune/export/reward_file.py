@@ -67,7 +67,7 @@ def python_file(
     )
 
 
-STANDARD = ("importlib", "json", "os", "pathlib", "sys")
+STANDARD = ("importlib", "json", "os", "pathlib", "sys", "threading")
 
 
 def _sorted(imports: Sequence[str]) -> tuple[list[str], list[str]]:

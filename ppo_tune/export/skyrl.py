@@ -7,7 +7,6 @@ import shlex
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
     BETAS,
-    PROMPT_TOKENS,
     detail_remarks,
     is_chat,
     kl_target_per_token,
@@ -16,8 +15,12 @@ from ppo_tune.export.conversions import (
     model_name,
     off_in_target,
     own_critic_remarks,
+    plain_prompt_remarks,
+    plain_template,
     prompt_file,
     prompt_remarks,
+    prompt_room,
+    prompt_room_remarks,
     whole,
     whole_remarks,
 )
@@ -72,7 +75,9 @@ def convert(winner: Winner) -> Conversion:
             *kl_target_remarks(winner),
             *_own_remarks(winner),
             *whole_remarks(winner),
+            *plain_prompt_remarks(winner),
             *prompt_remarks(winner),
+            *prompt_room_remarks(winner),
         ),
     )
 
@@ -148,7 +153,7 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
         Setting("trainer.epochs", ppo.iterations, note="more than enough; the steps above end it"),
         Setting("trainer.hf_save_interval", ppo.iterations, note="the model is saved at the end"),
         Setting(f"{GENERATOR}.max_generate_length", ppo.max_new_tokens, ("max_new_tokens",)),
-        Setting("trainer.max_prompt_length", PROMPT_TOKENS),
+        Setting("trainer.max_prompt_length", prompt_room(winner), note="the longest"),
         Setting(f"{GENERATOR}.temperature", ppo.temperature, ("temperature",)),
         Setting(f"{GENERATOR}.top_p", 1.0),
         Setting(f"{GENERATOR}.top_k", -1),
@@ -168,11 +173,9 @@ def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
     ]  # fmt: skip
     if not is_chat(winner):
         remarks.append(
-            Remark(
-                ("prompts",),
-                "SkyRL wraps every prompt in the tokenizer's chat template; ppo-tune gave plain text",
-            )
-        )
+            Remark(("prompts",), "SkyRL wraps every prompt in the tokenizer's chat template; ours are plain, so "
+                   "train.py sets one that adds nothing, and what is saved in trained/ has it too")
+        )  # fmt: skip
     if ppo.ent_coef:
         mean = "a mean of the micro-batches' means; ppo-tune's is over all tokens"
         remarks.append(Remark(("ent_coef",), mean))
@@ -228,11 +231,14 @@ def export(winner: Winner, scale: Scale) -> Export:
     program = python_file(
         "train_skyrl.py.jinja",
         winner,
-        imports=("import json", "import sys", "import ray", "import skyrl_gym"),
+        imports=("import json", "import sys", "import threading", "import ray", "import skyrl_gym"),
         header=comment(
             f"The reward of {winner.config.name} as an environment, and SkyRL's entry point with it; for train.sh."
         ),
-        values={"environment": ENVIRONMENT},
+        values={
+            "environment": ENVIRONMENT,
+            "template": repr(None if is_chat(winner) else plain_template(winner)),
+        },
     )
     return TARGET.export(winner, scale, {"train.py": program, **prompt_lines(winner, _row)})
 

@@ -1,14 +1,18 @@
 """The reward of an exported script scores as ppo-tune's own does, alone and as each target calls it."""
 
+import ast
 import json
 import sys
 import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from ppo_tune.config import PreferenceRewardConfig, ReferenceRewardConfig, RewardConfig
 from ppo_tune.export import Scale, Sources, exporter
@@ -22,6 +26,10 @@ from tests.rewards.test_preference import save_reward
 
 PROMPTS, RESPONSES = ["a b", "c " * 40, "red d"], ["c d e", "f g", "red"]
 COLUMNS = {"references": [["c d"], ["f"], ["red"]]}
+
+
+LETTERS = len(" d e f")
+"""Of a response behind its prompt, the space between them included."""
 
 
 def run(source: str, name: str = "exported") -> dict[str, Any]:
@@ -101,25 +109,118 @@ def test_openrlhf_calls_it_with_the_words_of_one_response(tmp_path: Path, functi
 
     ended, cut_off = ask("d e f <eos>"), ask("d e f")
 
-    assert ended["rewards"] == ended["scores"] == len("d e f") - 10 + 1
-    assert cut_off["rewards"] == len("d e f") - 10 + 1 - 1.5
+    assert ended["rewards"] == ended["scores"] == LETTERS - 10 + 1
+    assert cut_off["rewards"] == LETTERS - 10 + 1 - 1.5
+
+
+VERL_BASE = "verl.experimental.reward_loop.reward_manager.base"
+
+
+def verl_manager(source: str, tokenizer: Any) -> Any:
+    """The reward manager of an exported file, as verl makes it; its base class stands for verl's."""
+
+    class RewardManagerBase:
+        """Keeps what it is given."""
+
+        def __init__(self, config: Any, tokenizer: Any, compute_score: Any) -> None:
+            self.tokenizer = tokenizer
+
+    parts = VERL_BASE.split(".")
+    modules = {
+        name: types.ModuleType(name) for name in (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+    }
+    modules[VERL_BASE].RewardManagerBase = RewardManagerBase  # type: ignore[attr-defined]
+    with patch.dict(sys.modules, modules):
+        manager = run(source)["PPOTuneReward"]
+    return manager(None, tokenizer, None, reward_router_address=None)
+
+
+def verl_item(row: Mapping[str, Any], prompt: Sequence[int], response: Sequence[int]) -> Any:
+    """One sequence as verl pads it: prompts on the left, responses on the right."""
+    pads = 3
+    mask = [0] * pads + [1] * len(prompt) + [1] * len(response) + [0] * pads
+    batch = {
+        "prompts": torch.tensor([7] * pads + [*prompt]),
+        "responses": torch.tensor([*response] + [7] * pads),
+        "attention_mask": torch.tensor(mask),
+    }
+    return types.SimpleNamespace(batch=batch, non_tensor_batch={"extra_info": row["extra_info"]})
 
 
 def test_verl_calls_it_with_one_response_and_what_belongs_to_its_prompt(
     tmp_path: Path, function_file: Path
 ) -> None:
-    files = files_of("verl", function_file, tmp_path)
+    tokenizer = tiny_tokenizer()
+    files = files_of("verl", function_file, tmp_path, penalty=True)
+    row = json.loads(files["prompts.jsonl"].splitlines()[1])
+    manager = verl_manager(files["reward.py"], tokenizer)
+
+    def ask(response: str) -> Any:
+        ids = [tokenizer(text)["input_ids"] for text in (row["prompt"][0]["content"], response)]
+        return manager.score_one(verl_item(row, *ids))
+
+    ended, cut_off = ask("d e f <eos>"), ask("d e f")
+
+    assert row["prompt"] == [{"role": "user", "content": "red c"}]
+    assert ended == {"reward_score": LETTERS - 10 + 1, "reward_extra_info": {}}
+    assert cut_off["reward_score"] == LETTERS - 10 + 1 - 1.5
+
+
+@pytest.mark.parametrize("target", ["openrlhf", "verl"])
+def test_a_reward_model_gives_each_target_the_scores_of_ppo_tune(tmp_path: Path, target: str) -> None:
+    """Cut off or ended: gain and bias, and the end-of-sequence token that the model was made with."""
+    save_reward(tmp_path / "reward")
+    save_tiny_model(tmp_path / "model")
+    ScoreFormat("{prompt}{response}", append_eos=True, gain=2.0, bias=-0.5).write(tmp_path / "reward")
+    reward = PreferenceRewardConfig(name="preference", model=str(tmp_path / "reward"))
+    sources = Sources(str(tmp_path / "model"), reward, (Prompt("a b", {}),))
+    files = exporter(target)(winner(sources=sources), Scale()).files
+    row = json.loads(files["prompts.jsonl"])
+    tokenizer = tiny_tokenizer()
+    judge = make_reward(reward, torch.device("cpu"))
+
+    for response in ("c d", "c d <eos>"):
+        if target == "openrlhf":
+            answer = run(files["reward.py"])["reward_func"](
+                [f"a b {response}"], [row["prompt"]], [row["label"]]
+            )
+            found = answer["rewards"]
+        else:
+            ids = (tokenizer("a b")["input_ids"], tokenizer(response)["input_ids"])
+            found = verl_manager(files["reward.py"], tokenizer).score_one(verl_item(row, *ids))[
+                "reward_score"
+            ]
+
+        assert found == pytest.approx(judge(["a b"], [" c d"], {}).item(), abs=1e-5)
+
+
+def test_a_response_keeps_its_first_space_where_a_tokenizer_drops_it_alone() -> None:
+    """As Llama 2 does; prompt and response together must be what the model wrote."""
+    tokenizer = Tokenizer(models.WordLevel({"\u2581a": 0, "\u2581b": 1, "<unk>": 2}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    files = exporter("verl")(winner(), Scale()).files
+    parts = [
+        node for node in ast.parse(files["reward.py"]).body if getattr(node, "name", "") == "response_text"
+    ]
+    response_text = run(ast.unparse(ast.Module(parts, [])))["response_text"]
+
+    assert fast.decode([1]) == "b"
+    assert response_text(fast, [0, 1], [1, 0]) == " b a"
+
+
+def test_openrlhf_is_refused_a_rollout_that_has_lost_the_beginning_of_its_prompt(
+    tmp_path: Path, function_file: Path
+) -> None:
+    save_tiny_model(tmp_path / "model")
+    files = files_of("openrlhf", function_file, tmp_path / "model")
     row = json.loads(files["prompts.jsonl"].splitlines()[1])
 
-    value = run(files["reward.py"])["compute_score"](
-        data_source=row["data_source"],
-        solution_str="d e f",
-        ground_truth=row["reward_model"]["ground_truth"],
-        extra_info=row["extra_info"],
-    )
-
-    assert value == 5 - 10 + 1
-    assert row["prompt"] == [{"role": "user", "content": "red c"}]
+    with pytest.raises(
+        ValueError, match=r"--data\.max_len is too short for this prompt and a response: 'c d'"
+    ):
+        run(files["reward.py"])["reward_func"](["c d"], [row["prompt"]], [row["label"]])
 
 
 def test_skyrl_asks_it_as_an_environment_of_one_step(tmp_path: Path, function_file: Path) -> None:
