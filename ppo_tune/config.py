@@ -7,6 +7,7 @@ follow from others are properties. Reading files is `ppo_tune.study_file`'s work
 import math
 import re
 from collections.abc import Collection, Mapping
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -170,8 +171,35 @@ class PreferenceRewardConfig(Block):
     name: Literal["preference"]
     model: str = Field(description="Folder or hub name of the reward model.")
     template: str | None = Field(
-        None, description="Text it reads, with {prompt} and {response}; null = the model's own, else joined."
+        None,
+        description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
+        "chat template, else joined.",
     )
+
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str | None) -> str | None:
+        problem = None if template is None else problem_of_template(template)
+        if problem:
+            raise ValueError(problem)
+        return template
+
+
+def problem_of_template(template: str) -> str | None:
+    """What is wrong with the text that a reward model is to read; None if nothing is."""
+    rule = "must hold {response}, and {prompt} if need be, and nothing else in braces"
+    try:
+        fields = [(name, spec, how) for _, name, spec, how in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        return f"{rule}, but {template!r} has {str(error).lower()}; double a literal brace"
+    names = [name for name, _, _ in fields]
+    if (
+        "response" in names
+        and {*names} <= {"prompt", "response"}
+        and not any(spec or how for _, spec, how in fields)
+    ):
+        return None
+    return f"{rule}, but got {template!r}"
 
 
 class PythonRewardConfig(Block):
@@ -203,6 +231,15 @@ class SupportTaskConfig(Block):
     gold: RewardConfig | None = Field(None, description="Instead of the task's own hidden scorer.")
 
 
+def _as_tuple(value: Any) -> Any:
+    """A list of a file as the frozen model holds it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+"""Texts, none of them empty."""
+
+
 class DatasetTaskConfig(Block):
     """Your prompts from a file."""
 
@@ -214,6 +251,10 @@ class DatasetTaskConfig(Block):
     )
     template: str = Field("{prompt}", description="Text given to the model, with {column} names.")
     chat: bool = Field(False, description="Wrap the text in the tokenizer's chat template.")
+    stop: Texts = Field(
+        (),
+        description="Tokens that end a response besides the model's own; with chat, its turn's end is one already.",
+    )
     drop_bad_rows: bool = Field(
         False, description="Drop and count rows that cannot be used, instead of stopping."
     )
@@ -226,7 +267,7 @@ TaskConfig = Annotated[SupportTaskConfig | DatasetTaskConfig, Field(discriminato
 
 Loggers = Annotated[
     tuple[Literal["tensorboard", "wandb"], ...],
-    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    BeforeValidator(_as_tuple),
 ]
 """Who gets the numbers of a training besides its metrics.jsonl; each needs the extra of its name."""
 

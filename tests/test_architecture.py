@@ -12,8 +12,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "ppo_tune"
 
 ROWS = (
-    ("errors", "events"),
-    ("seeding", "space", "strict_yaml", "files", "foreign", "functions", "versions"),
+    ("foreign", "events"),
+    ("errors",),
+    ("seeding", "space", "strict_yaml", "files", "functions", "versions"),
     ("config",),
     ("messages", "data"),
     ("study_file",),

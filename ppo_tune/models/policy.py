@@ -5,7 +5,7 @@ Knows nothing of rewards, advantages or optimizers.
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -80,7 +80,7 @@ class Policy:
         self.tokenizer = tokenizer
         self.places = places
         self.device: torch.device = next(model.parameters()).device
-        self.stop_ids = torch.tensor(stop_tokens(model, tokenizer), device=self.device)
+        self.stop_ids = torch.tensor(stop_tokens(model, tokenizer), dtype=torch.long, device=self.device)
         self.dtype: torch.dtype = dtype or model.dtype
         self._casts = self.dtype != model.dtype
         self.context_length = context_length(model)
@@ -117,6 +117,12 @@ class Policy:
             self.places = places
             self._decoders.clear()  # their graphs read the old rows
             self._indices.clear()
+
+    def stop_also(self, ids: Iterable[int]) -> None:
+        """End responses at these tokens too: a task's own, such as the one that ends a turn of a chat."""
+        stops = sorted({*self.stop_ids.tolist(), *ids})
+        self.stop_ids = torch.tensor(stops, dtype=torch.long, device=self.device)
+        self._decoders.clear()  # they hold the old ones
 
     def release(self) -> bool:
         """Give up buffers that are only kept to be used again; says whether there were any."""
