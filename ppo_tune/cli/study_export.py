@@ -238,11 +238,9 @@ def _all_known(
     from ppo_tune.export.token_facts import read_tokens
     from ppo_tune.rewards.preference import read_format
 
-    chat = config.task.name == "dataset" and config.task.chat
-    room = config.ppo.max_new_tokens
     tokens, kept = TokenFacts(), prompts
     if model is not None and prompts is not None:
-        tokens, kept = read_tokens(model, prompts, chat=chat, response_tokens=room)
+        tokens, kept = read_tokens(model, prompts, config.task, response_tokens=config.ppo.max_new_tokens)
     judge = reward if isinstance(reward, PreferenceRewardConfig) else None
     return Sources(
         model=_full_path(model),
@@ -250,7 +248,7 @@ def _all_known(
         prompts=kept,
         unread=unread,
         tokens=tokens,
-        gain=None if judge is None else read_format(Path(judge.model)).gain,
+        gain=None if judge is None else read_format(judge.model).gain,
     )
 
 

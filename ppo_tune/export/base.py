@@ -28,11 +28,15 @@ class TokenFacts:
         context: Longest sequence that the model reads, in tokens.
         before: Text of the special tokens that the tokenizer puts before a plain prompt, such as `<s>`: empty
             where it puts none, None too where they cannot be written as text.
+        ends: Every token that ends a response, by its id: its text.
+        stops: Those among them that the task names or the chat's turn ends with, and the model's authors did not.
     """
 
     longest_prompt: int | None = None
     context: int | None = None
     before: str | None = None
+    ends: Mapping[int, str] | None = None
+    stops: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection
 
-from ppo_tune.config import PreferenceRewardConfig
+from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig
 from ppo_tune.export.base import (
     MODEL_PLACEHOLDER,
     PROMPTS_PLACEHOLDER,
@@ -193,6 +193,21 @@ def detail_remarks(winner: Winner, *, clipped: Collection[str]) -> tuple[Remark,
     )
 
 
+def function_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """Where a user's own function stays."""
+    reward = winner.sources.reward
+    if not isinstance(reward, PythonRewardConfig):
+        return ()
+    path = reward.function.rpartition(":")[0]
+    return (
+        Remark(
+            ("reward",),
+            f"your function is not copied: {path}, with what it imports from its folder, must be found where the "
+            "reward is computed",
+        ),
+    )
+
+
 def reward_model_remarks(winner: Winner, serve_it: str) -> tuple[Remark, ...]:
     """What differs, and what must change, where a target is made to serve the reward model by itself.
 
@@ -250,6 +265,33 @@ def plain_template(winner: Winner) -> str:
     before = before_prompt(winner)
     printed = f"{{{{ {json.dumps(before, ensure_ascii=False)} }}}}" if before else ""
     return printed + "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+def end_ids(winner: Winner) -> list[int] | None:
+    """Ids of the tokens that end a response; None where only the trainer's tokenizer says so."""
+    ends = winner.sources.tokens.ends
+    return None if ends is None else sorted(ends)
+
+
+def end_texts(winner: Winner) -> list[str] | None:
+    """Texts of the tokens that end a response, for a target that gives a text alone; None as for the ids."""
+    ends = winner.sources.tokens.ends
+    return None if ends is None else [text for text in ends.values() if text]
+
+
+def stop_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """What is lost where a target ends responses at the tokens of the model's own authors only."""
+    tokens = winner.sources.tokens
+    if not tokens.stops:
+        return ()
+    names = " and ".join(f"{(tokens.ends or {})[i]!r} (id {i})" for i in tokens.stops)
+    return (
+        Remark(
+            ("stop",),
+            f"ppo-tune ends a response at {names} too; the sampler here reads eos_token_id in the model's "
+            "generation_config.json: write the id into that list, or responses go on",
+        ),
+    )
 
 
 def prompt_remarks(winner: Winner) -> tuple[Remark, ...]:

@@ -10,6 +10,8 @@ from ppo_tune.export.conversions import (
     NEVER,
     before_prompt,
     detail_remarks,
+    end_texts,
+    function_remarks,
     is_chat,
     kl_target_per_token,
     kl_target_remarks,
@@ -24,6 +26,7 @@ from ppo_tune.export.conversions import (
     prompt_room_remarks,
     reward_model_name,
     reward_model_remarks,
+    stop_remarks,
     whole,
     whole_remarks,
 )
@@ -63,6 +66,7 @@ def convert(winner: Winner) -> Conversion:
         ),
         approximated=(
             *altered,
+            *function_remarks(winner),
             *reward_model_remarks(
                 winner, f"--reward.remote_url '' --reward.model_name_or_path {reward_model_name(winner)}"
             ),
@@ -72,6 +76,7 @@ def convert(winner: Winner) -> Conversion:
             *plain_prompt_remarks(winner),
             *prompt_remarks(winner),
             *prompt_room_remarks(winner),
+            *stop_remarks(winner),
         ),
     )
 
@@ -217,7 +222,11 @@ def export(winner: Winner, scale: Scale) -> Export:
         winner,
         imports=("import json", "import threading", "from transformers import AutoTokenizer"),
         header=comment(f"The reward of {winner.config.name} as a function that OpenRLHF calls."),
-        values={"model": repr(model_name(winner)), "penalty": repr(winner.config.ppo.missing_eos_penalty)},
+        values={
+            "model": repr(model_name(winner)),
+            "penalty": repr(winner.config.ppo.missing_eos_penalty),
+            "ends": repr(end_texts(winner)),
+        },
     )
     before = before_prompt(winner)
     return TARGET.export(

@@ -8,6 +8,7 @@ from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, 
 from ppo_tune.export.conversions import (
     BETAS,
     detail_remarks,
+    function_remarks,
     is_chat,
     kl_target_per_token,
     kl_target_remarks,
@@ -21,6 +22,7 @@ from ppo_tune.export.conversions import (
     prompt_remarks,
     prompt_room,
     prompt_room_remarks,
+    stop_remarks,
     whole,
     whole_remarks,
 )
@@ -72,12 +74,14 @@ def convert(winner: Winner) -> Conversion:
         ),
         approximated=(
             *altered,
+            *function_remarks(winner),
             *kl_target_remarks(winner),
             *_own_remarks(winner),
             *whole_remarks(winner),
             *plain_prompt_remarks(winner),
             *prompt_remarks(winner),
             *prompt_room_remarks(winner),
+            *stop_remarks(winner),
         ),
     )
 

@@ -6,41 +6,53 @@ an export may stand where this machine does not see it.
 
 from collections.abc import Sequence
 
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from ppo_tune.errors import ModelError
+from ppo_tune.config import DatasetTaskConfig, TaskConfig
+from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.export.base import TokenFacts
+from ppo_tune.models.chat import user_turns
 from ppo_tune.models.loading import load_tokenizer
 from ppo_tune.models.text import tokenize
 from ppo_tune.prompts import Prompt
+from ppo_tune.tasks import stops_of
 
 
 def read_tokens(
-    model: str, prompts: Sequence[Prompt], *, chat: bool, response_tokens: int
+    model: str, prompts: Sequence[Prompt], task: TaskConfig, *, response_tokens: int
 ) -> tuple[TokenFacts, tuple[Prompt, ...]]:
     """Facts of a model's tokens, and the prompts that ppo-tune trained on.
 
     Args:
         model: A folder or hub name.
         prompts: The training prompts.
-        chat: Whether prompts are wrapped in the tokenizer's chat template.
+        task: Says whether they are wrapped in the tokenizer's chat template, and what ends a response.
         response_tokens: Room that the context must leave for a response.
 
     Returns:
         The facts; and the prompts less those that are empty or too long, which a task with drop_bad_rows drops.
     """
-    context = _context(model)
+    config = _config(model)
+    context, texts = _context(config), [prompt.text for prompt in prompts]
+    chat = isinstance(task, DatasetTaskConfig) and task.chat
     try:
         tokenizer = load_tokenizer(model)
-        rows = _encode(tokenizer, [prompt.text for prompt in prompts], chat=chat)
-    except (ModelError, ValueError):  # no tokenizer, or none with a chat template
+        rows = _encode(tokenizer, texts, chat=chat)
+        stops = stops_of(task, tokenizer)
+    except (
+        ModelError,
+        ConfigError,
+    ):  # no tokenizer, no chat template, or a stop that is no token of this one
         return TokenFacts(context=context), tuple(prompts)
     room = len(max(rows, key=len, default=())) if context is None else context - response_tokens
     kept = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if 0 < len(row) <= room]
+    named = _named_ends(model, config, tokenizer)
     facts = TokenFacts(
         longest_prompt=max((len(row) for _, row in kept), default=None),
         context=context,
         before=None if chat else _before(tokenizer, [p.text for p, _ in kept], [row for _, row in kept]),
+        ends={i: str(tokenizer.decode([i])) for i in sorted({*named, *stops})},
+        stops=tuple(i for i in stops if i not in named),
     )
     return facts, tuple(prompt for prompt, _ in kept)
 
@@ -49,11 +61,18 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: b
     """Token ids of prompts as ppo-tune reads them."""
     if not chat:
         return tokenize(tokenizer, texts)
-    chats = [[{"role": "user", "content": text}] for text in texts]
-    rendered = [
-        str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)) for chat in chats
-    ]
-    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in rendered]
+    turns = user_turns(tokenizer, texts, asked_by="task.chat")
+    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in turns]
+
+
+def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
+    try:
+        named = GenerationConfig.from_pretrained(model).eos_token_id
+    except (OSError, ValueError):
+        named = None if config is None else getattr(config, "eos_token_id", None)
+    ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
+    return [int(i) for i in ids if i is not None]
 
 
 def _before(
@@ -78,11 +97,17 @@ def _before(
     return before if [list(row) for row in rows] == [list(row) for row in same] else None
 
 
-def _context(model: str) -> int | None:
-    """The longest sequence that the model reads; None where it has no limit, or cannot be read."""
+def _config(model: str) -> PretrainedConfig | None:
     try:
-        config = AutoConfig.from_pretrained(model)
+        return AutoConfig.from_pretrained(model)
     except (OSError, ValueError, KeyError):
         return None
-    length = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
-    return length if isinstance(length, int) else None
+
+
+def _context(config: PretrainedConfig | None) -> int | None:
+    """The longest sequence that the model reads; None where it has no limit, or cannot be read."""
+    if config is None:
+        return None
+    text = config.get_text_config(decoder=True)
+    named = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((limit for limit in named if isinstance(limit, int) and limit > 0), None)

@@ -7,6 +7,8 @@ from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, 
 from ppo_tune.export.conversions import (
     BETAS,
     NEVER,
+    end_ids,
+    function_remarks,
     is_chat,
     kl_target_per_token,
     kl_target_remarks,
@@ -22,6 +24,7 @@ from ppo_tune.export.conversions import (
     prompt_room_remarks,
     reward_model_name,
     reward_model_remarks,
+    stop_remarks,
     whole,
     whole_remarks,
 )
@@ -75,6 +78,7 @@ def convert(winner: Winner) -> Conversion:
         ),
         approximated=(
             *altered,
+            *function_remarks(winner),
             *reward_model_remarks(winner, SERVE_IT.format(model=reward_model_name(winner))),
             *kl_target_remarks(winner),
             *_own_remarks(winner),
@@ -82,6 +86,7 @@ def convert(winner: Winner) -> Conversion:
             *plain_prompt_remarks(winner),
             *prompt_remarks(winner),
             *prompt_room_remarks(winner),
+            *stop_remarks(winner),
         ),
     )
 
@@ -258,7 +263,7 @@ def export(winner: Winner, scale: Scale) -> Export:
         winner,
         imports=("import json", "import threading"),
         header=comment(f"The reward of {winner.config.name} as a reward manager that verl calls."),
-        values={"penalty": repr(winner.config.ppo.missing_eos_penalty)},
+        values={"penalty": repr(winner.config.ppo.missing_eos_penalty), "ends": repr(end_ids(winner))},
     )
     return TARGET.export(winner, scale, {"reward.py": reward, **prompt_lines(winner, _row)})
 

@@ -331,7 +331,10 @@ def test_a_gain_of_one_changes_nothing_and_one_unknown_is_said_to_be(
 
 @pytest.mark.parametrize("target", REWARD_UNITS)
 def test_a_reward_that_is_a_function_has_no_server_and_no_gain(target: str) -> None:
-    assert "reward" not in remarks(target, python_reward(), "approximated")
+    told = remarks(target, python_reward("/mine/reward.py"), "approximated")["reward"]
+
+    assert "gain" not in told
+    assert "not copied: /mine/reward.py, with what it imports from its folder" in told
 
 
 def test_verl_saves_what_it_has_trained_once_at_the_end() -> None:
@@ -341,6 +344,52 @@ def test_verl_saves_what_it_has_trained_once_at_the_end() -> None:
 
     assert exported["trainer.save_freq"] == exported["trainer.total_training_steps"] == 160
     assert "verl.model_merger merge" in str(CONVERTERS["verl"](given).approximated)
+
+
+@pytest.mark.parametrize(
+    ("std", "weight", "told"),
+    [
+        (2.0, 0.05, "ours is of values in units of score_std: 0.2 / 2²"),
+        (0.1, 20.0, "ours is of values in units of score_std: 0.2 / 0.1²"),
+        (1.0, 0.2, ""),
+        (None, 0.2, "score_std, which is not known here: divide by its square"),
+    ],
+)
+def test_trl_weighs_a_value_loss_in_the_unit_of_the_reward(
+    std: float | None, weight: float, told: str
+) -> None:
+    """Ours is mean((v - R)² / σ²) and TRL's mean((v - R)²), each times ½ and its weight."""
+    given = winner({**LOUD, "vf_coef": 0.2})
+    given = replace(given, config=given.config.model_copy(update={"score_std": std}))
+
+    (setting,) = [setting for setting in CONVERTERS["trl"](given).settings if setting.name == "vf_coef"]
+
+    assert setting.value == pytest.approx(weight)
+    assert setting.note.endswith(told)
+    assert values("trl", given)["cliprange_value"] == 0.25  # in the unit of the reward, there and here
+
+
+STOPPED = replace(TOKENS, ends={0: "<eos>", 14: "<turn>"}, stops=(14,))
+
+
+@pytest.mark.parametrize("target", ["openrlhf", "verl", "skyrl"])
+def test_a_stop_token_that_only_the_task_names_is_said_to_be_lost(target: str) -> None:
+    told = remarks(target, winner(sources=reward_model_sources(tokens=STOPPED)), "approximated")["stop"]
+
+    assert "at '<turn>' (id 14) too" in told
+    assert "stop" not in remarks(target, winner(), "approximated")
+
+
+def test_trl_ends_responses_at_the_tasks_own_token_and_at_no_other() -> None:
+    given = winner(sources=reward_model_sources(tokens=STOPPED))
+
+    assert values("trl", given)["STOP_TOKEN"] == "<turn>"
+    assert (
+        "'<eos>' ended one in ppo-tune too, and does not here"
+        in remarks("trl", given, "approximated")["stop"]
+    )
+    assert values("trl", winner())["STOP_TOKEN"] == ""
+    assert "stop" not in remarks("trl", winner(), "approximated")
 
 
 PROMPT_ROOM = {"verl": "data.max_prompt_length", "skyrl": "trainer.max_prompt_length"}

@@ -147,6 +147,8 @@ def test_scores_are_asked_of_texts_and_values_of_tokens() -> None:
     class Words:
         """A tokenizer of numbers; 9 ends a text."""
 
+        eos_token_id = 9
+
         def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
             return " ".join(str(i) for i in ids if i != 9)
 

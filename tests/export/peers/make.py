@@ -1,6 +1,6 @@
 """Exports for the tests beside this file: tiny models, every target, and what ppo-tune itself says of the rewards.
 
-    python -m tests.export.peers.make FOLDER
+python -m tests.export.peers.make FOLDER
 """
 
 import json
@@ -12,7 +12,7 @@ import torch
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig, RewardConfig
+from ppo_tune.config import DatasetTaskConfig, PreferenceRewardConfig, PythonRewardConfig, RewardConfig
 from ppo_tune.export import Scale, Sources, Winner, exporter
 from ppo_tune.export.token_facts import read_tokens
 from ppo_tune.models.text import tokenize
@@ -30,7 +30,9 @@ PPO = {
     "learning_rate": 1e-3, "gamma": 0.99, "gae_lambda": 0.9, "clip_range": 0.3, "kl_coef": 0.1244, "rollout_size": 8,
     "batch_size": 4, "ppo_epochs": 2, "episodes": 24, "max_new_tokens": 6, "missing_eos_penalty": 0.5,
 }  # fmt: skip
-TEMPLATE = "{% for m in messages %}k {{ m['content'] }} l {% endfor %}{% if add_generation_prompt %}m {% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}k {{ m['content'] }} l {% endfor %}{% if add_generation_prompt %}m {% endif %}"
+)
 TEXTS = tuple(f"{first} {second}{third}" for first in "abcd" for second in "efg" for third in ("", " h"))
 RESPONSES = ("c d", "c d <eos>", "d d d d d d", "<eos>")
 FUNCTION = (
@@ -45,7 +47,7 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
     if name == "chat":
         tokenizer.chat_template = TEMPLATE
     if name == "begins":
-        tokenizer.bos_token = "k"  # noqa: S105 a word of the model's vocabulary
+        tokenizer.bos_token = "k"
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
             single="k $A", special_tokens=[("k", tokenizer.convert_tokens_to_ids("k"))]
         )
@@ -77,9 +79,11 @@ def _reward(name: str, folder: Path) -> RewardConfig:
 
 def _winner(name: str, folder: Path, reward: RewardConfig, prompts: tuple[Prompt, ...]) -> Winner:
     model, chat = str(folder / "model"), name == "chat"
-    tokens, kept = read_tokens(model, prompts, chat=chat, response_tokens=PPO["max_new_tokens"])
     judge = reward.model_dump(mode="json")
     task = {"name": "dataset", "path": "prompts.jsonl", "chat": chat, "reward": judge}
+    tokens, kept = read_tokens(
+        model, prompts, DatasetTaskConfig.model_validate(task), response_tokens=PPO["max_new_tokens"]
+    )
     gain = 0.69 if isinstance(reward, PreferenceRewardConfig) else None
     sources = Sources(model, reward, kept, tokens=tokens, gain=gain)
     return winner(PPO, task=task, model={"name": model, "lora_rank": 4}, sources=sources)

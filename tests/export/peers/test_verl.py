@@ -51,7 +51,12 @@ def test_the_config_is_one_that_verl_starts_with(name: str) -> None:
     rollout = omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
     assert rollout.prompt_length + rollout.response_length <= facts(name)["context"]
     assert config.algorithm.kl_ctrl.kl_coef == 0.1244
-    for block in (config.actor_rollout_ref.actor, config.critic, config.algorithm, config.reward.reward_manager):
+    for block in (
+        config.actor_rollout_ref.actor,
+        config.critic,
+        config.algorithm,
+        config.reward.reward_manager,
+    ):
         omega_conf_to_dataclass(block)  # their own checks
 
 
@@ -71,7 +76,12 @@ def agent_loop(config: DictConfig, engine: Engine) -> tuple[Any, Any]:
     model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
     prompts = create_rl_dataset(config.data.train_files, config.data, model.tokenizer, model.processor)
     loop = SingleTurnAgentLoop(
-        DictConfigWrap(config), engine, model.tokenizer, model.processor, type(prompts), DictConfigWrap(config.data)
+        DictConfigWrap(config),
+        engine,
+        model.tokenizer,
+        model.processor,
+        type(prompts),
+        DictConfigWrap(config.data),
     )
     return loop, prompts
 
@@ -112,7 +122,9 @@ def test_its_reward_worker_scores_as_ppo_tune_does(name: str) -> None:
 
     async def ask() -> list[dict[str, Any]]:
         sequences = [sequence(row, known["prompt_ids"][0], ids) for ids in known["response_ids"]]
-        return await asyncio.gather(*[worker.compute_score(item) for item in sequences * 4])  # threads at once
+        return await asyncio.gather(
+            *[worker.compute_score(item) for item in sequences * 4]
+        )  # threads at once
 
     found = [answer["reward_score"] for answer in worker.loop.run_until_complete(ask())]
 
@@ -156,7 +168,9 @@ class Steps(PPOTrainer):
 
     on_train_begin = on_train_end = on_step_begin = on_step_end = _nothing
     _start_profiling = _stop_profiling = _consume_sync_metrics = _compute_metrics = _nothing
-    _reissue_inflight_prompts = _shutdown_dump_executor = prepare_step = on_sample_begin = on_sample_end = _nothing
+    _reissue_inflight_prompts = _shutdown_dump_executor = prepare_step = on_sample_begin = on_sample_end = (
+        _nothing
+    )
 
 
 def test_the_trained_model_is_saved_at_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
