@@ -220,7 +220,7 @@ def export(winner: Winner, scale: Scale) -> Export:
     reward = python_file(
         "reward_openrlhf.py.jinja",
         winner,
-        imports=("import json", "import threading", "from transformers import AutoTokenizer"),
+        imports=("import json", "import os", "import threading", "from transformers import AutoTokenizer"),
         header=comment(f"The reward of {winner.config.name} as a function that OpenRLHF calls."),
         values={
             "model": repr(model_name(winner)),

@@ -261,7 +261,7 @@ def export(winner: Winner, scale: Scale) -> Export:
     reward = python_file(
         "reward_verl.py.jinja",
         winner,
-        imports=("import json", "import threading"),
+        imports=("import json", "import os", "import threading"),
         header=comment(f"The reward of {winner.config.name} as a reward manager that verl calls."),
         values={"penalty": repr(winner.config.ppo.missing_eos_penalty), "ends": repr(end_ids(winner))},
     )

@@ -5,28 +5,30 @@ import json
 import sys
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import RobertaConfig, RobertaForSequenceClassification
 
-from ppo_tune.config import PreferenceRewardConfig, ReferenceRewardConfig, RewardConfig
+from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig, ReferenceRewardConfig, RewardConfig
 from ppo_tune.export import Scale, Sources, exporter
 from ppo_tune.export.reward_file import score_source
+from ppo_tune.models import Sequences, decode_responses
+from ppo_tune.models.text import pad_left
 from ppo_tune.prompts import Prompt
 from ppo_tune.rewards import make_reward
 from ppo_tune.rewards.preference import ScoreFormat
-from tests.conftest import save_tiny_model, tiny_tokenizer
-from tests.export.winners import RULE, python_reward, winner
-from tests.rewards.test_preference import save_reward
+from tests.conftest import VOCABULARY, save_tiny_model, tiny_tokenizer
+from tests.export.winners import RULE, TOKENS, python_reward, winner
+from tests.rewards.test_preference import CHAT, save_chat_reward, save_reward
+from tests.tokenizers_of import KINDS
 
 PROMPTS, RESPONSES = ["a b", "c " * 40, "red d"], ["c d e", "f g", "red"]
 COLUMNS = {"references": [["c d"], ["f"], ["red"]]}
-
 
 LETTERS = len(" d e f")
 """Of a response behind its prompt, the space between them included."""
@@ -194,20 +196,130 @@ def test_a_reward_model_gives_each_target_the_scores_of_ppo_tune(tmp_path: Path,
         assert found == pytest.approx(judge(["a b"], [" c d"], {}).item(), abs=1e-5)
 
 
-def test_a_response_keeps_its_first_space_where_a_tokenizer_drops_it_alone() -> None:
-    """As Llama 2 does; prompt and response together must be what the model wrote."""
-    tokenizer = Tokenizer(models.WordLevel({"\u2581a": 0, "\u2581b": 1, "<unk>": 2}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    files = exporter("verl")(winner(), Scale()).files
-    parts = [
-        node for node in ast.parse(files["reward.py"]).body if getattr(node, "name", "") == "response_text"
-    ]
-    response_text = run(ast.unparse(ast.Module(parts, [])))["response_text"]
+def functions(source: str, *names: str) -> dict[str, Any]:
+    """Functions of a script by name, run without the rest of it."""
+    wanted = [node for node in ast.parse(source).body if getattr(node, "name", None) in names]
+    return run("import os\n" + "\n".join(map(ast.unparse, wanted)))
 
-    assert fast.decode([1]) == "b"
-    assert response_text(fast, [0, 1], [1, 0]) == " b a"
+
+PROMPT = "where is my order ?"
+
+
+def as_ppo_tune_reads(tokenizer: Any, prompt_ids: list[int], ids: list[int]) -> str:
+    """The text of a response."""
+    mask = torch.ones(1, len(ids), dtype=torch.bool)
+    ended = torch.zeros(1, dtype=torch.bool)
+    (text,) = decode_responses(tokenizer, Sequences(pad_left([prompt_ids]), torch.tensor([ids]), mask, ended))
+    return text
+
+
+in_every_kind = pytest.mark.parametrize("kind", KINDS)
+spoken = pytest.mark.parametrize(
+    "response", [" sorry for the delay", "sorry", " très bien ok", " ok . sure !"]
+)
+
+
+@in_every_kind
+@spoken
+@pytest.mark.parametrize(("target", "file"), [("verl", "reward.py"), ("trl", "train.py")])
+def test_a_response_is_read_in_its_place_as_ppo_tune_reads_it(
+    kind: str, response: str, target: str, file: str
+) -> None:
+    tokenizer = KINDS[kind]()
+    prompt_ids = tokenizer(PROMPT)["input_ids"]
+    ids = tokenizer(PROMPT + response)["input_ids"][len(prompt_ids) :]
+    read = functions(exporter(target)(winner(), Scale()).files[file], "response_text")["response_text"]
+
+    assert read(tokenizer, prompt_ids, ids) == as_ppo_tune_reads(tokenizer, prompt_ids, ids)
+
+
+@in_every_kind
+@spoken
+def test_openrlhfs_text_of_both_becomes_the_response_that_ppo_tune_reads(
+    tmp_path: Path, kind: str, response: str
+) -> None:
+    tokenizer = KINDS[kind]()
+    asked: list[str] = []
+    scope = run(exporter("openrlhf")(winner(), Scale()).files["reward.py"])
+    scope["_tokenizers"].append(tokenizer)
+    scope["score"] = lambda responses, **_: [asked.append(responses[0]) or 1.0]
+    prompt_ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(PROMPT + response, add_special_tokens=False)["input_ids"][len(prompt_ids) :]
+
+    for end in ([], [tokenizer.eos_token_id]):
+        query = tokenizer.decode([*prompt_ids, *ids, *end])
+        scope["reward_func"]([query], [PROMPT], [json.dumps({"prompt": PROMPT, "columns": {}})])
+
+    assert asked == [as_ppo_tune_reads(tokenizer, prompt_ids, ids)] * 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "response"), [("d e", " f"), ("d", " f<e><t> b g"), ("d " * 40, " f"), ("d", "")]
+)
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_reward_model_that_reads_chats_is_given_chats(
+    tmp_path: Path, prompt: str, response: str, begins: bool
+) -> None:
+    save_chat_reward(tmp_path, "{{ bos_token }} " + CHAT if begins else CHAT, begins=begins)
+    reward = PreferenceRewardConfig(name="preference", model=str(tmp_path))
+
+    found = score_of(reward)([prompt], [response])
+
+    assert found == pytest.approx(
+        make_reward(reward, torch.device("cpu"))([prompt], [response], {}).tolist(), abs=1e-5
+    )
+
+
+def test_an_encoder_reads_no_more_than_its_positions(tmp_path: Path) -> None:
+    """RoBERTa's first two positions are no text's."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = RobertaConfig(vocab_size=len(VOCABULARY), max_position_embeddings=12, num_labels=1, **sizes)
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    tiny_tokenizer(eos_token=None, bos_token=None).save_pretrained(tmp_path)
+    score = score_of(PreferenceRewardConfig(name="preference", model=str(tmp_path)))
+
+    assert score(["a " * 30], [" b c"]) == pytest.approx(score(["a " * 8], [" b c"]), abs=1e-6)
+
+
+def test_a_function_finds_what_stands_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "words_of_mine.py").write_text("WORTH = {'red': 3.0}\n", encoding="utf-8")
+    (tmp_path / "reward.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom words_of_mine import WORTH\n"
+        "@dataclass\nclass Found:\n    value: float\n"
+        "def score(prompts, responses):\n    return [Found(WORTH.get(r, 0)).value for r in responses]\n",
+        encoding="utf-8",
+    )
+    reward = PythonRewardConfig(name="python", function=f"{tmp_path / 'reward.py'}:score")
+
+    with patch.object(sys, "path", [*sys.path]), patch.dict(sys.modules):
+        assert score_of(reward)(["a", "b"], ["red", "blue"]) == [3.0, 0.0]
+
+
+def test_what_the_task_names_ends_a_response_and_is_no_part_of_it(
+    tmp_path: Path, function_file: Path
+) -> None:
+    """`k` is an ordinary word of the tokenizer."""
+    save_tiny_model(tmp_path / "model")
+    tokenizer = tiny_tokenizer()
+    given = python_reward(function_file)
+    prompts = (Prompt("red c", {"number": 1, "references": []}),)
+    tokens = replace(TOKENS, ends={0: "<eos>", 12: "k"}, stops=(12,))
+    sources = Sources(str(tmp_path / "model"), given.sources.reward, prompts, tokens=tokens)
+    made = {
+        t: exporter(t)(winner({"missing_eos_penalty": 1.5}, sources=sources), Scale()).files
+        for t in ("openrlhf", "verl")
+    }
+    rows = {target: json.loads(files["prompts.jsonl"]) for target, files in made.items()}
+
+    ids = (tokenizer("red c")["input_ids"], tokenizer("d e f k")["input_ids"])
+    verl = verl_manager(made["verl"]["reward.py"], tokenizer).score_one(verl_item(rows["verl"], *ids))
+    query = tokenizer.decode([*ids[0], *ids[1]])
+    row = rows["openrlhf"]
+    reward_func = run(made["openrlhf"]["reward.py"])["reward_func"]
+
+    assert verl["reward_score"] == LETTERS - 10 + 1
+    assert VOCABULARY[12] == "k"
+    assert reward_func([query], [row["prompt"]], [row["label"]])["rewards"] == LETTERS - 10 + 1
 
 
 def test_openrlhf_is_refused_a_rollout_that_has_lost_the_beginning_of_its_prompt(
