@@ -8,6 +8,7 @@ from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, 
 from ppo_tune.export.conversions import (
     BETAS,
     detail_remarks,
+    end_ids,
     function_remarks,
     is_chat,
     kl_target_per_token,
@@ -65,7 +66,7 @@ def convert(winner: Winner) -> Conversion:
         ),
         unsupported=(
             *lost,
-            *off_in_target(winner, "whiten_rewards", "missing_eos_penalty", "kl_budget", "dtype"),
+            *off_in_target(winner, "whiten_rewards", "kl_budget", "dtype"),
             Remark(
                 ("adam_epsilon",),
                 f"{winner.config.ppo.adam_epsilon:g}; the optimizer here is built with torch's 1e-08, which takes "
@@ -95,7 +96,7 @@ def _sources(winner: Winner) -> tuple[Setting, ...]:
             model,
             note="with a fresh head; ours was a head on the policy's model",
         ),
-        Setting("environment.env_class", ENVIRONMENT, ("reward",), "in train.py"),
+        Setting("environment.env_class", ENVIRONMENT, ("reward", "missing_eos_penalty"), "in train.py"),
         Setting("data.train_data", prompt_file(winner)),
     )
 
@@ -169,6 +170,8 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
 def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
     ppo = winner.config.ppo
     remarks = [
+        Remark((), "this release starts on Python 3.12 or later: on 3.11, which its package allows, pydantic refuses "
+               "one of its types"),
         Remark(("batch_size",), "mini-batches are cut in the order of the rollout, the same in every epoch; "
                "ppo-tune draws a new order for each"),
         Remark(("gae_lambda", "gamma"), "advantages are not masked: a response shorter than the longest of its rollout "
@@ -235,12 +238,14 @@ def export(winner: Winner, scale: Scale) -> Export:
     program = python_file(
         "train_skyrl.py.jinja",
         winner,
-        imports=("import json", "import sys", "import threading", "import ray", "import skyrl_gym"),
+        imports=("import json", "import os", "import sys", "import ray", "import skyrl_gym"),
         header=comment(
             f"The reward of {winner.config.name} as an environment, and SkyRL's entry point with it; for train.sh."
         ),
         values={
             "environment": ENVIRONMENT,
+            "penalty": repr(winner.config.ppo.missing_eos_penalty),
+            "ends": repr(end_ids(winner)),
             "template": repr(None if is_chat(winner) else plain_template(winner)),
         },
     )

@@ -236,7 +236,7 @@ def test_schedules_by_their_names(target: str, constant: tuple[str, str], linear
     [
         ("openrlhf", {"vf_coef", "whiten_rewards", "kl_budget"}),
         ("verl", {"vf_coef", "whiten_rewards", "kl_budget"}),
-        ("skyrl", {"vf_coef", "whiten_rewards", "missing_eos_penalty", "kl_budget", "adam_epsilon"}),
+        ("skyrl", {"vf_coef", "whiten_rewards", "kl_budget", "adam_epsilon"}),
         ("trl", {"dual_clip", "ent_coef", "kl_budget"}),
     ],
 )

@@ -335,16 +335,26 @@ def test_openrlhf_is_refused_a_rollout_that_has_lost_the_beginning_of_its_prompt
         run(files["reward.py"])["reward_func"](["c d"], [row["prompt"]], [row["label"]])
 
 
-def test_skyrl_asks_it_as_an_environment_of_one_step(tmp_path: Path, function_file: Path) -> None:
-    files = files_of("skyrl", function_file, tmp_path)
+def test_skyrl_scores_the_tokens_of_an_episode_of_one_step(tmp_path: Path, function_file: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    files = files_of("skyrl", function_file, tmp_path, penalty=True)
     row = json.loads(files["prompts.jsonl"].splitlines()[1])
     extras = {name: value for name, value in row.items() if name not in ("prompt", "env_class")}
     with patch.dict(sys.modules, _skyrl_modules()):
-        environment = run(files["train.py"])["RewardEnv"](env_config={}, extras=extras)
+        script = run(files["train.py"])
+    generator = script["ScoringGenerator"]()
+    generator.tokenizer = tokenizer
 
-    step = environment.step("d e f")
+    def ask(response: str) -> Any:
+        ids = [tokenizer(text)["input_ids"] for text in ("red c", response)]
+        output = types.SimpleNamespace(prompt_ids=ids[0], response_ids=ids[1], reward=None)
+        return generator._post_process_agent_loop_output(output, extras, None).reward
 
-    assert (step["reward"], step["done"], step["observations"]) == (5 - 10 + 1, True, [])
+    step = script["OneResponse"](env_config={}, extras=extras).step("d e f")
+
+    assert (step["reward"], step["done"], step["observations"]) == (0.0, True, [])
+    assert ask("d e f <eos>") == [0.0, 0.0, 0.0, LETTERS - 10 + 1]
+    assert ask("d e f") == [0.0, 0.0, LETTERS - 10 + 1 - 1.5]
     assert f"environment.env_class={row['env_class']}" in files["train.sh"]
     assert f'register(id="{row["env_class"]}"' in files["train.py"]
 
@@ -363,7 +373,9 @@ def _skyrl_modules() -> dict[str, Any]:
         for name in (
             "ray", "skyrl_gym", "skyrl_gym.envs", "skyrl_gym.envs.base_text_env", "skyrl", "skyrl.train",
             "skyrl.train.config", "skyrl.train.entrypoints", "skyrl.train.entrypoints.main_base", "skyrl.train.utils",
-            "skyrl.train.utils.utils",
+            "skyrl.train.utils.utils", "skyrl.train.generators", "skyrl.train.generators.skyrl_gym_generator",
+            "skyrl.backends", "skyrl.backends.skyrl_train", "skyrl.backends.skyrl_train.inference_servers",
+            "skyrl.backends.skyrl_train.inference_servers.utils",
         )
     }  # fmt: skip
     modules["ray"].remote = lambda **_: lambda function: function
@@ -371,5 +383,7 @@ def _skyrl_modules() -> dict[str, Any]:
     modules["skyrl_gym.envs.base_text_env"].BaseTextEnvStepOutput = dict
     modules["skyrl.train.config"].SkyRLTrainConfig = object
     modules["skyrl.train.entrypoints.main_base"].BasePPOExp = object
+    modules["skyrl.train.generators.skyrl_gym_generator"].SkyRLGymGenerator = type("Generator", (), {})
+    modules["skyrl.backends.skyrl_train.inference_servers.utils"].resolve_policy_model_name = print
     modules["skyrl.train.utils"].validate_cfg = modules["skyrl.train.utils.utils"].initialize_ray = print
     return modules
