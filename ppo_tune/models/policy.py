@@ -5,7 +5,7 @@ Knows nothing of rewards, advantages or optimizers.
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -92,7 +92,9 @@ class Policy:
         self.dtype: torch.dtype = dtype or model.dtype
         self._casts = self.dtype != model.dtype
         self.context_length = context_length(model)
-        self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
+        arguments = inspect.signature(model.forward).parameters
+        self._takes_position_ids = "position_ids" in arguments
+        self._cache_name = cache_name(arguments)
         self._first_position = first_position(model)
         self.graphs = self.device.type == "cuda"
         # Casts by autocast would be repeated in every step, and leave keys and values of different dtypes.
@@ -278,7 +280,8 @@ class Policy:
         self, places: Sequence[int], ids: Tensor, mask: Tensor, position: Tensor, cache: Cache
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, V) and values (N,) at the last position of every row."""
-        logits = self._forward(self.model, ids, mask, position, keep=1, past_key_values=cache, use_cache=True)
+        memory: dict[str, Any] = {self._cache_name: cache, "use_cache": True}
+        logits = self._forward(self.model, ids, mask, position, keep=1, **memory)
         hidden = self._take_head_input()[:, -1]
         return logits[:, -1], self._values(hidden.view(len(places), -1, hidden.shape[-1]), places).flatten()
 
@@ -406,6 +409,11 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
     return sorted({int(i) for i in ids if i is not None})
+
+
+def cache_name(arguments: Container[str]) -> str:
+    """What a model's forward calls its cache: the old name is gone from transformers 5.40, the new one is of 5.24."""
+    return "cache" if "cache" in arguments else "past_key_values"
 
 
 def context_length(model: PreTrainedModel) -> int | None:
