@@ -203,10 +203,10 @@ def _refused(refusal: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ModelError(f"{refusal}: {_first_line(error)}") from error
+        raise ModelError(f"{refusal}: {first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What an error says first, up to the end of a sentence that goes on in the next line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines or isinstance(error, KeyError):  # whose text is the key alone

@@ -5,7 +5,7 @@ Knows nothing of rewards, advantages or optimizers.
 
 import copy
 import inspect
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -106,10 +106,11 @@ class Policy:
         self._head_input: Tensor | None = None
         head = output_head(model)
         stop_ids = stop_tokens(model, tokenizer)
-        self.stop_ids = torch.tensor(stop_ids, device=self.device)
+        self.stop_ids = torch.tensor(stop_ids, dtype=torch.long, device=self.device)
         self._alphabet = Alphabet(tokenizer, stop_ids, head.out_features, self.device)
         with own_failures(self._name):
-            texts = two_prompts(tokenizer, len(model.get_input_embeddings().weight))
+            embedding: Any = model.get_input_embeddings()
+            texts = two_prompts(tokenizer, len(embedding.weight))
             plain, idle = self._read_plainly(texts[0])
         hidden = {"value_head.weight": torch.Size((head.in_features,)), "value_head.bias": torch.Size(())}
         self.adapters: Adapters | None = None
@@ -155,6 +156,12 @@ class Policy:
             self.places = places
             self._decoders.clear()  # their graphs read the old rows
             self._indices.clear()
+
+    def stop_also(self, ids: Iterable[int]) -> None:
+        """End responses at these tokens too: a task's own, such as the one that ends a turn of a chat."""
+        stops = sorted({*self.stop_ids.tolist(), *ids})
+        self.stop_ids = torch.tensor(stops, dtype=torch.long, device=self.device)
+        self._decoders.clear()  # they hold the old ones
 
     def release(self) -> bool:
         """Give up buffers that are only kept to be used again; says whether there were any."""
@@ -411,7 +418,7 @@ def cache_name(arguments: Container[str]) -> str:
 
 def context_length(model: PreTrainedModel) -> int | None:
     """The longest sequence the model can read, in tokens; None where it has no limit."""
-    config = model.config.get_text_config()
+    config = model.config.get_text_config(decoder=True)
     named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
     limit = next((limit for limit in named if limit is not None and limit > 0), None)
     return None if limit is None else limit - first_position(model)
