@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from ppo_tune.files import read_json, write_json
-from ppo_tune.models.lora import linear_layers
 from ppo_tune.models.policy import Policy
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -22,6 +21,9 @@ _PREFIX = "base_model.model."
 
 def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     """Write one trial's adapters as PEFT would, with the value head beside them.
+
+    Whether peft reads them as they are meant is found out by `read_back`, which loads the model a second time: after
+    a training, and not after every trial of a search.
 
     Args:
         policy: A policy with adapters.
@@ -81,7 +83,7 @@ def save_merged(policy: Policy, place: int, folder: Path) -> None:
     """
     state = {name: _exact(tensor) for name, tensor in policy.model.state_dict().items()}
     if policy.adapters is not None:
-        for name, layer in linear_layers(policy.model).items():
+        for name, layer in policy.adapters.layers.items():
             delta = policy.adapters.delta(name, place)
             transposed = isinstance(layer, torch.nn.Linear)
             state[f"{name}.weight"] += (delta.T if transposed else delta).to("cpu")
