@@ -97,6 +97,8 @@ def train(
     accelerator.wait_for_everyone()
     work = set_up(config, seed=config.seed, device=accelerator.device, team=AcceleratedTeam(accelerator))
     tell = watch if accelerator.is_main_process else _nobody
+    for note in work.notes:
+        tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     tracking = Tracking(
         config.log if accelerator.is_main_process else (),
@@ -140,6 +142,7 @@ class _Training:
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
         before = self._evaluate()
+        trainer.runs[0].score_std = self.config.score_std or self._measure(before)
         if resume:
             load_checkpoint(trainer, 0, self.folder / "checkpoints")
             self._forget_after(trainer.runs[0].episodes)
@@ -165,6 +168,18 @@ class _Training:
         if self.is_main and checkpoints_in(self.folder / "best"):
             load_checkpoint(trainer, 0, self.folder / "best")
         return before, self._evaluate()
+
+    def _measure(self, before: Evaluation) -> float:
+        """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
+        std = self.work.trainer.team.gather(torch.tensor([before.score_std], device=self.work.policy.device))[
+            0
+        ]
+        if std == 0:
+            self.watch({
+                "kind": "note",
+                "text": "the untrained model's scores are all equal, so values are learned in the unit of the reward",
+            })  # fmt: skip
+        return float(std) or 1.0
 
     def _judge(self, episodes: float) -> None:
         """Evaluate, and keep the policy if none within the KL budget scored better."""

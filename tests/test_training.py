@@ -148,6 +148,18 @@ def test_evaluations_and_checkpoints_come_ten_times_a_training(config: TrainConf
     ]
 
 
+def test_a_training_says_first_of_all_how_little_its_adapters_reach(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[dict[str, object]] = []
+    monkeypatch.setattr(Policy, "remark", "the adapters are on a third of it")
+
+    train(shortened(config, 16), out=tmp_path / "red", watch=lambda event: events.append(dict(event)))
+
+    notes = [event for event in events if event["kind"] != "stage"][:1]
+    assert notes == [{"kind": "note", "text": "the adapters are on a third of it"}]
+
+
 @pytest.mark.parametrize("lora_rank", [pytest.param(4, id="lora"), pytest.param(None, id="all-weights")])
 def test_a_training_that_was_stopped_and_resumed_ends_with_the_same_bits(
     config: TrainConfig, tmp_path: Path, lora_rank: int | None
@@ -245,6 +257,20 @@ def test_another_config_is_not_resumed(config: TrainConfig, tmp_path: Path) -> N
 def test_nothing_cannot_be_resumed(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"red holds no training to resume; start without --resume"):
         train(config, out=tmp_path / "red", resume=True)
+
+
+@pytest.mark.parametrize("given", [None, 0.25])
+def test_values_are_learned_in_the_unit_of_the_search_or_one_measured_before(
+    config: TrainConfig, tmp_path: Path, given: float | None
+) -> None:
+    config = shortened(config, 32).model_copy(update={"score_std": given})
+
+    result = train(config, out=tmp_path / "red")
+
+    (newest, *_) = reversed(checkpoints_in(tmp_path / "red" / "checkpoints"))
+    used = float.fromhex(read_json(newest / "trial.json")["score_std"])
+    assert used == pytest.approx(given or result.before.score_std, rel=1e-6)
+    assert used != 1.0
 
 
 def test_a_reward_that_fails_ends_the_training_with_its_reason(config: TrainConfig, tmp_path: Path) -> None:
