@@ -104,6 +104,7 @@ def examine(reader: Reader, tolerance: Tolerance, name: str) -> None:
     allowed = tolerance.after(float(effect))
     first = reader.plain[long.response_ids[..., :1]]
     findings = (
+        ("it says something else each time", together, reader.score(sequences).logprobs),
         ("what it says of a token depends on those after it", together[..., :1], sampled[..., :1]),
         ("its tokens are not at the positions where it expects them", sampled[:, :N_ROWS, :1], first),
         ("left padding changes what it says", together[:, N_ROWS:], reader.score(short).logprobs),

@@ -97,6 +97,8 @@ class Invented(PreTrainedModel):
         visible = visible.expand(n, -1, -1)
         if attention_mask is not None and self.fault != "reads padding":
             visible = visible & attention_mask.bool()[:, None, -total:]
+        if self.fault == "draws":
+            own = torch.nn.functional.dropout(own, training=True)
         share = visible.to(own.dtype)
         share = share / share.sum(-1, keepdim=True).clamp(min=1)
         return CausalLMOutputWithPast(logits=self.head((own + share @ seen)[:, -logits_to_keep:]))
@@ -124,6 +126,7 @@ def test_a_sound_class_that_nobody_has_heard_of_is_taken(dtype):
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
+        ("draws", "it says something else each time"),
         ("forgets", "it does not remember what it has read"),
         ("looks ahead", "what it says of a token depends on those after it"),
         ("reads padding", "left padding changes what it says"),
