@@ -134,7 +134,7 @@ def adapter_note(policy: Policy, folder: Path, said: Said) -> str | None:
     if not _has_room(policy.model.get_memory_footprint()):
         return f"{unread} there is no memory left for a second model"
     try:
-        base = load_causal_lm(policy.model.name_or_path, policy.model.dtype)
+        base = load_causal_lm(str(policy.model.name_or_path), policy.model.dtype)
     except ModelError as error:
         return f"{unread} its base cannot be loaded again ({error})"
     fault = _fault_of_adapter(base, folder, said)
