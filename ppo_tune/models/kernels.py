@@ -128,7 +128,10 @@ def attend(
     special = any(others.get(name) for name in ("dropout", "softcap")) or any(
         others.get(name) is not None for name in ("position_bias", "cache")
     )
-    if key.shape[-2] > longest or special or torch.is_autocast_enabled(query.device.type):
+    learned = (
+        attention_mask is not None and attention_mask.requires_grad
+    )  # our products have no gradient for it
+    if key.shape[-2] > longest or special or learned or torch.is_autocast_enabled(query.device.type):
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)

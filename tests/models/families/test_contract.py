@@ -23,7 +23,8 @@ from ppo_tune.models.text import pad_left
 from ppo_tune.seeding import generator
 from ppo_tune.trainer import PPOTrainer
 from tests.conftest import (
-    LIKES,
+    VOCABULARY,
+    WORDS,
     WordReward,
     make_sequences,
     make_toy_task,
@@ -39,6 +40,9 @@ PROMPTS = [[5], [2, 3, 4, 5, 6], [7, 8, 9]]
 RESPONSES = [[4, 0], [3, 1, 2, 9, 8, 12], [6, 6, 6, 0]]
 STOPS = [0, 3, 6, 9]
 """Enough of them that rows end at different steps, and some early."""
+
+TASTES = {word: 0.3 + (i % 5 - 2) / 2 for i, word in enumerate(WORDS)}
+"""Scores by which hardly two responses are alike."""
 
 T = 0.7
 NATS = 1e-4
@@ -74,7 +78,7 @@ def plainly(
     model: torch.nn.Module, prompt: Sequence[int], response: Sequence[int], temperature: float = T
 ) -> Tensor:
     """Log-probabilities of a response by a model that is given the sequence and nothing else."""
-    logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
+    logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1, : len(VOCABULARY)]
     distribution: Tensor = (logits.float() / temperature).log_softmax(-1)
     return distribution[range(len(response)), response]
 
@@ -149,7 +153,8 @@ def test_an_untrained_adapter_is_exactly_the_reference(row, folder_of):
     policy = fresh(folder_of(row), places=2)
     batch = make_sequences(PROMPTS, RESPONSES, places=2)
 
-    logprobs = policy.evaluate(batch, temperature=T, places=[0, 1]).logprobs
+    with torch.no_grad():
+        logprobs = policy.evaluate(batch, temperature=T, places=[0, 1]).logprobs
 
     assert policy.adapters.layers
     assert torch.equal(logprobs, policy.reference(batch, temperature=T))
@@ -219,10 +224,13 @@ def test_dropout_in_a_models_config_does_nothing(row, folder_of):
 @every_right_row
 def test_a_trial_learns_the_same_alone_and_in_a_pack(row, folder_of):
     configs = [
-        small_config(learning_rate=rate, batch_size=size) for rate, size in ((0.01, 4), (0.003, 2), (0.03, 8))
+        small_config(
+            learning_rate=rate, batch_size=size, adam_epsilon=1e-4
+        )  # rounding of 1e-8 is to be no step
+        for rate, size in ((0.01, 4), (0.003, 2), (0.03, 8))
     ]
     packed, alone = (
-        PPOTrainer(fresh(folder_of(row), places=n), make_toy_task(WordReward(LIKES)), small_config())
+        PPOTrainer(fresh(folder_of(row), places=n), make_toy_task(WordReward(TASTES)), small_config())
         for n in (3, 1)
     )
     for place, config in enumerate(configs):
@@ -233,15 +241,15 @@ def test_a_trial_learns_the_same_alone_and_in_a_pack(row, folder_of):
         packed.step()
         alone.step()
 
-    moved = alone.policy.rows.values[0] - fresh(folder_of(row)).rows.values[0]
-    assert moved.abs().max() > 1e-3
     batch = make_sequences(PROMPTS, RESPONSES)
     with torch.no_grad():
         said, expected = (
             trainer.policy.evaluate(batch, temperature=T, places=[place]).logprobs
             for trainer, place in ((packed, 1), (alone, 0))
         )
-    assert_close(said, expected, atol=NATS, rtol=0)
+    real = batch.response_mask
+    assert_close(said[real], expected[real], atol=NATS, rtol=0)
+    assert (alone.policy.reference(batch, temperature=T) - expected)[real].abs().max() > 100 * NATS
 
 
 @every_right_row
@@ -287,30 +295,27 @@ def test_adapters_come_back_bit_for_bit(row, folder_of, tmp_path):
 
 
 @every_right_row
-def test_all_weights_learn_what_they_learn_in_transformers(row, folder_of, tmp_path):
+def test_all_weights_learn_what_they_learn_in_transformers_and_are_saved(row, folder_of, tmp_path):
     policy, model = fresh(folder_of(row), lora_rank=None), load_plainly(folder_of(row))
     batch = make_sequences(PROMPTS, RESPONSES)
+    real = batch.response_mask
 
-    logprobs = policy.evaluate(batch, temperature=T, places=[0]).logprobs
-    logprobs[batch.response_mask].sum().backward()
+    logprobs = policy.evaluate(batch, temperature=T, places=[0]).logprobs[real]
+    logprobs.sum().backward()
     for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
         plainly(model, prompt, response).sum().backward()
 
-    assert torch.equal(logprobs, policy.reference(batch, temperature=T))
+    assert_close(logprobs, policy.reference(batch, temperature=T)[real], atol=NATS, rtol=0)
     expected = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     length = torch.cat([gradient.flatten() for gradient in expected.values()]).norm()
     for name, weight in policy.model.named_parameters():
         gradient = expected.get(name, torch.zeros_like(weight))
         assert (policy.rows[name].grad[0] - gradient).norm() <= 1e-4 * length, name
-
-
-@every_right_row
-def test_a_model_whose_weights_are_all_trained_is_saved_with_them(row, folder_of, tmp_path):
-    policy = stir(fresh(folder_of(row), lora_rank=None), scale=0.05)
-
+    policy.rows.values.add_(policy.rows.grads, alpha=float(1 / length))
     save_merged(policy, 0, tmp_path)
-
     assert_says_what(policy, load_plainly(tmp_path))
+    moved = policy.evaluate(batch, temperature=T, places=[0]).logprobs[real]
+    assert (moved - logprobs).abs().max() > 100 * NATS
 
 
 @rows(REFUSED)
