@@ -173,7 +173,7 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
     candidate = next((c for c in confirmation.candidates if c.number == number and len(c.runs) > 1), None)
     if candidate is None:
         return {}
-    means, verdict = candidate.seed_means, confirmation.verdict
+    means, outcome = candidate.seed_means, confirmation.outcome
     found: dict[str, Any] = {
         "confirmed_score": {
             "mean": float(interquartile_mean(means)),
@@ -183,10 +183,10 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
         },
         "confirmed_kl_per_sequence": candidate.kl,
     }
-    if verdict.gain is not None and verdict.best == number:
-        found[f"gain_over_{verdict.rival}"] = {
-            "mean": verdict.gain.mean,
-            "interval": [verdict.gain.low, verdict.gain.high],
+    if outcome.gain is not None and outcome.best == number:
+        found[f"gain_over_{outcome.rival}"] = {
+            "mean": outcome.gain.mean,
+            "interval": [outcome.gain.low, outcome.gain.high],
             "over": "95 % interval over seeds and prompts, for the best of those confirmed",
         }
     return found

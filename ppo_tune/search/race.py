@@ -1,4 +1,4 @@
-"""What a confirmation found: the runs of each config, who is still in the race, and the verdict.
+"""What a confirmation found: the runs of each config, who is still in the race, and the outcome.
 
 Runs with the same seed index draw the same random numbers, so configs are compared in pairs. A run that diverged
 or left the KL limit has no policy worth keeping: it counts as the untrained model's scores.
@@ -94,7 +94,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Outcome:
     """What a confirmation found.
 
     Attributes:
@@ -175,7 +175,7 @@ class Confirmation:
         return gain(candidate.golds, np.broadcast_to(self.base_golds, candidate.golds.shape))
 
     @cached_property
-    def verdict(self) -> Verdict:
+    def outcome(self) -> Outcome:
         """What it found."""
         default, challengers = self.default, self.challengers
         has_default = (
@@ -185,12 +185,12 @@ class Confirmation:
         name: Literal["default", "untrained"] = "default" if has_default else "untrained"
         fallback = default.number if default is not None and has_default else None
         if any(len(c.runs) < self.n_seeds for c in self.racing()):
-            return Verdict("unfinished", None, name, None, None)
+            return Outcome("unfinished", None, name, None, None)
         finished = [c for c in challengers if len(c.runs) >= self.n_seeds and c.kl <= self.kl_budget]
         if not finished:
-            return Verdict("no_better", None, name, None, fallback)
+            return Outcome("no_better", None, name, None, fallback)
         best = max(finished, key=lambda c: c.mean)
         found = self.compare(best, rival, comparisons=len(challengers))
         if found is not None and found.is_certain:
-            return Verdict("better", best.number, name, found, best.number)
-        return Verdict("no_better", best.number, name, found, fallback)
+            return Outcome("better", best.number, name, found, best.number)
+        return Outcome("no_better", best.number, name, found, fallback)

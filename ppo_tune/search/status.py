@@ -172,7 +172,7 @@ def _confirmed(study: Study, config: StudyConfig) -> int:
     )  # half a second to import, for those who confirmed
 
     found = read_confirmation(study, config)
-    number = None if found is None or found.verdict.kind == "unfinished" else found.verdict.winner
+    number = None if found is None or found.outcome.kind == "unfinished" else found.outcome.winner
     return -1 if number is None else number
 
 

@@ -19,9 +19,9 @@ def winning_trial(study: Study, config: StudyConfig) -> FrozenTrial | None:
     best completed trial within the KL budget. None if nothing stayed within it.
     """
     confirmation = read_confirmation(study, config)
-    if confirmation is None or confirmation.verdict.kind == "unfinished":
+    if confirmation is None or confirmation.outcome.kind == "unfinished":
         return best_trial(study)
-    number = confirmation.verdict.winner
+    number = confirmation.outcome.winner
     return next((t for t in study.get_trials(deepcopy=False) if t.number == number), None)
 
 

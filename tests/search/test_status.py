@@ -303,9 +303,9 @@ def test_the_winner_is_whom_a_finished_confirmation_chose(
     assert look(hand_made).winner is None
     runs = optuna.create_study(storage=hand_made.study._storage, study_name=confirmation_name("hand"))
     runs.tell(runs.ask(), 1.0)
-    verdict = SimpleNamespace(kind=kind, winner=winner)
+    outcome = SimpleNamespace(kind=kind, winner=winner)
     monkeypatch.setattr(
-        "ppo_tune.search.confirmation.read_confirmation", lambda *_: SimpleNamespace(verdict=verdict)
+        "ppo_tune.search.confirmation.read_confirmation", lambda *_: SimpleNamespace(outcome=outcome)
     )
 
     found = look(hand_made).winner

@@ -57,9 +57,9 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
 def headline(record: StudyRecord) -> list[str]:
     """The verdict: one sentence that decides, then what it rests on."""
     confirmation = record.confirmation
-    if confirmation is None or confirmation.verdict.kind == "unfinished":
+    if confirmation is None or confirmation.outcome.kind == "unfinished":
         return [*_unconfirmed(record), *_edges(record)]
-    if confirmation.verdict.kind == "better":
+    if confirmation.outcome.kind == "better":
         return [*_better(record, confirmation), *_edges(record)]
     return _no_better(record, confirmation)
 
@@ -69,16 +69,16 @@ def is_warning(record: StudyRecord) -> bool:
     confirmation = record.confirmation
     if record.winner is None:
         return True
-    if confirmation is None or confirmation.verdict.kind == "unfinished":
+    if confirmation is None or confirmation.outcome.kind == "unfinished":
         return _gold_fell(record)
-    if confirmation.verdict.kind == "no_better":
+    if confirmation.outcome.kind == "no_better":
         return True
     change = confirmation.gold_change(confirmation.candidate(record.winner.number))
     return change is not None and change.mean < 0
 
 
 def _better(record: StudyRecord, confirmation: Confirmation) -> list[str]:
-    verdict, budget = confirmation.verdict, confirmation.kl_budget
+    verdict, budget = confirmation.outcome, confirmation.kl_budget
     assert verdict.best is not None
     assert verdict.gain is not None
     best = confirmation.candidate(verdict.best)
@@ -99,7 +99,7 @@ def _better(record: StudyRecord, confirmation: Confirmation) -> list[str]:
 
 
 def _no_better(record: StudyRecord, confirmation: Confirmation) -> list[str]:
-    verdict, budget = confirmation.verdict, confirmation.kl_budget
+    verdict, budget = confirmation.outcome, confirmation.kl_budget
     rival = "the default config" if verdict.rival == "default" else "the untrained model"
     goes_on = (
         "The default config is what gets exported." if verdict.winner is not None else "Nothing is exported."
@@ -135,7 +135,7 @@ def _what_more_would_buy(
         )
     if found.mean <= 0:
         return "More seeds would not change that; a wider space or longer trials might."
-    default = confirmation.default if confirmation.verdict.rival == "default" else None
+    default = confirmation.default if confirmation.outcome.rival == "default" else None
     n = len(best.runs) if default is None else min(len(best.runs), len(default.runs))
     rival = confirmation.base + 0 * best.scores[:n] if default is None else default.scores[:n]
     seeds = seeds_for(found.mean, best.scores[:n], rival, comparisons=len(confirmation.challengers))
