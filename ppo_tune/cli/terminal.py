@@ -24,7 +24,8 @@ app = typer.Typer(
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
-EXIT_BUG, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_BUG, EXIT_MISTAKE, EXIT_NOTHING, EXIT_INTERRUPTED = 1, 2, 3, 130
+"""A bug of ours; a mistake of the user's; a study in which no trial can be gone on with; Ctrl-C."""
 
 StudyFile = Annotated[Path, typer.Argument(help="A study file, such as search_spaces/quickstart.yaml.")]
 StudyName = Annotated[str, typer.Argument(help="A study's name: its file's name without .yaml.")]

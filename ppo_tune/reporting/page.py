@@ -55,6 +55,7 @@ class Page:
         is_warning: Whether the verdict is one to be careful with.
         chapters: In reading order.
         colophon: How it was made.
+        advice: What to do instead of going on with what was found; empty where one can.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Page:
     is_warning: bool
     chapters: Sequence[Chapter]
     colophon: str
+    advice: str = ""
 
 
 def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
@@ -76,9 +78,10 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         kind=f"PPO-RLHF search on the task “{record.config.task.name}”: {len(record.trials):,} trials by "
         f"{sampler}, {pruned}, {record.config.ppo.episodes:,} episodes each.",
         headline=verdict.headline(record),
-        is_warning=verdict.is_warning(record),
+        is_warning=record.verdict.is_warning,
         chapters=chapters,
         colophon=f"Made with {made_with}. Seed {search.seed}.",
+        advice=record.verdict.advice,
     )
 
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import pandas as pd
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from ppo_tune.config import StudyConfig
-from ppo_tune.files import read_json
 from ppo_tune.foreign import writable
-from ppo_tune.search.confirmation import read_confirmation
+from ppo_tune.search.concerns import kept_samples
 from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.race import Confirmation
-from ppo_tune.search.results import baseline_trial, is_feasible
-from ppo_tune.search.winner import winning_trial
+from ppo_tune.search.results import is_feasible
+from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class StudyRecord:
         base: What the untrained model scored, by metric name, with its samples; empty if not known.
         folder: The study's folder.
         confirmation: The best few on fresh seeds, or None.
+        verdict: What the study says.
         lost: Trials that were cut off from outside; each ran again under another number.
     """
 
@@ -43,6 +43,7 @@ class StudyRecord:
     baseline: FrozenTrial | None
     base: Mapping[str, Any]
     folder: Path
+    verdict: Verdict
     lost: tuple[FrozenTrial, ...] = ()
     confirmation: Confirmation | None = None
 
@@ -67,18 +68,18 @@ class StudyRecord:
 
 
 def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
-    """Collect a study's trials, its winner and its default, and what the untrained model scored."""
-    begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-    base = folder / "base.json"
+    """Collect a study's trials, its winner and its default, what the untrained model scored, and the verdict."""
+    facts = read_facts(study, config, folder)
     return StudyRecord(
         config=config,
-        trials=tuple(t for t in begun if not was_lost(t)),
-        winner=winning_trial(study, config),
-        baseline=baseline_trial(study),
-        base=read_json(base) if base.is_file() else {},
+        trials=tuple(facts.trials),
+        winner=facts.winner,
+        baseline=facts.default,
+        base=facts.base,
         folder=folder,
-        confirmation=read_confirmation(study, config),
-        lost=tuple(t for t in begun if was_lost(t)),
+        verdict=judge(facts),
+        confirmation=facts.confirmation,
+        lost=tuple(t for t in study.get_trials(deepcopy=False) if was_lost(t)),
     )
 
 
@@ -129,8 +130,7 @@ def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
 
 def samples_of(record: StudyRecord, trial: FrozenTrial | None) -> list[dict[str, Any]]:
     """The responses that were kept of a trial; none if it has none."""
-    path = record.folder / "trials" / f"{trial.number:04d}" / "samples.json" if trial else None
-    return read_json(path) if path is not None and path.is_file() else []
+    return [] if trial is None else [dict(sample) for sample in kept_samples(record.folder, trial)]
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ class Run:
         scores: One per prompt, shape (P,); those of the untrained model if it did not complete.
         golds: Gold scores likewise, or None where the task has no gold judge.
         kl: Nats per response; the limit if it did not complete.
+        eos_rate: Share of its responses that end by themselves; None if not known or it did not complete.
     """
 
     seed_index: int
@@ -31,6 +32,7 @@ class Run:
     scores: Scores
     golds: Scores | None
     kl: float
+    eos_rate: float | None = None
 
     @property
     def completed(self) -> bool:
@@ -86,6 +88,12 @@ class Candidate:
         """Gold scores by seed and prompt, shape (S, P), or None."""
         known = [run.golds for run in self.runs if run.golds is not None]
         return np.stack(known) if known and len(known) == len(self.runs) else None
+
+    @property
+    def eos_rate(self) -> float | None:
+        """Mean share of responses that end by themselves, over the seeds where it is known; None without any."""
+        known = [run.eos_rate for run in self.runs if run.eos_rate is not None]
+        return float(np.mean(known)) if known else None
 
     @property
     def failures(self) -> int:
@@ -168,11 +176,18 @@ class Confirmation:
         against = np.broadcast_to(self.base, (n, len(self.base))) if rival is None else rival.scores[:n]
         return gain(candidate.scores[:n], against, comparisons=comparisons)
 
-    def gold_change(self, candidate: Candidate) -> Gain | None:
-        """How the gold score changed from the untrained model; None without a gold judge or a second seed."""
-        if candidate.golds is None or self.base_golds is None or len(candidate.golds) < 2:
+    def gold_change(self, candidate: Candidate, rival: Candidate | None = None) -> Gain | None:
+        """How much more gold a config has than a rival on the seeds of both, or than the untrained model if it is None.
+
+        None without a gold judge or a second seed.
+        """
+        against = self.base_golds if rival is None else rival.golds
+        if candidate.golds is None or against is None:
             return None
-        return gain(candidate.golds, np.broadcast_to(self.base_golds, candidate.golds.shape))
+        if rival is None:
+            against = np.broadcast_to(against, candidate.golds.shape)
+        n = min(len(candidate.golds), len(against))
+        return gain(candidate.golds[:n], against[:n]) if n > 1 else None
 
     @cached_property
     def outcome(self) -> Outcome:
