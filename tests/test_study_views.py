@@ -326,7 +326,7 @@ class Page:
         found = re.fullmatch(r"dashboard  (http://127\.0\.0\.1:\d+)(/dashboard/studies/\d+)\n", first)
         assert found, first + self.process.communicate()[1]
         self.url, self.path = found.groups()
-        self.note = self.process.stdout.readline()
+        self.note, self.ignores = self.process.stdout.readline(), self.process.stdout.readline()
 
     def ask(self, path: str, method: str = "GET") -> bytes:
         request = urllib.request.Request(self.url + path, method=method)
@@ -384,6 +384,10 @@ def test_the_dashboard_shows_a_copy_that_nobody_needs_afterwards(
     connections = psutil.Process(page.process.pid).net_connections()
     assert {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert page.note.startswith("a copy of ")
+    assert page.ignores == (
+        "The dashboard's best trial ignores the KL budget of 3 nats and fresh seeds: the best so far within it is "
+        "trial 1. Its importances count completed trials alone and say nothing of noise; the report's do.\n"
+    )
     page.ask(f"/api/studies/{study}", method="DELETE")
     assert page.studies() == []
     (copy,) = page.files()
@@ -392,6 +396,30 @@ def test_the_dashboard_shows_a_copy_that_nobody_needs_afterwards(
     assert (code, errors) == (0, "")
     assert not Path(copy).exists()
     assert contents(tmp_path) == before
+
+
+@needs_dashboard
+def test_the_copy_says_which_trials_are_feasible_and_which_is_ours(
+    made: HandMade, tmp_path: Path, pages: list[Page]
+) -> None:
+    """Trial 2 scores most and is beyond the budget; its constraint is 3.5 - 3 nats."""
+    fill_usual(made)
+    page = Page("--out", tmp_path)
+    pages.append(page)
+
+    study = json.loads(page.ask(f"/api/studies/{page.path.rpartition('/')[2]}?after=0"))
+
+    constraints = {trial["number"]: trial["constraints"] for trial in study["trials"]}
+    assert constraints == {0: [-2.5], 1: [-0.5], 2: [0.5], 3: [-2.0], 4: [6.0], 5: [-2.0], 6: []}
+    assert study["note"]["body"].startswith("**Not confirmed: trial 1 scored 1.000 in the search")
+    assert "The dashboard's best trial ignores the KL budget of 3 nats" in study["note"]["body"]
+    notes = {trial["number"]: trial["note"]["body"] for trial in study["trials"] if trial["note"]["body"]}
+    assert notes.keys() == {0, 1}
+    assert notes[0] == "the default config"
+    assert notes[1].startswith("Not confirmed: trial 1")
+    with closing(sqlite3.connect(made.folder / "study.db")) as store:
+        keys = {key for (key,) in store.execute("SELECT key FROM trial_system_attributes")}
+    assert "constraints" not in keys
 
 
 @needs_dashboard

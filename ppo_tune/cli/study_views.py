@@ -18,6 +18,8 @@ from ppo_tune.cli.terminal import Out, Storage, StudyName, app, console, printab
 from ppo_tune.errors import MissingExtraError, PPOTuneError
 
 if TYPE_CHECKING:
+    from optuna.study import Study
+
     from ppo_tune.search.status import StudyStatus, TrialStatus
 
 MOST_RUNNING = 8
@@ -62,6 +64,7 @@ def dashboard(
     """Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only."""
     from ppo_tune.cli.serving import local_server
     from ppo_tune.config import check_name
+    from ppo_tune.search.dashboard import add_constraints
     from ppo_tune.search.snapshot import snapshot, sqlite_file
     from ppo_tune.search.storage import load_study_from, storage_url
 
@@ -74,11 +77,18 @@ def dashboard(
     if not live and sqlite_file(url) is None:
         raise PPOTuneError("only an SQLite store can be copied; add --live to serve the store itself")
     with contextlib.ExitStack() as stack:
-        opened = load_study_from(url if live else stack.enter_context(snapshot(url)), study)
+        shown = url if live else stack.enter_context(snapshot(url))
+        copy = sqlite_file(shown)
+        if shown != url and copy is not None:  # never the store itself
+            add_constraints(copy)
+        opened = load_study_from(shown, study)
+        ignored = _annotate(opened, out, live=live)
         server = stack.enter_context(local_server(port, wsgi(opened._storage)))
         page = f"http://127.0.0.1:{server.server_port}/dashboard/studies/{opened._study_id}"
         say(f"dashboard  {page}")
         say(_warning(live))
+        if ignored:
+            say(ignored)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
 
@@ -91,6 +101,21 @@ def _say_row(label: str, lines: list[str]) -> None:
     """A label in a soft colour, and its lines beside it in the usual one."""
     for i, line in enumerate(lines):
         say(Text.assemble((f"{label if i == 0 else '':<{LABEL_WIDTH}}", "dim"), line))
+
+
+def _annotate(study: "Study", out: Path, *, live: bool) -> str:
+    """Put notes on a copy; returns what the dashboard's best trial leaves out, nothing for a study not of ours."""
+    from ppo_tune.search.dashboard import add_notes, what_it_ignores
+    from ppo_tune.search.storage import run_folder, stored_config
+    from ppo_tune.search.verdict import read_verdict
+
+    if "config" not in study.user_attrs:
+        return ""
+    config = stored_config(study)
+    verdict = read_verdict(study, config, run_folder(out, config.name))
+    if not live:
+        add_notes(study, config, verdict)
+    return what_it_ignores(config, verdict)
 
 
 def _read(study: str, storage: str | None, out: Path) -> "StudyStatus":
