@@ -172,7 +172,7 @@ def test_a_grid_with_more_trials_than_cells_says_so(cli: Cli, made: HandMade, tm
     said = lines(cli("status", "hand", "--out", tmp_path).out)
 
     assert " ".join(said["trials"]).endswith(
-        "1 of them repeats a cell of the grid: there are more trials than cells"
+        "1 trial repeats a cell of the grid, for there are more trials than cells"
     )
 
 

@@ -12,6 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from ppo_tune.config import StudyConfig
+from ppo_tune.files import read_json_lines
 from ppo_tune.foreign import writable
 from ppo_tune.search.concerns import kept_samples
 from ppo_tune.search.endings import ending_of, was_lost
@@ -100,6 +101,8 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
         curve = trial.user_attrs.get("curve", [])
         last = curve[-1] if curve else {}
         attrs = trial.user_attrs
+        # A trial under way has not noted what it cost, but its log has.
+        logged = {} if "tokens" in attrs else (metrics_of(record, trial) or [{}])[-1]
         rows.append({
             "number": trial.number,
             "role": role_of(record, trial),
@@ -108,9 +111,9 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
             "gold": last.get("gold"),
             "kl": last.get("kl"),
             "feasible": is_feasible(trial),
-            "episodes": attrs.get("episodes", last.get("episodes", 0)),
-            "tokens": attrs.get("tokens", 0),
-            "seconds": attrs.get("seconds", last.get("seconds", 0.0)),
+            "episodes": attrs.get("episodes", logged.get("episodes", last.get("episodes", 0))),
+            "tokens": attrs.get("tokens", logged.get("tokens", 0)),
+            "seconds": attrs.get("seconds", logged.get("time/seconds", last.get("seconds", 0.0))),
             "response_tokens": attrs.get("heldout/response_tokens"),
             "eos_rate": attrs.get("heldout/eos_rate"),
             "reason": writable(attrs.get("reason", "")),
@@ -126,6 +129,12 @@ def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
     if record.winner is not None and trial.number == record.winner.number:
         return "winner"
     return "default" if record.baseline is not None and trial.number == record.baseline.number else ""
+
+
+def metrics_of(record: StudyRecord, trial: FrozenTrial) -> list[dict[str, Any]]:
+    """What was logged of each of a trial's iterations; nothing if its file is not there."""
+    path = record.folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl"
+    return [line for line in read_json_lines(path) if "objective/score_mean" in line]
 
 
 def samples_of(record: StudyRecord, trial: FrozenTrial | None) -> list[dict[str, Any]]:

@@ -69,7 +69,5 @@ def repeated_cells(config: StudyConfig, trials: Sequence[FrozenTrial]) -> int:
 
 def repeats_reading(repeats: int) -> str:
     """What repeated cells are, in words."""
-    return (
-        f"{repeats} of them {'repeats a cell' if repeats == 1 else 'repeat cells'} of the grid: there are more trials "
-        "than cells"
-    )
+    who = "1 trial repeats a cell" if repeats == 1 else f"{repeats} trials repeat cells"
+    return f"{who} of the grid, for there are more trials than cells"

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,9 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from ppo_tune.config import PPOConfig
-from ppo_tune.files import read_json_lines
 from ppo_tune.reporting.drawing import BLUE, GREY, PURPLE, ROLE_STYLES, layout
-from ppo_tune.reporting.health.trouble import end_of, signs_of_trouble, start_of
-from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.health.trouble import MIN_ITERATIONS, end_of, signs_of_trouble, start_of
+from ppo_tune.reporting.record import StudyRecord, metrics_of
 from ppo_tune.reporting.section import Chapter, Section
 
 PANELS = {
@@ -76,12 +74,6 @@ def chapter(record: StudyRecord) -> Chapter:
         dynamics_table(courses),
     )
     return Chapter("dynamics", "Inside the training", (section,))
-
-
-def metrics_of(record: StudyRecord, trial: FrozenTrial) -> list[dict[str, Any]]:
-    """What was logged of each of a trial's iterations; nothing if its file is not there."""
-    path = record.folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl"
-    return [line for line in read_json_lines(path) if "objective/score_mean" in line]
 
 
 def read_courses(record: StudyRecord) -> list[Course]:
@@ -181,12 +173,18 @@ def dynamics_reading(courses: list[Course], config: PPOConfig, kl_budget: float)
     words = f"A point is {point}; dotted lines are the KL budget, zero and the length limit."
     troubled = {course.name: signs_of_trouble(course.lines, config, kl_budget) for course in courses}
     found = [f"{name[0].upper()}{name[1:]}: {'; '.join(signs)}." for name, signs in troubled.items() if signs]
-    if found:
-        return " ".join([words, *found])
-    return (
-        f"{words} None of these trials shows a sign of trouble: KL, entropy, clip fraction, explained variance, "
-        "length and EOS rate stay within bounds."
-    )
+    short = [course.name for course in courses if len(course.lines) < MIN_ITERATIONS]
+    if short:
+        found.append(
+            f"Too few iterations (fewer than {MIN_ITERATIONS}) to say whether training was sound: {', '.join(short)}."
+        )
+    sound = [course.name for course in courses if course.name not in short and not troubled[course.name]]
+    if sound and len(sound) == len(courses):
+        found.append(
+            "None of these trials shows a sign of trouble: KL, entropy, clip fraction, explained variance, length and "
+            "EOS rate stay within bounds."
+        )
+    return " ".join([words, *found])
 
 
 def thin(lines: pd.DataFrame) -> pd.DataFrame:

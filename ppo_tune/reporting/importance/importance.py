@@ -53,7 +53,7 @@ METHODS = {"ped": "PED-ANOVA", "fanova": "fANOVA"}
 
 def chapter(record: StudyRecord) -> Chapter:
     """What makes a trial good, what makes it fail, and whether the two that matter most depend on each other."""
-    if not record.trials:
+    if not record.trials or len(record.config.space.root) == 1:  # of one, there is no share to compare
         return Chapter("importance", "What mattered", ())
     scores, failures = importance_table(record), failing_table(record)
     sections, when = [], when_scored(record)
@@ -132,6 +132,11 @@ def by_importance(record: StudyRecord) -> list[str]:
     marked = best_quarter(sample.target[np.newaxis])
     found = ped_anova(sample.axes, sample.places, np.arange(n)[np.newaxis], marked)[0]
     return [sample.axes[j].name for j in np.argsort(-found, kind="stable")]
+
+
+def has_evidence(record: StudyRecord) -> bool:
+    """Whether there are enough trials for an importance."""
+    return len(compared(record)[1]) >= MIN_TRIALS
 
 
 def score_sample(record: StudyRecord) -> Sample:
@@ -266,6 +271,8 @@ def failing_reading(record: StudyRecord, table: pd.DataFrame) -> str:
     """How many trials failed, and which hyperparameters have to do with it."""
     sample = failing_sample(record)
     n, n_failed = len(sample.target), int(sample.target.sum())
+    if n == 0:
+        return "No trial has ended yet in a way that could say why trials fail."
     said = f"{n_failed or 'None'} of {n} ended trials diverged or went beyond the KL limit"
     if table.empty:
         needed = f"; not enough evidence to say why: {MIN_FAILURES} that do and {MIN_FAILURES} that do not are needed"

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.record import StudyRecord, role_of
 from ppo_tune.reporting.results import confirmed, fidelity
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.values.edges import at_edge
@@ -45,9 +45,11 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
     """
     sources: dict[str, Mapping[str, Any]] = {"untrained model": record.base}
     if record.baseline is not None:
-        sources[f"default config (trial {record.baseline.number})"] = record.baseline.user_attrs
+        sources[f"default config (trial {record.baseline.number}{_so_far(record.baseline)})"] = _seen(
+            record.baseline
+        )
     if record.winner is not None and not record.default_won:
-        sources[f"winner (trial {record.winner.number})"] = record.winner.user_attrs
+        sources[f"{role_of(record, record.winner)} (trial {record.winner.number})"] = record.winner.user_attrs
     names = {
         "score": "score", "score_error": "score_standard_error", "gold": "gold", "kl": "kl_per_sequence",
         "response_tokens": "response_tokens", "eos_rate": "eos_rate",
@@ -58,6 +60,18 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
         if source
     ]
     return pd.DataFrame(rows, columns=["what", *names]).astype(dict.fromkeys(names, float))
+
+
+def _seen(trial: FrozenTrial) -> Mapping[str, Any]:
+    """The held-out numbers of a trial; of one under way those of its last milestone."""
+    named = {"score": "score", "gold": "gold", "kl": "kl_per_sequence", "score_error": "score_standard_error",
+             "response_tokens": "response_tokens"}  # fmt: skip
+    last = (trial.user_attrs.get("curve") or [{}])[-1]
+    return {**{f"heldout/{name}": last.get(key) for key, name in named.items()}, **trial.user_attrs}
+
+
+def _so_far(trial: FrozenTrial) -> str:
+    return "" if trial.state.is_finished() else ", still running"
 
 
 def headline(record: StudyRecord) -> list[str]:

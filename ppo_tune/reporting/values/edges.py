@@ -87,8 +87,15 @@ def legal_ends(name: str) -> tuple[float, float]:
     return rules.get("ge", rules.get("gt", -math.inf)), rules.get("le", rules.get("lt", math.inf))
 
 
-def edges_reading(table: pd.DataFrame) -> str:
-    """Which values stand at the edge of their range."""
+def edges_reading(table: pd.DataFrame, n_best: int) -> str:
+    """Which values stand at the edge of their range.
+
+    Args:
+        table: See `edges_table`.
+        n_best: How many of the best trials there are.
+    """
+    if not n_best:
+        return "No trial was completed within the KL budget, so there are no good values to look at."
     if table.empty:
         return "Neither the winner nor the best trials stand at the edge of a range that could be wider."
     said = [f"{row['name']} ({row['end']} end, {row['limit']:.3g}: {_who(row)})" for row in to_records(table)]
