@@ -12,6 +12,7 @@ from ppo_tune.cli.terminal import (
     app,
     open_study,
     say,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def write_study_report(
         )  # of an earlier report, when there was something to go on with
     page = write_files(record, folder, best_yaml=best, markdown=markdown, png=png)
     for sentence in headline(record)[:2]:
-        say(sentence)
+        tell(sentence)
     if record.winner is not None:
         say(f"values     {describe(record.winner.params)}")
         if not record.verdict.advice:

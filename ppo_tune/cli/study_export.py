@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppo_tune.cli.terminal import Out, Storage, StudyName, app, open_study, say
+from ppo_tune.cli.terminal import Out, Storage, StudyName, app, open_study, say, tell
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -81,9 +81,9 @@ def _tell(made: "Export", folder: Path, target: str, provenance: Mapping[str, st
 
     for name in made.files:
         say(f"wrote      {folder / name}")
-    say(provenance["verdict"])
+    tell(provenance["verdict"])
     if ADVICE in provenance:
-        say(provenance[ADVICE])
+        tell(provenance[ADVICE])
     elif target == "native":
         say(f"go on with ppo-tune train {folder / made.main}")
     if target == "native":

@@ -40,6 +40,11 @@ def say(text: str | Text) -> None:
     console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
 
 
+def tell(text: str) -> None:
+    """Sentences to the terminal, broken between words; one line in a log."""
+    console.print(Text(text), soft_wrap=not console.is_terminal)
+
+
 def printable(text: str) -> str:
     """Text on one line with what cannot be seen as symbols, so that it cannot steer a terminal."""
     return symbols(text).replace("\n", "␊")
