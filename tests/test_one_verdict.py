@@ -73,7 +73,7 @@ def test_a_hacked_winner_is_a_caution_in_every_place_and_nowhere_to_be_trained(
 
     assert (verdict["kind"], verdict["trial"], verdict["confirmed"]) == ("caution", 1, True)
     assert re.fullmatch(
-        r"Caution: trial 1 scores higher than the default config, by \+0\.1\d \(95 % interval .*\) on 3 fresh seeds, "
+        r"Caution: trial 1 scores higher than the default config \(\+0\.1\d on 3 fresh seeds\), "
         r"but it looks like reward hacking: "
         r"gold -0\.4\d against the default config \(95 % interval -0\.\d\d to -0\.\d\d, "
         r"lower on all 3 seeds\) and 98 % of its responses are cut off \(untrained model 34 %, default config 40 %\)\.",

@@ -63,6 +63,11 @@ class StudyRecord:
         )
 
     @property
+    def best_role(self) -> str:
+        """What the trial to go on with is called: a winner only after a confirmation."""
+        return "winner" if self.verdict.confirmed else "best so far"
+
+    @property
     def scored(self) -> pd.DataFrame:
         """The rows of the table that have a score."""
         return self.table[self.table["score"].notna()]
@@ -94,7 +99,7 @@ COLUMNS = (
 def trials_table(record: StudyRecord) -> pd.DataFrame:
     """One row per trial: how it ended, what it scored last, what it cost, and its searched values.
 
-    The role is "winner", "default" or ""; the score is that of the last milestone.
+    The role is that of `role_of`; the score is that of the last milestone.
     """
     rows = []
     for trial in record.trials:
@@ -125,9 +130,12 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
 
 
 def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
-    """What a trial is in its study: winner, default, or nothing in particular."""
+    """What a trial is in its study: winner, best so far, default, or nothing in particular.
+
+    A winner is one that fresh seeds have confirmed.
+    """
     if record.winner is not None and trial.number == record.winner.number:
-        return "winner"
+        return record.best_role
     return "default" if record.baseline is not None and trial.number == record.baseline.number else ""
 
 

@@ -201,7 +201,9 @@ def _texts(case: Case) -> list[Concern]:
     before, after = case.base.get("samples", []), kept_samples(case.folder, case.trial)
     start, end = (_variety(samples[: min(len(before), len(after))]) for samples in (before, after))
     repeated = mean_repeated_share(before), mean_repeated_share(after)
-    lengths = [facts.get("heldout/response_tokens") for facts in (case.base, case.trial.user_attrs)]
+    lengths = [
+        float(facts.get("heldout/response_tokens", math.nan)) for facts in (case.base, case.trial.user_attrs)
+    ]
     found = []
     if repeated[1] - repeated[0] >= REPETITION_RISE and repetition_low(before, after) > 0:
         found.append(
@@ -209,7 +211,7 @@ def _texts(case: Case) -> list[Concern]:
         )
     if end <= VARIETY_RATIO * start:
         found.append(f"its responses are much alike (distinct-2 {end:.2f}, {UNTRAINED} {start:.2f})")
-    if None not in lengths and lengths[1] <= SHRUNK * lengths[0]:
+    if lengths[1] <= SHRUNK * lengths[0]:
         found.append(
             f"its responses say next to nothing ({lengths[1]:.1f} tokens, {UNTRAINED} {lengths[0]:.1f})"
         )

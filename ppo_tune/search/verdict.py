@@ -132,7 +132,7 @@ def judge(facts: Facts) -> Verdict:
     if facts.confirmed is None:
         return Verdict("not_confirmed", trial, confirmed, _not_confirmed(facts, facts.winner))
     kind = "better" if facts.confirmed.outcome.kind == "better" else "no_better"
-    sentence = _better(facts.confirmed) if kind == "better" else _no_better(facts.confirmed)
+    sentence = _better(facts.confirmed) if kind == "better" else no_better(facts.confirmed)
     return Verdict(kind, trial, confirmed, sentence)
 
 
@@ -153,7 +153,8 @@ def _better(confirmation: "Confirmation") -> str:
     )
 
 
-def _no_better(confirmation: "Confirmation") -> str:
+def no_better(confirmation: "Confirmation") -> str:
+    """What a confirmation says that found nothing better."""
     outcome, rival = confirmation.outcome, rival_of(confirmation)
     if outcome.best is None or outcome.gain is None:
         return (
@@ -195,14 +196,13 @@ def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:
     elif confirmation.outcome.kind == "better":
         assert confirmation.outcome.gain is not None
         scores = (
-            f"trial {winner.number} scores higher than {rival_of(confirmation)}, by "
-            f"{interval(confirmation.outcome.gain)} on {confirmation.n_seeds} fresh seeds"
+            f"trial {winner.number} scores higher than {rival_of(confirmation)} "
+            f"({confirmation.outcome.gain.mean:+.2f} on {confirmation.n_seeds} fresh seeds)"
         )
     else:
         scores = f"nothing is better than trial {winner.number}, the default config"
-    told = " and ".join(
-        [*[", ".join(c.words for c in concerns[:-1])][: len(concerns) - 1], concerns[-1].words]
-    )
+    *others, last = [concern.words for concern in concerns]
+    told = f"{', '.join(others)} and {last}" if others else last
     return f"Caution: {scores}, but {_suspicion(concerns)}{told}."
 
 
@@ -245,7 +245,7 @@ def _nothing(facts: Facts) -> tuple[Kind, str]:
     if facts.confirmed is not None:
         return (
             "nothing_feasible",
-            f"{_no_better(facts.confirmed)} The default config left it too, so nothing is exported.",
+            f"{no_better(facts.confirmed)} The default config left the budget too, so nothing is exported.",
         )
     if not facts.is_over:
         return "open", f"No trial has been completed within the KL budget of {budget:g} nats yet."

@@ -93,7 +93,7 @@ def test_every_trial_is_measured_beside_the_untrained_model(goldless: HandMade) 
     table = proxies.proxies_table(goldless.record())
 
     assert table.equals(hacking.trials_table(goldless.record()))
-    assert table["role"].tolist() == ["untrained model", "default", "winner", "", ""]
+    assert table["role"].tolist() == ["untrained model", "default", "best so far", "", ""]
     assert table["repeated_3grams"].tolist() == pytest.approx([0, 0, 0, 0.8, 0.8])
     assert table["response_tokens"].tolist() == [6.0, 9.5, 9.5, 9.5, 9.5]
     assert table["score_std"].tolist() == pytest.approx([1.0] * 5)  # 0.1 over 100 prompts
@@ -136,19 +136,24 @@ def test_the_chapter_says_that_signs_prove_nothing(goldless: HandMade) -> None:
 
     assert "This task has no gold reward, so nothing here proves a hack" in section.reading
     assert "4 of 4 trials show at least one" in section.reading
-    assert "Winner: longer responses." in section.reading
+    assert "Best so far: longer responses." in section.reading
     assert "Worst offender: longer responses, repetition, less variety." in section.reading
     assert (
         "Words are counted in the 8 responses kept of a trial; length, spread and endings are over 100"
         in (section.reading)
     )
     assert section.table is not None
-    assert section.table["role"].tolist()[:4] == ["untrained model", "default", "winner", "worst offender"]
+    assert section.table["role"].tolist()[:4] == [
+        "untrained model",
+        "default",
+        "best so far",
+        "worst offender",
+    ]
     assert section.figure is not None
     assert {trace.name for trace in section.figure.data} == {
         "untrained model",
         "default",
-        "winner",
+        "best so far",
         "worst offender",
     }
     assert len(section.figure.data) == 4 * len(proxies.MEASURES)

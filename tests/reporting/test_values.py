@@ -103,7 +103,7 @@ def test_every_trial_stands_in_every_slice(usual: HandMade) -> None:
     for axis in ("x", "x2", "x3"):
         traces = [trace for trace in figure.data if trace.xaxis == axis]
         assert sum(len(trace.x) for trace in traces) == len(record.trials)
-        assert [trace.name for trace in traces][-2:] == ["winner", "default"]
+        assert [trace.name for trace in traces][-2:] == ["best so far", "default"]
 
 
 def test_trials_without_a_score_or_far_below_all_stand_on_the_bottom_line(hand_made: HandMade) -> None:

@@ -26,7 +26,11 @@ def said(hand_made: HandMade) -> str:
 def test_results_stand_side_by_side(usual: HandMade) -> None:
     results = verdict.results_table(usual.record())
 
-    assert results["what"].tolist() == ["untrained model", "default config (trial 0)", "winner (trial 1)"]
+    assert results["what"].tolist() == [
+        "untrained model",
+        "default config (trial 0)",
+        "best so far (trial 1)",
+    ]
     assert results["score"].tolist() == [-0.5, 0.5, 1.0]
     assert results["gold"].tolist() == [0.3, 0.5, 0.8]
     assert results["kl"].tolist() == [0.0, 0.5, 2.5]
@@ -75,9 +79,12 @@ def test_a_winner_whose_gold_falls_is_called_an_exploit(searched: HandMade) -> N
 
     words = said(searched)
 
-    assert words.startswith("Caution: trial 2 scores higher than the default config, by +0.")
+    assert words.startswith("Caution: trial 2 scores higher than the default config (+0.")
     assert "but it exploits the reward: gold -0.50 against the default config (95 % interval -0." in words
     assert "lower on all 5 seeds" in words
+    assert re.search(
+        r"The gain is \+0\.\d\d \(95 % interval .*\) on 5 fresh seeds and 64 unseen prompts\.", words
+    )
     assert searched.record().verdict.is_warning
 
 

@@ -31,6 +31,7 @@ MAX_POINTS = 100
 
 STYLES = {
     "winner": (ROLE_STYLES["winner"][0], "solid"),
+    "best so far": (ROLE_STYLES["winner"][0], "solid"),
     "best": (ROLE_STYLES["winner"][0], "solid"),
     "default": (ROLE_STYLES["default"][0], "dash"),
     "median": (BLUE, "dashdot"),
@@ -44,7 +45,7 @@ class Course:
     """What was logged of one trial while it was trained.
 
     Attributes:
-        role: What the trial is among the others: winner, best, default, median or worst.
+        role: What the trial is among the others: winner, best so far, best, default, median or worst.
         number: Of the trial.
         lines: One row per iteration: episodes, policy/optimizer_steps and the metrics of `PANELS`; NaN where one
             was not finite.
@@ -102,7 +103,7 @@ def choose_trials(record: StudyRecord) -> dict[str, FrozenTrial]:
         return {}
     won = record.winner is not None and record.winner.number in ranked
     first = record.winner.number if won and record.winner is not None else ranked[0]
-    chosen = {"winner" if won else "best": first}
+    chosen = {record.best_role if won else "best": first}
     if record.baseline is not None and record.baseline.number in ranked and record.baseline.number != first:
         chosen["default"] = record.baseline.number
     middle = [place for place, number in enumerate(ranked[:-1]) if number not in chosen.values()]
@@ -136,12 +137,13 @@ def dynamics_figure(courses: list[Course], config: PPOConfig, kl_budget: float) 
         row, column = i // 2 + 1, i % 2 + 1
         for course in courses:
             colour, dash = STYLES[course.role]
+            width = 2.5 if course.role in ("winner", "best so far") else 1.75
             line = thin(course.lines[["episodes", name]])
             heights = [float(f"{value:.4g}") for value in line[name]]
             figure.add_scatter(
                 x=line["episodes"].astype(int).tolist(), y=heights, mode="lines",
                 name=course.name, legendgroup=course.role, showlegend=i == 0, row=row, col=column,
-                line={"color": colour, "dash": dash, "width": 2.5 if course.role == "winner" else 1.75},
+                line={"color": colour, "dash": dash, "width": width},
                 hovertemplate=f"{course.name}<br>%{{x:,}} episodes: %{{y:.3g}}<extra></extra>",
             )  # fmt: skip
     lines = pd.concat([course.lines for course in courses])

@@ -12,7 +12,7 @@ from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.values.edges import at_edge
 from ppo_tune.search.certainty import Gain, seeds_for
 from ppo_tune.search.race import Candidate, Confirmation
-from ppo_tune.search.verdict import interval
+from ppo_tune.search.verdict import interval, no_better
 
 MIN_COMPLETED = 5
 """Below this many completed trials besides the default, the best of them says little about the space."""
@@ -78,14 +78,27 @@ def headline(record: StudyRecord) -> list[str]:
     """The verdict: one sentence that decides, then what to do if it is not to go on, then what it rests on."""
     verdict = record.verdict
     first = [verdict.sentence, *([verdict.advice] if verdict.advice else [])]
-    if record.winner is None and not verdict.confirmed:
+    if record.winner is None:
         return first
     if not verdict.confirmed:
         return [*first, *_unconfirmed(record, record.winner), *_edges(record)]
-    assert record.confirmation is not None
-    if record.confirmation.outcome.kind == "better":
-        return [*first, *_better(record.confirmation), *_edges(record)]
-    return [*first, *_no_better(record, record.confirmation)]
+    confirmation = record.confirmation
+    assert confirmation is not None
+    is_better, is_caution = confirmation.outcome.kind == "better", verdict.kind == "caution"
+    if is_caution:  # which leaves no room for what was found
+        first.append(_gained(confirmation) if is_better else no_better(confirmation))
+    if is_better:
+        return [*first, *_better(confirmation), *_edges(record)]
+    return [*first, *_no_better(record, confirmation)]
+
+
+def _gained(confirmation: Confirmation) -> str:
+    gain = confirmation.outcome.gain
+    assert gain is not None
+    n_prompts = len(confirmation.base)
+    return (
+        f"The gain is {interval(gain)} on {confirmation.n_seeds} fresh seeds and {n_prompts} unseen prompts."
+    )
 
 
 def _better(confirmation: Confirmation) -> list[str]:
@@ -104,9 +117,7 @@ def _better(confirmation: Confirmation) -> list[str]:
 
 def _no_better(record: StudyRecord, confirmation: Confirmation) -> list[str]:
     outcome = confirmation.outcome
-    goes_on = (
-        "The default config is what gets exported." if outcome.winner is not None else "Nothing is exported."
-    )
+    goes_on = "The default config is what gets exported."
     if outcome.best is None or outcome.gain is None:
         return [
             goes_on,

@@ -7,7 +7,7 @@ import pandas as pd
 from plotly import graph_objects as go
 
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.drawing import BLUE, GREY, ROLE_STYLES, axis_ends, layout, short
+from ppo_tune.reporting.drawing import BLUE, GREY, axis_ends, layout, roles_in, short
 
 MAX_AXES = 7
 """Hyperparameters that are drawn, the most important ones; the score is one more."""
@@ -76,7 +76,7 @@ def parallel_figure(scored: pd.DataFrame, axes: Sequence[Axis]) -> go.Figure:
         (others, "other trials", {"color": GREY, "width": 1}),
         (best, f"best {len(best)}", {"color": BLUE, "width": 2}),
         *((scored[scored["role"] == role], role, {"color": colour, "width": 4})
-          for role, (colour, _) in ROLE_STYLES.items()),
+          for role, (colour, _) in roles_in(scored).items()),
     ):  # fmt: skip
         add_lines(figure, part, axes, (low, high), name, style)
     layout(figure, None, None)

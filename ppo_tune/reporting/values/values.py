@@ -14,6 +14,7 @@ from ppo_tune.reporting.drawing import (
     GREY,
     ROLE_STYLES,
     layout,
+    roles_in,
 )
 from ppo_tune.reporting.importance.importance import by_importance, has_evidence
 from ppo_tune.reporting.record import StudyRecord
@@ -45,7 +46,7 @@ def chapter(record: StudyRecord) -> Chapter:
         record.table["number"].isin([trial.number for trial in record.trials if trial.params])
     ]
     shown = some(begun, MAX_POINTS)
-    edges = edges_reading(edges_table(record), len(best_values(record)))
+    edges = edges_reading(edges_table(record), len(best_values(record)), record.best_role)
     reading = f"{edges} {slices_reading(shown, len(begun))}"
     slices = Section("slices", "Each hyperparameter by itself", reading, slices_figure(shown, axes),
                      begun[columns], wide=True)  # fmt: skip
@@ -126,7 +127,7 @@ def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, cell: dict[st
         axis: The hyperparameter.
         cell: Row and column of the plot.
     """
-    for role in ("", *ROLE_STYLES):
+    for role in ("", *roles_in(trials)):
         group = trials[trials["role"] == role]
         for ending in sorted(group["ending"].unique(), key="completed".__eq__):
             part = group[group["ending"] == ending]
