@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from ppo_tune.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
 from ppo_tune.config import TrainConfig, differences
+from ppo_tune.draws import measured_on
 from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
-from ppo_tune.evaluation import Evaluation
+from ppo_tune.evaluation import Evaluation, Evaluator
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json, write_text
 from ppo_tune.inputs import check_inputs
@@ -25,7 +27,7 @@ from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.team import AcceleratedTeam
 from ppo_tune.tracking import Tracked, Tracking
-from ppo_tune.workbench import Workbench, set_up
+from ppo_tune.workbench import Workbench, claim_evaluator, judge, load_to_judge, set_up
 
 EVALUATIONS = 10
 """How often a training is scored and saved, its end included."""
@@ -38,9 +40,10 @@ class TrainingResult:
     Attributes:
         folder: Holds config, metrics, checkpoints and the model.
         model: An ordinary Hugging Face folder.
-        episodes: How long the model of the folder was trained: to the best evaluation within the KL budget.
-        before: The untrained model on the held-out prompts.
-        after: The trained one.
+        episodes: How long the model of the folder was trained: to the best milestone within the KL budget.
+        before: The untrained model, on prompts and random numbers that chose nothing.
+        after: The model of the folder, as it is loaded from there, on the same.
+        milestone: What the milestone scored that chose this model; None where none did.
     """
 
     folder: Path
@@ -48,6 +51,7 @@ class TrainingResult:
     episodes: int
     before: Evaluation
     after: Evaluation
+    milestone: float | None = None
 
 
 class TrainingInterrupted(Exception):
@@ -88,9 +92,10 @@ def train(
     accelerator.wait_for_everyone()
     folder = Path(out)
     if accelerator.is_main_process:
-        _claim(folder, config, resume=resume)
+        _reserve(folder, config, resume=resume)
     accelerator.wait_for_everyone()
-    work = set_up(config, seed=config.seed, device=accelerator.device, team=AcceleratedTeam(accelerator))
+    work = set_up(config, device=accelerator.device, team=AcceleratedTeam(accelerator))
+    claims = claim_evaluator(work.policy, work.task, config)
     tell = watch if accelerator.is_main_process else _nobody
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     tracking = Tracking(
@@ -98,14 +103,13 @@ def train(
         tracked,
         warn=lambda text: watch({"kind": "note", "text": text}),
     )
-    training = _Training(config, folder, work, tell, tracking, is_main=accelerator.is_main_process)
+    training = _Training(config, folder, work, claims, tell, tracking, is_main=accelerator.is_main_process)
     with tracking.finished_after():
-        before, after = training.run(resume=resume, should_stop=should_stop)
-    episodes = work.trainer.runs[0].episodes
-    if accelerator.is_main_process:
-        _write_model(work, config, folder, before, after)
-    accelerator.wait_for_everyone()
-    return TrainingResult(folder, folder / "model", episodes, before, after)
+        before = training.run(resume=resume, should_stop=should_stop)
+    result = [_finish(work, config, folder, before) if accelerator.is_main_process else None]
+    broadcast_object_list(result)
+    assert result[0] is not None
+    return result[0]
 
 
 class _Training:
@@ -116,6 +120,7 @@ class _Training:
         config: TrainConfig,
         folder: Path,
         work: Workbench,
+        claims: Evaluator,
         watch: Watcher,
         tracking: Tracking,
         *,
@@ -124,21 +129,22 @@ class _Training:
         self.config = config
         self.folder = folder
         self.work = work
+        self.claims = claims
         self.watch = watch
         self.tracking = tracking
         self.is_main = is_main
         self.log = folder / "metrics.jsonl"
 
-    def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> tuple[Evaluation, Evaluation]:
-        """Train to the end, then go back to what is kept; returns the evaluations before and after."""
+    def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> Evaluation:
+        """Train to the end, then go back to what is kept; returns what is claimed of the untrained model."""
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
-        before = self._evaluate()
+        before, start = judge(self.claims), judge(self.work.evaluator)
         if resume:
             load_checkpoint(trainer, 0, self.folder / "checkpoints")
             self._forget_after(trainer.runs[0].episodes)
         else:
-            self._record({"episodes": 0, **before.metrics()})
+            self._record({"episodes": 0, **start.metrics()})
         marks = {round(iterations * i / EVALUATIONS) for i in range(1, EVALUATIONS + 1)}
         while trainer.runs[0].iteration < iterations:
             metrics = trainer.step()[0]
@@ -158,11 +164,11 @@ class _Training:
                 )
         if self.is_main and checkpoints_in(self.folder / "best"):
             load_checkpoint(trainer, 0, self.folder / "best")
-        return before, self._evaluate()
+        return before
 
     def _judge(self, episodes: float) -> None:
         """Evaluate, and keep the policy if none within the KL budget scored better."""
-        judged = self._evaluate()
+        judged = judge(self.work.evaluator)
         budget = self.config.kl_budget
         if self.is_main and budget is not None and judged.kl_per_sequence <= budget:
             rivals = [
@@ -174,12 +180,6 @@ class _Training:
                 save_checkpoint(self.work.trainer, 0, self.folder / "best", kept=1)
         self._record({"episodes": episodes, **judged.metrics()})
         self.watch({"kind": "evaluation", "episodes": episodes, **judged.metrics()})
-
-    def _evaluate(self) -> Evaluation:
-        judged = self.work.evaluator([0])[0]
-        if isinstance(judged, TrialError):
-            raise judged
-        return judged
 
     def _record(self, line: dict[str, float]) -> None:
         if self.is_main:
@@ -200,7 +200,7 @@ class _Training:
             self.tracking.forget_after(episodes)
 
 
-def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+def _reserve(folder: Path, config: TrainConfig, *, resume: bool) -> None:
     """Make the folder this training's own, or make sure that it is.
 
     Raises:
@@ -226,17 +226,52 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
 
 
-def _write_model(
-    work: Workbench, config: TrainConfig, folder: Path, before: Evaluation, after: Evaluation
-) -> None:
-    """The model folder with its card, the adapter, and what the judges said of both models."""
-    save_merged(work.policy, 0, folder / "model")
-    base = config.model.name or f"the {config.task.name} task's own model"
+def _finish(work: Workbench, config: TrainConfig, folder: Path, before: Evaluation) -> TrainingResult:
+    """Write what is kept, and measure it as anyone would who loads it."""
     episodes = work.trainer.runs[0].episodes
-    write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
+    milestone = _milestone(folder, episodes)
+    _write_model(work, folder)
+    work.trainer.drop(0)  # its optimizer's memory is wanted for the second model
+    after = _measure(work, config, folder / "model")
+    _write_claim(config, folder, episodes, before, after)
+    return TrainingResult(folder, folder / "model", episodes, before, after, milestone)
+
+
+def _milestone(folder: Path, episodes: int) -> float | None:
+    """What the milestone scored that chose the model; None where none did."""
+    if not checkpoints_in(folder / "best"):
+        return None
+    lines = read_json_lines(folder / "metrics.jsonl")
+    return next(
+        line["heldout/score"] for line in lines if line["episodes"] == episodes and "heldout/score" in line
+    )
+
+
+def _write_model(work: Workbench, folder: Path) -> None:
+    """The model folder, and the adapter."""
+    save_merged(work.policy, 0, folder / "model")
     if work.policy.adapters is not None:
         save_adapter(work.policy, 0, folder / "adapter")
-    write_json(folder / "evaluation.json", {"before": asdict(before), "after": asdict(after)})
+
+
+def _measure(work: Workbench, config: TrainConfig, model: Path) -> Evaluation:
+    """What `ppo-tune evaluate` says of a saved model, with its KL to the one that the training began with."""
+    saved = load_to_judge(str(model), config, work.policy.device)
+    return judge(claim_evaluator(saved, work.task, config), reference=work.policy)
+
+
+def _write_claim(
+    config: TrainConfig, folder: Path, episodes: int, before: Evaluation, after: Evaluation
+) -> None:
+    """The model's card, and what the judges said of both models."""
+    base = config.model.name or f"the {config.task.name} task's own model"
+    write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
+    claim = {
+        "split": after.split,
+        "n_prompts": len(after.samples),
+        "measured_on": measured_on(after.split, len(after.samples)),
+    }
+    write_json(folder / "evaluation.json", {**claim, "before": asdict(before), "after": asdict(after)})
 
 
 def _nobody(_: Event) -> None:

@@ -18,7 +18,7 @@ ROWS = (
     ("messages", "data"),
     ("study_file",),
     ("prompts",),
-    ("inputs",),
+    ("inputs", "draws"),
     ("ppo",),
     ("models",),
     ("rewards",),

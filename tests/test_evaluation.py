@@ -5,10 +5,10 @@ import statistics
 import pytest
 import torch
 
-from ppo_tune.config import SHARED_FIELDS, PPOConfig
+from ppo_tune.config import SHARED_FIELDS, ModelConfig, PPOConfig
 from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError
 from ppo_tune.evaluation import Evaluation, Evaluator, room_for_prompts
-from ppo_tune.models import Policy, save_merged
+from ppo_tune.models import Policy, load_policy, save_merged
 from ppo_tune.models.loading import load_causal_lm
 from ppo_tune.tasks import Task
 from ppo_tune.trainer import PPOTrainer
@@ -60,6 +60,22 @@ def test_the_kl_is_summed_over_each_sampled_response(toy_task, tmp_path):
         kl.append(float((said[0] - said[1]).sum()))
     assert judged.kl_per_sequence == pytest.approx(statistics.mean(kl), abs=1e-5)
     assert judged.kl_per_sequence > 0.1
+
+
+def test_the_kl_of_a_saved_model_is_measured_from_where_its_training_began(toy_task, tmp_path):
+    trained = stirred_policy()
+    save_merged(trained, 0, tmp_path)
+    saved = load_policy(ModelConfig(name=str(tmp_path), lora_rank=1, dtype="float32"))
+
+    own = evaluator(saved, toy_task)([0])[0]
+    judged = evaluator(saved, toy_task)([0], reference=trained)[0]
+
+    assert own.kl_per_sequence == pytest.approx(0, abs=1e-5)
+    assert judged.kl_per_sequence == pytest.approx(
+        evaluator(trained, toy_task)([0])[0].kl_per_sequence, abs=1e-4
+    )
+    assert judged.kl_per_sequence > 0.1
+    assert judged.samples == own.samples
 
 
 def test_all_places_answer_the_same_prompts_with_the_same_noise(toy_task):
