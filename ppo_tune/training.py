@@ -16,13 +16,14 @@ from accelerate.utils import broadcast_object_list
 from ppo_tune.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
 from ppo_tune.config import TrainConfig, differences
 from ppo_tune.draws import measured_on
-from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
+from ppo_tune.errors import OutOfMemoryError, StorageError, StudyMismatchError, TrialError
 from ppo_tune.evaluation import Evaluation, Evaluator
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json, write_text
 from ppo_tune.inputs import check_inputs
 from ppo_tune.model_card import model_card
 from ppo_tune.models import save_adapter, save_merged
+from ppo_tune.portions import is_out_of_memory
 from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.team import AcceleratedTeam
@@ -241,10 +242,8 @@ def _milestone(folder: Path, episodes: int) -> float | None:
     """What the milestone scored that chose the model; None where none did."""
     if not checkpoints_in(folder / "best"):
         return None
-    lines = read_json_lines(folder / "metrics.jsonl")
-    return next(
-        line["heldout/score"] for line in lines if line["episodes"] == episodes and "heldout/score" in line
-    )
+    lines = [line for line in read_json_lines(folder / "metrics.jsonl") if "heldout/score" in line]
+    return float(next(line["heldout/score"] for line in lines if line["episodes"] == episodes))
 
 
 def _write_model(work: Workbench, folder: Path) -> None:
@@ -255,8 +254,22 @@ def _write_model(work: Workbench, folder: Path) -> None:
 
 
 def _measure(work: Workbench, config: TrainConfig, model: Path) -> Evaluation:
-    """What `ppo-tune evaluate` says of a saved model, with its KL to the one that the training began with."""
-    saved = load_to_judge(str(model), config, work.policy.device)
+    """What `ppo-tune evaluate` says of a saved model, with its KL to the one that the training began with.
+
+    Raises:
+        OutOfMemoryError: If there is no room for it beside the one that was trained.
+        TrialError: If it or its reward fails.
+    """
+    work.policy.release()
+    try:
+        saved = load_to_judge(str(model), config, work.policy.device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"the trained model is saved in {model}, but there is no memory to load it beside the one in training; "
+            "measure it with ppo-tune evaluate, or go on with --resume where there is more"
+        ) from error
     return judge(claim_evaluator(saved, work.task, config), reference=work.policy)
 
 

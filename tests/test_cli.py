@@ -304,6 +304,9 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
         before, after = (f"{stored[when][name]:.3f}" for when in ("before", "after"))
         assert re.search(rf"^ {name} +{before} +{after} *$", train.out, re.MULTILINE)
         assert re.search(rf"^ {name} +{after} *$", judged.out, re.MULTILINE)
+    assert (
+        "so the best of them reads too high; the model that is kept is measured anew at the end" in train.out
+    )
     assert f"measured on {stored['measured_on']}" in train.out
     assert f"measured on {stored['measured_on']}" in judged.out
     assert by_flag.out.startswith(judged.out.partition("\n\n")[0])

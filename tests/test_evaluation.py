@@ -1,17 +1,19 @@
 """The score of a policy on held-out prompts."""
 
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ppo_tune.config import SHARED_FIELDS, ModelConfig, PPOConfig
-from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError
+from ppo_tune.config import SHARED_FIELDS, ModelConfig, PPOConfig, TrainConfig
+from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError
 from ppo_tune.evaluation import Evaluation, Evaluator, room_for_prompts
 from ppo_tune.models import Policy, load_policy, save_merged
 from ppo_tune.models.loading import load_causal_lm
-from ppo_tune.tasks import Task
+from ppo_tune.tasks import Prompt, Task
 from ppo_tune.trainer import PPOTrainer
+from ppo_tune.workbench import claim_evaluator
 from tests.conftest import (
     LIKES,
     FailingReward,
@@ -241,6 +243,30 @@ def test_a_diverged_place_is_named_and_leaves_the_others_as_they_were(toy_task):
 
     assert isinstance(judged[1], TrainingDivergedError)
     assert (judged[0], judged[2]) == (expected[0], expected[2])
+
+
+def test_a_claim_takes_held_out_prompts_where_the_confirmation_has_too_few(reward):
+    task = make_toy_task(reward)  # with one prompt for confirmation
+    config = TrainConfig.model_validate({
+        "task": {"name": "support", "heldout_prompts": 3}, "ppo": {"max_new_tokens": 6},
+    })  # fmt: skip
+    enough = replace(task, prompts={**task.prompts, "confirmation": task.prompts["train"]})
+
+    assert claim_evaluator(tiny_policy(), enough, config).split == "confirmation"
+    assert len(claim_evaluator(tiny_policy(), enough, config).rows) == 12  # of four times 3
+    assert claim_evaluator(tiny_policy(), task, config).split == "heldout"
+    assert len(claim_evaluator(tiny_policy(), task, config).rows) == 6  # all there are
+
+
+def test_a_claim_needs_prompts_that_fit_and_obeys_the_task_about_those_that_do_not(reward):
+    task = make_toy_task(reward)
+    long = (Prompt("a " * 40), Prompt("b " * 40))  # beyond the model's 32 positions
+    spoilt = replace(task, prompts={**task.prompts, "confirmation": long})
+    config = TrainConfig.model_validate({"task": {"name": "support"}, "ppo": {"max_new_tokens": 6}})
+
+    assert claim_evaluator(tiny_policy(), replace(spoilt, drop_bad_rows=True), config).split == "heldout"
+    with pytest.raises(DataError, match=r"`tokens <= 26`.* but got 40"):
+        claim_evaluator(tiny_policy(), spoilt, config)
 
 
 def test_a_prompt_has_the_room_that_the_response_leaves():

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ppo_tune import load_training, train
 from ppo_tune.checkpoints import checkpoints_in
 from ppo_tune.config import TrainConfig
-from ppo_tune.errors import ConfigError, RewardError, StorageError, StudyMismatchError
+from ppo_tune.errors import ConfigError, OutOfMemoryError, RewardError, StorageError, StudyMismatchError
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.files import read_json, read_json_lines
 from ppo_tune.prompts import split_of
@@ -295,6 +296,28 @@ def test_with_nothing_within_the_budget_the_last_model_is_kept(config: TrainConf
     assert result.episodes == 64
     assert result.milestone is None
     assert result.after.kl_per_sequence > 1e-9
+
+
+def test_without_memory_to_measure_it_the_model_is_there_and_measured_later(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    config = shortened(config, 32)
+    with monkeypatch.context() as patched:
+        patched.setattr("ppo_tune.training.load_to_judge", full)
+        with pytest.raises(OutOfMemoryError) as caught:
+            train(config, out=tmp_path / "red")
+
+    model = tmp_path / "red" / "model"
+    assert str(caught.value) == (
+        f"the trained model is saved in {model}, but there is no memory to load it beside the one in training; measure "
+        "it with ppo-tune evaluate, or go on with --resume where there is more"
+    )
+    assert not (tmp_path / "red" / "evaluation.json").exists()
+    resumed = train(config, out=tmp_path / "red", resume=True)
+    assert without_kl(evaluate_model(str(model), config)) == without_kl(resumed.after)
 
 
 def test_a_folder_that_holds_a_training_is_not_overwritten(config: TrainConfig, tmp_path: Path) -> None:

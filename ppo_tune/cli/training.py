@@ -40,6 +40,10 @@ def train(
     quiet()
     loaded = load_training(config, episodes=episodes, seed=seed)
     folder = out or Path("trained") / loaded.name
+    say(
+        "milestones compare: each answers the same held-out prompts with the same random numbers, so the best of them "
+        "reads too high; the model that is kept is measured anew at the end"
+    )
     with _stop_flag() as should_stop:
         try:
             result = train_config(
