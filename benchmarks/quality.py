@@ -46,9 +46,11 @@ def bench_for(dtype: Dtype, places: int) -> Workbench:
 
 def final_scores(bench: Workbench, seeds: Sequence[int]) -> list[float]:
     """Held-out scores after training a trial per seed, all at once."""
+    bench.policy.reset(0, torch.Generator())
+    (base,) = raise_any(list(bench.evaluator([0]).values()))
     places = range(len(seeds))
     for place, seed in zip(places, seeds, strict=True):
-        bench.trainer.start(place, CONFIG, derive_seed("quality", seed))
+        bench.trainer.start(place, CONFIG, derive_seed("quality", seed), score_std=base.score_std)
     for _ in range(CONFIG.iterations):
         raise_any(list(bench.trainer.step().values()))
     evaluations = bench.evaluator(list(places))

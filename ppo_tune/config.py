@@ -44,7 +44,9 @@ class PPOConfig(Block):
         None, gt=0, description="Clip of the value's change, in units of the reward; null = off."
     )
     vf_coef: float = Field(
-        0.1, ge=0, description="Weight of the value loss (value head and policy share the model)."
+        0.1,
+        ge=0,
+        description="Weight of the value loss, in units of score_std² (value head and policy share the model).",
     )
     ent_coef: float = Field(0.0, ge=0, description="Weight of the entropy bonus.")
     kl_coef: float = Field(
@@ -293,6 +295,12 @@ class TrainConfig(RunConfig):
         None,
         gt=0,
         description="The model kept is the best evaluated within this KL, in nats per sequence; null: the last.",
+    )
+    score_std: float | None = Field(
+        None,
+        gt=0,
+        description="Standard deviation of the untrained model's scores, the unit in which values are learned; null: "
+        "measured before the training.",
     )
     log: Loggers = Field((), description=LOG)
 

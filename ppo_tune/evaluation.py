@@ -57,6 +57,13 @@ class Evaluation:
     gold_standard_error: float | None = None
     split: Split = "heldout"
 
+    @property
+    def score_std(self) -> float:
+        """Standard deviation of the scores over prompts; 0 where they differ by no more than float32 rounds."""
+        scores = torch.tensor([sample.score for sample in self.samples], dtype=torch.float64)
+        std = float(scores.std()) if len(scores) > 1 else 0.0
+        return std if std > torch.finfo(torch.float32).eps * float(scores.abs().max()) else 0.0
+
     def metrics(self) -> dict[str, float]:
         """The numbers, by the names under which they are logged."""
         names = [field.name for field in fields(self) if field.name not in ("samples", "split")]

@@ -75,7 +75,7 @@ class PPOTrainer:
         """Places without a trial."""
         return [place for place in range(self.policy.places) if place not in self.runs]
 
-    def start(self, place: int, config: PPOConfig, seed: int) -> None:
+    def start(self, place: int, config: PPOConfig, seed: int, *, score_std: float = 1.0) -> None:
         """Put a new trial into a free place, at the reference policy.
 
         Args:
@@ -83,7 +83,11 @@ class PPOTrainer:
             config: Its hyperparameters; the shared fields must be those of the trainer, and the
                 micro-batch size must divide its batch size.
             seed: Decides all its random numbers.
+            score_std: Standard deviation of the untrained model's scores, > 0: the unit of values and returns. With
+                it a trial learns the same whatever the unit of its reward, `kl_coef`, `missing_eos_penalty` and
+                `clip_range_value`; 1 leaves values in that unit.
         """
+        assert score_std > 0, f"score_std {score_std} must be positive"
         assert place not in self.runs, f"place {place} is taken"
         micro = self.shared.micro_batch_size or 1
         assert config.batch_size % micro == 0, f"micro_batch_size {micro} must divide {config.batch_size}"
@@ -95,7 +99,7 @@ class PPOTrainer:
             weight_decay=0.0,
             fused=True,
         )
-        self.runs[place] = Run(config, seed, optimizer, config.kl_coef)
+        self.runs[place] = Run(config, seed, optimizer, config.kl_coef, score_std=score_std)
         self.runs = dict(sorted(self.runs.items()))  # in order, a full pack is the policy's rows as they are
 
     def drop(self, place: int) -> None:
@@ -227,6 +231,7 @@ class PPOTrainer:
             scores[sound],
             [self.runs[place].config for place in places],
             [self.runs[place].kl_coef for place in places],
+            [self.runs[place].score_std for place in places],
         )
 
     def _adapt(self, run: Run, experience: Experience, i: int) -> None:

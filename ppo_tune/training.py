@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
@@ -141,6 +142,7 @@ class _Training:
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
         before, start = judge(self.claims), judge(self.work.evaluator)
+        trainer.runs[0].score_std = self.config.score_std or self._measure(start)
         if resume:
             load_checkpoint(trainer, 0, self.folder / "checkpoints")
             self._forget_after(trainer.runs[0].episodes)
@@ -166,6 +168,18 @@ class _Training:
         if self.is_main and checkpoints_in(self.folder / "best"):
             load_checkpoint(trainer, 0, self.folder / "best")
         return before
+
+    def _measure(self, start: Evaluation) -> float:
+        """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
+        std = self.work.trainer.team.gather(torch.tensor([start.score_std], device=self.work.policy.device))[
+            0
+        ]
+        if std == 0:
+            self.watch({
+                "kind": "note",
+                "text": "the untrained model's scores are all equal, so values are learned in the unit of the reward",
+            })  # fmt: skip
+        return float(std) or 1.0
 
     def _judge(self, episodes: float) -> None:
         """Evaluate, and keep the policy if none within the KL budget scored better."""
@@ -233,7 +247,7 @@ def _finish(work: Workbench, config: TrainConfig, folder: Path, before: Evaluati
     milestone = _milestone(folder, episodes)
     _write_model(work, folder)
     work.trainer.drop(0)  # its optimizer's memory is wanted for the second model
-    after = _measure(work, config, folder / "model")
+    after = _measure_saved(work, config, folder / "model")
     _write_claim(config, folder, episodes, before, after)
     return TrainingResult(folder, folder / "model", episodes, before, after, milestone)
 
@@ -253,7 +267,7 @@ def _write_model(work: Workbench, folder: Path) -> None:
         save_adapter(work.policy, 0, folder / "adapter")
 
 
-def _measure(work: Workbench, config: TrainConfig, model: Path) -> Evaluation:
+def _measure_saved(work: Workbench, config: TrainConfig, model: Path) -> Evaluation:
     """What `ppo-tune evaluate` says of a saved model, with its KL to the one that the training began with.
 
     Raises:

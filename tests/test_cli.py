@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import pytest
 
 from ppo_tune.cli import main
@@ -318,7 +319,7 @@ def test_evaluate_reproduces_what_a_study_says_of_its_base(
     cli: Cli, write_study: Callable[..., Path], tmp_path: Path, micro_batch_size: int | None
 ) -> None:
     """The two micro-batches agree with one record, and so with each other."""
-    Bench(load_study(write_study(search={"seed": 5})), tmp_path, places=2)
+    Bench(load_study(write_study(search={"seed": 5})), tmp_path, places=2).join(optuna.create_study())
     base = read_json(tmp_path / "base.json")
 
     file = write_study("again", search={"seed": 5}, ppo={"micro_batch_size": micro_batch_size})

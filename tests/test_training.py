@@ -343,6 +343,20 @@ def test_nothing_cannot_be_resumed(config: TrainConfig, tmp_path: Path) -> None:
         train(config, out=tmp_path / "red", resume=True)
 
 
+@pytest.mark.parametrize("given", [None, 0.25])
+def test_values_are_learned_in_the_unit_of_the_search_or_one_measured_before(
+    config: TrainConfig, tmp_path: Path, given: float | None
+) -> None:
+    config = shortened(config, 32).model_copy(update={"score_std": given})
+
+    result = train(config, out=tmp_path / "red")
+
+    (newest, *_) = reversed(checkpoints_in(tmp_path / "red" / "checkpoints"))
+    used = float.fromhex(read_json(newest / "trial.json")["score_std"])
+    assert used == pytest.approx(given or result.before.score_std, rel=1e-6)
+    assert used != 1.0
+
+
 def test_a_reward_that_fails_ends_the_training_with_its_reason(config: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "reward.py").write_text(
         "def score(prompts, responses, **c):\n    return [1.0]\n", encoding="utf-8"

@@ -112,6 +112,7 @@ def open_confirmation(study: Study, config: StudyConfig) -> Study:
         load_if_exists=True,
     )
     opened.set_user_attr("config", config.model_dump(mode="json"))
+    opened.set_user_attr("score_std", study.user_attrs.get("score_std", 1.0))
     known: dict[str, Any] = dict(opened.user_attrs.get("candidates", {}))
     for trial in chosen:
         known[str(trial.number)] = {

@@ -10,7 +10,7 @@ from optuna.study import Study
 
 from ppo_tune.config import StudyConfig
 from ppo_tune.errors import PPOTuneError
-from ppo_tune.files import make_folder
+from ppo_tune.files import make_folder, read_json
 from ppo_tune.search.confirmation import (
     ConfirmationPlan,
     open_confirmation,
@@ -235,6 +235,9 @@ def test_a_real_search_ends_with_runs_on_fresh_seeds_and_unseen_prompts(
     assert heldout.isdisjoint(unseen)
     runs = load_study_from(storage_url(tmp_path, "small"), confirmation_name("small")).trials
     assert len({t.user_attrs["tokens"] for t in runs if t.user_attrs["confirms"] == 0}) > 1  # other seeds
+    assert {t.user_attrs["score_std"] for t in runs} == {result.study.user_attrs["score_std"]}
+    own = read_json(tmp_path / "runs/small/confirmation/base.json")["score_std"]
+    assert own != result.study.user_attrs["score_std"]  # of other prompts
     assert not list(result.study.get_trials(states=(optuna.trial.TrialState.RUNNING,)))
 
 
@@ -265,6 +268,4 @@ def test_a_confirmation_that_was_cut_off_goes_on_and_ends_as_one_that_was_not(
 
 
 def _samples(folder: Path) -> list[dict[str, object]]:
-    from ppo_tune.files import read_json
-
     return list(read_json(folder / "samples.json"))
