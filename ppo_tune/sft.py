@@ -25,15 +25,20 @@ from transformers import (
 
 from ppo_tune.config import Block
 from ppo_tune.errors import DataError
+from ppo_tune.model_folders import called
 from ppo_tune.models.decoding import positions
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import best_device, load_causal_lm, load_tokenizer
+from ppo_tune.models.loading import best_device, check_files, check_tokens, load_causal_lm, load_tokenizer
 from ppo_tune.models.policy import context_length
+from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
 from ppo_tune.models.text import tokenize
 from ppo_tune.seeding import derive_seed, generator
 
 Progress = Callable[[float], None]
 """Told how much of the work is done, from 0 to 1."""
+
+READ_BACK = 8
+"""Held-out examples on which the saved model is compared with the fitted one."""
 
 EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
 
@@ -101,18 +106,22 @@ def fit_sft(
 
     Raises:
         DataError: If there are too few pairs, or one is longer than the model's context.
-        ModelError: If `base` cannot be loaded.
+        ModelError: If `base` cannot be loaded or has fewer tokens than its tokenizer, or if the folder, loaded again,
+            holds something else than was fitted.
     """
     config = config or SFTConfig()
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
     device = best_device()
+    if base:
+        check_files(base)
     tokenizer = (
         load_tokenizer(base) if base else build_tokenizer([text for pair in pairs for text in pair], config)
     )
     examples = _tokenize_pairs(tokenizer, pairs)
     longest = max(len(prompt) + len(response) for prompt, response in examples)
     model = load_causal_lm(base) if base else build_gpt2(tokenizer, _context_for(longest), config)
+    check_tokens(tokenizer, model, called(base or str(out)))
     limit = context_length(model)
     if limit is not None and longest > limit:
         raise DataError(
@@ -125,8 +134,11 @@ def fit_sft(
     heldout, train = [examples[i] for i in order[:n_heldout]], [examples[i] for i in order[n_heldout:]]
     _fit(model, train, config, progress)
     loss = _heldout_loss(model, heldout, config.batch_size)
+    rows = heldout[:READ_BACK]
+    said = Said(rows, logprobs_of(model, rows), TOLERANCES[model.dtype])
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    model_note(out, said)
     return SFTResult(model.num_parameters(), len(train), loss)
 
 

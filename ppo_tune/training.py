@@ -7,7 +7,7 @@ accelerate launch -m ppo_tune train reports/quickstart/best.yaml      # on sever
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,20 +16,17 @@ from accelerate.utils import broadcast_object_list
 
 from ppo_tune.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
 from ppo_tune.config import TrainConfig, differences
-from ppo_tune.draws import measured_on
-from ppo_tune.errors import OutOfMemoryError, StorageError, StudyMismatchError, TrialError
+from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
 from ppo_tune.evaluation import Evaluation, Evaluator
 from ppo_tune.events import Event, Watcher
-from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json, write_text
+from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json
 from ppo_tune.inputs import check_inputs
-from ppo_tune.model_card import model_card
-from ppo_tune.models import save_adapter, save_merged
-from ppo_tune.portions import is_out_of_memory
+from ppo_tune.outcome import leave
 from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.team import AcceleratedTeam
 from ppo_tune.tracking import Tracked, Tracking
-from ppo_tune.workbench import Workbench, claim_evaluator, judge, load_to_judge, set_up
+from ppo_tune.workbench import Workbench, claim_evaluator, judge, set_up
 
 EVALUATIONS = 10
 """How often a training is scored and saved, its end included."""
@@ -108,7 +105,7 @@ def train(
     training = _Training(config, folder, work, claims, tell, tracking, is_main=accelerator.is_main_process)
     with tracking.finished_after():
         before = training.run(resume=resume, should_stop=should_stop)
-    result = [_finish(work, config, folder, before) if accelerator.is_main_process else None]
+    result = [training.finish(before) if accelerator.is_main_process else None]
     broadcast_object_list(result)
     assert result[0] is not None
     return result[0]
@@ -168,6 +165,20 @@ class _Training:
         if self.is_main and checkpoints_in(self.folder / "best"):
             load_checkpoint(trainer, 0, self.folder / "best")
         return before
+
+    def finish(self, before: Evaluation) -> TrainingResult:
+        """Write what is kept, and measure it as anyone would who loads it."""
+        episodes = self.work.trainer.runs[0].episodes
+        milestone = self._milestone(episodes)
+        after = leave(self.work, self.config, self.folder, before, self.watch)
+        return TrainingResult(self.folder, self.folder / "model", episodes, before, after, milestone)
+
+    def _milestone(self, episodes: int) -> float | None:
+        """What the milestone scored that chose the model; None where none did."""
+        if not checkpoints_in(self.folder / "best"):
+            return None
+        lines = [line for line in read_json_lines(self.log) if "heldout/score" in line]
+        return float(next(line["heldout/score"] for line in lines if line["episodes"] == episodes))
 
     def _measure(self, start: Evaluation) -> float:
         """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
@@ -239,66 +250,6 @@ def _reserve(folder: Path, config: TrainConfig, *, resume: bool) -> None:
     changed = differences(read_json(record), config.model_dump(mode="json"), ignored=("log",))
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
-
-
-def _finish(work: Workbench, config: TrainConfig, folder: Path, before: Evaluation) -> TrainingResult:
-    """Write what is kept, and measure it as anyone would who loads it."""
-    episodes = work.trainer.runs[0].episodes
-    milestone = _milestone(folder, episodes)
-    _write_model(work, folder)
-    work.trainer.drop(0)  # its optimizer's memory is wanted for the second model
-    after = _measure_saved(work, config, folder / "model")
-    _write_claim(config, folder, episodes, before, after)
-    return TrainingResult(folder, folder / "model", episodes, before, after, milestone)
-
-
-def _milestone(folder: Path, episodes: int) -> float | None:
-    """What the milestone scored that chose the model; None where none did."""
-    if not checkpoints_in(folder / "best"):
-        return None
-    lines = [line for line in read_json_lines(folder / "metrics.jsonl") if "heldout/score" in line]
-    return float(next(line["heldout/score"] for line in lines if line["episodes"] == episodes))
-
-
-def _write_model(work: Workbench, folder: Path) -> None:
-    """The model folder, and the adapter."""
-    save_merged(work.policy, 0, folder / "model")
-    if work.policy.adapters is not None:
-        save_adapter(work.policy, 0, folder / "adapter")
-
-
-def _measure_saved(work: Workbench, config: TrainConfig, model: Path) -> Evaluation:
-    """What `ppo-tune evaluate` says of a saved model, with its KL to the one that the training began with.
-
-    Raises:
-        OutOfMemoryError: If there is no room for it beside the one that was trained.
-        TrialError: If it or its reward fails.
-    """
-    work.policy.release()
-    try:
-        saved = load_to_judge(str(model), config, work.policy.device)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"the trained model is saved in {model}, but there is no memory to load it beside the one in training; "
-            "measure it with ppo-tune evaluate, or go on with --resume where there is more"
-        ) from error
-    return judge(claim_evaluator(saved, work.task, config), reference=work.policy)
-
-
-def _write_claim(
-    config: TrainConfig, folder: Path, episodes: int, before: Evaluation, after: Evaluation
-) -> None:
-    """The model's card, and what the judges said of both models."""
-    base = config.model.name or f"the {config.task.name} task's own model"
-    write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
-    claim = {
-        "split": after.split,
-        "n_prompts": len(after.samples),
-        "measured_on": measured_on(after.split, len(after.samples)),
-    }
-    write_json(folder / "evaluation.json", {**claim, "before": asdict(before), "after": asdict(after)})
 
 
 def _nobody(_: Event) -> None:

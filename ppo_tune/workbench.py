@@ -1,6 +1,7 @@
 """Everything one process needs to train and to score: policy, task, trainer, evaluator, made from a config."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -10,7 +11,7 @@ from ppo_tune.errors import NoPromptsError, TrialError
 from ppo_tune.evaluation import Evaluation, Evaluator
 from ppo_tune.lesson import require_compiler
 from ppo_tune.models import Policy, load_policy
-from ppo_tune.models.loading import best_device
+from ppo_tune.models.loading import best_device, is_stored_whole
 from ppo_tune.tasks import Task, make_task
 from ppo_tune.team import Team
 from ppo_tune.trainer import PPOTrainer
@@ -70,7 +71,8 @@ def evaluate_model(
 
     Args:
         name: A model folder or hub name.
-        config: All of it counts but the model's name and what is learned.
+        config: Its task, seed, length, temperature and dtype count; the dtype only for its own model and for weights
+            that are stored in a short format.
         split: `confirmation` is what a training claims of its model: prompts and random numbers that chose nothing;
             `heldout` is what the config's milestones say.
         seed: Instead of the config's.
@@ -85,15 +87,25 @@ def evaluate_model(
     config = config if seed is None else _with_seed(config, seed)
     device = best_device()
     task = make_task(config.task, device)
-    policy = load_to_judge(name, config, device)
+    policy = load_to_judge(name, task, config, device)
     if split == "heldout":
         return judge(_evaluator(policy, task, config, milestone_draws(config)))
     return judge(claim_evaluator(policy, task, config))
 
 
-def load_to_judge(name: str, config: RunConfig, device: torch.device) -> Policy:
-    """A model as the config loads its own, so that the same weights give the same numbers."""
-    return load_policy(config.model.model_copy(update={"name": name}), device=device)
+def load_to_judge(name: str, task: Task, config: RunConfig, device: torch.device) -> Policy:
+    """A model as its numbers are to be measured.
+
+    The config's own model is loaded as the config loads it, so that what was said of it comes again. In any other one
+    float32 weights stay float32, whatever `model.dtype` is: a shorter format would round away what a training added.
+    """
+    own = _is_same(name, config.model.name or task.base_model)
+    dtype = config.model.dtype if own or not is_stored_whole(name) else "float32"
+    return load_policy(config.model.model_copy(update={"name": name, "dtype": dtype}), device=device)
+
+
+def _is_same(name: str, other: str | None) -> bool:
+    return other is not None and (name == other or Path(name).resolve() == Path(other).resolve())
 
 
 def claim_evaluator(policy: Policy, task: Task, config: StudyConfig | TrainConfig) -> Evaluator:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +12,25 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ppo_tune import load_training, train
+from ppo_tune import load_training, outcome, train
 from ppo_tune.checkpoints import checkpoints_in
 from ppo_tune.config import TrainConfig
-from ppo_tune.errors import ConfigError, OutOfMemoryError, RewardError, StorageError, StudyMismatchError
+from ppo_tune.errors import (
+    ConfigError,
+    ModelError,
+    OutOfMemoryError,
+    RewardError,
+    StorageError,
+    StudyMismatchError,
+)
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.files import read_json, read_json_lines
+from ppo_tune.models import Policy
 from ppo_tune.prompts import split_of
+from ppo_tune.seeding import generator
+from ppo_tune.tasks import make_task
 from ppo_tune.training import TrainingInterrupted
-from ppo_tune.workbench import evaluate_model
+from ppo_tune.workbench import evaluate_model, load_to_judge
 from tests.worlds import THINGS, small_world
 
 __all__ = ["small_world"]
@@ -57,6 +68,66 @@ def test_a_training_raises_the_held_out_score_and_leaves_a_model_that_others_loa
     assert AutoTokenizer.from_pretrained(result.model).eos_token == "<eos>"
     assert read_json(tmp_path / "red" / "evaluation.json")["after"]["score"] == result.after.score
     assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_a_model_that_was_saved_wrongly_is_an_error_and_the_training_is_kept(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, right = shortened(config, 32), outcome.save_merged
+
+    def save_untrained(policy: Policy, place: int, folder: Path) -> None:
+        trained = policy.rows.values.clone()
+        policy.reset(place, generator("other"))
+        right(policy, place, folder)
+        policy.rows.values.copy_(trained)
+
+    monkeypatch.setattr(outcome, "save_merged", save_untrained)
+    with pytest.raises(ModelError) as caught:
+        train(config, out=tmp_path / "red")
+    monkeypatch.setattr(outcome, "save_merged", right)
+    result = train(config, out=tmp_path / "red", resume=True)
+
+    message = str(caught.value)
+    assert message.startswith(
+        f"model folder '{tmp_path / 'red' / 'model'}' was written, but loaded again it is not"
+    )
+    assert message.endswith(
+        f"the training is kept in {tmp_path / 'red' / 'checkpoints'}, and --resume writes the model again"
+    )
+    straight = train(config, out=tmp_path / "straight")
+    first, second = (load_file(each.model / "model.safetensors") for each in (result, straight))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_without_peft_the_adapter_is_kept_and_said_to_be_unread(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    events: list[dict[str, object]] = []
+
+    train(shortened(config, 32), out=tmp_path / "red", watch=lambda event: events.append(dict(event)))
+
+    notes = [event["text"] for event in events if event["kind"] == "note"]
+    assert notes == [f"{tmp_path / 'red' / 'adapter'} was not read back, for peft is not installed"]
+    assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_a_bfloat16_model_is_said_to_come_out_as_float32(config: TrainConfig, tmp_path: Path) -> None:
+    short = config.model.model_copy(update={"dtype": "bfloat16"})
+    events: list[dict[str, object]] = []
+
+    train(
+        shortened(config, 32).model_copy(update={"model": short}),
+        out=tmp_path / "red",
+        watch=lambda event: events.append(dict(event)),
+    )
+
+    notes = [event["text"] for event in events if event["kind"] == "note"]
+    assert notes == [
+        f"{tmp_path / 'red' / 'model'} holds float32 weights, for bfloat16 would round part of what was learned "
+        "away; load it in float32"
+    ]
+    assert read_json(tmp_path / "red" / "model" / "config.json")["dtype"] == "float32"
 
 
 def test_the_card_tells_what_was_trained_and_what_the_judges_say(config: TrainConfig, tmp_path: Path) -> None:
@@ -113,6 +184,25 @@ def test_what_is_claimed_is_what_evaluate_measures(
     stored = read_json(tmp_path / "red" / "evaluation.json")
     assert stored["after"]["score"] == result.after.score
     assert stored["before"]["score"] == result.before.score
+
+
+def test_a_model_is_judged_in_the_format_that_keeps_what_it_learned(
+    config: TrainConfig, small_world: Path, tmp_path: Path
+) -> None:
+    short = config.model_copy(update={"model": config.model.model_copy(update={"dtype": "bfloat16"})})
+    task = make_task(config.task, torch.device("cpu"))
+    own = small_world / "model"
+    for name, dtype in (("whole", torch.float32), ("halved", torch.bfloat16)):
+        AutoModelForCausalLM.from_pretrained(own, dtype=dtype).save_pretrained(tmp_path / name)
+        AutoTokenizer.from_pretrained(own).save_pretrained(tmp_path / name)
+
+    def dtype_of(folder: Path, of: TrainConfig) -> torch.dtype:
+        return load_to_judge(str(folder), task, of, torch.device("cpu")).model.dtype
+
+    assert dtype_of(own, short) == torch.bfloat16  # as the study or the training had it
+    assert dtype_of(own / ".." / "model", short) == torch.bfloat16
+    assert dtype_of(tmp_path / "whole", short) == torch.float32
+    assert dtype_of(tmp_path / "halved", short) == torch.bfloat16
 
 
 def test_what_is_claimed_was_measured_on_prompts_and_draws_that_chose_nothing(
@@ -306,7 +396,7 @@ def test_without_memory_to_measure_it_the_model_is_there_and_measured_later(
 
     config = shortened(config, 32)
     with monkeypatch.context() as patched:
-        patched.setattr("ppo_tune.training.load_to_judge", full)
+        patched.setattr("ppo_tune.outcome.load_to_judge", full)
         with pytest.raises(OutOfMemoryError) as caught:
             train(config, out=tmp_path / "red")
 

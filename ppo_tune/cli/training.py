@@ -75,10 +75,11 @@ def evaluate(
 ) -> None:
     """Score a model on a task's prompts, and show what it writes.
 
-    The same model and config give the same numbers: the config's seed, dtype, length and temperature are used. By
-    default they are those of evaluation.json, where `train` wrote the model with this config (it is config.json in the
-    training's folder). With `--split heldout` they are those of the config's milestones; for a study's base model,
-    those of its base.json.
+    The same model and config give the same numbers: the config's seed, length, temperature and dtype are used (but
+    float32 weights of another model than the config's own stay float32, for a shorter format would round away what a
+    training added). By default they are those of evaluation.json, where `train` wrote the model with this config (it
+    is config.json in the training's folder). With `--split heldout` they are those of the config's milestones; for a
+    study's base model, those of its base.json.
     """
     from ppo_tune.study_file import load_run
     from ppo_tune.workbench import evaluate_model

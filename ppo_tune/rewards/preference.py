@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ppo_tune.config import PreferenceRewardConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import load_tokenizer, load_whole
+from ppo_tune.models.loading import check_tokens, load_tokenizer, load_whole
 from ppo_tune.models.policy import context_length
 from ppo_tune.rewards.base import Columns, Reward
 
@@ -80,6 +80,7 @@ class PreferenceReward(Reward):
         refusal = f"reward model {config.model!r} cannot be loaded"
         model = load_whole(AutoModelForSequenceClassification, config.model, refusal)
         self.tokenizer = load_tokenizer(config.model)
+        check_tokens(self.tokenizer, model, f"reward model {config.model!r}")
         if model.config.num_labels != 1:
             raise ModelError(
                 f"reward model {config.model!r} must have one label, but has {model.config.num_labels}"
