@@ -16,11 +16,16 @@
     └─ OutOfMemoryError               "out_of_memory"
 
 An exception outside this tree is a bug of ours: it stops the program and is never a data point.
+
+What a message quotes was written by others. Its control characters are made symbols here, once, for the terminal, the
+study's store and the report alike.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from ppo_tune.foreign import symbols
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,14 @@ class Problem:
     line: int | None = None
 
 
-class PPOTuneError(Exception):
+class _Told(Exception):
+    """An exception whose message steers nothing that shows it."""
+
+    def __str__(self) -> str:
+        return symbols(super().__str__())
+
+
+class PPOTuneError(_Told):
     """A mistake that its user can mend."""
 
 
@@ -101,7 +113,7 @@ class MissingExtraError(PPOTuneError):
         )
 
 
-class TrialError(Exception):
+class TrialError(_Told):
     """The ending of one trial; its neighbours and the search go on."""
 
     ending: ClassVar[str]

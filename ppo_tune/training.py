@@ -96,6 +96,8 @@ def train(
     work = set_up(config, device=accelerator.device, team=AcceleratedTeam(accelerator))
     claims = claim_evaluator(work.policy, work.task, config)
     tell = watch if accelerator.is_main_process else _nobody
+    for note in work.notes:
+        tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     tracking = Tracking(
         config.log if accelerator.is_main_process else (),
@@ -139,7 +141,7 @@ class _Training:
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
         before, start = judge(self.claims), judge(self.work.evaluator)
-        trainer.runs[0].score_std = self.config.score_std or self._measure(start)
+        trainer.runs[0].score_std = self.config.score_std or self._measure(before)
         if resume:
             load_checkpoint(trainer, 0, self.folder / "checkpoints")
             self._forget_after(trainer.runs[0].episodes)
@@ -180,9 +182,9 @@ class _Training:
         lines = [line for line in read_json_lines(self.log) if "heldout/score" in line]
         return float(next(line["heldout/score"] for line in lines if line["episodes"] == episodes))
 
-    def _measure(self, start: Evaluation) -> float:
+    def _measure(self, before: Evaluation) -> float:
         """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
-        std = self.work.trainer.team.gather(torch.tensor([start.score_std], device=self.work.policy.device))[
+        std = self.work.trainer.team.gather(torch.tensor([before.score_std], device=self.work.policy.device))[
             0
         ]
         if std == 0:

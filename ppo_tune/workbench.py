@@ -10,9 +10,9 @@ from ppo_tune.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, miles
 from ppo_tune.errors import NoPromptsError, TrialError
 from ppo_tune.evaluation import Evaluation, Evaluator
 from ppo_tune.lesson import require_compiler
-from ppo_tune.models import Policy, load_policy
+from ppo_tune.models import Policy, load_policy, load_tokenizer
 from ppo_tune.models.loading import best_device, is_stored_whole
-from ppo_tune.tasks import Task, make_task
+from ppo_tune.tasks import Task, make_task, stops_of
 from ppo_tune.team import Team
 from ppo_tune.trainer import PPOTrainer
 
@@ -25,6 +25,15 @@ class Workbench:
     task: Task
     trainer: PPOTrainer
     evaluator: Evaluator
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before anything is trained."""
+        endless = (
+            f"the tokenizer of {self.policy.tokenizer.name_or_path!r} has no end-of-sequence token and no stop token "
+            "is named: nothing ends a response but max_new_tokens"
+        )
+        return tuple(filter(None, (self.policy.remark, None if len(self.policy.stop_ids) else endless)))
 
 
 def set_up(
@@ -51,8 +60,10 @@ def set_up(
     if compiles:
         require_compiler()
     device = device or best_device()
+    stops = _stops(config, config.model.name)
     task = make_task(config.task, device)
     policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
+    policy.stop_also(stops)
     trainer = PPOTrainer(policy, task, config.ppo, team)
     trainer.compiles = compiles
     return Workbench(
@@ -86,6 +97,7 @@ def evaluate_model(
     """
     config = config if seed is None else _with_seed(config, seed)
     device = best_device()
+    _stops(config, name)  # what cannot be told is refused before any model loads
     task = make_task(config.task, device)
     policy = load_to_judge(name, task, config, device)
     if split == "heldout":
@@ -101,7 +113,9 @@ def load_to_judge(name: str, task: Task, config: RunConfig, device: torch.device
     """
     own = _is_same(name, config.model.name or task.base_model)
     dtype = config.model.dtype if own or not is_stored_whole(name) else "float32"
-    return load_policy(config.model.model_copy(update={"name": name, "dtype": dtype}), device=device)
+    policy = load_policy(config.model.model_copy(update={"name": name, "dtype": dtype}), device=device)
+    policy.stop_also(_stops(config, name))
+    return policy
 
 
 def _is_same(name: str, other: str | None) -> bool:
@@ -141,7 +155,16 @@ def judge(evaluator: Evaluator, reference: Policy | None = None) -> Evaluation:
     return judged
 
 
+def _stops(config: RunConfig, name: str | None) -> list[int]:
+    """What ends the task's responses besides the model's own; a tokenizer that cannot is told before models load."""
+    task = config.task
+    if name is None or task.name != "dataset" or not (task.chat or task.stop):
+        return []
+    return stops_of(task, load_tokenizer(name))
+
+
 def _evaluator(policy: Policy, task: Task, config: RunConfig, draws: Draws) -> Evaluator:
+    rows_of_a_milestone = config.task.heldout_prompts  # more at once might not fit
     return Evaluator(
         policy,
         task,
@@ -149,8 +172,7 @@ def _evaluator(policy: Policy, task: Task, config: RunConfig, draws: Draws) -> E
         max_new_tokens=config.ppo.max_new_tokens,
         temperature=config.ppo.temperature,
         seed=draws.seed,
-        micro_batch_size=config.ppo.micro_batch_size
-        or config.task.heldout_prompts,  # what a milestone fits in
+        micro_batch_size=config.ppo.micro_batch_size or rows_of_a_milestone,
         split=draws.split,
     )
 

@@ -12,9 +12,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "ppo_tune"
 
 ROWS = (
-    ("errors", "events"),
-    ("seeding", "space", "strict_yaml", "files", "foreign", "functions", "versions", "model_folders"),
-    ("config",),
+    ("foreign", "events"),
+    ("errors",),
+    ("seeding", "space", "strict_yaml", "files", "user_modules", "versions", "model_folders"),
+    ("config", "functions"),
     ("messages", "data"),
     ("study_file",),
     ("prompts",),

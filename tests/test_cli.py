@@ -19,6 +19,7 @@ from ppo_tune.config import TrainConfig
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.files import read_json
 from ppo_tune.prompts import split_of
+from ppo_tune.reward_training import RewardTrainingResult, wilson
 from ppo_tune.search.objective import Bench
 from ppo_tune.search.storage import create_study, run_folder, storage_url
 from ppo_tune.study_file import load_study, load_training
@@ -293,7 +294,11 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     assert sft.code == 0, sft.err
     assert re.search(r"[\d,]+ parameters, 76 examples, held-out loss \d\.\d+ nats per token", sft.out)
     assert reward.code == 0, reward.err
-    assert re.search(r"72 preferences, held-out accuracy [01]\.\d+; base samples had mean", reward.out)
+    assert re.search(
+        r"72 preferences, held-out accuracy [01]\.\d+ on 8 pairs \(95 % interval [01]\.\d+ to [01]\.\d+\); base "
+        r"samples had mean",
+        reward.out,
+    )
     assert train.code == 0, train.err
     assert f"model      {tmp_path / 'trained' / 'model'}" in train.out
     assert re.search(r"16 episodes: milestone score -?\d+\.\d{3} ± \d+\.\d{3}, KL ", train.out)
@@ -329,6 +334,38 @@ def test_evaluate_reproduces_what_a_study_says_of_its_base(
     assert judged.code == 0, judged.err
     for name in ("score", "score_standard_error", "response_tokens", "eos_rate"):
         assert re.search(rf"^ {name} +{base[f'heldout/{name}']:.3f} *$", judged.out, re.MULTILINE)
+
+
+def test_a_reward_model_at_chance_is_said_to_be(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}', encoding="utf-8")
+    fitted = RewardTrainingResult(3600, 0.4925, 400, wilson(0.4925, 400), 0.1, 2.0, ("of \x1b[31m data",))
+    monkeypatch.setattr("ppo_tune.reward_training.fit_reward", lambda *_, **__: fitted)
+
+    outcome = cli("reward", tmp_path / "pairs.jsonl", "--base", "base", "--out", tmp_path / "reward")
+
+    assert outcome.out.splitlines()[:3] == [
+        "note: of ␛[31m data",
+        "3,600 preferences, held-out accuracy 0.492 on 400 pairs (95 % interval 0.444 to 0.541); base samples had mean "
+        "0.100 and standard deviation 2.000, now 0 and 1",
+        "careful: the reward model cannot be told from chance, 0.5, so a policy trained on it learns nothing that is "
+        "preferred; give more preferences, more epochs or another learning rate",
+    ]
+
+
+def test_a_template_of_sft_that_names_no_column_is_told_with_the_columns(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a", "response": "b"}\n' * 3, encoding="utf-8")
+
+    outcome = cli(
+        "sft", tmp_path / "data.jsonl", "--template", "{topic}: {prompt}", "--out", tmp_path / "base"
+    )
+
+    assert outcome.code == 2
+    assert (
+        f"--template: '{{topic}}: {{prompt}}' cannot be filled from {tmp_path / 'data.jsonl'}:1 (KeyError: 'topic'); "
+        "the row has prompt, response" in outcome.err
+    )
 
 
 @pytest.mark.parametrize(

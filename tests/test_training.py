@@ -255,7 +255,7 @@ def test_what_is_claimed_is_the_mean_of_other_draws_within_its_standard_error(
 def test_the_milestone_that_chose_a_model_is_told_and_not_claimed(wide: TrainConfig, tmp_path: Path) -> None:
     result = train(wide, out=tmp_path / "red")
 
-    milestones = [line for line in _log(result.folder) if line.get("heldout/score") and line["episodes"]]
+    milestones = [line for line in _log(result.folder) if "heldout/score" in line and line["episodes"]]
     best = max(milestones, key=lambda line: (line["heldout/score"], line["episodes"]))
     assert (result.milestone, result.episodes) == (best["heldout/score"], best["episodes"])
     assert result.after.split == "confirmation"
@@ -309,6 +309,18 @@ def test_evaluations_and_checkpoints_come_ten_times_a_training(config: TrainConf
         "episodes-0000000288",
         "episodes-0000000320",
     ]
+
+
+def test_a_training_says_first_of_all_how_little_its_adapters_reach(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[dict[str, object]] = []
+    monkeypatch.setattr(Policy, "remark", "the adapters are on a third of it")
+
+    train(shortened(config, 16), out=tmp_path / "red", watch=lambda event: events.append(dict(event)))
+
+    notes = [event for event in events if event["kind"] != "stage"][:1]
+    assert notes == [{"kind": "note", "text": "the adapters are on a third of it"}]
 
 
 @pytest.mark.parametrize("lora_rank", [pytest.param(4, id="lora"), pytest.param(None, id="all-weights")])

@@ -15,6 +15,7 @@ from ppo_tune.cli.terminal import EXIT_INTERRUPTED, app, console, printable, qui
 
 if TYPE_CHECKING:
     from ppo_tune.config import TrainConfig
+    from ppo_tune.data import Row
     from ppo_tune.evaluation import Evaluation
     from ppo_tune.training import TrainingResult
 
@@ -121,14 +122,12 @@ def sft(
 
     quiet()
     rows = read_table(data, [prompt, response]).rows
-    pairs = [
-        (template.format(**{**row.columns, "prompt": row.columns[prompt]}), row.columns[response])
-        for row in rows
-    ]
+    pairs = [(_filled(template, row, prompt), row.columns[response]) for row in rows]
     config = SFTConfig(layers=layers, width=width, vocab_size=vocab_size, epochs=epochs, learning_rate=learning_rate,
                        batch_size=batch_size, seed=seed)  # fmt: skip
     with _bar("fitting") as progress:
         result = fit_sft(pairs, out, config, base=base, progress=progress)
+    _say_notes(result.notes)
     say(
         f"{result.parameters:,} parameters, {result.examples:,} examples, held-out loss "
         f"{result.heldout_nats_per_token:.3f} nats per token"
@@ -164,11 +163,34 @@ def reward(
                                   max_new_tokens=max_new_tokens, template=template, seed=seed)  # fmt: skip
     with _bar("fitting") as progress:
         result = fit_reward(preferences, base, out, config, progress=progress)
+    _say_notes(result.notes)
+    low, high = result.interval
     say(
-        f"{result.preferences:,} preferences, held-out accuracy {result.accuracy:.3f}; base samples had mean "
-        f"{result.base_mean:.3f} and standard deviation {result.base_std:.3f}, now 0 and 1"
+        f"{result.preferences:,} preferences, held-out accuracy {result.accuracy:.3f} on {result.heldout_pairs:,} "
+        f"pairs (95 % interval {low:.3f} to {high:.3f}); base samples had mean {result.base_mean:.3f} and standard "
+        f"deviation {result.base_std:.3f}, now 0 and 1"
     )
+    if result.warning:
+        say(f"careful: {result.warning}")
     say(f"reward model {out}")
+
+
+def _filled(template: str, row: "Row", prompt: str) -> str:
+    """The text that the model is given for a row."""
+    from ppo_tune.errors import ConfigError, Problem
+
+    try:
+        return template.format(**{**row.columns, "prompt": row.columns[prompt]})
+    except (KeyError, IndexError, ValueError) as error:
+        what = (
+            f"{template!r} cannot be filled from {row.where} ({type(error).__name__}: {error}); the row has "
+        )
+        raise ConfigError([Problem("--template", what + ", ".join(row.columns))]) from error
+
+
+def _say_notes(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        say(f"note: {printable(note)}")
 
 
 def kept(result: "TrainingResult", config: "TrainConfig") -> str:

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from ppo_tune.files import read_json, write_json
-from ppo_tune.models.lora import linear_layers
 from ppo_tune.models.policy import Policy
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -81,7 +80,7 @@ def save_merged(policy: Policy, place: int, folder: Path) -> None:
     """
     state = {name: _exact(tensor) for name, tensor in policy.model.state_dict().items()}
     if policy.adapters is not None:
-        for name, layer in linear_layers(policy.model).items():
+        for name, layer in policy.adapters.layers.items():
             delta = policy.adapters.delta(name, place)
             transposed = isinstance(layer, torch.nn.Linear)
             state[f"{name}.weight"] += (delta.T if transposed else delta).to("cpu")

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.errors import DataError, NoPromptsError
+from ppo_tune.models.chat import user_turns
 from ppo_tune.models.text import Prompts, pad_left, tokenize
 from ppo_tune.prompts import Prompt, Split
 from ppo_tune.rewards import Reward
@@ -106,8 +107,5 @@ def _encode(task: Task, split: Split, tokenizer: PreTrainedTokenizerBase) -> lis
     texts = [prompt.text for prompt in task.prompts[split]]
     if not task.chat:
         return tokenize(tokenizer, texts)
-    chats = [[{"role": "user", "content": text}] for text in texts]
-    wrapped = [
-        tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats
-    ]
+    wrapped = user_turns(tokenizer, texts, asked_by="task.chat")
     return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in wrapped]
