@@ -71,11 +71,12 @@ ppo_blocks = st.fixed_dictionaries(
         "temperature": numbers,
     },
 )
+templates = texts.map(lambda text: text.replace("{", "{{").replace("}", "}}") + "{prompt}:\n{response}")
 weights = st.dictionaries(texts, st.floats(-1e6, 1e6), min_size=1, max_size=3)
 rewards = st.one_of(
     st.none(),
     st.fixed_dictionaries({"name": st.just("rule"), "include": weights, "avoid": weights}),
-    st.fixed_dictionaries({"name": st.just("preference"), "model": texts, "template": st.none() | texts}),
+    st.fixed_dictionaries({"name": st.just("preference"), "model": texts, "template": st.none() | templates}),
     st.just({"name": "rule", "length": {"low": 3, "high": 9, "weight": 0.5}}),
     st.just({"name": "python", "function": "my folder/reward.py:score"}),
     st.just({"name": "reference", "metric": "rougeL"}),
