@@ -59,7 +59,11 @@ class PPOConfig(Block):
     kl_target: float | None = Field(
         None, gt=0, description="Adapt β to hold this KL, in nats per sequence; null = fixed β."
     )
-    kl_horizon: float = Field(10_000, gt=0, description="Episodes over which an adaptive β moves.")
+    kl_horizon: float | None = Field(
+        None,
+        gt=0,
+        description="Episodes over which an adaptive β moves; null = a tenth of `episodes`: up to 7-fold in a trial.",
+    )
     whiten_rewards: bool = Field(
         False, description="Scale token rewards to variance 1; changes what β means."
     )
@@ -87,6 +91,20 @@ class PPOConfig(Block):
     def iterations(self) -> int:
         """Rollouts until the budget is spent."""
         return math.ceil(self.episodes / self.rollout_size)
+
+    @property
+    def kl_horizon_episodes(self) -> float:
+        """Episodes over which an adaptive KL coefficient moves: as set, else a tenth of the budget, a rollout at least.
+
+        A rollout of n episodes moves it by a factor of 1 ± 0.2·n/horizon at most, so a whole budget of many rollouts
+        by exp(0.2·episodes/horizon), here e² = 7.4; a rollout as long as the horizon by 0.8 to 1.2.
+        """
+        return self.kl_horizon or max(self.episodes / 10, float(self.rollout_size))
+
+    @property
+    def kl_coef_reach(self) -> float:
+        """How many times larger an adaptive KL coefficient can become until the budget is spent, at the very most."""
+        return float((1 + 0.2 * self.rollout_size / self.kl_horizon_episodes) ** self.iterations)
 
     def learning_rate_at(self, episodes_done: int) -> float:
         """The step size after so many episodes, by the schedule."""
@@ -369,7 +387,12 @@ class StudyConfig(RunConfig):
     @property
     def baseline(self) -> dict[str, Any]:
         """The searched values of trial 0, the default config."""
-        return self.space.baseline({name: getattr(PPOConfig(), name) for name in self.space})
+        return self.space.baseline({name: self.default(name) for name in self.space})
+
+    def default(self, name: str) -> Any:
+        """The trainer's default of a searched hyperparameter, a number also where it follows from others."""
+        usual = PPOConfig(episodes=self.ppo.episodes, rollout_size=self.ppo.rollout_size)
+        return usual.kl_horizon_episodes if name == "kl_horizon" else getattr(usual, name)
 
     def milestone_episodes(self) -> tuple[int, ...]:
         """Episodes at which every trial is scored, whole rollouts, rising to the end of the budget."""

@@ -217,7 +217,7 @@ def sample_base(base: str, prompts: Sequence[str], config: RewardTrainingConfig)
 def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, pad_token_id=pad, dtype=torch.float32
+        base, num_labels=1, pad_token_id=pad, dtype=torch.float32, trust_remote_code=False
     )
     for name, weight in model.named_parameters():
         if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models

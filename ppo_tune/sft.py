@@ -25,10 +25,12 @@ from transformers import (
 
 from ppo_tune.config import Block
 from ppo_tune.errors import DataError, ModelError
+from ppo_tune.model_folders import called
 from ppo_tune.models.decoding import positions
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import best_device, load_causal_lm, load_tokenizer
+from ppo_tune.models.loading import best_device, check_files, check_tokens, load_causal_lm, load_tokenizer
 from ppo_tune.models.policy import context_length
+from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
 from ppo_tune.models.text import tokenize
 from ppo_tune.seeding import derive_seed, generator
 
@@ -36,6 +38,9 @@ Texts = TypeVar("Texts", bound=tuple[str, ...])
 
 Progress = Callable[[float], None]
 """Told how much of the work is done, from 0 to 1."""
+
+READ_BACK = 8
+"""Held-out examples on which the saved model is compared with the fitted one."""
 
 EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
 
@@ -108,13 +113,16 @@ def fit_sft(
 
     Raises:
         DataError: If there are too few pairs, or one is longer than the model's context.
-        ModelError: If `base` cannot be loaded, or its tokenizer has no end-of-sequence token.
+        ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer or no end-of-sequence token, or if
+            the folder, loaded again, holds something else than was fitted.
     """
     config = config or SFTConfig()
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
     pairs, notes = cut_prompts(pairs)
     device = best_device()
+    if base:
+        check_files(base)
     tokenizer = (
         load_tokenizer(base) if base else build_tokenizer([text for pair in pairs for text in pair], config)
     )
@@ -126,6 +134,7 @@ def fit_sft(
     examples = _tokenize_pairs(tokenizer, pairs)
     longest = max(len(prompt) + len(response) for prompt, response in examples)
     model = load_causal_lm(base) if base else build_gpt2(tokenizer, _context_for(longest), config)
+    check_tokens(tokenizer, model, called(base or str(out)))
     limit = context_length(model)
     if limit is not None and longest > limit:
         raise DataError(
@@ -138,9 +147,13 @@ def fit_sft(
     )
     train = [examples[i] for i in split.train]
     _fit(model, train, config, progress)
-    loss = _heldout_loss(model, [examples[i] for i in split.heldout], config.batch_size)
+    heldout = [examples[i] for i in split.heldout]
+    loss = _heldout_loss(model, heldout, config.batch_size)
+    rows = heldout[:READ_BACK]
+    said = Said(rows, logprobs_of(model, rows), TOLERANCES[model.dtype])
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    model_note(out, said)
     return SFTResult(model.num_parameters(), len(train), loss, (*notes, *split.notes))
 
 

@@ -27,7 +27,7 @@ from ppo_tune.strict_yaml import Document, Path_, dotted, read_yaml
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
-TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "log")
+TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "score_std", "log")
 
 _MISSING = {
     "tensorboard": str(MissingExtraError("tensorboard", "tensorboard")),
@@ -106,9 +106,10 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     number = reader.data.get("seed", 0)
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         reader.add(("seed",), f"`seed >= 0` must hold, but got {number!r}")
-    budget = reader.data.get("kl_budget")
-    if budget is not None and not (type(budget) in (int, float) and 0 < budget < math.inf):
-        reader.add(("kl_budget",), f"`kl_budget > 0` must hold, or null for none, but got {budget!r}")
+    positive = {name: reader.data.get(name) for name in ("kl_budget", "score_std")}
+    for key, value in positive.items():
+        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
+            reader.add((key,), f"`{key} > 0` must hold, or null for none, but got {value!r}")
     log = reader.block("log", Loggers, ())
     reader.check_log(log or ())
     name = str(reader.data.get("name", reader.name))
@@ -121,7 +122,7 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
             "model": model,
             "ppo": ppo,
             "seed": number,
-            "kl_budget": budget,
+            **positive,
             "log": log,
         }
     )
@@ -152,15 +153,58 @@ def notes(study: StudyConfig) -> list[str]:
             "clip_range is inert in trials with batch_size = rollout_size and one PPO epoch: the policy "
             "ratio is 1 everywhere"
         )
+    found += _weak_target(study)
+    found += _repeats_of_cells(study) if study.search.sampler == "grid" else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
-        wanted = getattr(PPOConfig(), name) if wanted is None else wanted
+        wanted = study.default(name) if wanted is None else wanted
         if value != wanted:
             found.append(
                 f"trial 0, the default config, uses {name} = {value}: the default {wanted} is outside "
                 "the space"
             )
     return found
+
+
+def _repeats(study: StudyConfig) -> list[str]:
+    """A note where so few combinations can be drawn that trials repeat them; the default config is one of them."""
+    n, size = study.n_trials, study.space.size()
+    if size >= 2 * n:
+        return []
+    surely = f"at least {n - size} trials repeat one" if n > size else "some may be drawn more than once"
+    return [
+        f"the space has only {size} combinations for {n} trials: {surely}; sampler: grid tries each of them once"
+    ]
+
+
+def _repeats_of_cells(study: StudyConfig) -> list[str]:
+    """A note where a grid search trains a combination twice."""
+    n, cells = study.n_trials, study.space.grid_size()
+    default_is_cell = study.space.has_cell(study.baseline)
+    repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
+    if n > cells + 1:
+        return [f"{n} trials, but the grid has {cells} cells: {repeats} trials repeat one"]
+    if repeats:
+        return ["the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"]
+    return []
+
+
+LEAST_REACH = 1.5
+"""What moves the KL coefficient less than so many times in a whole trial holds no target."""
+
+
+def _weak_target(study: StudyConfig) -> list[str]:
+    """A note where a trial is too short for its adaptive KL coefficient to move."""
+    if study.ppo.kl_target is None and "kl_target" not in study.space:
+        return []
+    horizons = _values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
+    reach = max(study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach for horizon in horizons)
+    if reach >= LEAST_REACH:
+        return []
+    return [
+        f"kl_target does little: with this kl_horizon, kl_coef can change {reach:.2f}-fold at most in a trial of "
+        f"{study.ppo.episodes:,} episodes; leave kl_horizon out, and it is a tenth of them"
+    ]
 
 
 def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
@@ -287,10 +331,25 @@ class _Reader:
                 self.add(place, f"`batch_size` must divide rollout_size {ppo.rollout_size}, but got {size}")
             if micro is not None and size % micro:
                 self.add(("ppo", "micro_batch_size"), f"must divide batch_size {size}, but got {micro}")
+        self._check_horizon(ppo, space)
         if ppo.kl_target is not None and 0 in _values(space.get("kl_coef"), ppo.kl_coef):
             self.add(
                 ("ppo", "kl_target"), "`kl_coef > 0` must hold with kl_target: an adaptive β of 0 stays 0"
             )
+
+    def _check_horizon(self, ppo: PPOConfig, space: Mapping[str, Param]) -> None:
+        """No rollout can take an adaptive KL coefficient to 0 or below, where it would stay."""
+        if ppo.kl_target is None and "kl_target" not in space:
+            return
+        place = ("space", "kl_horizon") if "kl_horizon" in space else ("ppo", "kl_horizon")
+        for horizon in _values(space.get("kl_horizon"), ppo.kl_horizon):
+            if isinstance(horizon, int | float) and 5 * horizon <= ppo.rollout_size:
+                self.add(
+                    place,
+                    f"`kl_horizon > rollout_size / 5` must hold, or one rollout can take β to 0, but got {horizon:g} "
+                    f"with rollout_size {ppo.rollout_size}",
+                )
+                return
 
     def check_search(
         self, search: SearchConfig, space: Mapping[str, Param], *, allow_huge_grid: bool

@@ -246,7 +246,7 @@ class PPOTrainer:
                 run.kl_coef,
                 _per_sequence(experience.kl[i], experience.rollout.mask[i]),
                 kl_target=run.config.kl_target,
-                kl_horizon=run.config.kl_horizon,
+                kl_horizon=run.config.kl_horizon_episodes,
                 episodes=self.shared.rollout_size,
             )
 

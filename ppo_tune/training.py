@@ -15,14 +15,15 @@ from accelerate import Accelerator
 
 from ppo_tune.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
 from ppo_tune.config import TrainConfig, differences
-from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
+from ppo_tune.errors import ModelError, StorageError, StudyMismatchError, TrialError
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json, write_text
 from ppo_tune.inputs import check_inputs
 from ppo_tune.model_card import model_card
 from ppo_tune.models import save_adapter, save_merged
-from ppo_tune.seeding import derive_seed
+from ppo_tune.models.read_back import adapter_note, model_note, say
+from ppo_tune.seeding import derive_seed, generator
 from ppo_tune.tasks import prepare_task
 from ppo_tune.team import AcceleratedTeam
 from ppo_tune.tracking import Tracked, Tracking
@@ -30,6 +31,9 @@ from ppo_tune.workbench import Workbench, set_up
 
 EVALUATIONS = 10
 """How often a training is scored and saved, its end included."""
+
+READ_BACK = 8
+"""Held-out prompts on which a saved model is compared with the policy."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def train(
     episodes = work.trainer.runs[0].episodes
     if accelerator.is_main_process:
         _write_model(work, config, folder, before, after)
+        _read_back(work, config, folder, tell)
     accelerator.wait_for_everyone()
     return TrainingResult(folder, folder / "model", episodes, before, after)
 
@@ -253,6 +258,36 @@ def _write_model(
     if work.policy.adapters is not None:
         save_adapter(work.policy, 0, folder / "adapter")
     write_json(folder / "evaluation.json", {"before": asdict(before), "after": asdict(after)})
+
+
+def _read_back(work: Workbench, config: TrainConfig, folder: Path, watch: Watcher) -> None:
+    """Load what was written as others do, and compare it with the policy.
+
+    Raises:
+        ModelError: If the model folder holds something else.
+    """
+    prompts = work.evaluator.prompts
+    batch = prompts.batch(range(min(READ_BACK, len(prompts))))
+    rng = generator(config.seed, "read back")
+    said = say(
+        work.policy, 0, batch, 1 - torch.rand(len(batch.ids), config.ppo.max_new_tokens, generator=rng)
+    )
+    try:
+        notes = [model_note(folder / "model", said)]
+    except ModelError as error:
+        raise ModelError(
+            f"{error}; the training is kept in {folder / 'checkpoints'}, and --resume writes the model again"
+        ) from error
+    if work.policy.adapters is not None:
+        notes.append(adapter_note(work.policy, folder / "adapter", said))
+    if work.policy.model.dtype != torch.float32:
+        notes.append(
+            f"{folder / 'model'} holds float32 weights, for {config.model.dtype} would round part of what was "
+            "learned away; load it in float32"
+        )
+    for note in notes:
+        if note is not None:
+            watch({"kind": "note", "text": note})
 
 
 def _nobody(_: Event) -> None:

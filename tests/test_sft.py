@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.seeding import generator
@@ -295,3 +295,17 @@ def test_a_byte_tokenizer_has_the_size_it_was_given():
     texts = [f"word{i} and word{i + 1}" for i in range(500)]
 
     assert len(build_tokenizer(texts, SFTConfig(vocab_size=400))) == 400
+
+
+def test_a_model_that_was_saved_wrongly_is_an_error_that_names_its_folder(tmp_path, monkeypatch):
+    right = GPT2LMHeadModel.save_pretrained
+
+    def save_another(model, folder):
+        right(GPT2LMHeadModel(model.config), folder)
+
+    monkeypatch.setattr(GPT2LMHeadModel, "save_pretrained", save_another)
+
+    with pytest.raises(
+        ModelError, match=f"'{tmp_path}' was written, but loaded again it is not what was trained"
+    ):
+        fit(ECHO, tmp_path, epochs=1)

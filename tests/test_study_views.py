@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +29,8 @@ from tests.reporting.conftest import HandMade, fill_usual
 from tests.test_cli import Cli, cli
 
 __all__ = ["cli"]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 START = """
 import signal
@@ -295,16 +299,25 @@ class Page:
         )
         assert self.process.stdout is not None
         first = self.process.stdout.readline()
-        found = re.fullmatch(r"dashboard  (http://127\.0\.0\.1:\d+)(/dashboard/studies/\d+)\n", first)
+        found = re.fullmatch(
+            r"dashboard  (http://127\.0\.0\.1:\d+)(/dashboard/studies/\d+)(\?token=\S{43})\n", first
+        )
         assert found, first + self.process.communicate()[1]
-        self.url, self.path = found.groups()
+        self.url, self.path, self.token = found.groups()
         self.note = self.process.stdout.readline()
+        self.browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
 
-    def ask(self, path: str, method: str = "GET") -> bytes:
-        request = urllib.request.Request(self.url + path, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+    def ask(self, path: str, method: str = "GET", **headers: str) -> bytes:
+        request = urllib.request.Request(self.url + path, method=method, headers=headers)
+        with self.browser.open(request, timeout=30) as answer:
             content: bytes = answer.read()
             return content
+
+    def refusal(self, path: str, method: str, **headers: str) -> tuple[int, str]:
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            self.ask(path, method, **headers)
+        with caught.value as error:
+            return error.code, error.read().decode()
 
     def studies(self) -> list[str]:
         return [study["study_name"] for study in json.loads(self.ask("/api/studies"))["study_summaries"]]
@@ -356,6 +369,7 @@ def test_the_dashboard_shows_a_copy_that_nobody_needs_afterwards(
     connections = psutil.Process(page.process.pid).net_connections()
     assert {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert page.note.startswith("a copy of ")
+    assert b"<html" in page.ask(page.path + page.token)
     page.ask(f"/api/studies/{study}", method="DELETE")
     assert page.studies() == []
     (copy,) = page.files()
@@ -381,6 +395,55 @@ def test_live_shows_what_comes_and_warns_that_it_can_change_it(
     assert page.note == "careful: this is the store itself; the page can change and delete trials\n"
     assert page.files() == {str(made.folder / "study.db")}
     assert page.stop() == (0, "")
+
+
+@needs_dashboard
+def test_live_changes_nothing_for_foreign_pages_and_for_those_without_the_token(
+    made: HandMade, tmp_path: Path, pages: list[Page]
+) -> None:
+    page = Page("--live", "--out", tmp_path)
+    pages.append(page)
+    study = f"/api/studies/{page.path.rpartition('/')[2]}"
+
+    assert page.refusal(study, "DELETE") == (
+        403, "refused: to change something, open the address that was printed\n"
+    )  # fmt: skip
+    page.ask(page.path + page.token)
+    assert page.refusal(study, "DELETE", Origin="http://evil.example") == (
+        403, "refused: requests from other pages are not answered\n"
+    )  # fmt: skip
+    for method in ("GET", "DELETE"):
+        assert page.refusal(study, method, Host="evil.example:80")[0] == 403
+    assert page.studies() == ["hand"]
+    page.ask(study, "DELETE", Origin=page.url)
+    assert page.studies() == []
+
+
+@needs_dashboard
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; Debian's package is `chromium`")
+def test_a_browser_that_opens_the_printed_address_can_change_the_live_store(
+    made: HandMade, tmp_path: Path, pages: list[Page]
+) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    page = Page("--live", "--out", tmp_path)
+    pages.append(page)
+    change = "path => fetch(path, {method: 'PUT', headers: {'Content-Type': 'application/json'}, " \
+        "body: JSON.stringify({body: 'seen', version: 1})}).then(answer => answer.status)"  # fmt: skip
+
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        stranger, opened = (browser.new_context().new_page() for _ in range(2))
+        stranger.goto(page.url + page.path)
+        opened.goto(page.url + page.path + page.token)
+        opened.get_by_text("hand").first.wait_for()
+        place = f"/api/studies/{page.path.rpartition('/')[2]}/note"
+        shown, statuses = opened.url, [tab.evaluate(change, place) for tab in (stranger, opened)]
+        browser.close()
+
+    assert shown.startswith(page.url + page.path)
+    assert "token" not in shown
+    assert statuses == [403, 204]
 
 
 @needs_dashboard

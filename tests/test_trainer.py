@@ -357,6 +357,14 @@ def test_an_adaptive_coefficient_moves_in_proportion_when_the_kl_is_near_its_tar
     assert trainer.runs[0].kl_coef == pytest.approx(0.2 * (1 + 0.1 * 8 / 100))
 
 
+def test_an_adaptive_coefficient_moves_over_a_tenth_of_the_episodes_unless_told_otherwise():
+    trainer = make_trainer(tiny_policy(), kl_coef=0.2, kl_target=1000.0, episodes=800)
+
+    trainer.step()
+
+    assert trainer.runs[0].kl_coef == pytest.approx(0.2 * (1 - 0.2 * 8 / 80))
+
+
 def test_a_fixed_coefficient_stays():
     trainer = make_trainer(tiny_policy(), kl_coef=0.2)
 

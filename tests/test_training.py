@@ -1,6 +1,7 @@
 """One config at full length: it learns, it can be stopped and resumed, and it leaves a model that others load."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ppo_tune import load_training, train
+from ppo_tune import load_training, train, training
 from ppo_tune.checkpoints import checkpoints_in
 from ppo_tune.config import TrainConfig
-from ppo_tune.errors import ConfigError, RewardError, StorageError, StudyMismatchError
+from ppo_tune.errors import ConfigError, ModelError, RewardError, StorageError, StudyMismatchError
 from ppo_tune.files import read_json, read_json_lines
+from ppo_tune.models import Policy
+from ppo_tune.seeding import generator
 from ppo_tune.training import TrainingInterrupted
 from ppo_tune.workbench import evaluate_model
 from tests.worlds import small_world
@@ -55,6 +58,66 @@ def test_a_training_raises_the_held_out_score_and_leaves_a_model_that_others_loa
     assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
 
 
+def test_a_model_that_was_saved_wrongly_is_an_error_and_the_training_is_kept(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, right = shortened(config, 32), training.save_merged
+
+    def save_untrained(policy: Policy, place: int, folder: Path) -> None:
+        trained = policy.rows.values.clone()
+        policy.reset(place, generator("other"))
+        right(policy, place, folder)
+        policy.rows.values.copy_(trained)
+
+    monkeypatch.setattr(training, "save_merged", save_untrained)
+    with pytest.raises(ModelError) as caught:
+        train(config, out=tmp_path / "red")
+    monkeypatch.setattr(training, "save_merged", right)
+    result = train(config, out=tmp_path / "red", resume=True)
+
+    message = str(caught.value)
+    assert message.startswith(
+        f"model folder '{tmp_path / 'red' / 'model'}' was written, but loaded again it is not"
+    )
+    assert message.endswith(
+        f"the training is kept in {tmp_path / 'red' / 'checkpoints'}, and --resume writes the model again"
+    )
+    straight = train(config, out=tmp_path / "straight")
+    first, second = (load_file(each.model / "model.safetensors") for each in (result, straight))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_without_peft_the_adapter_is_kept_and_said_to_be_unread(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    events: list[dict[str, object]] = []
+
+    train(shortened(config, 32), out=tmp_path / "red", watch=lambda event: events.append(dict(event)))
+
+    notes = [event["text"] for event in events if event["kind"] == "note"]
+    assert notes == [f"{tmp_path / 'red' / 'adapter'} was not read back, for peft is not installed"]
+    assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_a_bfloat16_model_is_said_to_come_out_as_float32(config: TrainConfig, tmp_path: Path) -> None:
+    short = config.model.model_copy(update={"dtype": "bfloat16"})
+    events: list[dict[str, object]] = []
+
+    train(
+        shortened(config, 32).model_copy(update={"model": short}),
+        out=tmp_path / "red",
+        watch=lambda event: events.append(dict(event)),
+    )
+
+    notes = [event["text"] for event in events if event["kind"] == "note"]
+    assert notes == [
+        f"{tmp_path / 'red' / 'model'} holds float32 weights, for bfloat16 would round part of what was learned "
+        "away; load it in float32"
+    ]
+    assert read_json(tmp_path / "red" / "model" / "config.json")["dtype"] == "float32"
+
+
 def test_the_card_tells_what_was_trained_and_what_the_judges_say(config: TrainConfig, tmp_path: Path) -> None:
     result = train(shortened(config, 32), out=tmp_path / "red")
 
@@ -83,6 +146,18 @@ def test_evaluations_and_checkpoints_come_ten_times_a_training(config: TrainConf
         "episodes-0000000288",
         "episodes-0000000320",
     ]
+
+
+def test_a_training_says_first_of_all_how_little_its_adapters_reach(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[dict[str, object]] = []
+    monkeypatch.setattr(Policy, "remark", "the adapters are on a third of it")
+
+    train(shortened(config, 16), out=tmp_path / "red", watch=lambda event: events.append(dict(event)))
+
+    notes = [event for event in events if event["kind"] != "stage"][:1]
+    assert notes == [{"kind": "note", "text": "the adapters are on a third of it"}]
 
 
 @pytest.mark.parametrize("lora_rank", [pytest.param(4, id="lora"), pytest.param(None, id="all-weights")])

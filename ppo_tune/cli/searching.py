@@ -30,7 +30,8 @@ def check(
     from ppo_tune.study_file import load_study, notes
 
     config = load_study(file, allow_huge_grid=yes)
-    prompts = check_inputs(config).prompts
+    inputs = check_inputs(config)
+    prompts = inputs.prompts
     n, episodes = config.n_trials, config.ppo.episodes
     say(f"{file} is a valid study.")
     say(f"  searched   {', '.join(config.space)}")
@@ -51,7 +52,7 @@ def check(
             f"  confirmed  the best {top} and the default, on {seeds} fresh seeds: at most {(top + 1) * seeds} runs, "
             f"{(top + 1) * seeds * episodes:,} episodes"
         )
-    for note in notes(config):
+    for note in [*notes(config), *inputs.notes]:
         say(Text("note: ", style="yellow") + Text(note))
 
 

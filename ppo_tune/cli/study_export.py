@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ppo_tune.config import RewardConfig, StudyConfig
     from ppo_tune.export import Export, Sources, Winner
+    from ppo_tune.prompts import Prompt
 
 Z_95 = 1.96
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
@@ -195,17 +196,16 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
 def _sources(config: "StudyConfig") -> "Sources":
     """Model, reward and training prompts of a study, as another trainer finds them."""
     from ppo_tune.errors import PPOTuneError
-    from ppo_tune.export import Sources
     from ppo_tune.prompts import read_prompts, split_of
 
     if config.task.name == "support":
         return _support_sources(config)
+    prompts, unread = None, ""
     try:
         prompts = tuple(p for p in read_prompts(config.task)[0] if split_of(p.text) == "train")
-        unread = ""
     except PPOTuneError as error:
-        prompts, unread = None, str(error)
-    return Sources(_full_path(config.model.name), _located(config.task.reward), prompts, unread)
+        unread = str(error)
+    return _all_known(config, config.model.name, config.task.reward, prompts, unread)
 
 
 def _support_sources(config: "StudyConfig") -> "Sources":
@@ -213,7 +213,6 @@ def _support_sources(config: "StudyConfig") -> "Sources":
     import torch
 
     from ppo_tune.config import PreferenceRewardConfig
-    from ppo_tune.export import Sources
     from ppo_tune.tasks import make_task
 
     task = make_task(config.task, torch.device("cpu"))
@@ -222,7 +221,35 @@ def _support_sources(config: "StudyConfig") -> "Sources":
         reward is None and task.base_model is not None
     ):  # the task's own reward model stands beside its base model
         reward = PreferenceRewardConfig(name="preference", model=str(Path(task.base_model).parent / "reward"))
-    return Sources(_full_path(model), None if reward is None else _located(reward), task.prompts["train"])
+    return _all_known(config, model, reward, task.prompts["train"])
+
+
+def _all_known(
+    config: "StudyConfig",
+    model: str | None,
+    reward: "RewardConfig | None",
+    prompts: "tuple[Prompt, ...] | None",
+    unread: str = "",
+) -> "Sources":
+    """Model, reward and prompts with what can be read of them: lengths in tokens, and a reward model's gain."""
+    from ppo_tune.config import PreferenceRewardConfig
+    from ppo_tune.export import Sources
+    from ppo_tune.export.base import TokenFacts
+    from ppo_tune.export.token_facts import read_tokens
+    from ppo_tune.rewards.preference import read_format
+
+    tokens, kept = TokenFacts(), prompts
+    if model is not None and prompts is not None:
+        tokens, kept = read_tokens(model, prompts, config.task, response_tokens=config.ppo.max_new_tokens)
+    judge = reward if isinstance(reward, PreferenceRewardConfig) else None
+    return Sources(
+        model=_full_path(model),
+        reward=None if reward is None else _located(reward),
+        prompts=kept,
+        unread=unread,
+        tokens=tokens,
+        gain=None if judge is None else read_format(judge.model).gain,
+    )
 
 
 def _full_path(name: str | None) -> str | None:

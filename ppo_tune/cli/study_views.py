@@ -64,7 +64,8 @@ def dashboard(
     """Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only."""
     from ppo_tune.cli.serving import local_server
     from ppo_tune.config import check_name
-    from ppo_tune.search.snapshot import snapshot, sqlite_file
+    from ppo_tune.search.address import sqlite_file
+    from ppo_tune.search.snapshot import snapshot
     from ppo_tune.search.storage import load_study_from, storage_url
 
     try:
@@ -78,8 +79,7 @@ def dashboard(
     with contextlib.ExitStack() as stack:
         opened = load_study_from(url if live else stack.enter_context(snapshot(url)), study)
         server = stack.enter_context(local_server(port, wsgi(opened._storage)))
-        page = f"http://127.0.0.1:{server.server_port}/dashboard/studies/{opened._study_id}"
-        say(f"dashboard  {page}")
+        say(f"dashboard  {server.page(f'/dashboard/studies/{opened._study_id}')}")
         say(_warning(live))
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
@@ -196,11 +196,11 @@ def _scores(trial: "TrialStatus") -> str:
 
 def _flags(storage: str | None, out: Path) -> str:
     """The flags that another command about the same study needs; a password is left out."""
-    from sqlalchemy.engine import make_url
+    from ppo_tune.search.address import public
 
     given = [] if out == Path() else ["--out", str(out)]
     if storage is not None:
-        given += ["--storage", make_url(storage).render_as_string(hide_password=True)]
+        given += ["--storage", public(storage)]
     return "".join(f" {shlex.quote(word)}" for word in given)
 
 

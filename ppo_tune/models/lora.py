@@ -152,7 +152,7 @@ class Adapters:
 
 
 class _Adapted(torch.autograd.Function):
-    """x Wᵀ + bias + scale · x A B of k trials: (k, n, in), (out, in), (out,), (k, in, R), (k, R, out) -> (k, n, out).
+    """x Wᵀ + bias + scale · x A B of k trials: (k, n, in), (out, in), (out,), (k, in, R), (k, R, out) -> (k·n, out).
 
     The weight is frozen. Every narrow product has its narrow side, R, as rows: on a CPU that is up to eight times as
     fast as R columns; and what the branch adds is added where it belongs, in both directions.
@@ -165,7 +165,11 @@ class _Adapted(torch.autograd.Function):
         """The sum, and what is needed to go back: A and B in the dtype of x, and (x A) turned, (k, R, n)."""
         a, b = a.to(x.dtype), b.to(x.dtype)
         low = torch.bmm(a.mT, x.mT)
-        return product(x, weight, bias).baddbmm_(low.mT, b, alpha=scale), a, b, low
+        said = product(
+            x.flatten(0, 1), weight, bias
+        )  # flat it is no view, which a model could not add to in place
+        said.view(*x.shape[:-1], -1).baddbmm_(low.mT, b, alpha=scale)
+        return said, a, b, low
 
     @staticmethod
     def forward(
@@ -180,6 +184,7 @@ class _Adapted(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b, low = ctx.saved_tensors
+        gradient = gradient.view(*x.shape[:-1], -1)
         gradient_low = torch.bmm(b, gradient.mT).mul_(ctx.scale)
         gradient_x = None
         if ctx.needs_input_grad[0]:

@@ -5,7 +5,7 @@ Knows nothing of rewards, advantages or optimizers.
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -92,7 +92,9 @@ class Policy:
         self.dtype: torch.dtype = dtype or model.dtype
         self._casts = self.dtype != model.dtype
         self.context_length = context_length(model)
-        self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
+        arguments = inspect.signature(model.forward).parameters
+        self._takes_position_ids = "position_ids" in arguments
+        self._cache_name = cache_name(arguments)
         self._first_position = first_position(model)
         self.graphs = self.device.type == "cuda"
         # Casts by autocast would be repeated in every step, and leave keys and values of different dtypes.
@@ -107,7 +109,8 @@ class Policy:
         self.stop_ids = torch.tensor(stop_ids, dtype=torch.long, device=self.device)
         self._alphabet = Alphabet(tokenizer, stop_ids, head.out_features, self.device)
         with own_failures(self._name):
-            texts = two_prompts(tokenizer, len(model.get_input_embeddings().weight))
+            embedding: Any = model.get_input_embeddings()
+            texts = two_prompts(tokenizer, len(embedding.weight))
             plain, idle = self._read_plainly(texts[0])
         hidden = {"value_head.weight": torch.Size((head.in_features,)), "value_head.bias": torch.Size(())}
         self.adapters: Adapters | None = None
@@ -277,7 +280,8 @@ class Policy:
         self, places: Sequence[int], ids: Tensor, mask: Tensor, position: Tensor, cache: Cache
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, V) and values (N,) at the last position of every row."""
-        logits = self._forward(self.model, ids, mask, position, keep=1, past_key_values=cache, use_cache=True)
+        memory: dict[str, Any] = {self._cache_name: cache, "use_cache": True}
+        logits = self._forward(self.model, ids, mask, position, keep=1, **memory)
         hidden = self._take_head_input()[:, -1]
         return logits[:, -1], self._values(hidden.view(len(places), -1, hidden.shape[-1]), places).flatten()
 
@@ -407,9 +411,14 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
     return sorted({int(i) for i in ids if i is not None})
 
 
+def cache_name(arguments: Container[str]) -> str:
+    """What a model's forward calls its cache: the old name is gone from transformers 5.40, the new one is of 5.24."""
+    return "cache" if "cache" in arguments else "past_key_values"
+
+
 def context_length(model: PreTrainedModel) -> int | None:
     """The longest sequence the model can read, in tokens; None where it has no limit."""
-    config = model.config.get_text_config()
+    config = model.config.get_text_config(decoder=True)
     named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
     limit = next((limit for limit in named if limit is not None and limit > 0), None)
     return None if limit is None else limit - first_position(model)

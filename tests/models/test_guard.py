@@ -336,3 +336,25 @@ def test_an_expert_that_was_not_called_has_its_adapter(monkeypatch):
     policy = Policy(model, tiny_tokenizer(), lora_rank=2)
 
     assert set(policy.adapters.layers) == {f"mixture.experts.{i}.0" for i in range(4)}
+
+
+class OnADevice(Policy):
+    """Decodes by buffers of fixed shape from the beginning, as where there is CUDA."""
+
+    graphs = property(lambda _: True, lambda *_: None)
+
+
+def test_a_model_is_heard_by_the_decoder_that_will_sample(family, monkeypatch):
+    widths = []
+    decode = OnADevice._decode_fixed
+
+    def watched(self, places, prompts, *others):
+        widths.append(prompts.ids.shape[-1])
+        return decode(self, places, prompts, *others)
+
+    monkeypatch.setattr(OnADevice, "_decode_fixed", watched)
+
+    policy = OnADevice(tiny_model(family), tiny_tokenizer(), lora_rank=2)
+
+    assert widths == ([16] if policy._graphable else [])  # padded to a width that many prompts share
+    assert not policy._decoders
