@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
@@ -135,7 +135,8 @@ def check_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, pla
     Raises:
         ModelError: If a token has no row in the model's input embedding.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    embedding: Any = model.get_input_embeddings()
+    rows = len(embedding.weight)
     token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if highest >= rows:
         raise ModelError(
@@ -188,9 +189,9 @@ def _from_hub(name: str) -> Path | None:
     """Where the JSON files of a hub's model lie on this disk; None if there are none or the hub cannot be asked."""
     found = []
     for file in (CONFIG, ADAPTER, TOKENIZER):
-        with suppress(OSError):  # loading will say what is the matter
-            found.append(Path(cached_file(name, file)).parent)
-    return found[0] if found else None
+        with suppress(OSError, ValueError):  # loading will say what is the matter
+            found.append(cached_file(name, file))
+    return next((Path(path).parent for path in found if path is not None), None)
 
 
 def _load_config(name: str) -> PretrainedConfig:
