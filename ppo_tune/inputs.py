@@ -37,7 +37,8 @@ def check_inputs(config: RunConfig) -> Inputs:
         DataError: If the data cannot be used, or is smaller than one rollout.
         ConfigError: If a reward function cannot be imported.
     """
-    prompts, notes = None, ()
+    prompts: Counter[Split] | None = None
+    notes: tuple[str, ...] = ()
     if config.task.name == "dataset":
         found = read_prompts(config.task)
         prompts, notes = Counter(split_of(prompt.text) for prompt in found.prompts), found.notes
