@@ -21,7 +21,7 @@ from transformers.utils.hub import cached_file
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
-from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
+from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind, check_token
 from ppo_tune.models.kernels import settle
 from ppo_tune.models.policy import Policy
 
@@ -136,14 +136,8 @@ def check_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, pla
         ModelError: If a token has no row in the model's input embedding.
     """
     embedding: Any = model.get_input_embeddings()
-    rows = len(embedding.weight)
-    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    if highest >= rows:
-        raise ModelError(
-            f"{place}: its tokenizer knows {token!r} as number {highest}, but its input embedding ends at "
-            f"{rows - 1}; save the model after resize_token_embeddings(len(tokenizer)), or the tokenizer that it "
-            "was trained with"
-        )
+    token, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    check_token(token, number, len(embedding.weight), place)
 
 
 def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
