@@ -59,7 +59,11 @@ class PPOConfig(Block):
     kl_target: float | None = Field(
         None, gt=0, description="Adapt β to hold this KL, in nats per sequence; null = fixed β."
     )
-    kl_horizon: float = Field(10_000, gt=0, description="Episodes over which an adaptive β moves.")
+    kl_horizon: float | None = Field(
+        None,
+        gt=0,
+        description="Episodes over which an adaptive β moves; null = a tenth of `episodes`: up to 7-fold in a trial.",
+    )
     whiten_rewards: bool = Field(
         False, description="Scale token rewards to variance 1; changes what β means."
     )
@@ -88,6 +92,20 @@ class PPOConfig(Block):
         """Rollouts until the budget is spent."""
         return math.ceil(self.episodes / self.rollout_size)
 
+    @property
+    def kl_horizon_episodes(self) -> float:
+        """Episodes over which an adaptive KL coefficient moves: as set, else a tenth of the budget, a rollout at least.
+
+        A rollout of n episodes moves it by a factor of 1 ± 0.2·n/horizon at most, so a whole budget of many rollouts
+        by exp(0.2·episodes/horizon), here e² = 7.4; a rollout as long as the horizon by 0.8 to 1.2.
+        """
+        return self.kl_horizon or max(self.episodes / 10, float(self.rollout_size))
+
+    @property
+    def kl_coef_reach(self) -> float:
+        """How many times larger an adaptive KL coefficient can become until the budget is spent, at the very most."""
+        return float((1 + 0.2 * self.rollout_size / self.kl_horizon_episodes) ** self.iterations)
+
     def learning_rate_at(self, episodes_done: int) -> float:
         """The step size after so many episodes, by the schedule."""
         if self.lr_schedule == "constant":
@@ -114,7 +132,9 @@ class ModelConfig(Block):
         None, description="A model folder or hub name; null = the task's own small model."
     )
     lora_rank: int | None = Field(
-        16, ge=1, description="Rank of the adapters on every linear layer; null = all weights."
+        16,
+        ge=1,
+        description="Rank of the adapters on every linear layer, which fused experts are not; null = all weights.",
     )
     lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -135,11 +155,15 @@ class ModelConfig(Block):
 
 
 class LengthRule(Block):
-    """How long a response should be, in words."""
+    """How long a response should be: words between spaces, or letters in scripts without spaces."""
 
-    low: int = Field(ge=0, description="Shortest length that earns the full weight.")
-    high: int = Field(ge=1, description="Longest length that earns the full weight.")
-    weight: float = Field(1.0, description="Earned inside the range; each word outside costs weight / high.")
+    low: int = Field(
+        ge=0,
+        description="Shortest length that earns the full weight: in words between spaces; in Chinese, Japanese, Thai, "
+        "Lao, Khmer and Burmese, which set no spaces, in letters.",
+    )
+    high: int = Field(ge=1, description="Longest length that earns the full weight, in the same unit.")
+    weight: float = Field(1.0, description="Earned inside the range; each unit outside costs weight / high.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -156,7 +180,7 @@ class RuleRewardConfig(Block):
     avoid: dict[str, float] = Field(
         {}, description="Words or phrases to avoid; the weight is lost at each use."
     )
-    length: LengthRule | None = Field(None, description="A range of words.")
+    length: LengthRule | None = Field(None, description="A range of words, or of letters without spaces.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -363,7 +387,12 @@ class StudyConfig(RunConfig):
     @property
     def baseline(self) -> dict[str, Any]:
         """The searched values of trial 0, the default config."""
-        return self.space.baseline({name: getattr(PPOConfig(), name) for name in self.space})
+        return self.space.baseline({name: self.default(name) for name in self.space})
+
+    def default(self, name: str) -> Any:
+        """The trainer's default of a searched hyperparameter, a number also where it follows from others."""
+        usual = PPOConfig(episodes=self.ppo.episodes, rollout_size=self.ppo.rollout_size)
+        return usual.kl_horizon_episodes if name == "kl_horizon" else getattr(usual, name)
 
     def milestone_episodes(self) -> tuple[int, ...]:
         """Episodes at which every trial is scored, whole rollouts, rising to the end of the budget."""

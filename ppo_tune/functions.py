@@ -1,37 +1,60 @@
 """A user's own Python function, by `path/to/file.py:function`."""
 
-import importlib.util
-import sys
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.user_modules import ImportRefusedError, UserModule, import_file
 
 
 def load_function(name: str, where: str = "reward.function") -> Callable[..., Any]:
-    """Import `path/to/file.py:function`.
+    """Import `path/to/file.py:function`; modules beside the file can be imported by it, now and when it is called.
 
     Args:
         name: The file and its function.
         where: The place in the config that names it, for messages.
 
     Raises:
-        ConfigError: If there is no such file or function, or the file raises when imported.
+        ConfigError: If there is no such file or function, or the file cannot be imported.
     """
-    path, _, attribute = name.rpartition(":")
-    if not Path(path).is_file():
-        raise ConfigError([Problem(where, f"no such file {path!r} (looked in {Path.cwd()})")])
-    spec = importlib.util.spec_from_file_location(f"ppo_tune_user_{Path(path).stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look for a class's module there
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        what = f"{path} cannot be imported: {type(error).__name__}: {error}"
-        raise ConfigError([Problem(where, what)]) from error
-    function = getattr(module, attribute, None)
+    imported, (path, _, attribute) = _import(name, where), name.rpartition(":")
+    function = getattr(imported.module, attribute, None)
     if not callable(function):
         raise ConfigError([Problem(where, f"{path} has no function {attribute!r}")])
-    return function  # type: ignore[no-any-return]
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with imported.world.active():
+            result = function(*args, **kwargs)
+            return list(result) if isinstance(result, Iterator) else result  # a generator's code runs here
+
+    return call
+
+
+def helper_files(name: str, where: str = "reward.function") -> Mapping[str, Path]:
+    """The user's own modules that the file of `path/to/file.py:function` imports, by names for people.
+
+    Neither the standard library nor installed packages are among them.
+
+    Raises:
+        ConfigError: As `load_function` does.
+    """
+    path = Path(name.rpartition(":")[0])
+    helpers = _import(name, where).helpers
+    folder = path.parent.resolve()
+    return {
+        (path.parent / shown).as_posix() if file.is_relative_to(folder) else shown: file
+        for shown, file in helpers.items()
+    }
+
+
+def _import(name: str, where: str) -> UserModule:
+    path = name.rpartition(":")[0]
+    if not Path(path).is_file():
+        raise ConfigError([Problem(where, f"no such file {path!r} (looked in {Path.cwd()})")])
+    try:
+        return import_file(Path(path))
+    except ImportRefusedError as error:
+        raise ConfigError([Problem(where, f"{path} {error}")]) from error.__cause__

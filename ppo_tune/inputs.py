@@ -7,8 +7,12 @@ from pathlib import Path
 from ppo_tune.config import RunConfig, TaskConfig
 from ppo_tune.errors import DataError
 from ppo_tune.files import content_hash
-from ppo_tune.functions import load_function
+from ppo_tune.functions import helper_files, load_function
+from ppo_tune.model_folders import check_if_folder
 from ppo_tune.prompts import Split, read_prompts, split_of
+
+IMPORTS = " imports "
+"""Between the place of a function and the name of a file that its own file imports, in the place of that file."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +21,14 @@ class Inputs:
 
     Attributes:
         hashes: Of the content of every file and folder that the experiment depends on, by its place in the
-            config; hub names stand for themselves.
+            config, the user's own modules that a reward function imports included; hub names stand for themselves.
         prompts: How many prompts of the user's own each split has; None for the embedded task.
+        notes: What may surprise whoever wrote the data file; one sentence each.
     """
 
     hashes: dict[str, str]
     prompts: Counter[Split] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check_inputs(config: RunConfig) -> Inputs:
@@ -31,10 +37,13 @@ def check_inputs(config: RunConfig) -> Inputs:
     Raises:
         DataError: If the data cannot be used, or is smaller than one rollout.
         ConfigError: If a reward function cannot be imported.
+        ModelError: If a model's folder holds what cannot be used.
     """
-    prompts = None
+    prompts: Counter[Split] | None = None
+    notes: tuple[str, ...] = ()
     if config.task.name == "dataset":
-        prompts = Counter(split_of(prompt.text) for prompt in read_prompts(config.task)[0])
+        found = read_prompts(config.task)
+        prompts, notes = Counter(split_of(prompt.text) for prompt in found.prompts), found.notes
         if prompts["train"] < config.ppo.rollout_size:
             raise DataError(
                 f"{config.task.path}: `prompts >= rollout_size` must hold, but of {prompts.total()} different "
@@ -44,11 +53,15 @@ def check_inputs(config: RunConfig) -> Inputs:
     for place, reward in (("task.reward", config.task.reward), ("task.gold", config.task.gold)):
         if reward is not None and reward.name == "python":
             load_function(reward.function, f"{place}.function")
+        elif reward is not None and reward.name == "preference":
+            check_if_folder(reward.model, judge=True)
+    if config.model.name is not None:
+        check_if_folder(config.model.name)
     hashes = {
         place: content_hash(Path(name)) if Path(name).exists() else name
         for place, name in _inputs(config.task, config.model.name)
     }
-    return Inputs(hashes, prompts)
+    return Inputs(hashes, prompts, notes)
 
 
 def _inputs(task: TaskConfig, model: str | None) -> list[tuple[str, str]]:
@@ -58,7 +71,10 @@ def _inputs(task: TaskConfig, model: str | None) -> list[tuple[str, str]]:
         found.append(("task.path", task.path))
     for place, reward in (("task.reward", task.reward), ("task.gold", task.gold)):
         if reward is not None and reward.name == "python":
-            found.append((f"{place}.function", reward.function.rpartition(":")[0]))
+            where = f"{place}.function"
+            found.append((where, reward.function.rpartition(":")[0]))
+            helpers = helper_files(reward.function, where)
+            found += [(f"{where}{IMPORTS}{name}", str(file)) for name, file in helpers.items()]
         elif reward is not None and reward.name == "preference":
             found.append((f"{place}.model", reward.model))
     return found

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ppo_tune.config import DatasetTaskConfig
-from ppo_tune.data import Row, Table, read_table
+from ppo_tune.data import HALF_PAIR, Row, Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
 
 Split = Literal["train", "heldout", "confirmation"]
@@ -38,11 +38,26 @@ def split_of(prompt: str) -> Split:
     return "train" if bucket < 8 else "heldout" if bucket == 8 else "confirmation"
 
 
-def read_prompts(config: DatasetTaskConfig) -> tuple[list[Prompt], int]:
-    """The different prompts of the file, and how many rows were dropped.
+class PromptFile(NamedTuple):
+    """What a file of prompts holds.
 
-    Rows that agree in everything but the reference are one prompt with several references. A column that
-    only some rows have is None for the others.
+    Attributes:
+        prompts: The different prompts.
+        n_dropped: How many rows were dropped.
+        notes: What may surprise whoever wrote the file; one sentence each.
+    """
+
+    prompts: list[Prompt]
+    n_dropped: int
+    notes: tuple[str, ...]
+
+
+def read_prompts(config: DatasetTaskConfig) -> PromptFile:
+    """The different prompts of the file.
+
+    Rows of one text are one prompt, with all their references. Only where a Python function judges, and no column
+    of references is named, may rows of one text be different prompts: they are if they differ in another column,
+    which the function is given. A column that only some rows have is None for the others.
 
     Raises:
         DataError: If the file or one of its rows cannot be used.
@@ -52,19 +67,57 @@ def read_prompts(config: DatasetTaskConfig) -> tuple[list[Prompt], int]:
     table = read_table(config.path, needed, drop_bad_rows=config.drop_bad_rows)
     columns = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = _template_columns(config.template, columns)
-    rows = _rows_with(names, table, config)
+    rows, dropped = _rows_with(names, table, config)
+    dropped = [*table.dropped, *dropped]
+    by_text = bool(config.reference) or not _is_judged_by_a_function(config)
     prompts: dict[str, Prompt] = {}
+    differing: set[str] = set()
     for row in rows:
+        text = config.template.format(**{**row.columns, "prompt": row.columns[config.prompt]})
         others = {name: row.columns.get(name) for name in columns if name != config.reference}
-        key = json.dumps(others, sort_keys=True, default=str)
+        key = text if by_text else json.dumps([text, others], sort_keys=True, default=str)
         known = prompts.get(key)
+        given = [row.columns[config.reference]] if config.reference else others.get("references") or []
         if known is None:
-            text = config.template.format(**{**row.columns, "prompt": row.columns[config.prompt]})
-            given = [] if config.reference else others.get("references") or []
-            prompts[key] = known = Prompt(text, {**others, "references": given}, row.where)
-        if config.reference:
-            known.columns["references"].append(row.columns[config.reference])
-    return list(prompts.values()), len(table.dropped) + len(table.rows) - len(rows)
+            prompts[key] = Prompt(text, {**others, "references": given}, row.where)
+            continue
+        differing |= {name for name, value in others.items() if value != known.columns.get(name)} - {
+            "references"
+        }
+        _add_references(known, given, is_new=bool(config.reference))
+    found = list(prompts.values())
+    return PromptFile(found, len(dropped), tuple(_notes(config, table, dropped, found, sorted(differing))))
+
+
+def _is_judged_by_a_function(config: DatasetTaskConfig) -> bool:
+    """Whether a judge may read columns other than the references."""
+    return any(judge is not None and judge.name == "python" for judge in (config.reward, config.gold))
+
+
+def _add_references(known: Prompt, given: Any, *, is_new: bool) -> None:
+    """Add the references of another row of the same prompt; of a list, those that are not there yet."""
+    references = known.columns["references"]
+    if isinstance(references, list) and isinstance(given, list):
+        references += [text for text in given if is_new or text not in references]
+
+
+def _notes(
+    config: DatasetTaskConfig, table: Table, dropped: list[str], prompts: list[Prompt], differing: list[str]
+) -> Iterator[str]:
+    yield from table.notes
+    if dropped:
+        yield f"{config.path}: {len(dropped)} rows were dropped, the first because {dropped[0]}"
+    if differing:
+        yield (
+            f"{config.path}: rows of one prompt differ in {', '.join(differing)}; they are one prompt with all their "
+            "references, and the columns of its first row"
+        )
+    n_repeated = len(prompts) - len({prompt.text for prompt in prompts})
+    if n_repeated:
+        yield (
+            f"{config.path}: {n_repeated} prompts repeat the text of another and differ in a column that the reward "
+            "function may read; each counts as a prompt of its own"
+        )
 
 
 def _template_columns(template: str, columns: list[str]) -> list[str]:
@@ -84,16 +137,30 @@ def _template_columns(template: str, columns: list[str]) -> list[str]:
     return [name for name, _, _ in fields if name != "prompt"]
 
 
-def _rows_with(names: list[str], table: Table, config: DatasetTaskConfig) -> list[Row]:
-    """The rows that have every column of the template."""
-    kept = []
+def _rows_with(names: list[str], table: Table, config: DatasetTaskConfig) -> tuple[list[Row], list[str]]:
+    """The rows that have a value to write for every column of the template, and what is wrong with the others."""
+    kept, dropped = [], []
     for row in table.rows:
-        missing = [name for name in names if name not in row.columns]
-        if not missing:
+        problem = next(filter(None, (_problem(row, name) for name in names)), None)
+        if problem is None:
             kept.append(row)
-        elif not config.drop_bad_rows:
-            raise DataError(
-                f"{row.where}: there is no column {missing[0]!r}, which task.template names; mend the row, or "
-                "drop such rows with drop_bad_rows: true"
-            )
-    return kept
+        elif config.drop_bad_rows:
+            dropped.append(problem)
+        else:
+            raise DataError(f"{problem}; mend the row, or drop such rows with drop_bad_rows: true")
+    if not kept:
+        raise DataError(
+            f"{config.path}: at least one row is needed, but all were dropped, the last because {dropped[-1]}"
+        )
+    return kept, dropped
+
+
+def _problem(row: Row, name: str) -> str | None:
+    """Why a column of a row cannot stand in a prompt: None and NaN mean that there is nothing to write."""
+    if name not in row.columns:
+        return f"{row.where}: there is no column {name!r}, which task.template names"
+    value = row.columns[name]
+    is_broken = isinstance(value, str) and HALF_PAIR.search(value)
+    if value is None or value != value or is_broken or isinstance(value, list | dict | bytes):
+        return f"{row.where}: column {name!r}, which task.template names, must hold text, but got {value!r}"
+    return None

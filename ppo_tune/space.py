@@ -114,6 +114,10 @@ class FloatParam(_Range):
         low, high = self.ends
         return FloatDistribution(low=low, high=high, log=self.log)
 
+    def size(self) -> float:
+        """How many values a search can draw: infinitely many."""
+        return math.inf
+
     def grid_size(self) -> int:
         """How many values a grid search has; 0 when the file does not state them."""
         return len(self.points) if isinstance(self.points, tuple) else self.points or 0
@@ -162,6 +166,10 @@ class IntParam(_Range):
         """The range as Optuna's object."""
         return IntDistribution(low=self.low, high=self.high, log=self.log, step=self.step)
 
+    def size(self) -> float:
+        """How many values a search can draw."""
+        return self.grid_size()
+
     def grid_size(self) -> int:
         """How many values the range has."""
         return (self.high - self.low) // self.step + 1
@@ -202,6 +210,10 @@ class CategoricalParam(BaseModel):
     def distribution(self) -> BaseDistribution:
         """The choices as Optuna's object."""
         return CategoricalDistribution(choices=self.choices)
+
+    def size(self) -> float:
+        """How many values a search can draw."""
+        return self.grid_size()
 
     def grid_size(self) -> int:
         """How many choices there are."""
@@ -247,6 +259,15 @@ class Space(RootModel[dict[str, Param]]):
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """Draw every value from a trial of a plain study; a trial that was asked with them keeps them."""
         return {name: _suggest(trial, name, param) for name, param in self.root.items()}
+
+    def size(self) -> float:
+        """How many combinations a search can draw; infinite with a float among them."""
+        return math.prod(param.size() for param in self.root.values())
+
+    def has_cell(self, values: Mapping[str, Any]) -> bool:
+        """Whether these values, one for every name, are a cell of the grid."""
+        # True == 1, but they are different choices.
+        return all(repr(values[n]) in map(repr, param.grid_values()) for n, param in self.root.items())
 
     def without_grid_values(self) -> list[str]:
         """Names of the floats that do not state the points of a grid search."""

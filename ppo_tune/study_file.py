@@ -13,7 +13,6 @@ from ppo_tune.config import (
     Loggers,
     ModelConfig,
     PPOConfig,
-    RunConfig,
     SearchConfig,
     StudyConfig,
     TaskConfig,
@@ -128,8 +127,8 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     )
 
 
-def load_run(path: str | Path) -> RunConfig:
-    """Read the task, model and ppo blocks of either kind of file.
+def load_run(path: str | Path) -> StudyConfig | TrainConfig:
+    """Read either kind of file.
 
     Raises:
         ConfigError: With every mistake in the file.
@@ -153,15 +152,58 @@ def notes(study: StudyConfig) -> list[str]:
             "clip_range is inert in trials with batch_size = rollout_size and one PPO epoch: the policy "
             "ratio is 1 everywhere"
         )
+    found += _weak_target(study)
+    found += _repeats_of_cells(study) if study.search.sampler == "grid" else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
-        wanted = getattr(PPOConfig(), name) if wanted is None else wanted
+        wanted = study.default(name) if wanted is None else wanted
         if value != wanted:
             found.append(
                 f"trial 0, the default config, uses {name} = {value}: the default {wanted} is outside "
                 "the space"
             )
     return found
+
+
+def _repeats(study: StudyConfig) -> list[str]:
+    """A note where so few combinations can be drawn that trials repeat them; the default config is one of them."""
+    n, size = study.n_trials, study.space.size()
+    if size >= 2 * n:
+        return []
+    surely = f"at least {n - size} trials repeat one" if n > size else "some may be drawn more than once"
+    return [
+        f"the space has only {size} combinations for {n} trials: {surely}; sampler: grid tries each of them once"
+    ]
+
+
+def _repeats_of_cells(study: StudyConfig) -> list[str]:
+    """A note where a grid search trains a combination twice."""
+    n, cells = study.n_trials, study.space.grid_size()
+    default_is_cell = study.space.has_cell(study.baseline)
+    repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
+    if n > cells + 1:
+        return [f"{n} trials, but the grid has {cells} cells: {repeats} trials repeat one"]
+    if repeats:
+        return ["the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"]
+    return []
+
+
+LEAST_REACH = 1.5
+"""What moves the KL coefficient less than so many times in a whole trial holds no target."""
+
+
+def _weak_target(study: StudyConfig) -> list[str]:
+    """A note where a trial is too short for its adaptive KL coefficient to move."""
+    if study.ppo.kl_target is None and "kl_target" not in study.space:
+        return []
+    horizons = _values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
+    reach = max(study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach for horizon in horizons)
+    if reach >= LEAST_REACH:
+        return []
+    return [
+        f"kl_target does little: with this kl_horizon, kl_coef can change {reach:.2f}-fold at most in a trial of "
+        f"{study.ppo.episodes:,} episodes; leave kl_horizon out, and it is a tenth of them"
+    ]
 
 
 def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
@@ -288,10 +330,25 @@ class _Reader:
                 self.add(place, f"`batch_size` must divide rollout_size {ppo.rollout_size}, but got {size}")
             if micro is not None and size % micro:
                 self.add(("ppo", "micro_batch_size"), f"must divide batch_size {size}, but got {micro}")
+        self._check_horizon(ppo, space)
         if ppo.kl_target is not None and 0 in _values(space.get("kl_coef"), ppo.kl_coef):
             self.add(
                 ("ppo", "kl_target"), "`kl_coef > 0` must hold with kl_target: an adaptive β of 0 stays 0"
             )
+
+    def _check_horizon(self, ppo: PPOConfig, space: Mapping[str, Param]) -> None:
+        """No rollout can take an adaptive KL coefficient to 0 or below, where it would stay."""
+        if ppo.kl_target is None and "kl_target" not in space:
+            return
+        place = ("space", "kl_horizon") if "kl_horizon" in space else ("ppo", "kl_horizon")
+        for horizon in _values(space.get("kl_horizon"), ppo.kl_horizon):
+            if isinstance(horizon, int | float) and 5 * horizon <= ppo.rollout_size:
+                self.add(
+                    place,
+                    f"`kl_horizon > rollout_size / 5` must hold, or one rollout can take β to 0, but got {horizon:g} "
+                    f"with rollout_size {ppo.rollout_size}",
+                )
+                return
 
     def check_search(
         self, search: SearchConfig, space: Mapping[str, Param], *, allow_huge_grid: bool

@@ -22,6 +22,7 @@ from ppo_tune.experience import Experience, estimate_advantages
 from ppo_tune.learning import Learned, Run, improve_policy
 from ppo_tune.lesson import CompiledPass
 from ppo_tune.models import Policy, Prompts
+from ppo_tune.models.guard import require_reference
 from ppo_tune.portions import Memory, is_out_of_memory
 from ppo_tune.ppo import adapt_kl_coef, explained_variance, masked_mean, masked_sum
 from ppo_tune.rollout import Rollout, collect, score
@@ -213,6 +214,8 @@ class PPOTrainer:
                 f"log-probabilities or values are not finite after {episodes} episodes"
             )
             return nothing
+        if self.runs[place].iteration == 0 and self.policy.is_reference(place):
+            require_reference(rollout.old_logprobs, rollout.ref_logprobs, rollout.mask, self.policy.tolerance)
         try:
             return score(self.task.reward, self.policy, self.prompts, rows, rollout.sequences)[0]
         except RewardError as error:
@@ -243,7 +246,7 @@ class PPOTrainer:
                 run.kl_coef,
                 _per_sequence(experience.kl[i], experience.rollout.mask[i]),
                 kl_target=run.config.kl_target,
-                kl_horizon=run.config.kl_horizon,
+                kl_horizon=run.config.kl_horizon_episodes,
                 episodes=self.shared.rollout_size,
             )
 

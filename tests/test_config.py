@@ -19,6 +19,7 @@ from ppo_tune.config import (
     differences,
 )
 from ppo_tune.errors import ConfigError
+from ppo_tune.ppo import adapt_kl_coef
 from ppo_tune.space import Space
 
 GAMMA = {"type": "float", "low": 0.9, "high": 1.0, "points": 3}
@@ -238,3 +239,34 @@ def test_no_name_leads_out_of_its_folder(name):
     except ConfigError:
         return
     assert Path("runs", name).resolve().parent == Path("runs").resolve()
+
+
+@pytest.mark.parametrize(
+    ("settings", "horizon"),
+    [
+        pytest.param({"episodes": 2560}, 256.0, id="a tenth of the episodes"),
+        pytest.param({"episodes": 128, "rollout_size": 64}, 64.0, id="a rollout at least"),
+        pytest.param({"episodes": 2560, "kl_horizon": 10_000}, 10_000.0, id="as set"),
+    ],
+)
+def test_the_kl_horizon_follows_the_episodes_unless_it_is_set(settings, horizon):
+    assert PPOConfig(**settings).kl_horizon_episodes == horizon
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param({"episodes": 2560}, 7.04, id="1.05 to the 40th"),
+        pytest.param({"episodes": 2560, "kl_horizon": 10_000}, 1.0525, id="1.00128 to the 40th"),
+        pytest.param({"episodes": 128}, 1.44, id="1.2 squared"),
+    ],
+)
+def test_the_reach_is_what_a_kl_far_above_its_target_makes_of_the_coefficient(settings, expected):
+    config, coef = PPOConfig(**settings), 0.05
+    for _ in range(config.iterations):
+        coef = adapt_kl_coef(
+            coef, 1e6, kl_target=1.0, kl_horizon=config.kl_horizon_episodes, episodes=config.rollout_size
+        )
+
+    assert config.kl_coef_reach == pytest.approx(coef / 0.05)
+    assert config.kl_coef_reach == pytest.approx(expected, rel=1e-3)

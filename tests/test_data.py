@@ -105,6 +105,120 @@ def test_files_of_windows_read_the_same(name, content):
     assert texts(read(name, content)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("code", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("a.jsonl", '{"prompt": "größe 😀"}\n{"prompt": "b"}\n', id="jsonl"),
+        pytest.param("a.csv", "id\tprompt\r\n1\tgröße 😀\r\n2\tb\r\n", id="Excel's Unicode text"),
+    ],
+)
+def test_utf_16_is_read_by_its_mark(name, text, code):
+    assert texts(read(name, ("\ufeff" + text).encode(code))) == ["größe 😀", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(
+            "prompt,x\na,1\n".encode("utf-16-le"),
+            "a.csv: every other byte is 0, as in UTF-16 or UTF-32; save it as UTF-8",
+            id="UTF-16 without a mark",
+        ),
+        pytest.param(
+            "\ufeffprompt,x\na,1\n".encode("utf-32-le"),
+            "a.csv: every other byte is 0, as in UTF-16 or UTF-32; save it as UTF-8",
+            id="UTF-32",
+        ),
+        pytest.param(
+            "\ufeffprompt".encode("utf-16-le") + b"\x00",
+            "a.csv: begins with the mark of UTF-16 and is not; save it as UTF-8",
+            id="half a letter",
+        ),
+    ],
+)
+def test_a_code_that_is_not_known_for_sure_is_refused_and_not_guessed(content, expected):
+    assert refusal("a.csv", content) == expected
+    assert refusal("a.csv", content, drop=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "separator", "expected"),
+    [
+        pytest.param('\ufeff"prompt";answer\r\na;1\r\n"b;c";2\r\n', ";", ["a", "b;c"], id="German Excel"),
+        pytest.param("id;prompt\n1,5;a\n2,5;b\n", ";", ["a", "b"], id="decimal commas"),
+        pytest.param("sep=;\r\nprompt;answer\r\na;1\r\n", ";", ["a"], id="sep"),
+        pytest.param("SEP=|\nprompt|answer\na,;|1\n", "|", ["a,;"], id="another sep"),
+        pytest.param("prompt\tanswer\na, b\t1\n", "\t", ["a, b"], id="tabs"),
+    ],
+)
+def test_the_separator_is_the_one_that_the_file_names_or_the_wanted_columns_ask_for(
+    content, separator, expected
+):
+    table = read("a.csv", content)
+
+    assert texts(table) == expected
+    assert table.notes == (f"a.csv: read with {separator!r} between the cells",)
+
+
+def test_a_file_with_the_wanted_columns_between_commas_is_read_by_commas():
+    table = read("a.csv", "prompt,x;y\na;b,1\n")
+
+    assert (texts(table), table.notes) == (["a;b"], ())
+
+
+def test_lines_are_counted_after_a_line_that_names_the_separator():
+    assert refusal("a.csv", "sep=;\nprompt;x\n;1\n").startswith("a.csv:3: column 'prompt' must hold text")
+
+
+def test_a_header_without_the_wanted_column_is_told_by_the_cells_it_has():
+    assert refusal("a.csv", '"Frage";Antwort\na;b\n') == (
+        f"a.csv:2: there is no column 'prompt'; the row has Frage, Antwort{MEND}"
+    )
+
+
+@pytest.mark.parametrize("length", [131_073, 1_000_000])
+def test_a_cell_may_be_as_long_as_it_likes(length):
+    table = read("a.csv", f"prompt,x\n{'a' * length},1\n")
+
+    assert [len(text) for text in texts(table)] == [length]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(
+            "prompt,response,prompt\na,b,c\n", "a.csv:1: the header names 'prompt' twice", id="wanted"
+        ),
+        pytest.param("\nx,prompt,x\na,b,c\n", "a.csv:2: the header names 'x' twice", id="another"),
+        pytest.param("sep=;\nprompt;prompt\na;b\n", "a.csv:2: the header names 'prompt' twice", id="sep"),
+    ],
+)
+def test_a_header_that_names_a_column_twice_is_refused_whatever_may_be_dropped(content, expected):
+    assert refusal("a.csv", content, drop=True) == f"{expected}; rename one of the columns"
+
+
+def test_columns_without_a_name_are_no_columns_twice():
+    assert texts(read("a.csv", ",prompt,,\n0,a,,\n")) == ["a"]
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused():
+    parquet.write_table(pyarrow.table([pyarrow.array(["a"])] * 2, names=["prompt", "prompt"]), "a.parquet")
+
+    with pytest.raises(DataError) as caught:
+        read_table("a.parquet", ["prompt"])
+
+    assert str(caught.value) == "a.parquet: two columns are called 'prompt'; rename one of them"
+
+
+@pytest.mark.parametrize("word", ["nan", "None", "NULL"])
+def test_a_word_for_an_empty_cell_is_kept_and_noted(word):
+    table = read("a.csv", f"prompt,x\n{word},1\n{word},2\na nan,3\n")
+
+    assert texts(table) == [word, word, "a nan"]
+    assert table.notes == (f"a.csv: column 'prompt' holds the text {word!r} in 2 rows; was the cell empty?",)
+
+
 def test_blank_lines_of_jsonl_are_counted_and_skipped():
     table = read("a.jsonl", '\n{"prompt": "a"}\n   \n{"prompt": "b"}')
 
@@ -137,8 +251,20 @@ bad_rows = pytest.mark.parametrize(
     [
         pytest.param(
             "a.jsonl",
+            b'{"prompt": "a"}\n{"prompt": "first", "prompt": "second"}\n{"prompt": "b"}\n',
+            "a.jsonl:2: the key 'prompt' stands twice in one object",
+            id="jsonl key twice",
+        ),
+        pytest.param(
+            "a.jsonl",
+            b'{"prompt": "a"}\n{"prompt": "x", "n": {"y": 1, "y": 1}}\n{"prompt": "b"}\n',
+            "a.jsonl:2: the key 'y' stands twice in one object",
+            id="jsonl inner key twice",
+        ),
+        pytest.param(
+            "a.jsonl",
             b'{"prompt": "a"}\n{"prompt": "\xff"}\n{"prompt": "b"}\n',
-            "a.jsonl:2: not UTF-8",
+            "a.jsonl:2: not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)",
             id="jsonl bytes",
         ),
         pytest.param(
@@ -150,13 +276,13 @@ bad_rows = pytest.mark.parametrize(
         pytest.param(
             "a.jsonl",
             b'{"prompt": "a"}\n[1]\n{"prompt": "b"}\n',
-            "a.jsonl:2: each line must hold a JSON object, but got b'[1]'",
+            "a.jsonl:2: each line must hold a JSON object, but got '[1]'",
             id="jsonl list",
         ),
         pytest.param(
             "a.jsonl",
             b'{"prompt": "a"}\nnull\n{"prompt": "b"}\n',
-            "a.jsonl:2: each line must hold a JSON object, but got b'null'",
+            "a.jsonl:2: each line must hold a JSON object, but got 'null'",
             id="jsonl null",
         ),
         pytest.param(
@@ -178,7 +304,10 @@ bad_rows = pytest.mark.parametrize(
             id="jsonl blank",
         ),
         pytest.param(
-            "a.csv", b"prompt,x\na,1\n\xff,2\nb,3\n", "a.csv:3: not UTF-8", id="csv bytes"
+            "a.csv",
+            b"prompt,x\na,1\n\xff,2\nb,3\n",
+            "a.csv:3: not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)",
+            id="csv bytes",
         ),
         pytest.param(
             "a.csv",
@@ -299,7 +428,29 @@ def test_a_missing_file_is_told_with_the_folder_that_was_searched(ending, tmp_pa
     assert str(caught.value) == f"none{ending}: no such file (looked in {tmp_path})"
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.json", "a"])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(
+            '[{"prompt": "a"}]', "a.jsonl:1: each line must hold a JSON object, but got '[{\"prompt\": \"a\"}]'",
+            id="an array",
+        ),
+        pytest.param(
+            '{\n  "prompt": "a"\n}\n',
+            "a.jsonl:1: not valid JSON: Expecting property name enclosed in double quotes",
+            id="pretty",
+        ),
+        pytest.param('{"prompt": "a"},\n', "a.jsonl:1: not valid JSON: Extra data", id="commas"),
+        pytest.param(
+            '{"messages": []}\n', "a.jsonl:1: there is no column 'prompt'; the row has messages", id="chats"
+        ),
+    ],
+)  # fmt: skip
+def test_other_shapes_of_json_are_refused_in_one_sentence(content, expected):
+    assert refusal("a.jsonl", content) == expected + MEND
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.json", "a", "a.jsonl.gz", "a.tsv"])
 def test_another_format_is_refused_with_the_choices(name):
     with pytest.raises(DataError) as caught:
         read_table(name, ["prompt"])

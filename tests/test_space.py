@@ -275,6 +275,24 @@ def test_the_size_of_a_grid_is_the_number_of_its_cells(searched):
     assert searched.grid_size() == len(list(searched.grid_cells()))
 
 
+def test_a_space_holds_as_many_combinations_as_optuna_can_draw():
+    steps, switch = (
+        {"type": "int", "low": 2, "high": 8, "step": 3},
+        {"type": "categorical", "choices": [True, 1, None]},
+    )
+
+    assert space(a=steps, b=switch).size() == 3 * 3
+    assert space(a=steps, b=switch, c=numeric(0.0, 1.0, points=2)).size() == math.inf
+
+
+def test_a_cell_is_known_by_all_its_values():
+    grid = space(a=numeric(0.0, 1.0, points=3), b={"type": "categorical", "choices": [True, 2]})
+
+    assert grid.has_cell({"a": 0.5, "b": True})
+    assert not grid.has_cell({"a": 0.4, "b": True})
+    assert not grid.has_cell({"a": 0.5, "b": 1})
+
+
 def test_a_grid_of_a_thousand_million_cells_is_counted_and_begun_without_listing_it():
     searched = space(**{f"p{i}": {"type": "int", "low": 1, "high": 10} for i in range(9)})
 

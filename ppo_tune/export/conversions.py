@@ -120,7 +120,7 @@ def whole_remarks(winner: Winner) -> tuple[Remark, ...]:
     config = winner.config
     numbers = {}
     if config.ppo.kl_target is not None:
-        numbers["kl_horizon"] = config.ppo.kl_horizon
+        numbers["kl_horizon"] = config.ppo.kl_horizon_episodes
     if config.model.lora_rank is not None:
         numbers["lora_alpha"] = config.model.lora_alpha
     return tuple(

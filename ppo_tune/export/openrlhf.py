@@ -112,7 +112,7 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
         Setting("--algo.kl.init_coef", ppo.kl_coef, ("kl_coef",), "in the reward, per token"),
         Setting("--algo.kl.estimator", ppo.kl_estimator, ("kl_estimator",)),
         Setting("--algo.kl.target", kl_target_per_token(winner), ("kl_target",), "nats per token"),
-        Setting("--algo.kl.horizon", whole(ppo.kl_horizon) if adaptive else None, ("kl_horizon",)),
+        Setting("--algo.kl.horizon", whole(ppo.kl_horizon_episodes) if adaptive else None, ("kl_horizon",)),
         Setting("--actor.entropy_coef", ppo.ent_coef or None, ("ent_coef",)),
         Setting("--reward.clip_range", [-NEVER, NEVER], note="ppo-tune clips no scores; it cannot be switched off"),
     )  # fmt: skip

@@ -123,7 +123,7 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
         Setting(f"{ALGORITHM}.kl_estimator_type", ppo.kl_estimator, ("kl_estimator",)),
         Setting(f"{ALGORITHM}.kl_ctrl.type", "adaptive" if adaptive else "fixed", ("kl_target",)),
         Setting(f"{ALGORITHM}.kl_ctrl.kl_target", kl_target_per_token(winner), ("kl_target",), "nats per token"),
-        Setting(f"{ALGORITHM}.kl_ctrl.horizon", whole(ppo.kl_horizon) if adaptive else None, ("kl_horizon",)),
+        Setting(f"{ALGORITHM}.kl_ctrl.horizon", whole(ppo.kl_horizon_episodes) if adaptive else None, ("kl_horizon",)),
     )  # fmt: skip
 
 

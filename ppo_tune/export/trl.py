@@ -125,7 +125,7 @@ def _constants(winner: Winner) -> tuple[Setting, ...]:
         Setting(
             "KL_TARGET", ppo.kl_target or 0.0, ("kl_target",), "nats per sequence; 0 keeps kl_coef fixed"
         ),
-        Setting("KL_HORIZON", ppo.kl_horizon, ("kl_horizon",), "episodes"),
+        Setting("KL_HORIZON", ppo.kl_horizon_episodes, ("kl_horizon",), "episodes"),
         Setting(
             "STOP_TOKEN", _stop_token(winner), ("stop",), "ends a response; empty is the tokenizer's own"
         ),

@@ -138,7 +138,7 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
         Setting("algorithm.kl_penalty", KL_NAMES[ppo.kl_estimator], ("kl_estimator",)),
         Setting("algorithm.kl_ctrl.type", "adaptive" if adaptive else "fixed", ("kl_target",)),
         Setting("algorithm.kl_ctrl.target_kl", kl_target_per_token(winner), ("kl_target",), "nats per token"),
-        Setting("algorithm.kl_ctrl.horizon", whole(ppo.kl_horizon) if adaptive else None, ("kl_horizon",)),
+        Setting("algorithm.kl_ctrl.horizon", whole(ppo.kl_horizon_episodes) if adaptive else None, ("kl_horizon",)),
     )  # fmt: skip
 
 

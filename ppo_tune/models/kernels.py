@@ -5,7 +5,9 @@ hyperbolic tangent. Attention over short texts is two products and a softmax, fo
 for long ones, and its backward pass in bfloat16 is five times as slow as in float32.
 """
 
+import inspect
 import math
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -42,9 +44,22 @@ def settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation | GELUTanh):
                 setattr(parent, name, TanhGELU() if on_cpu else nn.GELU("tanh"))
-    if on_cpu and model.config._attn_implementation == "sdpa":
+    if on_cpu and model.config._attn_implementation == "sdpa" and not _asks_for_its_attention(model):
         model.set_attn_implementation(ATTENTION)
     return model
+
+
+def _asks_for_its_attention(model: PreTrainedModel) -> bool:
+    """Whether the model's own code does something else where its attention has a name that it does not know.
+
+    Sparse attention, as in DeepSeek-V3.2, hides the keys that were not chosen only from the attentions it knows by
+    name; another one is given the choice to make use of, and ours would see every key.
+    """
+    try:
+        source = inspect.getsource(sys.modules[type(model).__module__])
+    except (OSError, TypeError):  # it was typed in
+        return False
+    return "_attn_implementation in (" in source
 
 
 class TanhGELU(nn.Module):

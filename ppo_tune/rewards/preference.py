@@ -9,13 +9,13 @@ from string import Formatter
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from ppo_tune.config import PreferenceRewardConfig
 from ppo_tune.errors import ModelError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import load_tokenizer, load_whole
+from ppo_tune.models.loading import check_tokens, load_tokenizer, load_whole
 from ppo_tune.models.policy import context_length
 from ppo_tune.models.text import begin_once
 from ppo_tune.rewards.base import Columns, Reward, sample
@@ -135,6 +135,7 @@ class PreferenceReward(Reward):
         refusal = f"reward model {config.model!r} cannot be loaded"
         model = load_whole(AutoModelForSequenceClassification, config.model, refusal)
         self.tokenizer = load_tokenizer(config.model)
+        check_tokens(self.tokenizer, model, f"reward model {config.model!r}")
         if model.config.num_labels != 1:
             raise ModelError(
                 f"reward model {config.model!r} must have one label, but has {model.config.num_labels}"

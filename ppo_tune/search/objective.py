@@ -19,7 +19,9 @@ from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, read_json, write_json
+from ppo_tune.inputs import check_inputs
 from ppo_tune.models import save_adapter
+from ppo_tune.search.claim import claim_folder
 from ppo_tune.search.endings import STATES
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.storage import give_back
@@ -101,9 +103,7 @@ class Bench:
         self.config = config = self.plan.config
         self.folder = folder
         self.emit = emit
-        self.work: Workbench = set_up(
-            config, seed=config.search.seed, places=places, device=device, split=self.plan.split
-        )
+        self.work: Workbench = set_up(config, draws=self.plan.draws, places=places, device=device)
         self.runs: dict[int, TrialRun] = {}
         self.score_std: float | None = None
 
@@ -334,9 +334,15 @@ def tell(study: Study, trial: Trial, ending: Ending) -> None:
 class Objective:
     """A study's objective for a plain `optuna.Study.optimize`.
 
+    Every Optuna study has a folder of its own, `runs/<config's name>-objective/<Optuna study's name>`; the models
+    are loaded when its first trial begins.
+
     Args:
         config: The study; its space is suggested by the trial itself.
         out: Where trials write their files.
+
+    Raises:
+        PPOTuneError: If a file that the config names cannot be used.
 
     Example:
         study = optuna.create_study(direction="maximize")
@@ -345,7 +351,9 @@ class Objective:
 
     def __init__(self, config: StudyConfig, out: Path | str = ".") -> None:
         self.config = config
-        self.bench = Bench(config, make_folder(Path(out) / "runs" / f"{config.name}-objective"), places=1)
+        self.folder = Path(out) / "runs" / f"{config.name}-objective"
+        self.inputs = check_inputs(config).hashes
+        self.bench: Bench | None = None
 
     def __call__(self, trial: Trial) -> float:
         """Train one trial to its end.
@@ -353,7 +361,11 @@ class Objective:
         Raises:
             optuna.TrialPruned: If it was pruned, diverged or passed the KL limit.
             TrialError: If its reward failed or the memory did not suffice.
+            PPOTuneError: If something cannot be used, or the folder belongs to another Optuna study.
         """
+        folder = claim_folder(self.folder, trial.study, self.config, self.inputs)
+        if self.bench is None or self.bench.folder != folder:
+            self.bench = Bench(self.config, folder, places=1)
         self.config.space.suggest(trial)
         self.bench.join(trial.study)
         self.bench.begin(0, trial)

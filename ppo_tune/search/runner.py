@@ -130,13 +130,15 @@ def run_search(
         WorkerError: If a worker met a bug.
     """
     folder = make_folder(run_folder(Path(out), config.name))
-    inputs = check_inputs(config).hashes
+    inputs = check_inputs(config)
     url = storage or storage_url(Path(out), config.name)
     n_workers = workers or default_workers()
     with _only_search(folder, config.name):
-        study = create_study(config, url, inputs)
+        study = create_study(config, url, inputs.hashes)
         close_lost_trials(study)
         watch(_opened(study))
+        for note in inputs.notes:
+            watch({"kind": "note", "text": note})
         crew = _Crew("search", SearchPlan(config, n_workers), study, url, folder, watch)
         interrupted = crew.run()
         if confirm and not interrupted and not _is_under_way(study):

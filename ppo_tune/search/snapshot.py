@@ -11,23 +11,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 from ppo_tune.errors import StorageError
+from ppo_tune.search.address import sqlite_file, sqlite_url
 
 BUSY_SECONDS = 10.0
 """How long to wait for a writer that is just writing."""
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite store; None for any other store."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return None  # who opens the store says so
-    is_file = parsed.drivername.startswith("sqlite") and parsed.database not in (None, "", ":memory:")
-    return Path(str(parsed.database)) if is_file else None
 
 
 @contextmanager
@@ -54,7 +42,7 @@ def snapshot(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Iterator[str]:
             _copy(source, copy, busy_seconds)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"storage {source} cannot be read: {error}") from None
-        yield f"sqlite:///{copy}"
+        yield sqlite_url(copy)
 
 
 def _copy(source: Path, copy: Path, busy_seconds: float) -> None:

@@ -11,11 +11,12 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config import StudyConfig, differences
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
+from ppo_tune.inputs import IMPORTS
+from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.endings import STATES, was_lost
 from ppo_tune.versions import versions
 
@@ -39,7 +40,7 @@ def run_folder(out: Path, study_name: str) -> Path:
 
 def storage_url(out: Path, study_name: str) -> str:
     """The store of a study that names none: SQLite beside its trials."""
-    return f"sqlite:///{run_folder(out, study_name) / 'study.db'}"
+    return sqlite_url(run_folder(out, study_name) / "study.db")
 
 
 def confirmation_name(study_name: str) -> str:
@@ -69,6 +70,7 @@ def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> St
         study = optuna.load_study(study_name=config.name, storage=storage)
         check_same(study, config, inputs)
         study.set_user_attr("config", config.model_dump(mode="json"))  # what may grow has perhaps grown
+        study.set_user_attr("inputs", dict(inputs))
         return study
     study.set_user_attr("config", config.model_dump(mode="json"))
     study.set_user_attr("inputs", dict(inputs))
@@ -83,11 +85,9 @@ def load_study_from(url: str, study_name: str) -> Study:
     Raises:
         StorageError: If there is no such store or study.
     """
-    parsed = make_url(url)
-    if parsed.drivername.startswith("sqlite") and not Path(str(parsed.database)).is_file():
-        raise StorageError(
-            f"there is no study {study_name!r} at {parsed.database}; start it with `ppo-tune search`"
-        )
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
+        raise StorageError(f"there is no study {study_name!r} at {file}; start it with `ppo-tune search`")
     storage = _open(url)
     try:
         return optuna.load_study(study_name=study_name, storage=storage)
@@ -148,20 +148,16 @@ def set_trial_attr(study: Study, trial: FrozenTrial, name: str, value: Any) -> N
 
 
 def _open(url: str) -> RDBStorage:
+    engine = {"connect_args": {"timeout": BUSY_SECONDS}} if is_sqlite(parse(url)) else {}
     try:
-        parsed = make_url(url)
-        engine = {"connect_args": {"timeout": BUSY_SECONDS}} if parsed.drivername.startswith("sqlite") else {}
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **engine})
     except ImportError as error:
         if "psycopg" in str(error):
             raise MissingExtraError("psycopg", "postgres") from None
-        raise StorageError(f"storage {_public(url)}: {_first_line(error)}") from None
-    except ArgumentError:
-        raise StorageError(
-            "the storage must be a URL such as sqlite:///study.db or postgresql+psycopg://user@host/database"
-        ) from None
-    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-        raise StorageError(f"storage {_public(url)} cannot be opened: {_first_line(error)}") from None
+        raise StorageError(f"storage {public(url)}: {_first_line(error, url)}") from None
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, LookupError, ValueError) as error:
+        # Optuna fills in {SCHEMA_VERSION}, and stumbles over other braces.
+        raise StorageError(f"storage {public(url)} cannot be opened: {_first_line(error, url)}") from None
 
 
 def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> None:
@@ -170,9 +166,15 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     Raises:
         StudyMismatchError: If not; says what differs.
     """
-    before = {**stored_config(study).model_dump(mode="json"), "content": study.user_attrs.get("inputs", {})}
+    stored = study.user_attrs.get("inputs", {})
+    if not any(IMPORTS in place for place in stored):
+        # Older studies did not note what a reward imports; a new import would show in the reward's own file.
+        inputs = {place: content for place, content in inputs.items() if IMPORTS not in place}
+    before = {**stored_config(study).model_dump(mode="json"), "content": stored}
     now = {**config.model_dump(mode="json"), "content": dict(inputs)}
-    changed = differences(before, now, ignored=GROWING)
+    adapts = config.ppo.kl_target is not None or "kl_target" in config.space
+    ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number
+    changed = differences(before, now, ignored=ignored)
     if changed:
         raise StudyMismatchError(
             f"study {config.name!r} exists and was made by another experiment; its trials cannot be compared:\n"
@@ -181,11 +183,7 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
         )
 
 
-def _public(url: str) -> str:
-    """The URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
-
-
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception, url: str) -> str:
     cause = error.__cause__ or error
-    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    return without_secrets(said, url)

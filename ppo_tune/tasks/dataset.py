@@ -20,7 +20,7 @@ def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
         DataError: If the file or one of its rows cannot be used.
         ConfigError: If the template names a column that there is not, or a reward cannot be made.
     """
-    prompts, n_dropped = read_prompts(config)
+    prompts, n_dropped, _ = read_prompts(config)
     splits: dict[Split, list[Prompt]] = {"train": [], "heldout": [], "confirmation": []}
     for prompt in prompts:
         splits[split_of(prompt.text)].append(prompt)

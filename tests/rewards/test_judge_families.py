@@ -100,3 +100,15 @@ def test_an_encoders_folder_is_read_as_transformers_reads_it(kind, tmp_path: Pat
     scores = reward(["a b c", "f g h"], [" d e", " i j"], {})
 
     assert scores.tolist() == pytest.approx(plain(kind, ONE_LENGTH[:2], torch.float32).tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert", "llama"])
+def test_a_text_beyond_what_a_judge_can_read_is_cut_there(kind):
+    """RoBERTa's kind counts positions from behind the pad token's: it reads 34 - 16 = 18 tokens here, not 34."""
+    usable = {"roberta": 34 - 16, "bert": 34, "llama": 32}[kind]
+    long = " ".join(["b"] * 30 + ["c d e f g h i j"] * 4)
+    end = " ".join(long.split()[-usable:])
+
+    assert ours(kind, [long, "a b"], torch.float32)[0] == pytest.approx(
+        float(plain(kind, [end], torch.float32)), abs=1e-4
+    )

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from ppo_tune import Objective
 from ppo_tune.config import StudyConfig
-from ppo_tune.errors import SearchStoppedError, TrialError
+from ppo_tune.errors import ConfigError, SearchStoppedError, StudyMismatchError, TrialError
 from ppo_tune.events import Event
 from ppo_tune.files import read_json, read_json_lines, write_json
 from ppo_tune.search.endings import ending_of
@@ -390,3 +390,68 @@ def test_an_objective_raises_what_is_the_users_mistake(make_study: StudyMaker, t
 
     with pytest.raises(TrialError, match=r"reward_error: reward function .* raised ValueError: bad"):
         study.optimize(Objective(make_study(task=task), out=tmp_path), n_trials=1)
+
+
+def folders(out: Path) -> list[str]:
+    """The folders of Optuna studies that objectives of the small study wrote."""
+    return sorted(path.name for path in (out / "runs" / "small-objective").iterdir())
+
+
+def test_two_optuna_studies_share_no_file(make_study: StudyMaker, tmp_path: Path) -> None:
+    objective = Objective(make_study(), out=tmp_path)
+    for name, rate in (("a", 1e-3), ("b/ü", 1e-1)):
+        study = optuna.create_study(study_name=name, direction="maximize")
+        study.enqueue_trial({"learning_rate": rate, "kl_coef": 0.05})
+        study.optimize(objective, n_trials=1)
+
+    configs = (tmp_path / "runs" / "small-objective").glob("*/trials/0000/config.json")
+    assert sorted(read_json(path)["learning_rate"] for path in configs) == [1e-3, 1e-1]
+    assert len(folders(tmp_path)) == 2
+
+
+def test_a_stored_optuna_study_goes_on_in_its_folder(make_study: StudyMaker, tmp_path: Path) -> None:
+    for _ in range(2):
+        study = optuna.create_study(study_name="a", storage=f"sqlite:///{tmp_path}/o.db", load_if_exists=True)
+        study.optimize(Objective(make_study(), out=tmp_path), n_trials=1)
+
+    assert folders(tmp_path) == ["a"]
+    trials = tmp_path / "runs" / "small-objective" / "a" / "trials"
+    assert sorted(path.name for path in trials.iterdir()) == ["0000", "0001"]
+
+
+def test_another_optuna_study_of_the_same_name_is_refused_before_anything_is_written(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    optuna.create_study(study_name="a").optimize(Objective(make_study(), out=tmp_path), n_trials=1)
+    before = read_json(tmp_path / "runs" / "small-objective" / "a" / "trials" / "0000" / "config.json")
+
+    with pytest.raises(StudyMismatchError) as caught:
+        optuna.create_study(study_name="a").optimize(Objective(make_study(), out=tmp_path), n_trials=1)
+
+    folder = tmp_path / "runs" / "small-objective" / "a"
+    assert str(caught.value) == (
+        f"{folder} holds the trials of another Optuna study of the name 'a'; name this one otherwise, or choose "
+        "another `out`"
+    )
+    assert read_json(folder / "trials" / "0000" / "config.json") == before
+
+
+def test_an_optuna_study_holds_trials_of_one_experiment(make_study: StudyMaker, tmp_path: Path) -> None:
+    study = optuna.create_study(study_name="a")
+    study.optimize(Objective(make_study(), out=tmp_path), n_trials=1)
+
+    study.optimize(Objective(make_study(search={"sampler": "tpe"}), out=tmp_path), n_trials=1)
+    with pytest.raises(StudyMismatchError) as caught:
+        study.optimize(Objective(make_study(ppo={"gamma": 0.9}), out=tmp_path), n_trials=1)
+
+    assert str(caught.value) == (
+        "Optuna study 'a' was begun with another experiment; its trials cannot be compared:\n"
+        "  ppo.gamma: 1.0 before, 0.9 now"
+    )
+
+
+def test_an_objective_refuses_a_wrong_file_before_any_trial(make_study: StudyMaker, tmp_path: Path) -> None:
+    task = {"reward": {"name": "python", "function": f"{tmp_path}/none.py:score"}}
+
+    with pytest.raises(ConfigError, match=r"no such file .*none\.py"):
+        Objective(make_study(task=task), out=tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from ppo_tune.errors import StorageError
-from ppo_tune.search.snapshot import snapshot, sqlite_file
+from ppo_tune.search.snapshot import snapshot
 
 
 @pytest.fixture
@@ -196,16 +196,8 @@ def test_a_file_that_is_no_database_is_said_so(tmp_path: Path) -> None:
         "sqlite://",
         "sqlite:///:memory:",
         "sqlite:///nowhere.db",
-        "what?",
     ],
 )
 def test_a_store_without_a_file_stands_for_itself(url: str) -> None:
     with snapshot(url) as same:
         assert same == url
-
-
-def test_only_a_file_of_sqlite_has_a_path() -> None:
-    assert sqlite_file("sqlite:///runs/study.db") == Path("runs/study.db")
-    assert sqlite_file("sqlite+pysqlite:////runs/study.db") == Path("/runs/study.db")
-    assert sqlite_file("mysql+pymysql://host/database") is None
-    assert sqlite_file("sqlite://") is None

@@ -1,5 +1,6 @@
 """The store: made once, the same experiment or refused, and nothing that ran is forgotten."""
 
+import re
 from pathlib import Path
 
 import optuna
@@ -77,6 +78,45 @@ def test_a_data_file_with_other_content_is_another_experiment(make_study: StudyM
 
     with pytest.raises(StudyMismatchError, match=r"content\.task\.path: 'a{64}' before, 'b{64}' now"):
         create_study(config, url, {"task.path": "b" * 64})
+
+
+def test_another_helper_of_a_reward_is_another_experiment(make_study: StudyMaker, url: str) -> None:
+    config, place = make_study(), "task.reward.function imports rewards/words.py"
+    create_study(config, url, {"task.reward.function": "r", place: "a"})
+
+    with pytest.raises(StudyMismatchError, match=rf"content\.{re.escape(place)}: 'a' before, 'b' now"):
+        create_study(config, url, {"task.reward.function": "r", place: "b"})
+    with pytest.raises(StudyMismatchError, match=rf"content\.{re.escape(place)}: 'a' before, absent now"):
+        create_study(config, url, {"task.reward.function": "r"})
+
+
+def test_a_study_from_before_helpers_were_noted_goes_on_and_notes_them(
+    make_study: StudyMaker, url: str
+) -> None:
+    config, place = make_study(), "task.reward.function imports rewards/words.py"
+    create_study(config, url, {"task.reward.function": "r"})
+
+    create_study(config, url, {"task.reward.function": "r", place: "a"})
+
+    with pytest.raises(StudyMismatchError, match="'a' before, 'b' now"):
+        create_study(config, url, {"task.reward.function": "r", place: "b"})
+
+
+@pytest.mark.parametrize("target", [None, 4.0])
+def test_a_study_from_when_the_kl_horizon_was_a_number_goes_on_unless_it_matters(
+    make_study: StudyMaker, url: str, target: float | None
+) -> None:
+    config = make_study(ppo={"kl_target": target})
+    old = config.model_dump(mode="json")
+    old["ppo"]["kl_horizon"] = 10_000.0
+    create_study(config, url, {}).set_user_attr("config", old)
+
+    if target is None:
+        assert stored_config(create_study(config, url, {})) == config
+    else:
+        with pytest.raises(StudyMismatchError, match=r"ppo\.kl_horizon: 10000\.0 before, None now"):
+            create_study(config, url, {})
+        create_study(make_study(ppo={"kl_target": target, "kl_horizon": 10_000.0}), url, {})
 
 
 def test_more_trials_are_the_same_experiment(make_study: StudyMaker, url: str) -> None:

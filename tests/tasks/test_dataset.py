@@ -1,5 +1,6 @@
 """A user's own prompts: from a file to splits of prompts."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -60,12 +61,92 @@ def test_rows_of_one_prompt_are_one_prompt_with_several_references():
     ]
 
 
-def test_rows_that_differ_in_another_column_are_two_prompts():
-    rows = [{"prompt": "a", "r": "x", "user": 1}, {"prompt": "a", "r": "y", "user": 2}]
+def notes(rows: Sequence[dict[str, Any]], **settings: Any) -> tuple[str, ...]:
+    """What is noted of a file of these rows."""
+    return read_prompts(config(rows, **settings)).notes
 
-    found = prompts(rows, reference="r")
 
-    assert [columns["references"] for _, columns in found] == [["x"], ["y"]]
+def test_rows_of_one_prompt_are_one_prompt_whatever_their_numbers_are():
+    rows = [{"id": i, "prompt": "a", "r": text} for i, text in enumerate("xyz")]
+
+    assert prompts(rows, reference="r") == [("a", {"id": 0, "prompt": "a", "references": ["x", "y", "z"]})]
+    assert notes(rows, reference="r") == (
+        "a.jsonl: rows of one prompt differ in id; they are one prompt with all their references, and the columns of "
+        "its first row",
+    )
+
+
+def test_no_held_out_prompt_counts_twice_where_no_judge_reads_what_differs():
+    rows = [{"id": i, "prompt": f"prompt {i % 100}"} for i in range(300)]
+
+    assert len(prompts(rows)) == 100
+
+
+def test_lists_of_references_of_one_prompt_are_put_together():
+    rows = [
+        {"id": 1, "prompt": "a", "references": ["x", "y"]},
+        {"id": 2, "prompt": "a", "references": ["y", "z"]},
+    ]
+
+    assert prompts(rows)[0][1]["references"] == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("judge", ["reward", "gold"])
+def test_rows_that_a_function_may_tell_apart_are_two_prompts_with_a_note(judge):
+    rows = [{"prompt": "a", "answer": 1}, {"prompt": "a", "answer": 2}, {"prompt": "b", "answer": 3}]
+    judges = {judge: {"name": "python", "function": "r.py:score"}}
+
+    assert [columns["answer"] for _, columns in prompts(rows, **judges)] == [1, 2, 3]
+    assert notes(rows, **judges) == (
+        "a.jsonl: 1 prompts repeat the text of another and differ in a column that the reward function may read; each "
+        "counts as a prompt of its own",
+    )
+
+
+def test_a_file_without_surprises_has_no_notes():
+    assert (
+        notes(
+            [{"prompt": "a", "r": "x"}, {"prompt": "a", "r": "y"}, {"prompt": "b", "r": "z"}], reference="r"
+        )
+        == ()
+    )
+
+
+def test_dropped_rows_are_noted_with_the_first_reason():
+    rows = [{"prompt": "a", "lang": "de"}, {"prompt": "b", "lang": None}, {"prompt": ""}]
+
+    assert notes(rows, template="[{lang}] {prompt}", drop_bad_rows=True) == (
+        "a.jsonl: 2 rows were dropped, the first because a.jsonl:3: column 'prompt' must hold text, but got ''",
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), ["de"], {"de": 1}, "\ud800"])
+def test_what_the_template_names_and_cannot_be_written_makes_a_bad_row(nothing):
+    rows = [{"prompt": "p", "lang": "de"}, {"prompt": "q", "lang": nothing}]
+
+    found = read_prompts(config(rows, template="[{lang}] {prompt}", drop_bad_rows=True))
+
+    assert refusal(rows, template="[{lang}] {prompt}") == (
+        f"a.jsonl:2: column 'lang', which task.template names, must hold text, but got {nothing!r}; mend the row, or "
+        "drop such rows with drop_bad_rows: true"
+    )
+    assert ([prompt.text for prompt in found.prompts], found.n_dropped) == (["[de] p"], 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(3, "[3] p"), (0.5, "[0.5] p"), (True, "[True] p"), ("", "[] p")]
+)
+def test_numbers_and_empty_texts_can_be_written(value, text):
+    assert prompts([{"prompt": "p", "n": value}], template="[{n}] {prompt}")[0][0] == text
+
+
+def test_a_file_of_which_no_row_has_the_templates_columns_is_refused():
+    rows = [{"prompt": "p", "lang": None}] * 2
+
+    assert refusal(rows, template="{lang} {prompt}", drop_bad_rows=True) == (
+        "a.jsonl: at least one row is needed, but all were dropped, the last because a.jsonl:2: column 'lang', which "
+        "task.template names, must hold text, but got None"
+    )
 
 
 def test_a_prompt_that_stands_twice_counts_once():
@@ -73,7 +154,7 @@ def test_a_prompt_that_stands_twice_counts_once():
 
 
 def test_a_prompt_keeps_its_other_columns_and_its_place():
-    (prompt,), _ = read_prompts(config([{"prompt": "a", "n": 3, "tags": ["x", None]}]))
+    (prompt,), *_ = read_prompts(config([{"prompt": "a", "n": 3, "tags": ["x", None]}]))
 
     assert (prompt.columns["n"], prompt.columns["tags"], prompt.where) == (3, ["x", None], "a.jsonl:1")
 
@@ -136,7 +217,7 @@ def test_a_column_of_the_template_that_only_some_rows_have_is_named_with_the_lin
 def test_rows_without_a_column_of_the_template_are_dropped_and_counted_when_asked():
     rows = [{"prompt": "a", "topic": "x"}, {"prompt": "b"}]
 
-    found, n_dropped = read_prompts(config(rows, template="{topic}: {prompt}", drop_bad_rows=True))
+    found, n_dropped, _ = read_prompts(config(rows, template="{topic}: {prompt}", drop_bad_rows=True))
 
     assert ([prompt.text for prompt in found], n_dropped) == (["x: a"], 1)
 
@@ -144,7 +225,7 @@ def test_rows_without_a_column_of_the_template_are_dropped_and_counted_when_aske
 def test_a_row_without_a_reference_is_refused_or_dropped_and_counted():
     rows = [{"prompt": "a", "r": "x"}, {"prompt": "b", "r": ""}]
 
-    found, n_dropped = read_prompts(config(rows, reference="r", drop_bad_rows=True))
+    found, n_dropped, _ = read_prompts(config(rows, reference="r", drop_bad_rows=True))
 
     assert refusal(rows, reference="r").startswith("a.jsonl:2: column 'r' must hold text, but got ''")
     assert ([prompt.text for prompt in found], n_dropped) == (["a"], 1)
@@ -178,8 +259,10 @@ def test_the_splits_hold_about_80_10_and_10_percent():
 
 def test_no_text_is_in_two_splits_and_none_is_lost():
     rows = [{"prompt": f"prompt {i % 100}", "user": i} for i in range(200)]
+    Path("r.py").write_text("def score(prompts, **columns): return [0.0] * len(prompts)", encoding="utf-8")
+    reward = {"name": "python", "function": "r.py:score"}  # which may read the user
 
-    splits = make_task(config(rows), torch.device("cpu")).prompts
+    splits = make_task(config(rows, reward=reward), torch.device("cpu")).prompts
 
     texts = [{prompt.text for prompt in members} for members in splits.values()]
     assert sum(map(len, splits.values())) == 200
@@ -278,6 +361,32 @@ def test_what_an_experiment_depends_on_is_known_by_its_content():
     assert set(before) == {"model.name", "task.path", "task.reward.function", "task.gold.model"}
     assert before["model.name"] == "some/model"
     assert [name for name in before if before[name] != after[name]] == ["task.gold.model"]
+
+
+def test_what_a_reward_imports_is_an_input_by_its_file():
+    Path("rewards").mkdir()
+    Path("rewards", "words.py").write_text("WORD = 'sorry'")
+    Path("rewards", "r.py").write_text("from words import WORD\ndef score(**given): return [0]")
+    reward = {"name": "python", "function": "rewards/r.py:score"}
+
+    before = check_inputs(run_config(50, 8, reward=reward)).hashes
+    Path("rewards", "words.py").write_text("WORD = 'merry'")
+    after = check_inputs(run_config(50, 8, reward=reward)).hashes
+
+    changed = [name for name in before if before[name] != after[name]]
+    assert changed == ["task.reward.function imports rewards/words.py"]
+    assert set(before) == {"model.name", "task.path", "task.reward.function", *changed}
+    assert before[changed[0]] == hashlib.sha256(b"WORD = 'sorry'").hexdigest()
+
+
+def test_what_surprises_in_a_file_is_noted_before_any_model_is_loaded():
+    run = run_config(50, 8)
+    with Path("a.jsonl").open("a") as file:
+        file.write('{"prompt": "None"}\n')
+
+    assert check_inputs(run).notes == (
+        "a.jsonl: column 'prompt' holds the text 'None' in 1 rows; was the cell empty?",
+    )
 
 
 def test_another_row_is_another_input():

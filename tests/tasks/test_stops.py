@@ -147,3 +147,19 @@ def test_a_policy_stops_at_a_tasks_tokens_and_the_judge_does_not_read_them(graph
     assert first.ended.all()
     assert decode_responses(tokenizer, first) == [tokenizer.decode([int(before.response_ids[0, 0, 0])])]
     assert torch.equal(after.response_ids[..., :1], before.response_ids[..., :1])
+
+
+@pytest.mark.parametrize("stop", [[], ["ok"]], ids=["nothing ends a response", "the user's own token does"])
+def test_a_policy_that_nothing_stops_is_noted(stop, folder):
+    tokenizer = KINDS["byte level"]()
+    tokenizer.eos_token = None
+    tiny_model("gpt2", vocab_size=len(tokenizer), n_positions=64, eos_token_id=None).save_pretrained("model")
+    tokenizer.save_pretrained("model")
+
+    notes = set_up(run(stop=stop), seed=0).notes
+
+    told = (
+        "the tokenizer of 'model' has no end-of-sequence token and no stop token is named: nothing ends a response but "
+        "max_new_tokens"
+    )
+    assert notes == (() if stop else (told,))
