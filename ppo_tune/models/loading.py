@@ -90,6 +90,15 @@ def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.
     return torch.bfloat16 if fast and width >= MIN_WIDTH else torch.float32
 
 
+def is_stored_whole(name: str) -> bool:
+    """Whether a model's weights are stored in float32, by its config; one that does not say so is of old, and they are.
+
+    Raises:
+        ModelError: If it is no causal language model.
+    """
+    return _load_config(name).dtype in (None, torch.float32)
+
+
 def check_files(name: str, *, judge: bool = False) -> None:
     """Refuse a model by its JSON files alone, before its tokenizer or a weight is read.
 
