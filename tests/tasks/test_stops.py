@@ -15,6 +15,7 @@ from ppo_tune.config import (
     TrainConfig,
 )
 from ppo_tune.errors import ConfigError, ModelError
+from ppo_tune.inputs import check_inputs
 from ppo_tune.models import Policy, decode_responses
 from ppo_tune.tasks import stops_of
 from ppo_tune.workbench import evaluate_model, set_up
@@ -163,3 +164,25 @@ def test_a_policy_that_nothing_stops_is_noted(stop, folder):
         "max_new_tokens"
     )
     assert notes == (() if stop else (told,))
+
+
+@pytest.mark.parametrize("saved", ["as a file", "in the config", "as several", "not at all"])
+def test_a_missing_template_is_known_without_loading_anything(saved, folder):
+    template = Path("model", "chat_template.jinja")
+    config = json.loads(Path("model", "tokenizer_config.json").read_text(encoding="utf-8"))
+    if saved != "as a file":
+        template.unlink()
+    if saved == "in the config":
+        config["chat_template"] = CHATML
+    if saved == "as several":
+        Path("model", "additional_chat_templates").mkdir()
+    Path("model", "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    if saved == "not at all":
+        check_inputs(run())
+        with pytest.raises(
+            ModelError, match=r"^task\.chat: the tokenizer of 'model' has no chat template; save one"
+        ):
+            check_inputs(run(chat=True))
+    else:
+        check_inputs(run(chat=True))
