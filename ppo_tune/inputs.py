@@ -39,7 +39,8 @@ def check_inputs(config: RunConfig) -> Inputs:
         ConfigError: If a reward function cannot be imported.
         ModelError: If a model's folder holds what cannot be used.
     """
-    prompts, notes = None, ()
+    prompts: Counter[Split] | None = None
+    notes: tuple[str, ...] = ()
     if config.task.name == "dataset":
         found = read_prompts(config.task)
         prompts, notes = Counter(split_of(prompt.text) for prompt in found.prompts), found.notes

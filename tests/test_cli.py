@@ -1,6 +1,7 @@
 """The command line as a user meets it: what works says where things are; a mistake is one message and code 2."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -220,6 +221,26 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
         "note: trial 0, the default config, uses batch_size = 8: the default 32 is outside the space"
         in outcome.out
     )
+
+
+def test_check_and_search_say_what_surprises_in_a_data_file(
+    cli: Cli, write_study: Callable[..., Path], small_world: Path, tmp_path: Path
+) -> None:
+    rows = (small_world / "prompts.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "more.jsonl").write_text(rows + '\n{"prompt": "None"}', encoding="utf-8")
+    path = write_study(task={"path": str(tmp_path / "more.jsonl")}, search={"n_trials": 1})
+    note = (
+        f"note: {tmp_path}/more.jsonl: column 'prompt' holds the text 'None' in 1 rows; was the cell empty?"
+    )
+
+    checked = cli("check", path)
+    searched = subprocess.run(
+        [sys.executable, "-m", "ppo_tune", "search", path, "--out", tmp_path, "--workers", "1"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "300"},
+    )  # fmt: skip
+
+    assert note in checked.out
+    assert note in searched.stdout
 
 
 def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) -> None:

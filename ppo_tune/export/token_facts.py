@@ -91,7 +91,7 @@ def _before(
     if not texts:
         return None
     plain = tokenizer(texts[0], add_special_tokens=False)["input_ids"]
-    added = rows[0][: max(0, len(rows[0]) - len(plain))]
+    added = list(rows[0][: max(0, len(rows[0]) - len(plain))])
     before = str(tokenizer.decode(added))
     same = tokenizer([before + text for text in texts], add_special_tokens=False)["input_ids"]
     return before if [list(row) for row in rows] == [list(row) for row in same] else None
@@ -99,9 +99,10 @@ def _before(
 
 def _config(model: str) -> PretrainedConfig | None:
     try:
-        return AutoConfig.from_pretrained(model)
+        config: PretrainedConfig = AutoConfig.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None
+    return config
 
 
 def _context(config: PretrainedConfig | None) -> int | None:

@@ -66,11 +66,12 @@ def _render(
             "write the turns yourself in a `template`"
         )
     try:
-        text: str = tokenizer.apply_chat_template(chat, tokenize=False, **settings)
+        text = tokenizer.apply_chat_template(chat, tokenize=False, **settings)
     except Exception as error:  # a template is a program of its author
         roles = " and ".join(f"a message of the {message['role']}" for message in chat)
         raise ModelError(
             f"{asked_by}: the chat template of {tokenizer.name_or_path!r} cannot write {roles}: "
             f"{type(error).__name__}: {error}"
         ) from error
+    assert isinstance(text, str)
     return text

@@ -17,11 +17,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
-from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
+from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind, check_token
 from ppo_tune.models.kernels import settle
 from ppo_tune.models.policy import Policy
 
@@ -135,14 +135,9 @@ def check_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, pla
     Raises:
         ModelError: If a token has no row in the model's input embedding.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
-    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    if highest >= rows:
-        raise ModelError(
-            f"{place}: its tokenizer knows {token!r} as number {highest}, but its input embedding ends at "
-            f"{rows - 1}; save the model after resize_token_embeddings(len(tokenizer)), or the tokenizer that it "
-            "was trained with"
-        )
+    embedding: Any = model.get_input_embeddings()
+    token, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    check_token(token, number, len(embedding.weight), place)
 
 
 def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -188,9 +183,9 @@ def _from_hub(name: str) -> Path | None:
     """Where the JSON files of a hub's model lie on this disk; None if there are none or the hub cannot be asked."""
     found = []
     for file in (CONFIG, ADAPTER, TOKENIZER):
-        with suppress(OSError):  # loading will say what is the matter
-            found.append(Path(cached_file(name, file)).parent)
-    return found[0] if found else None
+        with suppress(OSError, ValueError):  # loading will say what is the matter
+            found.append(cached_file(name, file))
+    return next((Path(path).parent for path in found if path is not None), None)
 
 
 def _load_config(name: str) -> PretrainedConfig:

@@ -22,6 +22,9 @@ _PREFIX = "base_model.model."
 def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     """Write one trial's adapters as PEFT would, with the value head beside them.
 
+    Whether peft reads them as they are meant is found out by `read_back`, which loads the model a second time: after
+    a training, and not after every trial of a search.
+
     Args:
         policy: A policy with adapters.
         place: Which of its trials.

@@ -180,4 +180,5 @@ def _run(trial: FrozenTrial, base: Scores, base_golds: Scores | None, config: St
         scores=np.array(attrs["scores"], dtype=float) if completed else base,
         golds=_floats(attrs["golds"]) if completed else base_golds,
         kl=attrs["heldout/kl_per_sequence"] if completed else config.search.kl_ceiling,
+        eos_rate=attrs.get("heldout/eos_rate") if completed else None,
     )

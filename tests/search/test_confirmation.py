@@ -93,7 +93,7 @@ def test_a_winner_by_luck_is_caught_and_the_default_is_exported(lucky: HandMade)
     assert before is not None
     assert before.number == 1
     assert confirmation is not None
-    assert confirmation.verdict.kind == "no_better"
+    assert confirmation.outcome.kind == "no_better"
     assert winning_trial(lucky.study, lucky.config).number == 0
     assert best_config(lucky.study, lucky.config).ppo.learning_rate == 1e-3  # the default trial's own
     assert confirmation.candidate(1).search_score - confirmation.candidate(1).mean > 0.3
@@ -229,7 +229,7 @@ def test_a_real_search_ends_with_runs_on_fresh_seeds_and_unseen_prompts(
 
     confirmation = read_confirmation(result.study, searched)
     assert confirmation is not None
-    assert confirmation.verdict.kind in ("better", "no_better")
+    assert confirmation.outcome.kind in ("better", "no_better")
     heldout = {s["prompt"] for s in _samples(tmp_path / "runs/small/trials/0000")}
     unseen = {s["prompt"] for s in _samples(tmp_path / "runs/small/confirmation/trials/0000")}
     assert heldout.isdisjoint(unseen)
