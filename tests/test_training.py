@@ -391,7 +391,10 @@ def test_the_model_kept_is_the_best_within_the_budget_as_a_training_of_that_leng
 
 
 def test_with_nothing_within_the_budget_the_last_model_is_kept(config: TrainConfig, tmp_path: Path) -> None:
-    config = shortened(config, 64).model_copy(update={"kl_budget": 1e-9})
+    far = config.ppo.with_params(
+        {"episodes": 64, "learning_rate": 0.1, "kl_target": None}
+    )  # at every milestone
+    config = config.model_copy(update={"ppo": far, "kl_budget": 1e-9})
 
     result = train(config, out=tmp_path / "red")
 
