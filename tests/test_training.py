@@ -25,7 +25,7 @@ from ppo_tune.errors import (
 )
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.files import read_json, read_json_lines
-from ppo_tune.models import Policy
+from ppo_tune.models import Policy, loading
 from ppo_tune.prompts import split_of
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import make_task
@@ -112,8 +112,12 @@ def test_without_peft_the_adapter_is_kept_and_said_to_be_unread(
     assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
 
 
-def test_a_bfloat16_model_is_said_to_come_out_as_float32(config: TrainConfig, tmp_path: Path) -> None:
-    short = config.model.model_copy(update={"dtype": "bfloat16"})
+@pytest.mark.parametrize("dtype", ["bfloat16", "auto"])
+def test_a_bfloat16_model_is_said_to_come_out_as_float32(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr(loading, "best_dtype", lambda *_, **__: torch.bfloat16)
+    short = config.model.model_copy(update={"dtype": dtype})
     events: list[dict[str, object]] = []
 
     train(
