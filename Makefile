@@ -2,6 +2,8 @@
 # make test         a fresh machine: install, then linters, types and all tests
 # make check        linters and types only
 # make fast         the fast tests only
+# make families     every family of models against one contract, about ten minutes
+# make transformers-next   the same and the trainer's tests under the transformers that comes next
 # make lab          the embedded task's numbers
 # make quality      the embedded task's score in float32 and bfloat16, alone and packed
 # make benchmark    seconds per update beside TRL's, which gets an environment of its own
@@ -11,7 +13,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check fast lab quality benchmark example gpu clean
+NEXT := 5.24.0
+
+.PHONY: quickstart test check fast families transformers-next lab quality benchmark example gpu clean
 
 quickstart: .venv/user
 	$(BIN)/ppo-tune search search_spaces/quickstart.yaml
@@ -25,7 +29,15 @@ check: .venv/dev
 	$(BIN)/mypy
 
 fast: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not browser"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not browser and not families"
+
+families: .venv/dev
+	$(BIN)/python -m pytest tests/models/families -n 2 --dist worksteal -m ""
+
+# CI has one transformers, of constraints.txt; this is to be run before another one goes there.
+transformers-next: .venv-next/done
+	.venv-next/bin/python -m pytest -n 2 --dist worksteal -m "not browser" \
+	  tests/models tests/equivalence tests/rewards tests/test_trainer.py
 
 lab: .venv/user
 	$(BIN)/python benchmarks/lab.py
@@ -53,6 +65,14 @@ gpu: .venv/user
 	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt trl==1.12.0 datasets
 	@touch $@
 
+.venv-next/done: constraints.txt
+	$(PYTHON) -m venv .venv-next
+	grep -v '^transformers==' constraints.txt > .venv-next/constraints.txt
+	.venv-next/bin/pip install --quiet --disable-pip-version-check --constraint .venv-next/constraints.txt torch
+	.venv-next/bin/pip install --quiet --disable-pip-version-check --constraint .venv-next/constraints.txt \
+	  --editable '.[dev]' transformers==$(NEXT)
+	@touch $@
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -67,4 +87,4 @@ gpu: .venv/user
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-trl .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-next .venv-trl .mypy_cache .pytest_cache .ruff_cache .hypothesis

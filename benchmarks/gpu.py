@@ -203,7 +203,9 @@ def mini_batch(bench: Bench, shape: Shape, trainer: PPOTrainer) -> float:
     rollout = collect(trainer.policy, prompts, uniforms, temperature=1.0, places=places)
     scores = torch.randn(len(places), shape.episodes, device=bench.device)
     configs = [run.config for run in trainer.runs.values()]
-    experience = estimate_advantages(places, rollout, scores, configs, [config.kl_coef for config in configs])
+    experience = estimate_advantages(
+        places, rollout, scores, configs, [config.kl_coef for config in configs], [1.0] * len(configs)
+    )
     return bench.milliseconds(
         lambda: improve_policy(trainer.policy, experience, trainer.runs, temperature=1.0),
         per=shape.epochs * shape.mini_batches,

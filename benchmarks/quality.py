@@ -41,14 +41,16 @@ Dtype = Literal["float32", "bfloat16"]
 def bench_for(dtype: Dtype, places: int) -> Workbench:
     """The embedded task with a base of this dtype."""
     study = STUDY.model_copy(update={"model": STUDY.model.model_copy(update={"dtype": dtype}), "ppo": CONFIG})
-    return set_up(study, seed=STUDY.search.seed, places=places, device=torch.device("cpu"))
+    return set_up(study, places=places, device=torch.device("cpu"))
 
 
 def final_scores(bench: Workbench, seeds: Sequence[int]) -> list[float]:
     """Held-out scores after training a trial per seed, all at once."""
+    bench.policy.reset(0, torch.Generator())
+    (base,) = raise_any(list(bench.evaluator([0]).values()))
     places = range(len(seeds))
     for place, seed in zip(places, seeds, strict=True):
-        bench.trainer.start(place, CONFIG, derive_seed("quality", seed))
+        bench.trainer.start(place, CONFIG, derive_seed("quality", seed), score_std=base.score_std)
     for _ in range(CONFIG.iterations):
         raise_any(list(bench.trainer.step().values()))
     evaluations = bench.evaluator(list(places))

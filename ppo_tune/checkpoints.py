@@ -44,7 +44,12 @@ def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = K
     for name, value in run.optimizer.state.get(parameter, {}).items():
         tensors[f"optimizer.{name}"] = torch.as_tensor(value).detach().clone()
     save_file(tensors, draft / _TENSORS)
-    facts = {"iteration": run.iteration, "tokens": run.tokens, "kl_coef": run.kl_coef.hex()}
+    facts = {
+        "iteration": run.iteration,
+        "tokens": run.tokens,
+        "kl_coef": run.kl_coef.hex(),
+        "score_std": run.score_std.hex(),
+    }
     write_json(draft / _FACTS, facts)
     write_json(draft / _MANIFEST, {name: content_hash(draft / name) for name in (_TENSORS, _FACTS)})
     shutil.rmtree(final, ignore_errors=True)
@@ -88,6 +93,9 @@ def _restore(trainer: PPOTrainer, place: int, path: Path) -> None:
     trainer.policy.rows.values[place].copy_(tensors["values"])
     run.iteration, run.tokens = facts["iteration"], facts["tokens"]
     run.kl_coef = float.fromhex(facts["kl_coef"])
+    run.score_std = float.fromhex(
+        facts.get("score_std", "0x1p+0")
+    )  # version 0.1.0 kept values in the score's unit
     (parameter,) = run.optimizer.param_groups[0]["params"]
     run.optimizer.state[parameter] = {
         name.removeprefix("optimizer."): tensor

@@ -7,6 +7,7 @@ follow from others are properties. Reading files is `ppo_tune.study_file`'s work
 import math
 import re
 from collections.abc import Collection, Mapping
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -44,7 +45,9 @@ class PPOConfig(Block):
         None, gt=0, description="Clip of the value's change, in units of the reward; null = off."
     )
     vf_coef: float = Field(
-        0.1, ge=0, description="Weight of the value loss (value head and policy share the model)."
+        0.1,
+        ge=0,
+        description="Weight of the value loss, in units of score_std² (value head and policy share the model).",
     )
     ent_coef: float = Field(0.0, ge=0, description="Weight of the entropy bonus.")
     kl_coef: float = Field(
@@ -129,7 +132,9 @@ class ModelConfig(Block):
         None, description="A model folder or hub name; null = the task's own small model."
     )
     lora_rank: int | None = Field(
-        16, ge=1, description="Rank of the adapters on every linear layer; null = all weights."
+        16,
+        ge=1,
+        description="Rank of the adapters on every linear layer, which fused experts are not; null = all weights.",
     )
     lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -150,11 +155,15 @@ class ModelConfig(Block):
 
 
 class LengthRule(Block):
-    """How long a response should be, in words."""
+    """How long a response should be: words between spaces, or letters in scripts without spaces."""
 
-    low: int = Field(ge=0, description="Shortest length that earns the full weight.")
-    high: int = Field(ge=1, description="Longest length that earns the full weight.")
-    weight: float = Field(1.0, description="Earned inside the range; each word outside costs weight / high.")
+    low: int = Field(
+        ge=0,
+        description="Shortest length that earns the full weight: in words between spaces; in Chinese, Japanese, Thai, "
+        "Lao, Khmer and Burmese, which set no spaces, in letters.",
+    )
+    high: int = Field(ge=1, description="Longest length that earns the full weight, in the same unit.")
+    weight: float = Field(1.0, description="Earned inside the range; each unit outside costs weight / high.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -171,7 +180,7 @@ class RuleRewardConfig(Block):
     avoid: dict[str, float] = Field(
         {}, description="Words or phrases to avoid; the weight is lost at each use."
     )
-    length: LengthRule | None = Field(None, description="A range of words.")
+    length: LengthRule | None = Field(None, description="A range of words, or of letters without spaces.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -186,8 +195,35 @@ class PreferenceRewardConfig(Block):
     name: Literal["preference"]
     model: str = Field(description="Folder or hub name of the reward model.")
     template: str | None = Field(
-        None, description="Text it reads, with {prompt} and {response}; null = the model's own, else joined."
+        None,
+        description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
+        "chat template, else joined.",
     )
+
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str | None) -> str | None:
+        problem = None if template is None else problem_of_template(template)
+        if problem:
+            raise ValueError(problem)
+        return template
+
+
+def problem_of_template(template: str) -> str | None:
+    """What is wrong with the text that a reward model is to read; None if nothing is."""
+    rule = "must hold {response}, and {prompt} if need be, and nothing else in braces"
+    try:
+        fields = [(name, spec, how) for _, name, spec, how in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        return f"{rule}, but {template!r} has {str(error).lower()}; double a literal brace"
+    names = [name for name, _, _ in fields]
+    if (
+        "response" in names
+        and {*names} <= {"prompt", "response"}
+        and not any(spec or how for _, spec, how in fields)
+    ):
+        return None
+    return f"{rule}, but got {template!r}"
 
 
 class PythonRewardConfig(Block):
@@ -219,6 +255,15 @@ class SupportTaskConfig(Block):
     gold: RewardConfig | None = Field(None, description="Instead of the task's own hidden scorer.")
 
 
+def _as_tuple(value: Any) -> Any:
+    """A list of a file as the frozen model holds it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+"""Texts, none of them empty."""
+
+
 class DatasetTaskConfig(Block):
     """Your prompts from a file."""
 
@@ -230,6 +275,10 @@ class DatasetTaskConfig(Block):
     )
     template: str = Field("{prompt}", description="Text given to the model, with {column} names.")
     chat: bool = Field(False, description="Wrap the text in the tokenizer's chat template.")
+    stop: Texts = Field(
+        (),
+        description="Tokens that end a response besides the model's own; with chat, its turn's end is one already.",
+    )
     drop_bad_rows: bool = Field(
         False, description="Drop and count rows that cannot be used, instead of stopping."
     )
@@ -242,7 +291,7 @@ TaskConfig = Annotated[SupportTaskConfig | DatasetTaskConfig, Field(discriminato
 
 Loggers = Annotated[
     tuple[Literal["tensorboard", "wandb"], ...],
-    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    BeforeValidator(_as_tuple),
 ]
 """Who gets the numbers of a training besides its metrics.jsonl; each needs the extra of its name."""
 
@@ -311,6 +360,12 @@ class TrainConfig(RunConfig):
         None,
         gt=0,
         description="The model kept is the best evaluated within this KL, in nats per sequence; null: the last.",
+    )
+    score_std: float | None = Field(
+        None,
+        gt=0,
+        description="Standard deviation of the untrained model's scores, the unit in which values are learned; null: "
+        "measured before the training.",
     )
     log: Loggers = Field((), description=LOG)
 

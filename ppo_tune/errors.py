@@ -3,6 +3,7 @@
     PPOTuneError                      every mistake a user can mend; the command line exits with 2
     ├─ ConfigError (ValueError)       a file or a flag is wrong; holds every problem found
     ├─ DataError (ValueError)         a data file is wrong; names file and line
+    │  └─ NoPromptsError              nothing of it is left for a split
     ├─ ModelError (ValueError)        a model folder cannot be used
     ├─ StudyMismatchError             a study is resumed with another experiment
     ├─ StorageError                   a folder or a database cannot be used
@@ -15,11 +16,16 @@
     └─ OutOfMemoryError               "out_of_memory"
 
 An exception outside this tree is a bug of ours: it stops the program and is never a data point.
+
+What a message quotes was written by others. Its control characters are made symbols here, once, for the terminal, the
+study's store and the report alike.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from ppo_tune.foreign import symbols
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,14 @@ class Problem:
     line: int | None = None
 
 
-class PPOTuneError(Exception):
+class _Told(Exception):
+    """An exception whose message steers nothing that shows it."""
+
+    def __str__(self) -> str:
+        return symbols(super().__str__())
+
+
+class PPOTuneError(_Told):
     """A mistake that its user can mend."""
 
 
@@ -64,6 +77,10 @@ class ConfigError(PPOTuneError, ValueError):
 
 class DataError(PPOTuneError, ValueError):
     """A data file is wrong; the message names file and line."""
+
+
+class NoPromptsError(DataError):
+    """A split has no prompt that can be used."""
 
 
 class ModelError(PPOTuneError, ValueError):
@@ -96,7 +113,7 @@ class MissingExtraError(PPOTuneError):
         )
 
 
-class TrialError(Exception):
+class TrialError(_Told):
     """The ending of one trial; its neighbours and the search go on."""
 
     ending: ClassVar[str]

@@ -14,7 +14,7 @@ milestone    number, episodes, score                      a trial
 ended        number, ending, reason, value, feasible      a trial
 lost         number, reason                               a search whose worker died
 evaluation   episodes, heldout/...                        a full training
-note         text                                         a trial or training whose logger failed
+note         text                                         what the user should know of a model or a logger
 iteration    episodes, objective/..., policy/...          a full training
 """
 

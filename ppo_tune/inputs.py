@@ -8,6 +8,7 @@ from ppo_tune.config import RunConfig, TaskConfig
 from ppo_tune.errors import DataError
 from ppo_tune.files import content_hash
 from ppo_tune.functions import helper_files, load_function
+from ppo_tune.model_folders import check_if_folder
 from ppo_tune.prompts import Split, read_prompts, split_of
 
 IMPORTS = " imports "
@@ -36,6 +37,7 @@ def check_inputs(config: RunConfig) -> Inputs:
     Raises:
         DataError: If the data cannot be used, or is smaller than one rollout.
         ConfigError: If a reward function cannot be imported.
+        ModelError: If a model's folder holds what cannot be used.
     """
     prompts: Counter[Split] | None = None
     notes: tuple[str, ...] = ()
@@ -51,6 +53,10 @@ def check_inputs(config: RunConfig) -> Inputs:
     for place, reward in (("task.reward", config.task.reward), ("task.gold", config.task.gold)):
         if reward is not None and reward.name == "python":
             load_function(reward.function, f"{place}.function")
+        elif reward is not None and reward.name == "preference":
+            check_if_folder(reward.model, judge=True)
+    if config.model.name is not None:
+        check_if_folder(config.model.name)
     hashes = {
         place: content_hash(Path(name)) if Path(name).exists() else name
         for place, name in _inputs(config.task, config.model.name)

@@ -34,6 +34,7 @@ class Run:
         kl_coef: β, which may adapt.
         iteration: Iterations done.
         tokens: Response tokens sampled.
+        score_std: The unit of its values: standard deviation of the untrained model's scores.
     """
 
     config: PPOConfig
@@ -42,6 +43,7 @@ class Run:
     kl_coef: float
     iteration: int = 0
     tokens: int = 0
+    score_std: float = 1.0
 
     @property
     def episodes(self) -> int:

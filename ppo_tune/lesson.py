@@ -37,11 +37,13 @@ class Coefficients:
     ent_coef: Tensor
 
     @classmethod
-    def of(cls, configs: Sequence[PPOConfig], device: torch.device) -> "Coefficients":
-        """Those of some configs."""
-        return cls(
-            *(column([getattr(config, name.name) for config in configs], device) for name in fields(cls))
-        )
+    def of(cls, configs: Sequence[PPOConfig], score_std: Tensor) -> "Coefficients":
+        """Those of k configs; the clip of the value in its unit, `score_std` of shape (k, 1, 1)."""
+        columns = {
+            name.name: column([getattr(config, name.name) for config in configs], score_std.device)
+            for name in fields(cls)
+        }
+        return cls(**{**columns, "clip_range_value": columns["clip_range_value"] / score_std})
 
     def __getitem__(self, index: Any) -> "Coefficients":
         """The same trials of every field."""
@@ -132,7 +134,7 @@ class Lesson:
         temperature: float,
         compiled: CompiledPass | None = None,
     ) -> None:
-        rollout, device = experience.rollout, policy.device
+        rollout = experience.rollout
         self.policy = policy
         self.places = experience.places
         self.temperature = temperature
@@ -148,7 +150,7 @@ class Lesson:
             self.numbers = pad(
                 self.numbers, (0, self.sequences.response_ids.shape[-1] - self.numbers.shape[-1])
             )
-        self.coefficients = Coefficients.of(configs, device)
+        self.coefficients = Coefficients.of(configs, experience.score_std)
         self.trainable = policy.trainable
         self.with_entropy = any(config.ent_coef for config in configs)
 

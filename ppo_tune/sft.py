@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from pydantic import Field
@@ -24,16 +24,23 @@ from transformers import (
 )
 
 from ppo_tune.config import Block
-from ppo_tune.errors import DataError
+from ppo_tune.errors import DataError, ModelError
+from ppo_tune.model_folders import called
 from ppo_tune.models.decoding import positions
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import best_device, load_causal_lm, load_tokenizer
+from ppo_tune.models.loading import best_device, check_files, check_tokens, load_causal_lm, load_tokenizer
 from ppo_tune.models.policy import context_length
+from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
 from ppo_tune.models.text import tokenize
 from ppo_tune.seeding import derive_seed, generator
 
+Texts = TypeVar("Texts", bound=tuple[str, ...])
+
 Progress = Callable[[float], None]
 """Told how much of the work is done, from 0 to 1."""
+
+READ_BACK = 8
+"""Held-out examples on which the saved model is compared with the fitted one."""
 
 EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
 
@@ -57,7 +64,10 @@ class SFTConfig(Block):
     )
     batch_size: int = Field(32, ge=1, description="Examples per optimizer step.")
     heldout_fraction: float = Field(
-        0.05, gt=0, lt=1, description="Share of the examples kept for the loss that is printed."
+        0.05,
+        gt=0,
+        lt=1,
+        description="Share of the prompts kept, with all their examples, for the loss that is printed.",
     )
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
 
@@ -69,12 +79,14 @@ class SFTResult:
     Attributes:
         parameters: Trainable numbers.
         examples: Examples it learned from.
-        heldout_nats_per_token: Mean negative log-likelihood of response tokens never learned from.
+        heldout_nats_per_token: Mean negative log-likelihood of the responses to prompts never learned from.
+        notes: What the user should know of the data.
     """
 
     parameters: int
     examples: int
     heldout_nats_per_token: float
+    notes: tuple[str, ...] = ()
 
 
 def fit_sft(
@@ -101,18 +113,28 @@ def fit_sft(
 
     Raises:
         DataError: If there are too few pairs, or one is longer than the model's context.
-        ModelError: If `base` cannot be loaded.
+        ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer or no end-of-sequence token, or if
+            the folder, loaded again, holds something else than was fitted.
     """
     config = config or SFTConfig()
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
+    pairs, notes = cut_prompts(pairs)
     device = best_device()
+    if base:
+        check_files(base)
     tokenizer = (
         load_tokenizer(base) if base else build_tokenizer([text for pair in pairs for text in pair], config)
     )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer of {base!r} has no end-of-sequence token, so a model fitted with it could not learn to "
+            "stop; set its eos_token and save it"
+        )
     examples = _tokenize_pairs(tokenizer, pairs)
     longest = max(len(prompt) + len(response) for prompt, response in examples)
     model = load_causal_lm(base) if base else build_gpt2(tokenizer, _context_for(longest), config)
+    check_tokens(tokenizer, model, called(base or str(out)))
     limit = context_length(model)
     if limit is not None and longest > limit:
         raise DataError(
@@ -120,14 +142,69 @@ def fit_sft(
             f"but got {longest}"
         )
     settle(model, device)
-    order = torch.randperm(len(examples), generator=generator(config.seed, "sft", "split")).tolist()
-    n_heldout = max(1, int(len(examples) * config.heldout_fraction))
-    heldout, train = [examples[i] for i in order[:n_heldout]], [examples[i] for i in order[n_heldout:]]
+    split = hold_out(
+        [prompt for prompt, _ in pairs], config.heldout_fraction, generator(config.seed, "sft", "split")
+    )
+    train = [examples[i] for i in split.train]
     _fit(model, train, config, progress)
+    heldout = [examples[i] for i in split.heldout]
     loss = _heldout_loss(model, heldout, config.batch_size)
+    rows = heldout[:READ_BACK]
+    said = Said(rows, logprobs_of(model, rows), TOLERANCES[model.dtype])
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    return SFTResult(model.num_parameters(), len(train), loss)
+    model_note(out, said)
+    return SFTResult(model.num_parameters(), len(train), loss, (*notes, *split.notes))
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Rows to learn from and rows kept apart, and what the user should know of them."""
+
+    train: list[int]
+    heldout: list[int]
+    notes: tuple[str, ...]
+
+
+def hold_out(prompts: Sequence[str], fraction: float, rng: torch.Generator) -> HoldOut:
+    """Keep some of the prompts apart, each with all of its rows.
+
+    Args:
+        prompts: The prompt of each row, at least two.
+        fraction: Share of the different prompts that is kept apart, at least one.
+        rng: Decides which.
+    """
+    rows: dict[Any, list[int]] = {}
+    alone = len({*prompts}) == 1
+    for i, prompt in enumerate(prompts):
+        rows.setdefault(i if alone else prompt, []).append(i)
+    groups = list(rows.values())
+    order: list[int] = torch.randperm(len(groups), generator=rng).tolist()
+    n_heldout = max(1, int(len(groups) * fraction))
+    heldout, train = ([i for g in part for i in groups[g]] for part in (order[:n_heldout], order[n_heldout:]))
+    note = "all rows have one prompt, so what is held out are rows of it and says nothing of other prompts"
+    return HoldOut(train, heldout, (note,) if alone else ())
+
+
+def cut_prompts(rows: Sequence[Texts]) -> tuple[list[Texts], tuple[str, ...]]:
+    """Rows whose responses do not begin with their prompt again, and a note where they did.
+
+    Data sets often hold whole texts, the prompt included; fitted as they stand, the prompt would be read twice.
+    Where most rows are so, it is cut; where few are, they may mean it and stay.
+
+    Args:
+        rows: A prompt and its responses each.
+    """
+    twice = [bool(prompt) and all(text.startswith(prompt) for text in texts) for prompt, *texts in rows]
+    found = f"{sum(twice)} of {len(rows)} rows hold their prompt again at the beginning of the responses"
+    if 2 * sum(twice) <= len(rows):
+        note = f"{found}; they are taken as they stand, for the others do not"
+        return list(rows), (note,) if any(twice) else ()
+    cut = [
+        cast(Texts, (row[0], *(text.removeprefix(row[0]) for text in row[1:]))) if again else row
+        for row, again in zip(rows, twice, strict=True)
+    ]
+    return cut, (f"{found}; it is cut there",)
 
 
 def build_tokenizer(texts: Sequence[str], config: SFTConfig) -> PreTrainedTokenizerFast:

@@ -13,7 +13,6 @@ from ppo_tune.config import (
     Loggers,
     ModelConfig,
     PPOConfig,
-    RunConfig,
     SearchConfig,
     StudyConfig,
     TaskConfig,
@@ -27,7 +26,7 @@ from ppo_tune.strict_yaml import Document, Path_, dotted, read_yaml
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
-TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "log")
+TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "score_std", "log")
 
 _MISSING = {
     "tensorboard": str(MissingExtraError("tensorboard", "tensorboard")),
@@ -106,9 +105,10 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     number = reader.data.get("seed", 0)
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         reader.add(("seed",), f"`seed >= 0` must hold, but got {number!r}")
-    budget = reader.data.get("kl_budget")
-    if budget is not None and not (type(budget) in (int, float) and 0 < budget < math.inf):
-        reader.add(("kl_budget",), f"`kl_budget > 0` must hold, or null for none, but got {budget!r}")
+    positive = {name: reader.data.get(name) for name in ("kl_budget", "score_std")}
+    for key, value in positive.items():
+        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
+            reader.add((key,), f"`{key} > 0` must hold, or null for none, but got {value!r}")
     log = reader.block("log", Loggers, ())
     reader.check_log(log or ())
     name = str(reader.data.get("name", reader.name))
@@ -121,14 +121,14 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
             "model": model,
             "ppo": ppo,
             "seed": number,
-            "kl_budget": budget,
+            **positive,
             "log": log,
         }
     )
 
 
-def load_run(path: str | Path) -> RunConfig:
-    """Read the task, model and ppo blocks of either kind of file.
+def load_run(path: str | Path) -> StudyConfig | TrainConfig:
+    """Read either kind of file.
 
     Raises:
         ConfigError: With every mistake in the file.

@@ -22,6 +22,7 @@ from ppo_tune.experience import Experience, estimate_advantages
 from ppo_tune.learning import Learned, Run, improve_policy
 from ppo_tune.lesson import CompiledPass
 from ppo_tune.models import Policy, Prompts
+from ppo_tune.models.guard import require_reference
 from ppo_tune.portions import Memory, is_out_of_memory
 from ppo_tune.ppo import adapt_kl_coef, explained_variance, masked_mean, masked_sum
 from ppo_tune.rollout import Rollout, collect, score
@@ -75,7 +76,7 @@ class PPOTrainer:
         """Places without a trial."""
         return [place for place in range(self.policy.places) if place not in self.runs]
 
-    def start(self, place: int, config: PPOConfig, seed: int) -> None:
+    def start(self, place: int, config: PPOConfig, seed: int, *, score_std: float = 1.0) -> None:
         """Put a new trial into a free place, at the reference policy.
 
         Args:
@@ -83,7 +84,11 @@ class PPOTrainer:
             config: Its hyperparameters; the shared fields must be those of the trainer, and the
                 micro-batch size must divide its batch size.
             seed: Decides all its random numbers.
+            score_std: Standard deviation of the untrained model's scores, > 0: the unit of values and returns. With
+                it a trial learns the same whatever the unit of its reward, `kl_coef`, `missing_eos_penalty` and
+                `clip_range_value`; 1 leaves values in that unit.
         """
+        assert score_std > 0, f"score_std {score_std} must be positive"
         assert place not in self.runs, f"place {place} is taken"
         micro = self.shared.micro_batch_size or 1
         assert config.batch_size % micro == 0, f"micro_batch_size {micro} must divide {config.batch_size}"
@@ -95,7 +100,7 @@ class PPOTrainer:
             weight_decay=0.0,
             fused=True,
         )
-        self.runs[place] = Run(config, seed, optimizer, config.kl_coef)
+        self.runs[place] = Run(config, seed, optimizer, config.kl_coef, score_std=score_std)
         self.runs = dict(sorted(self.runs.items()))  # in order, a full pack is the policy's rows as they are
 
     def drop(self, place: int) -> None:
@@ -209,6 +214,8 @@ class PPOTrainer:
                 f"log-probabilities or values are not finite after {episodes} episodes"
             )
             return nothing
+        if self.runs[place].iteration == 0 and self.policy.is_reference(place):
+            require_reference(rollout.old_logprobs, rollout.ref_logprobs, rollout.mask, self.policy.tolerance)
         try:
             return score(self.task.reward, self.policy, self.prompts, rows, rollout.sequences)[0]
         except RewardError as error:
@@ -227,6 +234,7 @@ class PPOTrainer:
             scores[sound],
             [self.runs[place].config for place in places],
             [self.runs[place].kl_coef for place in places],
+            [self.runs[place].score_std for place in places],
         )
 
     def _adapt(self, run: Run, experience: Experience, i: int) -> None:

@@ -7,25 +7,26 @@ accelerate launch -m ppo_tune train reports/quickstart/best.yaml      # on sever
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from ppo_tune.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
 from ppo_tune.config import TrainConfig, differences
 from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
-from ppo_tune.evaluation import Evaluation
+from ppo_tune.evaluation import Evaluation, Evaluator
 from ppo_tune.events import Event, Watcher
-from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json, write_text
+from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json
 from ppo_tune.inputs import check_inputs
-from ppo_tune.model_card import model_card
-from ppo_tune.models import save_adapter, save_merged
+from ppo_tune.outcome import leave
 from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.team import AcceleratedTeam
 from ppo_tune.tracking import Tracked, Tracking
-from ppo_tune.workbench import Workbench, set_up
+from ppo_tune.workbench import Workbench, claim_evaluator, judge, set_up
 
 EVALUATIONS = 10
 """How often a training is scored and saved, its end included."""
@@ -38,9 +39,10 @@ class TrainingResult:
     Attributes:
         folder: Holds config, metrics, checkpoints and the model.
         model: An ordinary Hugging Face folder.
-        episodes: How long the model of the folder was trained: to the best evaluation within the KL budget.
-        before: The untrained model on the held-out prompts.
-        after: The trained one.
+        episodes: How long the model of the folder was trained: to the best milestone within the KL budget.
+        before: The untrained model, on prompts and random numbers that chose nothing.
+        after: The model of the folder, as it is loaded from there, on the same.
+        milestone: What the milestone scored that chose this model; None where none did.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class TrainingResult:
     episodes: int
     before: Evaluation
     after: Evaluation
+    milestone: float | None = None
 
 
 class TrainingInterrupted(Exception):
@@ -88,24 +91,26 @@ def train(
     accelerator.wait_for_everyone()
     folder = Path(out)
     if accelerator.is_main_process:
-        _claim(folder, config, resume=resume)
+        _reserve(folder, config, resume=resume)
     accelerator.wait_for_everyone()
-    work = set_up(config, seed=config.seed, device=accelerator.device, team=AcceleratedTeam(accelerator))
+    work = set_up(config, device=accelerator.device, team=AcceleratedTeam(accelerator))
+    claims = claim_evaluator(work.policy, work.task, config)
     tell = watch if accelerator.is_main_process else _nobody
+    for note in work.notes:
+        tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     tracking = Tracking(
         config.log if accelerator.is_main_process else (),
         tracked,
         warn=lambda text: watch({"kind": "note", "text": text}),
     )
-    training = _Training(config, folder, work, tell, tracking, is_main=accelerator.is_main_process)
+    training = _Training(config, folder, work, claims, tell, tracking, is_main=accelerator.is_main_process)
     with tracking.finished_after():
-        before, after = training.run(resume=resume, should_stop=should_stop)
-    episodes = work.trainer.runs[0].episodes
-    if accelerator.is_main_process:
-        _write_model(work, config, folder, before, after)
-    accelerator.wait_for_everyone()
-    return TrainingResult(folder, folder / "model", episodes, before, after)
+        before = training.run(resume=resume, should_stop=should_stop)
+    result = [training.finish(before) if accelerator.is_main_process else None]
+    broadcast_object_list(result)
+    assert result[0] is not None
+    return result[0]
 
 
 class _Training:
@@ -116,6 +121,7 @@ class _Training:
         config: TrainConfig,
         folder: Path,
         work: Workbench,
+        claims: Evaluator,
         watch: Watcher,
         tracking: Tracking,
         *,
@@ -124,21 +130,23 @@ class _Training:
         self.config = config
         self.folder = folder
         self.work = work
+        self.claims = claims
         self.watch = watch
         self.tracking = tracking
         self.is_main = is_main
         self.log = folder / "metrics.jsonl"
 
-    def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> tuple[Evaluation, Evaluation]:
-        """Train to the end, then go back to what is kept; returns the evaluations before and after."""
+    def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> Evaluation:
+        """Train to the end, then go back to what is kept; returns what is claimed of the untrained model."""
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
-        before = self._evaluate()
+        before, start = judge(self.claims), judge(self.work.evaluator)
+        trainer.runs[0].score_std = self.config.score_std or self._measure(before)
         if resume:
             load_checkpoint(trainer, 0, self.folder / "checkpoints")
             self._forget_after(trainer.runs[0].episodes)
         else:
-            self._record({"episodes": 0, **before.metrics()})
+            self._record({"episodes": 0, **start.metrics()})
         marks = {round(iterations * i / EVALUATIONS) for i in range(1, EVALUATIONS + 1)}
         while trainer.runs[0].iteration < iterations:
             metrics = trainer.step()[0]
@@ -158,11 +166,37 @@ class _Training:
                 )
         if self.is_main and checkpoints_in(self.folder / "best"):
             load_checkpoint(trainer, 0, self.folder / "best")
-        return before, self._evaluate()
+        return before
+
+    def finish(self, before: Evaluation) -> TrainingResult:
+        """Write what is kept, and measure it as anyone would who loads it."""
+        episodes = self.work.trainer.runs[0].episodes
+        milestone = self._milestone(episodes)
+        after = leave(self.work, self.config, self.folder, before, self.watch)
+        return TrainingResult(self.folder, self.folder / "model", episodes, before, after, milestone)
+
+    def _milestone(self, episodes: int) -> float | None:
+        """What the milestone scored that chose the model; None where none did."""
+        if not checkpoints_in(self.folder / "best"):
+            return None
+        lines = [line for line in read_json_lines(self.log) if "heldout/score" in line]
+        return float(next(line["heldout/score"] for line in lines if line["episodes"] == episodes))
+
+    def _measure(self, before: Evaluation) -> float:
+        """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
+        std = self.work.trainer.team.gather(torch.tensor([before.score_std], device=self.work.policy.device))[
+            0
+        ]
+        if std == 0:
+            self.watch({
+                "kind": "note",
+                "text": "the untrained model's scores are all equal, so values are learned in the unit of the reward",
+            })  # fmt: skip
+        return float(std) or 1.0
 
     def _judge(self, episodes: float) -> None:
         """Evaluate, and keep the policy if none within the KL budget scored better."""
-        judged = self._evaluate()
+        judged = judge(self.work.evaluator)
         budget = self.config.kl_budget
         if self.is_main and budget is not None and judged.kl_per_sequence <= budget:
             rivals = [
@@ -174,12 +208,6 @@ class _Training:
                 save_checkpoint(self.work.trainer, 0, self.folder / "best", kept=1)
         self._record({"episodes": episodes, **judged.metrics()})
         self.watch({"kind": "evaluation", "episodes": episodes, **judged.metrics()})
-
-    def _evaluate(self) -> Evaluation:
-        judged = self.work.evaluator([0])[0]
-        if isinstance(judged, TrialError):
-            raise judged
-        return judged
 
     def _record(self, line: dict[str, float]) -> None:
         if self.is_main:
@@ -200,7 +228,7 @@ class _Training:
             self.tracking.forget_after(episodes)
 
 
-def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+def _reserve(folder: Path, config: TrainConfig, *, resume: bool) -> None:
     """Make the folder this training's own, or make sure that it is.
 
     Raises:
@@ -224,19 +252,6 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
     changed = differences(read_json(record), config.model_dump(mode="json"), ignored=("log",))
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
-
-
-def _write_model(
-    work: Workbench, config: TrainConfig, folder: Path, before: Evaluation, after: Evaluation
-) -> None:
-    """The model folder with its card, the adapter, and what the judges said of both models."""
-    save_merged(work.policy, 0, folder / "model")
-    base = config.model.name or f"the {config.task.name} task's own model"
-    episodes = work.trainer.runs[0].episodes
-    write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
-    if work.policy.adapters is not None:
-        save_adapter(work.policy, 0, folder / "adapter")
-    write_json(folder / "evaluation.json", {"before": asdict(before), "after": asdict(after)})
 
 
 def _nobody(_: Event) -> None:

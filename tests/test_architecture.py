@@ -12,13 +12,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "ppo_tune"
 
 ROWS = (
-    ("errors", "events"),
-    ("seeding", "space", "strict_yaml", "files", "foreign", "user_modules", "versions"),
+    ("foreign", "events"),
+    ("errors",),
+    ("seeding", "space", "strict_yaml", "files", "user_modules", "versions", "model_folders"),
     ("config", "functions"),
     ("messages", "data"),
     ("study_file",),
     ("prompts",),
-    ("inputs",),
+    ("inputs", "draws"),
     ("ppo",),
     ("models",),
     ("rewards",),
@@ -33,6 +34,7 @@ ROWS = (
     ("trainer",),
     ("workbench",),
     ("checkpoints", "model_card", "tracking"),
+    ("outcome",),
     ("search", "training", "export"),
     ("reporting", "progress"),
     ("__init__",),
@@ -173,6 +175,22 @@ def test_the_test_sees_imports_inside_functions():
 def test_the_test_tells_a_family_from_its_members():
     assert f"{PACKAGE}.tasks.support_world" in imports_of_ours(f"{PACKAGE}.tasks.support")
     assert f"{PACKAGE}.tasks" not in imports_of_ours(f"{PACKAGE}.tasks.support")
+
+
+@modules
+def test_no_model_may_bring_code_of_its_own(name):
+    """transformers would ask at the keyboard, and a `y` would run it."""
+    calls = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
+    names = {call: ast.unparse(call.func) for call in calls}
+    reading = [
+        call
+        for call, name in names.items()
+        if name.endswith(".from_pretrained")
+        and name != "PeftModel.from_pretrained"  # which reads tensors alone
+    ]
+    said = [{keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords} for call in reading]
+
+    assert [settings.get("trust_remote_code") for settings in said] == ["False"] * len(reading)
 
 
 @pytest.mark.parametrize(

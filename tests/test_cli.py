@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import pytest
 
 from ppo_tune.cli import main
@@ -17,7 +18,10 @@ from ppo_tune.cli.terminal import printable
 from ppo_tune.cli.training import kept
 from ppo_tune.config import TrainConfig
 from ppo_tune.evaluation import Evaluation
+from ppo_tune.files import read_json
 from ppo_tune.prompts import split_of
+from ppo_tune.reward_training import RewardTrainingResult, wilson
+from ppo_tune.search.objective import Bench
 from ppo_tune.search.storage import create_study, run_folder, storage_url
 from ppo_tune.study_file import load_study, load_training
 from ppo_tune.training import TrainingResult
@@ -303,38 +307,122 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     reward = cli("reward", tmp_path / "pairs.jsonl", "--base", tmp_path / "base", "--out", tmp_path / "reward",
                  "--max-new-tokens", 4)  # fmt: skip
     train = cli("train", tmp_path / "life.yaml", "--out", tmp_path / "trained", "--seed", 5)
-    judged = cli(
-        "evaluate", tmp_path / "trained" / "model", "--config", tmp_path / "life.yaml", "--samples", 2
-    )
+    written = tmp_path / "trained" / "config.json"
+    judged = cli("evaluate", tmp_path / "trained" / "model", "--config", written, "--samples", 2)
+    by_flag = cli("evaluate", tmp_path / "trained" / "model", "--config", tmp_path / "life.yaml", "--seed", 5)
+    heldout = cli("evaluate", tmp_path / "trained" / "model", "--config", written, "--split", "heldout")
 
     assert sft.code == 0, sft.err
     assert re.search(r"[\d,]+ parameters, 76 examples, held-out loss \d\.\d+ nats per token", sft.out)
     assert reward.code == 0, reward.err
-    assert re.search(r"72 preferences, held-out accuracy [01]\.\d+; base samples had mean", reward.out)
+    assert re.search(
+        r"72 preferences, held-out accuracy [01]\.\d+ on 8 pairs \(95 % interval [01]\.\d+ to [01]\.\d+\); base "
+        r"samples had mean",
+        reward.out,
+    )
     assert train.code == 0, train.err
     assert f"model      {tmp_path / 'trained' / 'model'}" in train.out
-    assert "16 episodes: held-out score" in train.out
+    assert re.search(r"16 episodes: milestone score -?\d+\.\d{3} ± \d+\.\d{3}, KL ", train.out)
+    assert f"go on with ppo-tune evaluate {tmp_path / 'trained' / 'model'} --config {written}" in train.out
     assert judged.code == 0, judged.err
     assert judged.out.count("[score ") == 2
+    stored = read_json(tmp_path / "trained" / "evaluation.json")
+    for name in ("score", "score_standard_error", "response_tokens", "eos_rate"):
+        before, after = (f"{stored[when][name]:.3f}" for when in ("before", "after"))
+        assert re.search(rf"^ {name} +{before} +{after} *$", train.out, re.MULTILINE)
+        assert re.search(rf"^ {name} +{after} *$", judged.out, re.MULTILINE)
+    assert (
+        "so the best of them reads too high; the model that is kept is measured anew at the end" in train.out
+    )
+    assert f"measured on {stored['measured_on']}" in train.out
+    assert f"measured on {stored['measured_on']}" in judged.out
+    assert by_flag.out.startswith(judged.out.partition("\n\n")[0])
+    assert "measured on 4 held-out prompts, with the random numbers of the config's milestones" in heldout.out
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 2])
+def test_evaluate_reproduces_what_a_study_says_of_its_base(
+    cli: Cli, write_study: Callable[..., Path], tmp_path: Path, micro_batch_size: int | None
+) -> None:
+    """The two micro-batches agree with one record, and so with each other."""
+    Bench(load_study(write_study(search={"seed": 5})), tmp_path, places=2).join(optuna.create_study())
+    base = read_json(tmp_path / "base.json")
+
+    file = write_study("again", search={"seed": 5}, ppo={"micro_batch_size": micro_batch_size})
+    model = load_study(file).model.name
+    judged = cli("evaluate", model, "--config", file, "--split", "heldout", "--samples", 0)
+
+    assert judged.code == 0, judged.err
+    for name in ("score", "score_standard_error", "response_tokens", "eos_rate"):
+        assert re.search(rf"^ {name} +{base[f'heldout/{name}']:.3f} *$", judged.out, re.MULTILINE)
+
+
+def test_a_reward_model_at_chance_is_said_to_be(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}', encoding="utf-8")
+    fitted = RewardTrainingResult(3600, 0.4925, 400, wilson(0.4925, 400), 0.1, 2.0, ("of \x1b[31m data",))
+    monkeypatch.setattr("ppo_tune.reward_training.fit_reward", lambda *_, **__: fitted)
+
+    outcome = cli("reward", tmp_path / "pairs.jsonl", "--base", "base", "--out", tmp_path / "reward")
+
+    assert outcome.out.splitlines()[:3] == [
+        "note: of ␛[31m data",
+        "3,600 preferences, held-out accuracy 0.492 on 400 pairs (95 % interval 0.444 to 0.541); base samples had mean "
+        "0.100 and standard deviation 2.000, now 0 and 1",
+        "careful: the reward model cannot be told from chance, 0.5, so a policy trained on it learns nothing that is "
+        "preferred; give more preferences, more epochs or another learning rate",
+    ]
+
+
+def test_a_template_of_sft_that_names_no_column_is_told_with_the_columns(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a", "response": "b"}\n' * 3, encoding="utf-8")
+
+    outcome = cli(
+        "sft", tmp_path / "data.jsonl", "--template", "{topic}: {prompt}", "--out", tmp_path / "base"
+    )
+
+    assert outcome.code == 2
+    assert (
+        f"--template: '{{topic}}: {{prompt}}' cannot be filled from {tmp_path / 'data.jsonl'}:1 (KeyError: 'topic'); "
+        "the row has prompt, response" in outcome.err
+    )
 
 
 @pytest.mark.parametrize(
-    ("budget", "kl", "expected"),
+    ("budget", "milestone", "kl", "expected"),
     [
-        (None, 3.0, "kept       the model after 640 episodes, the last"),
-        (4.0, 3.0, "kept       the model after 640 episodes, the best within the KL budget of 4 nats"),
+        (None, None, 3.0, "kept       the model after 640 episodes, the last"),
+        (
+            4.0,
+            0.943,
+            3.0,
+            "kept       the model after 640 episodes, whose milestone scored 0.943, the best within the KL budget of 4 "
+            "nats",
+        ),
         (
             2.0,
+            0.943,
+            2.3,
+            "kept       the model after 640 episodes, whose milestone scored 0.943, the best within the KL budget of 2 "
+            "nats; careful: measured again its KL is 2.30, beyond the budget",
+        ),
+        (
+            2.0,
+            None,
             3.0,
-            "careful: no evaluation stayed within the KL budget of 2 nats, and the last is kept, at 3.00",
+            "careful: no milestone stayed within the KL budget of 2 nats, and the last is kept, at 3.00; look at what "
+            "it writes, and train shorter or with a higher kl_coef",
         ),
     ],
 )
-def test_train_says_which_model_it_kept(budget: float | None, kl: float, expected: str) -> None:
+def test_train_says_which_model_it_kept(
+    budget: float | None, milestone: float | None, kl: float, expected: str
+) -> None:
     judged = Evaluation(1.0, 0.1, None, kl, 5.0, 1.0, ())
     config = TrainConfig.model_validate({"task": {"name": "support"}, "kl_budget": budget})
 
-    assert kept(TrainingResult(Path(), Path(), 640, judged, judged), config).startswith(expected)
+    assert kept(TrainingResult(Path(), Path(), 640, judged, judged, milestone), config) == expected
 
 
 def test_train_again_into_the_same_folder_is_refused(cli: Cli, tmp_path: Path) -> None:

@@ -9,14 +9,24 @@ from pathlib import Path
 import pytest
 
 from ppo_tune import errors
-from ppo_tune.errors import ConfigError, MissingExtraError, PPOTuneError, Problem, TrialError
+from ppo_tune.errors import (
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    PPOTuneError,
+    Problem,
+    RewardError,
+    TrialError,
+)
 
 ROOT = Path(__file__).parent.parent
 
 exceptions = [
     member
     for _, member in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(member, Exception) and member.__module__ == errors.__name__
+    if issubclass(member, Exception)
+    and member.__module__ == errors.__name__
+    and not member.__name__.startswith("_")
 ]
 
 
@@ -57,6 +67,17 @@ def test_a_missing_extra_names_the_package_and_the_command_that_installs_it():
     error = MissingExtraError("pyarrow", "parquet")
 
     assert str(error) == "pyarrow is not installed; run: pip install 'ppo-tune[parquet]'"
+
+
+@pytest.mark.parametrize("kind", [PPOTuneError, TrialError, DataError, RewardError])
+def test_what_a_message_quotes_steers_no_terminal(kind):
+    error = kind("model '\x1b[31mred\x07' in \u202etxt.a:\n  column é\t1")
+
+    assert str(error) == "model '␛[31mred␇' in ‹U+202E›txt.a:\n  column é␉1"
+
+
+def test_a_problem_that_quotes_control_characters_is_told_with_symbols():
+    assert str(ConfigError([Problem("task", "got \x1b[2J")], "a\x00.yaml")) == "a␀.yaml: task: got ␛[2J"
 
 
 def test_every_extra_that_a_message_names_can_be_installed():

@@ -45,10 +45,11 @@ def one_response(response: list[int], old: list[float], ref: list[float], values
     return Rollout(Sequences(plain.prompts, ids, mask, plain.ended), *tensors)
 
 
-def estimate(rollout: Rollout, scores: list[float], configs, kl_coefs) -> Experience:
-    """The experience of all trials; each response's score is the same in all of them."""
+def estimate(rollout: Rollout, scores: list[float], configs, kl_coefs, score_std: float = 1.0) -> Experience:
+    """The experience of all trials; each response's score, and the unit of values, are the same in all of them."""
     k = len(configs)
-    return estimate_advantages(range(k), rollout, torch.tensor(scores).expand(k, -1), configs, kl_coefs)
+    given = torch.tensor(scores).expand(k, -1)
+    return estimate_advantages(range(k), rollout, given, configs, kl_coefs, [score_std] * k)
 
 
 def standardized(numbers: list[float]) -> list[float]:
@@ -220,7 +221,7 @@ def test_estimating_leaves_its_inputs_as_they_were():
         [rollout.old_logprobs, rollout.ref_logprobs, rollout.old_values, rollout.mask, scores]
     )
 
-    estimate_advantages(range(3), rollout, scores, CONFIGS, KL_COEFS)
+    estimate_advantages(range(3), rollout, scores, CONFIGS, KL_COEFS, [1.0, 2.0, 0.5])
 
     after = [rollout.old_logprobs, rollout.ref_logprobs, rollout.old_values, rollout.mask, scores]
     assert_close(after, before, equal_nan=True, atol=0, rtol=0)
@@ -229,14 +230,14 @@ def test_estimating_leaves_its_inputs_as_they_were():
 def test_the_experience_knows_whose_it_is():
     rollout = random_rollout(2)
 
-    experience = estimate_advantages([5, 2], rollout, torch.zeros(2, 4), CONFIGS[:2], KL_COEFS[:2])
+    experience = estimate_advantages([5, 2], rollout, torch.zeros(2, 4), CONFIGS[:2], KL_COEFS[:2], [1, 1])
 
     assert experience.places == (5, 2)
     assert experience.rollout is rollout
 
 
 def test_no_trial_at_all_is_no_experience():
-    experience = estimate_advantages([], random_rollout(1)[[]], torch.zeros(0, 4), [], [])
+    experience = estimate_advantages([], random_rollout(1)[[]], torch.zeros(0, 4), [], [], [])
 
     assert experience.advantages.shape == (0, 4, 3)
 

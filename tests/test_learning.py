@@ -34,7 +34,8 @@ def make_experience(policy: Policy, places: list[int], *, seed: int = 0) -> Expe
     rollout = Rollout(
         sequences, seen.logprobs + 0.3 * noise(), seen.logprobs, seen.values + 0.5 * noise(), seen.logprobs
     )
-    return Experience(tuple(places), rollout, noise()[..., 0], noise(), noise(), noise(), noise())
+    score_std = torch.ones(len(places), 1, 1)
+    return Experience(tuple(places), rollout, noise()[..., 0], score_std, noise(), noise(), noise(), noise())
 
 
 def start(policy: Policy, place: int, config: PPOConfig, *, iteration: int = 0, seed: int = 0) -> Run:
@@ -293,8 +294,9 @@ def test_what_stands_at_padding_does_not_matter():
     ]
     tokens = [tensor.where(mask, -7.0) for tensor in (experience.advantages, experience.returns)]
     other = Experience(
-        (0,), Rollout(sequences, *filled), experience.scores, experience.kl, experience.rewards, *tokens
-    )
+        (0,), Rollout(sequences, *filled), experience.scores, experience.score_std, experience.kl,
+        experience.rewards, *tokens,
+    )  # fmt: skip
     before = policy.rows.values.clone()
 
     improve(policy, other, [plain()])

@@ -8,24 +8,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from transformers import AutoModelForSequenceClassification
 
 from ppo_tune.config import PreferenceRewardConfig
-from ppo_tune.errors import DataError, ModelError
+from ppo_tune.errors import ConfigError, DataError, ModelError
 from ppo_tune.reward_training import (
     Preference,
     RewardTrainingConfig,
     RewardTrainingResult,
     fit_reward,
     sample_base,
+    share_right,
+    wilson,
 )
 from ppo_tune.rewards.preference import PreferenceReward, read_format
-from tests.conftest import WORDS, save_tiny_model
+from tests.conftest import WORDS, save_tiny_model, tiny_tokenizer
 
 TINY = {
     "epochs": 3, "learning_rate": 0.01, "batch_size": 16, "base_samples": 40, "max_new_tokens": 6,
     "template": "{prompt} {response}", "heldout_fraction": 0.2,
 }  # fmt: skip
+
+
+MANY = tuple(f"{first} {second}" for first in "defgh" for second in "ijk")
 
 
 def obvious(n: int, *, prompts: tuple[str, ...] = ("d e", "f", "g h i")) -> list[Preference]:
@@ -61,12 +67,12 @@ def same_weights(first: Path, second: Path) -> bool:
 
 
 def test_an_obvious_preference_is_learned(model_folder, tmp_path):
-    result = fit(obvious(300), model_folder, tmp_path / "reward")
+    result = fit(obvious(300, prompts=MANY), model_folder, tmp_path / "reward")
 
     reward = load(tmp_path / "reward")
-    scores = reward(["f", "f", "d e", "d e"], ["a k", "c k", "l a", "l c"], {}).tolist()
+    scores = reward(["d i", "d i", "h k", "h k"], ["a k", "c k", "l a", "l c"], {}).tolist()
     assert result.accuracy > 0.9
-    assert result.preferences == 240
+    assert result.preferences + result.heldout_pairs == 300
     assert scores[0] > scores[1] + 1
     assert scores[2] > scores[3] + 1
 
@@ -225,3 +231,96 @@ def test_progress_rises_to_one(model_folder, tmp_path):
     assert seen == sorted(seen)
     assert len(seen) == 3 * math.ceil(40 / 16)
     assert seen[-1] == 1.0
+
+
+def test_the_prompts_of_held_out_preferences_are_not_learned_from(model_folder, tmp_path):
+    pairs = [(f"{prompt}", f"a {other}", f"c {other}") for prompt in MANY for other in "lm"]
+
+    result = fit(pairs, model_folder, tmp_path / "reward", epochs=1)
+
+    assert (result.preferences, result.heldout_pairs) == (24, 6)  # 12 and 3 prompts of two pairs each
+
+
+@pytest.mark.parametrize(("right", "n"), [(197, 400), (300, 400), (10, 10), (0, 10), (1, 1)])
+def test_the_interval_is_wilsons(right, n):
+    expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
+
+    assert wilson(right / n, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_equal_scores_count_half():
+    assert share_right(torch.tensor([1.0, 2.0, 3.0, 0.0]), torch.tensor([1.0, 1.0, 3.0, 5.0])) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("right", "told"),
+    [
+        pytest.param(197, "cannot be told from chance, 0.5", id="at chance"),
+        pytest.param(219, "cannot be told from chance, 0.5", id="hardly above"),
+        pytest.param(160, "prefers what was rejected", id="below"),
+        pytest.param(300, None, id="above"),
+    ],
+)
+def test_a_reward_model_at_chance_is_said_to_be(right, told):
+    result = RewardTrainingResult(3600, right / 400, 400, wilson(right / 400, 400), 0.0, 1.0)
+
+    assert (result.warning or "None").startswith(f"the reward model {told}" if told else "None")
+
+
+def test_accuracy_its_pairs_and_its_interval_stand_beside_the_model(model_folder, tmp_path):
+    result = fit(obvious(60, prompts=MANY), model_folder, tmp_path / "reward")
+
+    written = json.loads((tmp_path / "reward" / "reward.json").read_text(encoding="utf-8"))
+    assert written["heldout_pairs"] == result.heldout_pairs == 60 - result.preferences
+    assert (written["accuracy_low"], written["accuracy_high"]) == result.interval
+    assert result.interval == wilson(result.accuracy, result.heldout_pairs)
+
+
+def test_responses_that_hold_their_prompt_again_are_fitted_without_it(model_folder, tmp_path):
+    pairs = obvious(60, prompts=MANY)
+    whole = [(prompt, f"{prompt} {chosen}", f"{prompt} {rejected}") for prompt, chosen, rejected in pairs]
+
+    results = [fit(given, model_folder, tmp_path / str(i)) for i, given in enumerate((pairs, whole))]
+
+    assert same_weights(tmp_path / "0", tmp_path / "1")
+    assert results[1].notes == (
+        "60 of 60 rows hold their prompt again at the beginning of the responses; it is cut there",
+    )
+
+
+def test_prompts_and_responses_that_become_one_word_are_told(model_folder, tmp_path):
+    pairs = obvious(60, prompts=MANY)
+
+    glued = fit(pairs, model_folder, tmp_path / "a", template="{prompt}{response}")
+    spaced = fit(
+        [(p, f" {c}", f" {r}") for p, c, r in pairs],
+        model_folder,
+        tmp_path / "b",
+        template="{prompt}{response}",
+    )
+
+    border = repr((pairs[0][0] + pairs[0][1])[:40])
+    assert glued.notes == (
+        f"prompt and response are read without a space between them, as in {border}; if responses are to begin with "
+        "one, fit with the template '{prompt} {response}'",
+    )
+    assert spaced.notes == ()
+
+
+def test_a_template_that_is_none_is_refused_before_any_model_is_loaded(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        fit(obvious(10), tmp_path / "nowhere", tmp_path / "reward", template="{prompt} {answer}")
+
+    assert str(caught.value) == (
+        "template: must hold {response}, and {prompt} if need be, and nothing else in braces, but got "
+        "'{prompt} {answer}'"
+    )
+
+
+def test_a_base_without_an_end_of_sequence_is_fitted_and_its_reader_told(tmp_path):
+    base = save_tiny_model(tmp_path / "base")
+    tiny_tokenizer(eos_token=None).save_pretrained(base)
+
+    fit(obvious(60, prompts=MANY), base, tmp_path / "reward")
+
+    assert not read_format(tmp_path / "reward").append_eos

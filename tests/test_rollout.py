@@ -197,7 +197,7 @@ def test_the_reward_sees_the_answered_prompts_their_responses_and_their_columns(
 
     asked, answered, columns = reward.calls[0]
     assert asked == [task.prompts["train"][7].text, task.prompts["train"][2].text]
-    assert answered == responses == ["a b", "b c"]
+    assert answered == responses == [" a b", " b c"]  # in their places, behind the prompts
     assert columns == {"number": [7, 2]}
     assert scores.tolist() == [2.5, 0.5]
 

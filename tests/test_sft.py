@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.sft import SFTConfig, SFTResult, build_tokenizer, fit_sft
-from tests.conftest import WORDS, save_tiny_model
+from ppo_tune.seeding import generator
+from ppo_tune.sft import SFTConfig, SFTResult, build_tokenizer, cut_prompts, fit_sft, hold_out
+from tests.conftest import WORDS, save_tiny_model, tiny_tokenizer
 
 TINY = {"layers": 1, "width": 16, "heads": 2, "tokens": "words", "learning_rate": 0.02, "batch_size": 8}
-ECHO = [(f"say {word}", f"{word} {word}") for word in WORDS] * 8
+OPENINGS = ("say", "tell", "sing", "shout", "write", "spell", "read", "call")
+ECHO = [(f"{opening} {word}", f"{word} {word}") for opening in OPENINGS for word in WORDS]
 """The response says the prompt's second word twice."""
 
 
@@ -97,6 +101,85 @@ def test_held_out_examples_are_not_learned_from(tmp_path):
     assert result.heldout_nats_per_token > math.log(len(WORDS)) / 2  # a word by chance, then the stop token
 
 
+def test_the_prompts_of_the_held_out_examples_are_not_learned_from(tmp_path):
+    noise = [(f"say {i}", word) for i in range(20) for word in WORDS[:5]]
+
+    split = hold_out([prompt for prompt, _ in noise], 0.3, generator("split"))
+    result = fit(noise, tmp_path, epochs=1, heldout_fraction=0.3)
+
+    sides = [{noise[i][0] for i in side} for side in (split.train, split.heldout)]
+    assert (len(sides[0]), len(sides[1]), sides[0] & sides[1]) == (14, 6, set())
+    assert sorted(split.train + split.heldout) == list(range(100))
+    assert result.examples == 70
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=12), st.floats(0.01, 0.99))
+def test_no_prompt_is_on_both_sides_and_neither_side_is_empty(prompts, fraction):
+    split = hold_out(prompts, fraction, generator("split"))
+
+    assert sorted(split.train + split.heldout) == list(range(len(prompts)))
+    assert split.train and split.heldout
+    shared = {prompts[i] for i in split.train} & {prompts[i] for i in split.heldout}
+    assert (shared == set()) == (len(set(prompts)) > 1)
+    assert bool(split.notes) == bool(shared)
+
+
+def test_rows_of_one_prompt_are_held_out_with_a_note(tmp_path):
+    result = fit([("say", word) for word in WORDS], tmp_path, epochs=1, heldout_fraction=0.3)
+
+    assert result.examples == 10
+    assert result.notes == (
+        "all rows have one prompt, so what is held out are rows of it and says nothing of other prompts",
+    )
+
+
+def test_a_response_that_holds_its_prompt_again_is_cut_with_a_note(tmp_path):
+    whole = [(prompt, f"{prompt} {response}") for prompt, response in ECHO]
+
+    results = [fit(pairs, tmp_path / str(i), epochs=2) for i, pairs in enumerate((whole, ECHO))]
+
+    assert results[0].notes == (
+        "104 of 104 rows hold their prompt again at the beginning of the responses; it is cut there",
+    )
+    assert results[1].notes == ()
+    assert results[0].heldout_nats_per_token == results[1].heldout_nats_per_token
+    assert same_weights(tmp_path / "0", tmp_path / "1")
+
+
+def test_where_few_responses_begin_with_their_prompt_they_stay():
+    rows = [("say", "say it"), ("tell", "it"), ("sing", "a song")]
+
+    kept, notes = cut_prompts(rows)
+
+    assert kept == rows
+    assert notes == (
+        "1 of 3 rows hold their prompt again at the beginning of the responses; they are taken as they stand, for the "
+        "others do not",
+    )
+
+
+def test_rows_are_cut_only_where_all_their_responses_hold_the_prompt():
+    rows = [("q?", "q? a", "q? b"), ("r?", "r? c", "r?"), ("s?", "s? d", "e")]
+
+    kept, _ = cut_prompts(rows)
+
+    assert kept == [("q?", " a", " b"), ("r?", " c", ""), ("s?", "s? d", "e")]
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path):
+    base = save_tiny_model(tmp_path / "base")
+    tiny_tokenizer(eos_token=None).save_pretrained(base)
+
+    with pytest.raises(ModelError) as caught:
+        fit([("a", "b")] * 4, tmp_path / "out", base=base)
+
+    assert str(caught.value) == (
+        f"the tokenizer of '{base}' has no end-of-sequence token, so a model fitted with it could not learn to stop; "
+        "set its eos_token and save it"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_result_counts_parameters_and_examples(tmp_path):
     result = fit(ECHO[:40], tmp_path, epochs=1, heldout_fraction=0.25)
 
@@ -148,12 +231,12 @@ def test_fitting_leaves_the_global_random_numbers_alone(tmp_path):
 @pytest.mark.parametrize("family", ["gpt2", "opt", "llama"])
 def test_an_existing_model_is_fitted_further(family, tmp_path):
     base = save_tiny_model(tmp_path / "base", family)
-    pairs = [(f"a {word}", f"{word} b") for word in "cdefgh"] * 8
+    pairs = [(f"{opening} {word}", f"{word} b") for word in "cdefgh" for opening in "abijklm"]
 
     result = fit(pairs, tmp_path / "out", base=base, epochs=16, learning_rate=0.01)
 
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.model_type == family
-    assert result.heldout_nats_per_token < 0.5
+    assert result.heldout_nats_per_token < 1.0 < math.log(len(WORDS)) / 2
     assert probabilities(tmp_path / "out", "a e")["e"] > 0.6
 
 
@@ -212,3 +295,17 @@ def test_a_byte_tokenizer_has_the_size_it_was_given():
     texts = [f"word{i} and word{i + 1}" for i in range(500)]
 
     assert len(build_tokenizer(texts, SFTConfig(vocab_size=400))) == 400
+
+
+def test_a_model_that_was_saved_wrongly_is_an_error_that_names_its_folder(tmp_path, monkeypatch):
+    right = GPT2LMHeadModel.save_pretrained
+
+    def save_another(model, folder):
+        right(GPT2LMHeadModel(model.config), folder)
+
+    monkeypatch.setattr(GPT2LMHeadModel, "save_pretrained", save_another)
+
+    with pytest.raises(
+        ModelError, match=f"'{tmp_path}' was written, but loaded again it is not what was trained"
+    ):
+        fit(ECHO, tmp_path, epochs=1)

@@ -938,6 +938,12 @@ def test_the_other_settings_stay_those_of_the_file():
             id="budget without end",
         ),
         pytest.param(
+            {"score_std": "-1.5"},
+            {},
+            "a.yaml:2: score_std: `score_std > 0` must hold, or null for none, but got -1.5",
+            id="spread below nothing",
+        ),
+        pytest.param(
             {"ppo": "{batch_size: 24}"},
             {},
             "a.yaml:2: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24",

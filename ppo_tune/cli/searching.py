@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ppo_tune.cli.terminal import (
     EXIT_INTERRUPTED,
+    EXIT_NOTHING,
     Out,
     Storage,
     StudyFile,
@@ -53,7 +54,7 @@ def check(
             f"{(top + 1) * seeds * episodes:,} episodes"
         )
     for note in [*notes(config), *inputs.notes]:
-        say(Text("note: ", style="yellow") + Text(note))
+        say(Text.assemble(("note: ", "yellow"), note))
 
 
 @app.command()
@@ -72,7 +73,10 @@ def search(
         bool, typer.Option("--no-confirm", help="Leave out the confirmation on fresh seeds.")
     ] = False,
 ) -> None:
-    """Start a study, or go on with it; confirm its best few on fresh seeds; write its report."""
+    """Start a study, or go on with it; confirm its best few on fresh seeds; write its report.
+
+    Exit code 3 says that the study is over and no trial of it can be gone on with.
+    """
     from ppo_tune.cli.studies import write_study_report
     from ppo_tune.progress import Display, SearchState
     from ppo_tune.search.endings import count_endings
@@ -86,7 +90,7 @@ def search(
         config = config.model_copy(update={"search": search_block})
     workers = workers or default_workers()
     for note in [*notes(config), *crowding(config, workers)]:
-        say(Text("note: ", style="yellow") + Text(note))
+        say(Text.assemble(("note: ", "yellow"), note))
     display = Display(console, SearchState(config))
     with display.shown():
         result = run_search(
@@ -99,10 +103,12 @@ def search(
         )
     counts = ", ".join(f"{n} {ending}" for ending, n in count_endings(result.study).items())
     say(f"study {config.name}: {counts}")
-    write_study_report(result.study, config, out)
+    verdict = write_study_report(result.study, config, out)
     if result.interrupted:
         say(f"Stopped. Go on with: ppo-tune search {file}")
         raise typer.Exit(EXIT_INTERRUPTED)
+    if verdict.kind == "nothing_feasible":
+        raise typer.Exit(EXIT_NOTHING)
 
 
 @app.command()
@@ -132,7 +138,9 @@ def confirm(
     display = Display(console, SearchState(config))
     with display.shown():
         result = run_confirmation(config, out=out, storage=storage, workers=workers, watch=display.watch)
-    write_study_report(result.study, config, out)
+    verdict = write_study_report(result.study, config, out)
     if result.interrupted:
         say(f"Stopped. Go on with: ppo-tune confirm {study}")
         raise typer.Exit(EXIT_INTERRUPTED)
+    if verdict.kind == "nothing_feasible":
+        raise typer.Exit(EXIT_NOTHING)

@@ -1,12 +1,13 @@
 """The command that hands a study's winner on: to another trainer, or in our own format."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppo_tune.cli.terminal import Out, Storage, StudyName, app, open_study, say
+from ppo_tune.cli.terminal import Out, Storage, StudyName, app, open_study, say, tell
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from ppo_tune.config import RewardConfig, StudyConfig
     from ppo_tune.export import Export, Sources, Winner
+    from ppo_tune.prompts import Prompt
+    from ppo_tune.search.verdict import Verdict
 
 Z_95 = 1.96
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
@@ -53,7 +56,7 @@ def export(
         return
     target = folder or out / "exports" / f"{config.name}-{to}"
     _write(made, target, force=force)
-    _tell(made, target, to)
+    _tell(made, target, to, winner.provenance)
 
 
 def _write(made: "Export", folder: Path, *, force: bool) -> None:
@@ -74,11 +77,17 @@ def _write(made: "Export", folder: Path, *, force: bool) -> None:
         write_text(folder / name, text)
 
 
-def _tell(made: "Export", folder: Path, target: str) -> None:
+def _tell(made: "Export", folder: Path, target: str, provenance: Mapping[str, str]) -> None:
+    from ppo_tune.export.native import ADVICE
+
     for name in made.files:
         say(f"wrote      {folder / name}")
-    if target == "native":
+    tell(provenance["verdict"])
+    if ADVICE in provenance:
+        tell(provenance[ADVICE])
+    elif target == "native":
         say(f"go on with ppo-tune train {folder / made.main}")
+    if target == "native":
         return
     for what, remarks in (
         ("cannot do", made.conversion.unsupported),
@@ -102,6 +111,8 @@ def gather(study: "Study", config: "StudyConfig", *, out: Path, for_others: bool
         PPOTuneError: If there is no winner.
     """
     from ppo_tune.export import Sources, Winner
+    from ppo_tune.search.storage import run_folder
+    from ppo_tune.search.verdict import read_verdict
     from ppo_tune.search.winner import best_config, winning_trial
 
     best = best_config(study, config)
@@ -112,7 +123,7 @@ def gather(study: "Study", config: "StudyConfig", *, out: Path, for_others: bool
     return Winner(
         config=best,
         searched=tuple(config.space),
-        provenance=provenance(config, trial),
+        provenance=provenance(config, trial, read_verdict(study, config, run_folder(out, config.name))),
         metrics={**_measured(trial, n_prompts), **confirmed(study, config, trial.number)},
         response_tokens=trial.user_attrs.get("heldout/response_tokens"),
         score_std=None if error is None else error * n_prompts**0.5,
@@ -120,13 +131,16 @@ def gather(study: "Study", config: "StudyConfig", *, out: Path, for_others: bool
     )
 
 
-def provenance(config: "StudyConfig", trial: "FrozenTrial") -> dict[str, str]:
-    """Where a trial's config comes from, as an export's first lines tell it."""
+def provenance(config: "StudyConfig", trial: "FrozenTrial", verdict: "Verdict") -> dict[str, str]:
+    """What a trial's config is worth and where it comes from, as an export's first lines tell it."""
+    from ppo_tune.export.native import ADVICE
     from ppo_tune.versions import versions
 
     value, kl = trial.value, trial.user_attrs.get("heldout/kl_per_sequence")
     score = {} if value is None else {"held-out score": f"{value:.4f}, at {kl:.2f} nats of KL"}
     return {
+        "verdict": verdict.sentence,
+        **({ADVICE: verdict.advice} if verdict.advice else {}),
         "from": f"study {config.name}, trial {trial.number}, {trial.user_attrs['episodes']} episodes long",
         **score,
         "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
@@ -173,7 +187,7 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
     candidate = next((c for c in confirmation.candidates if c.number == number and len(c.runs) > 1), None)
     if candidate is None:
         return {}
-    means, verdict = candidate.seed_means, confirmation.verdict
+    means, outcome = candidate.seed_means, confirmation.outcome
     found: dict[str, Any] = {
         "confirmed_score": {
             "mean": float(interquartile_mean(means)),
@@ -183,10 +197,10 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
         },
         "confirmed_kl_per_sequence": candidate.kl,
     }
-    if verdict.gain is not None and verdict.best == number:
-        found[f"gain_over_{verdict.rival}"] = {
-            "mean": verdict.gain.mean,
-            "interval": [verdict.gain.low, verdict.gain.high],
+    if outcome.gain is not None and outcome.best == number:
+        found[f"gain_over_{outcome.rival}"] = {
+            "mean": outcome.gain.mean,
+            "interval": [outcome.gain.low, outcome.gain.high],
             "over": "95 % interval over seeds and prompts, for the best of those confirmed",
         }
     return found
@@ -195,17 +209,16 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
 def _sources(config: "StudyConfig") -> "Sources":
     """Model, reward and training prompts of a study, as another trainer finds them."""
     from ppo_tune.errors import PPOTuneError
-    from ppo_tune.export import Sources
     from ppo_tune.prompts import read_prompts, split_of
 
     if config.task.name == "support":
         return _support_sources(config)
+    prompts, unread = None, ""
     try:
         prompts = tuple(p for p in read_prompts(config.task)[0] if split_of(p.text) == "train")
-        unread = ""
     except PPOTuneError as error:
-        prompts, unread = None, str(error)
-    return Sources(_full_path(config.model.name), _located(config.task.reward), prompts, unread)
+        unread = str(error)
+    return _all_known(config, config.model.name, config.task.reward, prompts, unread)
 
 
 def _support_sources(config: "StudyConfig") -> "Sources":
@@ -213,7 +226,6 @@ def _support_sources(config: "StudyConfig") -> "Sources":
     import torch
 
     from ppo_tune.config import PreferenceRewardConfig
-    from ppo_tune.export import Sources
     from ppo_tune.tasks import make_task
 
     task = make_task(config.task, torch.device("cpu"))
@@ -222,7 +234,35 @@ def _support_sources(config: "StudyConfig") -> "Sources":
         reward is None and task.base_model is not None
     ):  # the task's own reward model stands beside its base model
         reward = PreferenceRewardConfig(name="preference", model=str(Path(task.base_model).parent / "reward"))
-    return Sources(_full_path(model), None if reward is None else _located(reward), task.prompts["train"])
+    return _all_known(config, model, reward, task.prompts["train"])
+
+
+def _all_known(
+    config: "StudyConfig",
+    model: str | None,
+    reward: "RewardConfig | None",
+    prompts: "tuple[Prompt, ...] | None",
+    unread: str = "",
+) -> "Sources":
+    """Model, reward and prompts with what can be read of them: lengths in tokens, and a reward model's gain."""
+    from ppo_tune.config import PreferenceRewardConfig
+    from ppo_tune.export import Sources
+    from ppo_tune.export.base import TokenFacts
+    from ppo_tune.export.token_facts import read_tokens
+    from ppo_tune.rewards.preference import read_format
+
+    tokens, kept = TokenFacts(), prompts
+    if model is not None and prompts is not None:
+        tokens, kept = read_tokens(model, prompts, config.task, response_tokens=config.ppo.max_new_tokens)
+    judge = reward if isinstance(reward, PreferenceRewardConfig) else None
+    return Sources(
+        model=_full_path(model),
+        reward=None if reward is None else _located(reward),
+        prompts=kept,
+        unread=unread,
+        tokens=tokens,
+        gain=None if judge is None else read_format(judge.model).gain,
+    )
 
 
 def _full_path(name: str | None) -> str | None:

@@ -19,6 +19,27 @@ PROMPTS_PLACEHOLDER = "YOUR_PROMPTS.jsonl"
 
 
 @dataclass(frozen=True)
+class TokenFacts:
+    """What another trainer must know of the model's tokens, as ppo-tune reads it; None where it could not be read.
+
+    Attributes:
+        longest_prompt: Tokens of the longest training prompt, those that the tokenizer or the chat template add
+            included.
+        context: Longest sequence that the model reads, in tokens.
+        before: Text of the special tokens that the tokenizer puts before a plain prompt, such as `<s>`: empty
+            where it puts none, None too where they cannot be written as text.
+        ends: Every token that ends a response, by its id: its text.
+        stops: Those among them that the task names or the chat's turn ends with, and the model's authors did not.
+    """
+
+    longest_prompt: int | None = None
+    context: int | None = None
+    before: str | None = None
+    ends: Mapping[int, str] | None = None
+    stops: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sources:
     """Where another trainer finds what ours was given.
 
@@ -27,12 +48,16 @@ class Sources:
         reward: The reward with its files by their full paths; None where there is none to name.
         prompts: The training prompts; None where they could not be read.
         unread: Why not, in words.
+        tokens: What is known of the model's tokens.
+        gain: The factor on a reward model's raw output; None where there is no reward model to read it of.
     """
 
     model: str | None = None
     reward: RewardConfig | None = None
     prompts: tuple[Prompt, ...] | None = None
     unread: str = ""
+    tokens: TokenFacts = TokenFacts()
+    gain: float | None = None
 
 
 @dataclass(frozen=True)

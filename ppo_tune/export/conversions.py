@@ -1,8 +1,9 @@
 """Conversions and remarks that several targets share."""
 
+import json
 from collections.abc import Collection
 
-from ppo_tune.config import PreferenceRewardConfig
+from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig
 from ppo_tune.export.base import (
     MODEL_PLACEHOLDER,
     PROMPTS_PLACEHOLDER,
@@ -17,7 +18,7 @@ NEVER = 1e6
 """A bound so wide that nothing meets it, where a target has no word for off."""
 
 PROMPT_TOKENS = 512
-"""Room for a prompt, where a target wants a number and ppo-tune's only limit is the model's context."""
+"""Room for a prompt where the prompts or their tokenizer could not be read: no target does without a number."""
 
 BETAS = [0.9, 0.999]
 """Of AdamW, in every training of ppo-tune; its weight decay is 0."""
@@ -42,6 +43,29 @@ def has_reward_model(winner: Winner) -> bool:
 def prompt_file(winner: Winner) -> Value:
     """The file with the prompts, or a placeholder."""
     return PROMPTS_PLACEHOLDER if winner.sources.prompts is None else Beside("prompts.jsonl")
+
+
+def prompt_room(winner: Winner) -> int:
+    """Tokens of the longest prompt; where that is not known, room for one in what the context leaves."""
+    tokens = winner.sources.tokens
+    if tokens.longest_prompt is not None:
+        return tokens.longest_prompt
+    if tokens.context is not None:
+        return max(1, min(PROMPT_TOKENS, tokens.context - winner.config.ppo.max_new_tokens))
+    return PROMPT_TOKENS
+
+
+def prompt_room_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """What is guessed where the longest prompt is not known."""
+    if winner.sources.tokens.longest_prompt is not None:
+        return ()
+    return (
+        Remark(
+            ("prompts",),
+            f"how long they are is not known, for they or the model's tokenizer could not be read: there is room for "
+            f"{prompt_room(winner)} tokens; write your longest in its place",
+        ),
+    )
 
 
 def is_chat(winner: Winner) -> bool:
@@ -169,27 +193,103 @@ def detail_remarks(winner: Winner, *, clipped: Collection[str]) -> tuple[Remark,
     )
 
 
-def reward_remarks(winner: Winner) -> tuple[Remark, ...]:
-    """What differs where the target scores by its own reading of a reward model."""
+def function_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """Where a user's own function stays."""
+    reward = winner.sources.reward
+    if not isinstance(reward, PythonRewardConfig):
+        return ()
+    path = reward.function.rpartition(":")[0]
     return (
         Remark(
             ("reward",),
-            "ppo-tune scores text, by the model's own tokenizer, as gain · output + bias (reward.json beside the "
-            "model, if `ppo-tune reward` made it) read at the text's last token; here the raw output is taken, at "
-            "the end-of-sequence token. With a gain of g, raw scores want kl_coef / g",
+            f"your function is not copied: {path}, with what it imports from its folder, must be found where the "
+            "reward is computed",
         ),
     )
 
 
+def reward_model_remarks(winner: Winner, serve_it: str) -> tuple[Remark, ...]:
+    """What differs, and what must change, where a target is made to serve the reward model by itself.
+
+    Args:
+        winner: Whose reward.
+        serve_it: How that is done, in the target's words, as the subject of a sentence.
+    """
+    if not has_reward_model(winner):
+        return ()
+    return (
+        Remark(
+            ("reward",),
+            "reward.py scores texts as ppo-tune does, gain · output + bias of the reward model at the last token, "
+            f"beside the rollouts and one response at a time. {serve_it} is faster with a large reward model, but "
+            f"takes the raw output, and at another token{_in_raw_units(winner)}",
+        ),
+    )
+
+
+def _in_raw_units(winner: Winner) -> str:
+    """What values in the unit of the reward become where a reward model's output is read without its gain."""
+    ppo, gain = winner.config.ppo, winner.sources.gain
+    named = (("kl_coef", ppo.kl_coef), ("clip_range_value", ppo.clip_range_value))
+    values = [(name, value) for name, value in named if value]
+    if not values or gain == 1:
+        return ""
+    if gain is None:
+        return f": then divide {' and '.join(name for name, _ in values)} by the gain in its reward.json"
+    told = " and ".join(
+        f"{name} is {value / gain:.4g}, for {value:.4g} / {gain:.4g}" for name, value in values
+    )
+    return f": then {told}, its gain"
+
+
 def plain_prompt_remarks(winner: Winner) -> tuple[Remark, ...]:
     """What differs where a target tokenizes plain prompts without the tokenizer's own special tokens."""
-    if is_chat(winner):
+    if is_chat(winner) or winner.sources.tokens.before is not None:
         return ()
     return (
         Remark(
             ("prompts",),
-            "tokenized here without the beginning-of-sequence token that some tokenizers add, and ppo-tune with them: "
-            "write it into prompts.jsonl if yours does",
+            "tokenized here without the beginning-of-sequence token that some tokenizers add, and ppo-tune with them; "
+            "the tokenizer could not be read, or adds what cannot be written into a prompt",
+        ),
+    )
+
+
+def before_prompt(winner: Winner) -> str:
+    """The special tokens before a plain prompt, as text for a target that adds none."""
+    return winner.sources.tokens.before or ""
+
+
+def plain_template(winner: Winner) -> str:
+    """A chat template that leaves a prompt plain, for a target that wraps every prompt in one."""
+    before = before_prompt(winner)
+    printed = f"{{{{ {json.dumps(before, ensure_ascii=False)} }}}}" if before else ""
+    return printed + "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+def end_ids(winner: Winner) -> list[int] | None:
+    """Ids of the tokens that end a response; None where only the trainer's tokenizer says so."""
+    ends = winner.sources.tokens.ends
+    return None if ends is None else sorted(ends)
+
+
+def end_texts(winner: Winner) -> list[str] | None:
+    """Texts of the tokens that end a response, for a target that gives a text alone; None as for the ids."""
+    ends = winner.sources.tokens.ends
+    return None if ends is None else [text for text in ends.values() if text]
+
+
+def stop_remarks(winner: Winner) -> tuple[Remark, ...]:
+    """What is lost where a target ends responses at the tokens of the model's own authors only."""
+    tokens = winner.sources.tokens
+    if not tokens.stops:
+        return ()
+    names = " and ".join(f"{(tokens.ends or {})[i]!r} (id {i})" for i in tokens.stops)
+    return (
+        Remark(
+            ("stop",),
+            f"ppo-tune ends a response at {names} too; the sampler here reads eos_token_id in the model's "
+            "generation_config.json: write the id into that list, or responses go on",
         ),
     )
 

@@ -8,9 +8,10 @@ from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, 
 from ppo_tune.export.conversions import (
     BETAS,
     NEVER,
-    PROMPT_TOKENS,
+    before_prompt,
     detail_remarks,
-    has_reward_model,
+    end_texts,
+    function_remarks,
     is_chat,
     kl_target_per_token,
     kl_target_remarks,
@@ -21,8 +22,11 @@ from ppo_tune.export.conversions import (
     plain_prompt_remarks,
     prompt_file,
     prompt_remarks,
+    prompt_room,
+    prompt_room_remarks,
     reward_model_name,
-    reward_remarks,
+    reward_model_remarks,
+    stop_remarks,
     whole,
     whole_remarks,
 )
@@ -59,16 +63,20 @@ def convert(winner: Winner) -> Conversion:
         unsupported=(
             *lost,
             *off_in_target(winner, "whiten_rewards", "kl_budget", "dtype"),
-            *(off_in_target(winner, "missing_eos_penalty") if has_reward_model(winner) else ()),
         ),
         approximated=(
             *altered,
-            *(reward_remarks(winner) if has_reward_model(winner) else ()),
+            *function_remarks(winner),
+            *reward_model_remarks(
+                winner, f"--reward.remote_url '' --reward.model_name_or_path {reward_model_name(winner)}"
+            ),
             *kl_target_remarks(winner),
             *_own_remarks(winner),
             *whole_remarks(winner),
             *plain_prompt_remarks(winner),
             *prompt_remarks(winner),
+            *prompt_room_remarks(winner),
+            *stop_remarks(winner),
         ),
     )
 
@@ -82,19 +90,11 @@ def _sources(winner: Winner) -> tuple[Setting, ...]:
             model,
             note="with a fresh head; ours was a head on the policy's model",
         ),
-        *_reward(winner),
+        Setting("--reward.remote_url", Beside("reward.py"), ("reward", "missing_eos_penalty")),
         Setting("--data.prompt_dataset", prompt_file(winner)),
         Setting("--data.input_key", "prompt"),
-        *([Setting("--data.apply_chat_template", True)] if is_chat(winner) else []),
-    )
-
-
-def _reward(winner: Winner) -> tuple[Setting, ...]:
-    if has_reward_model(winner):
-        return (Setting("--reward.model_name_or_path", reward_model_name(winner), ("reward",)),)
-    return (
-        Setting("--reward.remote_url", Beside("reward.py"), ("reward", "missing_eos_penalty")),
         Setting("--data.label_key", "label", note="what reward.py is told of a prompt"),
+        *([Setting("--data.apply_chat_template", True)] if is_chat(winner) else []),
     )
 
 
@@ -155,7 +155,10 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
         Setting("--data.max_samples", prompts, ("episodes",), "prompts of a pass"),
         Setting("--rollout.max_new_tokens", ppo.max_new_tokens, ("max_new_tokens",)),
         Setting(
-            "--data.max_len", PROMPT_TOKENS + ppo.max_new_tokens, ("max_new_tokens",), "prompt and response"
+            "--data.max_len",
+            prompt_room(winner) + ppo.max_new_tokens,
+            ("max_new_tokens",),
+            "longest prompt and response: the context of vLLM",
         ),
         Setting("--rollout.temperature", ppo.temperature, ("temperature",)),
         Setting("--rollout.top_p", 1.0),
@@ -213,22 +216,25 @@ TARGET = ShellTarget(
 
 
 def export(winner: Winner, scale: Scale) -> Export:
-    """A Bash script, its prompts, and its reward where that is a function."""
-    files = prompt_lines(winner, _row)
-    if not has_reward_model(winner):
-        files["reward.py"] = python_file(
-            "reward_openrlhf.py.jinja",
-            winner,
-            imports=("import json", "from transformers import AutoTokenizer"),
-            header=comment(f"The reward of {winner.config.name} as a function that OpenRLHF calls."),
-            values={
-                "model": repr(model_name(winner)),
-                "penalty": repr(winner.config.ppo.missing_eos_penalty),
-            },
-        )
-    return TARGET.export(winner, scale, files)
+    """A Bash script, its prompts, and its reward."""
+    reward = python_file(
+        "reward_openrlhf.py.jinja",
+        winner,
+        imports=("import json", "import os", "import threading", "from transformers import AutoTokenizer"),
+        header=comment(f"The reward of {winner.config.name} as a function that OpenRLHF calls."),
+        values={
+            "model": repr(model_name(winner)),
+            "penalty": repr(winner.config.ppo.missing_eos_penalty),
+            "ends": repr(end_texts(winner)),
+        },
+    )
+    before = before_prompt(winner)
+    return TARGET.export(
+        winner, scale, {"reward.py": reward, **prompt_lines(winner, lambda prompt: _row(prompt, before))}
+    )
 
 
-def _row(prompt: Prompt) -> dict[str, str]:
+def _row(prompt: Prompt, before: str) -> dict[str, str]:
+    """A line of the prompts: what the model reads, and as the label what the reward is told."""
     label = json.dumps({"prompt": prompt.text, "columns": json.loads(columns_text(prompt))})
-    return {"prompt": prompt.text, "label": label}
+    return {"prompt": before + prompt.text, "label": label}

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppo_tune.export.base import Conversion, Remark, Scale, Setting, Winner
 from ppo_tune.export.manifest import load_manifest
-from ppo_tune.export.transfer import rules
+from ppo_tune.export.transfer import rules, wanted_context
 
 WIDTH = 108
 """Columns of a comment."""
@@ -89,7 +89,9 @@ def advice(winner: Winner, scale: Scale) -> list[str]:
         title = f"Suggested for {scale}, by these rules:"
     else:
         title = "For a larger model (--params-ratio and --response-length work the numbers out):"
-    return [*comment(title), *bullets(rules(winner))]
+    context = wanted_context(winner, scale)
+    warning = [f"{context}: name a model with more above"] if context else []
+    return [*comment(title), *bullets([*rules(winner), *warning])]
 
 
 def note(setting: Setting, winner: Winner, target: str) -> str:

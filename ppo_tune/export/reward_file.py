@@ -23,7 +23,8 @@ def score_source(winner: Winner) -> Source:
     if isinstance(reward, PythonRewardConfig):
         path, _, function = reward.function.rpartition(":")
         return Source(
-            ("import importlib.util",), render("reward_python.py.jinja", path=repr(path), function=function)
+            ("import importlib.util", "import sys", "from pathlib import Path"),
+            render("reward_python.py.jinja", path=repr(path), function=function),
         )
     if reward is None or isinstance(reward, PreferenceRewardConfig):
         model = REWARD_PLACEHOLDER if reward is None else reward.model
@@ -34,6 +35,7 @@ def score_source(winner: Winner) -> Source:
                 "from pathlib import Path",
                 "import torch",
                 "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+                "from transformers.utils import cached_file",
             ),
             render("reward_model.py.jinja", model=repr(model), template=repr(template)),
         )
@@ -67,7 +69,7 @@ def python_file(
     )
 
 
-STANDARD = ("importlib", "json", "os", "pathlib", "sys")
+STANDARD = ("importlib", "json", "os", "pathlib", "sys", "threading")
 
 
 def _sorted(imports: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -7,8 +7,9 @@ import shlex
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
     BETAS,
-    PROMPT_TOKENS,
     detail_remarks,
+    end_ids,
+    function_remarks,
     is_chat,
     kl_target_per_token,
     kl_target_remarks,
@@ -16,8 +17,13 @@ from ppo_tune.export.conversions import (
     model_name,
     off_in_target,
     own_critic_remarks,
+    plain_prompt_remarks,
+    plain_template,
     prompt_file,
     prompt_remarks,
+    prompt_room,
+    prompt_room_remarks,
+    stop_remarks,
     whole,
     whole_remarks,
 )
@@ -60,7 +66,7 @@ def convert(winner: Winner) -> Conversion:
         ),
         unsupported=(
             *lost,
-            *off_in_target(winner, "whiten_rewards", "missing_eos_penalty", "kl_budget", "dtype"),
+            *off_in_target(winner, "whiten_rewards", "kl_budget", "dtype"),
             Remark(
                 ("adam_epsilon",),
                 f"{winner.config.ppo.adam_epsilon:g}; the optimizer here is built with torch's 1e-08, which takes "
@@ -69,10 +75,14 @@ def convert(winner: Winner) -> Conversion:
         ),
         approximated=(
             *altered,
+            *function_remarks(winner),
             *kl_target_remarks(winner),
             *_own_remarks(winner),
             *whole_remarks(winner),
+            *plain_prompt_remarks(winner),
             *prompt_remarks(winner),
+            *prompt_room_remarks(winner),
+            *stop_remarks(winner),
         ),
     )
 
@@ -86,7 +96,7 @@ def _sources(winner: Winner) -> tuple[Setting, ...]:
             model,
             note="with a fresh head; ours was a head on the policy's model",
         ),
-        Setting("environment.env_class", ENVIRONMENT, ("reward",), "in train.py"),
+        Setting("environment.env_class", ENVIRONMENT, ("reward", "missing_eos_penalty"), "in train.py"),
         Setting("data.train_data", prompt_file(winner)),
     )
 
@@ -148,7 +158,7 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
         Setting("trainer.epochs", ppo.iterations, note="more than enough; the steps above end it"),
         Setting("trainer.hf_save_interval", ppo.iterations, note="the model is saved at the end"),
         Setting(f"{GENERATOR}.max_generate_length", ppo.max_new_tokens, ("max_new_tokens",)),
-        Setting("trainer.max_prompt_length", PROMPT_TOKENS),
+        Setting("trainer.max_prompt_length", prompt_room(winner), note="the longest"),
         Setting(f"{GENERATOR}.temperature", ppo.temperature, ("temperature",)),
         Setting(f"{GENERATOR}.top_p", 1.0),
         Setting(f"{GENERATOR}.top_k", -1),
@@ -160,6 +170,8 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
 def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
     ppo = winner.config.ppo
     remarks = [
+        Remark((), "this release starts on Python 3.12 or later: on 3.11, which its package allows, pydantic refuses "
+               "one of its types"),
         Remark(("batch_size",), "mini-batches are cut in the order of the rollout, the same in every epoch; "
                "ppo-tune draws a new order for each"),
         Remark(("gae_lambda", "gamma"), "advantages are not masked: a response shorter than the longest of its rollout "
@@ -168,11 +180,9 @@ def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
     ]  # fmt: skip
     if not is_chat(winner):
         remarks.append(
-            Remark(
-                ("prompts",),
-                "SkyRL wraps every prompt in the tokenizer's chat template; ppo-tune gave plain text",
-            )
-        )
+            Remark(("prompts",), "SkyRL wraps every prompt in the tokenizer's chat template; ours are plain, so "
+                   "train.py sets one that adds nothing, and what is saved in trained/ has it too")
+        )  # fmt: skip
     if ppo.ent_coef:
         mean = "a mean of the micro-batches' means; ppo-tune's is over all tokens"
         remarks.append(Remark(("ent_coef",), mean))
@@ -228,11 +238,16 @@ def export(winner: Winner, scale: Scale) -> Export:
     program = python_file(
         "train_skyrl.py.jinja",
         winner,
-        imports=("import json", "import sys", "import ray", "import skyrl_gym"),
+        imports=("import json", "import os", "import sys", "import ray", "import skyrl_gym"),
         header=comment(
             f"The reward of {winner.config.name} as an environment, and SkyRL's entry point with it; for train.sh."
         ),
-        values={"environment": ENVIRONMENT},
+        values={
+            "environment": ENVIRONMENT,
+            "penalty": repr(winner.config.ppo.missing_eos_penalty),
+            "ends": repr(end_ids(winner)),
+            "template": repr(None if is_chat(winner) else plain_template(winner)),
+        },
     )
     return TARGET.export(winner, scale, {"train.py": program, **prompt_lines(winner, _row)})
 

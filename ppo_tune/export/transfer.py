@@ -12,6 +12,7 @@ rule here is a promise: check the learning rate at a third and at three times it
 from dataclasses import dataclass, replace
 
 from ppo_tune.config import PPOConfig
+from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export.base import Scale, Winner
 
 SIZE_EXPONENT = 0.375
@@ -94,8 +95,35 @@ def _where_used(ppo: PPOConfig, rescale: str) -> tuple[Rule, ...]:
     return tuple(found)
 
 
+def wanted_context(winner: Winner, scale: Scale) -> str:
+    """What a larger run's prompts and responses need, where the tuned model's context is shorter; else nothing."""
+    tokens, response = winner.sources.tokens, scale.response_length
+    if None in (response, tokens.context, tokens.longest_prompt):
+        return ""
+    assert response is not None and tokens.context is not None and tokens.longest_prompt is not None
+    wanted = tokens.longest_prompt + response
+    if wanted <= tokens.context:
+        return ""
+    return (
+        f"prompts of up to {tokens.longest_prompt} tokens and responses of {response} need a context of {wanted}, but "
+        f"that of {winner.sources.model} is {tokens.context}"
+    )
+
+
 def at_scale(winner: Winner, scale: Scale) -> Winner:
-    """The winner with the values suggested for a larger run; the given one is left as it is."""
+    """The winner with the values suggested for a larger run; the given one is left as it is.
+
+    Raises:
+        ConfigError: If the same model is to write longer responses than its context has room for.
+    """
+    if scale.params_ratio is None and (too_short := wanted_context(winner, scale)):
+        raise ConfigError(
+            [
+                Problem(
+                    "--response-length", f"{too_short}; shorten it, or say --params-ratio for another model"
+                )
+            ]
+        )
     ppo = winner.config.ppo
     changed: dict[str, float] = {}
     tokens = winner.response_tokens

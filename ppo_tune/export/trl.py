@@ -6,7 +6,15 @@ coefficient, and scores of texts instead of tokens.
 """
 
 from ppo_tune.export.base import PROMPTS_PLACEHOLDER, Conversion, Export, Remark, Scale, Setting, Winner
-from ppo_tune.export.conversions import BETAS, NEVER, is_chat, model_name, off_in_target, prompt_remarks
+from ppo_tune.export.conversions import (
+    BETAS,
+    NEVER,
+    function_remarks,
+    is_chat,
+    model_name,
+    off_in_target,
+    prompt_remarks,
+)
 from ppo_tune.export.data import PROMPTS, prompt_lines
 from ppo_tune.export.rendering import advice, assignments, header, suggestions
 from ppo_tune.export.reward_file import python_file
@@ -36,7 +44,7 @@ def convert(winner: Winner) -> Conversion:
         settings=(*_algorithm(winner), *_optimizer(winner), *_batches(winner)),
         constants=_constants(winner),
         unsupported=(*off_in_target(winner, "dual_clip", "ent_coef", "kl_budget"), *_lost(winner)),
-        approximated=(*_altered(winner), *prompt_remarks(winner)),
+        approximated=(*_altered(winner), *function_remarks(winner), *_stops(winner), *prompt_remarks(winner)),
     )
 
 
@@ -52,7 +60,7 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
         Setting("cliprange", ppo.clip_range, ("clip_range",)),
         Setting("cliprange_value", ppo.clip_range_value or NEVER, ("clip_range_value",),
                 "" if ppo.clip_range_value else "off"),
-        Setting("vf_coef", ppo.vf_coef, ("vf_coef",)),
+        _value_loss(winner),
         Setting("kl_coef", ppo.kl_coef, ("kl_coef",), "in the reward, per token"),
         Setting("kl_estimator", "k3" if ppo.kl_estimator == "k3" else "k1", ("kl_estimator",)),
         Setting("whiten_rewards", _whitens(winner), ("whiten_rewards",)),
@@ -61,6 +69,18 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
         Setting("stop_token", "eos", note="or every response runs to its full length"),
         Setting("temperature", ppo.temperature, ("temperature",)),
     )  # fmt: skip
+
+
+def _value_loss(winner: Winner) -> Setting:
+    """The value loss's weight: ours is of a loss in units of score_std², TRL's of one in the reward's unit."""
+    weight, std = winner.config.ppo.vf_coef, winner.config.score_std
+    if std is None:
+        told = "ours is of values in units of score_std, which is not known here: divide by its square"
+        return Setting("vf_coef", weight, ("vf_coef",), told)
+    if std == 1:
+        return Setting("vf_coef", weight, ("vf_coef",))
+    told = f"ours is of values in units of score_std: {weight:.6g} / {std:.6g}²"
+    return Setting("vf_coef", float(f"{weight / std**2:.6g}"), ("vf_coef",), told)
 
 
 def _optimizer(winner: Winner) -> tuple[Setting, ...]:
@@ -106,6 +126,29 @@ def _constants(winner: Winner) -> tuple[Setting, ...]:
             "KL_TARGET", ppo.kl_target or 0.0, ("kl_target",), "nats per sequence; 0 keeps kl_coef fixed"
         ),
         Setting("KL_HORIZON", ppo.kl_horizon_episodes, ("kl_horizon",), "episodes"),
+        Setting(
+            "STOP_TOKEN", _stop_token(winner), ("stop",), "ends a response; empty is the tokenizer's own"
+        ),
+    )
+
+
+def _stop_token(winner: Winner) -> str:
+    """The token that ends a response by the task, where that is another than the tokenizer's own."""
+    tokens = winner.sources.tokens
+    return (tokens.ends or {})[tokens.stops[0]] if tokens.stops else ""
+
+
+def _stops(winner: Winner) -> tuple[Remark, ...]:
+    """What is lost where TRL ends responses at one token only."""
+    tokens = winner.sources.tokens
+    others = [repr(text) for text in (tokens.ends or {}).values() if text != _stop_token(winner)]
+    if not tokens.stops or not others:
+        return ()
+    return (
+        Remark(
+            ("stop",),
+            f"TRL ends a response at one token; {' and '.join(others)} ended one in ppo-tune too, and does not here",
+        ),
     )
 
 

@@ -7,8 +7,8 @@ from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, 
 from ppo_tune.export.conversions import (
     BETAS,
     NEVER,
-    PROMPT_TOKENS,
-    has_reward_model,
+    end_ids,
+    function_remarks,
     is_chat,
     kl_target_per_token,
     kl_target_remarks,
@@ -17,10 +17,14 @@ from ppo_tune.export.conversions import (
     off_in_target,
     own_critic_remarks,
     plain_prompt_remarks,
+    plain_template,
     prompt_file,
     prompt_remarks,
+    prompt_room,
+    prompt_room_remarks,
     reward_model_name,
-    reward_remarks,
+    reward_model_remarks,
+    stop_remarks,
     whole,
     whole_remarks,
 )
@@ -33,8 +37,14 @@ from ppo_tune.prompts import Prompt
 ACTOR, ROLLOUT, REF = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.ref"
 MODEL = "actor_rollout_ref.model"
 KL_NAMES = {"k1": "kl", "k2": "mse", "k3": "low_var_kl"}
-PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-"""A chat template that adds nothing."""
+SHARDS = (
+    "what is saved in trained/ are shards; `python3 -m verl.model_merger merge --backend fsdp --local_dir "
+    "trained/global_step_N/actor --target_dir trained/model` makes a model's folder of them"
+)
+SERVE_IT = (
+    "verl's own server of a reward model (reward.reward_manager.source=register reward.reward_manager.name=naive "
+    "reward.reward_model.enable=true reward.reward_model.model_path={model}, and a chat template in its tokenizer)"
+)
 
 MACHINE = (
     Setting("trainer.n_gpus_per_node", Literally('"$gpus"')),
@@ -43,6 +53,8 @@ MACHINE = (
     Setting("trainer.default_local_dir", Beside("trained")),
     Setting("trainer.val_before_train", False),
     Setting("trainer.test_freq", -1),
+    Setting("trainer.resume_mode", "disable", note="or a second run would go on where the first has ended"),
+    Setting("reward.num_workers", 2, note="each loads the reward"),
     Setting(f"{ROLLOUT}.name", "vllm"),
     Setting(f"{ROLLOUT}.tensor_model_parallel_size", 1),
     Setting(f"{ROLLOUT}.gpu_memory_utilization", 0.4),
@@ -52,7 +64,6 @@ MACHINE = (
 def convert(winner: Winner) -> Conversion:
     """A winner in verl's overrides."""
     lost, altered = own_critic_remarks(winner)
-    with_model = has_reward_model(winner)
     return Conversion(
         settings=(
             *_sources(winner),
@@ -63,16 +74,19 @@ def convert(winner: Winner) -> Conversion:
         ),
         unsupported=(
             *lost,
-            *off_in_target(winner, "whiten_rewards", "missing_eos_penalty", "kl_budget", "dtype"),
+            *off_in_target(winner, "whiten_rewards", "kl_budget", "dtype"),
         ),
         approximated=(
             *altered,
-            *(reward_remarks(winner) if with_model else ()),
+            *function_remarks(winner),
+            *reward_model_remarks(winner, SERVE_IT.format(model=reward_model_name(winner))),
             *kl_target_remarks(winner),
             *_own_remarks(winner),
             *whole_remarks(winner),
             *plain_prompt_remarks(winner),
             *prompt_remarks(winner),
+            *prompt_room_remarks(winner),
+            *stop_remarks(winner),
         ),
     )
 
@@ -80,30 +94,20 @@ def convert(winner: Winner) -> Conversion:
 def _sources(winner: Winner) -> tuple[Setting, ...]:
     model, prompts = model_name(winner), prompt_file(winner)
     plain = Setting(
-        f"{MODEL}.custom_chat_template", PLAIN_TEMPLATE, note="verl wraps prompts; ours are plain"
+        f"{MODEL}.custom_chat_template",
+        plain_template(winner),
+        note="verl wraps prompts; ours are plain",
     )
     return (
         Setting(f"{MODEL}.path", model),
         Setting("critic.model.path", model, note="with a fresh head; ours was a head on the policy's model"),
         *([] if is_chat(winner) else [plain]),
-        *_reward(winner),
+        Setting("reward.reward_manager.source", "importlib"),
+        Setting("reward.reward_manager.module.path", Beside("reward.py"), ("reward", "missing_eos_penalty")),
+        Setting("reward.reward_manager.name", "PPOTuneReward"),
         Setting("data.train_files", prompts),
         Setting("data.val_files", prompts, note="verl wants some; they are not used"),
         Setting("data.prompt_key", "prompt"),
-    )
-
-
-def _reward(winner: Winner) -> tuple[Setting, ...]:
-    if not has_reward_model(winner):
-        return (
-            Setting("reward.custom_reward_function.path", Beside("reward.py"), ("reward",)),
-            Setting("reward.custom_reward_function.name", "compute_score"),
-        )
-    return (
-        Setting("reward.reward_model.enable", True, ("reward",)),
-        Setting("reward.reward_model.model_path", reward_model_name(winner), ("reward",)),
-        Setting("reward.reward_model.rollout.name", "vllm"),
-        Setting("reward.reward_model.rollout.tensor_model_parallel_size", 1),
     )
 
 
@@ -175,8 +179,9 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
         Setting(f"{REF}.log_prob_micro_batch_size_per_gpu", micro, ("micro_batch_size",), "memory only"),
         Setting("trainer.total_training_steps", ppo.iterations, ("episodes",), "rollouts"),
         Setting("trainer.total_epochs", ppo.iterations, note="more than enough; the steps above end it"),
+        Setting("trainer.save_freq", ppo.iterations, note="the model is saved at the end, or else never"),
         Setting("data.max_response_length", ppo.max_new_tokens, ("max_new_tokens",)),
-        Setting("data.max_prompt_length", PROMPT_TOKENS),
+        Setting("data.max_prompt_length", prompt_room(winner), note="the longest"),
         Setting(f"{ROLLOUT}.temperature", ppo.temperature, ("temperature",)),
         Setting(f"{ROLLOUT}.top_p", 1),
         Setting(f"{ROLLOUT}.top_k", -1),
@@ -190,7 +195,7 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
 
 def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
     ppo = winner.config.ppo
-    remarks = []
+    remarks = [Remark((), SHARDS)]
     if ppo.lr_schedule == "linear":
         remarks.append(
             Remark(("lr_schedule",), "verl has no linear schedule: here it falls as a cosine to 0")
@@ -252,17 +257,15 @@ TARGET = ShellTarget(
 
 
 def export(winner: Winner, scale: Scale) -> Export:
-    """A Bash script, its prompts, and its reward where that is a function."""
-    files = prompt_lines(winner, _row)
-    if not has_reward_model(winner):
-        files["reward.py"] = python_file(
-            "reward_verl.py.jinja",
-            winner,
-            imports=("import json",),
-            header=comment(f"The reward of {winner.config.name} as a function that verl calls."),
-            values={},
-        )
-    return TARGET.export(winner, scale, files)
+    """A Bash script, its prompts, and its reward."""
+    reward = python_file(
+        "reward_verl.py.jinja",
+        winner,
+        imports=("import json", "import os", "import threading"),
+        header=comment(f"The reward of {winner.config.name} as a reward manager that verl calls."),
+        values={"penalty": repr(winner.config.ppo.missing_eos_penalty), "ends": repr(end_ids(winner))},
+    )
+    return TARGET.export(winner, scale, {"reward.py": reward, **prompt_lines(winner, _row)})
 
 
 def _row(prompt: Prompt) -> dict[str, object]:

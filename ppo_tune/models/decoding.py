@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedConfig, StaticCache
-from transformers.cache_utils import Cache, DynamicLayer, StaticLayer
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer, StaticLayer
 
 from ppo_tune.models.text import Prompts
 from ppo_tune.ppo import entropy
@@ -105,7 +105,7 @@ def decode_alive(
     n_rows, length = uniforms.shape
     said = Decoded.nothing(n_rows, length, uniforms.device)
     cache = _growing_cache(config, prompts.ids.shape[-1] + length)
-    drops_rows = drops_rows and all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
+    drops_rows = drops_rows and all(type(layer) in _KEEP_ROWS_APART for layer in cache.layers)
     ids, mask, position = prompts.ids, prompts.mask, positions(prompts.mask)
     at = torch.arange(n_rows, device=uniforms.device)  # which row of the result each row at work is
     finished = torch.zeros_like(at, dtype=torch.bool)
@@ -295,6 +295,8 @@ class _Roomy(DynamicLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only these rows."""
+        if not self.is_initialized:
+            return
         length = self.get_seq_length()
         self.key_buffer, self.value_buffer = self.key_buffer[indices], self.value_buffer[indices]
         self._show(length)
@@ -302,3 +304,7 @@ class _Roomy(DynamicLayer):
     def _show(self, length: int) -> tuple[Tensor, Tensor]:
         self.keys, self.values = self.key_buffer[:, :, :length], self.value_buffer[:, :, :length]
         return self.keys, self.values
+
+
+_KEEP_ROWS_APART = (_Roomy, DynamicSlidingWindowLayer)
+"""Layers of a cache that hold keys and values and nothing else, so that rows can be taken out of them."""

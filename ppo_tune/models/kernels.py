@@ -5,7 +5,9 @@ hyperbolic tangent. Attention over short texts is two products and a softmax, fo
 for long ones, and its backward pass in bfloat16 is five times as slow as in float32.
 """
 
+import inspect
 import math
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -42,9 +44,22 @@ def settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation | GELUTanh):
                 setattr(parent, name, TanhGELU() if on_cpu else nn.GELU("tanh"))
-    if on_cpu and model.config._attn_implementation == "sdpa":
+    if on_cpu and model.config._attn_implementation == "sdpa" and not _asks_for_its_attention(model):
         model.set_attn_implementation(ATTENTION)
     return model
+
+
+def _asks_for_its_attention(model: PreTrainedModel) -> bool:
+    """Whether the model's own code does something else where its attention has a name that it does not know.
+
+    Sparse attention, as in DeepSeek-V3.2, hides the keys that were not chosen only from the attentions it knows by
+    name; another one is given the choice to make use of, and ours would see every key.
+    """
+    try:
+        source = inspect.getsource(sys.modules[type(model).__module__])
+    except (OSError, TypeError):  # it was typed in
+        return False
+    return "_attn_implementation in (" in source
 
 
 class TanhGELU(nn.Module):
@@ -101,9 +116,10 @@ def attend(
         query: Shape (N, heads, Q, D).
         key: Shape (N, key heads, S, D).
         value: Like `key`.
-        attention_mask: Added to the scores, broadcasts over (N, heads, Q, S); None where causality is all.
+        attention_mask: Added to the scores, broadcasts over (N, heads, Q, S); None where the layer's own kind is
+            all: a decoder's query sees the keys up to itself, an encoder's sees every key.
         scaling: Factor of the scores; None is 1/√D.
-        others: What else transformers passes on.
+        others: What else transformers passes on; `is_causal` goes before what the layer says of itself.
 
     Returns:
         Outputs of shape (N, Q, heads, D), and None for the weights.
@@ -117,7 +133,8 @@ def attend(
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if attention_mask is None:
-        attention_mask = _causal_mask(query.shape[-2], key.shape[-2], query.dtype, query.device)
+        mask_of_kind = _causal_mask if _is_causal(module, others) else _open_mask
+        attention_mask = mask_of_kind(query.shape[-2], key.shape[-2], query.dtype, query.device)
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     mask = attention_mask.expand(*query.shape[:-1], key.shape[-2]).flatten(0, 1)
     operands: Any = (mask, query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), factor)
@@ -154,9 +171,15 @@ class _Attention(torch.autograd.Function):
 
 
 def additive_mask(*args: Any, dtype: torch.dtype = torch.float32, **others: Any) -> Tensor | None:
-    """A mask that is added to the scores; None where causality is all; a mask function of transformers."""
+    """A mask that is added to the scores; None where the layer's kind is all; a mask function of transformers."""
     seen = sdpa_mask(*args, **others)
     return None if seen is None else torch.where(seen, 0.0, _lowest(dtype)).to(dtype)
+
+
+def _is_causal(module: nn.Module, others: dict[str, Any]) -> bool:
+    """Whether a layer that is given no mask hides what comes later; transformers' own rule for `sdpa`."""
+    told = others.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if told is None else told)
 
 
 @lru_cache(maxsize=64)
@@ -164,6 +187,12 @@ def _causal_mask(n_queries: int, n_keys: int, dtype: torch.dtype, device: torch.
     """What the last queries may see of the keys up to themselves, (Q, S): 0, and elsewhere the lowest number."""
     hidden = torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).triu(1 + n_keys - n_queries)
     return torch.where(hidden, _lowest(dtype), 0.0).to(dtype)
+
+
+@lru_cache(maxsize=64)
+def _open_mask(n_queries: int, n_keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Nothing is hidden, (Q, S)."""
+    return torch.zeros(n_queries, n_keys, dtype=dtype, device=device)
 
 
 def _lowest(dtype: torch.dtype) -> float:

@@ -1,28 +1,36 @@
 """From a folder or hub name to a tokenizer and a policy; refuses what is not a causal language model."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
+from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind, check_token
 from ppo_tune.models.kernels import settle
 from ppo_tune.models.policy import Policy
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MIN_WIDTH = 256
 """Width from which bfloat16 pays, measured on CPUs with AVX512-BF16; see benchmarks/README.md."""
+
+
+_UNUSABLE = "cannot be loaded as a causal language model"
 
 
 def best_device() -> torch.device:
@@ -49,15 +57,18 @@ def load_policy(
         The policy; every place starts as the reference.
 
     Raises:
-        ModelError: If the model cannot be loaded, is not a causal language model, or lacks weights.
+        ModelError: If the model cannot be loaded, is not a causal language model, lacks weights, or has fewer
+            tokens than its tokenizer.
     """
     name = config.name or default_name
     assert name is not None, "the study file demands a model name where the task brings none"
+    width = getattr(_load_config(name).get_text_config(decoder=True), "hidden_size", 0)
     tokenizer = load_tokenizer(name)
     device = device or best_device()
     all_weights = config.lora_rank is None
-    dtype = DTYPES.get(config.dtype) or best_dtype(_width(name), device, all_weights=all_weights)
+    dtype = DTYPES.get(config.dtype) or best_dtype(width, device, all_weights=all_weights)
     model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
+    check_tokens(tokenizer, model, called(name))
     return Policy(
         model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha, dtype=dtype
     )  # fmt: skip
@@ -79,6 +90,30 @@ def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.
     return torch.bfloat16 if fast and width >= MIN_WIDTH else torch.float32
 
 
+def is_stored_whole(name: str) -> bool:
+    """Whether a model's weights are stored in float32, by its config; one that does not say so is of old, and they are.
+
+    Raises:
+        ModelError: If it is no causal language model.
+    """
+    return _load_config(name).dtype in (None, torch.float32)
+
+
+def check_files(name: str, *, judge: bool = False) -> None:
+    """Refuse a model by its JSON files alone, before its tokenizer or a weight is read.
+
+    Args:
+        name: A folder or hub name.
+        judge: Whether it is to judge texts; else it is to write them.
+
+    Raises:
+        ModelError: If it holds an adapter, quantised weights, code of its own or another kind of model.
+    """
+    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    if folder is not None:
+        check_folder(folder, called(name, judge=judge), judge=judge, kinds=CONFIG_MAPPING)
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model folder or hub name.
 
@@ -87,11 +122,22 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: If there is none.
     """
-    with _refused(f"{_kind_of_place(name)} has no usable tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    with _refused(f"{called(name)} has no usable tokenizer"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # made of nothing but the kind of model
             raise ValueError("it has no vocabulary; save the tokenizer beside the model")
     return tokenizer
+
+
+def check_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, place: str) -> None:
+    """Make sure that a model can read every token of its tokenizer.
+
+    Raises:
+        ModelError: If a token has no row in the model's input embedding.
+    """
+    embedding: Any = model.get_input_embeddings()
+    token, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    check_token(token, number, len(embedding.weight), place)
 
 
 def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -100,11 +146,8 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
     Raises:
         ModelError: If the name holds something else, or part of the weights is missing.
     """
-    refusal = f"{_kind_of_place(name)} cannot be loaded as a causal language model"
-    with _refused(refusal):
-        architectures = AutoConfig.from_pretrained(name).architectures
-    _check_architectures(name, architectures)
-    return load_whole(AutoModelForCausalLM, name, refusal, dtype=dtype)
+    _load_config(name)
+    return load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
 
 
 def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTrainedModel:
@@ -119,10 +162,11 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
     Raises:
         ModelError: If the model cannot be loaded, or a weight is missing or of another size.
     """
+    check_files(name, judge=auto is not AutoModelForCausalLM)
     with _refused(refusal):
         model: PreTrainedModel
         model, info = auto.from_pretrained(
-            name, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+            name, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False, **settings
         )
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
@@ -134,35 +178,41 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
     return model
 
 
-def _width(name: str) -> int:
-    with _refused(f"{_kind_of_place(name)} cannot be loaded as a causal language model"):
-        width: int = AutoConfig.from_pretrained(name).get_text_config(decoder=True).hidden_size
-    return width
+@cache
+def _from_hub(name: str) -> Path | None:
+    """Where the JSON files of a hub's model lie on this disk; None if there are none or the hub cannot be asked."""
+    found = []
+    for file in (CONFIG, ADAPTER, TOKENIZER):
+        with suppress(OSError, ValueError):  # loading will say what is the matter
+            found.append(cached_file(name, file))
+    return next((Path(path).parent for path in found if path is not None), None)
+
+
+def _load_config(name: str) -> PretrainedConfig:
+    """The config of a causal language model; whatever is none is refused before its tokenizer or a weight is read."""
+    check_files(name)
+    with _refused(f"{called(name)} {_UNUSABLE}"):
+        config: PretrainedConfig = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    check_kind(config.architectures, called(name), encodes=bool(config.is_encoder_decoder), known=known)
+    return config
 
 
 @contextmanager
 def _refused(refusal: str) -> Iterator[None]:
-    """What transformers says of a folder that it cannot read becomes the end of our error."""
+    """What transformers says of a folder that it cannot read becomes the end of our error.
+
+    Within it nothing but transformers is at work, and a broken file or a missing package may raise anything there.
+    """
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{refusal}: {_first_line(error)}") from error
+    except Exception as error:
+        raise ModelError(f"{refusal}: {first_line(error)}") from error
 
 
-def _check_architectures(name: str, architectures: list[str] | None) -> None:
-    for architecture in architectures or ():
-        if not architecture.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")):
-            raise ModelError(
-                f"{_kind_of_place(name)} holds a {architecture}, not a causal language model; name one "
-                "whose config.json says ...ForCausalLM or ...LMHeadModel"
-            )
-
-
-def _kind_of_place(name: str) -> str:
-    if Path(name).is_dir():
-        return f"model folder {name!r}"
-    return f"model {name!r} (no such folder, so taken as a hub name)"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def first_line(error: Exception) -> str:
+    """What an error says first, up to the end of a sentence that goes on in the next line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines or isinstance(error, KeyError):  # whose text is the key alone
+        return f"{type(error).__name__} {''.join(lines)}".strip()
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

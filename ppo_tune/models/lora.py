@@ -7,7 +7,7 @@ Paper: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", ar
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,22 +17,42 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
+from ppo_tune.errors import ModelError
 from ppo_tune.models.linear import is_linear, layer_shape, multiply, product, weight_of
 from ppo_tune.models.rows import ParameterRows
 
 
 def output_head(model: PreTrainedModel) -> nn.Linear:
-    """The layer that makes the logits."""
-    head: nn.Linear = model.get_output_embeddings()
+    """The layer that makes the logits.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise ModelError(
+            f"a {type(model).__name__} has no linear layer that makes logits; choose a causal language model"
+        )
     return head
 
 
-def linear_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Every linear layer of the model by name, but the one that makes the logits."""
-    head = output_head(model)
+def linear_layers(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
+    """Every linear layer of the model by name, but the one that makes the logits and those of idle parts."""
+    others = {output_head(model), *(module for part in idle for module in part.modules())}
     return {
-        name: module for name, module in model.named_modules() if is_linear(module) and module is not head
+        name: module for name, module in model.named_modules() if module not in others and is_linear(module)
     }
+
+
+def adapted_share(
+    model: PreTrainedModel, layers: Iterable[nn.Module], idle: Iterable[nn.Module] = ()
+) -> float:
+    """Which share of a model's weights is in some layers; those of embeddings, output layer and idle parts aside."""
+    aside = [output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
+    left_out = {id(weight) for part in aside for weight in part.parameters()}
+    weights = {id(w): w.numel() for w in model.parameters() if id(w) not in left_out}
+    adapted = {id(weight) for layer in layers for weight in layer.parameters()}
+    return sum(n for weight, n in weights.items() if weight in adapted) / max(1, sum(weights.values()))
 
 
 class Adapters:
@@ -42,13 +62,29 @@ class Adapters:
         model: The frozen model; its linear layers get a forward of ours.
         rank: R, the width of the bottleneck.
         alpha: The branch is scaled by alpha / R.
+        idle: Parts of the model that no text passes through; they get no adapters.
+
+    Attributes:
+        layers: The adapted layers by name.
+        share: Which share of the model's weights they hold; those of embeddings, output layer and idle parts aside.
+
+    Raises:
+        ModelError: If there is no layer to adapt.
     """
 
-    def __init__(self, model: PreTrainedModel, rank: int, alpha: float) -> None:
+    def __init__(
+        self, model: PreTrainedModel, rank: int, alpha: float, idle: Sequence[nn.Module] = ()
+    ) -> None:
         self.rank = rank
         self.alpha = alpha
         self.scale = alpha / rank
-        self.layers = linear_layers(model)
+        self.layers = linear_layers(model, idle)
+        if not self.layers:
+            raise ModelError(
+                "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
+                "train all weights by lora_rank: null"
+            )
+        self.share = adapted_share(model, self.layers.values(), idle)
         self.rows: ParameterRows | None = None
         self._selection: Tensor | None = None
         self._count = 0
@@ -73,6 +109,11 @@ class Adapters:
             matrix = self.rows[f"{name}.A"][place]
             matrix.copy_(torch.empty(matrix.shape).uniform_(-bound, bound, generator=rng))
             self.rows[f"{name}.B"][place].zero_()
+
+    def do_nothing(self, place: int) -> bool:
+        """Whether every B of a place is zero, as after a reset."""
+        assert self.rows is not None
+        return not any(bool(self.rows[f"{name}.B"][place].any()) for name in self.layers)
 
     @contextmanager
     def at_work(self, count: int, index: Tensor | None) -> Iterator[None]:
@@ -111,7 +152,7 @@ class Adapters:
 
 
 class _Adapted(torch.autograd.Function):
-    """x Wᵀ + bias + scale · x A B of k trials: (k, n, in), (out, in), (out,), (k, in, R), (k, R, out) -> (k, n, out).
+    """x Wᵀ + bias + scale · x A B of k trials: (k, n, in), (out, in), (out,), (k, in, R), (k, R, out) -> (k·n, out).
 
     The weight is frozen. Every narrow product has its narrow side, R, as rows: on a CPU that is up to eight times as
     fast as R columns; and what the branch adds is added where it belongs, in both directions.
@@ -124,7 +165,11 @@ class _Adapted(torch.autograd.Function):
         """The sum, and what is needed to go back: A and B in the dtype of x, and (x A) turned, (k, R, n)."""
         a, b = a.to(x.dtype), b.to(x.dtype)
         low = torch.bmm(a.mT, x.mT)
-        return product(x, weight, bias).baddbmm_(low.mT, b, alpha=scale), a, b, low
+        said = product(
+            x.flatten(0, 1), weight, bias
+        )  # flat it is no view, which a model could not add to in place
+        said.view(*x.shape[:-1], -1).baddbmm_(low.mT, b, alpha=scale)
+        return said, a, b, low
 
     @staticmethod
     def forward(
@@ -139,6 +184,7 @@ class _Adapted(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b, low = ctx.saved_tensors
+        gradient = gradient.view(*x.shape[:-1], -1)
         gradient_low = torch.bmm(b, gradient.mT).mul_(ctx.scale)
         gradient_x = None
         if ctx.needs_input_grad[0]:

@@ -5,7 +5,7 @@ Knows nothing of rewards, advantages or optimizers.
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,9 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
+from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.decoding import Decoded, FixedDecoder, decode_alive, positions, scaled_log_softmax
+from ppo_tune.models.guard import TOLERANCES, Reader, Tolerance, examine, own_failures, two_prompts, watched
 from ppo_tune.models.lora import Adapters, output_head
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.text import Prompts, Sequences
@@ -25,6 +27,9 @@ from ppo_tune.ppo import entropy
 
 N_DECODERS = 2
 """Shapes of decoding whose buffers are kept: that of rollouts, and that of evaluations."""
+
+MOST_OF_IT = 0.8
+"""Share of the weights from which it need not be said that the others have no adapters."""
 
 WIDTH_STEP = 16
 """Prompts of a decoder of fixed shape are this wide, or a multiple, so that few shapes are seen."""
@@ -61,6 +66,9 @@ class Policy:
         dtype: Of the products; None is the model's own. Another one than the model's, which is for weights that
             are trained and so stay float32, is had by autocast.
 
+    Raises:
+        ModelError: If the model is not what training takes it for: see `ppo_tune.models.guard`.
+
     Attributes:
         graphs: Whether decoding has one shape and, on CUDA, is a replayed graph; by default where there is CUDA.
     """
@@ -78,13 +86,16 @@ class Policy:
         assert lora_rank is not None or places == 1, "all weights are trained for one trial at a time"
         self.model: PreTrainedModel = model.train(False)  # dropout off, for good
         self.tokenizer = tokenizer
+        self._name = f"model {model.name_or_path!r} ({type(model).__name__})"
         self.places = places
         self.device: torch.device = next(model.parameters()).device
-        self.stop_ids = torch.tensor(stop_tokens(model, tokenizer), device=self.device)
         self.dtype: torch.dtype = dtype or model.dtype
         self._casts = self.dtype != model.dtype
         self.context_length = context_length(model)
-        self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
+        arguments = inspect.signature(model.forward).parameters
+        self._takes_position_ids = "position_ids" in arguments
+        self._cache_name = cache_name(arguments)
+        self._first_position = first_position(model)
         self.graphs = self.device.type == "cuda"
         # Casts by autocast would be repeated in every step, and leave keys and values of different dtypes.
         self._graphable = (
@@ -94,6 +105,13 @@ class Policy:
         self._indices: dict[tuple[int, ...], Tensor] = {}
         self._head_input: Tensor | None = None
         head = output_head(model)
+        stop_ids = stop_tokens(model, tokenizer)
+        self.stop_ids = torch.tensor(stop_ids, dtype=torch.long, device=self.device)
+        self._alphabet = Alphabet(tokenizer, stop_ids, head.out_features, self.device)
+        with own_failures(self._name):
+            embedding: Any = model.get_input_embeddings()
+            texts = two_prompts(tokenizer, len(embedding.weight))
+            plain, idle = self._read_plainly(texts[0])
         hidden = {"value_head.weight": torch.Size((head.in_features,)), "value_head.bias": torch.Size(())}
         self.adapters: Adapters | None = None
         self._initial: Tensor | None = None
@@ -103,10 +121,31 @@ class Policy:
         else:
             model.requires_grad_(False)
             self._reference = model
-            self.adapters = Adapters(model, lora_rank, lora_alpha)
+            self.adapters = Adapters(model, lora_rank, lora_alpha, idle)
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
             self.adapters.rows = self.rows
         head.register_forward_pre_hook(self._remember_head_input)
+        with own_failures(self._name):
+            self._examine(*texts, plain)
+
+    @torch.no_grad()
+    def _read_plainly(self, ids: Sequence[int]) -> tuple[Tensor, list[nn.Module]]:
+        """What the model, left to itself, expects after a text, log-probabilities (V,); and its parts that are idle."""
+        idle: list[nn.Module] = []
+        with watched(self.model, idle), torch.autocast(self.device.type, self.dtype, enabled=self._casts):
+            logits = self.model(input_ids=torch.tensor([ids], device=self.device)).logits[0, -1]
+        return scaled_log_softmax(self._alphabet.cut(logits), 1.0), idle
+
+    def _examine(self, long: Sequence[int], short: Sequence[int], plain: Tensor) -> None:
+        """Refuse a model that is not what training takes it for."""
+        usual: Any = {"temperature": 1.0, "places": (0,)}
+        reader = Reader(partial(self.generate, **usual), partial(self.evaluate, **usual), plain, long, short)
+        stop_ids, self.stop_ids = self.stop_ids, self.stop_ids[:0]  # nothing ends what is examined
+        try:
+            examine(reader, self.tolerance, self._name)
+        finally:
+            self.stop_ids = stop_ids
+            self.release()
 
     def resize(self, places: int) -> None:
         """Have so many places instead, all of them new; what the old ones held is forgotten."""
@@ -117,6 +156,12 @@ class Policy:
             self.places = places
             self._decoders.clear()  # their graphs read the old rows
             self._indices.clear()
+
+    def stop_also(self, ids: Iterable[int]) -> None:
+        """End responses at these tokens too: a task's own, such as the one that ends a turn of a chat."""
+        stops = sorted({*self.stop_ids.tolist(), *ids})
+        self.stop_ids = torch.tensor(stops, dtype=torch.long, device=self.device)
+        self._decoders.clear()  # they hold the old ones
 
     def release(self) -> bool:
         """Give up buffers that are only kept to be used again; says whether there were any."""
@@ -133,6 +178,22 @@ class Policy:
             return list(self.rows.views.values())
         heads = [view for name, view in self.rows.views.items() if name.startswith("value_head.")]
         return [*self.model.parameters(), *heads]
+
+    @property
+    def remark(self) -> str | None:
+        """What its user should know of the adapters: how little they reach, where that is little."""
+        if self.adapters is None or self.adapters.share >= MOST_OF_IT:
+            return None
+        return (
+            f"model.lora_rank: the adapters are on linear layers, which hold {100 * self.adapters.share:.2g} % of this "
+            "model's weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they "
+            "are; lora_rank: null trains all"
+        )
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How far two readings of one text may lie apart."""
+        return TOLERANCES[self.dtype]
 
     @property
     def is_exact(self) -> bool:
@@ -152,6 +213,13 @@ class Policy:
             self.adapters.reset(place, rng)
         elif self._initial is not None:
             self.rows.values[place].copy_(self._initial)
+
+    @torch.no_grad()
+    def is_reference(self, place: int) -> bool:
+        """Whether a place says what the reference says by construction: nothing of it was trained yet."""
+        if self.adapters is not None:
+            return self.adapters.do_nothing(place)
+        return self._initial is not None and torch.equal(self.rows.values[place], self._initial)
 
     @torch.no_grad()
     def generate(
@@ -212,7 +280,8 @@ class Policy:
         self, places: Sequence[int], ids: Tensor, mask: Tensor, position: Tensor, cache: Cache
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, V) and values (N,) at the last position of every row."""
-        logits = self._forward(self.model, ids, mask, position, keep=1, past_key_values=cache, use_cache=True)
+        memory: dict[str, Any] = {self._cache_name: cache, "use_cache": True}
+        logits = self._forward(self.model, ids, mask, position, keep=1, **memory)
         hidden = self._take_head_input()[:, -1]
         return logits[:, -1], self._values(hidden.view(len(places), -1, hidden.shape[-1]), places).flatten()
 
@@ -272,11 +341,12 @@ class Policy:
         keep: int,
         **cache: Any,
     ) -> Tensor:
+        """Logits of the alphabet at the last positions, (N, keep, V)."""
         if self._takes_position_ids:
-            cache["position_ids"] = position
+            cache["position_ids"] = position + self._first_position
         with torch.autocast(self.device.type, self.dtype, enabled=self._casts):
             output = model(input_ids=ids, attention_mask=mask.long(), logits_to_keep=keep, **cache)
-        return output.logits  # type: ignore[no-any-return]
+        return self._alphabet.cut(output.logits)
 
     def _values(self, hidden: Tensor, places: Sequence[int]) -> Tensor:
         """Each trial's value head on what the language head reads, (k, n, H) -> (k, n)."""
@@ -336,14 +406,34 @@ class Policy:
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of the tokens that end a response: the tokenizer's, and those that the model's authors named."""
-    named = model.generation_config.eos_token_id if model.generation_config is not None else None
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
     return sorted({int(i) for i in ids if i is not None})
 
 
+def cache_name(arguments: Container[str]) -> str:
+    """What a model's forward calls its cache: the old name is gone from transformers 5.40, the new one is of 5.24."""
+    return "cache" if "cache" in arguments else "past_key_values"
+
+
 def context_length(model: PreTrainedModel) -> int | None:
     """The longest sequence the model can read, in tokens; None where it has no limit."""
-    return getattr(model.config, "max_position_embeddings", None)
+    config = model.config.get_text_config(decoder=True)
+    named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    limit = next((limit for limit in named if limit is not None and limit > 0), None)
+    return None if limit is None else limit - first_position(model)
+
+
+def first_position(model: PreTrainedModel) -> int:
+    """The position of a text's first token: 0, or the one behind that of padding where padding has one."""
+    return next(
+        (
+            module.padding_idx + 1
+            for name, module in model.named_modules()
+            if "position" in name and isinstance(module, nn.Embedding) and module.padding_idx is not None
+        ),
+        0,
+    )
 
 
 def _pick(log_distribution: Tensor, ids: Tensor) -> Tensor:

@@ -1,14 +1,17 @@
 """One trial's adapters in PEFT's own format, and merged into an ordinary model folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from ppo_tune.models.lora import linear_layers
+from ppo_tune.files import read_json, write_json
 from ppo_tune.models.policy import Policy
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -18,6 +21,9 @@ _PREFIX = "base_model.model."
 
 def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     """Write one trial's adapters as PEFT would, with the value head beside them.
+
+    Whether peft reads them as they are meant is found out by `read_back`, which loads the model a second time: after
+    a training, and not after every trial of a search.
 
     Args:
         policy: A policy with adapters.
@@ -34,6 +40,7 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
         weights[f"{_PREFIX}{name}.lora_B.weight"] = tensors[f"{name}.B"].T.contiguous()
     save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     save_file(_value_head(tensors), folder / VALUE_HEAD)
+    by_weight = _taken_for_experts(policy.model, adapters.layers)
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -44,7 +51,8 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
         "bias": "none",
         "fan_in_fan_out": not any(isinstance(layer, torch.nn.Linear) for layer in adapters.layers.values()),
         "inference_mode": True,
-        "target_modules": sorted(adapters.layers),
+        "target_modules": sorted(adapters.layers.keys() - by_weight),
+        **({"target_parameters": sorted(f"{name}.weight" for name in by_weight)} if by_weight else {}),
     }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
@@ -65,21 +73,51 @@ def load_adapter(policy: Policy, place: int, folder: Path) -> None:
 def save_merged(policy: Policy, place: int, folder: Path) -> None:
     """Write one trial as an ordinary Hugging Face folder: model, tokenizer and the value head.
 
+    The weights are float32 whatever the model's dtype: what an adapter adds to a weight in few steps is less than the
+    step between two bfloat16 numbers, and would be rounded away.
+
     Args:
         policy: The policy.
         place: Which of its trials.
         folder: Made if need be; `AutoModelForCausalLM.from_pretrained(folder)` reads it.
     """
-    state: dict[str, Tensor] = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    state = {name: _exact(tensor) for name, tensor in policy.model.state_dict().items()}
     if policy.adapters is not None:
-        for name, layer in linear_layers(policy.model).items():
+        for name, layer in policy.adapters.layers.items():
             delta = policy.adapters.delta(name, place)
-            weight = state[f"{name}.weight"]
             transposed = isinstance(layer, torch.nn.Linear)
-            state[f"{name}.weight"] = (weight.float() + (delta.T if transposed else delta)).to(weight.dtype)
+            state[f"{name}.weight"] += (delta.T if transposed else delta).to("cpu")
     policy.model.save_pretrained(folder, state_dict=state)
+    config = read_json(folder / "config.json")  # it names the dtype of the model in memory
+    write_json(folder / "config.json", _with_dtype(config, "float32"))
     policy.tokenizer.save_pretrained(folder)
     save_file(_value_head(policy.rows.split(place)), folder / VALUE_HEAD)
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """A copy in main memory, float32 where it was shorter."""
+    short = tensor.dtype in (torch.bfloat16, torch.float16)
+    return tensor.detach().to("cpu", torch.float32 if short else tensor.dtype, copy=True)
+
+
+def _with_dtype(config: Any, dtype: str) -> Any:
+    """A config whose parts all name this dtype, by which a loader goes."""
+    if not isinstance(config, dict):
+        return config
+    return {key: dtype if key == "dtype" else _with_dtype(value, dtype) for key, value in config.items()}
+
+
+def _taken_for_experts(model: PreTrainedModel, layers: Iterable[str]) -> set[str]:
+    """Layers that peft would take for experts, and leave out, if they were named as modules.
+
+    transformers keeps the experts of a layer in one weight and collects them under their old names when it loads a
+    model; peft takes every module that bears one of these names for an expert, in dense layers and shared experts
+    too. Named by their weights they are read as they are.
+    """
+    changes = get_checkpoint_conversion_mapping(model.config.model_type) or ()
+    patterns = [pattern for change in changes for pattern in change.source_patterns if "*" in pattern]
+    names = {part for pattern in patterns for part in pattern.split(".")}
+    return {layer for layer in layers if layer.rpartition(".")[2] in names}
 
 
 def _value_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -73,7 +74,26 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[l
     eos = tokenizer.eos_token_id
     return [
         row[:-1] if row and row[-1] == eos and not text.endswith(str(tokenizer.eos_token)) else row
-        for row, text in zip(rows, texts, strict=True)
+        for row, text in zip(begin_once(tokenizer, texts, rows), texts, strict=True)
+    ]
+
+
+def begin_once(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], rows: Sequence[list[int]]
+) -> list[list[int]]:
+    """Token ids in which a text that writes the beginning-of-sequence token itself gets no second one.
+
+    Args:
+        tokenizer: What made the rows.
+        texts: N texts.
+        rows: Their token ids.
+    """
+    bos, word = tokenizer.bos_token_id, tokenizer.bos_token
+    if bos is None:
+        return list(rows)
+    return [
+        row[1:] if row[:2] == [bos, bos] and text.startswith(word) and not text.startswith(2 * word) else row
+        for text, row in zip(texts, rows, strict=True)
     ]
 
 
@@ -102,17 +122,42 @@ def encode_prompts(
 
 
 def decode_responses(tokenizer: PreTrainedTokenizerBase, sequences: Sequences) -> list[str]:
-    """The text of each response, without its stop token and without padding.
+    """The text of each response in its place, without its stop token and without padding.
 
+    A response's text is what prompt and response say together less what the prompt says alone, so that both
+    joined are the text as written: many tokenizers drop the space before the first word of what they decode, and
+    bytes of one character may stand on both sides. A response that begins with a word so begins with its space.
     A model's authors may name a stop token that their tokenizer takes for a word.
 
     Args:
         tokenizer: The policy's tokenizer.
-        sequences: Responses of shape (B, T).
+        sequences: Prompts with responses, of shape (B, ·).
 
     Returns:
         B texts.
     """
+    prompts = [
+        tuple(i for i, real in zip(row, mask, strict=True) if real)
+        for row, mask in zip(sequences.prompts.ids.tolist(), sequences.prompts.mask.tolist(), strict=True)
+    ]
     lengths = (sequences.response_mask.sum(-1) - sequences.ended.long()).tolist()
-    rows = [row[:n] for row, n in zip(sequences.response_ids.tolist(), lengths, strict=True)]
-    return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
+    responses = zip(sequences.response_ids.tolist(), lengths, strict=True)
+    wholes = [[*prompt, *row[:n]] for prompt, (row, n) in zip(prompts, responses, strict=True)]
+    different = list(dict.fromkeys(prompts))
+    heads = dict(zip(different, _texts(tokenizer, different), strict=True))
+    return [
+        _after(heads[prompt], whole) for prompt, whole in zip(prompts, _texts(tokenizer, wholes), strict=True)
+    ]
+
+
+def _after(head: str, whole: str) -> str:
+    """What a text says after its beginning; a character whose bytes stand on both sides is of the end."""
+    if whole.startswith(head):
+        return whole[len(head) :]
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(head, whole, strict=False))
+    return whole[sum(1 for _ in shared) :]
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
+    """The text of each row of token ids, without special tokens."""
+    return list(tokenizer.batch_decode([list(row) for row in rows], skip_special_tokens=True))

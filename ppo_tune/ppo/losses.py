@@ -65,7 +65,7 @@ def clipped_value_loss(
         old_values: Values at sampling time, same shape.
         returns: Value targets G, same shape.
         response_mask: True at real tokens, same shape; the other arguments may hold anything elsewhere.
-        clip_range_value: ε_v in the units of the reward, > 0; a float or shape (K, 1, 1); infinity
+        clip_range_value: ε_v in the units of the values, > 0; a float or shape (K, 1, 1); infinity
             switches the clipping off.
 
     Returns:

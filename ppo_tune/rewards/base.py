@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from ppo_tune.errors import RewardError
 
 Columns = Mapping[str, Sequence[Any]]
+
+LARGEST = 1e15
+"""The largest size of a score: sums of squares must stay far below what float32 holds, 3e38."""
 
 
 class Reward(ABC):
@@ -39,15 +42,13 @@ class Reward(ABC):
             Shape (N,), float32, on the CPU.
 
         Raises:
-            RewardError: If the reward raised, or did not return one finite number per response; names the
-                sample.
+            RewardError: If the reward raised, or did not return one finite number per response that float32 can
+                square; names the sample.
         """
         scores = self.score(list(prompts), list(responses), columns)
         try:
-            if isinstance(scores, str):
-                raise TypeError("its characters are no scores")
-            numbers = [float(score) for score in scores]
-        except (TypeError, ValueError, OverflowError) as error:
+            numbers = _numbers(scores)
+        except Exception as error:  # whatever a user's own objects raise
             raise RewardError(
                 f"{self} must return a list of numbers, but got {_short(scores)} ({error})"
             ) from error
@@ -56,17 +57,37 @@ class Reward(ABC):
                 f"{self} must return one number per response, but got {len(numbers)} for "
                 f"{len(responses)} responses"
             )
-        checked = torch.tensor(numbers, dtype=torch.float32)
-        kept = checked.tolist()  # a number beyond float32 became infinite
-        for number, finite, prompt, response in zip(numbers, kept, prompts, responses, strict=True):
-            if not math.isfinite(finite):
+        for number, prompt, response in zip(numbers, prompts, responses, strict=True):
+            if not math.isfinite(number):
                 raise RewardError(
                     f"{self} must return finite numbers, but got {number} for {sample(prompt, response)}"
                 )
-        return checked
+            if abs(number) > LARGEST:
+                raise RewardError(
+                    f"{self} must return numbers of {LARGEST:g} at most, whose squares float32 can add up, but got "
+                    f"{number:g} for {sample(prompt, response)}; divide the reward"
+                )
+        return torch.tensor(numbers, dtype=torch.float32)
 
     def __str__(self) -> str:
         return f"reward {type(self).__name__}"
+
+
+def _numbers(scores: Any) -> list[float]:
+    """What a reward returned as numbers.
+
+    Raises:
+        TypeError: If it is text, holds text, or has no order that would say which number is whose.
+    """
+    if isinstance(scores, str | bytes):
+        raise TypeError("its characters are no scores")
+    if isinstance(scores, Mapping | Set):
+        raise TypeError(f"a {type(scores).__name__} has no order that says which number is whose")
+    listed = list(scores)
+    for score in listed:
+        if isinstance(score, str | bytes):
+            raise TypeError(f"{score!r} is text, not a number; convert it with float()")
+    return [float(score) for score in listed]
 
 
 def sample(prompt: str, response: str) -> str:

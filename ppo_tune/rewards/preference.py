@@ -4,19 +4,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from string import Formatter
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
 
 from ppo_tune.config import PreferenceRewardConfig
-from ppo_tune.errors import ModelError
+from ppo_tune.errors import ModelError, RewardError
+from ppo_tune.models.chat import MARK, control_tokens, exchange
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import load_tokenizer, load_whole
+from ppo_tune.models.loading import check_tokens, load_tokenizer, load_whole
 from ppo_tune.models.policy import context_length
-from ppo_tune.rewards.base import Columns, Reward
+from ppo_tune.models.text import begin_once
+from ppo_tune.rewards.base import Columns, Reward, sample
 
 SIDECAR = "reward.json"
+
+PADDING_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
+"""How far a text's score may move beside a longer text, as a share of one and the score: rounding, no more."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,9 @@ class ScoreFormat:
         gain: The raw score is multiplied by it.
         bias: Then this is added.
         accuracy: Share of held-out preferences it gets right, where known.
+        heldout_pairs: How many preferences that share is of.
+        accuracy_low: Lower end of its 95 % interval.
+        accuracy_high: Upper end.
     """
 
     template: str = "{prompt}{response}"
@@ -36,18 +46,59 @@ class ScoreFormat:
     gain: float = 1.0
     bias: float = 0.0
     accuracy: float | None = None
+    heldout_pairs: int | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
 
     def write(self, folder: Path) -> None:
         """Put it beside the model."""
         (folder / SIDECAR).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
 
-def read_format(folder: Path) -> ScoreFormat:
-    """What stands beside the model, or the plain format for a model that is not ours."""
-    sidecar = folder / SIDECAR
-    return (
-        ScoreFormat(**json.loads(sidecar.read_text(encoding="utf-8"))) if sidecar.is_file() else ScoreFormat()
-    )
+def read_format(name: str | Path) -> ScoreFormat:
+    """What stands beside the model, or the plain format for a model that is not ours.
+
+    Args:
+        name: A folder or hub name.
+
+    Raises:
+        ModelError: If what stands there is no such format.
+    """
+    sidecar = _sidecar(str(name))
+    if sidecar is None:
+        return ScoreFormat()
+    try:
+        return ScoreFormat(**json.loads(sidecar.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{SIDECAR} of reward model {str(name)!r} cannot be read: {error}") from error
+
+
+def _sidecar(name: str) -> Path | None:
+    """The file beside the model, in its folder or on the hub."""
+    if Path(name).is_dir():
+        return Path(name, SIDECAR) if Path(name, SIDECAR).is_file() else None
+    try:
+        found = cached_file(name, SIDECAR)
+    except OSError:
+        return None
+    return None if found is None else Path(found)
+
+
+def fill(template: str, prompt: str, response: str) -> str:
+    """The text that a reward model reads: fitting, scoring and sampling make it here.
+
+    A response begins with its own space where a word follows the prompt. Where the template writes white space
+    before it already, that space is not written twice.
+
+    Args:
+        template: With {prompt} and {response}.
+        prompt: As the user wrote it.
+        response: As it follows the prompt.
+    """
+    before = next((literal for literal, name, *_ in Formatter().parse(template) if name == "response"), "")
+    if before[-1:].isspace():
+        response = response.removeprefix(" ")
+    return template.format(prompt=prompt, response=response)
 
 
 def gain_and_bias(
@@ -67,12 +118,16 @@ def gain_and_bias(
 class PreferenceReward(Reward):
     """The score of a reward model, centred and scaled where it was made by `ppo-tune reward`.
 
+    It reads a text as the config's template says, else as the file beside the model says, else, where its
+    tokenizer has a chat template, as a user's turn with the assistant's answer, else both joined.
+
     Args:
         config: Names the model and, if need be, how it reads a text.
         device: Where the model runs.
 
     Raises:
-        ModelError: If the model cannot be loaded, lacks weights, or has more than one label.
+        ModelError: If the model cannot be loaded, lacks weights, has more than one label, has a chat template that
+            fails, or scores a text otherwise beside a longer one.
     """
 
     def __init__(self, config: PreferenceRewardConfig, device: torch.device) -> None:
@@ -80,28 +135,88 @@ class PreferenceReward(Reward):
         refusal = f"reward model {config.model!r} cannot be loaded"
         model = load_whole(AutoModelForSequenceClassification, config.model, refusal)
         self.tokenizer = load_tokenizer(config.model)
+        check_tokens(self.tokenizer, model, f"reward model {config.model!r}")
         if model.config.num_labels != 1:
             raise ModelError(
                 f"reward model {config.model!r} must have one label, but has {model.config.num_labels}"
             )
         self.model = settle(model, device).train(False).requires_grad_(False)
-        self.format = read_format(Path(config.model))
+        self.format = read_format(config.model)
         self.template = config.template or self.format.template
+        is_plain = config.template is not None or _sidecar(config.model) is not None
+        self.reads_chat = not is_plain and bool(self.tokenizer.chat_template)
+        self._turns = _tokens_of_turns(self.tokenizer, config.model) if self.reads_chat else []
+        _check_padding(self.model, self.tokenizer, config.model)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
         """One number per response."""
-        texts = [self.template.format(prompt=p, response=r) for p, r in zip(prompts, responses, strict=True)]
+        texts = [self.text(*row) for row in zip(prompts, responses, strict=True)]
         with torch.no_grad():
-            raw = raw_scores(self.model, self.tokenizer, texts, append_eos=self.format.append_eos)
+            raw = raw_scores(
+                self.model,
+                self.tokenizer,
+                texts,
+                append_eos=self.format.append_eos,
+                add_special_tokens=not self.reads_chat,
+            )
         scores: list[float] = (self.format.gain * raw + self.format.bias).tolist()
         return scores
+
+    def text(self, prompt: str, response: str) -> str:
+        """What the model reads of a prompt with its response.
+
+        Raises:
+            RewardError: If it reads chats and the prompt is one already.
+        """
+        if not self.reads_chat:
+            return fill(self.template, prompt, response)
+        for token in self._turns:
+            if token in prompt:
+                raise RewardError(
+                    f"{self} reads a prompt as a user's turn, but {token!r}, which its chat template writes, is in "
+                    f"{sample(prompt, response)} already; give the bare prompt with task.chat: true, or set the "
+                    "reward's template to '{prompt}{response}'"
+                )
+            response = response.replace(token, "")  # a turn that the policy made up is none
+        return exchange(
+            self.tokenizer, prompt, response.removeprefix(" "), asked_by=f"reward model {self.name!r}"
+        )
 
     def __str__(self) -> str:
         return f"reward model {self.name}"
 
 
+def _tokens_of_turns(tokenizer: PreTrainedTokenizerBase, name: str) -> list[str]:
+    """The special tokens that the chat template writes around messages."""
+    written = exchange(tokenizer, MARK, MARK, asked_by=f"reward model {name!r}")
+    return [token for token in control_tokens(tokenizer).values() if token and token in written]
+
+
+@torch.no_grad()
+def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """A text must have one score, whatever else is in its batch.
+
+    Raises:
+        ModelError: If it has not.
+    """
+    short, long = "a", "a b c d e f g h"
+    alone = float(raw_scores(model, tokenizer, [short], append_eos=False)[0])
+    beside = float(raw_scores(model, tokenizer, [short, long], append_eos=False)[0])
+    tolerance = PADDING_TOLERANCE.get(model.dtype, 1e-3) * (1 + abs(alone))
+    if not abs(alone - beside) <= tolerance:
+        raise ModelError(
+            f"reward model {name!r} scores a text {alone:.4g} alone and {beside:.4g} beside a longer one, so its "
+            "scores would depend on the batch; name one that heeds padding on the right"
+        )
+
+
 def raw_scores(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, append_eos: bool
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    append_eos: bool,
+    add_special_tokens: bool = True,
 ) -> Tensor:
     """What the classifier says of each text, at its last real token whatever the pad token is.
 
@@ -110,18 +225,16 @@ def raw_scores(
         tokenizer: Its tokenizer.
         texts: N texts.
         append_eos: Whether to end each with the end-of-sequence token.
+        add_special_tokens: Whether the tokenizer adds its own; a chat template has written them.
 
     Returns:
         Shape (N,), float32; differentiable.
     """
-    eos = [tokenizer.eos_token_id] if append_eos and tokenizer.eos_token_id is not None else []
-    tokenizer.truncation_side = "left"  # what is lost is the prompt's beginning, not the response's end
-    limit = context_length(model)
-    room = {} if limit is None else {"truncation": True, "max_length": limit - len(eos)}
-    rows: list[list[int]] = [row + eos for row in tokenizer(list(texts), **room)["input_ids"]]
+    rows = _rows_of_ids(model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens)
     device = next(model.parameters()).device
     width = max(1, max(map(len, rows)))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+    fill_in = _padding(model, tokenizer)
+    ids = torch.tensor([row + [fill_in] * (width - len(row)) for row in rows], device=device)
     last = torch.tensor([max(len(row), 1) - 1 for row in rows], device=device)
     mask = torch.arange(width, device=device) <= last[:, None]
     head = getattr(model, "score", None)
@@ -130,3 +243,27 @@ def raw_scores(
     hidden = model.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     picked = hidden[torch.arange(len(rows), device=device), last]
     return head(picked)[:, 0].float()  # type: ignore[no-any-return]
+
+
+def _rows_of_ids(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    append_eos: bool,
+    add_special_tokens: bool,
+) -> list[list[int]]:
+    """Token ids of each text, cut to what the model can read."""
+    eos = [tokenizer.eos_token_id] if append_eos and tokenizer.eos_token_id is not None else []
+    tokenizer.truncation_side = "left"  # what is lost is the prompt's beginning, not the response's end
+    limit = context_length(model)
+    room = {} if limit is None else {"truncation": True, "max_length": limit - len(eos)}
+    rows = tokenizer(list(texts), add_special_tokens=add_special_tokens, **room)["input_ids"]
+    return [row + eos for row in begin_once(tokenizer, texts, rows)]
+
+
+def _padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that stands at padding: the tokenizer's, for some encoders count their positions by it."""
+    pad = tokenizer.pad_token_id
+    known = pad is not None and pad < model.get_input_embeddings().num_embeddings
+    return int(pad) if known else 0

@@ -26,9 +26,13 @@ class PythonReward(Reward):
         """What the function returns for all responses at once."""
         try:
             return self._call(prompts, responses, columns)
-        except Exception as error:
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # sys.exit() in a reward must not end a training as if it were done
             where = self._culprit(prompts, responses, columns)
-            raise RewardError(f"{self} raised {type(error).__name__}: {error} for {where}") from error
+            why = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise RewardError(f"{self} raised {why} for {where}") from error
 
     def _call(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> Sequence[float]:
         others = {
@@ -42,7 +46,7 @@ class PythonReward(Reward):
         for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
             try:
                 self._call([prompt], [response], {name: [values[i]] for name, values in columns.items()})
-            except Exception:
+            except (Exception, SystemExit):
                 return sample(prompt, response)
         return f"{len(responses)} responses together, though for none of them alone"
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from ppo_tune.config import ReferenceRewardConfig
 from ppo_tune.errors import MissingExtraError, RewardError
 from ppo_tune.rewards.base import Columns, Reward, sample
+from ppo_tune.rewards.words import words
 
 Measure = Callable[[str, Sequence[str]], float]
 
@@ -53,12 +54,20 @@ def _chrf() -> Measure:
     return measure
 
 
+class _Words:
+    """The package's own tokenizer knows no letters but those of English."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text."""
+        return words(text)
+
+
 def _rouge(name: str) -> Measure:
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError:
         raise MissingExtraError("rouge-score", "metrics") from None
-    scorer = RougeScorer([name], use_stemmer=False)
+    scorer = RougeScorer([name], tokenizer=_Words())
 
     def measure(response: str, references: Sequence[str]) -> float:
         return 100 * max(float(scorer.score(reference, response)[name].fmeasure) for reference in references)

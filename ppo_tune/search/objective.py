@@ -15,10 +15,10 @@ from optuna.study import Study
 from optuna.trial import Trial
 
 from ppo_tune.config import StudyConfig
-from ppo_tune.errors import KLLimitError, TrialError
+from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.events import Watcher
-from ppo_tune.files import append_json_line, make_folder, write_json
+from ppo_tune.files import append_json_line, make_folder, read_json, write_json
 from ppo_tune.inputs import check_inputs
 from ppo_tune.models import save_adapter
 from ppo_tune.search.claim import claim_folder
@@ -84,6 +84,9 @@ class Bench:
         device: Where; None takes the first GPU, or the CPU.
         emit: Told of everything that happens.
         plan: What the trials are; None for those of a search.
+
+    Attributes:
+        score_std: The unit in which values are learned, the same for all trials of a study; None before `join`.
     """
 
     def __init__(
@@ -100,19 +103,45 @@ class Bench:
         self.config = config = self.plan.config
         self.folder = folder
         self.emit = emit
-        self.work: Workbench = set_up(
-            config, seed=config.search.seed, places=places, device=device, split=self.plan.split
-        )
+        self.work: Workbench = set_up(config, draws=self.plan.draws, places=places, device=device)
         self.runs: dict[int, TrialRun] = {}
-        self._score_base()
+        self.score_std: float | None = None
+
+    def join(self, study: Study) -> None:
+        """Take part in a study; called once, before its first trial here, by one process at a time.
+
+        The untrained model is scored unless that was done: it is where every trial starts, and the standard
+        deviation of its scores is the unit in which all trials learn values. The study keeps that number.
+
+        Raises:
+            SearchStoppedError: If the untrained model cannot be scored.
+        """
+        path = self.folder / "base.json"
+        if not path.is_file():
+            self._score_base(path)
+        if "score_std" not in study.user_attrs:
+            measured = read_json(path).get("score_std")
+            if measured == 0:
+                self._note(
+                    "the untrained model's scores are all equal, so values are learned in the unit of the reward; a "
+                    "reward that tells no two responses apart teaches nothing"
+                )
+            # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them.
+            joins_old = measured is None or any(
+                "config" in t.user_attrs for t in study.get_trials(deepcopy=False)
+            )
+            study.set_user_attr("score_std", 1.0 if joins_old else measured or 1.0)
+        self.score_std = study.user_attrs["score_std"]
 
     def begin(self, place: int, trial: Trial) -> None:
         """Put a proposed trial into a free place, and note what its trainer really uses."""
+        assert self.score_std is not None, "join the trial's study first"
         config = self.config.ppo.with_params(trial.params)
-        self.work.trainer.start(place, config, self.plan.seed(trial))
+        self.work.trainer.start(place, config, self.plan.seed(trial), score_std=self.score_std)
         folder = make_folder(self.folder / "trials" / f"{trial.number:04d}")
         used = self.work.trainer.runs[place].config.model_dump(mode="json")
         trial.set_user_attr("config", used)
+        trial.set_user_attr("score_std", self.work.trainer.runs[place].score_std)
         write_json(folder / "config.json", used)
         tracked = Tracked(self.config.name, folder.name, self.folder, used, self.config.space)
         tracking = Tracking(self.config.search.log, tracked, self._note)
@@ -230,18 +259,20 @@ class Bench:
     def _note(self, text: str) -> None:
         self.emit({"kind": "note", "text": text})
 
-    def _score_base(self) -> None:
-        """Score the untrained model once per study: where every trial starts."""
-        path = self.folder / "base.json"
-        if path.is_file():
-            return
+    def _score_base(self, path: Path) -> None:
+        """Score the untrained model and write what it does."""
         self.work.policy.reset(0, torch.Generator())
         judged = self.work.evaluator([0])[0]
-        if isinstance(judged, Evaluation):
-            samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
-            n_prompts = len(judged.samples)
-            facts = {**judged.metrics(), **by_prompt(judged), "n_prompts": n_prompts, "samples": samples}
-            write_json(path, facts)
+        if isinstance(judged, TrialError):
+            raise SearchStoppedError(f"the untrained model cannot be scored: {judged}")
+        samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
+        facts = {
+            **judged.metrics(),
+            **by_prompt(judged),
+            "n_prompts": len(judged.samples),
+            "samples": samples,
+        }
+        write_json(path, {**facts, "score_std": judged.score_std})
 
 
 def _record(run: TrialRun, line: Metrics) -> None:
@@ -250,10 +281,10 @@ def _record(run: TrialRun, line: Metrics) -> None:
 
 
 def by_prompt(judged: Evaluation) -> dict[str, list[float | None]]:
-    """Scores and gold scores of every prompt, with the digits that matter; configs are compared by them."""
+    """Scores and gold scores of every prompt, to six digits; configs are compared by them."""
     return {
-        "scores": [round(sample.score, 5) for sample in judged.samples],
-        "golds": [None if sample.gold is None else round(sample.gold, 5) for sample in judged.samples],
+        "scores": [float(f"{sample.score:.6g}") for sample in judged.samples],
+        "golds": [None if sample.gold is None else float(f"{sample.gold:.6g}") for sample in judged.samples],
     }
 
 
@@ -336,6 +367,7 @@ class Objective:
         if self.bench is None or self.bench.folder != folder:
             self.bench = Bench(self.config, folder, places=1)
         self.config.space.suggest(trial)
+        self.bench.join(trial.study)
         self.bench.begin(0, trial)
         while not (endings := self.bench.advance()):
             pass

@@ -86,6 +86,10 @@ def _train(plan: Plan, url: str, folder: Path, index: int, share: Share, pipe: C
     study.pruner = plan.pruner()
     lock = FileLock(folder / "ask.lock")
     bench = Bench(plan.config, folder, places=share.pack or 1, device=device, emit=parent.tell, plan=plan)
+    for note in bench.work.notes if index == 0 else ():
+        parent.tell({"kind": "note", "text": note})
+    with lock:
+        bench.join(study)
     plan.begin(study, folder)
     if share.pack is None:
         _find_pack(bench, share, index, parent)

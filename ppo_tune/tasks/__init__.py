@@ -6,9 +6,10 @@ from ppo_tune.config import DatasetTaskConfig, SupportTaskConfig, TaskConfig
 from ppo_tune.prompts import Prompt
 from ppo_tune.tasks.base import PromptSet, Task
 from ppo_tune.tasks.dataset import make_dataset
+from ppo_tune.tasks.stops import stops_of
 from ppo_tune.tasks.support import Stage, build_support, make_support
 
-__all__ = ["Prompt", "PromptSet", "Task", "make_task", "prepare_task"]
+__all__ = ["Prompt", "PromptSet", "Task", "make_task", "prepare_task", "stops_of"]
 
 
 def prepare_task(config: TaskConfig, stage: Stage = lambda *_: None) -> None:

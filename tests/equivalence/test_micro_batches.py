@@ -34,7 +34,7 @@ def make_experience(policy: Policy) -> Experience:
     """What two places sampled, with responses of unequal lengths and arbitrary scores."""
     rollout = collect(policy, prompts_for(PROMPTS, 2), uniforms_for(2, 8, 6), temperature=1.0, places=[0, 1])
     scores = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
-    return estimate_advantages([0, 1], rollout, scores, CONFIGS, [0.1, 0.2])
+    return estimate_advantages([0, 1], rollout, scores, CONFIGS, [0.1, 0.2], [1.0, 2.0])
 
 
 def gradients(size: int | None, configs: list[PPOConfig] = CONFIGS) -> Tensor:

@@ -40,7 +40,7 @@ def sample(policy: Policy, prompts: Prompts) -> Rollout:
 
 def estimate(rollout: Rollout) -> Experience:
     scores = torch.randn(2, 8, generator=generator("scores"))
-    return estimate_advantages([0, 1], rollout, scores, CONFIGS, [0.1, 0.2])
+    return estimate_advantages([0, 1], rollout, scores, CONFIGS, [0.1, 0.2], [1.0, 2.0])
 
 
 def learn(policy: Policy, experience: Experience) -> tuple[Tensor, dict[int, Learned]]:

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppo_tune.export import Export
+if TYPE_CHECKING:
+    from ppo_tune.export import Export  # not to be found where a trainer's own environment runs this
 
 LISTENER = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
 
 
-def write_files(made: Export, folder: Path) -> Path:
+def write_files(made: "Export", folder: Path) -> Path:
     """The files of an export, in a folder; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in made.files.items():

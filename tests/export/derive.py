@@ -11,7 +11,6 @@ import argparse
 import ast
 import contextlib
 import dataclasses
-import datetime
 import enum
 import importlib.util
 import json
@@ -28,6 +27,7 @@ from unittest.mock import patch
 from ppo_tune import export as family
 from ppo_tune.export import openrlhf, skyrl, trl, verl
 from ppo_tune.export.base import Conversion
+from tests.export.parsers import openrlhf_parser
 from tests.export.winners import WINNERS
 
 PACKAGES = {"openrlhf": "0.11.2", "verl": "0.9.1", "skyrl": "0.3.0", "trl": "1.12.0"}
@@ -81,19 +81,6 @@ def names_used(target: str) -> list[str]:
 
 
 # --- OpenRLHF
-
-
-def openrlhf_parser(unpacked: Path) -> argparse.ArgumentParser:
-    """Its option parser: the statements that build it, cut out of the command's source."""
-    (source,) = unpacked.rglob("openrlhf/cli/train_ppo_ray.py")
-    body = ast.parse(source.read_text(encoding="utf-8")).body
-    main = next(node for node in body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))
-    upto = next(i for i, node in enumerate(main.body) if "parse_args" in ast.unparse(node))
-    code = compile(ast.Module(main.body[:upto], type_ignores=[]), str(source), "exec")
-    scope: dict[str, Any] = {"argparse": argparse, "datetime": datetime.datetime}
-    exec(code, scope)
-    parser: argparse.ArgumentParser = scope["parser"]
-    return parser
 
 
 def _openrlhf_options(unpacked: Path) -> Options:

@@ -1,14 +1,26 @@
 """Numbers that change their unit on the way, worked by hand from what each target's source does with them."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from jinja2 import Environment
 
-from ppo_tune.export import Sources, Winner
-from ppo_tune.export.base import Conversion
+from ppo_tune.export import Scale, Sources, Winner, exporter
+from ppo_tune.export.base import Conversion, TokenFacts
 from tests.export.derive import CONVERTERS
-from tests.export.winners import LOUD, PROMPTS, QUICKSTART, WINNERS, python_reward, winner
+from tests.export.winners import (
+    HOSTILE,
+    LOUD,
+    PROMPTS,
+    QUICKSTART,
+    TOKENS,
+    WINNERS,
+    python_reward,
+    reward_model_sources,
+    winner,
+)
 
 LOUD_K2 = WINNERS["loud, fixed"]
 
@@ -222,9 +234,9 @@ def test_schedules_by_their_names(target: str, constant: tuple[str, str], linear
 @pytest.mark.parametrize(
     ("target", "lost"),
     [
-        ("openrlhf", {"vf_coef", "whiten_rewards", "missing_eos_penalty", "kl_budget"}),
-        ("verl", {"vf_coef", "whiten_rewards", "missing_eos_penalty", "kl_budget"}),
-        ("skyrl", {"vf_coef", "whiten_rewards", "missing_eos_penalty", "kl_budget", "adam_epsilon"}),
+        ("openrlhf", {"vf_coef", "whiten_rewards", "kl_budget"}),
+        ("verl", {"vf_coef", "whiten_rewards", "kl_budget"}),
+        ("skyrl", {"vf_coef", "whiten_rewards", "kl_budget", "adam_epsilon"}),
         ("trl", {"dual_clip", "ent_coef", "kl_budget"}),
     ],
 )
@@ -257,7 +269,153 @@ def test_prompts_are_plain_unless_they_were_wrapped() -> None:
     assert values("openrlhf", chat)["--data.apply_chat_template"] is True
     assert "--data.apply_chat_template" not in values("openrlhf", WINNERS["quickstart"])
     assert "wraps every prompt" in remarks("skyrl", WINNERS["quickstart"], "approximated")["prompts"]
-    assert "prompts" not in remarks("skyrl", chat, "approximated")
+    assert "wraps every prompt" not in remarks("skyrl", chat, "approximated")["prompts"]
+
+
+def test_a_token_that_begins_every_prompt_is_written_before_it() -> None:
+    begun = winner(sources=reward_model_sources(tokens=replace(TOKENS, before="<s>")))
+    rows = exporter("openrlhf")(begun, Scale()).files["prompts.jsonl"].splitlines()
+    template = values("verl", begun)["actor_rollout_ref.model.custom_chat_template"]
+    message = [{"role": "user", "content": "say 7"}]
+
+    assert json.loads(rows[7])["prompt"] == "<s>say 7"
+    assert json.loads(json.loads(rows[7])["label"])["prompt"] == "say 7"  # what the reward reads
+    assert Environment().from_string(template).render(messages=message) == "<s>say 7"
+    assert repr(template) in exporter("skyrl")(begun, Scale()).files["train.py"]
+    assert "prompts" not in remarks("openrlhf", begun, "approximated")
+
+
+@pytest.mark.parametrize("before", [HOSTILE, "<s>", '"{{ 1 }}"\\'])
+def test_whatever_begins_a_prompt_stands_before_it_as_it_is(before: str) -> None:
+    begun = winner(sources=reward_model_sources(tokens=replace(TOKENS, before=before)))
+    template = values("verl", begun)["actor_rollout_ref.model.custom_chat_template"]
+
+    assert Environment().from_string(template).render(messages=[{"content": "x"}]) == before + "x"
+
+
+REWARD_UNITS = {
+    "openrlhf": ("--algo.kl.init_coef", "--critic.value_clip"),
+    "verl": ("algorithm.kl_ctrl.kl_coef", "critic.cliprange_value"),
+}
+
+
+@pytest.mark.parametrize("target", REWARD_UNITS)
+def test_the_reward_is_in_our_unit_and_the_raw_one_is_told(target: str) -> None:
+    given = winner(
+        {**QUICKSTART, "kl_coef": 0.1244, "clip_range_value": 0.345}, sources=reward_model_sources(0.69)
+    )
+    kl_name, clip_name = REWARD_UNITS[target]
+
+    exported = values(target, given)
+
+    assert (exported[kl_name], exported[clip_name]) == (0.1244, 0.345)  # reward.py multiplies by the gain
+    told = remarks(target, given, "approximated")["reward"]
+    assert (
+        "then kl_coef is 0.1803, for 0.1244 / 0.69 and clip_range_value is 0.5, for 0.345 / 0.69, its gain"
+        in told
+    )
+    assert "models/reward" in told  # how the target's own server is asked
+
+
+@pytest.mark.parametrize("target", REWARD_UNITS)
+@pytest.mark.parametrize(
+    ("gain", "words"), [(1.0, "at another token."), (None, "then divide kl_coef by the gain")]
+)
+def test_a_gain_of_one_changes_nothing_and_one_unknown_is_said_to_be(
+    target: str, gain: float | None, words: str
+) -> None:
+    told = remarks(target, winner(sources=reward_model_sources(gain)), "approximated")["reward"]
+
+    assert words in f"{told}."
+
+
+@pytest.mark.parametrize("target", REWARD_UNITS)
+def test_a_reward_that_is_a_function_has_no_server_and_no_gain(target: str) -> None:
+    told = remarks(target, python_reward("/mine/reward.py"), "approximated")["reward"]
+
+    assert "gain" not in told
+    assert "not copied: /mine/reward.py, with what it imports from its folder" in told
+
+
+def test_verl_saves_what_it_has_trained_once_at_the_end() -> None:
+    given = winner({**QUICKSTART, "episodes": 10_240, "rollout_size": 64})
+
+    exported = values("verl", given)
+
+    assert exported["trainer.save_freq"] == exported["trainer.total_training_steps"] == 160
+    assert "verl.model_merger merge" in str(CONVERTERS["verl"](given).approximated)
+
+
+@pytest.mark.parametrize(
+    ("std", "weight", "told"),
+    [
+        (2.0, 0.05, "ours is of values in units of score_std: 0.2 / 2²"),
+        (0.1, 20.0, "ours is of values in units of score_std: 0.2 / 0.1²"),
+        (1.0, 0.2, ""),
+        (None, 0.2, "score_std, which is not known here: divide by its square"),
+    ],
+)
+def test_trl_weighs_a_value_loss_in_the_unit_of_the_reward(
+    std: float | None, weight: float, told: str
+) -> None:
+    """Ours is mean((v - R)² / σ²) and TRL's mean((v - R)²), each times ½ and its weight."""
+    given = winner({**LOUD, "vf_coef": 0.2})
+    given = replace(given, config=given.config.model_copy(update={"score_std": std}))
+
+    (setting,) = [setting for setting in CONVERTERS["trl"](given).settings if setting.name == "vf_coef"]
+
+    assert setting.value == pytest.approx(weight)
+    assert setting.note.endswith(told)
+    assert values("trl", given)["cliprange_value"] == 0.25  # in the unit of the reward, there and here
+
+
+STOPPED = replace(TOKENS, ends={0: "<eos>", 14: "<turn>"}, stops=(14,))
+
+
+@pytest.mark.parametrize("target", ["openrlhf", "verl", "skyrl"])
+def test_a_stop_token_that_only_the_task_names_is_said_to_be_lost(target: str) -> None:
+    told = remarks(target, winner(sources=reward_model_sources(tokens=STOPPED)), "approximated")["stop"]
+
+    assert "at '<turn>' (id 14) too" in told
+    assert "stop" not in remarks(target, winner(), "approximated")
+
+
+def test_trl_ends_responses_at_the_tasks_own_token_and_at_no_other() -> None:
+    given = winner(sources=reward_model_sources(tokens=STOPPED))
+
+    assert values("trl", given)["STOP_TOKEN"] == "<turn>"
+    assert (
+        "'<eos>' ended one in ppo-tune too, and does not here"
+        in remarks("trl", given, "approximated")["stop"]
+    )
+    assert values("trl", winner())["STOP_TOKEN"] == ""
+    assert "stop" not in remarks("trl", winner(), "approximated")
+
+
+PROMPT_ROOM = {"verl": "data.max_prompt_length", "skyrl": "trainer.max_prompt_length"}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "room"),
+    [
+        (TokenFacts(longest_prompt=9, context=64), 9),
+        (TokenFacts(longest_prompt=700, context=8192), 700),
+        (TokenFacts(context=64), 50),  # 64 less a response of 14
+        (TokenFacts(context=8192), 512),
+        (TokenFacts(), 512),
+    ],
+)
+def test_there_is_room_for_the_longest_prompt_and_never_more_than_the_context(
+    tokens: TokenFacts, room: int
+) -> None:
+    given = winner(sources=reward_model_sources(tokens=tokens))
+
+    assert values("openrlhf", given)["--data.max_len"] == room + 14
+    assert room + 14 <= (tokens.context or 1e9)
+    for target, name in PROMPT_ROOM.items():
+        assert values(target, given)[name] == room
+    guessed = "how long they are is not known" in str(CONVERTERS["openrlhf"](given).approximated)
+    assert guessed == (tokens.longest_prompt is None)
 
 
 @pytest.mark.parametrize("target", ["openrlhf", "verl", "skyrl", "trl"])

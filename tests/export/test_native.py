@@ -72,10 +72,11 @@ ppo_blocks = st.fixed_dictionaries(
     },
 )
 weights = st.dictionaries(texts, st.floats(-1e6, 1e6), min_size=1, max_size=3)
+judged = texts.map(lambda text: text.replace("{", "{{").replace("}", "}}") + "{response}")
 rewards = st.one_of(
     st.none(),
     st.fixed_dictionaries({"name": st.just("rule"), "include": weights, "avoid": weights}),
-    st.fixed_dictionaries({"name": st.just("preference"), "model": texts, "template": st.none() | texts}),
+    st.fixed_dictionaries({"name": st.just("preference"), "model": texts, "template": st.none() | judged}),
     st.just({"name": "rule", "length": {"low": 3, "high": 9, "weight": 0.5}}),
     st.just({"name": "python", "function": "my folder/reward.py:score"}),
     st.just({"name": "reference", "metric": "rougeL"}),
@@ -83,9 +84,10 @@ rewards = st.one_of(
 
 
 @law
-@given(ppo_blocks, rewards, rewards, st.integers(0, 10**9))
-def test_what_is_exported_is_what_is_trained(ppo, reward, gold, seed):
-    exported = config(task={"name": "support", "reward": reward, "gold": gold}, ppo=ppo, seed=seed)
+@given(ppo_blocks, rewards, rewards, st.integers(0, 10**9), st.none() | numbers)
+def test_what_is_exported_is_what_is_trained(ppo, reward, gold, seed, score_std):
+    task = {"name": "support", "reward": reward, "gold": gold}
+    exported = config(task=task, ppo=ppo, seed=seed, score_std=score_std)
 
     assert reload(render(exported, {})) == exported
 
@@ -113,7 +115,7 @@ def test_a_dataset_is_exported_whatever_its_columns_are_called(path, prompt, tem
 def test_every_value_is_written_out():
     written = YAML(typ="safe").load(render(config(ppo={"gamma": 0.9}), {}))
 
-    assert list(written) == ["task", "model", "ppo", "name", "seed", "kl_budget", "log"]
+    assert list(written) == ["task", "model", "ppo", "name", "seed", "kl_budget", "score_std", "log"]
     assert written["ppo"] == PPOConfig(gamma=0.9).model_dump()
     assert written["model"] == ModelConfig().model_dump()
     assert (written["name"], written["seed"]) == ("winner", 0)

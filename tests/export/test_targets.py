@@ -21,12 +21,12 @@ from tests.export.derive import (
     derive,
     fetch,
     manifest_text,
-    openrlhf_parser,
     skyrl_check_batches,
     skyrl_config_class,
     trl_config_class,
     verl_config,
 )
+from tests.export.parsers import openrlhf_parser
 from tests.export.winners import WINNERS
 
 pytestmark = pytest.mark.slow

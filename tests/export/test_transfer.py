@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo_tune.export import Scale
+from ppo_tune.errors import ConfigError
+from ppo_tune.export import Scale, exporter
+from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.transfer import at_scale, rules
-from tests.export.winners import LOUD, QUICKSTART, WINNERS, winner
+from tests.export.winners import LOUD, QUICKSTART, WINNERS, reward_model_sources, winner
 
 
 def texts(name: str) -> dict[str, str]:
@@ -113,3 +115,32 @@ def test_a_scale_in_words(scale: Scale, told: str) -> None:
     assert bool(scale)
     assert str(scale) == told
     assert not Scale()
+
+
+ROOM = TokenFacts(longest_prompt=20, context=64)
+
+
+def test_the_same_model_is_not_asked_for_responses_beyond_its_context() -> None:
+    tuned = winner(sources=reward_model_sources(tokens=ROOM))
+
+    assert at_scale(tuned, Scale(response_length=44)).config.ppo.max_new_tokens == 44  # 20 + 44 = 64
+    with pytest.raises(
+        ConfigError,
+        match="--response-length: prompts of up to 20 tokens and responses of 45 need a context of 65, but that of "
+        "models/base is 64; shorten it, or say --params-ratio for another model",
+    ):
+        at_scale(tuned, Scale(response_length=45))
+
+
+@pytest.mark.parametrize("target", ["openrlhf", "verl", "skyrl", "trl"])
+def test_another_model_is_said_to_need_a_longer_context(target: str) -> None:
+    tuned = winner(sources=reward_model_sources(tokens=ROOM))
+    made = exporter(target)(tuned, Scale(params_ratio=2, response_length=45))
+
+    told = " ".join(line.lstrip("# ") for line in made.files[made.main].splitlines())
+
+    assert (
+        "responses of 45 need a context of 65, but that of models/base is 64: name a model with more above"
+        in told
+    )
+    assert "need a context" not in exporter(target)(tuned, Scale(2, 44)).files[made.main]

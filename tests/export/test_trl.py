@@ -147,10 +147,12 @@ def test_scores_are_asked_of_texts_and_values_of_tokens() -> None:
     class Words:
         """A tokenizer of numbers; 9 ends a text."""
 
+        eos_token_id = 9
+
         def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
             return " ".join(str(i) for i in ids if i != 9)
 
-    found = parts(script(), "score_texts")
+    found = parts(script(), "score_texts", "response_text")
     found |= {"ppo_trainer": Trainer, "score": lambda **given: asked.append(given) or [1.0, 2.0]}
     exec(compile(ast.unparse(_function(script(), "score_texts")), "train.py", "exec"), found)
     judge = object()
@@ -166,7 +168,7 @@ def test_scores_are_asked_of_texts_and_values_of_tokens() -> None:
     assert Trainer.get_reward("value model", queries, 0, 2) == "of tokens"
     assert nothing is None
     assert scores.tolist() == [1.0, 2.0]
-    assert asked == [{"prompts": ["five six", "seven"], "responses": ["3", "4 4 4"], "number": [1, 2]}]
+    assert asked == [{"prompts": ["five six", "seven"], "responses": [" 3", " 4 4 4"], "number": [1, 2]}]
 
 
 def _function(source: str, name: str) -> ast.stmt:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig, RuleRewardConfig, TrainConfig
 from ppo_tune.export import Sources, Winner
+from ppo_tune.export.base import TokenFacts
 from ppo_tune.prompts import Prompt
 
 HOSTILE = 'it\'s "$HOME" `id` $(touch pwned) \\ ${oc.env:HOME} {x} [1,2] a=b, # — 語'
@@ -47,6 +48,8 @@ LOUD: dict[str, Any] = {
 
 PROMPTS = tuple(Prompt(f"say {i}", {"number": i, "references": ["yes"]}) for i in range(100))
 
+TOKENS = TokenFacts(longest_prompt=9, context=8192, before="")
+
 RULE = RuleRewardConfig(name="rule", include={"red": 1.0})
 
 
@@ -68,18 +71,22 @@ def winner(ppo: dict[str, Any] | None = None, **changes: Any) -> Winner:
         "metrics": {"score": {"mean": 1.17, "interval": [0.97, 1.37], "over": "95 %"}, "gold": 1.2},
         "response_tokens": 7.5,
         "score_std": 0.8,
-        "sources": Sources(
-            "models/base", PreferenceRewardConfig(name="preference", model="models/reward"), PROMPTS
-        ),
+        "sources": reward_model_sources(),
     }
     return Winner(config=config, **{**given, **changes})
+
+
+def reward_model_sources(gain: float | None = 0.69, tokens: TokenFacts = TOKENS) -> Sources:
+    """A reward model that reads its raw output as gain times it."""
+    reward = PreferenceRewardConfig(name="preference", model="models/reward")
+    return Sources("models/base", reward, PROMPTS, tokens=tokens, gain=gain)
 
 
 def hostile() -> Winner:
     """Names that nobody should choose, and a fact with a line break."""
     reward = PreferenceRewardConfig(name="preference", model=HOSTILE + "/reward")
     return winner(
-        LOUD, sources=Sources(HOSTILE, reward, None, f"no such file\n{HOSTILE}"),
+        LOUD, sources=Sources(HOSTILE, reward, None, f"no such file\n{HOSTILE}", TokenFacts(before=HOSTILE)),
         provenance={"from": f"somewhere\nrm -rf x\u2028exit\r\x1b[31m {HOSTILE}"},
     )  # fmt: skip
 
@@ -87,7 +94,7 @@ def hostile() -> Winner:
 def python_reward(file: Path | str = "reward.py", **changes: Any) -> Winner:
     """A winner whose reward is a function."""
     reward = PythonRewardConfig(name="python", function=f"{file}:score")
-    return winner(sources=Sources("models/base", reward, PROMPTS), **changes)
+    return winner(sources=Sources("models/base", reward, PROMPTS, tokens=TOKENS), **changes)
 
 
 CHAT_TASK = {

@@ -6,9 +6,10 @@ from torch.testing import assert_close
 from transformers import LlamaConfig, MistralConfig, MistralForCausalLM
 
 from ppo_tune.models import Policy
-from ppo_tune.models.decoding import FixedDecoder
+from ppo_tune.models.decoding import FixedDecoder, _Roomy
 from ppo_tune.models.policy import N_DECODERS, WIDTH_STEP
 from tests.conftest import (
+    FAMILIES,
     make_sequences,
     prompts_for,
     stir,
@@ -191,3 +192,32 @@ def test_rows_that_are_finished_leave_a_trial_that_is_alone(monkeypatch):
     assert_same(
         (sequences, said), policy.generate(prompts_for(PROMPTS, 1), uniforms, temperature=1.0, places=[0])
     )
+
+
+FALCON_H1 = {
+    **FAMILIES["llama"], "head_dim": 8, "mamba_d_ssm": 16, "mamba_n_heads": 2, "mamba_d_head": 8, "mamba_n_groups": 1,
+    "mamba_d_state": 4, "mamba_chunk_size": 8,
+}  # fmt: skip
+
+
+def test_rows_stay_where_a_cache_holds_more_than_keys_and_values():
+    """A state of its own would keep the rows that leave."""
+    policy = stirred_policy("falcon_h1", **FALCON_H1)
+    uniforms = uniforms_for(1, 6, 12)
+    uniforms[0, :4, 0] = 1e-9  # the stop token, at once
+
+    sequences, said = policy.generate(prompts_for(PROMPTS, 1), uniforms, temperature=1.0, places=[0])
+
+    assert sequences.ended[0, :4].all()
+    assert sequences.response_mask[0, 4:].sum() > 2
+    mask = sequences.response_mask
+    learned = policy.evaluate(sequences, temperature=1.0, places=[0]).logprobs.detach()
+    assert_close(said.logprobs[mask], learned[mask], atol=1e-5, rtol=0)
+
+
+def test_a_layer_of_a_cache_that_nothing_was_written_into_loses_no_rows():
+    layer = _Roomy(room=4)
+
+    layer.batch_select_indices(torch.tensor([0]))
+
+    assert not layer.is_initialized

@@ -121,6 +121,22 @@ def test_without_a_mask_a_query_sees_the_keys_up_to_itself(n_queries, n_keys):
     assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("told", [{"is_causal": False}, {}], ids=["by keyword", "by the layer"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_a_mask_an_encoders_query_sees_every_key(dtype, told):
+    query, key, value = states(5, 5, dtype=dtype)
+    layer = Layer()
+    layer.is_causal = bool(told)
+    expected = scaled_dot_product_attention(
+        query.double(), key.double().repeat_interleave(2, 1), value.double().repeat_interleave(2, 1)
+    ).transpose(1, 2)
+
+    with torch.no_grad():
+        said, _ = attend(layer, query, key, value, None, **told)
+
+    assert_close(said.double(), expected, atol=2e-2 if dtype == torch.bfloat16 else 1e-5, rtol=0)
+
+
 def test_a_response_that_sees_nothing_is_finite_in_either_format():
     nothing = torch.zeros(1, 3, dtype=torch.bool)
     mask = additive_mask(

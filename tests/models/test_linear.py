@@ -164,6 +164,71 @@ def test_a_layer_with_a_forward_of_its_own_is_left_alone():
     assert type(layer) is Doubled
 
 
+class Spelled(nn.Linear):
+    """The product in other words, as some families write it."""
+
+    def forward(self, x):
+        said = x @ self.weight.T
+        return said if self.bias is None else said + self.bias
+
+
+class Bounded(nn.Linear):
+    """A product of numbers that are not too large."""
+
+    def forward(self, x):
+        return super().forward(x.clamp(-20, 20))
+
+
+class Pair(nn.Linear):
+    """The product with something beside it."""
+
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Two(nn.Linear):
+    """Wants two inputs."""
+
+    def forward(self, x, y):
+        return super().forward(x + y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_is_known_by_what_it_says_and_not_by_its_name(bias, dtype):
+    model = nn.Sequential(Spelled(40, 5, bias=bias), Spelled(3, 70, bias=bias)).to(dtype)
+    x = torch.randn(7, 40).to(dtype)
+    expected = functional.linear(x, model[0].weight, model[0].bias)
+
+    assert all(is_linear(layer) for layer in model)
+    quicken(model)
+    assert not any(type(layer) is Spelled for layer in model)
+    assert_close(model[0](x), expected)
+
+
+@pytest.mark.parametrize("kind", [Doubled, Bounded, Pair, Two])
+def test_a_layer_that_says_something_else_is_none_of_ours(kind):
+    assert not is_linear(kind(6, 5))
+
+
+def test_a_layer_whose_weight_is_no_number_to_multiply_by_is_none_of_ours():
+    layer = Spelled(6, 5)
+    layer.weight = nn.Parameter(torch.zeros(5, 6, dtype=torch.int8), requires_grad=False)
+
+    assert not is_linear(layer)
+
+
+def test_asking_whether_a_layer_is_linear_draws_no_random_number():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    layer = Spelled(6, 5)
+    torch.manual_seed(3)
+
+    is_linear(layer)
+
+    assert torch.equal(torch.rand(2), expected)
+
+
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_adapters_learn_alike_by_either_library(family, monkeypatch):
     gradients = []

@@ -1,11 +1,14 @@
 """From a folder to a policy; whatever else the folder holds is refused by name, reason and way out."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
     BertConfig,
     BertForMaskedLM,
     BertModel,
@@ -15,11 +18,16 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from ppo_tune.config import ModelConfig
+from ppo_tune.config import ModelConfig, PreferenceRewardConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import load_policy, load_tokenizer, loading
 from ppo_tune.models.loading import best_dtype
+from ppo_tune.rewards.preference import PreferenceReward
+from ppo_tune.sft import fit_sft
 from tests.conftest import FAMILIES, make_sequences, save_tiny_model, tiny_model, tiny_tokenizer
+
+ENCODER_DECODER = r"holds an encoder–decoder \({}\), and only decoder-only models can be trained; name one"
+NO_LANGUAGE_MODEL = "holds a {}, not a causal language model; name one whose config.json says"
 
 CPU = torch.device("cpu")
 BERT = BertConfig(
@@ -39,6 +47,13 @@ def change_weights(folder: Path, change) -> None:
     weights = load_file(path)
     change(weights)
     save_file(weights, path, metadata={"format": "pt"})
+
+
+def change_json(path: Path, change) -> None:
+    """Rewrite a JSON file of a model folder."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    change(facts)
+    path.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def test_a_folder_becomes_a_policy_that_starts_as_the_model(family, tmp_path):
@@ -119,8 +134,39 @@ def test_an_encoder_decoder_is_refused(tmp_path):
     T5ForConditionalGeneration(T5).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
 
-    with pytest.raises(ModelError, match=f"'{tmp_path}' cannot be loaded as a causal language model"):
+    with pytest.raises(ModelError, match=ENCODER_DECODER.format("T5ForConditionalGeneration")):
         load(tmp_path)
+
+
+def test_an_encoder_decoder_is_one_though_its_config_json_does_not_say_so(tmp_path):
+    T5ForConditionalGeneration(T5).save_pretrained(tmp_path)
+    change_json(tmp_path / "config.json", lambda config: config.pop("is_encoder_decoder"))
+    tiny_tokenizer().save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError, match=ENCODER_DECODER.format("T5ForConditionalGeneration")):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "match"),
+    [
+        ("bart", "BartForConditionalGeneration", ENCODER_DECODER),
+        ("mbart", None, ENCODER_DECODER),
+        ("whisper", "WhisperForConditionalGeneration", ENCODER_DECODER),
+        ("llava", "LlavaForConditionalGeneration", NO_LANGUAGE_MODEL),
+        ("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", NO_LANGUAGE_MODEL),
+        ("clip", "CLIPModel", NO_LANGUAGE_MODEL),
+        ("wav2vec2", "Wav2Vec2ForCTC", NO_LANGUAGE_MODEL),
+        ("clip", None, NO_LANGUAGE_MODEL),
+    ],
+)
+def test_what_is_no_language_model_hears_so_in_a_short_sentence(kind, architecture, match, tmp_path):
+    AutoConfig.for_model(kind, architectures=architecture and [architecture]).save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError, match=match.format(architecture or "model of another kind")) as caught:
+        load(tmp_path)
+
+    assert len(str(caught.value)) < len(str(tmp_path)) + 200
 
 
 def test_a_folder_that_lacks_weights_is_refused_by_their_names(model_folder):
@@ -161,12 +207,158 @@ def test_an_unknown_architecture_is_refused(model_folder):
         load(model_folder)
 
 
-@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
-def test_a_torn_json_file_is_refused(file, model_folder):
-    (model_folder / file).write_text("{", encoding="utf-8")
+def _config(**changes):
+    return lambda folder: change_json(folder / "config.json", lambda config: config.update(changes))
 
-    with pytest.raises(ModelError, match=f"model folder '{model_folder}' has no usable tokenizer"):
+
+def _write(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def _instead_of_weights(name, content):
+    def change(folder):
+        (folder / "model.safetensors").unlink()
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def _cut(name, length):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:length])
+
+
+BROKEN = {
+    "config.json is empty": _write("config.json", b""),
+    "config.json is torn": _cut("config.json", 99),
+    "config.json is a list": _write("config.json", b"[]"),
+    "config.json says nothing": _write("config.json", b"{}"),
+    "config.json is gone": lambda folder: (folder / "config.json").unlink(),
+    "a number is a text": _config(vocab_size="16"),
+    "a number is null": _config(n_layer=None),
+    "a number is negative": _config(vocab_size=-1),
+    "heads do not divide the width": _config(n_head=3),
+    "no heads": _config(n_head=0),
+    "no width": _config(n_embd=0),
+    "a function that nobody knows": _config(activation_function="nonesuch"),
+    "a dtype that nobody knows": _config(dtype="float99"),
+    "a kind that nobody knows": _config(model_type="nonesuch"),
+    "a kind that is a list": _config(model_type=["gpt2"]),
+    "another kind": _config(model_type="opt"),
+    "a class that is no class": _config(architectures=[{}]),
+    "quantised": _config(quantization_config={"quant_method": "gptq", "bits": 4}),
+    "tokenizer.json is torn": _cut("tokenizer.json", 300),
+    "tokenizer.json is a list": _write("tokenizer.json", b"[]"),
+    "tokenizer.json says nothing": _write("tokenizer.json", b"{}"),
+    "tokenizer.json is gone": lambda folder: (folder / "tokenizer.json").unlink(),
+    "tokenizer_config.json is a list": _write("tokenizer_config.json", b"[]"),
+    "special_tokens_map.json is a list": _write("special_tokens_map.json", b"[]"),
+    "generation_config.json is a list": _write("generation_config.json", b"[]"),
+    "weights are empty": _write("model.safetensors", b""),
+    "weights are torn in the header": _cut("model.safetensors", 100),
+    "weights are torn": _cut("model.safetensors", 5000),
+    "weights are a pointer": _write("model.safetensors", b"version https://git-lfs.github.com/spec/v1"),
+    "weights are a pickle": _instead_of_weights("pytorch_model.bin", b"garbage"),
+    "the index of weights says nothing": _instead_of_weights("model.safetensors.index.json", b"{}"),
+    "an adapter beside the weights": _write("adapter_config.json", b"{}"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of transformers and torch, about what they read
+@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
+def test_a_broken_folder_is_refused_in_one_sentence_that_names_it(change, model_folder):
+    change(model_folder)
+
+    with pytest.raises(ModelError) as caught:
         load(model_folder)
+
+    message = str(caught.value)
+    assert message.startswith(f"model folder '{model_folder}'")
+    assert len(message.splitlines()) == 1
+    assert not message.endswith(":")
+
+
+def test_a_missing_package_is_a_reason_like_others(model_folder, monkeypatch):
+    def fail(*_, **__):
+        raise ImportError("reading this takes `nonesuch`")
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", fail)
+
+    with pytest.raises(
+        ModelError, match="cannot be loaded as a causal language model: reading this takes `none"
+    ):
+        load(model_folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_nobody_is_asked_whether_a_folders_own_code_may_run(file, model_folder, monkeypatch):
+    def ask(_=""):
+        raise AssertionError("somebody was asked at the keyboard")
+
+    monkeypatch.setattr("builtins.input", ask)
+    ran = model_folder.parent / "ran"
+    code = f"open({str(ran)!r}, 'w').close()\nfrom transformers import GPT2Config as Own, GPT2LMHeadModel as OwnLM\n"
+    (model_folder / "own.py").write_text(code, encoding="utf-8")
+    own = {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.OwnLM", "AutoTokenizer": ["own.Own", None]}
+    kind = {"model_type": "own"} if file == "config.json" else {"tokenizer_class": "OwnTokenizer"}
+    change_json(model_folder / file, lambda facts: facts.update({"auto_map": own, **kind}))
+
+    with pytest.raises(
+        ModelError, match=rf"brings code of its own \(auto_map in its {file}\), which is never run"
+    ):
+        load(model_folder)
+    assert not ran.exists()
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft 0.21
+def test_a_judge_may_be_an_adapter_where_peft_reads_it(tmp_path):
+    peft = pytest.importorskip("peft")
+    tiny_tokenizer().save_pretrained(tmp_path / "judge")
+    GPT2ForSequenceClassification(CLASSIFIER).save_pretrained(tmp_path / "base")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=1)
+    lora = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["c_attn"], init_lora_weights=False,
+                           fan_in_fan_out=True)  # fmt: skip
+    theirs = peft.get_peft_model(base, lora).eval()
+    theirs.save_pretrained(tmp_path / "judge")
+
+    judge = PreferenceReward(PreferenceRewardConfig(name="preference", model=str(tmp_path / "judge")), CPU)
+
+    text = torch.tensor([[5, 6, 3]])
+    expected = theirs.base_model.model.score(theirs.base_model.model.transformer(text)[0][:, -1])
+    assert judge(["d e"], [" b"], {}).tolist() == pytest.approx(expected[0].tolist(), abs=1e-5)
+
+
+def test_a_judge_that_cannot_read_a_token_is_refused(tmp_path):
+    GPT2ForSequenceClassification(CLASSIFIER).save_pretrained(tmp_path)
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<turn>"])
+    tokenizer.save_pretrained(tmp_path)
+
+    with pytest.raises(
+        ModelError, match=rf"reward model '{tmp_path}': its tokenizer knows '<turn>' as number 16"
+    ):
+        PreferenceReward(PreferenceRewardConfig(name="preference", model=str(tmp_path)), CPU)
+
+
+def test_a_base_of_sft_that_cannot_be_used_is_refused_before_its_tokenizer_is_read(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "base"}', encoding="utf-8")
+
+    with pytest.raises(ModelError, match=r"holds an adapter of 'base' and no whole model; merge it first"):
+        fit_sft([("a", "b"), ("c", "d")], tmp_path / "out", base=str(tmp_path))
+
+
+@pytest.mark.parametrize("lora_rank", [4, None])
+def test_a_token_that_the_model_cannot_read_is_named_with_both_sizes(lora_rank, model_folder):
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<turn>", "<end>"])
+    tokenizer.save_pretrained(model_folder)
+
+    with pytest.raises(ModelError) as caught:
+        load(model_folder, lora_rank=lora_rank)
+
+    assert str(caught.value) == (
+        f"model folder '{model_folder}': its tokenizer knows '<end>' as number 17, but its input embedding ends at 15; "
+        "save the model after resize_token_embeddings(len(tokenizer)), or the tokenizer that it was trained with"
+    )
 
 
 def test_a_folder_without_a_tokenizer_is_refused(family, tmp_path):

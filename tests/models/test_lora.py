@@ -9,10 +9,13 @@ from torch import nn
 from torch.testing import assert_close
 from transformers.pytorch_utils import Conv1D
 
+from ppo_tune.errors import ModelError
+from ppo_tune.models import save_merged
 from ppo_tune.models.linear import layer_shape
+from ppo_tune.models.loading import load_causal_lm
 from ppo_tune.models.lora import linear_layers, output_head
 from ppo_tune.seeding import generator
-from tests.conftest import make_sequences, stirred_policy, tiny_model, tiny_policy
+from tests.conftest import FAMILIES, make_sequences, stirred_policy, tiny_model, tiny_policy
 
 BATCH = ([[5], [2, 3, 4, 5, 6], [7, 8, 9]], [[4, 0], [3, 1, 2, 9], [6, 6, 0]])
 LAYERS = {
@@ -178,3 +181,70 @@ def test_the_frozen_model_is_the_one_that_was_given():
 
     assert all(torch.equal(policy.model.state_dict()[name], tensor) for name, tensor in before.items())
     assert not any(parameter.requires_grad for parameter in policy.model.parameters())
+
+
+FALCON = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}
+MIXTRAL = {**FAMILIES["llama"], "num_local_experts": 4}
+
+
+def test_layers_of_a_class_of_their_own_are_adapted_and_merged(tmp_path):
+    policy = stirred_policy("falcon", **FALCON)
+    batch = make_sequences(*BATCH)
+    save_merged(policy, 0, tmp_path)
+
+    logprobs = policy.evaluate(batch, temperature=1.0, places=[0]).logprobs[0, 2, :3]
+
+    assert {name.split(".h.")[1] for name in policy.adapters.layers} == {
+        f"{block}.{layer}"
+        for block in (0, 1)
+        for layer in (
+            "self_attention.query_key_value",
+            "self_attention.dense",
+            "mlp.dense_h_to_4h",
+            "mlp.dense_4h_to_h",
+        )
+    }
+    merged = load_causal_lm(str(tmp_path)).eval()
+    expected = (
+        merged(torch.tensor([[7, 8, 9, 6, 6, 0]])).logits[0, 2:-1].log_softmax(-1)[[0, 1, 2], [6, 6, 0]]
+    )
+    assert_close(logprobs, expected, atol=1e-5, rtol=0)
+    assert (logprobs - policy.reference(batch, temperature=1.0)[0, 2, :3]).abs().max() > 1e-2
+
+
+def test_the_share_of_the_weights_that_is_adapted():
+    """Of each layer, attention has 2·16·16 + 2·16·8 weights, and 4 experts 3·16·24 each, beside router and norms."""
+    attention, experts, router, norms = 2 * 16 * 16 + 2 * 16 * 8, 4 * 3 * 16 * 24, 4 * 16, 2 * 16
+    expected = 2 * attention / (2 * (attention + experts + router + norms) + 16)
+
+    policy = tiny_policy("mixtral", **MIXTRAL)
+
+    assert policy.adapters.share == pytest.approx(expected)
+    assert policy.remark == (
+        "model.lora_rank: the adapters are on linear layers, which hold 14 % of this model's weights (embeddings and "
+        "output layer aside); the others, as a mixture's experts, stay as they are; lora_rank: null trains all"
+    )
+    assert tiny_policy("mixtral", **MIXTRAL, lora_rank=None).remark is None
+
+
+@two_kinds
+def test_where_nearly_all_is_adapted_nothing_is_said(family):
+    policy = tiny_policy(family)
+
+    assert policy.adapters.share > 0.95
+    assert policy.remark is None
+
+
+def test_a_model_without_a_layer_to_adapt_is_refused(monkeypatch):
+    monkeypatch.setattr("ppo_tune.models.lora.is_linear", lambda _: False)
+
+    with pytest.raises(ModelError, match=r"^model\.lora_rank: .* has none .*lora_rank: null$"):
+        tiny_policy()
+
+
+def test_a_model_without_an_output_layer_is_refused():
+    model = tiny_model()
+    model.get_output_embeddings = lambda: None
+
+    with pytest.raises(ModelError, match="GPT2LMHeadModel has no linear layer that makes logits"):
+        output_head(model)

@@ -289,6 +289,37 @@ def test_the_context_is_what_the_model_can_read(family):
     assert context_length(tiny_model(family)) == 32
 
 
+ROBERTA = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+    "max_position_embeddings": 32, "initializer_range": 0.2, "is_decoder": True, "pad_token_id": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "expected"),
+    [
+        pytest.param("mpt", {"d_model": 16, "n_heads": 2, "n_layers": 1, "max_seq_len": 20}, 20, id="named otherwise"),
+        pytest.param("xlnet", {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}, None, id="-1 for none"),
+        pytest.param("roberta", ROBERTA, 28, id="positions up to that of padding are reserved"),
+    ],
+)  # fmt: skip
+def test_the_context_is_what_is_left_of_the_positions(family, sizes, expected):
+    assert context_length(tiny_model(family, **sizes)) == expected
+
+
+def test_a_text_begins_behind_the_position_of_padding():
+    policy = tiny_policy("roberta", **ROBERTA)
+    model = tiny_model("roberta", **ROBERTA).eval()
+    prompts, responses = [[5], [2, 12, 4, 5, 6]], [[4, 0], [1] * 23]
+    reference = policy.reference(make_sequences(prompts, responses), temperature=1.0)
+
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        with torch.no_grad():  # 28 tokens, as many as there is room for
+            logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        expected = logits.log_softmax(-1)[range(len(response)), response]
+        assert_close(reference[0, row, : len(response)], expected, atol=1e-5, rtol=0)
+
+
 def test_a_family_without_positions_has_no_limit_and_needs_none():
     policy = stirred_policy("bloom", **BLOOM)
     batch = make_sequences(PROMPTS, RESPONSES)

@@ -4,17 +4,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     PreTrainedModel,
 )
 
 from ppo_tune.config import PreferenceRewardConfig
-from ppo_tune.errors import ModelError
-from ppo_tune.rewards.preference import PreferenceReward, ScoreFormat, gain_and_bias, raw_scores, read_format
+from ppo_tune.errors import ModelError, RewardError
+from ppo_tune.rewards.preference import (
+    PreferenceReward,
+    ScoreFormat,
+    fill,
+    gain_and_bias,
+    raw_scores,
+    read_format,
+)
 from tests.conftest import FAMILIES, VOCABULARY, save_tiny_model, tiny_tokenizer
 
 CPU = torch.device("cpu")
@@ -174,6 +184,158 @@ def test_what_stands_beside_the_model_comes_back(tmp_path):
 
 def test_without_a_sidecar_scores_are_raw(tmp_path):
     assert read_format(tmp_path) == ScoreFormat("{prompt}{response}", append_eos=False, gain=1.0, bias=0.0)
+
+
+def test_a_sidecar_that_is_none_is_refused(tmp_path):
+    (tmp_path / "reward.json").write_text('{"gain": 2.0, "flavour": 1}', encoding="utf-8")
+
+    with pytest.raises(
+        ModelError, match=rf"^reward\.json of reward model '{tmp_path}' cannot be read: .*flavour"
+    ):
+        read_format(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("template", "response", "expected"),
+    [
+        pytest.param("{prompt}{response}", " sorry", "why ? sorry", id="joined as written"),
+        pytest.param("{prompt}{response}", "sorry", "why ?sorry", id="no space is made up"),
+        pytest.param("{prompt} {response}", " sorry", "why ? sorry", id="a space is not written twice"),
+        pytest.param("{prompt} {response}", "sorry", "why ? sorry", id="the template's space"),
+        pytest.param("{prompt}\n{response}!", "  sorry", "why ?\n sorry!", id="one space, not all"),
+        pytest.param("A: {response} Q: {prompt}", " sorry", "A: sorry Q: why ?", id="the response first"),
+        pytest.param("{{}} {prompt}:{response}", " {x}", "{} why ?: {x}", id="braces"),
+    ],
+)
+def test_a_template_is_filled_with_what_follows_the_prompt(template, response, expected):
+    assert fill(template, "why ?", response) == expected
+
+
+@pytest.mark.parametrize(
+    "template", ["{prompt}", "{prompt}{answer}", "{}{response}", "{response:d}", "{response"]
+)
+def test_a_template_that_is_none_is_refused_before_any_model_is_loaded(template):
+    with pytest.raises(
+        ValidationError, match=r"must hold \{response\}, and \{prompt\} if need be, and nothing else"
+    ):
+        PreferenceRewardConfig(name="preference", model="m", template=template)
+
+
+CHAT = (
+    "{% for m in messages %}<t> {% if m['role'] == 'user' %}b{% else %}c{% endif %} {{ m['content'] }} <e> "
+    "{% endfor %}"
+)
+"""Of two roles in words of the tiny tokenizer; <t> and <e> are the tokens 16 and 17."""
+
+
+def save_chat_reward(folder: Path, template: str = CHAT, *, begins: bool = False) -> Path:
+    """A reward model that reads chats; `begins` makes its tokenizer write a stop token before every text."""
+    tiny_classifier("gpt2", vocab_size=18).save_pretrained(folder)
+    tokenizer = tiny_tokenizer(bos_token="<eos>" if begins else None)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<t>", "<e>"]})
+    tokenizer.chat_template = template
+    if begins:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<eos> $A", special_tokens=[("<eos>", 0)]
+        )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def chat_logit(ids: list[int]) -> float:
+    return logit(tiny_classifier("gpt2", vocab_size=18), ids)
+
+
+def test_a_chat_reward_model_reads_a_users_turn_and_the_assistants_answer(tmp_path):
+    reward = load_reward(save_chat_reward(tmp_path))
+
+    scores = reward(["d e"], [" f"], {})
+
+    assert reward.text("d e", " f") == "<t> b d e <e> <t> c f <e> "
+    assert scores.tolist() == pytest.approx([chat_logit([16, 3, 5, 6, 17, 16, 4, 7, 17])], abs=1e-5)
+
+
+def test_a_chat_is_read_as_transformers_writes_it(tmp_path):
+    reward = load_reward(save_chat_reward(tmp_path, "{{ bos_token }} " + CHAT, begins=True))
+    chat = [{"role": "user", "content": "d e"}, {"role": "assistant", "content": "f"}]
+    ids = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(chat, return_dict=False)
+
+    scores = reward(["d e"], ["f"], {})
+
+    assert ids.count(0) == 1
+    assert scores.tolist() == pytest.approx([chat_logit(ids)], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "plain", [{"template": "{prompt}{response}"}, {}], ids=["the study's template", "a file of ours"]
+)
+def test_a_template_or_a_file_of_ours_goes_before_a_chat_template(plain, tmp_path):
+    save_chat_reward(tmp_path)
+    if not plain:
+        ScoreFormat().write(tmp_path)
+
+    scores = load_reward(tmp_path, **plain)(["d e"], [" f"], {})
+
+    assert scores.tolist() == pytest.approx([chat_logit([5, 6, 7])], abs=1e-5)
+
+
+def test_a_turn_that_the_policy_made_up_is_none(tmp_path):
+    reward = load_reward(save_chat_reward(tmp_path))
+
+    assert reward.text("d", " f<e><t> b g") == "<t> b d <e> <t> c f b g <e> "
+
+
+def test_a_prompt_that_is_a_chat_already_is_refused_with_the_way_out(tmp_path):
+    reward = load_reward(save_chat_reward(tmp_path))
+
+    with pytest.raises(RewardError) as caught:
+        reward(["<t> b d <e> <t> c"], ["f"], {})
+
+    assert str(caught.value) == (
+        f"reward model {tmp_path} reads a prompt as a user's turn, but '<t>', which its chat template writes, is in "
+        "prompt '<t> b d <e> <t> c', response 'f' already; give the bare prompt with task.chat: true, or set the "
+        "reward's template to '{prompt}{response}'"
+    )
+
+
+def test_a_chat_template_that_fails_is_told_when_the_model_is_loaded(tmp_path):
+    save_chat_reward(tmp_path, "{{ raise_exception('no') }}")
+
+    with pytest.raises(
+        ModelError, match=rf"^reward model '{tmp_path}': the chat template of .* cannot write"
+    ):
+        load_reward(tmp_path)
+
+
+def test_a_template_that_writes_the_beginning_gets_no_second_one(tmp_path):
+    save_chat_reward(tmp_path, begins=True)
+
+    scores = load_reward(tmp_path, template="<eos>{prompt}{response}")(["d e"], [" f"], {})
+
+    assert scores.tolist() == pytest.approx([chat_logit([0, 5, 6, 7])], abs=1e-5)
+
+
+def test_a_model_whose_score_of_a_text_depends_on_its_batch_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppo_tune.rewards.preference.context_length", lambda _: None)  # xlnet has no limit
+    config = AutoConfig.for_model(  # it reads its score at the last column, padding or not
+        "xlnet",
+        vocab_size=16,
+        d_model=16,
+        n_layer=1,
+        n_head=2,
+        d_inner=16,
+        num_labels=1,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+
+    with pytest.raises(
+        ModelError, match=r"scores a text .* alone and .* beside a longer one, so its scores would"
+    ):
+        load_reward(tmp_path)
 
 
 def test_gain_and_bias_centre_and_scale():

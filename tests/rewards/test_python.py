@@ -125,7 +125,25 @@ def test_a_number_that_is_not_finite_is_told_with_its_sample(number):
             "[1.0, None] (float() argument must be a string or a real number, not 'NoneType')",
             id="a hole",
         ),
-        pytest.param("return ['good', 'bad']", "['good', 'bad'] (", id="words"),
+        pytest.param(
+            "return ['2.0', '1.0']",
+            "['2.0', '1.0'] ('2.0' is text, not a number; convert it with float())",
+            id="text",
+        ),
+        pytest.param(
+            "return {'good': 1.0, 'bad': 0.0}",
+            "{'good': 1.0, 'bad': 0.0} (a dict has no order that says which number is whose)",
+            id="a dict",
+        ),
+        pytest.param(
+            "return {1.0}", "{1.0} (a set has no order that says which number is whose)", id="a set"
+        ),
+        pytest.param(
+            "return dict(good=1.0).keys()",
+            "dict_keys(['good']) (a dict_keys has no order that",
+            id="keys of a dict",
+        ),
+        pytest.param("return b'12'", "b'12' (its characters are no scores)", id="bytes"),
     ],
 )
 def test_what_is_no_list_of_numbers_is_told(body, expected):
@@ -140,6 +158,9 @@ def test_what_is_no_list_of_numbers_is_told(body, expected):
         pytest.param("return [1e39, 0.0]", id="more than a float32 holds"),
         pytest.param("return [10**400, 0.0]", id="more than a float holds"),
         pytest.param("return '12'", id="digits"),
+        pytest.param(
+            "return type('Odd', (), {'__iter__': lambda self: 1 / 0})()", id="an answer that cannot be read"
+        ),
         pytest.param("import torch; return torch.zeros(2, 2)", id="two numbers per response"),
         pytest.param("yield {}[responses[0]]", id="an error while it is read"),
     ],
@@ -153,6 +174,45 @@ def test_an_exception_is_told_with_the_sample_that_raises_it():
         "reward function reward.py:score raised ZeroDivisionError: division by zero for prompt "
         "'second prompt', response 'bad'"
     )
+
+
+@pytest.mark.parametrize("number", ["1e30", "-1e30", "1.1e15"])
+def test_a_number_whose_square_float32_cannot_hold_is_told_as_too_large(number):
+    assert failure(f"return [{number}, 0.0]") == (
+        f"reward function reward.py:score must return numbers of 1e+15 at most, whose squares float32 can add up, but "
+        f"got {float(number):g} for prompt 'first prompt', response 'good'; divide the reward"
+    )
+
+
+def test_a_large_number_whose_square_float32_holds_is_accepted():
+    reward = function("def score(prompts, responses): return [1e15, -1e15]")
+
+    assert reward(PROMPTS, RESPONSES, {}).square().sum().isfinite()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        pytest.param("import sys; sys.exit(0)", "SystemExit: 0", id="with success"),
+        pytest.param("raise SystemExit", "SystemExit", id="without a word"),
+        pytest.param(
+            "import sys; [sys.exit('no key') for r in responses if r == 'bad']",
+            "SystemExit: no key",
+            id="one",
+        ),
+    ],
+)
+def test_a_reward_that_ends_the_program_has_failed(body, told):
+    guilty = "second prompt', response 'bad" if "bad" in body else "first prompt', response 'good"
+
+    assert failure(body) == f"reward function reward.py:score raised {told} for prompt '{guilty}'"
+
+
+def test_an_interrupt_inside_a_reward_stays_an_interrupt():
+    reward = function("def score(prompts, responses): raise KeyboardInterrupt")
+
+    with pytest.raises(KeyboardInterrupt):
+        reward(PROMPTS, RESPONSES, {})
 
 
 def test_an_exception_that_no_sample_raises_alone_is_told_as_such():

@@ -1,6 +1,7 @@
 """The loop of a worker: ask, train, report, prune, tell; every ending has its name and loses nothing."""
 
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from optuna.trial import TrialState
 
 from ppo_tune import Objective
 from ppo_tune.config import StudyConfig
-from ppo_tune.errors import ConfigError, StudyMismatchError, TrialError
+from ppo_tune.errors import ConfigError, SearchStoppedError, StudyMismatchError, TrialError
 from ppo_tune.events import Event
-from ppo_tune.files import read_json, read_json_lines
+from ppo_tune.files import read_json, read_json_lines, write_json
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.objective import Bench, run_trials
 from ppo_tune.search.pruners import make_pruner
@@ -35,6 +36,7 @@ class Search:
         self.bench = Bench(config, folder, places=places, emit=self.events.append)
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> list[optuna.trial.FrozenTrial]:
+        self.bench.join(self.study)
         run_trials(self.bench, self.study, next_trial=self.ask, should_stop=should_stop)
         return self.study.get_trials()
 
@@ -46,7 +48,11 @@ class Search:
 
 
 def write_reward(path: Path, body: str) -> dict[str, object]:
-    path.write_text(f"calls = 0\ndef score(prompts, responses, **columns):\n{body}\n", encoding="utf-8")
+    """A reward function; it is not asked to fail on the untrained model, which `calls` counts as the first."""
+    path.write_text(
+        f"calls = 0\ndef score(prompts, responses, **columns):\n    global calls\n    calls += 1\n{body}\n",
+        encoding="utf-8",
+    )
     return {"reward": {"name": "python", "function": f"{path}:score"}}
 
 
@@ -108,6 +114,85 @@ def test_the_untrained_model_is_scored_once(make_study: StudyMaker, tmp_path: Pa
     base = read_json(tmp_path / "run" / "base.json")
     assert abs(base["heldout/kl_per_sequence"]) < 1e-5
     assert len(base["samples"]) == 6
+
+
+def test_a_reward_that_fails_on_the_untrained_model_stops_before_any_trial(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    task = write_reward(tmp_path / "reward.py", "    raise KeyError('no size')")
+    search = Search(make_study(task=task), tmp_path / "run")
+
+    with pytest.raises(
+        SearchStoppedError,
+        match=r"the untrained model cannot be scored: .* raised KeyError: 'no size' for prompt",
+    ):
+        search.run()
+
+    assert [trial.state for trial in search.study.trials] == [TrialState.WAITING]
+
+
+def test_values_are_learned_in_the_spread_of_the_untrained_models_scores(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    search = Search(make_study(search={"n_trials": 2}), tmp_path / "run")
+
+    trials = search.run()
+
+    base = read_json(tmp_path / "run" / "base.json")
+    assert base["score_std"] == pytest.approx(statistics.stdev(base["scores"]), rel=1e-5)
+    assert search.study.user_attrs["score_std"] == base["score_std"]
+    assert [trial.user_attrs["score_std"] for trial in trials] == [base["score_std"]] * 2
+    assert best_config(search.study, search.config).score_std == base["score_std"]
+
+
+def test_a_study_of_scores_in_another_unit_is_the_same_study(make_study: StudyMaker, tmp_path: Path) -> None:
+    """Of scores of 1e-6 no digit is lost on the way to the confirmation either."""
+    found = {}
+    c = 2.0**-20
+    space = {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}}
+    for unit in (1.0, c):
+        reward = {"name": "rule", "include": {"red": unit}, "avoid": {"blue": 0.5 * unit}}
+        config = make_study(
+            f"unit{unit:g}", task={"reward": reward}, ppo={"kl_coef": 0.05 * unit}, space=space,
+            search={"n_trials": 2},
+        )  # fmt: skip
+        found[unit] = Search(config, tmp_path / f"{unit:g}").run()
+
+    for one, other in zip(found[1.0], found[c], strict=True):
+        assert other.params == one.params
+        assert other.value == pytest.approx(one.value * c, rel=1e-12)
+        assert other.user_attrs["scores"] == pytest.approx(
+            [c * x for x in one.user_attrs["scores"]], rel=1e-5
+        )
+        assert other.user_attrs["heldout/kl_per_sequence"] == one.user_attrs["heldout/kl_per_sequence"]
+
+
+def test_where_all_scores_are_equal_values_stay_in_their_unit_and_a_note_says_so(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    task = write_reward(tmp_path / "reward.py", "    return [0.1] * len(responses)")
+    search = Search(make_study(task=task, search={"n_trials": 1}), tmp_path / "run")
+
+    (trial,) = search.run()
+
+    assert trial.user_attrs["score_std"] == 1.0
+    notes = [event["text"] for event in search.events if event["kind"] == "note"]
+    assert any("the untrained model's scores are all equal" in note for note in notes)
+
+
+def test_trials_that_join_those_of_version_0_1_0_learn_values_as_they_did(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    search = Search(make_study(search={"n_trials": 2}), tmp_path / "run")
+    base = tmp_path / "run" / "base.json"
+    search.bench._score_base(base)
+    facts = read_json(base)
+    assert facts.pop("score_std") > 0
+    write_json(base, facts)
+
+    trials = search.run()
+
+    assert [trial.user_attrs["score_std"] for trial in trials] == [1.0] * 2
 
 
 def test_a_pack_of_trials_scores_what_they_score_alone(make_study: StudyMaker, tmp_path: Path) -> None:
@@ -203,7 +288,8 @@ def test_a_trial_that_diverges_ends_with_that_name(make_study: StudyMaker, tmp_p
 def test_a_reward_that_fails_ends_its_trial_with_a_clear_reason(
     make_study: StudyMaker, tmp_path: Path, body: str, words: str
 ) -> None:
-    task = write_reward(tmp_path / "reward.py", body)
+    sound_at_first = f"    if calls == 1:\n        return [float(len(r)) for r in responses]\n{body}"
+    task = write_reward(tmp_path / "reward.py", sound_at_first)
     search = Search(make_study(task=task, search={"n_trials": 2}), tmp_path / "run")
 
     trials = search.run()
@@ -217,7 +303,7 @@ def test_the_default_is_never_pruned_and_a_hopeless_trial_is(make_study: StudyMa
     # The reward falls by one with every call, so every later trial is behind all earlier ones.
     task = write_reward(
         tmp_path / "reward.py",
-        "    global calls\n    calls += 1\n    return [-float(calls)] * len(responses)",
+        "    return [-float(calls)] * len(responses)",
     )
     search_block = {"n_trials": 4, "pruner": "successive_halving", "milestones": 4}
     search = Search(make_study(task=task, search=search_block), tmp_path / "run")
@@ -298,7 +384,8 @@ def test_an_objective_prunes_what_goes_beyond_the_kl_limit(make_study: StudyMake
 
 
 def test_an_objective_raises_what_is_the_users_mistake(make_study: StudyMaker, tmp_path: Path) -> None:
-    task = write_reward(tmp_path / "reward.py", "    raise ValueError('bad')")
+    body = "    if calls > 1:\n        raise ValueError('bad')\n    return [float(len(r)) for r in responses]"
+    task = write_reward(tmp_path / "reward.py", body)
     study = optuna.create_study(direction="maximize")
 
     with pytest.raises(TrialError, match=r"reward_error: reward function .* raised ValueError: bad"):

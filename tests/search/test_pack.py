@@ -202,6 +202,7 @@ def train(bench: Bench, folder: Path, pruner: optuna.pruners.BasePruner | None =
         study.sampler = make_sampler(bench.config, len(study.get_trials()))
         return study.ask(bench.config.space.distributions())
 
+    bench.join(study)
     run_trials(bench, study, next_trial=next_trial)
     return study.get_trials()
 

@@ -202,7 +202,9 @@ def test_a_reward_that_always_fails_stops_the_search_with_the_first_reason(
     write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
 ) -> None:
     (tmp_path / "reward.py").write_text(
-        "def score(prompts, responses, **c):\n    raise ValueError('no scale')\n"
+        "calls = 0\ndef score(prompts, responses, **c):\n    global calls\n    calls += 1\n"
+        "    if calls == 1:  # the untrained model's\n        return [float(len(r)) for r in responses]\n"
+        "    raise ValueError('no scale')\n"
     )
     task = {"reward": {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}}
     path = write_study("broken", task=task, search={"n_trials": 20})

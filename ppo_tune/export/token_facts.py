@@ -1,0 +1,114 @@
+"""What another trainer must know of a model's tokens: the longest prompt, the context, what stands before a prompt.
+
+It loads a tokenizer and a model's config, no weights. What cannot be read is None, never an error: the model of
+an export may stand where this machine does not see it.
+"""
+
+from collections.abc import Sequence
+
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+
+from ppo_tune.config import DatasetTaskConfig, TaskConfig
+from ppo_tune.errors import ConfigError, ModelError
+from ppo_tune.export.base import TokenFacts
+from ppo_tune.models.chat import user_turns
+from ppo_tune.models.loading import load_tokenizer
+from ppo_tune.models.text import tokenize
+from ppo_tune.prompts import Prompt
+from ppo_tune.tasks import stops_of
+
+
+def read_tokens(
+    model: str, prompts: Sequence[Prompt], task: TaskConfig, *, response_tokens: int
+) -> tuple[TokenFacts, tuple[Prompt, ...]]:
+    """Facts of a model's tokens, and the prompts that ppo-tune trained on.
+
+    Args:
+        model: A folder or hub name.
+        prompts: The training prompts.
+        task: Says whether they are wrapped in the tokenizer's chat template, and what ends a response.
+        response_tokens: Room that the context must leave for a response.
+
+    Returns:
+        The facts; and the prompts less those that are empty or too long, which a task with drop_bad_rows drops.
+    """
+    config = _config(model)
+    context, texts = _context(config), [prompt.text for prompt in prompts]
+    chat = isinstance(task, DatasetTaskConfig) and task.chat
+    try:
+        tokenizer = load_tokenizer(model)
+        rows = _encode(tokenizer, texts, chat=chat)
+        stops = stops_of(task, tokenizer)
+    except (
+        ModelError,
+        ConfigError,
+    ):  # no tokenizer, no chat template, or a stop that is no token of this one
+        return TokenFacts(context=context), tuple(prompts)
+    room = len(max(rows, key=len, default=())) if context is None else context - response_tokens
+    kept = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if 0 < len(row) <= room]
+    named = _named_ends(model, config, tokenizer)
+    facts = TokenFacts(
+        longest_prompt=max((len(row) for _, row in kept), default=None),
+        context=context,
+        before=None if chat else _before(tokenizer, [p.text for p, _ in kept], [row for _, row in kept]),
+        ends={i: str(tokenizer.decode([i])) for i in sorted({*named, *stops})},
+        stops=tuple(i for i in stops if i not in named),
+    )
+    return facts, tuple(prompt for prompt, _ in kept)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
+    """Token ids of prompts as ppo-tune reads them."""
+    if not chat:
+        return tokenize(tokenizer, texts)
+    turns = user_turns(tokenizer, texts, asked_by="task.chat")
+    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in turns]
+
+
+def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
+    try:
+        named = GenerationConfig.from_pretrained(model).eos_token_id
+    except (OSError, ValueError):
+        named = None if config is None else getattr(config, "eos_token_id", None)
+    ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
+    return [int(i) for i in ids if i is not None]
+
+
+def _before(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], rows: Sequence[Sequence[int]]
+) -> str | None:
+    """The text that, written before a prompt, makes a tokenizer that adds nothing read what ours reads.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        texts: Prompts.
+        rows: Their token ids, as ppo-tune reads them.
+
+    Returns:
+        None if there is no such text for all of the prompts.
+    """
+    if not texts:
+        return None
+    plain = tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+    added = list(rows[0][: max(0, len(rows[0]) - len(plain))])
+    before = str(tokenizer.decode(added))
+    same = tokenizer([before + text for text in texts], add_special_tokens=False)["input_ids"]
+    return before if [list(row) for row in rows] == [list(row) for row in same] else None
+
+
+def _config(model: str) -> PretrainedConfig | None:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        return None
+    return config
+
+
+def _context(config: PretrainedConfig | None) -> int | None:
+    """The longest sequence that the model reads; None where it has no limit, or cannot be read."""
+    if config is None:
+        return None
+    text = config.get_text_config(decoder=True)
+    named = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((limit for limit in named if isinstance(limit, int) and limit > 0), None)

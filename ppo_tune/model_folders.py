@@ -1,0 +1,194 @@
+"""What a model folder says of itself in its JSON files: what cannot be used is refused before any weight is read.
+
+Knows nothing of torch, and asks transformers only where a folder brings code of its own.
+"""
+
+import json
+from collections.abc import Container
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ppo_tune.errors import ModelError
+
+CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"
+
+LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How the classes of models that can be trained end, as far as a name can tell."""
+
+WAY_OUT = "name one whose config.json says ...ForCausalLM or ...LMHeadModel"
+
+Facts = dict[str, Any]
+
+
+def called(name: str, *, judge: bool = False) -> str:
+    """How messages call a model by its folder or hub name."""
+    if judge:
+        return f"reward model {name!r}"
+    if Path(name).is_dir():
+        return f"model folder {name!r}"
+    return f"model {name!r} (no such folder, so taken as a hub name)"
+
+
+def check_if_folder(name: str, *, judge: bool = False) -> None:
+    """All that can be known of a model without loading anything; a name that is no folder is a hub's, not asked here.
+
+    Raises:
+        ModelError: If the folder cannot be used.
+    """
+    if Path(name).is_dir():
+        model = called(name, judge=judge)
+        check_folder(Path(name), model, judge=judge)
+        _check_added_tokens(Path(name), model)
+
+
+def check_folder(
+    folder: Path, model: str, *, judge: bool = False, kinds: Container[str] | None = None
+) -> None:
+    """Refuse a folder that holds an adapter, quantised weights, code of its own or another kind of model.
+
+    Args:
+        folder: Where the model's JSON files lie.
+        model: How messages call it.
+        judge: Whether it is to judge texts; else it is to write them.
+        kinds: The kinds of models that transformers knows; None where finding out would load torch.
+
+    Raises:
+        ModelError: With the reason and the way out.
+    """
+    config, adapter = _read(folder / CONFIG, model), _read(folder / ADAPTER, model)
+    if adapter is not None:
+        _check_adapter(folder, adapter, model, judge=judge)
+    elif config is None:
+        raise ModelError(f"{model} holds no {CONFIG}, so it is no model that transformers can load")
+    config = config or {}
+    _check_weights(config, model)
+    _check_code(config, _read(folder / TOKENIZER, model) or {}, model, kinds)
+    if not judge:
+        check_kind(config.get("architectures"), model, encodes=config.get("is_encoder_decoder") is True)
+
+
+def check_kind(architectures: Any, model: str, *, encodes: bool, known: bool = True) -> None:
+    """Refuse what is no causal language model.
+
+    Args:
+        architectures: Names of the classes that it was saved from, where its config says so.
+        model: How messages call it.
+        encodes: Whether it is an encoder with a decoder.
+        known: Whether transformers knows a causal language model of this kind.
+
+    Raises:
+        ModelError: If it is another kind of model.
+    """
+    classes = _names(architectures)
+    kind = classes[0] if classes else "model of another kind"
+    if encodes:
+        raise ModelError(
+            f"{model} holds an encoder–decoder ({kind}), and only decoder-only models can be trained; {WAY_OUT}"
+        )
+    if not known or any(not name.endswith(LANGUAGE_MODELS) for name in classes):
+        raise ModelError(f"{model} holds a {kind}, not a causal language model; {WAY_OUT}")
+
+
+def check_token(token: str, number: int, rows: int, model: str) -> None:
+    """Refuse a model that cannot read a token of its tokenizer.
+
+    Args:
+        token: The one with the highest number.
+        number: That number, from 0.
+        rows: Of the model's input embedding.
+        model: How messages call it.
+
+    Raises:
+        ModelError: If the token has no row.
+    """
+    if number >= rows:
+        raise ModelError(
+            f"{model}: its tokenizer knows {token!r} as number {number}, but its input embedding ends at {rows - 1}; "
+            "save the model after resize_token_embeddings(len(tokenizer)), or the tokenizer that it was trained with"
+        )
+
+
+def _check_added_tokens(folder: Path, model: str) -> None:
+    """Tokens that were added to a tokenizer come last; its model is easily forgotten."""
+    config = _read(folder / CONFIG, model) or {}
+    rows = config.get("vocab_size") or _object(config.get("text_config")).get("vocab_size")
+    added = (_read(folder / "tokenizer.json", model) or {}).get("added_tokens") or []
+    if isinstance(rows, int) and isinstance(added, list):
+        numbered = [(token.get("id"), str(token.get("content"))) for token in map(_object, added)]
+        for number, token in sorted((n, token) for n, token in numbered if isinstance(n, int))[-1:]:
+            check_token(token, number, rows, model)
+
+
+def _object(value: Any) -> Facts:
+    return value if isinstance(value, dict) else {}
+
+
+def _names(architectures: Any) -> list[str]:
+    return [str(name) for name in architectures] if isinstance(architectures, list) else []
+
+
+def _read(path: Path, model: str) -> Facts | None:
+    """What a JSON file says, or None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{model}: its {path.name} cannot be read as JSON ({error})") from error
+    if not isinstance(facts, dict):
+        raise ModelError(f"{model}: its {path.name} must hold an object, but holds a {type(facts).__name__}")
+    return facts
+
+
+def _check_adapter(folder: Path, adapter: Facts, model: str, *, judge: bool) -> None:
+    """Whether transformers reads an adapter depends on peft, and what was made of it is no whole model."""
+    merge = "merge it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
+    if any(any(folder.glob(pattern)) for pattern in ("model*.safetensors", "pytorch_model*.bin")):
+        raise ModelError(
+            f"{model} holds a whole model and an adapter ({ADAPTER}), so what it says depends on who reads it; "
+            f"{merge}, or take the adapter out of the folder"
+        )
+    if not judge:
+        base = adapter.get("base_model_name_or_path")
+        raise ModelError(f"{model} holds an adapter of {base!r} and no whole model; {merge}")
+    if find_spec("peft") is None:
+        raise ModelError(
+            f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install peft, "
+            f"or {merge}"
+        )
+
+
+def _check_weights(config: Facts, model: str) -> None:
+    tag = config.get("quantization_config")
+    if tag is not None:
+        method = tag.get("quant_method", "unknown") if isinstance(tag, dict) else tag
+        raise ModelError(
+            f"{model} holds quantised weights (quantization_config in its {CONFIG}, by {method}), which are neither "
+            "trained nor merged; name the model that they were made from"
+        )
+
+
+def _check_code(config: Facts, tokenizer: Facts, model: str, kinds: Container[str] | None) -> None:
+    """Code in a model's folder is never run; many folders bring some beside a class that transformers has."""
+    if "auto_map" not in config and "auto_map" not in tokenizer:
+        return
+    import transformers  # only here, for it takes a second
+
+    theirs = set(dir(transformers))
+    classes = _names(config.get("architectures"))
+    known = bool(classes) and theirs.issuperset(classes)
+    known = known and (kinds is None or str(config.get("model_type")) in kinds)
+    if "auto_map" in config and not known:
+        raise _own_code(model, CONFIG)
+    words = tokenizer.get("tokenizer_class")
+    reads = known if words is None else str(words).removesuffix("Fast") in theirs
+    if "auto_map" in tokenizer and not reads:
+        raise _own_code(model, TOKENIZER)
+
+
+def _own_code(model: str, file: str) -> ModelError:
+    return ModelError(
+        f"{model} brings code of its own (auto_map in its {file}), which is never run; name a model of a kind that "
+        "transformers knows by itself"
+    )

@@ -1,0 +1,77 @@
+"""A tokenizer's chat template: prompts as a user's turn, exchanges as a judge reads them, the end of a turn.
+
+Every failure is one sentence that names the setting which asked for the template.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from ppo_tune.errors import ModelError
+
+MARK = "qzx"
+"""What an assistant says where only what the template writes after it is of interest."""
+
+
+def user_turns(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, asked_by: str) -> list[str]:
+    """Each text as a user's turn, up to where the assistant begins to write.
+
+    Args:
+        tokenizer: Whose template.
+        texts: What the user says.
+        asked_by: The setting that asks for the template, for messages.
+
+    Raises:
+        ModelError: If there is no chat template, or it fails.
+    """
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    return [_render(tokenizer, chat, asked_by, add_generation_prompt=True) for chat in chats]
+
+
+def exchange(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, *, asked_by: str) -> str:
+    """A user's turn and the assistant's answer as one text.
+
+    Raises:
+        ModelError: If there is no chat template, or it fails.
+    """
+    chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    return _render(tokenizer, chat, asked_by)
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase, *, asked_by: str) -> int | None:
+    """The first special token that the template writes after an assistant's message; None if it writes none.
+
+    Raises:
+        ModelError: If there is no chat template, or it fails.
+    """
+    _, found, after = exchange(tokenizer, MARK, MARK, asked_by=asked_by).rpartition(MARK)
+    special = control_tokens(tokenizer)
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
+    return next((int(i) for i in ids if i in special), None)
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """The tokens that stand outside of ordinary text, by their ids."""
+    added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items()}
+    return {**added, **dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))}
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], asked_by: str, **settings: Any
+) -> str:
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{asked_by}: the tokenizer of {tokenizer.name_or_path!r} has no chat template; save one with it, or "
+            "write the turns yourself in a `template`"
+        )
+    try:
+        text = tokenizer.apply_chat_template(chat, tokenize=False, **settings)
+    except Exception as error:  # a template is a program of its author
+        roles = " and ".join(f"a message of the {message['role']}" for message in chat)
+        raise ModelError(
+            f"{asked_by}: the chat template of {tokenizer.name_or_path!r} cannot write {roles}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    assert isinstance(text, str)
+    return text

@@ -1,0 +1,321 @@
+"""What holds for every family of models: it is right in everything, or refused in one sentence.
+
+About a dozen rows are looked at in every run, and all of them by `make families`.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM
+
+from ppo_tune.config import ModelConfig
+from ppo_tune.errors import ModelError
+from ppo_tune.models import Policy, Sequences, load_adapter, load_policy, save_adapter, save_merged
+from ppo_tune.seeding import generator
+from ppo_tune.trainer import PPOTrainer
+from tests.conftest import (
+    LIKES,
+    WordReward,
+    make_sequences,
+    make_toy_task,
+    prompts_for,
+    small_config,
+    stir,
+    uniforms_for,
+)
+from tests.models.families.table import REFUSED, RIGHT
+from tests.models.families.tiny import Family
+
+PROMPTS = [[5], [2, 3, 4, 5, 6], [7, 8, 9]]
+RESPONSES = [[4, 0], [3, 1, 2, 9, 8, 12], [6, 6, 6, 0]]
+STOPS = [0, 3, 6, 9]
+"""Enough of them that rows end at different steps, and some early."""
+
+T = 0.7
+NATS = 1e-4
+"""How far two ways of saying the same may lie apart."""
+
+
+def rows(table: Sequence[Family]) -> pytest.MarkDecorator:
+    """A test of every row; those that are not looked at in every run are marked."""
+    return pytest.mark.parametrize(
+        "row",
+        [pytest.param(row, id=row.name, marks=() if row.brief else pytest.mark.families) for row in table],
+    )
+
+
+every_right_row = rows(RIGHT)
+
+
+def fresh(folder: Path, *, places: int = 1, lora_rank: int | None = 4) -> Policy:
+    """A policy as a user loads it; every place is the reference."""
+    config = ModelConfig(name=str(folder), lora_rank=lora_rank, lora_alpha=8.0, dtype="float32")
+    policy = load_policy(config, places=places, device=torch.device("cpu"))
+    for place in range(places):
+        policy.reset(place, generator("place", place))
+    return policy
+
+
+def stirred(folder: Path, *, places: int = 1) -> Policy:
+    """A policy whose places differ from the reference and from one another."""
+    return stir(fresh(folder, places=places))
+
+
+def plainly(
+    model: torch.nn.Module, prompt: Sequence[int], response: Sequence[int], temperature: float = T
+) -> Tensor:
+    """Log-probabilities of a response by a model that is given the sequence and nothing else."""
+    logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
+    distribution: Tensor = (logits.float() / temperature).log_softmax(-1)
+    return distribution[range(len(response)), response]
+
+
+def load_plainly(folder: Path) -> torch.nn.Module:
+    """What transformers alone makes of a folder; nothing may be missing in it or left over."""
+    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    return model.eval()
+
+
+def assert_says_what(policy: Policy, model: torch.nn.Module, place: int = 0) -> None:
+    """Of a left-padded batch the policy says what another library's model says of each sequence alone."""
+    batch = make_sequences(PROMPTS, RESPONSES)
+    said = policy.evaluate(batch, temperature=T, places=[place]).logprobs.detach()[0]
+    for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
+        with torch.no_grad():
+            expected = plainly(model, prompt, response)
+        assert_close(said[row, : len(response)], expected, atol=NATS, rtol=0)
+
+
+def has_gradient(weight: torch.nn.Parameter) -> bool:
+    return weight.grad is not None and bool(weight.grad.any())
+
+
+def junk_at_padding(batch: Sequences) -> Sequences:
+    """The same sequences with other tokens where nothing is."""
+    prompts, mask = batch.prompts, batch.response_mask
+    return replace(
+        batch,
+        prompts=replace(prompts, ids=prompts.ids.where(prompts.mask, 9)),
+        response_ids=batch.response_ids.where(mask, 7),
+    )
+
+
+@every_right_row
+def test_a_padded_batch_says_what_each_sequence_says_alone(row, folder_of):
+    policy = stirred(folder_of(row), places=2)
+    batch = junk_at_padding(make_sequences(PROMPTS, RESPONSES, places=2))
+    settings = {"temperature": T, "places": [0, 1], "with_entropy": True}
+
+    with torch.no_grad():
+        together = policy.evaluate(batch, **settings)
+        alone = [
+            policy.evaluate(make_sequences([prompt], [response], places=2), **settings)
+            for prompt, response in zip(PROMPTS, RESPONSES, strict=True)
+        ]
+
+    for i, (one, response) in enumerate(zip(alone, RESPONSES, strict=True)):
+        n = len(response)
+        assert_close(together.logprobs[:, i, :n], one.logprobs[:, 0], atol=NATS, rtol=0)
+        assert_close(together.values[:, i, :n], one.values[:, 0], atol=NATS, rtol=0)
+        assert_close(together.entropy[:, i, :n], one.entropy[:, 0], atol=NATS, rtol=0)
+
+
+@every_right_row
+def test_the_reference_is_what_transformers_says_of_each_sequence(row, folder_of):
+    policy = stirred(folder_of(row))
+    model = load_plainly(folder_of(row))
+
+    reference = policy.reference(make_sequences(PROMPTS, RESPONSES), temperature=T)
+
+    for i, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
+        with torch.no_grad():
+            expected = plainly(model, prompt, response)
+        assert_close(reference[0, i, : len(response)], expected, atol=NATS, rtol=0)
+
+
+@every_right_row
+def test_an_untrained_adapter_is_exactly_the_reference(row, folder_of):
+    policy = fresh(folder_of(row), places=2)
+    batch = make_sequences(PROMPTS, RESPONSES, places=2)
+
+    logprobs = policy.evaluate(batch, temperature=T, places=[0, 1]).logprobs
+
+    assert policy.adapters.layers
+    assert torch.equal(logprobs, policy.reference(batch, temperature=T))
+
+
+@every_right_row
+@pytest.mark.parametrize("places", [[0, 1], [0]], ids=["packed", "alone"])
+def test_what_is_said_while_sampling_is_what_is_said_while_training(row, places, folder_of):
+    policy = stirred(folder_of(row), places=2)
+    policy.stop_ids = torch.tensor(STOPS)
+    prompts = prompts_for(PROMPTS * 3, len(places))
+
+    sequences, sampled = policy.generate(
+        prompts, uniforms_for(len(places), 9, 8), temperature=T, places=places
+    )
+    with torch.no_grad():
+        trained = policy.evaluate(sequences, temperature=T, places=places, with_entropy=True)
+
+    real = sequences.response_mask
+    assert sequences.ended.any()
+    assert real.sum(-1).unique().numel() > 1  # rows left on the way, where rows can leave
+    for name in ("logprobs", "values", "entropy"):
+        assert_close(getattr(sampled, name)[real], getattr(trained, name)[real], atol=NATS, rtol=0)
+
+
+@every_right_row
+def test_adapters_learn_where_the_layers_own_weights_would_and_nothing_else_does(row, folder_of):
+    policy, model = stirred(folder_of(row)), load_plainly(folder_of(row))
+    seen = policy.evaluate(make_sequences(PROMPTS, RESPONSES), temperature=T, places=[0])
+
+    (seen.logprobs.sum() + seen.values.square().sum()).backward()
+    for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
+        plainly(model, prompt, response).sum().backward()
+
+    learned = {name for name, view in policy.rows.views.items() if view.grad.any()}
+    weights = dict(model.named_parameters())
+    reached = [name for name in policy.adapters.layers if has_gradient(weights[f"{name}.weight"])]
+    heads = {"value_head.weight", "value_head.bias"}
+    assert learned == {f"{name}.{matrix}" for name in reached for matrix in "AB"} | heads
+    assert len(reached) >= len(policy.adapters.layers) / 2
+    assert all(parameter.grad is None for parameter in policy.model.parameters())
+
+
+@every_right_row
+def test_dropout_in_a_models_config_does_nothing(row, folder_of):
+    config = row.config().to_dict()
+    rates = [name for name, value in config.items() if "drop" in name and isinstance(value, float)]
+    steady, dropping = (
+        stirred(folder_of(row, **dict.fromkeys(set(rates) - set(row.special), rate))) for rate in (0.0, 0.3)
+    )
+    batch, prompts = make_sequences(PROMPTS, RESPONSES), prompts_for(PROMPTS)
+
+    said, sampled = zip(
+        *(
+            (
+                policy.evaluate(batch, temperature=T, places=[0]).logprobs,
+                policy.generate(prompts, uniforms_for(1, 3, 8), temperature=T, places=[0])[0].response_ids,
+            )
+            for policy in (steady, dropping)
+        ),
+        strict=True,
+    )
+
+    assert torch.equal(*said)
+    assert torch.equal(*sampled)
+
+
+@every_right_row
+def test_a_trial_learns_the_same_alone_and_in_a_pack(row, folder_of):
+    configs = [
+        small_config(learning_rate=rate, batch_size=size) for rate, size in ((0.01, 4), (0.003, 2), (0.03, 8))
+    ]
+    packed, alone = (
+        PPOTrainer(fresh(folder_of(row), places=n), make_toy_task(WordReward(LIKES)), small_config())
+        for n in (3, 1)
+    )
+    for place, config in enumerate(configs):
+        packed.start(place, config, seed=place)
+    alone.start(0, configs[1], seed=1)
+
+    for _ in range(2):
+        packed.step()
+        alone.step()
+
+    moved = alone.policy.rows.values[0] - fresh(folder_of(row)).rows.values[0]
+    assert moved.abs().max() > 1e-3
+    batch = make_sequences(PROMPTS, RESPONSES)
+    with torch.no_grad():
+        said, expected = (
+            trainer.policy.evaluate(batch, temperature=T, places=[place]).logprobs
+            for trainer, place in ((packed, 1), (alone, 0))
+        )
+    assert_close(said, expected, atol=NATS, rtol=0)
+
+
+@every_right_row
+def test_a_merged_folder_says_what_the_policy_says(row, folder_of, tmp_path):
+    policy = stirred(folder_of(row), places=2)
+
+    save_merged(policy, 1, tmp_path)
+
+    assert_says_what(policy, load_plainly(tmp_path), place=1)
+    again = fresh(tmp_path).reference(make_sequences(PROMPTS, RESPONSES), temperature=T)
+    said = policy.evaluate(make_sequences(PROMPTS, RESPONSES), temperature=T, places=[1]).logprobs.detach()
+    real = make_sequences(PROMPTS, RESPONSES).response_mask
+    assert_close(again[real], said[real], atol=NATS, rtol=0)
+    assert (policy.reference(make_sequences(PROMPTS, RESPONSES), temperature=T) - said).abs().max() > 1e-2
+
+
+@every_right_row
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft 0.21
+def test_peft_reads_the_adapters_as_they_were_trained(row, folder_of, tmp_path):
+    peft = pytest.importorskip("peft")
+    policy = stirred(folder_of(row), places=2)
+
+    save_adapter(policy, 1, tmp_path)
+
+    model = peft.PeftModel.from_pretrained(load_plainly(folder_of(row)), str(tmp_path))
+    assert_says_what(policy, model.eval(), place=1)
+
+
+@every_right_row
+def test_adapters_come_back_bit_for_bit(row, folder_of, tmp_path):
+    policy, other = stirred(folder_of(row), places=2), fresh(folder_of(row), places=2)
+
+    save_adapter(policy, 1, tmp_path)
+    load_adapter(other, 0, tmp_path)
+
+    assert torch.equal(other.rows.values[0], policy.rows.values[1])
+
+
+@every_right_row
+def test_all_weights_learn_what_they_learn_in_transformers(row, folder_of, tmp_path):
+    policy, model = fresh(folder_of(row), lora_rank=None), load_plainly(folder_of(row))
+    batch = make_sequences(PROMPTS, RESPONSES)
+
+    logprobs = policy.evaluate(batch, temperature=T, places=[0]).logprobs
+    logprobs[batch.response_mask].sum().backward()
+    for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
+        plainly(model, prompt, response).sum().backward()
+
+    assert torch.equal(logprobs, policy.reference(batch, temperature=T))
+    expected = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    length = torch.cat([gradient.flatten() for gradient in expected.values()]).norm()
+    for name, weight in policy.model.named_parameters():
+        gradient = expected.get(name, torch.zeros_like(weight))
+        assert (policy.rows[name].grad[0] - gradient).norm() <= 1e-4 * length, name
+
+
+@every_right_row
+def test_a_model_whose_weights_are_all_trained_is_saved_with_them(row, folder_of, tmp_path):
+    policy = stir(fresh(folder_of(row), lora_rank=None), scale=0.05)
+
+    save_merged(policy, 0, tmp_path)
+
+    assert_says_what(policy, load_plainly(tmp_path))
+
+
+@rows(REFUSED)
+@pytest.mark.parametrize("lora_rank", [4, None], ids=["adapters", "all weights"])
+def test_what_would_be_wrong_is_refused(row, lora_rank, folder_of):
+    with warnings.catch_warnings(action="ignore"), pytest.raises(ModelError, match=row.sentence) as caught:
+        fresh(folder_of(row), lora_rank=lora_rank)
+
+    assert str(folder_of(row)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_table_has_no_family_twice():
+    names = [row.name for row in (*RIGHT, *REFUSED)]
+
+    assert len(set(names)) == len(names) >= 45

@@ -1,0 +1,46 @@
+"""What a worker tells its parent."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ppo_tune.search import worker
+from ppo_tune.search.pack import Share
+from ppo_tune.search.plan import SearchPlan
+from tests.worlds import StudyMaker
+
+
+class Pipe:
+    """Keeps what is sent, and never asks for a stop."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, object]] = []
+
+    def send(self, event: dict[str, object]) -> None:
+        self.sent.append(event)
+
+    def poll(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("index", "remark", "notes"),
+    [(0, "little", ["little"]), (1, "little", []), (0, None, [])],
+    ids=["the first says it", "the others do not", "nothing to say"],
+)
+def test_the_first_worker_says_how_little_the_adapters_reach(
+    index, remark, notes, make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    policy = SimpleNamespace(remark=remark)
+    bench = SimpleNamespace(work=SimpleNamespace(policy=policy), runs={})
+    monkeypatch.setattr(worker, "Bench", lambda *_, **__: bench)
+    for name in ("prepare_task", "keep_freed_memory", "_quiet", "_try_compiling", "run_trials"):
+        monkeypatch.setattr(worker, name, lambda *_, **__: None)
+    monkeypatch.setattr(worker, "load_study_from", lambda *_: SimpleNamespace())
+    plan, pipe = SearchPlan(make_study()), Pipe()
+    monkeypatch.setattr(plan, "begin", lambda *_: None)
+
+    worker._train(plan, "sqlite://", tmp_path, index, Share(workers=2, trials=1, pack=1), pipe)
+
+    assert [event["text"] for event in pipe.sent if event["kind"] == "note"] == notes

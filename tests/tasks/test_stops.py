@@ -1,0 +1,165 @@
+"""What ends a response of a task: the end of a turn, and the tokens that the user names."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppo_tune.config import (
+    DatasetTaskConfig,
+    ModelConfig,
+    PPOConfig,
+    RuleRewardConfig,
+    RunConfig,
+    SupportTaskConfig,
+)
+from ppo_tune.errors import ConfigError, ModelError
+from ppo_tune.models import Policy, decode_responses
+from ppo_tune.tasks import stops_of
+from ppo_tune.workbench import evaluate_model, set_up
+from tests.conftest import prompts_for, tiny_model, uniforms_for
+from tests.tokenizers_of import CHATML, KINDS
+
+TURN_END = "<|im_end|>"
+
+
+def task(**settings) -> DatasetTaskConfig:
+    reward = RuleRewardConfig(name="rule", include={"sure": 1.0})
+    return DatasetTaskConfig(name="dataset", **{"path": "prompts.jsonl", "reward": reward, **settings})
+
+
+def chatting():
+    tokenizer = KINDS["byte level"]()
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def names(config, tokenizer) -> list[str]:
+    return [tokenizer.convert_ids_to_tokens(i) for i in stops_of(config, tokenizer)]
+
+
+def test_a_chat_ends_where_the_template_ends_an_assistants_turn():
+    assert names(task(chat=True), chatting()) == [TURN_END]
+
+
+def test_without_a_chat_a_template_ends_nothing():
+    assert names(task(), chatting()) == []
+
+
+def test_the_embedded_task_names_no_stop():
+    assert stops_of(SupportTaskConfig(name="support"), chatting()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "stop", "expected"),
+    [
+        pytest.param("byte level", "<|im_end|>", {"<|im_end|>"}, id="by name"),
+        pytest.param("byte level", "\n", {"Ċ"}, id="by text"),
+        pytest.param("metaspace", ".", {"▁."}, id="by the token that the text becomes"),
+        pytest.param("metaspace", "▁ok", {"▁ok"}, id="by a name that is not its text"),
+    ],
+)
+def test_a_stop_is_named_by_its_token_or_by_its_text(kind, stop, expected):
+    assert expected <= set(names(task(stop=[stop]), KINDS[kind]()))
+
+
+def test_stops_and_the_end_of_a_turn_add_up():
+    assert set(names(task(chat=True, stop=["\n", "<pad>"]), chatting())) == {TURN_END, "Ċ", "<pad>"}
+
+
+@pytest.mark.parametrize("stop", ["\n\nuser zz", "☃☃"])
+def test_a_stop_that_is_no_single_token_is_refused_in_one_sentence(stop):
+    with pytest.raises(ConfigError) as caught:
+        stops_of(task(stop=[stop]), KINDS["byte level"]())
+
+    message = str(caught.value)
+    assert message.startswith("task.stop: each must be one token of the model's tokenizer, but ")
+    assert repr(stop) in message
+    assert "\n" not in message
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A model whose end of a turn is not its end of a sequence, and its prompts."""
+    monkeypatch.chdir(tmp_path)
+    rows = (json.dumps({"prompt": f"ok {i}"}) for i in range(60))
+    Path("prompts.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    tokenizer = chatting()
+    sizes = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "n_positions": 64}
+    tiny_model("gpt2", **sizes).save_pretrained("model")
+    tokenizer.save_pretrained("model")
+    return tmp_path
+
+
+def run(**settings) -> RunConfig:
+    ppo = PPOConfig(rollout_size=8, batch_size=8, max_new_tokens=4)
+    return RunConfig(
+        task=task(heldout_prompts=2, **settings), model=ModelConfig(name="model", lora_rank=1), ppo=ppo
+    )
+
+
+def test_a_workbench_ends_responses_at_them(folder):
+    policy = set_up(run(chat=True, stop=["\n"]), seed=0).policy
+
+    stops = policy.tokenizer.convert_ids_to_tokens(policy.stop_ids.tolist())
+
+    assert sorted(stops) == sorted(["<eos>", TURN_END, "Ċ"])
+
+
+def test_an_evaluation_of_another_model_ends_responses_at_them(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Policy, "stop_also", lambda _, ids: seen.append(list(ids)))
+
+    evaluate_model("model", run(chat=True))
+
+    assert seen == [[chatting().convert_tokens_to_ids(TURN_END)]]
+
+
+@pytest.mark.parametrize(
+    "judged", [lambda: set_up(run(chat=True), seed=0), lambda: evaluate_model("model", run(chat=True))]
+)
+def test_a_missing_template_is_told_before_any_model_is_loaded(judged, folder, monkeypatch):
+    plain = KINDS["byte level"]()
+    plain.chat_template = None
+    Path("model", "chat_template.jinja").unlink(missing_ok=True)
+    plain.save_pretrained("model")
+    monkeypatch.setattr("ppo_tune.workbench.load_policy", lambda *_, **__: pytest.fail("a model was loaded"))
+
+    with pytest.raises(ModelError, match=r"^task\.chat: the tokenizer of 'model' has no chat template; "):
+        judged()
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_policy_stops_at_a_tasks_tokens_and_the_judge_does_not_read_them(graphs):
+    tokenizer = KINDS["byte level"]()
+    policy = Policy(tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer, lora_rank=1)
+    policy.graphs = graphs
+    prompts, uniforms = prompts_for([[40, 41]] * 64), uniforms_for(1, 64, 4)
+    before, _ = policy.generate(prompts, uniforms, temperature=1.0, places=[0])
+    stop = int(before.response_ids[0, 0, 1])
+
+    policy.stop_also([stop])
+    after, _ = policy.generate(prompts, uniforms, temperature=1.0, places=[0])
+
+    first = after[0, :1]
+    assert int(first.response_mask.sum()) == 2
+    assert first.ended.all()
+    assert decode_responses(tokenizer, first) == [tokenizer.decode([int(before.response_ids[0, 0, 0])])]
+    assert torch.equal(after.response_ids[..., :1], before.response_ids[..., :1])
+
+
+@pytest.mark.parametrize("stop", [[], ["ok"]], ids=["nothing ends a response", "the user's own token does"])
+def test_a_policy_that_nothing_stops_is_noted(stop, folder):
+    tokenizer = KINDS["byte level"]()
+    tokenizer.eos_token = None
+    tiny_model("gpt2", vocab_size=len(tokenizer), n_positions=64, eos_token_id=None).save_pretrained("model")
+    tokenizer.save_pretrained("model")
+
+    notes = set_up(run(stop=stop), seed=0).notes
+
+    told = (
+        "the tokenizer of 'model' has no end-of-sequence token and no stop token is named: nothing ends a response but "
+        "max_new_tokens"
+    )
+    assert notes == (() if stop else (told,))
