@@ -67,7 +67,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: b
 def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
     try:
-        named = GenerationConfig.from_pretrained(model).eos_token_id
+        named = GenerationConfig.from_pretrained(model, trust_remote_code=False).eos_token_id
     except (OSError, ValueError):
         named = None if config is None else getattr(config, "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
