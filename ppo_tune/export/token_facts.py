@@ -39,13 +39,12 @@ def read_tokens(
         tokenizer = load_tokenizer(model)
         rows = _encode(tokenizer, texts, chat=chat)
         stops = stops_of(task, tokenizer)
-    except (
-        ModelError,
-        ConfigError,
-    ):  # no tokenizer, no chat template, or a stop that is no token of this one
+    except (ModelError, ConfigError):
         return TokenFacts(context=context), tuple(prompts)
     room = len(max(rows, key=len, default=())) if context is None else context - response_tokens
     kept = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if 0 < len(row) <= room]
+    if not kept:  # what stands there is not what was trained
+        return TokenFacts(context=context), tuple(prompts)
     named = _named_ends(model, config, tokenizer)
     facts = TokenFacts(
         longest_prompt=max((len(row) for _, row in kept), default=None),
@@ -68,7 +67,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: b
 def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
     try:
-        named = GenerationConfig.from_pretrained(model).eos_token_id
+        named = GenerationConfig.from_pretrained(model, trust_remote_code=False).eos_token_id
     except (OSError, ValueError):
         named = None if config is None else getattr(config, "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]

@@ -253,6 +253,7 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
         return (
             f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score "
             f"{when_scored(record)}, and {MIN_TRIALS} are needed."
+            + (" A grid is read from its cells." if record.config.search.sampler == "grid" else "")
         )
     by_company = COMPANY if table["clear"].sum() > 1 and record.config.search.sampler in LEARNING else ""
     pruned = ", pruned ones too" if any(ending_of(trial) == "pruned" for trial in trials) else ""
