@@ -42,6 +42,27 @@ def check_if_folder(name: str, *, judge: bool = False) -> None:
         _check_added_tokens(Path(name), model)
 
 
+def check_chat_template(name: str, *, asked_by: str) -> None:
+    """A folder's tokenizer must have a chat template where a setting asks for it; a hub's is not asked here.
+
+    Raises:
+        ModelError: If it has none.
+    """
+    folder = Path(name)
+    facts = _read(folder / TOKENIZER, called(name))
+    files = (folder / "chat_template.jinja", folder / "additional_chat_templates")
+    if facts is not None and not facts.get("chat_template") and not any(file.exists() for file in files):
+        raise ModelError(missing_chat_template(name, asked_by=asked_by))
+
+
+def missing_chat_template(name: str, *, asked_by: str) -> str:
+    """The sentence for a tokenizer without a chat template."""
+    return (
+        f"{asked_by}: the tokenizer of {name!r} has no chat template; save one with it, or write the turns yourself in "
+        "a `template`"
+    )
+
+
 def check_folder(
     folder: Path, model: str, *, judge: bool = False, kinds: Container[str] | None = None
 ) -> None:

@@ -82,10 +82,11 @@ def _read_back(work: Workbench, config: TrainConfig, folder: Path, watch: Watche
         ) from error
     if work.policy.adapters is not None:
         notes.append(adapter_note(work.policy, folder / "adapter", said))
+    short = str(work.policy.model.dtype).removeprefix("torch.")
     if work.policy.model.dtype != torch.float32:
         notes.append(
-            f"{folder / 'model'} holds float32 weights, for {config.model.dtype} would round part of what was "
-            "learned away; load it in float32"
+            f"{folder / 'model'} holds float32 weights, for {short} would round part of what was learned away; load "
+            "it in float32"
         )
     for note in notes:
         if note is not None:

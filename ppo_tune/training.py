@@ -6,7 +6,7 @@ accelerate launch -m ppo_tune train reports/quickstart/best.yaml      # on sever
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,18 +85,18 @@ def train(
         TrainingInterrupted: If it was asked to stop.
     """
     accelerator = Accelerator()
-    check_inputs(config)
+    inputs = check_inputs(config)
     if accelerator.is_local_main_process:
         prepare_task(config.task, lambda name, done: watch({"kind": "stage", "name": name, "done": done}))
     accelerator.wait_for_everyone()
     folder = Path(out)
     if accelerator.is_main_process:
-        _reserve(folder, config, resume=resume)
+        _reserve(folder, config, inputs.hashes, resume=resume)
     accelerator.wait_for_everyone()
     work = set_up(config, device=accelerator.device, team=AcceleratedTeam(accelerator))
     claims = claim_evaluator(work.policy, work.task, config)
     tell = watch if accelerator.is_main_process else _nobody
-    for note in work.notes:
+    for note in (*inputs.notes, *work.notes):
         tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     tracking = Tracking(
@@ -228,15 +228,21 @@ class _Training:
             self.tracking.forget_after(episodes)
 
 
-def _reserve(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, resume: bool) -> None:
     """Make the folder this training's own, or make sure that it is.
+
+    Args:
+        folder: Where it writes.
+        config: The training.
+        inputs: Hashes of the files that it depends on.
+        resume: Whether it is to go on.
 
     Raises:
         StorageError: If it holds a training and `resume` is not set, or holds none and it is.
         StudyMismatchError: If it holds another one.
     """
     make_folder(folder)
-    record = folder / "config.json"
+    record, content = folder / "config.json", folder / "inputs.json"
     if not resume:
         if checkpoints_in(folder / "checkpoints"):
             raise StorageError(
@@ -245,11 +251,20 @@ def _reserve(folder: Path, config: TrainConfig, *, resume: bool) -> None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)
         for old in ("best", "tensorboard"):
             shutil.rmtree(folder / old, ignore_errors=True)
+        write_json(content, inputs)
         write_json(record, config.model_dump(mode="json"))
         return
     if not record.is_file():
         raise StorageError(f"{folder} holds no training to resume; start without --resume")
-    changed = differences(read_json(record), config.model_dump(mode="json"), ignored=("log",))
+    begun = TrainConfig.model_validate_json(record.read_text(encoding="utf-8")).model_dump(mode="json")
+    held = read_json(content) if content.is_file() else inputs  # once nobody noted them
+    changed = differences(
+        {**begun, "content": held},
+        {**config.model_dump(mode="json"), "content": inputs},
+        ignored=("log",)
+        if config.ppo.kl_target
+        else ("log", "ppo.kl_horizon"),  # its default was once a number
+    )
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
 

@@ -237,6 +237,9 @@ def test_a_store_given_by_hand_is_given_on_without_its_password() -> None:
     assert _flags("postgresql+psycopg://me:secret@host/all", Path("my runs")) == (
         " --out 'my runs' --storage 'postgresql+psycopg://me:***@host/all'"
     )
+    assert _flags("postgresql+psycopg://host/all?user=me&password=secret", Path()) == (
+        " --storage 'postgresql+psycopg://host/all?password=***&user=me'"
+    )
 
 
 def test_a_reason_cannot_steer_the_terminal(cli: Cli, made: HandMade, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from ppo_tune.errors import (
 )
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.files import read_json, read_json_lines
-from ppo_tune.models import Policy
+from ppo_tune.models import Policy, loading
 from ppo_tune.prompts import split_of
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import make_task
@@ -112,8 +112,12 @@ def test_without_peft_the_adapter_is_kept_and_said_to_be_unread(
     assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
 
 
-def test_a_bfloat16_model_is_said_to_come_out_as_float32(config: TrainConfig, tmp_path: Path) -> None:
-    short = config.model.model_copy(update={"dtype": "bfloat16"})
+@pytest.mark.parametrize("dtype", ["bfloat16", "auto"])
+def test_a_bfloat16_model_is_said_to_come_out_as_float32(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr(loading, "best_dtype", lambda *_, **__: torch.bfloat16)
+    short = config.model.model_copy(update={"dtype": dtype})
     events: list[dict[str, object]] = []
 
     train(
@@ -391,7 +395,10 @@ def test_the_model_kept_is_the_best_within_the_budget_as_a_training_of_that_leng
 
 
 def test_with_nothing_within_the_budget_the_last_model_is_kept(config: TrainConfig, tmp_path: Path) -> None:
-    config = shortened(config, 64).model_copy(update={"kl_budget": 1e-9})
+    far = config.ppo.with_params(
+        {"episodes": 64, "learning_rate": 0.1, "kl_target": None}
+    )  # at every milestone
+    config = config.model_copy(update={"ppo": far, "kl_budget": 1e-9})
 
     result = train(config, out=tmp_path / "red")
 
@@ -438,6 +445,39 @@ def test_another_config_is_not_resumed(config: TrainConfig, tmp_path: Path) -> N
         StudyMismatchError, match=r"holds another training:\n  ppo\.episodes: 32 before, 64 now"
     ):
         train(shortened(config, 64), out=tmp_path / "red", resume=True)
+
+
+def test_a_training_whose_reward_was_changed_is_not_resumed(config: TrainConfig, tmp_path: Path) -> None:
+    helper = tmp_path / "words.py"
+    helper.write_text("WORD = 'red'", encoding="utf-8")
+    body = "import words; return [r.count(words.WORD) for r in responses]"
+    (tmp_path / "r.py").write_text(f"def score(prompts, responses, **columns): {body}", encoding="utf-8")
+    judge = {"name": "python", "function": f"{tmp_path}/r.py:score"}
+    task = {**config.task.model_dump(), "reward": judge, "gold": None}
+    config = TrainConfig.model_validate({**shortened(config, 32).model_dump(), "task": task})
+    train(config, out=tmp_path / "red")
+
+    train(config, out=tmp_path / "red", resume=True)
+    helper.write_text("WORD = 'blue'", encoding="utf-8")
+
+    with pytest.raises(
+        StudyMismatchError, match=rf"holds another training:\n  content\.task\.reward.* {helper}: '"
+    ):
+        train(config, out=tmp_path / "red", resume=True)
+
+
+def test_a_training_from_before_its_files_were_noted_can_be_resumed(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    values = {**config.ppo.model_dump(), "kl_target": None, "kl_horizon": None, "episodes": 32}
+    config = TrainConfig.model_validate({**config.model_dump(), "ppo": values})
+    train(config, out=tmp_path / "red")
+    (tmp_path / "red" / "inputs.json").unlink()
+    record = tmp_path / "red" / "config.json"
+    old = read_json(record)
+    record.write_text(json.dumps({**old, "ppo": {**old["ppo"], "kl_horizon": 10_000.0}}), encoding="utf-8")
+
+    assert train(config, out=tmp_path / "red", resume=True).episodes == 32
 
 
 def test_nothing_cannot_be_resumed(config: TrainConfig, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def _milestones(judged: "Evaluation") -> str:
 
 def _print_training(event: Any) -> None:
     if event["kind"] == "note":
-        say(f"note: {event['text']}")
+        say(f"note: {printable(event['text'])}")
     if event["kind"] == "evaluation":
         gold = f", gold {event['heldout/gold']:.3f}" if "heldout/gold" in event else ""
         say(

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.errors import ModelError
+from ppo_tune.model_folders import missing_chat_template
 
 MARK = "qzx"
 """What an assistant says where only what the template writes after it is of interest."""
@@ -61,10 +62,7 @@ def _render(
     tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], asked_by: str, **settings: Any
 ) -> str:
     if not tokenizer.chat_template:
-        raise ModelError(
-            f"{asked_by}: the tokenizer of {tokenizer.name_or_path!r} has no chat template; save one with it, or "
-            "write the turns yourself in a `template`"
-        )
+        raise ModelError(missing_chat_template(tokenizer.name_or_path, asked_by=asked_by))
     try:
         text = tokenizer.apply_chat_template(chat, tokenize=False, **settings)
     except Exception as error:  # a template is a program of its author

@@ -147,7 +147,14 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
         ModelError: If the name holds something else, or part of the weights is missing.
     """
     _load_config(name)
-    return load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
+    model = load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
+    named = getattr(model.generation_config, "eos_token_id", None)
+    if not all(isinstance(number, int | None) for number in (named if isinstance(named, list) else [named])):
+        raise ModelError(
+            f"{called(name)}: eos_token_id in its generation_config.json must be the number of a token or a list of "
+            f"such numbers, but is {named!r}"
+        )
+    return model
 
 
 def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTrainedModel:

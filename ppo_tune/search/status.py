@@ -68,7 +68,7 @@ class StudyStatus:
         running: Trials under way.
         episodes_per_second: Of all workers, since the search that runs began; else None.
         seconds_left: A guess from what that search has done; else None.
-        failure: The last trial that went wrong, in words; empty if none did.
+        failure: The last trial that went wrong, in words; empty if none did; the KL limit is no mishap.
         confirmation: How many runs of the confirmation ended in which way, or are under way; None before it.
         to_confirm: Whether the study wants a confirmation, has something to confirm, and has not done so.
         repeats: Trials of a finished grid that repeated a cell, for there were more trials than cells.
@@ -247,7 +247,9 @@ def _last_failure(trials: Iterable[FrozenTrial]) -> str:
     bad = [
         t
         for t in trials
-        if t.state.is_finished() and not was_lost(t) and ending_of(t) not in ("completed", "pruned")
+        if t.state.is_finished()
+        and not was_lost(t)
+        and ending_of(t) not in ("completed", "pruned", "kl_limit")
     ]
     if not bad:
         return ""

@@ -248,3 +248,18 @@ def test_a_model_without_an_output_layer_is_refused():
 
     with pytest.raises(ModelError, match="GPT2LMHeadModel has no linear layer that makes logits"):
         output_head(model)
+
+
+def test_a_model_may_add_in_place_to_what_an_adapted_layer_says():
+    policy = stirred_policy("llama", places=2)
+    layer = policy.adapters.layers["model.layers.0.self_attn.q_proj"]
+    x = torch.randn(2, 3, layer_shape(layer)[0], generator=generator("x"))
+
+    with policy.adapters.at_work(2, None):
+        plain = layer(x)
+        added = layer(x)
+        added += 1.0
+    added.sum().backward()
+
+    assert torch.equal(added, plain + 1.0)
+    assert policy.rows["model.layers.0.self_attn.q_proj.B"].grad.any()

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from ppo_tune.models import Policy, Prompts
 from ppo_tune.models.decoding import positions, sample_tokens
-from ppo_tune.models.policy import context_length, stop_tokens
+from ppo_tune.models.policy import cache_name, context_length, stop_tokens
 from ppo_tune.seeding import generator
 from tests.conftest import (
     EOS,
@@ -418,3 +418,8 @@ def test_with_all_weights_trained_a_reset_goes_back_to_the_reference():
 def test_all_weights_are_trained_for_one_trial_only():
     with pytest.raises(AssertionError, match="one trial at a time"):
         tiny_policy(lora_rank=None, places=2)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_a_model_is_given_its_cache_under_the_name_it_knows(name):
+    assert cache_name({"input_ids": ..., name: ..., "use_cache": ...}) == name

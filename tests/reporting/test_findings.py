@@ -9,7 +9,7 @@ import pytest
 from ppo_tune.reporting.comparison import beside, compare, findings
 from ppo_tune.reporting.comparison.best_so_far import progress_table, styles
 from ppo_tune.reporting.comparison.comparability import Contender, read_contender
-from ppo_tune.reporting.importance import importance
+from ppo_tune.reporting.importance import compared, importance
 from ppo_tune.reporting.record import StudyRecord
 from tests.reporting.conftest import HandMade, confirm
 from tests.reporting.contenders import make
@@ -37,8 +37,8 @@ def tables(monkeypatch: pytest.MonkeyPatch, **found: dict[str, tuple[float, bool
         )
 
     monkeypatch.setattr(importance, "importance_table", importance_table)
-    seen = importance.Foresight(640, 1.0, True, "")
-    monkeypatch.setattr(importance, "foresight", lambda _: seen)
+    seen = compared.Foresight(640, 1.0, True, "")
+    monkeypatch.setattr(compared, "foresight", lambda _: seen)
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_scores_that_do_not_foretell_the_end_are_said_to_be_such(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tables(monkeypatch, a={RATE: (0.3, True)}, b={RATE: (0.5, True)})
-    seen = importance.Foresight(256, 0.4, False, "")
-    monkeypatch.setattr(importance, "foresight", lambda _: seen)
+    seen = compared.Foresight(256, 0.4, False, "")
+    monkeypatch.setattr(compared, "foresight", lambda _: seen)
     both = [make(tmp_path, "a"), make(tmp_path, "b", sampler="random")]
 
     section = findings.importances(both)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting.importance import importance
+from ppo_tune.reporting.importance import compared, importance
 from ppo_tune.reporting.importance.evidence import COLUMNS
 from tests.reporting.conftest import HandMade
 
@@ -115,7 +115,7 @@ def test_early_scores_that_foretell_the_end_may_give_a_direction(hand_made: Hand
     planted(hand_made, 20, ending="completed")
     record = hand_made.record()
 
-    seen = importance.foresight(record)
+    seen = compared.foresight(record)
 
     assert (seen.episodes, seen.tells) == (256, True)
     assert "agree with those of the end (rank agreement τ +1.00)." in seen.words
@@ -172,7 +172,7 @@ def test_trials_are_compared_where_the_first_was_pruned(hand_made: HandMade) -> 
 
     record = hand_made.record()
 
-    assert importance.compared(record)[0] == 3
+    assert compared.compared(record)[0] == 3
     assert importance.score_sample(record).target.tolist() == [1.0, 2.0, 5.0]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ppo_tune.reporting import front
 from ppo_tune.reporting.history import history
 from ppo_tune.reporting.importance import importance
 from ppo_tune.reporting.record import trials_table
@@ -69,3 +70,15 @@ def test_a_winner_is_called_so_only_after_fresh_seeds(hand_made: HandMade) -> No
     assert after.table["role"].tolist() == ["default", "winner", ""]
     assert verdict.results_table(before)["what"].tolist()[-1] == "best so far (trial 2)"
     assert verdict.results_table(after)["what"].tolist()[-1] == "winner (trial 1)"
+
+
+def test_the_best_of_the_search_is_never_told_without_whom_fresh_seeds_chose(hand_made: HandMade) -> None:
+    for score in (0.5, 0.8, 0.9):
+        hand_made.add("completed", [score] * 5, gold=[0.5] * 5, baseline=score == 0.5)
+    confirm(hand_made, {0: 0.4, 1: 0.9, 2: 0.4}, golds={1: 0.3})
+    record = hand_made.record()
+
+    said = [front.chapter(record).sections[0].reading, history.chapter(record).sections[0].reading]
+
+    assert "the best within the KL budget is trial 2 with 0.900." in said[1]
+    assert ["Fresh seeds chose trial 1 instead." in words for words in said] == [True, True]

@@ -169,6 +169,7 @@ def test_a_grid_shows_its_cells_with_means_and_says_what_repeats(hand_made: Hand
         "6 of 6 cells have a completed trial, 5 of them within the KL budget. 2 trials repeat cells of the grid, for "
         "there are more trials than cells."
     )
+    assert found["importance-score"].reading.endswith("A grid is read from its cells.")
     assert page(record).kind.endswith(
         "2 trials repeat cells of the grid, for there are more trials than cells."
     )

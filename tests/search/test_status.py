@@ -250,11 +250,12 @@ def test_a_lost_trial_is_no_failure_and_the_last_failure_is_told(hand_made: Hand
     hand_made.add("out_of_memory", [])
     hand_made.add("lost", [])
     hand_made.add("pruned", [0.1])
+    hand_made.add("kl_limit", [0.1], kl=9.0)
 
     status = look(hand_made)
 
     assert status.failure == "trial 1 out_of_memory: why out_of_memory"
-    assert status.endings == {"reward_error": 1, "out_of_memory": 1, "pruned": 1}
+    assert status.endings == {"reward_error": 1, "out_of_memory": 1, "pruned": 1, "kl_limit": 1}
 
 
 def test_runs_of_the_confirmation_are_counted_by_ending(hand_made: HandMade) -> None:

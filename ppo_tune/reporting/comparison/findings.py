@@ -11,7 +11,7 @@ from ppo_tune.reporting.comparison.beside import best_of
 from ppo_tune.reporting.comparison.best_so_far import styles
 from ppo_tune.reporting.comparison.comparability import Contender, groups, join
 from ppo_tune.reporting.drawing import layout
-from ppo_tune.reporting.importance import importance
+from ppo_tune.reporting.importance import compared, importance
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import cell
@@ -117,7 +117,7 @@ def importances_reading(contenders: Sequence[Contender], found: Importances) -> 
         if len(spaces) > 1
         else ""
     )
-    early = [c.label for c in contenders if found[c.label] and not importance.foresight(c.record).tells]
+    early = [c.label for c in contenders if found[c.label] and not compared.foresight(c.record).tells]
     forecast = f" Scores of {join(early)} were taken before the end and do not foretell it." if early else ""
     return f"{said} Pale bars could be chance.{too_few}{forecast}{ranges}"
 

@@ -3,6 +3,7 @@
 About a dozen rows are looked at in every run, and all of them by `make families`.
 """
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ from transformers import AutoModelForCausalLM
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, Sequences, load_adapter, load_policy, save_adapter, save_merged
+from ppo_tune.models.read_back import adapter_note, say
+from ppo_tune.models.text import pad_left
 from ppo_tune.seeding import generator
 from ppo_tune.trainer import PPOTrainer
 from tests.conftest import (
@@ -182,8 +185,7 @@ def test_adapters_learn_where_the_layers_own_weights_would_and_nothing_else_does
         plainly(model, prompt, response).sum().backward()
 
     learned = {name for name, view in policy.rows.views.items() if view.grad.any()}
-    weights = dict(model.named_parameters())
-    reached = [name for name in policy.adapters.layers if has_gradient(weights[f"{name}.weight"])]
+    reached = [name for name in policy.adapters.layers if has_gradient(model.get_submodule(name).weight)]
     heads = {"value_head.weight", "value_head.bias"}
     assert learned == {f"{name}.{matrix}" for name in reached for matrix in "AB"} | heads
     assert len(reached) >= len(policy.adapters.layers) / 2
@@ -258,13 +260,19 @@ def test_a_merged_folder_says_what_the_policy_says(row, folder_of, tmp_path):
 
 @every_right_row
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft 0.21
-def test_peft_reads_the_adapters_as_they_were_trained(row, folder_of, tmp_path):
+def test_peft_reads_the_adapters_as_they_were_trained_or_there_are_none(row, folder_of, tmp_path):
     peft = pytest.importorskip("peft")
-    policy = stirred(folder_of(row), places=2)
+    policy, folder = stirred(folder_of(row), places=2), tmp_path / "adapter"
 
-    save_adapter(policy, 1, tmp_path)
+    save_adapter(policy, 1, folder)
+    note = adapter_note(policy, folder, say(policy, 1, pad_left(PROMPTS), uniforms_for(1, 3, 8)[0]))
 
-    model = peft.PeftModel.from_pretrained(load_plainly(folder_of(row)), str(tmp_path))
+    if row.no_adapter is not None:
+        assert re.search(row.no_adapter, note)
+        assert not folder.exists()
+        return
+    assert note is None
+    model = peft.PeftModel.from_pretrained(load_plainly(folder_of(row)), str(folder))
     assert_says_what(policy, model.eval(), place=1)
 
 
