@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -26,7 +27,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app
-from ppo_tune.cli.study_views import _flags
+from ppo_tune.cli.terminal import flags_of
 from ppo_tune.search.storage import run_folder, storage_url
 from tests.reporting.conftest import HandMade, confirm, fill_usual
 from tests.test_cli import Cli, cli
@@ -232,12 +233,16 @@ def test_the_next_command_follows_from_how_it_stands(
     assert next_command() == f"ppo-tune train {best}"
 
 
+def test_a_folder_with_any_name_is_given_on_as_a_shell_reads_it() -> None:
+    assert shlex.split(flags_of(None, Path("50% a?b #c $x größe"))) == ["--out", "50% a?b #c $x größe"]
+
+
 def test_a_store_given_by_hand_is_given_on_without_its_password() -> None:
-    assert _flags(None, Path()) == ""
-    assert _flags("postgresql+psycopg://me:secret@host/all", Path("my runs")) == (
+    assert flags_of(None, Path()) == ""
+    assert flags_of("postgresql+psycopg://me:secret@host/all", Path("my runs")) == (
         " --out 'my runs' --storage 'postgresql+psycopg://me:***@host/all'"
     )
-    assert _flags("postgresql+psycopg://host/all?user=me&password=secret", Path()) == (
+    assert flags_of("postgresql+psycopg://host/all?user=me&password=secret", Path()) == (
         " --storage 'postgresql+psycopg://host/all?password=***&user=me'"
     )
 

@@ -1,5 +1,6 @@
 """Commands that run a study: check its file, search, confirm."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from ppo_tune.cli.terminal import (
     StudyName,
     app,
     console,
+    flags_of,
     open_study,
     quiet,
     say,
@@ -105,7 +107,7 @@ def search(
     say(f"study {config.name}: {counts}")
     verdict = write_study_report(result.study, config, out)
     if result.interrupted:
-        say(f"Stopped. Go on with: ppo-tune search {file}")
+        say(f"Stopped. Go on with: ppo-tune search {shlex.quote(str(file))}{flags_of(storage, out)}")
         raise typer.Exit(EXIT_INTERRUPTED)
     if verdict.kind == "nothing_feasible":
         raise typer.Exit(EXIT_NOTHING)
@@ -140,7 +142,7 @@ def confirm(
         result = run_confirmation(config, out=out, storage=storage, workers=workers, watch=display.watch)
     verdict = write_study_report(result.study, config, out)
     if result.interrupted:
-        say(f"Stopped. Go on with: ppo-tune confirm {study}")
+        say(f"Stopped. Go on with: ppo-tune confirm {study}{flags_of(storage, out)}")
         raise typer.Exit(EXIT_INTERRUPTED)
     if verdict.kind == "nothing_feasible":
         raise typer.Exit(EXIT_NOTHING)

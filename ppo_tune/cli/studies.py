@@ -1,5 +1,6 @@
 """Commands about a study that has run: look at what was found, hand the winner on."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,6 @@ def write_study_report(
     if record.winner is not None:
         say(f"values     {describe(record.winner.params)}")
         if not record.verdict.advice:
-            say(f"go on with ppo-tune train {folder / 'best.yaml'}")
+            say(f"go on with ppo-tune train {shlex.quote(str(folder / 'best.yaml'))}")
     say(f"report     {page}")
     return record.verdict

@@ -1,5 +1,6 @@
 """The command that hands a study's winner on: to another trainer, or in our own format."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,7 +87,7 @@ def _tell(made: "Export", folder: Path, target: str, provenance: Mapping[str, st
     if ADVICE in provenance:
         tell(provenance[ADVICE])
     elif target == "native":
-        say(f"go on with ppo-tune train {folder / made.main}")
+        say(f"go on with ppo-tune train {shlex.quote(str(folder / made.main))}")
     if target == "native":
         return
     for what, remarks in (

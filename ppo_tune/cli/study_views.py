@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from ppo_tune.cli.terminal import Out, Storage, StudyName, app, console, printable, say
+from ppo_tune.cli.terminal import Out, Storage, StudyName, app, console, flags_of, printable, say
 from ppo_tune.errors import MissingExtraError, PPOTuneError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
     """Say how a study stands, also while it runs; changes nothing and disturbs nobody."""
-    found, flags = _read(study, storage, out), _flags(storage, out)
+    found, flags = _read(study, storage, out), flags_of(storage, out)
     next_command = _next(found, out, flags)
     if as_json:
         from ppo_tune.files import finite
@@ -224,16 +224,6 @@ def _scores(trial: "TrialStatus") -> str:
     elif not trial.feasible:
         said.append("over budget")
     return "   ".join([f"trial {trial.number:<4}", *said])
-
-
-def _flags(storage: str | None, out: Path) -> str:
-    """The flags that another command about the same study needs; a password is left out."""
-    from ppo_tune.search.address import public
-
-    given = [] if out == Path() else ["--out", str(out)]
-    if storage is not None:
-        given += ["--storage", public(storage)]
-    return "".join(f" {shlex.quote(word)}" for word in given)
 
 
 def _next(found: "StudyStatus", out: Path, flags: str) -> str:

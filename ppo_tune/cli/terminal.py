@@ -1,5 +1,6 @@
 """What all commands share: the app, the terminal, the flags that several of them have."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,3 +70,13 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+def flags_of(storage: str | None, out: Path) -> str:
+    """The flags that another command about the same study needs; a password is left out."""
+    from ppo_tune.search.address import public
+
+    given = [] if out == Path() else ["--out", str(out)]
+    if storage is not None:
+        given += ["--storage", public(storage)]
+    return "".join(f" {shlex.quote(word)}" for word in given)

@@ -1,5 +1,6 @@
 """Commands about models: train one config at full length, judge a model, make a base or a reward model."""
 
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -60,7 +61,8 @@ def train(
     say(_measured(result.after))
     say(Text(kept(result, loaded)))
     say(f"model      {result.model}")
-    say(f"go on with ppo-tune evaluate {result.model} --config {result.folder / 'config.json'}")
+    command = ["ppo-tune", "evaluate", str(result.model), "--config", str(result.folder / "config.json")]
+    say(f"go on with {shlex.join(command)}")
 
 
 @app.command()

@@ -175,7 +175,7 @@ def test_one_interrupt_stops_cleanly_and_the_study_goes_on_to_more_trials(
     again, _ = start(slow_study, "--workers", "2", "--n-trials", "4").finish()
 
     assert code == 130, output
-    assert f"Stopped. Go on with: ppo-tune search {slow_study}" in output
+    assert f"Stopped. Go on with: ppo-tune search {slow_study} --out {slow_study.parent}\n" in output
     assert "running" not in stopped
     assert "preempted" in stopped
     assert again == 0
