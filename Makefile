@@ -8,6 +8,8 @@
 # make quality      the embedded task's score in float32 and bfloat16, alone and packed
 # make benchmark    seconds per update beside TRL's, which gets an environment of its own
 # make example      the quickstart's report as the repository keeps it, in reports/example
+# make peers        our exports run by the released trainers' own code, each in an environment of its own; also
+#                   peer-verl, peer-openrlhf, peer-skyrl, peer-trl
 # make gpu          decoding, learning and packs on the first GPU; torch must be a build for it
 
 PYTHON ?= python3
@@ -16,6 +18,7 @@ BIN := .venv/bin
 NEXT := 5.24.0
 
 .PHONY: quickstart test check fast families transformers-next lab quality benchmark example gpu clean
+.PHONY: peers peer-verl peer-openrlhf peer-skyrl peer-trl
 
 quickstart: .venv/user
 	$(BIN)/ppo-tune search search_spaces/quickstart.yaml
@@ -59,10 +62,41 @@ example: .venv/dev
 gpu: .venv/user
 	$(BIN)/python benchmarks/gpu.py
 
+peers: peer-verl peer-openrlhf peer-skyrl peer-trl
+
+# The exports are made in our environment and run in the trainer's, which knows nothing of ppo-tune.
+peer-verl peer-openrlhf peer-skyrl peer-trl: peer-%: .venv/dev .venv-%/done
+	rm -rf .venv-$*/exports
+	$(BIN)/python -m tests.export.peers.make .venv-$*/exports
+	PPO_TUNE_EXPORTS=.venv-$*/exports .venv-$*/bin/python -m pytest -o filterwarnings= -p no:cacheprovider \
+		--confcutdir=tests/export/peers tests/export/peers/test_$*.py
+
 .venv-trl/done: constraints.txt
 	$(PYTHON) -m venv .venv-trl
 	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt trl==1.12.0 datasets
+	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt trl==1.12.0 datasets \
+		peft pytest pytest-timeout
+	@touch $@
+
+# What the tested modules import: no vLLM, flash-attn or deepspeed, which want a GPU. The versions of transformers
+# are those that each trainer allows.
+PEER = $(PYTHON) -m venv .venv-$(1) && \
+	.venv-$(1)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch && \
+	.venv-$(1)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 pytest pytest-timeout $(2)
+
+.venv-verl/done: constraints.txt
+	$(call PEER,verl,verl==0.9.1 transformers==5.9.0 TransferQueue==0.1.11 fastapi uvicorn cachetools pyzmq msgspec)
+	@touch $@
+
+.venv-openrlhf/done: constraints.txt
+	$(call PEER,openrlhf,"ray[default]==2.55.0" transformers==5.15.0 accelerate aiohttp datasets einops jsonlines peft \
+		pylatexenc torchdata torchmetrics tqdm loralib optree tensorboard)
+	.venv-openrlhf/bin/pip install --quiet --disable-pip-version-check --no-deps openrlhf==0.11.2
+	@touch $@
+
+.venv-skyrl/done: constraints.txt
+	$(call PEER,skyrl,skyrl==0.3.0 skyrl-gym==0.4.0 ray==2.56.0 loguru tqdm func_timeout hydra-core omegaconf torchdata \
+		tensordict jaxtyping fastapi uvicorn polars accelerate s3fs)
 	@touch $@
 
 .venv-next/done: constraints.txt
@@ -87,4 +121,4 @@ gpu: .venv/user
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-next .venv-trl .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-next .venv-trl .venv-verl .venv-openrlhf .venv-skyrl .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -101,7 +101,7 @@ def main() -> None:
         f"reward model right on {facts['reward_accuracy']:.1%} of held-out preferences"
     )
 
-    bench = set_up(STUDY, seed=STUDY.search.seed)
+    bench = set_up(STUDY)
     bench.policy.reset(0, torch.Generator())
     base = bench.evaluator([0])[0]
     assert not isinstance(base, TrialError)

@@ -41,7 +41,7 @@ Dtype = Literal["float32", "bfloat16"]
 def bench_for(dtype: Dtype, places: int) -> Workbench:
     """The embedded task with a base of this dtype."""
     study = STUDY.model_copy(update={"model": STUDY.model.model_copy(update={"dtype": dtype}), "ppo": CONFIG})
-    return set_up(study, seed=STUDY.search.seed, places=places, device=torch.device("cpu"))
+    return set_up(study, places=places, device=torch.device("cpu"))
 
 
 def final_scores(bench: Workbench, seeds: Sequence[int]) -> list[float]:

@@ -3,6 +3,7 @@
     PPOTuneError                      every mistake a user can mend; the command line exits with 2
     ├─ ConfigError (ValueError)       a file or a flag is wrong; holds every problem found
     ├─ DataError (ValueError)         a data file is wrong; names file and line
+    │  └─ NoPromptsError              nothing of it is left for a split
     ├─ ModelError (ValueError)        a model folder cannot be used
     ├─ StudyMismatchError             a study is resumed with another experiment
     ├─ StorageError                   a folder or a database cannot be used
@@ -76,6 +77,10 @@ class ConfigError(PPOTuneError, ValueError):
 
 class DataError(PPOTuneError, ValueError):
     """A data file is wrong; the message names file and line."""
+
+
+class NoPromptsError(DataError):
+    """A split has no prompt that can be used."""
 
 
 class ModelError(PPOTuneError, ValueError):

@@ -1,7 +1,8 @@
 """How good a policy is: scores on fixed held-out prompts under fixed sampling.
 
-Every trial of a study answers the same prompts with the same random numbers, so that two trials differ by
-what they learned and not by luck of the draw. Nothing that is searched enters the score.
+Every trial of a study answers the same prompts with the same random numbers, so that two trials can be compared.
+Their luck of the draw is then similar, and not the same: a level is that of one draw, and of the best trial of many
+it is too high. Nothing that is searched enters the score.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A policy's result on the held-out prompts.
+    """A policy's result on prompts that it was not trained on.
 
     Attributes:
         score: Mean score; the objective of a search.
@@ -43,6 +44,7 @@ class Evaluation:
         eos_rate: Share of responses that ended by themselves.
         samples: The prompts and responses.
         gold_standard_error: That of the gold score over prompts; None where there is none.
+        split: Which prompts they were.
     """
 
     score: float
@@ -53,6 +55,7 @@ class Evaluation:
     eos_rate: float
     samples: tuple[Sample, ...]
     gold_standard_error: float | None = None
+    split: Split = "heldout"
 
     @property
     def score_std(self) -> float:
@@ -63,7 +66,8 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float]:
         """The numbers, by the names under which they are logged."""
-        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "samples"}
+        names = [field.name for field in fields(self) if field.name not in ("samples", "split")]
+        named = {name: getattr(self, name) for name in names}
         return {f"heldout/{name}": value for name, value in named.items() if value is not None}
 
 
@@ -96,6 +100,7 @@ class Evaluator:
         self.policy = policy
         self.task = task
         self.temperature = temperature
+        self.split = split
         self.memory = Memory.with_rows(micro_batch_size, policy.release)
         self.prompts = PromptSet(task, split, policy.tokenizer, room_for_prompts(policy, max_new_tokens))
         self.rows = range(min(n_prompts, len(self.prompts)))
@@ -103,17 +108,24 @@ class Evaluator:
         rng = generator(seed, "evaluation")
         self._uniforms = 1 - torch.rand(len(self.rows), max_new_tokens, generator=rng)
 
-    def __call__(self, places: Sequence[int]) -> dict[int, Evaluation | TrialError]:
-        """Score some places; a place whose policy or reward fails gets that error instead."""
+    def __call__(
+        self, places: Sequence[int], reference: Policy | None = None
+    ) -> dict[int, Evaluation | TrialError]:
+        """Score some places; a place whose policy or reward fails gets that error instead.
+
+        Args:
+            places: Which.
+            reference: From whose reference the KL is measured; None is the scored policy's own.
+        """
         try:
-            rollout = self._answer(places)
+            rollout = self._answer(places, reference)
             return {place: self._judge(rollout[i]) for i, place in enumerate(places)}
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return {place: OutOfMemoryError(str(error).splitlines()[0]) for place in places}
 
-    def _answer(self, places: Sequence[int]) -> Rollout:
+    def _answer(self, places: Sequence[int], reference: Policy | None) -> Rollout:
         """The answers of some places to the held-out prompts."""
         k = len(places)
         return collect(
@@ -123,6 +135,7 @@ class Evaluator:
             temperature=self.temperature,
             places=places,
             memory=self.memory,
+            reference=reference,
         )
 
     def _judge(self, rollout: Rollout) -> Evaluation | TrialError:
@@ -148,6 +161,7 @@ class Evaluator:
             eos_rate=float(rollout.sequences.ended.float().mean()),
             samples=tuple(Sample(*row) for row in judged),
             gold_standard_error=standard_error(torch.tensor(gold)) if gold else None,
+            split=self.split,
         )
 
     def _gold_scores(self, responses: Sequence[str]) -> list[float] | None:

@@ -8,7 +8,7 @@ from ppo_tune.config import RunConfig, TaskConfig
 from ppo_tune.errors import DataError
 from ppo_tune.files import content_hash
 from ppo_tune.functions import helper_files, load_function
-from ppo_tune.model_folders import check_if_folder
+from ppo_tune.model_folders import check_chat_template, check_if_folder
 from ppo_tune.prompts import Split, read_prompts, split_of
 
 IMPORTS = " imports "
@@ -39,7 +39,8 @@ def check_inputs(config: RunConfig) -> Inputs:
         ConfigError: If a reward function cannot be imported.
         ModelError: If a model's folder holds what cannot be used.
     """
-    prompts, notes = None, ()
+    prompts: Counter[Split] | None = None
+    notes: tuple[str, ...] = ()
     if config.task.name == "dataset":
         found = read_prompts(config.task)
         prompts, notes = Counter(split_of(prompt.text) for prompt in found.prompts), found.notes
@@ -56,6 +57,8 @@ def check_inputs(config: RunConfig) -> Inputs:
             check_if_folder(reward.model, judge=True)
     if config.model.name is not None:
         check_if_folder(config.model.name)
+        if config.task.name == "dataset" and config.task.chat:
+            check_chat_template(config.model.name, asked_by="task.chat")
     hashes = {
         place: content_hash(Path(name)) if Path(name).exists() else name
         for place, name in _inputs(config.task, config.model.name)

@@ -3,6 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppo_tune.config import TrainConfig
+from ppo_tune.draws import measured_on
 from ppo_tune.evaluation import Evaluation
 from ppo_tune.versions import versions
 
@@ -14,8 +15,8 @@ def model_card(config: TrainConfig, base: str, episodes: int, before: Evaluation
         config: What it was trained with.
         base: The model it started from.
         episodes: How long it was trained.
-        before: The base model on the held-out prompts.
-        after: The trained model on the same prompts.
+        before: The base model, on prompts and random numbers that chose nothing.
+        after: The trained model on the same.
     """
     loader = PackageLoader("ppo_tune", "templates")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701 Markdown
@@ -25,5 +26,6 @@ def model_card(config: TrainConfig, base: str, episodes: int, before: Evaluation
         base=base,
         before=before,
         after=after,
+        measured_on=measured_on(after.split, len(after.samples)),
         versions=versions(),
     )

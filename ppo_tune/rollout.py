@@ -75,6 +75,7 @@ def collect(
     temperature: float,
     places: Sequence[int],
     memory: Memory | None = None,
+    reference: Policy | None = None,
 ) -> Rollout:
     """Sample a response to every prompt, and evaluate it under policy and reference.
 
@@ -88,6 +89,7 @@ def collect(
         temperature: Of the sampling.
         places: The k places that the leading axis stands for.
         memory: What fits; None tries everything at once.
+        reference: Whose reference the responses are compared with; None is the policy's own.
 
     Returns:
         The rollout, on the policy's device.
@@ -102,11 +104,11 @@ def collect(
 
     def judge(trials: slice, rows: slice) -> tuple[Tensor, ...]:
         part = sequences[trials, rows]
-        reference = policy.reference(part, temperature=temperature)
+        ref_logprobs = (reference or policy).reference(part, temperature=temperature)
         if policy.is_exact:
-            return (reference,)
+            return (ref_logprobs,)
         seen = policy.evaluate(part, temperature=temperature, places=places[trials])
-        return reference, seen.logprobs, seen.values
+        return ref_logprobs, seen.logprobs, seen.values
 
     k, n_rows, length = uniforms.shape
     ids = torch.zeros(k, n_rows, length, dtype=torch.long, device=policy.device)

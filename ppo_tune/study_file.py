@@ -13,7 +13,6 @@ from ppo_tune.config import (
     Loggers,
     ModelConfig,
     PPOConfig,
-    RunConfig,
     SearchConfig,
     StudyConfig,
     TaskConfig,
@@ -128,8 +127,8 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     )
 
 
-def load_run(path: str | Path) -> RunConfig:
-    """Read the task, model and ppo blocks of either kind of file.
+def load_run(path: str | Path) -> StudyConfig | TrainConfig:
+    """Read either kind of file.
 
     Raises:
         ConfigError: With every mistake in the file.

@@ -6,34 +6,30 @@ accelerate launch -m ppo_tune train reports/quickstart/best.yaml      # on sever
 
 import math
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from ppo_tune.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
 from ppo_tune.config import TrainConfig, differences
-from ppo_tune.errors import ModelError, StorageError, StudyMismatchError, TrialError
-from ppo_tune.evaluation import Evaluation
+from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
+from ppo_tune.evaluation import Evaluation, Evaluator
 from ppo_tune.events import Event, Watcher
-from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json, write_text
+from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json
 from ppo_tune.inputs import check_inputs
-from ppo_tune.model_card import model_card
-from ppo_tune.models import save_adapter, save_merged
-from ppo_tune.models.read_back import adapter_note, model_note, say
-from ppo_tune.seeding import derive_seed, generator
+from ppo_tune.outcome import leave
+from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.team import AcceleratedTeam
 from ppo_tune.tracking import Tracked, Tracking
-from ppo_tune.workbench import Workbench, set_up
+from ppo_tune.workbench import Workbench, claim_evaluator, judge, set_up
 
 EVALUATIONS = 10
 """How often a training is scored and saved, its end included."""
-
-READ_BACK = 8
-"""Held-out prompts on which a saved model is compared with the policy."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +39,10 @@ class TrainingResult:
     Attributes:
         folder: Holds config, metrics, checkpoints and the model.
         model: An ordinary Hugging Face folder.
-        episodes: How long the model of the folder was trained: to the best evaluation within the KL budget.
-        before: The untrained model on the held-out prompts.
-        after: The trained one.
+        episodes: How long the model of the folder was trained: to the best milestone within the KL budget.
+        before: The untrained model, on prompts and random numbers that chose nothing.
+        after: The model of the folder, as it is loaded from there, on the same.
+        milestone: What the milestone scored that chose this model; None where none did.
     """
 
     folder: Path
@@ -53,6 +50,7 @@ class TrainingResult:
     episodes: int
     before: Evaluation
     after: Evaluation
+    milestone: float | None = None
 
 
 class TrainingInterrupted(Exception):
@@ -87,17 +85,18 @@ def train(
         TrainingInterrupted: If it was asked to stop.
     """
     accelerator = Accelerator()
-    check_inputs(config)
+    inputs = check_inputs(config)
     if accelerator.is_local_main_process:
         prepare_task(config.task, lambda name, done: watch({"kind": "stage", "name": name, "done": done}))
     accelerator.wait_for_everyone()
     folder = Path(out)
     if accelerator.is_main_process:
-        _claim(folder, config, resume=resume)
+        _reserve(folder, config, inputs.hashes, resume=resume)
     accelerator.wait_for_everyone()
-    work = set_up(config, seed=config.seed, device=accelerator.device, team=AcceleratedTeam(accelerator))
+    work = set_up(config, device=accelerator.device, team=AcceleratedTeam(accelerator))
+    claims = claim_evaluator(work.policy, work.task, config)
     tell = watch if accelerator.is_main_process else _nobody
-    for note in work.notes:
+    for note in (*inputs.notes, *work.notes):
         tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     tracking = Tracking(
@@ -105,15 +104,13 @@ def train(
         tracked,
         warn=lambda text: watch({"kind": "note", "text": text}),
     )
-    training = _Training(config, folder, work, tell, tracking, is_main=accelerator.is_main_process)
+    training = _Training(config, folder, work, claims, tell, tracking, is_main=accelerator.is_main_process)
     with tracking.finished_after():
-        before, after = training.run(resume=resume, should_stop=should_stop)
-    episodes = work.trainer.runs[0].episodes
-    if accelerator.is_main_process:
-        _write_model(work, config, folder, before, after)
-        _read_back(work, config, folder, tell)
-    accelerator.wait_for_everyone()
-    return TrainingResult(folder, folder / "model", episodes, before, after)
+        before = training.run(resume=resume, should_stop=should_stop)
+    result = [training.finish(before) if accelerator.is_main_process else None]
+    broadcast_object_list(result)
+    assert result[0] is not None
+    return result[0]
 
 
 class _Training:
@@ -124,6 +121,7 @@ class _Training:
         config: TrainConfig,
         folder: Path,
         work: Workbench,
+        claims: Evaluator,
         watch: Watcher,
         tracking: Tracking,
         *,
@@ -132,22 +130,23 @@ class _Training:
         self.config = config
         self.folder = folder
         self.work = work
+        self.claims = claims
         self.watch = watch
         self.tracking = tracking
         self.is_main = is_main
         self.log = folder / "metrics.jsonl"
 
-    def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> tuple[Evaluation, Evaluation]:
-        """Train to the end, then go back to what is kept; returns the evaluations before and after."""
+    def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> Evaluation:
+        """Train to the end, then go back to what is kept; returns what is claimed of the untrained model."""
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
-        before = self._evaluate()
+        before, start = judge(self.claims), judge(self.work.evaluator)
         trainer.runs[0].score_std = self.config.score_std or self._measure(before)
         if resume:
             load_checkpoint(trainer, 0, self.folder / "checkpoints")
             self._forget_after(trainer.runs[0].episodes)
         else:
-            self._record({"episodes": 0, **before.metrics()})
+            self._record({"episodes": 0, **start.metrics()})
         marks = {round(iterations * i / EVALUATIONS) for i in range(1, EVALUATIONS + 1)}
         while trainer.runs[0].iteration < iterations:
             metrics = trainer.step()[0]
@@ -167,7 +166,21 @@ class _Training:
                 )
         if self.is_main and checkpoints_in(self.folder / "best"):
             load_checkpoint(trainer, 0, self.folder / "best")
-        return before, self._evaluate()
+        return before
+
+    def finish(self, before: Evaluation) -> TrainingResult:
+        """Write what is kept, and measure it as anyone would who loads it."""
+        episodes = self.work.trainer.runs[0].episodes
+        milestone = self._milestone(episodes)
+        after = leave(self.work, self.config, self.folder, before, self.watch)
+        return TrainingResult(self.folder, self.folder / "model", episodes, before, after, milestone)
+
+    def _milestone(self, episodes: int) -> float | None:
+        """What the milestone scored that chose the model; None where none did."""
+        if not checkpoints_in(self.folder / "best"):
+            return None
+        lines = [line for line in read_json_lines(self.log) if "heldout/score" in line]
+        return float(next(line["heldout/score"] for line in lines if line["episodes"] == episodes))
 
     def _measure(self, before: Evaluation) -> float:
         """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
@@ -183,7 +196,7 @@ class _Training:
 
     def _judge(self, episodes: float) -> None:
         """Evaluate, and keep the policy if none within the KL budget scored better."""
-        judged = self._evaluate()
+        judged = judge(self.work.evaluator)
         budget = self.config.kl_budget
         if self.is_main and budget is not None and judged.kl_per_sequence <= budget:
             rivals = [
@@ -195,12 +208,6 @@ class _Training:
                 save_checkpoint(self.work.trainer, 0, self.folder / "best", kept=1)
         self._record({"episodes": episodes, **judged.metrics()})
         self.watch({"kind": "evaluation", "episodes": episodes, **judged.metrics()})
-
-    def _evaluate(self) -> Evaluation:
-        judged = self.work.evaluator([0])[0]
-        if isinstance(judged, TrialError):
-            raise judged
-        return judged
 
     def _record(self, line: dict[str, float]) -> None:
         if self.is_main:
@@ -221,15 +228,21 @@ class _Training:
             self.tracking.forget_after(episodes)
 
 
-def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, resume: bool) -> None:
     """Make the folder this training's own, or make sure that it is.
+
+    Args:
+        folder: Where it writes.
+        config: The training.
+        inputs: Hashes of the files that it depends on.
+        resume: Whether it is to go on.
 
     Raises:
         StorageError: If it holds a training and `resume` is not set, or holds none and it is.
         StudyMismatchError: If it holds another one.
     """
     make_folder(folder)
-    record = folder / "config.json"
+    record, content = folder / "config.json", folder / "inputs.json"
     if not resume:
         if checkpoints_in(folder / "checkpoints"):
             raise StorageError(
@@ -238,56 +251,22 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)
         for old in ("best", "tensorboard"):
             shutil.rmtree(folder / old, ignore_errors=True)
+        write_json(content, inputs)
         write_json(record, config.model_dump(mode="json"))
         return
     if not record.is_file():
         raise StorageError(f"{folder} holds no training to resume; start without --resume")
-    changed = differences(read_json(record), config.model_dump(mode="json"), ignored=("log",))
+    begun = TrainConfig.model_validate_json(record.read_text(encoding="utf-8")).model_dump(mode="json")
+    held = read_json(content) if content.is_file() else inputs  # once nobody noted them
+    changed = differences(
+        {**begun, "content": held},
+        {**config.model_dump(mode="json"), "content": inputs},
+        ignored=("log",)
+        if config.ppo.kl_target
+        else ("log", "ppo.kl_horizon"),  # its default was once a number
+    )
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
-
-
-def _write_model(
-    work: Workbench, config: TrainConfig, folder: Path, before: Evaluation, after: Evaluation
-) -> None:
-    """The model folder with its card, the adapter, and what the judges said of both models."""
-    save_merged(work.policy, 0, folder / "model")
-    base = config.model.name or f"the {config.task.name} task's own model"
-    episodes = work.trainer.runs[0].episodes
-    write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
-    if work.policy.adapters is not None:
-        save_adapter(work.policy, 0, folder / "adapter")
-    write_json(folder / "evaluation.json", {"before": asdict(before), "after": asdict(after)})
-
-
-def _read_back(work: Workbench, config: TrainConfig, folder: Path, watch: Watcher) -> None:
-    """Load what was written as others do, and compare it with the policy.
-
-    Raises:
-        ModelError: If the model folder holds something else.
-    """
-    prompts = work.evaluator.prompts
-    batch = prompts.batch(range(min(READ_BACK, len(prompts))))
-    rng = generator(config.seed, "read back")
-    said = say(
-        work.policy, 0, batch, 1 - torch.rand(len(batch.ids), config.ppo.max_new_tokens, generator=rng)
-    )
-    try:
-        notes = [model_note(folder / "model", said)]
-    except ModelError as error:
-        raise ModelError(
-            f"{error}; the training is kept in {folder / 'checkpoints'}, and --resume writes the model again"
-        ) from error
-    if work.policy.adapters is not None:
-        notes.append(adapter_note(work.policy, folder / "adapter", said))
-    if work.policy.model.dtype != torch.float32:
-        notes.append(
-            f"{folder / 'model'} holds float32 weights, for {config.model.dtype} would round part of what was "
-            "learned away; load it in float32"
-        )
-    for note in notes:
-        if note is not None:
-            watch({"kind": "note", "text": note})
 
 
 def _nobody(_: Event) -> None:

@@ -43,6 +43,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._names = frozenset(name.removesuffix(".py") for name in os.listdir(folder))
         self._path = [*sys.path, str(folder)]
         self._modules: dict[str, ModuleType] = {}
         self._before: frozenset[str] | None = None
@@ -93,9 +94,10 @@ class World:
 
     def _is_stranger(self, name: str, module: ModuleType) -> bool:
         """Whether this is a module of another folder of the user's, under the name of one of this folder's."""
-        if _place(module) is None or name == "__main__" or self._is_own(module):
+        top = name.partition(".")[0]
+        if top not in self._names or _place(module) is None or name == "__main__" or self._is_own(module):
             return False
-        return self.file_of(name.partition(".")[0]) is not None
+        return self.file_of(top) is not None
 
 
 @dataclass(frozen=True)
@@ -260,8 +262,18 @@ def _place(module: ModuleType) -> str | None:
 @functools.cache
 def _is_users(place: str) -> bool:
     place = os.path.abspath(place)
-    is_installed = not _INSTALLED.isdisjoint(place.split(os.sep))
+    is_installed = not _INSTALLED.isdisjoint(place.split(os.sep)) or any(
+        place.startswith(os.path.join(folder, "")) and _holds_packages(folder)
+        for folder in sys.path
+        if folder
+    )
     return not is_installed and not place.startswith(_NOT_THE_USERS) and os.path.exists(place)
+
+
+@functools.cache
+def _holds_packages(folder: str) -> bool:
+    """Whether packages were installed into a folder, wherever it is, as by pip's --target."""
+    return os.path.isdir(folder) and any(name.endswith(".dist-info") for name in os.listdir(folder))
 
 
 def _is_file(origin: str | None) -> bool:

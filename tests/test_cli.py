@@ -1,6 +1,7 @@
 """The command line as a user meets it: what works says where things are; a mistake is one message and code 2."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import pytest
 
 from ppo_tune.cli import main
@@ -16,8 +18,10 @@ from ppo_tune.cli.terminal import printable
 from ppo_tune.cli.training import kept
 from ppo_tune.config import TrainConfig
 from ppo_tune.evaluation import Evaluation
+from ppo_tune.files import read_json
 from ppo_tune.prompts import split_of
 from ppo_tune.reward_training import RewardTrainingResult, wilson
+from ppo_tune.search.objective import Bench
 from ppo_tune.search.storage import create_study, run_folder, storage_url
 from ppo_tune.study_file import load_study, load_training
 from ppo_tune.training import TrainingResult
@@ -219,6 +223,26 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
     )
 
 
+def test_check_and_search_say_what_surprises_in_a_data_file(
+    cli: Cli, write_study: Callable[..., Path], small_world: Path, tmp_path: Path
+) -> None:
+    rows = (small_world / "prompts.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "more.jsonl").write_text(rows + '\n{"prompt": "None"}', encoding="utf-8")
+    path = write_study(task={"path": str(tmp_path / "more.jsonl")}, search={"n_trials": 1})
+    note = (
+        f"note: {tmp_path}/more.jsonl: column 'prompt' holds the text 'None' in 1 rows; was the cell empty?"
+    )
+
+    checked = cli("check", path)
+    searched = subprocess.run(
+        [sys.executable, "-m", "ppo_tune", "search", path, "--out", tmp_path, "--workers", "1"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "300"},
+    )  # fmt: skip
+
+    assert note in checked.out
+    assert note in searched.stdout
+
+
 def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) -> None:
     path = write_study(model={"name": str(tmp_path / "no-such-model")})
 
@@ -283,9 +307,10 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     reward = cli("reward", tmp_path / "pairs.jsonl", "--base", tmp_path / "base", "--out", tmp_path / "reward",
                  "--max-new-tokens", 4)  # fmt: skip
     train = cli("train", tmp_path / "life.yaml", "--out", tmp_path / "trained", "--seed", 5)
-    judged = cli(
-        "evaluate", tmp_path / "trained" / "model", "--config", tmp_path / "life.yaml", "--samples", 2
-    )
+    written = tmp_path / "trained" / "config.json"
+    judged = cli("evaluate", tmp_path / "trained" / "model", "--config", written, "--samples", 2)
+    by_flag = cli("evaluate", tmp_path / "trained" / "model", "--config", tmp_path / "life.yaml", "--seed", 5)
+    heldout = cli("evaluate", tmp_path / "trained" / "model", "--config", written, "--split", "heldout")
 
     assert sft.code == 0, sft.err
     assert re.search(r"[\d,]+ parameters, 76 examples, held-out loss \d\.\d+ nats per token", sft.out)
@@ -297,9 +322,39 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     )
     assert train.code == 0, train.err
     assert f"model      {tmp_path / 'trained' / 'model'}" in train.out
-    assert "16 episodes: held-out score" in train.out
+    assert re.search(r"16 episodes: milestone score -?\d+\.\d{3} ± \d+\.\d{3}, KL ", train.out)
+    assert f"go on with ppo-tune evaluate {tmp_path / 'trained' / 'model'} --config {written}" in train.out
     assert judged.code == 0, judged.err
     assert judged.out.count("[score ") == 2
+    stored = read_json(tmp_path / "trained" / "evaluation.json")
+    for name in ("score", "score_standard_error", "response_tokens", "eos_rate"):
+        before, after = (f"{stored[when][name]:.3f}" for when in ("before", "after"))
+        assert re.search(rf"^ {name} +{before} +{after} *$", train.out, re.MULTILINE)
+        assert re.search(rf"^ {name} +{after} *$", judged.out, re.MULTILINE)
+    assert (
+        "so the best of them reads too high; the model that is kept is measured anew at the end" in train.out
+    )
+    assert f"measured on {stored['measured_on']}" in train.out
+    assert f"measured on {stored['measured_on']}" in judged.out
+    assert by_flag.out.startswith(judged.out.partition("\n\n")[0])
+    assert "measured on 4 held-out prompts, with the random numbers of the config's milestones" in heldout.out
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 2])
+def test_evaluate_reproduces_what_a_study_says_of_its_base(
+    cli: Cli, write_study: Callable[..., Path], tmp_path: Path, micro_batch_size: int | None
+) -> None:
+    """The two micro-batches agree with one record, and so with each other."""
+    Bench(load_study(write_study(search={"seed": 5})), tmp_path, places=2).join(optuna.create_study())
+    base = read_json(tmp_path / "base.json")
+
+    file = write_study("again", search={"seed": 5}, ppo={"micro_batch_size": micro_batch_size})
+    model = load_study(file).model.name
+    judged = cli("evaluate", model, "--config", file, "--split", "heldout", "--samples", 0)
+
+    assert judged.code == 0, judged.err
+    for name in ("score", "score_standard_error", "response_tokens", "eos_rate"):
+        assert re.search(rf"^ {name} +{base[f'heldout/{name}']:.3f} *$", judged.out, re.MULTILINE)
 
 
 def test_a_reward_model_at_chance_is_said_to_be(
@@ -335,22 +390,39 @@ def test_a_template_of_sft_that_names_no_column_is_told_with_the_columns(cli: Cl
 
 
 @pytest.mark.parametrize(
-    ("budget", "kl", "expected"),
+    ("budget", "milestone", "kl", "expected"),
     [
-        (None, 3.0, "kept       the model after 640 episodes, the last"),
-        (4.0, 3.0, "kept       the model after 640 episodes, the best within the KL budget of 4 nats"),
+        (None, None, 3.0, "kept       the model after 640 episodes, the last"),
+        (
+            4.0,
+            0.943,
+            3.0,
+            "kept       the model after 640 episodes, whose milestone scored 0.943, the best within the KL budget of 4 "
+            "nats",
+        ),
         (
             2.0,
+            0.943,
+            2.3,
+            "kept       the model after 640 episodes, whose milestone scored 0.943, the best within the KL budget of 2 "
+            "nats; careful: measured again its KL is 2.30, beyond the budget",
+        ),
+        (
+            2.0,
+            None,
             3.0,
-            "careful: no evaluation stayed within the KL budget of 2 nats, and the last is kept, at 3.00",
+            "careful: no milestone stayed within the KL budget of 2 nats, and the last is kept, at 3.00; look at what "
+            "it writes, and train shorter or with a higher kl_coef",
         ),
     ],
 )
-def test_train_says_which_model_it_kept(budget: float | None, kl: float, expected: str) -> None:
+def test_train_says_which_model_it_kept(
+    budget: float | None, milestone: float | None, kl: float, expected: str
+) -> None:
     judged = Evaluation(1.0, 0.1, None, kl, 5.0, 1.0, ())
     config = TrainConfig.model_validate({"task": {"name": "support"}, "kl_budget": budget})
 
-    assert kept(TrainingResult(Path(), Path(), 640, judged, judged), config).startswith(expected)
+    assert kept(TrainingResult(Path(), Path(), 640, judged, judged, milestone), config) == expected
 
 
 def test_train_again_into_the_same_folder_is_refused(cli: Cli, tmp_path: Path) -> None:

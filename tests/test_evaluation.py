@@ -1,17 +1,19 @@
 """The score of a policy on held-out prompts."""
 
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ppo_tune.config import SHARED_FIELDS, PPOConfig
-from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError
+from ppo_tune.config import SHARED_FIELDS, ModelConfig, PPOConfig, TrainConfig
+from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError
 from ppo_tune.evaluation import Evaluation, Evaluator, room_for_prompts
-from ppo_tune.models import Policy, save_merged
+from ppo_tune.models import Policy, load_policy, save_merged
 from ppo_tune.models.loading import load_causal_lm
-from ppo_tune.tasks import Task
+from ppo_tune.tasks import Prompt, Task
 from ppo_tune.trainer import PPOTrainer
+from ppo_tune.workbench import claim_evaluator
 from tests.conftest import (
     LIKES,
     FailingReward,
@@ -60,6 +62,22 @@ def test_the_kl_is_summed_over_each_sampled_response(toy_task, tmp_path):
         kl.append(float((said[0] - said[1]).sum()))
     assert judged.kl_per_sequence == pytest.approx(statistics.mean(kl), abs=1e-5)
     assert judged.kl_per_sequence > 0.1
+
+
+def test_the_kl_of_a_saved_model_is_measured_from_where_its_training_began(toy_task, tmp_path):
+    trained = stirred_policy()
+    save_merged(trained, 0, tmp_path)
+    saved = load_policy(ModelConfig(name=str(tmp_path), lora_rank=1, dtype="float32"))
+
+    own = evaluator(saved, toy_task)([0])[0]
+    judged = evaluator(saved, toy_task)([0], reference=trained)[0]
+
+    assert own.kl_per_sequence == pytest.approx(0, abs=1e-5)
+    assert judged.kl_per_sequence == pytest.approx(
+        evaluator(trained, toy_task)([0])[0].kl_per_sequence, abs=1e-4
+    )
+    assert judged.kl_per_sequence > 0.1
+    assert judged.samples == own.samples
 
 
 def test_all_places_answer_the_same_prompts_with_the_same_noise(toy_task):
@@ -225,6 +243,30 @@ def test_a_diverged_place_is_named_and_leaves_the_others_as_they_were(toy_task):
 
     assert isinstance(judged[1], TrainingDivergedError)
     assert (judged[0], judged[2]) == (expected[0], expected[2])
+
+
+def test_a_claim_takes_held_out_prompts_where_the_confirmation_has_too_few(reward):
+    task = make_toy_task(reward)  # with one prompt for confirmation
+    config = TrainConfig.model_validate({
+        "task": {"name": "support", "heldout_prompts": 3}, "ppo": {"max_new_tokens": 6},
+    })  # fmt: skip
+    enough = replace(task, prompts={**task.prompts, "confirmation": task.prompts["train"]})
+
+    assert claim_evaluator(tiny_policy(), enough, config).split == "confirmation"
+    assert len(claim_evaluator(tiny_policy(), enough, config).rows) == 12  # of four times 3
+    assert claim_evaluator(tiny_policy(), task, config).split == "heldout"
+    assert len(claim_evaluator(tiny_policy(), task, config).rows) == 6  # all there are
+
+
+def test_a_claim_needs_prompts_that_fit_and_obeys_the_task_about_those_that_do_not(reward):
+    task = make_toy_task(reward)
+    long = (Prompt("a " * 40), Prompt("b " * 40))  # beyond the model's 32 positions
+    spoilt = replace(task, prompts={**task.prompts, "confirmation": long})
+    config = TrainConfig.model_validate({"task": {"name": "support"}, "ppo": {"max_new_tokens": 6}})
+
+    assert claim_evaluator(tiny_policy(), replace(spoilt, drop_bad_rows=True), config).split == "heldout"
+    with pytest.raises(DataError, match=r"`tokens <= 26`.* but got 40"):
+        claim_evaluator(tiny_policy(), spoilt, config)
 
 
 def test_a_prompt_has_the_room_that_the_response_leaves():

@@ -135,6 +135,16 @@ def test_a_module_of_the_users_elsewhere_is_a_helper_by_its_modules_name(tmp_pat
     sys.modules.pop("my_measures.words"), sys.modules.pop("my_measures")
 
 
+def test_packages_that_were_installed_elsewhere_are_no_helpers(tmp_path, monkeypatch):
+    write({"deps/their_measures": "X = 1", "rewards/r": "import their_measures\ndef score(): return 1"})
+    Path("deps", "their_measures-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "deps")
+
+    assert helpers() == set()
+
+    del sys.modules["their_measures"]
+
+
 def test_helpers_are_the_same_whoever_asks_and_whatever_was_imported_before():
     write(
         {

@@ -1,9 +1,11 @@
 """Looking at a study: `status` says it in 80 columns and touches nothing, `dashboard` shows a copy of it."""
 
 import contextlib
+import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -21,11 +23,13 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
-from ppo_tune.cli.study_views import _flags
-from ppo_tune.search.confirmation import confirmation_name
+from ppo_tune.cli import app
+from ppo_tune.cli.terminal import flags_of
 from ppo_tune.search.storage import run_folder, storage_url
-from tests.reporting.conftest import HandMade, fill_usual
+from tests.reporting.conftest import HandMade, confirm, fill_usual
 from tests.test_cli import Cli, cli
 
 __all__ = ["cli"]
@@ -125,31 +129,56 @@ def test_a_study_of_which_nothing_is_over_has_no_best(cli: Cli, made: HandMade, 
 
     assert said["study"] == ["hand, stopped"]
     assert said["trials"] == ["0 of 8 over"]
-    assert said["best"] == ["none within the KL budget of 3 nats yet"]
+    assert "best" not in said
+    assert said["verdict"] == ["No trial has been completed within the KL budget of 3 nats yet."]
     assert said["default"] == ["trial 0      waiting"]
 
 
-@pytest.mark.parametrize(
-    ("number", "told"),
-    [
-        (1, "trial 1    confirmed on fresh seeds"),
-        (0, "trial 0    the default; nothing was better on fresh seeds"),
-    ],
-)
-def test_the_confirmed_winner_is_named_and_its_values_told(
-    cli: Cli, made: HandMade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+@pytest.mark.parametrize("winner", [1, 0])
+def test_the_confirmed_winner_takes_the_place_of_the_best_and_its_values_are_told(
+    cli: Cli, made: HandMade, tmp_path: Path, winner: int
 ) -> None:
     made.add("completed", [0.5], baseline=True)
     made.add("completed", [0.6], params={"learning_rate": 2e-3, "batch_size": 8, "ppo_epochs": 1})
     made.add("completed", [0.9], params={"learning_rate": 3e-3, "batch_size": 32, "ppo_epochs": 4})
-    monkeypatch.setattr("ppo_tune.search.status._confirmed", lambda *_: number)
-    optuna.create_study(storage=made.study._storage, study_name=confirmation_name("hand")).ask()
+    confirm(
+        made, {0: 0.4, 1: 0.9, 2: 0.4} if winner else {0: 0.5, 1: 0.5, 2: 0.5}, golds={0: 0.2, 1: 0.3, 2: 0.3}
+    )
 
     said = lines(cli("status", "hand", "--out", tmp_path).out)
 
-    assert said["best"][0].startswith("trial 2 ")
-    assert said["winner"] == [told]
-    assert said["values"][0].startswith("learning_rate 0.002" if number else "learning_rate 0.001")
+    assert "best" not in said
+    assert said["winner"][0].startswith(f"trial {winner} ")
+    assert ("this is the default config" in said["winner"]) == (winner == 0)
+    start = "Trial 1 beats the default config" if winner else "No better than the default config"
+    assert " ".join(said["verdict"]).startswith(start)
+    assert said["values"][0].startswith("learning_rate 0.002" if winner else "learning_rate 0.001")
+
+
+def test_labels_alone_are_dim(made: HandMade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_usual(made)
+    shown = Console(record=True, width=80, file=io.StringIO(), force_terminal=True, color_system="standard")
+    monkeypatch.setattr("ppo_tune.cli.terminal.console", shown)
+
+    CliRunner().invoke(app, ["status", "hand", "--out", str(tmp_path)])
+
+    text = shown.export_text(styles=True)
+    assert "\x1b[2mvalues    \x1b[0mlearning_rate 0.001, batch_size 16, ppo_epochs 2" in text
+    assert "\x1b[2m" in text
+
+
+def test_a_grid_with_more_trials_than_cells_says_so(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    search = made.config.search.model_copy(update={"sampler": "grid"})
+    made.config = made.config.model_copy(update={"search": search})
+    made.study.set_user_attr("config", made.config.model_dump(mode="json"))
+    for baseline in (True, False, False):
+        made.add("completed", [0.5], baseline=baseline)
+
+    said = lines(cli("status", "hand", "--out", tmp_path).out)
+
+    assert " ".join(said["trials"]).endswith(
+        "1 trial repeats a cell of the grid, for there are more trials than cells"
+    )
 
 
 def test_a_default_that_is_the_best_is_shown_once(cli: Cli, made: HandMade, tmp_path: Path) -> None:
@@ -204,10 +233,17 @@ def test_the_next_command_follows_from_how_it_stands(
     assert next_command() == f"ppo-tune train {best}"
 
 
+def test_a_folder_with_any_name_is_given_on_as_a_shell_reads_it() -> None:
+    assert shlex.split(flags_of(None, Path("50% a?b #c $x größe"))) == ["--out", "50% a?b #c $x größe"]
+
+
 def test_a_store_given_by_hand_is_given_on_without_its_password() -> None:
-    assert _flags(None, Path()) == ""
-    assert _flags("postgresql+psycopg://me:secret@host/all", Path("my runs")) == (
+    assert flags_of(None, Path()) == ""
+    assert flags_of("postgresql+psycopg://me:secret@host/all", Path("my runs")) == (
         " --out 'my runs' --storage 'postgresql+psycopg://me:***@host/all'"
+    )
+    assert flags_of("postgresql+psycopg://host/all?user=me&password=secret", Path()) == (
+        " --storage 'postgresql+psycopg://host/all?password=***&user=me'"
     )
 
 
@@ -304,7 +340,7 @@ class Page:
         )
         assert found, first + self.process.communicate()[1]
         self.url, self.path, self.token = found.groups()
-        self.note = self.process.stdout.readline()
+        self.note, self.ignores = self.process.stdout.readline(), self.process.stdout.readline()
         self.browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> bytes:
@@ -369,6 +405,10 @@ def test_the_dashboard_shows_a_copy_that_nobody_needs_afterwards(
     connections = psutil.Process(page.process.pid).net_connections()
     assert {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert page.note.startswith("a copy of ")
+    assert page.ignores == (
+        "The dashboard's best trial ignores the KL budget of 3 nats and fresh seeds: the best so far within it is "
+        "trial 1. Its importances count completed trials alone and say nothing of noise; the report's do.\n"
+    )
     assert b"<html" in page.ask(page.path + page.token)
     page.ask(f"/api/studies/{study}", method="DELETE")
     assert page.studies() == []
@@ -378,6 +418,30 @@ def test_the_dashboard_shows_a_copy_that_nobody_needs_afterwards(
     assert (code, errors) == (0, "")
     assert not Path(copy).exists()
     assert contents(tmp_path) == before
+
+
+@needs_dashboard
+def test_the_copy_says_which_trials_are_feasible_and_which_is_ours(
+    made: HandMade, tmp_path: Path, pages: list[Page]
+) -> None:
+    """Trial 2 scores most and is beyond the budget; its constraint is 3.5 - 3 nats."""
+    fill_usual(made)
+    page = Page("--out", tmp_path)
+    pages.append(page)
+
+    study = json.loads(page.ask(f"/api/studies/{page.path.rpartition('/')[2]}?after=0"))
+
+    constraints = {trial["number"]: trial["constraints"] for trial in study["trials"]}
+    assert constraints == {0: [-2.5], 1: [-0.5], 2: [0.5], 3: [-2.0], 4: [6.0], 5: [-2.0], 6: []}
+    assert study["note"]["body"].startswith("**Not confirmed: trial 1 scored 1.000 in the search")
+    assert "The dashboard's best trial ignores the KL budget of 3 nats" in study["note"]["body"]
+    notes = {trial["number"]: trial["note"]["body"] for trial in study["trials"] if trial["note"]["body"]}
+    assert notes.keys() == {0, 1}
+    assert notes[0] == "the default config"
+    assert notes[1].startswith("Not confirmed: trial 1")
+    with closing(sqlite3.connect(made.folder / "study.db")) as store:
+        keys = {key for (key,) in store.execute("SELECT key FROM trial_system_attributes")}
+    assert "constraints" not in keys
 
 
 @needs_dashboard

@@ -485,9 +485,28 @@ def test_numbers_that_are_not_finite_end_their_trial_as_diverged(poison):
     assert str(result) == "log-probabilities or values are not finite after 8 episodes"
 
 
-def test_a_score_beyond_all_bounds_ends_its_trial_as_diverged():
+def test_a_score_beyond_all_bounds_ends_its_trial_as_the_rewards_fault():
     policy = tiny_policy()
     trainer = make_trainer(policy, make_toy_task(WordReward(dict.fromkeys(LIKES, 1e30))))
+    before = policy.rows.values.clone()
+
+    result = trainer.step()[0]
+
+    assert isinstance(result, RewardError)
+    assert "must return numbers of 1e+15 at most" in str(result)
+    assert torch.equal(policy.rows.values, before)
+
+
+class Unchecked(WordReward):
+    """Scores that are too large to square, as no reward of a user's gets through."""
+
+    def __call__(self, prompts, responses, columns):
+        return torch.full_like(super().__call__(prompts, responses, columns), 1e30)
+
+
+def test_a_gradient_that_is_not_finite_ends_its_trial_as_diverged():
+    policy = tiny_policy()
+    trainer = make_trainer(policy, make_toy_task(Unchecked(LIKES)))
     before = policy.rows.values.clone()
 
     result = trainer.step()[0]

@@ -1,24 +1,37 @@
 """One config at full length: it learns, it can be stopped and resumed, and it leaves a model that others load."""
 
+import itertools
 import json
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ppo_tune import load_training, train, training
+from ppo_tune import load_training, outcome, train
 from ppo_tune.checkpoints import checkpoints_in
 from ppo_tune.config import TrainConfig
-from ppo_tune.errors import ConfigError, ModelError, RewardError, StorageError, StudyMismatchError
+from ppo_tune.errors import (
+    ConfigError,
+    ModelError,
+    OutOfMemoryError,
+    RewardError,
+    StorageError,
+    StudyMismatchError,
+)
+from ppo_tune.evaluation import Evaluation
 from ppo_tune.files import read_json, read_json_lines
-from ppo_tune.models import Policy
+from ppo_tune.models import Policy, loading
+from ppo_tune.prompts import split_of
 from ppo_tune.seeding import generator
+from ppo_tune.tasks import make_task
 from ppo_tune.training import TrainingInterrupted
-from ppo_tune.workbench import evaluate_model
-from tests.worlds import small_world
+from ppo_tune.workbench import evaluate_model, load_to_judge
+from tests.worlds import THINGS, small_world
 
 __all__ = ["small_world"]
 
@@ -53,7 +66,6 @@ def test_a_training_raises_the_held_out_score_and_leaves_a_model_that_others_loa
     model = AutoModelForCausalLM.from_pretrained(result.model)
     assert model.num_parameters() > 0
     assert AutoTokenizer.from_pretrained(result.model).eos_token == "<eos>"
-    assert evaluate_model(str(result.model), config).score == pytest.approx(result.after.score, abs=1e-5)
     assert read_json(tmp_path / "red" / "evaluation.json")["after"]["score"] == result.after.score
     assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
 
@@ -61,7 +73,7 @@ def test_a_training_raises_the_held_out_score_and_leaves_a_model_that_others_loa
 def test_a_model_that_was_saved_wrongly_is_an_error_and_the_training_is_kept(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, right = shortened(config, 32), training.save_merged
+    config, right = shortened(config, 32), outcome.save_merged
 
     def save_untrained(policy: Policy, place: int, folder: Path) -> None:
         trained = policy.rows.values.clone()
@@ -69,10 +81,10 @@ def test_a_model_that_was_saved_wrongly_is_an_error_and_the_training_is_kept(
         right(policy, place, folder)
         policy.rows.values.copy_(trained)
 
-    monkeypatch.setattr(training, "save_merged", save_untrained)
+    monkeypatch.setattr(outcome, "save_merged", save_untrained)
     with pytest.raises(ModelError) as caught:
         train(config, out=tmp_path / "red")
-    monkeypatch.setattr(training, "save_merged", right)
+    monkeypatch.setattr(outcome, "save_merged", right)
     result = train(config, out=tmp_path / "red", resume=True)
 
     message = str(caught.value)
@@ -100,8 +112,12 @@ def test_without_peft_the_adapter_is_kept_and_said_to_be_unread(
     assert (tmp_path / "red" / "adapter" / "adapter_config.json").is_file()
 
 
-def test_a_bfloat16_model_is_said_to_come_out_as_float32(config: TrainConfig, tmp_path: Path) -> None:
-    short = config.model.model_copy(update={"dtype": "bfloat16"})
+@pytest.mark.parametrize("dtype", ["bfloat16", "auto"])
+def test_a_bfloat16_model_is_said_to_come_out_as_float32(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr(loading, "best_dtype", lambda *_, **__: torch.bfloat16)
+    short = config.model.model_copy(update={"dtype": dtype})
     events: list[dict[str, object]] = []
 
     train(
@@ -126,11 +142,162 @@ def test_the_card_tells_what_was_trained_and_what_the_judges_say(config: TrainCo
     assert "# red" in card
     assert f"| score (what PPO maximized) | {result.before.score:.3f} ±" in card
     assert (
-        f"| gold score (never used in training) | {result.before.gold:.3f} | {result.after.gold:.3f} |"
-        in card
+        f"| gold score (never used in training) | {result.before.gold:.3f} ± {result.before.gold_standard_error:.3f} "
+        f"| {result.after.gold:.3f} ± {result.after.gold_standard_error:.3f} |" in card
+    )
+    assert (
+        "Measured on 8 prompts that no milestone answers (the confirmation split), with random numbers that chose "
+        "nothing." in card
     )
     assert "| `learning_rate` | 0.02 |" in card
     assert "| `dual_clip` | off |" in card
+
+
+def without_kl(judged: Evaluation) -> dict[str, object]:
+    """What is said of a model alone."""
+    return {
+        **judged.metrics(),
+        "heldout/kl_per_sequence": None,
+        "samples": judged.samples,
+        "split": judged.split,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seed", "model"),
+    [
+        pytest.param(0, {}, id="seed-0"),
+        pytest.param(3, {}, id="seed-3"),
+        pytest.param(3, {"dtype": "bfloat16"}, id="bfloat16"),
+        pytest.param(3, {"lora_rank": None, "dtype": "bfloat16"}, id="all-weights"),
+    ],
+)
+def test_what_is_claimed_is_what_evaluate_measures(
+    config: TrainConfig, tmp_path: Path, seed: int, model: dict[str, object]
+) -> None:
+    config = shortened(config, 64).model_copy(
+        update={"seed": seed, "model": config.model.model_copy(update=model)}
+    )
+
+    result = train(config, out=tmp_path / "red")
+
+    assert config.model.name is not None
+    assert without_kl(evaluate_model(str(result.model), config)) == without_kl(result.after)
+    assert without_kl(evaluate_model(config.model.name, config)) == without_kl(result.before)
+    assert result.after.samples != result.before.samples
+    stored = read_json(tmp_path / "red" / "evaluation.json")
+    assert stored["after"]["score"] == result.after.score
+    assert stored["before"]["score"] == result.before.score
+
+
+def test_a_model_is_judged_in_the_format_that_keeps_what_it_learned(
+    config: TrainConfig, small_world: Path, tmp_path: Path
+) -> None:
+    short = config.model_copy(update={"model": config.model.model_copy(update={"dtype": "bfloat16"})})
+    task = make_task(config.task, torch.device("cpu"))
+    own = small_world / "model"
+    for name, dtype in (("whole", torch.float32), ("halved", torch.bfloat16)):
+        AutoModelForCausalLM.from_pretrained(own, dtype=dtype).save_pretrained(tmp_path / name)
+        AutoTokenizer.from_pretrained(own).save_pretrained(tmp_path / name)
+
+    def dtype_of(folder: Path, of: TrainConfig) -> torch.dtype:
+        return load_to_judge(str(folder), task, of, torch.device("cpu")).model.dtype
+
+    assert dtype_of(own, short) == torch.bfloat16  # as the study or the training had it
+    assert dtype_of(own / ".." / "model", short) == torch.bfloat16
+    assert dtype_of(tmp_path / "whole", short) == torch.float32
+    assert dtype_of(tmp_path / "halved", short) == torch.bfloat16
+
+
+def test_what_is_claimed_was_measured_on_prompts_and_draws_that_chose_nothing(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = shortened(config, 32)
+    result = train(config, out=tmp_path / "red")
+
+    stored = read_json(tmp_path / "red" / "evaluation.json")
+    asked = {sample["prompt"] for sample in stored["after"]["samples"]}
+    assert {split_of(prompt) for prompt in asked} == {"confirmation"}
+    assert (stored["split"], stored["n_prompts"]) == ("confirmation", len(asked))
+    assert stored["measured_on"] == (
+        "8 prompts that no milestone answers (the confirmation split), with random numbers that chose nothing"
+    )
+    milestones = evaluate_model(str(result.model), config, split="heldout")
+    assert {split_of(sample.prompt) for sample in milestones.samples} == {"heldout"}
+    other_draws = evaluate_model(str(result.model), config, seed=1)
+    assert [s.prompt for s in other_draws.samples] == [s.prompt for s in result.after.samples]
+    assert [s.response for s in other_draws.samples] != [s.response for s in result.after.samples]
+
+
+@pytest.fixture
+def wide(config: TrainConfig, tmp_path: Path) -> TrainConfig:
+    """A task of some hundred prompts, short, which leaves the model something to be wrong about."""
+    rows = (
+        json.dumps({"prompt": f"a {one} {other}"})
+        for one, other in itertools.product(THINGS[:20], THINGS[:20])
+    )
+    (tmp_path / "wide.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    task = config.task.model_copy(update={"path": str(tmp_path / "wide.jsonl"), "heldout_prompts": 8})
+    return shortened(config, 64).model_copy(update={"task": task, "kl_budget": 100.0})
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_what_is_claimed_is_the_mean_of_other_draws_within_its_standard_error(
+    wide: TrainConfig, tmp_path: Path, seed: int
+) -> None:
+    """Two of them, that is, for one is passed by every third number."""
+    config = wide.model_copy(update={"seed": seed})
+
+    claimed = train(config, out=tmp_path / "red").after
+
+    draws = [evaluate_model(str(tmp_path / "red" / "model"), config, seed=100 + i).score for i in range(20)]
+    assert len(claimed.samples) == 32
+    assert abs(claimed.score - statistics.mean(draws)) < 2 * claimed.score_standard_error
+    assert statistics.stdev(draws) == pytest.approx(claimed.score_standard_error, rel=0.5)
+
+
+def test_the_milestone_that_chose_a_model_is_told_and_not_claimed(wide: TrainConfig, tmp_path: Path) -> None:
+    result = train(wide, out=tmp_path / "red")
+
+    milestones = [line for line in _log(result.folder) if "heldout/score" in line and line["episodes"]]
+    best = max(milestones, key=lambda line: (line["heldout/score"], line["episodes"]))
+    assert (result.milestone, result.episodes) == (best["heldout/score"], best["episodes"])
+    assert result.after.split == "confirmation"
+    again = evaluate_model(str(result.model), wide, split="heldout")
+    assert again.score == pytest.approx(result.milestone, abs=1e-5)
+
+
+def test_without_a_budget_no_milestone_chooses(wide: TrainConfig, tmp_path: Path) -> None:
+    result = train(wide.model_copy(update={"kl_budget": None}), out=tmp_path / "red")
+
+    assert result.milestone is None
+
+
+@pytest.mark.parametrize("n_confirmation", [1, 2])
+def test_a_task_without_prompts_to_spare_says_that_its_number_is_optimistic(
+    config: TrainConfig, tmp_path: Path, n_confirmation: int
+) -> None:
+    prompts = [f"a {thing}" for thing in THINGS]
+    spared = [prompt for prompt in prompts if split_of(prompt) == "confirmation"][:n_confirmation]
+    kept = [prompt for prompt in prompts if split_of(prompt) != "confirmation" or prompt in spared]
+    (tmp_path / "few.jsonl").write_text("\n".join(json.dumps({"prompt": p}) for p in kept), encoding="utf-8")
+    task = config.task.model_copy(update={"path": str(tmp_path / "few.jsonl"), "heldout_prompts": 4})
+    config = shortened(config, 32).model_copy(update={"task": task})
+
+    result = train(config, out=tmp_path / "red")
+
+    said = read_json(tmp_path / "red" / "evaluation.json")["measured_on"]
+    assert said in (result.model / "README.md").read_text(encoding="utf-8")
+    if n_confirmation == 2:
+        assert said.startswith("2 prompts that no milestone answers")
+        return
+    assert said == (
+        "6 held-out prompts, for the confirmation split has fewer than 2 that can be used; the random numbers chose "
+        "nothing, but the milestones answer the same prompts, so the score is optimistic"
+    )
+    assert without_kl(evaluate_model(str(result.model), config)) == without_kl(result.after)
+    milestone = evaluate_model(str(result.model), config, split="heldout")
+    assert [s.response for s in milestone.samples] != [s.response for s in result.after.samples][:4]
 
 
 def test_evaluations_and_checkpoints_come_ten_times_a_training(config: TrainConfig, tmp_path: Path) -> None:
@@ -228,12 +395,38 @@ def test_the_model_kept_is_the_best_within_the_budget_as_a_training_of_that_leng
 
 
 def test_with_nothing_within_the_budget_the_last_model_is_kept(config: TrainConfig, tmp_path: Path) -> None:
-    config = shortened(config, 64).model_copy(update={"kl_budget": 1e-9})
+    far = config.ppo.with_params(
+        {"episodes": 64, "learning_rate": 0.1, "kl_target": None}
+    )  # at every milestone
+    config = config.model_copy(update={"ppo": far, "kl_budget": 1e-9})
 
     result = train(config, out=tmp_path / "red")
 
     assert result.episodes == 64
+    assert result.milestone is None
     assert result.after.kl_per_sequence > 1e-9
+
+
+def test_without_memory_to_measure_it_the_model_is_there_and_measured_later(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    config = shortened(config, 32)
+    with monkeypatch.context() as patched:
+        patched.setattr("ppo_tune.outcome.load_to_judge", full)
+        with pytest.raises(OutOfMemoryError) as caught:
+            train(config, out=tmp_path / "red")
+
+    model = tmp_path / "red" / "model"
+    assert str(caught.value) == (
+        f"the trained model is saved in {model}, but there is no memory to load it beside the one in training; measure "
+        "it with ppo-tune evaluate, or go on with --resume where there is more"
+    )
+    assert not (tmp_path / "red" / "evaluation.json").exists()
+    resumed = train(config, out=tmp_path / "red", resume=True)
+    assert without_kl(evaluate_model(str(model), config)) == without_kl(resumed.after)
 
 
 def test_a_folder_that_holds_a_training_is_not_overwritten(config: TrainConfig, tmp_path: Path) -> None:
@@ -252,6 +445,39 @@ def test_another_config_is_not_resumed(config: TrainConfig, tmp_path: Path) -> N
         StudyMismatchError, match=r"holds another training:\n  ppo\.episodes: 32 before, 64 now"
     ):
         train(shortened(config, 64), out=tmp_path / "red", resume=True)
+
+
+def test_a_training_whose_reward_was_changed_is_not_resumed(config: TrainConfig, tmp_path: Path) -> None:
+    helper = tmp_path / "words.py"
+    helper.write_text("WORD = 'red'", encoding="utf-8")
+    body = "import words; return [r.count(words.WORD) for r in responses]"
+    (tmp_path / "r.py").write_text(f"def score(prompts, responses, **columns): {body}", encoding="utf-8")
+    judge = {"name": "python", "function": f"{tmp_path}/r.py:score"}
+    task = {**config.task.model_dump(), "reward": judge, "gold": None}
+    config = TrainConfig.model_validate({**shortened(config, 32).model_dump(), "task": task})
+    train(config, out=tmp_path / "red")
+
+    train(config, out=tmp_path / "red", resume=True)
+    helper.write_text("WORD = 'blue'", encoding="utf-8")
+
+    with pytest.raises(
+        StudyMismatchError, match=rf"holds another training:\n  content\.task\.reward.* {helper}: '"
+    ):
+        train(config, out=tmp_path / "red", resume=True)
+
+
+def test_a_training_from_before_its_files_were_noted_can_be_resumed(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    values = {**config.ppo.model_dump(), "kl_target": None, "kl_horizon": None, "episodes": 32}
+    config = TrainConfig.model_validate({**config.model_dump(), "ppo": values})
+    train(config, out=tmp_path / "red")
+    (tmp_path / "red" / "inputs.json").unlink()
+    record = tmp_path / "red" / "config.json"
+    old = read_json(record)
+    record.write_text(json.dumps({**old, "ppo": {**old["ppo"], "kl_horizon": 10_000.0}}), encoding="utf-8")
+
+    assert train(config, out=tmp_path / "red", resume=True).episodes == 32
 
 
 def test_nothing_cannot_be_resumed(config: TrainConfig, tmp_path: Path) -> None:
@@ -280,7 +506,7 @@ def test_a_reward_that_fails_ends_the_training_with_its_reason(config: TrainConf
     blocks = json.loads(config.model_dump_json())
     blocks["task"]["reward"] = {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}
 
-    with pytest.raises(RewardError, match="must return one number per response, but got 1 for 6 responses"):
+    with pytest.raises(RewardError, match="must return one number per response, but got 1 for 8 responses"):
         train(TrainConfig.model_validate(blocks), out=tmp_path / "red")
 
 

@@ -16,7 +16,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (PPOTuneError, TrialError) as error:
-        errors.print(Text("error: ", style="bold red") + Text(str(error)), soft_wrap=True)
+        errors.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(EXIT_MISTAKE)
     except KeyboardInterrupt:
         errors.print("stopped")

@@ -1,5 +1,6 @@
 """Commands that run a study: check its file, search, confirm."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +9,14 @@ from rich.text import Text
 
 from ppo_tune.cli.terminal import (
     EXIT_INTERRUPTED,
+    EXIT_NOTHING,
     Out,
     Storage,
     StudyFile,
     StudyName,
     app,
     console,
+    flags_of,
     open_study,
     quiet,
     say,
@@ -53,7 +56,7 @@ def check(
             f"{(top + 1) * seeds * episodes:,} episodes"
         )
     for note in [*notes(config), *inputs.notes]:
-        say(Text("note: ", style="yellow") + Text(note))
+        say(Text.assemble(("note: ", "yellow"), note))
 
 
 @app.command()
@@ -72,7 +75,10 @@ def search(
         bool, typer.Option("--no-confirm", help="Leave out the confirmation on fresh seeds.")
     ] = False,
 ) -> None:
-    """Start a study, or go on with it; confirm its best few on fresh seeds; write its report."""
+    """Start a study, or go on with it; confirm its best few on fresh seeds; write its report.
+
+    Exit code 3 says that the study is over and no trial of it can be gone on with.
+    """
     from ppo_tune.cli.studies import write_study_report
     from ppo_tune.progress import Display, SearchState
     from ppo_tune.search.endings import count_endings
@@ -86,7 +92,7 @@ def search(
         config = config.model_copy(update={"search": search_block})
     workers = workers or default_workers()
     for note in [*notes(config), *crowding(config, workers)]:
-        say(Text("note: ", style="yellow") + Text(note))
+        say(Text.assemble(("note: ", "yellow"), note))
     display = Display(console, SearchState(config))
     with display.shown():
         result = run_search(
@@ -99,10 +105,12 @@ def search(
         )
     counts = ", ".join(f"{n} {ending}" for ending, n in count_endings(result.study).items())
     say(f"study {config.name}: {counts}")
-    write_study_report(result.study, config, out)
+    verdict = write_study_report(result.study, config, out)
     if result.interrupted:
-        say(f"Stopped. Go on with: ppo-tune search {file}")
+        say(f"Stopped. Go on with: ppo-tune search {shlex.quote(str(file))}{flags_of(storage, out)}")
         raise typer.Exit(EXIT_INTERRUPTED)
+    if verdict.kind == "nothing_feasible":
+        raise typer.Exit(EXIT_NOTHING)
 
 
 @app.command()
@@ -132,7 +140,9 @@ def confirm(
     display = Display(console, SearchState(config))
     with display.shown():
         result = run_confirmation(config, out=out, storage=storage, workers=workers, watch=display.watch)
-    write_study_report(result.study, config, out)
+    verdict = write_study_report(result.study, config, out)
     if result.interrupted:
-        say(f"Stopped. Go on with: ppo-tune confirm {study}")
+        say(f"Stopped. Go on with: ppo-tune confirm {study}{flags_of(storage, out)}")
         raise typer.Exit(EXIT_INTERRUPTED)
+    if verdict.kind == "nothing_feasible":
+        raise typer.Exit(EXIT_NOTHING)

@@ -1,5 +1,6 @@
 """Commands about a study that has run: look at what was found, hand the winner on."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +13,14 @@ from ppo_tune.cli.terminal import (
     app,
     open_study,
     say,
+    tell,
 )
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
     from ppo_tune.config import StudyConfig
+    from ppo_tune.search.verdict import Verdict
 
 
 @app.command()
@@ -39,8 +42,8 @@ def report(
 
 def write_study_report(
     study: "Study", config: "StudyConfig", out: Path, *, markdown: bool = False, png: bool = False
-) -> None:
-    """Write the report's files and say where they are and what won."""
+) -> "Verdict":
+    """Write the report's files and say what the study says and where they are."""
     from ppo_tune.cli.study_export import provenance
     from ppo_tune.export.native import render
     from ppo_tune.files import make_folder, write_text
@@ -55,12 +58,19 @@ def write_study_report(
     record = read_record(study, config, run_folder(out, config.name))
     best = None
     if record.winner is not None:
-        best = render(full_length(record.winner, config), provenance(config, record.winner))
+        facts = provenance(config, record.winner, record.verdict)
+        best = render(full_length(record.winner, config), facts)
         write_text(folder / "best.yaml", best)
+    else:
+        (folder / "best.yaml").unlink(
+            missing_ok=True
+        )  # of an earlier report, when there was something to go on with
     page = write_files(record, folder, best_yaml=best, markdown=markdown, png=png)
     for sentence in headline(record)[:2]:
-        say(sentence)
+        tell(sentence)
     if record.winner is not None:
         say(f"values     {describe(record.winner.params)}")
-        say(f"go on with ppo-tune train {folder / 'best.yaml'}")
+        if not record.verdict.advice:
+            say(f"go on with ppo-tune train {shlex.quote(str(folder / 'best.yaml'))}")
     say(f"report     {page}")
+    return record.verdict

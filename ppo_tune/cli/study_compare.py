@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ppo_tune.cli.terminal import app, open_study, say
+from ppo_tune.cli.terminal import app, open_study, say, tell
 
 Studies = Annotated[list[str], typer.Argument(metavar="STUDY STUDY...", help="Names of two studies or more.")]
 Storages = Annotated[
@@ -57,7 +57,7 @@ def compare(
     target = make_folder(folder or outs[0] / "reports" / _folder_name(studies))
     words = write_comparison(contenders, target / "index.html")
     for sentence in [differences_reading(contenders), *words]:
-        say(sentence)
+        tell(sentence)
     say(f"comparison {target / 'index.html'}")
 
 

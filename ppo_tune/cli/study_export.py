@@ -1,12 +1,14 @@
 """The command that hands a study's winner on: to another trainer, or in our own format."""
 
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppo_tune.cli.terminal import Out, Storage, StudyName, app, open_study, say
+from ppo_tune.cli.terminal import Out, Storage, StudyName, app, open_study, say, tell
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from ppo_tune.config import RewardConfig, StudyConfig
     from ppo_tune.export import Export, Sources, Winner
     from ppo_tune.prompts import Prompt
+    from ppo_tune.search.verdict import Verdict
 
 Z_95 = 1.96
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
@@ -54,7 +57,7 @@ def export(
         return
     target = folder or out / "exports" / f"{config.name}-{to}"
     _write(made, target, force=force)
-    _tell(made, target, to)
+    _tell(made, target, to, winner.provenance)
 
 
 def _write(made: "Export", folder: Path, *, force: bool) -> None:
@@ -75,11 +78,17 @@ def _write(made: "Export", folder: Path, *, force: bool) -> None:
         write_text(folder / name, text)
 
 
-def _tell(made: "Export", folder: Path, target: str) -> None:
+def _tell(made: "Export", folder: Path, target: str, provenance: Mapping[str, str]) -> None:
+    from ppo_tune.export.native import ADVICE
+
     for name in made.files:
         say(f"wrote      {folder / name}")
+    tell(provenance["verdict"])
+    if ADVICE in provenance:
+        tell(provenance[ADVICE])
+    elif target == "native":
+        say(f"go on with ppo-tune train {shlex.quote(str(folder / made.main))}")
     if target == "native":
-        say(f"go on with ppo-tune train {folder / made.main}")
         return
     for what, remarks in (
         ("cannot do", made.conversion.unsupported),
@@ -103,6 +112,8 @@ def gather(study: "Study", config: "StudyConfig", *, out: Path, for_others: bool
         PPOTuneError: If there is no winner.
     """
     from ppo_tune.export import Sources, Winner
+    from ppo_tune.search.storage import run_folder
+    from ppo_tune.search.verdict import read_verdict
     from ppo_tune.search.winner import best_config, winning_trial
 
     best = best_config(study, config)
@@ -113,7 +124,7 @@ def gather(study: "Study", config: "StudyConfig", *, out: Path, for_others: bool
     return Winner(
         config=best,
         searched=tuple(config.space),
-        provenance=provenance(config, trial),
+        provenance=provenance(config, trial, read_verdict(study, config, run_folder(out, config.name))),
         metrics={**_measured(trial, n_prompts), **confirmed(study, config, trial.number)},
         response_tokens=trial.user_attrs.get("heldout/response_tokens"),
         score_std=None if error is None else error * n_prompts**0.5,
@@ -121,13 +132,16 @@ def gather(study: "Study", config: "StudyConfig", *, out: Path, for_others: bool
     )
 
 
-def provenance(config: "StudyConfig", trial: "FrozenTrial") -> dict[str, str]:
-    """Where a trial's config comes from, as an export's first lines tell it."""
+def provenance(config: "StudyConfig", trial: "FrozenTrial", verdict: "Verdict") -> dict[str, str]:
+    """What a trial's config is worth and where it comes from, as an export's first lines tell it."""
+    from ppo_tune.export.native import ADVICE
     from ppo_tune.versions import versions
 
     value, kl = trial.value, trial.user_attrs.get("heldout/kl_per_sequence")
     score = {} if value is None else {"held-out score": f"{value:.4f}, at {kl:.2f} nats of KL"}
     return {
+        "verdict": verdict.sentence,
+        **({ADVICE: verdict.advice} if verdict.advice else {}),
         "from": f"study {config.name}, trial {trial.number}, {trial.user_attrs['episodes']} episodes long",
         **score,
         "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
@@ -174,7 +188,7 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
     candidate = next((c for c in confirmation.candidates if c.number == number and len(c.runs) > 1), None)
     if candidate is None:
         return {}
-    means, verdict = candidate.seed_means, confirmation.verdict
+    means, outcome = candidate.seed_means, confirmation.outcome
     found: dict[str, Any] = {
         "confirmed_score": {
             "mean": float(interquartile_mean(means)),
@@ -184,10 +198,10 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
         },
         "confirmed_kl_per_sequence": candidate.kl,
     }
-    if verdict.gain is not None and verdict.best == number:
-        found[f"gain_over_{verdict.rival}"] = {
-            "mean": verdict.gain.mean,
-            "interval": [verdict.gain.low, verdict.gain.high],
+    if outcome.gain is not None and outcome.best == number:
+        found[f"gain_over_{outcome.rival}"] = {
+            "mean": outcome.gain.mean,
+            "interval": [outcome.gain.low, outcome.gain.high],
             "over": "95 % interval over seeds and prompts, for the best of those confirmed",
         }
     return found

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from ppo_tune.cli.terminal import Out, Storage, StudyName, app, console, printable, say
+from ppo_tune.cli.terminal import Out, Storage, StudyName, app, console, flags_of, printable, say
 from ppo_tune.errors import MissingExtraError, PPOTuneError
 
 if TYPE_CHECKING:
+    from optuna.study import Study
+
     from ppo_tune.search.status import StudyStatus, TrialStatus
 
 MOST_RUNNING = 8
@@ -34,7 +36,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
     """Say how a study stands, also while it runs; changes nothing and disturbs nobody."""
-    found, flags = _read(study, storage, out), _flags(storage, out)
+    found, flags = _read(study, storage, out), flags_of(storage, out)
     next_command = _next(found, out, flags)
     if as_json:
         from ppo_tune.files import finite
@@ -43,10 +45,8 @@ def status(
         sys.stdout.write(json.dumps(finite(facts), default=datetime.isoformat) + "\n")
         return
     for label, text in _rows(found, datetime.now()):
-        lines = textwrap.wrap(printable(text), max(console.width, 40) - LABEL_WIDTH) or [""]
-        for i, line in enumerate(lines):
-            say(Text(f"{label if i == 0 else '':<{LABEL_WIDTH}}", style="dim") + Text(line))
-    say(Text(f"{'next':<{LABEL_WIDTH}}", style="dim") + Text(next_command))
+        _say_row(label, _wrap(text))
+    _say_row("next", _wrap(next_command) if found.verdict.advice == next_command else [next_command])
 
 
 @app.command()
@@ -65,6 +65,7 @@ def dashboard(
     from ppo_tune.cli.serving import local_server
     from ppo_tune.config import check_name
     from ppo_tune.search.address import sqlite_file
+    from ppo_tune.search.dashboard import add_constraints
     from ppo_tune.search.snapshot import snapshot
     from ppo_tune.search.storage import load_study_from, storage_url
 
@@ -77,12 +78,44 @@ def dashboard(
     if not live and sqlite_file(url) is None:
         raise PPOTuneError("only an SQLite store can be copied; add --live to serve the store itself")
     with contextlib.ExitStack() as stack:
-        opened = load_study_from(url if live else stack.enter_context(snapshot(url)), study)
+        shown = url if live else stack.enter_context(snapshot(url))
+        copy = sqlite_file(shown)
+        if shown != url and copy is not None:  # never the store itself
+            add_constraints(copy)
+        opened = load_study_from(shown, study)
+        ignored = _annotate(opened, out, live=live)
         server = stack.enter_context(local_server(port, wsgi(opened._storage)))
         say(f"dashboard  {server.page(f'/dashboard/studies/{opened._study_id}')}")
         say(_warning(live))
+        if ignored:
+            say(ignored)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(printable(text), max(console.width, 40) - LABEL_WIDTH) or [""]
+
+
+def _say_row(label: str, lines: list[str]) -> None:
+    """A label in a soft colour, and its lines beside it in the usual one."""
+    for i, line in enumerate(lines):
+        say(Text.assemble((f"{label if i == 0 else '':<{LABEL_WIDTH}}", "dim"), line))
+
+
+def _annotate(study: "Study", out: Path, *, live: bool) -> str:
+    """Put notes on a copy; returns what the dashboard's best trial leaves out, nothing for a study not of ours."""
+    from ppo_tune.search.dashboard import add_notes, what_it_ignores
+    from ppo_tune.search.storage import run_folder, stored_config
+    from ppo_tune.search.verdict import read_verdict
+
+    if "config" not in study.user_attrs:
+        return ""
+    config = stored_config(study)
+    verdict = read_verdict(study, config, run_folder(out, config.name))
+    if not live:
+        add_notes(study, config, verdict)
+    return what_it_ignores(config, verdict)
 
 
 def _read(study: str, storage: str | None, out: Path) -> "StudyStatus":
@@ -103,6 +136,7 @@ def _read(study: str, storage: str | None, out: Path) -> "StudyStatus":
 def _rows(found: "StudyStatus", now: datetime) -> Iterator[tuple[str, str]]:
     """What is said, by label; an empty label goes on with the one before."""
     from ppo_tune.progress import shorten
+    from ppo_tune.search.results import repeats_reading
 
     yield "study", f"{found.study}, {_headline(found, now)}"
     if found.state != "running" and found.last_ended is not None:
@@ -110,6 +144,9 @@ def _rows(found: "StudyStatus", now: datetime) -> Iterator[tuple[str, str]]:
     yield "trials", _progress(found)
     if found.endings:
         yield "", _counts(found.endings)
+    if found.repeats:
+        yield "", repeats_reading(found.repeats)
+    yield "verdict", found.verdict.sentence
     yield from _results(found)
     label = "cut off" if found.state == "died" else "running"
     for i, trial in enumerate(found.running[:MOST_RUNNING]):
@@ -137,24 +174,19 @@ def _progress(found: "StudyStatus") -> str:
 
 
 def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
-    """The best trial of the search beside the default, and what was confirmed."""
+    """The trial to go on with beside the default, as the search scored them."""
     from ppo_tune.progress import describe
 
-    if found.best is None:
-        yield "best", f"none within the KL budget of {found.kl_budget:g} nats yet"
-    else:
-        yield "best", f"{_scores(found.best)}   (budget {found.kl_budget:g})"
-    if found.default is not None and found.default == found.best:
+    best, default = found.best, found.default
+    label = "winner" if found.verdict.confirmed else "best"
+    if best is not None:
+        yield label, f"{_scores(best)}   (budget {found.kl_budget:g})"
+    if default is not None and default == best:
         yield "", "this is the default config"
-    elif found.default is not None:
-        yield "default", _scores(found.default)
-    if found.winner is not None:
-        is_default = found.default is not None and found.winner.number == found.default.number
-        held = "the default; nothing was better" if is_default else "confirmed"
-        yield "winner", f"trial {found.winner.number:<4} {held} on fresh seeds"
-    chosen = found.winner or found.best
-    if chosen is not None:
-        yield "values", describe(chosen.params)
+    elif default is not None:
+        yield "default", _scores(default)
+    if best is not None:
+        yield "values", describe(best.params)
 
 
 def _headline(found: "StudyStatus", now: datetime) -> str:
@@ -194,18 +226,8 @@ def _scores(trial: "TrialStatus") -> str:
     return "   ".join([f"trial {trial.number:<4}", *said])
 
 
-def _flags(storage: str | None, out: Path) -> str:
-    """The flags that another command about the same study needs; a password is left out."""
-    from ppo_tune.search.address import public
-
-    given = [] if out == Path() else ["--out", str(out)]
-    if storage is not None:
-        given += ["--storage", public(storage)]
-    return "".join(f" {shlex.quote(word)}" for word in given)
-
-
 def _next(found: "StudyStatus", out: Path, flags: str) -> str:
-    """What one would type now."""
+    """What one would type now, or what to change where nothing is to be typed yet."""
     name = found.study
     if found.state in ("died", "stopped"):
         places = (Path(f"{name}.yaml"), Path("search_spaces") / f"{name}.yaml")
@@ -213,6 +235,8 @@ def _next(found: "StudyStatus", out: Path, flags: str) -> str:
         return f"ppo-tune search {shlex.quote(str(file))}{flags}"
     if found.state == "complete" and found.to_confirm:
         return f"ppo-tune confirm {name}{flags}"
+    if found.state == "complete" and found.verdict.advice:
+        return found.verdict.advice
     best = out / "reports" / name / "best.yaml"
     if found.state == "complete" and best.is_file():
         return f"ppo-tune train {shlex.quote(str(best))}"
@@ -221,8 +245,8 @@ def _next(found: "StudyStatus", out: Path, flags: str) -> str:
 
 def _warning(live: bool) -> Text:
     if live:
-        return Text("careful: ", style="yellow") + Text(
-            "this is the store itself; the page can change and delete trials"
+        return Text.assemble(
+            ("careful: ", "yellow"), "this is the store itself; the page can change and delete trials"
         )
     return Text(
         f"a copy of {datetime.now():%H:%M:%S}: start it again to see more; Ctrl-C ends it and deletes the copy"

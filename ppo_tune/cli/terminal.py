@@ -1,5 +1,6 @@
 """What all commands share: the app, the terminal, the flags that several of them have."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,8 @@ app = typer.Typer(
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
-EXIT_BUG, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_BUG, EXIT_MISTAKE, EXIT_NOTHING, EXIT_INTERRUPTED = 1, 2, 3, 130
+"""A bug of ours; a mistake of the user's; a study in which no trial can be gone on with; Ctrl-C."""
 
 StudyFile = Annotated[Path, typer.Argument(help="A study file, such as search_spaces/quickstart.yaml.")]
 StudyName = Annotated[str, typer.Argument(help="A study's name: its file's name without .yaml.")]
@@ -37,6 +39,11 @@ Storage = Annotated[
 def say(text: str | Text) -> None:
     """One line to the terminal, never broken: a path that is cut in two cannot be copied."""
     console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
+
+
+def tell(text: str) -> None:
+    """Sentences to the terminal, broken between words; one line in a log."""
+    console.print(Text(text), soft_wrap=not console.is_terminal)
 
 
 def printable(text: str) -> str:
@@ -63,3 +70,13 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+def flags_of(storage: str | None, out: Path) -> str:
+    """The flags that another command about the same study needs; a password is left out."""
+    from ppo_tune.search.address import public
+
+    given = [] if out == Path() else ["--out", str(out)]
+    if storage is not None:
+        given += ["--storage", public(storage)]
+    return "".join(f" {shlex.quote(word)}" for word in given)

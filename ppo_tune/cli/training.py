@@ -1,11 +1,12 @@
 """Commands about models: train one config at full length, judge a model, make a base or a reward model."""
 
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -16,6 +17,7 @@ from ppo_tune.cli.terminal import EXIT_INTERRUPTED, app, console, printable, qui
 if TYPE_CHECKING:
     from ppo_tune.config import TrainConfig
     from ppo_tune.data import Row
+    from ppo_tune.evaluation import Evaluation
     from ppo_tune.training import TrainingResult
 
 
@@ -27,7 +29,12 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: trained/<name>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
-    """Train one config at full length and write a model folder."""
+    """Train one config at full length and write a model folder.
+
+    Milestones on the way choose which model is kept; they answer the same held-out prompts with the same random
+    numbers, so the best of them is too high. What is said of the model at the end, on its card and in evaluation.json
+    was measured on other prompts with other random numbers, which chose nothing, and is what `ppo-tune evaluate` says.
+    """
     from ppo_tune.study_file import load_training
     from ppo_tune.training import TrainingInterrupted
     from ppo_tune.training import train as train_config
@@ -35,6 +42,10 @@ def train(
     quiet()
     loaded = load_training(config, episodes=episodes, seed=seed)
     folder = out or Path("trained") / loaded.name
+    say(
+        "milestones compare: each answers the same held-out prompts with the same random numbers, so the best of them "
+        "reads too high; the model that is kept is measured anew at the end"
+    )
     with _stop_flag() as should_stop:
         try:
             result = train_config(
@@ -47,28 +58,43 @@ def train(
     for name, before in result.before.metrics().items():
         table.add_row(name.removeprefix("heldout/"), f"{before:.3f}", f"{result.after.metrics()[name]:.3f}")
     console.print(table)
+    say(_measured(result.after))
     say(Text(kept(result, loaded)))
     say(f"model      {result.model}")
-    say(f"go on with ppo-tune evaluate {result.model} --config {config}")
+    command = ["ppo-tune", "evaluate", str(result.model), "--config", str(result.folder / "config.json")]
+    say(f"go on with {shlex.join(command)}")
 
 
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model folder or hub name.")],
     config: Annotated[Path, typer.Option(help="A study file or config that names the task.")],
+    split: Annotated[
+        Literal["confirmation", "heldout"],
+        typer.Option(help="Prompts that chose nothing, as in evaluation.json; or those of the milestones."),
+    ] = "confirmation",
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the config's.")] = None,
     samples: Annotated[int, typer.Option(min=0, help="How many responses to show.")] = 5,
 ) -> None:
-    """Score a model on a task's held-out prompts, and show what it writes."""
+    """Score a model on a task's prompts, and show what it writes.
+
+    The same model and config give the same numbers: the config's seed, length, temperature and dtype are used (but
+    float32 weights of another model than the config's own stay float32, for a shorter format would round away what a
+    training added). By default they are those of evaluation.json, where `train` wrote the model with this config (it
+    is config.json in the training's folder). With `--split heldout` they are those of the config's milestones; for a
+    study's base model, those of its base.json.
+    """
     from ppo_tune.study_file import load_run
     from ppo_tune.workbench import evaluate_model
 
     quiet()
-    judged = evaluate_model(model, load_run(config))
+    judged = evaluate_model(model, load_run(config), split=split, seed=seed)
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
         if name != "heldout/kl_per_sequence":  # to itself
             table.add_row(name.removeprefix("heldout/"), f"{value:.3f}")
     console.print(table)
+    say(_measured(judged) if split == "confirmation" else _milestones(judged))
     for sample in judged.samples[:samples]:
         gold = "" if sample.gold is None else f", gold {sample.gold:.2f}"
         console.print()
@@ -170,25 +196,45 @@ def _say_notes(notes: tuple[str, ...]) -> None:
 
 
 def kept(result: "TrainingResult", config: "TrainConfig") -> str:
-    """Which of the evaluated policies the model folder holds, and why."""
+    """Which of the policies at the milestones the model folder holds, and why."""
     budget, kl = config.kl_budget, result.after.kl_per_sequence
-    if budget is not None and kl > budget:
+    model = f"kept       the model after {result.episodes:,} episodes"
+    if budget is None:
+        return f"{model}, the last"
+    if result.milestone is None:
         return (
-            f"careful: no evaluation stayed within the KL budget of {budget:g} nats, and the last is kept, at "
+            f"careful: no milestone stayed within the KL budget of {budget:g} nats, and the last is kept, at "
             f"{kl:.2f}; look at what it writes, and train shorter or with a higher kl_coef"
         )
-    why = "the last" if budget is None else f"the best within the KL budget of {budget:g} nats"
-    return f"kept       the model after {result.episodes:,} episodes, {why}"
+    chosen = (
+        f"whose milestone scored {result.milestone:.3f}, the best within the KL budget of {budget:g} nats"
+    )
+    beyond = f"; careful: measured again its KL is {kl:.2f}, beyond the budget" if kl > budget else ""
+    return f"{model}, {chosen}{beyond}"
+
+
+def _measured(judged: "Evaluation") -> str:
+    """What the numbers above were measured on."""
+    from ppo_tune.draws import measured_on
+
+    return f"measured on {measured_on(judged.split, len(judged.samples))}"
+
+
+def _milestones(judged: "Evaluation") -> str:
+    return (
+        f"measured on {len(judged.samples):,} held-out prompts, with the random numbers of the config's milestones: "
+        "compare it with them only"
+    )
 
 
 def _print_training(event: Any) -> None:
     if event["kind"] == "note":
-        say(f"note: {event['text']}")
+        say(f"note: {printable(event['text'])}")
     if event["kind"] == "evaluation":
         gold = f", gold {event['heldout/gold']:.3f}" if "heldout/gold" in event else ""
         say(
-            f"{event['episodes']:>8,.0f} episodes: held-out score {event['heldout/score']:.3f}{gold}, KL "
-            f"{event['heldout/kl_per_sequence']:.2f} nats"
+            f"{event['episodes']:>8,.0f} episodes: milestone score {event['heldout/score']:.3f} ± "
+            f"{event['heldout/score_standard_error']:.3f}{gold}, KL {event['heldout/kl_per_sequence']:.2f} nats"
         )
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from ppo_tune.config import PPOConfig, TrainConfig
 from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
-from ppo_tune.export.rendering import one_line
+from ppo_tune.export.rendering import comment, one_line
 from ppo_tune.export.rendering import render as fill_in
 from ppo_tune.export.transfer import at_scale, rules
 from ppo_tune.files import finite
@@ -24,6 +24,9 @@ BEST, SUGGESTED, CARD, METRICS, PROVENANCE = (
     "metrics.json",
     "provenance.json",
 )
+
+ADVICE = "advice"
+"""The fact of a config that is not to be trained as it is: what to do instead."""
 
 UNUSUAL_BREAKS = frozenset("\x85\u2028\u2029")
 """Characters that a YAML reader folds like the end of a line unless they stand escaped in double quotes."""
@@ -45,10 +48,12 @@ def render(config: TrainConfig, provenance: Mapping[str, str]) -> str:
 
     Args:
         config: What to train.
-        provenance: Facts for the header, such as the study, the trial and its score.
+        provenance: Facts for the header, such as the study, the trial and its score. Where `ADVICE` is among them, it
+            stands in place of the command.
     """
-    facts = (one_line(f"{name}: {value}") for name, value in provenance.items())
-    header = ["# ppo-tune train THIS_FILE", *(f"# {fact}" for fact in facts)]
+    how = [] if ADVICE in provenance else ["ppo-tune train THIS_FILE"]
+    facts = [line for name, value in provenance.items() for line in comment(f"{name}: {value}")]
+    header = [f"# {line}" for line in (*how, *facts)]
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style = False

@@ -39,13 +39,12 @@ def read_tokens(
         tokenizer = load_tokenizer(model)
         rows = _encode(tokenizer, texts, chat=chat)
         stops = stops_of(task, tokenizer)
-    except (
-        ModelError,
-        ConfigError,
-    ):  # no tokenizer, no chat template, or a stop that is no token of this one
+    except (ModelError, ConfigError):
         return TokenFacts(context=context), tuple(prompts)
     room = len(max(rows, key=len, default=())) if context is None else context - response_tokens
     kept = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if 0 < len(row) <= room]
+    if not kept:  # what stands there is not what was trained
+        return TokenFacts(context=context), tuple(prompts)
     named = _named_ends(model, config, tokenizer)
     facts = TokenFacts(
         longest_prompt=max((len(row) for _, row in kept), default=None),
@@ -68,7 +67,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: b
 def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
     try:
-        named = GenerationConfig.from_pretrained(model).eos_token_id
+        named = GenerationConfig.from_pretrained(model, trust_remote_code=False).eos_token_id
     except (OSError, ValueError):
         named = None if config is None else getattr(config, "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
@@ -91,7 +90,7 @@ def _before(
     if not texts:
         return None
     plain = tokenizer(texts[0], add_special_tokens=False)["input_ids"]
-    added = rows[0][: max(0, len(rows[0]) - len(plain))]
+    added = list(rows[0][: max(0, len(rows[0]) - len(plain))])
     before = str(tokenizer.decode(added))
     same = tokenizer([before + text for text in texts], add_special_tokens=False)["input_ids"]
     return before if [list(row) for row in rows] == [list(row) for row in same] else None
@@ -99,9 +98,10 @@ def _before(
 
 def _config(model: str) -> PretrainedConfig | None:
     try:
-        return AutoConfig.from_pretrained(model)
+        config: PretrainedConfig = AutoConfig.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None
+    return config
 
 
 def _context(config: PretrainedConfig | None) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.errors import ModelError
+from ppo_tune.model_folders import missing_chat_template
 
 MARK = "qzx"
 """What an assistant says where only what the template writes after it is of interest."""
@@ -61,16 +62,14 @@ def _render(
     tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], asked_by: str, **settings: Any
 ) -> str:
     if not tokenizer.chat_template:
-        raise ModelError(
-            f"{asked_by}: the tokenizer of {tokenizer.name_or_path!r} has no chat template; save one with it, or "
-            "write the turns yourself in a `template`"
-        )
+        raise ModelError(missing_chat_template(tokenizer.name_or_path, asked_by=asked_by))
     try:
-        text: str = tokenizer.apply_chat_template(chat, tokenize=False, **settings)
+        text = tokenizer.apply_chat_template(chat, tokenize=False, **settings)
     except Exception as error:  # a template is a program of its author
         roles = " and ".join(f"a message of the {message['role']}" for message in chat)
         raise ModelError(
             f"{asked_by}: the chat template of {tokenizer.name_or_path!r} cannot write {roles}: "
             f"{type(error).__name__}: {error}"
         ) from error
+    assert isinstance(text, str)
     return text

@@ -21,7 +21,7 @@ from transformers.utils.hub import cached_file
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
-from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
+from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind, check_token
 from ppo_tune.models.kernels import settle
 from ppo_tune.models.policy import Policy
 
@@ -90,6 +90,15 @@ def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.
     return torch.bfloat16 if fast and width >= MIN_WIDTH else torch.float32
 
 
+def is_stored_whole(name: str) -> bool:
+    """Whether a model's weights are stored in float32, by its config; one that does not say so is of old, and they are.
+
+    Raises:
+        ModelError: If it is no causal language model.
+    """
+    return _load_config(name).dtype in (None, torch.float32)
+
+
 def check_files(name: str, *, judge: bool = False) -> None:
     """Refuse a model by its JSON files alone, before its tokenizer or a weight is read.
 
@@ -127,14 +136,8 @@ def check_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, pla
         ModelError: If a token has no row in the model's input embedding.
     """
     embedding: Any = model.get_input_embeddings()
-    rows = len(embedding.weight)
-    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    if highest >= rows:
-        raise ModelError(
-            f"{place}: its tokenizer knows {token!r} as number {highest}, but its input embedding ends at "
-            f"{rows - 1}; save the model after resize_token_embeddings(len(tokenizer)), or the tokenizer that it "
-            "was trained with"
-        )
+    token, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    check_token(token, number, len(embedding.weight), place)
 
 
 def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -144,7 +147,14 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
         ModelError: If the name holds something else, or part of the weights is missing.
     """
     _load_config(name)
-    return load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
+    model = load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
+    named = getattr(model.generation_config, "eos_token_id", None)
+    if not all(isinstance(number, int | None) for number in (named if isinstance(named, list) else [named])):
+        raise ModelError(
+            f"{called(name)}: eos_token_id in its generation_config.json must be the number of a token or a list of "
+            f"such numbers, but is {named!r}"
+        )
+    return model
 
 
 def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTrainedModel:

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ppo_tune.errors import ModelError
 from ppo_tune.model_folders import called
+from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.loading import first_line, load_causal_lm, load_whole
 from ppo_tune.models.policy import Policy
 from ppo_tune.models.text import Prompts
@@ -36,17 +37,17 @@ class Said:
         rows: N prompts with their responses.
         logprobs: Log-probability of every response token, one tensor per row.
         tolerance: How far others may be off it, in nats per token.
-        unknown: Tokens that the model never says, shape (V,); None where it may say all.
+        alphabet: Those tokens that the model can say; None where it can say all.
     """
 
     rows: Sequence[Row]
     logprobs: Sequence[Tensor]
     tolerance: float
-    unknown: Tensor | None = None
+    alphabet: Alphabet | None = None
 
     def distance(self, model: torch.nn.Module) -> float:
         """Mean difference of another model's log-probabilities from these, in nats per token; it reads row by row."""
-        theirs = logprobs_of(model, self.rows, self.unknown)
+        theirs = logprobs_of(model, self.rows, self.alphabet)
         return float((torch.cat(theirs) - torch.cat(list(self.logprobs))).abs().mean())
 
 
@@ -71,19 +72,23 @@ def say(policy: Policy, place: int, prompts: Prompts, uniforms: Tensor) -> Said:
         )
     ]
     said = [row[kept].cpu() for row, kept in zip(logprobs, mask, strict=True)]
-    return Said(rows, said, TOLERANCES[policy.dtype], _unknown(policy))
+    width = policy.model.get_output_embeddings().weight.shape[0]
+    alphabet = Alphabet(policy.tokenizer, policy.stop_ids.tolist(), width)
+    return Said(rows, said, TOLERANCES[policy.dtype], alphabet)
 
 
 @torch.no_grad()
-def logprobs_of(model: torch.nn.Module, rows: Sequence[Row], unknown: Tensor | None = None) -> list[Tensor]:
+def logprobs_of(
+    model: torch.nn.Module, rows: Sequence[Row], alphabet: Alphabet | None = None
+) -> list[Tensor]:
     """What a model of transformers or peft says of every response token, each row alone and without padding."""
     device = next(model.parameters()).device
     found = []
     for prompt, response in rows:
         ids = torch.tensor([prompt + response], device=device)
         logits = model(input_ids=ids, use_cache=False).logits[0].float().cpu()
-        if unknown is not None:
-            logits = logits.masked_fill(unknown, -torch.inf)
+        if alphabet is not None:
+            logits = alphabet.cut(logits)
         said = logits[len(prompt) - 1 : -1].log_softmax(-1)
         found.append(said.gather(-1, torch.tensor(response)[:, None])[:, 0])
     return found
@@ -155,14 +160,6 @@ def _fault_of_adapter(base: PreTrainedModel, folder: Path, said: Said) -> str | 
     if distance <= said.tolerance:
         return None
     return f"peft reads something else in it (log-probabilities off by {distance:.2g} nats per token)"
-
-
-def _unknown(policy: Policy) -> Tensor:
-    """The columns of the logits that stand for no token of the tokenizer, shape (V,)."""
-    known = [*policy.tokenizer.get_vocab().values(), *policy.stop_ids.tolist()]
-    unknown = torch.ones(policy.model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
-    unknown[known] = False
-    return unknown
 
 
 def _has_room(n_bytes: int) -> bool:

@@ -136,10 +136,9 @@ def decode_responses(tokenizer: PreTrainedTokenizerBase, sequences: Sequences) -
     Returns:
         B texts.
     """
-    prompts = [
-        tuple(i for i, real in zip(row, mask, strict=True) if real)
-        for row, mask in zip(sequences.prompts.ids.tolist(), sequences.prompts.mask.tolist(), strict=True)
-    ]
+    widths = sequences.prompts.mask.sum(-1).tolist()
+    padded = zip(sequences.prompts.ids.tolist(), widths, strict=True)
+    prompts = [tuple(row[len(row) - n :]) for row, n in padded]
     lengths = (sequences.response_mask.sum(-1) - sequences.ended.long()).tolist()
     responses = zip(sequences.response_ids.tolist(), lengths, strict=True)
     wholes = [[*prompt, *row[:n]] for prompt, (row, n) in zip(prompts, responses, strict=True)]

@@ -32,16 +32,25 @@ ENDING_SYMBOLS: Mapping[str, str] = {
     "completed": "circle", "pruned": "x-thin", "kl_limit": "triangle-up", "diverged": "triangle-down",
     "reward_error": "square", "out_of_memory": "pentagon", "crashed": "hexagram", "running": "circle-open",
 }  # fmt: skip
-ROLE_STYLES: Mapping[str, tuple[str, str]] = {"winner": (GREEN, "star"), "default": (RED, "diamond")}
+ROLE_STYLES: Mapping[str, tuple[str, str]] = {
+    "winner": (GREEN, "star"), "best so far": (GREEN, "star"), "default": (RED, "diamond"),
+}  # fmt: skip
+"""Colour and symbol of the trial to go on with, by what it is called (see `role_of`), and of the default's."""
 
 FONT = "system-ui, sans-serif"
 FENCE = 3.0
 """Interquartile ranges beyond the middle half, from where on a value is left outside the axis (Tukey's "far out")."""
 
 
+def roles_in(frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """The styles of the roles that trials of a frame have, in their order; the default's always."""
+    present = {*frame["role"], "default"}
+    return {role: style for role, style in ROLE_STYLES.items() if role in present}
+
+
 def add_roles(figure: go.Figure, frame: pd.DataFrame, x: str, y: str) -> None:
     """Mark winner and default on top of everything."""
-    for role, (colour, symbol) in ROLE_STYLES.items():
+    for role, (colour, symbol) in roles_in(frame).items():
         part = frame[frame["role"] == role]
         figure.add_scatter(
             x=part[x], y=part[y], mode="markers", name=role, showlegend=len(part) > 0,

@@ -31,14 +31,27 @@ def chapter(record: StudyRecord) -> Chapter:
     if scored.empty:
         return Chapter("front", title, ())
     front, budgets = front_table(record), budgets_table(record)
+    said = (
+        budgets_reading(budgets, budget),
+        _chosen(record, budgets),
+        front_reading(record.table, front, budget),
+    )
     section = Section(
         "front-trials",
         "",
-        f"{budgets_reading(budgets, budget)} {front_reading(record.table, front, budget)}".strip(),
+        " ".join(filter(None, said)),
         front_figure(scored, front, budget),
         budgets.round(3),
     )
     return Chapter("front", title, (section,))
+
+
+def _chosen(record: StudyRecord, budgets: pd.DataFrame) -> str:
+    """Which trial fresh seeds chose, where that is not the best of the search within the budget."""
+    own = budgets[budgets["budget"] == record.config.search.kl_budget]["best"]
+    if not record.verdict.confirmed or record.winner is None or f"trial {record.winner.number}" in set(own):
+        return ""
+    return f"Fresh seeds chose trial {record.winner.number} instead."
 
 
 def front_table(record: StudyRecord) -> pd.DataFrame:

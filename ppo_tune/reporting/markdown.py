@@ -54,7 +54,7 @@ def summary(page: Page, best_yaml: str | None, pictures: Mapping[str, str]) -> s
     if shown:
         lines += ["", " ".join(shown)]
     if best_yaml is not None:
-        lines += ["", "## Go on with the winner", "", *_commands(page.title), ""]
+        lines += ["", *_next(page), ""]
         lines += _config(best_yaml, MAX_LINES - len(lines))
     return "\n".join(lines[:MAX_LINES]) + "\n"
 
@@ -110,6 +110,13 @@ def _cut(reading: str) -> str:
             break
         text = f"{text} {sentence}".strip()
     return plain(cut(text, 2 * MAX_LETTERS))
+
+
+def _next(page: Page) -> list[str]:
+    """How to go on with the winner, or what to do instead."""
+    if page.advice:
+        return ["## What to do", "", plain(page.advice)]
+    return ["## Go on with the winner", "", *_commands(page.title)]
 
 
 def _commands(name: str) -> list[str]:

@@ -32,6 +32,7 @@ from ppo_tune.reporting.tables import view
 from ppo_tune.reporting.texts import texts
 from ppo_tune.reporting.values import values
 from ppo_tune.reporting.wording import cell
+from ppo_tune.search.results import repeated_cells, repeats_reading
 from ppo_tune.versions import versions
 
 CHAPTERS = (verdict, importance, values, hacking, front, texts, history, health, dynamics, settings)
@@ -55,6 +56,7 @@ class Page:
         is_warning: Whether the verdict is one to be careful with.
         chapters: In reading order.
         colophon: How it was made.
+        advice: What to do instead of going on with what was found; empty where one can.
     """
 
     title: str
@@ -63,6 +65,7 @@ class Page:
     is_warning: bool
     chapters: Sequence[Chapter]
     colophon: str
+    advice: str = ""
 
 
 def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
@@ -73,13 +76,29 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
     made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
     return Page(
         title=record.config.name,
-        kind=f"PPO-RLHF search on the task “{record.config.task.name}”: {len(record.trials):,} trials by "
-        f"{sampler}, {pruned}, {record.config.ppo.episodes:,} episodes each.",
+        kind=f"PPO-RLHF search on the task “{record.config.task.name}”: {_trials(record)} by "
+        f"{sampler}, {pruned}, {record.config.ppo.episodes:,} episodes each.{_repeats(record)}",
         headline=verdict.headline(record),
-        is_warning=verdict.is_warning(record),
+        is_warning=record.verdict.is_warning,
         chapters=chapters,
         colophon=f"Made with {made_with}. Seed {search.seed}.",
+        advice=record.verdict.advice,
     )
+
+
+def _trials(record: StudyRecord) -> str:
+    """How many trials there are, and what is still to come of a study that is not over."""
+    total, ended = record.config.n_trials, sum(t.state.is_finished() for t in record.trials)
+    running = len(record.trials) - ended
+    if not running and ended >= total:
+        return f"{ended:,} trials"
+    under_way = f", {running:,} still running" if running else ""
+    return f"not over, {ended:,} of {max(total, len(record.trials)):,} trials so far{under_way},"
+
+
+def _repeats(record: StudyRecord) -> str:
+    repeats = repeated_cells(record.config, record.trials)
+    return f" {repeats_reading(repeats)}." if repeats else ""
 
 
 def build_chapters(record: StudyRecord) -> list[Chapter]:

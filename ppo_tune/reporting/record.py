@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from ppo_tune.config import StudyConfig
-from ppo_tune.files import read_json
+from ppo_tune.files import read_json_lines
 from ppo_tune.foreign import writable
-from ppo_tune.search.confirmation import read_confirmation
+from ppo_tune.search.concerns import kept_samples
 from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.race import Confirmation
-from ppo_tune.search.results import baseline_trial, is_feasible
-from ppo_tune.search.winner import winning_trial
+from ppo_tune.search.results import is_feasible
+from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class StudyRecord:
         base: What the untrained model scored, by metric name, with its samples; empty if not known.
         folder: The study's folder.
         confirmation: The best few on fresh seeds, or None.
+        verdict: What the study says.
         lost: Trials that were cut off from outside; each ran again under another number.
     """
 
@@ -43,6 +44,7 @@ class StudyRecord:
     baseline: FrozenTrial | None
     base: Mapping[str, Any]
     folder: Path
+    verdict: Verdict
     lost: tuple[FrozenTrial, ...] = ()
     confirmation: Confirmation | None = None
 
@@ -61,24 +63,29 @@ class StudyRecord:
         )
 
     @property
+    def best_role(self) -> str:
+        """What the trial to go on with is called: a winner only after a confirmation."""
+        return "winner" if self.verdict.confirmed else "best so far"
+
+    @property
     def scored(self) -> pd.DataFrame:
         """The rows of the table that have a score."""
         return self.table[self.table["score"].notna()]
 
 
 def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
-    """Collect a study's trials, its winner and its default, and what the untrained model scored."""
-    begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-    base = folder / "base.json"
+    """Collect a study's trials, its winner and its default, what the untrained model scored, and the verdict."""
+    facts = read_facts(study, config, folder)
     return StudyRecord(
         config=config,
-        trials=tuple(t for t in begun if not was_lost(t)),
-        winner=winning_trial(study, config),
-        baseline=baseline_trial(study),
-        base=read_json(base) if base.is_file() else {},
+        trials=tuple(facts.trials),
+        winner=facts.winner,
+        baseline=facts.default,
+        base=facts.base,
         folder=folder,
-        confirmation=read_confirmation(study, config),
-        lost=tuple(t for t in begun if was_lost(t)),
+        verdict=judge(facts),
+        confirmation=facts.confirmation,
+        lost=tuple(t for t in study.get_trials(deepcopy=False) if was_lost(t)),
     )
 
 
@@ -92,13 +99,15 @@ COLUMNS = (
 def trials_table(record: StudyRecord) -> pd.DataFrame:
     """One row per trial: how it ended, what it scored last, what it cost, and its searched values.
 
-    The role is "winner", "default" or ""; the score is that of the last milestone.
+    The role is that of `role_of`; the score is that of the last milestone.
     """
     rows = []
     for trial in record.trials:
         curve = trial.user_attrs.get("curve", [])
         last = curve[-1] if curve else {}
         attrs = trial.user_attrs
+        # A trial under way has not noted what it cost, but its log has.
+        logged = {} if "tokens" in attrs else (metrics_of(record, trial) or [{}])[-1]
         rows.append({
             "number": trial.number,
             "role": role_of(record, trial),
@@ -107,9 +116,9 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
             "gold": last.get("gold"),
             "kl": last.get("kl"),
             "feasible": is_feasible(trial),
-            "episodes": attrs.get("episodes", last.get("episodes", 0)),
-            "tokens": attrs.get("tokens", 0),
-            "seconds": attrs.get("seconds", last.get("seconds", 0.0)),
+            "episodes": attrs.get("episodes", logged.get("episodes", last.get("episodes", 0))),
+            "tokens": attrs.get("tokens", logged.get("tokens", 0)),
+            "seconds": attrs.get("seconds", logged.get("time/seconds", last.get("seconds", 0.0))),
             "response_tokens": attrs.get("heldout/response_tokens"),
             "eos_rate": attrs.get("heldout/eos_rate"),
             "reason": writable(attrs.get("reason", "")),
@@ -121,16 +130,24 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
 
 
 def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
-    """What a trial is in its study: winner, default, or nothing in particular."""
+    """What a trial is in its study: winner, best so far, default, or nothing in particular.
+
+    A winner is one that fresh seeds have confirmed.
+    """
     if record.winner is not None and trial.number == record.winner.number:
-        return "winner"
+        return record.best_role
     return "default" if record.baseline is not None and trial.number == record.baseline.number else ""
+
+
+def metrics_of(record: StudyRecord, trial: FrozenTrial) -> list[dict[str, Any]]:
+    """What was logged of each of a trial's iterations; nothing if its file is not there."""
+    path = record.folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl"
+    return [line for line in read_json_lines(path) if "objective/score_mean" in line]
 
 
 def samples_of(record: StudyRecord, trial: FrozenTrial | None) -> list[dict[str, Any]]:
     """The responses that were kept of a trial; none if it has none."""
-    path = record.folder / "trials" / f"{trial.number:04d}" / "samples.json" if trial else None
-    return read_json(path) if path is not None and path.is_file() else []
+    return [] if trial is None else [dict(sample) for sample in kept_samples(record.folder, trial)]
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ MAX_TRIALS = 1000
 
 def chapter(record: StudyRecord) -> Chapter:
     """The config of default and winner, the other blocks, and every trial."""
-    data = {"rows": to_records(config_table(record)), "settings": settings(record.config)}
+    rows = to_records(config_table(record))
+    data = {"rows": rows, "settings": settings(record.config), "best_role": record.best_role}
     reading = "Every hyperparameter as the trainer really used it. Trial 0 is the default config."
     sections = [
         Section("hyperparameters", "Hyperparameters", reading, template="settings.html.jinja", data=data)

@@ -9,7 +9,7 @@ from string import Formatter
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from ppo_tune.config import PreferenceRewardConfig
 from ppo_tune.errors import ModelError, RewardError

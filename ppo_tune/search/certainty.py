@@ -82,20 +82,20 @@ def gain(scores: Scores, rival: Scores, *, comparisons: int = 1) -> Gain:
 
     The variance of the mean is var(seed means) / S + var(prompt means) / P, with degrees of freedom by Welch and
     Satterthwaite: a crossed design in which both are random (Owen, The pigeonhole bootstrap, 2007, shows that no
-    bootstrap of it is exact and that this sum errs on the safe side).
+    bootstrap of it is exact and that this sum errs on the safe side). Of a single seed only the prompts' part is known.
 
     Args:
-        scores: Shape (S, P), S of at least 2.
+        scores: Shape (S, P), S or P of at least 2.
         rival: The same seeds and prompts, shape (S, P).
         comparisons: Among how many configs this one is the best.
     """
     difference = scores - rival
     n_seeds, n_prompts = difference.shape
-    parts = [difference.mean(1).var(ddof=1) / n_seeds]
-    counts = [n_seeds]
-    if n_prompts > 1:
-        parts.append(difference.mean(0).var(ddof=1) / n_prompts)
-        counts.append(n_prompts)
+    parts, counts = [], []
+    for axis, n in ((1, n_seeds), (0, n_prompts)):
+        if n > 1:
+            parts.append(difference.mean(axis).var(ddof=1) / n)
+            counts.append(n)
     mean, variance = float(difference.mean()), float(sum(parts))
     if variance == 0:
         return Gain(mean, mean, mean, 0.5 if mean == 0 else float(mean > 0), 0.0, float("inf"))

@@ -16,8 +16,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ppo_tune.config import StudyConfig
+from ppo_tune.draws import Draws, confirmation_draws
 from ppo_tune.files import read_json
-from ppo_tune.prompts import Split
 from ppo_tune.search.certainty import Scores
 from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.plan import Plan
@@ -25,9 +25,6 @@ from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.results import baseline_trial, best_trials
 from ppo_tune.search.storage import confirmation_name
 from ppo_tune.seeding import derive_seed
-
-PROMPTS_PER_HELDOUT_PROMPT = 4
-"""A confirmation answers so many times as many prompts as a milestone, if there are so many: it is scored once."""
 
 
 class ConfirmationPlan(Plan):
@@ -38,15 +35,16 @@ class ConfirmationPlan(Plan):
         workers: How many workers share it.
     """
 
-    split: Split = "confirmation"
-
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
         search = config.search.model_copy(update={"milestones": 1, "pruner": "none"})
-        heldout = PROMPTS_PER_HELDOUT_PROMPT * config.task.heldout_prompts
-        task = config.task.model_copy(update={"heldout_prompts": heldout})
         super().__init__(config, workers)
-        self.config = config.model_copy(update={"search": search, "task": task})
+        self.config = config.model_copy(update={"search": search})
         self.study_name = confirmation_name(config.name)
+
+    @property
+    def draws(self) -> Draws:
+        """Those of a confirmation: neither its prompts nor its random numbers chose who is confirmed."""
+        return confirmation_draws(self.study_config)
 
     def remaining(self, study: Study) -> int:
         """Runs of those still racing that nobody has begun; a run that was lost counts until it runs again."""
@@ -182,4 +180,5 @@ def _run(trial: FrozenTrial, base: Scores, base_golds: Scores | None, config: St
         scores=np.array(attrs["scores"], dtype=float) if completed else base,
         golds=_floats(attrs["golds"]) if completed else base_golds,
         kl=attrs["heldout/kl_per_sequence"] if completed else config.search.kl_ceiling,
+        eos_rate=attrs.get("heldout/eos_rate") if completed else None,
     )

@@ -103,9 +103,7 @@ class Bench:
         self.config = config = self.plan.config
         self.folder = folder
         self.emit = emit
-        self.work: Workbench = set_up(
-            config, seed=config.search.seed, places=places, device=device, split=self.plan.split
-        )
+        self.work: Workbench = set_up(config, draws=self.plan.draws, places=places, device=device)
         self.runs: dict[int, TrialRun] = {}
         self.score_std: float | None = None
 

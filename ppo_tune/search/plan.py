@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import Trial
 
 from ppo_tune.config import StudyConfig
-from ppo_tune.prompts import Split
+from ppo_tune.draws import Draws, milestone_draws
 from ppo_tune.search.pack import most_under_way
 from ppo_tune.search.pruners import make_pruner
 from ppo_tune.search.samplers import make_sampler, needs_results
@@ -30,11 +30,8 @@ class Plan(ABC):
         study_config: The experiment.
         config: The experiment, as this work is done.
         study_name: In the store.
-        split: The prompts on which its trials are scored.
         workers: How many workers share it.
     """
-
-    split: Split = "heldout"
 
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
         self.study_config = config
@@ -54,6 +51,11 @@ class Plan(ABC):
             study: Of which.
             under_way: How many trials the worker has.
         """
+
+    @property
+    def draws(self) -> Draws:
+        """The prompts and random numbers by which its trials are scored."""
+        return milestone_draws(self.study_config)
 
     def begin(self, study: Study, folder: Path) -> None:  # noqa: B027 most plans need nothing
         """Called once by every worker that is ready to train.

@@ -1,4 +1,4 @@
-"""What a confirmation found: the runs of each config, who is still in the race, and the verdict.
+"""What a confirmation found: the runs of each config, who is still in the race, and the outcome.
 
 Runs with the same seed index draw the same random numbers, so configs are compared in pairs. A run that diverged
 or left the KL limit has no policy worth keeping: it counts as the untrained model's scores.
@@ -24,6 +24,7 @@ class Run:
         scores: One per prompt, shape (P,); those of the untrained model if it did not complete.
         golds: Gold scores likewise, or None where the task has no gold judge.
         kl: Nats per response; the limit if it did not complete.
+        eos_rate: Share of its responses that end by themselves; None if not known or it did not complete.
     """
 
     seed_index: int
@@ -31,6 +32,7 @@ class Run:
     scores: Scores
     golds: Scores | None
     kl: float
+    eos_rate: float | None = None
 
     @property
     def completed(self) -> bool:
@@ -88,13 +90,19 @@ class Candidate:
         return np.stack(known) if known and len(known) == len(self.runs) else None
 
     @property
+    def eos_rate(self) -> float | None:
+        """Mean share of responses that end by themselves, over the seeds where it is known; None without any."""
+        known = [run.eos_rate for run in self.runs if run.eos_rate is not None]
+        return float(np.mean(known)) if known else None
+
+    @property
     def failures(self) -> int:
         """Seeds on which it did not reach the end."""
         return sum(not run.completed for run in self.runs)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Outcome:
     """What a confirmation found.
 
     Attributes:
@@ -168,14 +176,21 @@ class Confirmation:
         against = np.broadcast_to(self.base, (n, len(self.base))) if rival is None else rival.scores[:n]
         return gain(candidate.scores[:n], against, comparisons=comparisons)
 
-    def gold_change(self, candidate: Candidate) -> Gain | None:
-        """How the gold score changed from the untrained model; None without a gold judge or a second seed."""
-        if candidate.golds is None or self.base_golds is None or len(candidate.golds) < 2:
+    def gold_change(self, candidate: Candidate, rival: Candidate | None = None) -> Gain | None:
+        """How much more gold a config has than a rival on the seeds of both, or than the untrained model if it is None.
+
+        None without a gold judge or a second seed.
+        """
+        against = self.base_golds if rival is None else rival.golds
+        if candidate.golds is None or against is None:
             return None
-        return gain(candidate.golds, np.broadcast_to(self.base_golds, candidate.golds.shape))
+        if rival is None:
+            against = np.broadcast_to(against, candidate.golds.shape)
+        n = min(len(candidate.golds), len(against))
+        return gain(candidate.golds[:n], against[:n]) if n > 1 else None
 
     @cached_property
-    def verdict(self) -> Verdict:
+    def outcome(self) -> Outcome:
         """What it found."""
         default, challengers = self.default, self.challengers
         has_default = (
@@ -185,12 +200,12 @@ class Confirmation:
         name: Literal["default", "untrained"] = "default" if has_default else "untrained"
         fallback = default.number if default is not None and has_default else None
         if any(len(c.runs) < self.n_seeds for c in self.racing()):
-            return Verdict("unfinished", None, name, None, None)
+            return Outcome("unfinished", None, name, None, None)
         finished = [c for c in challengers if len(c.runs) >= self.n_seeds and c.kl <= self.kl_budget]
         if not finished:
-            return Verdict("no_better", None, name, None, fallback)
+            return Outcome("no_better", None, name, None, fallback)
         best = max(finished, key=lambda c: c.mean)
         found = self.compare(best, rival, comparisons=len(challengers))
         if found is not None and found.is_certain:
-            return Verdict("better", best.number, name, found, best.number)
-        return Verdict("no_better", best.number, name, found, fallback)
+            return Outcome("better", best.number, name, found, best.number)
+        return Outcome("no_better", best.number, name, found, fallback)

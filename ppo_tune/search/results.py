@@ -1,9 +1,16 @@
 """What the trials of a study say: the best of them, and the default they are measured against."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from ppo_tune.config import StudyConfig
 from ppo_tune.search.endings import was_lost
+
+if TYPE_CHECKING:
+    from ppo_tune.search.race import Confirmation
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -24,9 +31,43 @@ def best_trial(study: Study) -> FrozenTrial | None:
     return max((t for t in completed if is_feasible(t)), key=lambda t: t.value or 0.0, default=None)
 
 
+def chosen_trial(study: Study, confirmation: "Confirmation | None") -> FrozenTrial | None:
+    """The trial to go on with.
+
+    That is the confirmed best if it beats the default, else the default; before a confirmation is finished, the
+    best completed trial within the KL budget. None if nothing stayed within it.
+    """
+    if confirmation is None or confirmation.outcome.kind == "unfinished":
+        return best_trial(study)
+    number = confirmation.outcome.winner
+    return next((t for t in study.get_trials(deepcopy=False) if t.number == number), None)
+
+
 def baseline_trial(study: Study) -> FrozenTrial | None:
     """The trial of the default config, however it ended; None before it started."""
     for trial in study.get_trials(deepcopy=False):
         if trial.user_attrs.get("baseline") and not was_lost(trial):
             return trial
     return None
+
+
+def repeated_cells(config: StudyConfig, trials: Sequence[FrozenTrial]) -> int:
+    """How many trials of a grid repeat a cell that another trial has; 0 for other samplers.
+
+    The default config does not count: it is trial 0 whether or not it is a cell of the grid. Neither do trials that
+    were cut off and ran again.
+    """
+    if config.search.sampler != "grid":
+        return 0
+    taken = [
+        repr(sorted(t.params.items()))
+        for t in trials
+        if t.state != TrialState.WAITING and not was_lost(t) and not t.user_attrs.get("baseline")
+    ]
+    return len(taken) - len(set(taken))
+
+
+def repeats_reading(repeats: int) -> str:
+    """What repeated cells are, in words."""
+    who = "1 trial repeats a cell" if repeats == 1 else f"{repeats} trials repeat cells"
+    return f"{who} of the grid, for there are more trials than cells"

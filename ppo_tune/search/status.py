@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config import StudyConfig
 from ppo_tune.files import read_json_lines
 from ppo_tune.search.endings import count_endings, ending_of, was_lost
-from ppo_tune.search.results import baseline_trial, best_trial, best_trials, is_feasible
+from ppo_tune.search.results import baseline_trial, best_trials, is_feasible, repeated_cells
 from ppo_tune.search.storage import confirmation_name
+from ppo_tune.search.verdict import Verdict, read_verdict
 
 State = Literal["running", "elsewhere", "died", "stopped", "complete"]
 """A search runs here; trials run on other machines; it died and left trials; it was stopped; all trials are over."""
@@ -60,15 +61,17 @@ class StudyStatus:
         episodes: A trial's whole budget of responses.
         kl_budget: What a winner stays within, in nats per sequence.
         endings: How many trials ended in which way.
-        best: The best completed trial within the KL budget.
+        verdict: What the study says.
+        best: The trial to go on with by that: the confirmed winner; before it, the best completed trial within the KL
+            budget.
         default: The trial of the default config.
         running: Trials under way.
         episodes_per_second: Of all workers, since the search that runs began; else None.
         seconds_left: A guess from what that search has done; else None.
-        failure: The last trial that went wrong, in words; empty if none did.
+        failure: The last trial that went wrong, in words; empty if none did; the KL limit is no mishap.
         confirmation: How many runs of the confirmation ended in which way, or are under way; None before it.
         to_confirm: Whether the study wants a confirmation, has something to confirm, and has not done so.
-        winner: The trial to go on with by a confirmation that is finished; None before, or if nothing held.
+        repeats: Trials of a finished grid that repeated a cell, for there were more trials than cells.
     """
 
     study: str
@@ -81,6 +84,7 @@ class StudyStatus:
     episodes: int
     kl_budget: float
     endings: Mapping[str, int]
+    verdict: Verdict
     best: TrialStatus | None
     default: TrialStatus | None
     running: tuple[TrialStatus, ...]
@@ -89,7 +93,7 @@ class StudyStatus:
     failure: str
     confirmation: Mapping[str, int] | None
     to_confirm: bool
-    winner: TrialStatus | None
+    repeats: int
 
     @property
     def done(self) -> int:
@@ -130,7 +134,7 @@ def read_status(
     views = {t.number: _view(t, folder) for t in trials}
     searching = started if sum(counts.values()) < total else None  # later it confirms
     rate, left = _pace(trials, views, config.ppo.episodes, total, searching, now or datetime.now())
-    best, default = best_trial(study), baseline_trial(study)
+    verdict, default = read_verdict(study, config, folder), baseline_trial(study)
     confirmed = count_endings(confirmation) if confirmation else None
     ended = [t.datetime_complete for t in every if t.datetime_complete]
     return StudyStatus(
@@ -144,7 +148,8 @@ def read_status(
         episodes=config.ppo.episodes,
         kl_budget=config.search.kl_budget,
         endings=counts,
-        best=views[best.number] if best else None,
+        verdict=verdict,
+        best=None if verdict.trial is None else views[verdict.trial],
         default=views[default.number] if default else None,
         running=tuple(views[t.number] for t in trials if t.state == TrialState.RUNNING),
         episodes_per_second=rate,
@@ -153,7 +158,7 @@ def read_status(
         confirmation=confirmed,
         to_confirm=bool(config.search.confirm_top and best_trials(study))
         and not (confirmed and "waiting" not in confirmed),
-        winner=views.get(_confirmed(study, config)) if confirmed else None,
+        repeats=repeated_cells(config, trials),
     )
 
 
@@ -163,17 +168,6 @@ def _confirmation_of(study: Study) -> Study | None:
         return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
     except KeyError:
         return None
-
-
-def _confirmed(study: Study, config: StudyConfig) -> int:
-    """The number of the trial that a finished confirmation chose; -1 if there is none."""
-    from ppo_tune.search.confirmation import (
-        read_confirmation,
-    )  # half a second to import, for those who confirmed
-
-    found = read_confirmation(study, config)
-    number = None if found is None or found.verdict.kind == "unfinished" else found.verdict.winner
-    return -1 if number is None else number
 
 
 def _under_way(trials: Iterable[FrozenTrial]) -> set[str]:
@@ -253,7 +247,9 @@ def _last_failure(trials: Iterable[FrozenTrial]) -> str:
     bad = [
         t
         for t in trials
-        if t.state.is_finished() and not was_lost(t) and ending_of(t) not in ("completed", "pruned")
+        if t.state.is_finished()
+        and not was_lost(t)
+        and ending_of(t) not in ("completed", "pruned", "kl_limit")
     ]
     if not bad:
         return ""

@@ -6,23 +6,15 @@ from optuna.trial import FrozenTrial
 from ppo_tune.config import PPOConfig, StudyConfig, TrainConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.confirmation import read_confirmation
-from ppo_tune.search.results import best_trial
+from ppo_tune.search.results import chosen_trial
 
 FULL_LENGTH = 4
 """A full training is this many trials long unless the study says otherwise."""
 
 
 def winning_trial(study: Study, config: StudyConfig) -> FrozenTrial | None:
-    """The trial to go on with.
-
-    That is the confirmed best if it beats the default, else the default; before a confirmation is finished, the
-    best completed trial within the KL budget. None if nothing stayed within it.
-    """
-    confirmation = read_confirmation(study, config)
-    if confirmation is None or confirmation.verdict.kind == "unfinished":
-        return best_trial(study)
-    number = confirmation.verdict.winner
-    return next((t for t in study.get_trials(deepcopy=False) if t.number == number), None)
+    """The trial to go on with, see `chosen_trial`."""
+    return chosen_trial(study, read_confirmation(study, config))
 
 
 def best_config(study: Study, config: StudyConfig) -> TrainConfig:

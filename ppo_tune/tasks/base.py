@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.errors import DataError
+from ppo_tune.errors import DataError, NoPromptsError
 from ppo_tune.models.chat import user_turns
 from ppo_tune.models.text import Prompts, pad_left, tokenize
 from ppo_tune.prompts import Prompt, Split
@@ -48,7 +48,8 @@ class PromptSet:
         max_prompt_tokens: The longest prompt that leaves room for a response; None for no limit.
 
     Raises:
-        DataError: If a prompt is longer or empty and the task does not drop such rows, or none is left.
+        DataError: If a prompt is longer or empty and the task does not drop such rows.
+        NoPromptsError: If none is left.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class PromptSet:
                     f"{prompt.where or 'prompt'}: {problem}, or drop such rows with drop_bad_rows: true"
                 )
         if not self.prompts:
-            raise DataError(f"task {task.name}: no prompt is left for {split}; more rows are needed")
+            raise NoPromptsError(f"task {task.name}: no prompt is left for {split}; more rows are needed")
 
     def __len__(self) -> int:
         return len(self.prompts)

@@ -190,11 +190,11 @@ def test_a_trial_whose_reward_fails_leaves_the_others_bit_identical_to_a_pack_wi
 
 
 class Huge(WordReward):
-    """The scores of the seventh call, the first trial's in the third iteration, are too large to square."""
+    """The scores of the seventh call, the first trial's in the third iteration, are too large to square, unchecked."""
 
-    def score(self, prompts, responses, columns):
-        scores = super().score(prompts, responses, columns)
-        return [1e30] * len(scores) if len(self.calls) == 7 else scores
+    def __call__(self, prompts, responses, columns):
+        scores = super().__call__(prompts, responses, columns)
+        return torch.full_like(scores, 1e30) if len(self.calls) == 7 else scores
 
 
 def test_a_trial_that_diverges_while_learning_leaves_the_others_bit_identical_to_a_pack_without_it():

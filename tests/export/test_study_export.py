@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from ppo_tune.cli.study_export import confirmed, export, gather
-from ppo_tune.config import DatasetTaskConfig
+from ppo_tune.config import DatasetTaskConfig, PreferenceRewardConfig
 from ppo_tune.errors import ConfigError, StorageError
+from ppo_tune.export.base import TokenFacts
 from ppo_tune.files import write_json
 from ppo_tune.prompts import split_of
+from ppo_tune.rewards.preference import ScoreFormat
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
 from ppo_tune.study_file import load_training
+from tests.conftest import save_tiny_model
 from tests.reporting.conftest import HandMade, fill_usual
 
 TASK = {
@@ -181,6 +184,32 @@ def test_a_larger_run_adds_suggestions_and_changes_nothing(out: Path) -> None:
     assert best == plain
     assert suggested.ppo.max_new_tokens == 256
     assert suggested.ppo.learning_rate == pytest.approx(1e-3 * 8**-0.375, rel=1e-5)
+
+
+def test_another_trainer_gets_the_length_of_the_longest_prompt_in_tokens(out: Path) -> None:
+    assert winner(out).sources.tokens == TokenFacts()  # the model's folder is empty
+
+    save_tiny_model(out / "model", n_positions=64)
+    run(to="openrlhf")
+
+    known = winner(out)
+    room = 3 + known.config.ppo.max_new_tokens  # Q:, say, a number
+    assert (known.sources.tokens.longest_prompt, known.sources.tokens.context) == (3, 64)
+    script = (out / "exports" / "hand-openrlhf" / "train.sh").read_text(encoding="utf-8")
+    assert f"--data.max_len {room} " in script
+
+
+def test_another_trainer_is_told_the_gain_of_a_reward_model(out: Path) -> None:
+    ScoreFormat(gain=0.69).write(out / "model")
+    reward = {"name": "preference", "model": "model"}
+    study = load_study_from(storage_url(out, "hand"), "hand")
+    config = stored_config(study)
+    task = config.task.model_copy(update={"reward": PreferenceRewardConfig.model_validate(reward)})
+
+    known = gather(study, config.model_copy(update={"task": task}), out=out, for_others=True)
+
+    assert known.sources.gain == 0.69
+    assert winner(out).sources.gain is None  # a function has none
 
 
 def test_another_trainer_is_told_full_paths_and_the_training_prompts_as_they_were_given(out: Path) -> None:

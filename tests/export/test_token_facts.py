@@ -105,7 +105,7 @@ def test_a_chat_ends_with_its_turn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("response_tokens", "kept", "longest"), [(26, 3, 6), (27, 2, 3), (30, 1, 1), (32, 0, None)]
+    ("response_tokens", "kept", "longest"), [(26, 3, 6), (27, 2, 3), (30, 1, 1), (32, 3, None)]
 )
 def test_a_prompt_that_leaves_no_room_was_dropped_in_training_and_is_here(
     tmp_path: Path, response_tokens: int, kept: int, longest: int | None

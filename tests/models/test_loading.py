@@ -253,6 +253,7 @@ BROKEN = {
     "tokenizer_config.json is a list": _write("tokenizer_config.json", b"[]"),
     "special_tokens_map.json is a list": _write("special_tokens_map.json", b"[]"),
     "generation_config.json is a list": _write("generation_config.json", b"[]"),
+    "a stop token is a text": _write("generation_config.json", b'{"eos_token_id": ["</s>"]}'),
     "weights are empty": _write("model.safetensors", b""),
     "weights are torn in the header": _cut("model.safetensors", 100),
     "weights are torn": _cut("model.safetensors", 5000),

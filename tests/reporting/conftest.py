@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.study import Study
@@ -10,6 +11,7 @@ from optuna.study import Study
 from ppo_tune.config import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
 from ppo_tune.files import write_json
 from ppo_tune.reporting.record import StudyRecord, read_record
+from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from ppo_tune.search.endings import STATES
 from ppo_tune.space import Space
 
@@ -50,6 +52,7 @@ class HandMade:
         baseline: bool = False,
         params: dict[str, Any] | None = None,
         samples: list[dict[str, Any]] | None = None,
+        eos: float = 0.75,
     ) -> int:
         """Tell one trial; its scores are those of milestones 128 episodes apart."""
         values = params or {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
@@ -68,7 +71,7 @@ class HandMade:
                 "heldout/kl_per_sequence": kl,
                 "heldout/score_standard_error": 0.1,
                 "heldout/response_tokens": 9.5,
-                "heldout/eos_rate": 0.75,
+                "heldout/eos_rate": eos,
             }
         if ending != "running":
             facts |= {
@@ -119,3 +122,91 @@ def fill_usual(hand_made: HandMade) -> HandMade:
     facts = {f"heldout/{name}": value for name, value in base.items()}
     write_json(hand_made.folder / "base.json", {**facts, "samples": []})
     return hand_made
+
+
+N_PROMPTS = 64
+"""On which a confirmation made by hand is scored."""
+
+
+def confirm(
+    hand_made: HandMade,
+    means: dict[int, float],
+    *,
+    golds: dict[int, float] | None = None,
+    eos: dict[int, float] | None = None,
+    kl: float = 1.5,
+    runs: int = 99,
+    noise: float = 0.05,
+) -> None:
+    """Confirm with these true means, and at most so many runs are done.
+
+    Args:
+        hand_made: The search.
+        means: By trial; 0 for others.
+        golds: Gold above that of the untrained model, by trial; 0.2 for others.
+        eos: Share of responses that end, by trial; 0.75 for others.
+        kl: Nats per response.
+        runs: How many are done.
+        noise: Between seeds.
+    """
+    opened = open_confirmation(hand_made.study, hand_made.config)
+    opened.set_user_attr("base", {"scores": [0.0] * N_PROMPTS, "golds": [0.5] * N_PROMPTS})
+    plan, rng = ConfirmationPlan(hand_made.config), np.random.default_rng(0)
+    while plan.remaining(opened) and runs:
+        trial = plan.ask(opened, 0)
+        assert trial is not None
+        number, runs = trial.user_attrs["confirms"], runs - 1
+        scores = means.get(number, 0.0) + rng.normal(0, noise) + rng.normal(0, 0.1, N_PROMPTS)
+        gold = 0.5 + (golds or {}).get(number, 0.2) + rng.normal(0, 0.05, N_PROMPTS)
+        facts: dict[str, Any] = {
+            "ending": "completed",
+            "scores": scores.tolist(),
+            "golds": gold.tolist(),
+            "heldout/kl_per_sequence": kl,
+            "heldout/eos_rate": (eos or {}).get(number, 0.75),
+        }
+        for name, value in facts.items():
+            trial.set_user_attr(name, value)
+        opened.tell(trial, float(scores.mean()))
+
+
+def fill_hacked(made: HandMade) -> HandMade:
+    """A winner that pleases the reward and not the gold judge, with the numbers of a study that was really run.
+
+    Score 1.17 for trial 1; gold 0.66 untrained, 1.10 default, 0.25 winner; 2 % of the winner's responses end; on three
+    fresh seeds it scores 0.18 more than the default, and its gold is 0.41 less.
+    """
+    search = made.config.search.model_copy(
+        update={"kl_budget": 10.0, "n_trials": 2, "confirm_top": 1, "confirm_seeds": 3}
+    )
+    made.config = made.config.model_copy(update={"search": search})
+    made.study.set_user_attr("config", made.config.model_dump(mode="json"))
+    base = {
+        "score": -0.09,
+        "gold": 0.66,
+        "kl_per_sequence": 0.0,
+        "score_standard_error": 0.1,
+        "eos_rate": 0.66,
+    }
+    write_json(made.folder / "base.json", {**{f"heldout/{n}": v for n, v in base.items()}, "samples": []})
+    made.add(
+        "completed",
+        [0.3, 0.6, 0.8, 0.9, 0.99],
+        gold=[0.7, 0.9, 1.0, 1.1, 1.1],
+        kl=2.0,
+        baseline=True,
+        eos=0.6,
+    )
+    made.add("completed", [0.5, 0.8, 1.0, 1.1, 1.17], gold=[1.0, 0.9, 0.6, 0.4, 0.25], kl=7.85, eos=0.02)
+    confirm(made, {0: 0.99, 1: 1.17}, golds={0: 0.43, 1: 0.02}, eos={0: 0.6, 1: 0.02}, kl=7.85, noise=0.01)
+    return made
+
+
+def fill_all_failed(made: HandMade) -> HandMade:
+    """A search that is over: six trials, the default among them, all ended at the KL limit."""
+    search = made.config.search.model_copy(update={"kl_budget": 0.05, "n_trials": 6})
+    made.config = made.config.model_copy(update={"search": search})
+    made.study.set_user_attr("config", made.config.model_dump(mode="json"))
+    for i in range(6):
+        made.add("kl_limit", [0.3], kl=4.7, baseline=i == 0)
+    return made

@@ -107,7 +107,7 @@ def test_every_trial_is_in_the_csv(tmp_path: Path, comparable: list[Contender]) 
 
     table = pd.read_csv(tmp_path / "progress.csv")
     assert table.columns.tolist() == [
-        "study", "trial", "ending", "episodes", "seconds", "score", "best_so_far", "gain",
+        "study", "trial", "ending", "episodes", "seconds", "score", "counts", "best_so_far", "gain",
     ]  # fmt: skip
     assert table["study"].tolist() == ["tpe"] * 3 + ["grid"] * 3
     assert table["episodes"].tolist() == [640, 768, 1408, 640, 1280, 1920]

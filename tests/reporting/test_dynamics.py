@@ -45,14 +45,14 @@ def test_winner_default_median_and_worst_are_chosen_by_score(usual: HandMade, lo
 
     # scores: 2 → 1.6 (beyond the budget), 1 → 1.0 (the winner), 4 → 1.0, 0 → 0.5 (the default), 6 → 0.3, 3 → 0.1
     # of six the middle one is the default, so the next to it stands for the median
-    assert roles(usual) == {"winner": 1, "default": 0, "median": 4, "worst": 3}
+    assert roles(usual) == {"best so far": 1, "default": 0, "median": 4, "worst": 3}
     usual.add("pruned", [-1.0])
     log(7)
     usual.add("pruned", [-2.0])
     log(8)
     usual.add("pruned", [-3.0])
     log(9)
-    assert roles(usual) == {"winner": 1, "default": 0, "median": 6, "worst": 9}
+    assert roles(usual) == {"best so far": 1, "default": 0, "median": 6, "worst": 9}
 
 
 def test_only_trials_whose_metrics_are_there_are_chosen(usual: HandMade, log: Log) -> None:
@@ -66,7 +66,7 @@ def test_one_trial_is_shown_once(hand_made: HandMade, log: Log) -> None:
     hand_made.add("completed", [1.0] * 5, baseline=True)
     log(0)
 
-    assert roles(hand_made) == {"winner": 0}
+    assert roles(hand_made) == {"best so far": 0}
 
 
 def test_without_metrics_there_is_no_chapter(usual: HandMade) -> None:
@@ -97,7 +97,7 @@ def test_the_table_holds_where_each_metric_began_and_ended(usual: HandMade, log:
 
     assert len(table) == len(dynamics.PANELS)
     assert table.loc["score"].to_dict() == {
-        "number": 1, "role": "winner", "start": 0.5, "end": 1.5, "lowest": 0.5, "highest": 1.5,
+        "number": 1, "role": "best so far", "start": 0.5, "end": 1.5, "lowest": 0.5, "highest": 1.5,
     }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_the_figure_has_a_line_per_trial_and_metric_and_limits_within_sight(
 
     figure = dynamics.dynamics_figure(courses, usual.config.ppo, 3.0)
 
-    assert [line.name for line in figure.data] == ["trial 1 (winner)", "trial 0 (default)"] * 7
+    assert [line.name for line in figure.data] == ["trial 1 (best so far)", "trial 0 (default)"] * 7
     assert sum(line.showlegend for line in figure.data) == 2
     assert len({(line.line.color, line.line.dash) for line in figure.data}) == 2
     assert sorted(shape.y0 for shape in figure.layout.shapes) == [0.0, 3.0]  # the length limit is far off

@@ -6,7 +6,6 @@ import math
 import pytest
 
 from ppo_tune.reporting.hacking import overoptimisation as over
-from ppo_tune.reporting.hacking.gold_curve import gold_by_kl
 from ppo_tune.reporting.hacking.gold_figures import (
     MAX_POINTS,
     changes_figure,
@@ -18,6 +17,7 @@ from ppo_tune.reporting.hacking.gold_figures import (
     roots,
 )
 from ppo_tune.reporting.hacking.hacking import gold_sections
+from ppo_tune.search.gold_curve import gold_by_kl
 from tests.reporting.conftest import HandMade
 from tests.reporting.test_hacking import add, write_base
 

@@ -188,7 +188,7 @@ def test_the_winner_is_the_worst_offender_only_if_it_is_flagged_and_lowest(hand_
     assert record.winner is not None
     assert worst.number == record.winner.number == 1
     words = hacking.chapter(record).sections[0].reading
-    assert "The winner is the worst offender: trial 1, score +2.00 (+1.72 to +2.28), gold -0.50" in words
+    assert "The best so far is the worst offender: trial 1, score +2.00 (+1.72 to +2.28), gold -0.50" in words
 
 
 def test_without_a_flag_there_is_no_worst_offender(usual: HandMade) -> None:
@@ -216,16 +216,16 @@ def test_the_chapter_shows_trials_curves_and_kl(hand_made: HandMade) -> None:
         "Worst offender: trial 2, score +3.00 (+2.72 to +3.28), gold -1.00 (-1.28 to -0.72), at 9.0 nats"
         in (trials.reading)
     )
-    assert "Winner: trial 1, score +2.00" in trials.reading
+    assert "Best so far: trial 1, score +2.00" in trials.reading
     assert (
         "Worst offender: gold was highest at 3.0 nats (+0.30) and ended at -1.00 at 9.0 nats"
         in curves.reading
     )
     assert "Default: gold was highest at its end, +0.40 at 1.0 nats" in curves.reading
     assert trials.table is not None
-    assert trials.table["role"].tolist() == ["default", "winner", "worst offender"]
+    assert trials.table["role"].tolist() == ["default", "best so far", "worst offender"]
     assert curves.table is not None
-    assert set(curves.table["role"]) == {"default", "winner", "worst offender"}
+    assert set(curves.table["role"]) == {"default", "best so far", "worst offender"}
 
 
 def test_two_judges_that_disagree_have_a_negative_rank_correlation(hand_made: HandMade) -> None:
@@ -261,7 +261,7 @@ def test_marked_trials_come_first_and_the_page_says_where_all_are(hand_made: Han
     section = hacking.chapter(record).sections[0]
 
     assert section.table is not None
-    assert section.table["role"].tolist() == ["winner"] + [""] * 59
+    assert section.table["role"].tolist() == ["best so far"] + [""] * 59
     assert section.table["gold_change"].is_monotonic_increasing  # the winner's gold is lowest here
     assert (section.max_rows, section.all_rows) == (40, "hacking.csv")
     assert len(hacking.trials_table(record)) == 60

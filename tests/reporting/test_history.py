@@ -35,7 +35,9 @@ def test_every_trial_stands_in_the_figure_even_without_a_score(usual: HandMade) 
     figure = history.history_figure(table, None)
 
     marks = [
-        trace for trace in figure.data if trace.mode == "markers" and trace.name not in ("winner", "default")
+        trace
+        for trace in figure.data
+        if trace.mode == "markers" and trace.name not in ("best so far", "default")
     ]
     assert sorted(int(number) for trace in marks for number in trace.x) == [0, 1, 2, 3, 4, 5, 6]
     (diverged,) = [trace for trace in marks if trace.name == "diverged"]
@@ -166,7 +168,7 @@ def test_only_the_best_are_in_full_colour(hand_made: HandMade) -> None:
     names = [trace.name for trace in curves.curves_figure(table, 640).data]
 
     assert curves.best_numbers(table) == [7, 6, 5, 4, 3]
-    assert sorted(names) == sorted(["completed", "default", *["best completed"] * 5, "winner"])
+    assert sorted(names) == sorted(["completed", "default", *["best completed"] * 5, "best so far"])
     assert "winner, default and the 5 best besides them" in curves.curves_reading(table)
 
 

@@ -4,13 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting.importance import importance
+from ppo_tune.reporting.importance import compared, importance
 from ppo_tune.reporting.importance.evidence import COLUMNS
 from tests.reporting.conftest import HandMade
 
 
-def planted(hand_made: HandMade, n: int, *, noise: bool = False, fails: bool = False) -> None:
-    """Pruned trials whose score follows the learning rate alone, or nothing; those with a high one may diverge."""
+def planted(
+    hand_made: HandMade, n: int, *, noise: bool = False, fails: bool = False, ending: str = "pruned"
+) -> None:
+    """Trials whose score follows the learning rate alone, or nothing; those with a high one may diverge."""
     rng = np.random.default_rng(1)
     for _ in range(n):
         rate = float(10 ** rng.uniform(-4, -2))
@@ -23,11 +25,12 @@ def planted(hand_made: HandMade, n: int, *, noise: bool = False, fails: bool = F
         if fails and rate > 4e-3:
             hand_made.add("diverged", [], params=params)
         else:
-            hand_made.add("pruned", [score, score], params=params)
+            scores = [score] * (5 if ending == "completed" else 2)
+            hand_made.add(ending, scores, params=params)
 
 
-def test_the_planted_parameter_stands_out_of_pruned_trials(hand_made: HandMade) -> None:
-    planted(hand_made, 40)
+def test_the_planted_parameter_stands_out(hand_made: HandMade) -> None:
+    planted(hand_made, 40, ending="completed")
 
     table = importance.importance_table(hand_made.record())
 
@@ -38,6 +41,100 @@ def test_the_planted_parameter_stands_out_of_pruned_trials(hand_made: HandMade) 
     assert table["direction"][1:].tolist() == ["not distinguishable from noise"] * 2
 
 
+def runaways(hand_made: HandMade) -> None:
+    """Early scores rise with the learning rate; beyond 2e-3 trials leave the KL limit, and at the end 1e-3 is best.
+
+    Of those that are completed within the budget the order at the end is not that of the second milestone.
+    """
+    rng = np.random.default_rng(3)
+    for i, exponent in enumerate(np.linspace(-4, -2, 40)):
+        rate = float(10**exponent)
+        params = {"learning_rate": rate, "batch_size": int(rng.choice([8, 16, 32])), "ppo_epochs": 1 + i % 4}
+        early = float(exponent)
+        if rate > 2e-3:
+            hand_made.add("kl_limit", [early, early], params=params, kl=9.0)
+        else:
+            last = -abs(exponent + 3) if i % 3 == 0 else -2 - float(rng.random())
+            hand_made.add("completed", [early, early, early, early, last], params=params)
+
+
+def test_runaways_are_not_the_best_and_early_scores_give_no_direction(hand_made: HandMade) -> None:
+    runaways(hand_made)
+    record = hand_made.record()
+
+    sample = importance.score_sample(record)
+    table = importance.importance_table(record)
+    reading = importance.score_reading(record, table)
+
+    failed = np.array([t.params["learning_rate"] > 2e-3 for t in record.trials])
+    assert (sample.target[failed] == -4.0).all()  # the lowest score of all
+    assert not sample.mark(sample.target)[failed].any()
+    assert importance.early_sample(record).target[failed].min() > -2.8  # as they were
+    assert "better" not in reading
+    ends = [t for t in record.trials if not t.params["learning_rate"] > 2e-3]
+    best = sorted(ends, key=lambda t: t.value)[-7:]  # a quarter of 26, rounded up
+    low, high = (f(t.params["learning_rate"] for t in best) for f in (min, max))
+    row = table.set_index("name").loc["learning_rate"]
+    assert row["clear"]
+    assert row["direction"] == f"the best completed within the KL budget at {low:.3g} to {high:.3g}"
+
+
+def test_the_target_its_episode_and_the_caveat_stand_beside_the_figure(hand_made: HandMade) -> None:
+    runaways(hand_made)
+    record = hand_made.record()
+
+    section = importance.chapter(record).sections[0]
+
+    n_failed = sum(t.params["learning_rate"] > 2e-3 for t in record.trials)
+    assert section.reading.startswith(
+        f"40 trials compared by their scores after 256 episodes (40 %). {n_failed} that left the KL budget or diverged "
+        "count as the worst. "
+    )
+    assert "cannot be told from chance as a forecast of the end (rank agreement τ" in section.reading
+    assert "So no direction is read from them." in section.reading
+    assert section.figure is not None
+    titles = [section.figure.layout[axis].title.text for axis in ("xaxis", "xaxis2")]
+    assert [title.endswith("after 256 episodes (40 %)") for title in titles] == [True, True]
+
+
+def test_scores_of_the_end_need_no_caveat(hand_made: HandMade) -> None:
+    planted(hand_made, 40, ending="completed")
+    record = hand_made.record()
+
+    reading = importance.score_reading(record, importance.importance_table(record))
+
+    assert reading.startswith(
+        "40 trials compared by their scores at the end. learning_rate (higher is better"
+    )
+    assert "foretell" not in reading
+    assert "chance" not in reading.partition(importance.LEGEND)[0]
+
+
+def test_early_scores_that_foretell_the_end_may_give_a_direction(hand_made: HandMade) -> None:
+    planted(hand_made, 20)
+    planted(hand_made, 20, ending="completed")
+    record = hand_made.record()
+
+    seen = compared.foresight(record)
+
+    assert (seen.episodes, seen.tells) == (256, True)
+    assert "agree with those of the end (rank agreement τ +1.00)." in seen.words
+    assert importance.importance_table(record)["direction"][0].startswith("higher is better")
+
+
+def test_too_few_trials_at_the_end_foretell_nothing(hand_made: HandMade) -> None:
+    planted(hand_made, 40)
+    record = hand_made.record()
+
+    reading = importance.score_reading(record, importance.importance_table(record))
+
+    assert (
+        "learning_rate (too few completed within the KL budget to say which values are good) stands out."
+        in reading
+    )
+    assert "Too few trials reached the end to say whether such scores foretell it." in reading
+
+
 def test_nothing_is_said_of_too_few_trials(hand_made: HandMade) -> None:
     planted(hand_made, 11)
     record = hand_made.record()
@@ -46,7 +143,7 @@ def test_nothing_is_said_of_too_few_trials(hand_made: HandMade) -> None:
 
     assert table.empty
     assert importance.score_reading(record, table) == (
-        "Not enough evidence: 11 of 11 trials have a score at 256 episodes, and 12 are needed."
+        "Not enough evidence: 11 of 11 trials have a score after 256 episodes (40 %), and 12 are needed."
     )
     assert [section.figure for section in importance.chapter(record).sections] == [None, None]
 
@@ -75,7 +172,7 @@ def test_trials_are_compared_where_the_first_was_pruned(hand_made: HandMade) -> 
 
     record = hand_made.record()
 
-    assert importance.compared(record)[0] == 3
+    assert compared.compared(record)[0] == 3
     assert importance.score_sample(record).target.tolist() == [1.0, 2.0, 5.0]
 
 

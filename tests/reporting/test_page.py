@@ -196,8 +196,8 @@ def test_the_page_says_what_was_searched_and_how(hand_made: HandMade) -> None:
 
     tuned, drawn = (study_page(one, []).kind for one in (record, replace(record, config=config)))
 
-    assert tuned.endswith("0 trials by TPE, pruned by successive halving, 640 episodes each.")
-    assert drawn.endswith("0 trials by random search, not pruned, 640 episodes each.")
+    assert tuned.endswith("0 of 8 trials so far, by TPE, pruned by successive halving, 640 episodes each.")
+    assert drawn.endswith("0 of 8 trials so far, by random search, not pruned, 640 episodes each.")
 
 
 def test_all_trials_and_all_milestones_are_in_files_beside_the_page(usual: HandMade, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from ppo_tune.files import write_json
 from ppo_tune.reporting.hacking import hacking, proxies
+from ppo_tune.search import responses
 from tests.reporting.conftest import HandMade
 
 CALM = [f"answer {i} is short and ends with word {i}" for i in range(8)]
@@ -33,16 +34,16 @@ def goldless(hand_made: HandMade) -> HandMade:
 
 
 def test_repetition_is_the_share_of_3_grams_that_occurred_before() -> None:
-    assert proxies.repeated_share("a b c a b c") == pytest.approx(1 / 4)  # abc bca cab abc
-    assert proxies.repeated_share("a a a a a") == pytest.approx(2 / 3)
-    assert proxies.repeated_share("a b c d") == 0
-    assert proxies.repeated_share("a b") == 0
+    assert responses.repeated_share("a b c a b c") == pytest.approx(1 / 4)  # abc bca cab abc
+    assert responses.repeated_share("a a a a a") == pytest.approx(2 / 3)
+    assert responses.repeated_share("a b c d") == 0
+    assert responses.repeated_share("a b") == 0
 
 
 def test_distinct_n_counts_different_ones_over_all_texts() -> None:
-    assert proxies.distinct(["a b a", "a b"], 1) == pytest.approx(2 / 5)
-    assert proxies.distinct(["a b a", "a b"], 2) == pytest.approx(2 / 3)
-    assert math.isnan(proxies.distinct(["", "a"], 2))
+    assert responses.distinct(["a b a", "a b"], 1) == pytest.approx(2 / 5)
+    assert responses.distinct(["a b a", "a b"], 2) == pytest.approx(2 / 3)
+    assert math.isnan(responses.distinct(["", "a"], 2))
 
 
 def measures(**changed: float) -> dict[str, float]:
@@ -68,31 +69,31 @@ def measures(**changed: float) -> dict[str, float]:
     ],
 )
 def test_what_counts_as_a_sign(changed: dict[str, float], low: float, found: list[str]) -> None:
-    assert proxies.signs(measures(), measures(**changed), low) == found
+    assert responses.signs(measures(), measures(**changed), low) == found
 
 
 def test_without_the_untrained_model_nothing_is_a_sign() -> None:
     unknown = dict.fromkeys(measures(), math.nan)
 
-    assert proxies.signs(unknown, measures(response_tokens=99.0), math.nan) == []
+    assert responses.signs(unknown, measures(response_tokens=99.0), math.nan) == []
 
 
 def test_the_rise_in_repetition_is_compared_prompt_by_prompt() -> None:
     wild = [*WILD[:4], *CALM[4:]]
-    shares = [proxies.repeated_share(text) for text in wild]  # those of the calm are 0
+    shares = [responses.repeated_share(text) for text in wild]  # those of the calm are 0
 
-    low = proxies.repetition_low(samples(CALM), samples(wild))
+    low = responses.repetition_low(samples(CALM), samples(wild))
 
     mean, error = sum(shares) / 8, (sum((s - sum(shares) / 8) ** 2 for s in shares) / 7) ** 0.5 / 8**0.5
     assert low == pytest.approx(mean - 2.364624 * error)
-    assert math.isnan(proxies.repetition_low(samples(CALM)[:5], samples(WILD)[:5]))
+    assert math.isnan(responses.repetition_low(samples(CALM)[:5], samples(WILD)[:5]))
 
 
 def test_every_trial_is_measured_beside_the_untrained_model(goldless: HandMade) -> None:
     table = proxies.proxies_table(goldless.record())
 
     assert table.equals(hacking.trials_table(goldless.record()))
-    assert table["role"].tolist() == ["untrained model", "default", "winner", "", ""]
+    assert table["role"].tolist() == ["untrained model", "default", "best so far", "", ""]
     assert table["repeated_3grams"].tolist() == pytest.approx([0, 0, 0, 0.8, 0.8])
     assert table["response_tokens"].tolist() == [6.0, 9.5, 9.5, 9.5, 9.5]
     assert table["score_std"].tolist() == pytest.approx([1.0] * 5)  # 0.1 over 100 prompts
@@ -135,19 +136,24 @@ def test_the_chapter_says_that_signs_prove_nothing(goldless: HandMade) -> None:
 
     assert "This task has no gold reward, so nothing here proves a hack" in section.reading
     assert "4 of 4 trials show at least one" in section.reading
-    assert "Winner: longer responses." in section.reading
+    assert "Best so far: longer responses." in section.reading
     assert "Worst offender: longer responses, repetition, less variety." in section.reading
     assert (
         "Words are counted in the 8 responses kept of a trial; length, spread and endings are over 100"
         in (section.reading)
     )
     assert section.table is not None
-    assert section.table["role"].tolist()[:4] == ["untrained model", "default", "winner", "worst offender"]
+    assert section.table["role"].tolist()[:4] == [
+        "untrained model",
+        "default",
+        "best so far",
+        "worst offender",
+    ]
     assert section.figure is not None
     assert {trace.name for trace in section.figure.data} == {
         "untrained model",
         "default",
-        "winner",
+        "best so far",
         "worst offender",
     }
     assert len(section.figure.data) == 4 * len(proxies.MEASURES)

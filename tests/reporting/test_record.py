@@ -2,19 +2,20 @@
 
 import numpy as np
 
+from ppo_tune.reporting import front
 from ppo_tune.reporting.history import history
 from ppo_tune.reporting.importance import importance
 from ppo_tune.reporting.record import trials_table
 from ppo_tune.reporting.results import verdict
 from ppo_tune.reporting.texts import texts
-from tests.reporting.conftest import HandMade
+from tests.reporting.conftest import HandMade, confirm
 
 
 def test_trials_have_their_roles_endings_last_scores_and_values(usual: HandMade) -> None:
     table = trials_table(usual.record())
 
     assert table["number"].tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert table["role"].tolist() == ["default", "winner", "", "", "", "", ""]
+    assert table["role"].tolist() == ["default", "best so far", "", "", "", "", ""]
     assert table["ending"].tolist() == [
         "completed",
         "completed",
@@ -55,3 +56,29 @@ def test_an_empty_study_has_empty_tables(hand_made: HandMade) -> None:
     assert texts.samples_table(record).empty
     assert verdict.results_table(record).empty
     assert importance.importance_table(record).empty
+
+
+def test_a_winner_is_called_so_only_after_fresh_seeds(hand_made: HandMade) -> None:
+    """In the search trial 2 led; on fresh seeds trial 1 won."""
+    for score in (0.5, 0.8, 0.9):
+        hand_made.add("completed", [score] * 5, gold=[0.5] * 5, baseline=score == 0.5)
+    before = hand_made.record()
+    confirm(hand_made, {0: 0.4, 1: 0.9, 2: 0.4}, golds={1: 0.3})
+    after = hand_made.record()
+
+    assert before.table["role"].tolist() == ["default", "", "best so far"]
+    assert after.table["role"].tolist() == ["default", "winner", ""]
+    assert verdict.results_table(before)["what"].tolist()[-1] == "best so far (trial 2)"
+    assert verdict.results_table(after)["what"].tolist()[-1] == "winner (trial 1)"
+
+
+def test_the_best_of_the_search_is_never_told_without_whom_fresh_seeds_chose(hand_made: HandMade) -> None:
+    for score in (0.5, 0.8, 0.9):
+        hand_made.add("completed", [score] * 5, gold=[0.5] * 5, baseline=score == 0.5)
+    confirm(hand_made, {0: 0.4, 1: 0.9, 2: 0.4}, golds={1: 0.3})
+    record = hand_made.record()
+
+    said = [front.chapter(record).sections[0].reading, history.chapter(record).sections[0].reading]
+
+    assert "the best within the KL budget is trial 2 with 0.900." in said[1]
+    assert ["Fresh seeds chose trial 1 instead." in words for words in said] == [True, True]

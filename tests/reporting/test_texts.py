@@ -110,7 +110,7 @@ def test_the_four_models_have_a_column_each(judged: HandMade) -> None:
     assert [(writer.key, writer.label) for writer in writers] == [
         ("base", "untrained model"),
         ("default", "default config (trial 0)"),
-        ("winner", "winner (trial 1)"),
+        ("winner", "best so far (trial 1)"),
         ("worst", "worst offender (trial 2)"),
     ]
 
@@ -120,7 +120,11 @@ def test_a_winner_that_is_the_default_config_is_shown_once(judged: HandMade) -> 
 
     labels = [writer.label for writer in texts.find_writers(replace(record, winner=record.baseline))]
 
-    assert labels == ["untrained model", "winner (the default config, trial 0)", "worst offender (trial 2)"]
+    assert labels == [
+        "untrained model",
+        "best so far (the default config, trial 0)",
+        "worst offender (trial 2)",
+    ]
 
 
 def test_a_winner_that_is_the_worst_offender_is_shown_once(
@@ -130,7 +134,11 @@ def test_a_winner_that_is_the_worst_offender_is_shown_once(
 
     labels = [writer.label for writer in texts.find_writers(judged.record())]
 
-    assert labels == ["untrained model", "default config (trial 0)", "winner (the worst offender, trial 1)"]
+    assert labels == [
+        "untrained model",
+        "default config (trial 0)",
+        "best so far (the worst offender, trial 1)",
+    ]
 
 
 def test_without_a_suspect_there_are_three_columns(judged: HandMade, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +195,7 @@ def test_the_words_say_whose_responses_are_missing(judged: HandMade) -> None:
 
     words = texts.samples_reading(texts.samples_table(record), texts.find_writers(record))
 
-    assert "The study's folder holds no responses of the winner (trial 1)." in words
+    assert "The study's folder holds no responses of the best so far (trial 1)." in words
     assert "winner_response" not in texts.samples_table(record)
 
 

@@ -41,7 +41,7 @@ def test_a_winner_at_the_edge_of_a_range_is_named_unless_the_end_is_natural(hand
         {"name": "learning_rate", "end": "upper", "winner": True, "near": 1, "best": 1}
     ]
     assert edges.at_edge(hand_made.record()) == ["learning_rate"]
-    assert edges.edges_reading(table) == (
+    assert edges.edges_reading(table, 5) == (
         "At the edge of its range: learning_rate (upper end, 0.01: the winner). Better values may lie outside; widen "
         "it and search again."
     )
@@ -58,7 +58,7 @@ def test_the_best_trials_at_an_edge_are_named_even_if_the_winner_is_not(hand_mad
         {"name": "learning_rate", "end": "lower", "winner": False, "near": 3},
         {"name": "ppo_epochs", "end": "upper", "winner": True, "near": 5},
     ]
-    assert edges.edges_reading(table) == (
+    assert edges.edges_reading(table, 5) == (
         "At the edge of their ranges: learning_rate (lower end, 0.0001: 3 of the best 5 trials) and ppo_epochs (upper "
         "end, 4: the winner and 5 of the best 5 trials). Better values may lie outside; widen them and search again."
     )
@@ -77,7 +77,7 @@ def test_only_completed_trials_within_the_budget_are_the_best(hand_made: HandMad
 def test_nothing_at_an_edge_is_said(hand_made: HandMade) -> None:
     hand_made.add("completed", [1.0] * 5)
 
-    assert edges.edges_reading(edges.edges_table(hand_made.record())) == (
+    assert edges.edges_reading(edges.edges_table(hand_made.record()), 1) == (
         "Neither the winner nor the best trials stand at the edge of a range that could be wider."
     )
 
@@ -103,7 +103,7 @@ def test_every_trial_stands_in_every_slice(usual: HandMade) -> None:
     for axis in ("x", "x2", "x3"):
         traces = [trace for trace in figure.data if trace.xaxis == axis]
         assert sum(len(trace.x) for trace in traces) == len(record.trials)
-        assert [trace.name for trace in traces][-2:] == ["winner", "default"]
+        assert [trace.name for trace in traces][-2:] == ["best so far", "default"]
 
 
 def test_trials_without_a_score_or_far_below_all_stand_on_the_bottom_line(hand_made: HandMade) -> None:

@@ -1,35 +1,12 @@
 """The headline says what the numbers say, and no more."""
 
-from typing import Any
+import re
 
 import numpy as np
 import pytest
 
 from ppo_tune.reporting.results import confirmed, verdict
-from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
-from tests.reporting.conftest import HandMade
-
-N_PROMPTS = 64
-
-
-def confirm(
-    hand_made: HandMade, means: dict[int, float], *, golds: dict[int, float] | None = None, runs: int = 99
-) -> None:
-    """Confirm with these true means; differences between seeds are 0.05, and at most so many runs are done."""
-    opened = open_confirmation(hand_made.study, hand_made.config)
-    opened.set_user_attr("base", {"scores": [0.0] * N_PROMPTS, "golds": [0.5] * N_PROMPTS})
-    plan, rng = ConfirmationPlan(hand_made.config), np.random.default_rng(0)
-    while plan.remaining(opened) and runs:
-        trial = plan.ask(opened, 0)
-        assert trial is not None
-        number, runs = trial.user_attrs["confirms"], runs - 1
-        scores = means.get(number, 0.0) + rng.normal(0, 0.05) + rng.normal(0, 0.1, N_PROMPTS)
-        gold = 0.5 + (golds or {}).get(number, 0.2) + rng.normal(0, 0.05, N_PROMPTS)
-        facts: dict[str, Any] = {"ending": "completed", "scores": scores.tolist(), "golds": gold.tolist(),
-                                 "heldout/kl_per_sequence": 1.5}  # fmt: skip
-        for name, value in facts.items():
-            trial.set_user_attr(name, value)
-        opened.tell(trial, float(scores.mean()))
+from tests.reporting.conftest import HandMade, confirm
 
 
 @pytest.fixture
@@ -49,7 +26,11 @@ def said(hand_made: HandMade) -> str:
 def test_results_stand_side_by_side(usual: HandMade) -> None:
     results = verdict.results_table(usual.record())
 
-    assert results["what"].tolist() == ["untrained model", "default config (trial 0)", "winner (trial 1)"]
+    assert results["what"].tolist() == [
+        "untrained model",
+        "default config (trial 0)",
+        "best so far (trial 1)",
+    ]
     assert results["score"].tolist() == [-0.5, 0.5, 1.0]
     assert results["gold"].tolist() == [0.3, 0.5, 0.8]
     assert results["kl"].tolist() == [0.0, 0.5, 2.5]
@@ -64,9 +45,13 @@ def test_a_winner_that_holds_is_named_with_its_gain_and_what_the_search_had_said
     assert "on 5 fresh seeds and 64 unseen prompts." in words
     assert "at 1.50 of 3 nats of KL." in words
     assert "it had scored 0.950 and led the default by +0.45." in words
-    assert "Its gold score, which the search never saw, rose by +0.20 (95 % interval" in words
+    assert re.search(
+        r"Its gold score, which the search never saw, is \+0\.\d\d \(95 % interval .* against the untrained model and "
+        r"[+-]0\.\d\d \(95 % interval .* against the default config\.",
+        words,
+    )
     assert "The runner-up is " in words
-    assert not verdict.is_warning(searched.record())
+    assert not searched.record().verdict.is_warning
 
 
 def test_a_gain_that_may_be_nothing_is_called_no_better_and_says_what_would_help(searched: HandMade) -> None:
@@ -77,7 +62,7 @@ def test_a_gain_that_may_be_nothing_is_called_no_better_and_says_what_would_help
     assert words.startswith("No better than the default config: the best of 5 confirmed, trial ")
     assert "The default config is what gets exported." in words
     assert "ppo-tune confirm hand --seeds" in words or "More seeds" in words
-    assert verdict.is_warning(searched.record())
+    assert searched.record().verdict.is_warning
     assert searched.record().default_won
 
 
@@ -94,9 +79,13 @@ def test_a_winner_whose_gold_falls_is_called_an_exploit(searched: HandMade) -> N
 
     words = said(searched)
 
-    assert "Careful: its gold score, which the search never saw, fell by 0.30 (95 % interval 0." in words
-    assert "The reward is being exploited" in words
-    assert verdict.is_warning(searched.record())
+    assert words.startswith("Caution: trial 2 scores higher than the default config (+0.")
+    assert "but it exploits the reward: gold -0.50 against the default config (95 % interval -0." in words
+    assert "lower on all 5 seeds" in words
+    assert re.search(
+        r"The gain is \+0\.\d\d \(95 % interval .*\) on 5 fresh seeds and 64 unseen prompts\.", words
+    )
+    assert searched.record().verdict.is_warning
 
 
 def test_a_confirmation_under_way_decides_nothing(searched: HandMade) -> None:
@@ -119,8 +108,11 @@ def test_without_a_confirmation_the_headline_says_what_one_seed_is_worth(usual: 
 def test_the_headline_warns_of_a_falling_gold_score_before_any_confirmation(usual: HandMade) -> None:
     usual.add("completed", [2.0] * 5, gold=[-1.0] * 5)
 
-    assert "Careful: its gold score, which the search never saw, fell by 1.300" in said(usual)
-    assert verdict.is_warning(usual.record())
+    assert said(usual).startswith(
+        "Caution: not confirmed, trial 7 scored 2.000 in the search, at 1.00 of 3 nats of KL, but it looks like reward "
+        "hacking: gold -1.50 against the default config (one seed)."
+    )
+    assert usual.record().verdict.is_warning
 
 
 def test_the_headline_says_when_the_default_wins(hand_made: HandMade) -> None:
@@ -128,7 +120,8 @@ def test_the_headline_says_when_the_default_wins(hand_made: HandMade) -> None:
 
     words = said(hand_made)
 
-    assert "It is the default config: the search found nothing better." in words
+    assert words.startswith("Not confirmed: trial 0, the default config, scored 0.500 in the search")
+    assert "The search found nothing better." in words
     assert "over the default" not in words
 
 
@@ -136,7 +129,7 @@ def test_the_headline_says_when_nothing_is_within_the_budget(hand_made: HandMade
     hand_made.add("completed", [0.5] * 5, kl=99.0)
 
     assert said(hand_made) == "No trial has been completed within the KL budget of 3 nats yet."
-    assert verdict.is_warning(hand_made.record())
+    assert hand_made.record().verdict.is_warning
 
 
 def test_the_table_of_the_confirmation_has_every_config_with_its_outcome(searched: HandMade) -> None:

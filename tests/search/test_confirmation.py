@@ -10,13 +10,14 @@ from optuna.study import Study
 
 from ppo_tune.config import StudyConfig
 from ppo_tune.errors import PPOTuneError
-from ppo_tune.files import read_json
+from ppo_tune.files import make_folder, read_json
 from ppo_tune.search.confirmation import (
     ConfirmationPlan,
     open_confirmation,
     read_confirmation,
 )
 from ppo_tune.search.endings import STATES
+from ppo_tune.search.objective import Bench
 from ppo_tune.search.runner import run_confirmation, run_search
 from ppo_tune.search.storage import (
     close_lost_trials,
@@ -92,7 +93,7 @@ def test_a_winner_by_luck_is_caught_and_the_default_is_exported(lucky: HandMade)
     assert before is not None
     assert before.number == 1
     assert confirmation is not None
-    assert confirmation.verdict.kind == "no_better"
+    assert confirmation.outcome.kind == "no_better"
     assert winning_trial(lucky.study, lucky.config).number == 0
     assert best_config(lucky.study, lucky.config).ppo.learning_rate == 1e-3  # the default trial's own
     assert confirmation.candidate(1).search_score - confirmation.candidate(1).mean > 0.3
@@ -127,6 +128,22 @@ def test_seeds_come_in_rounds_and_every_config_draws_the_same_ones(lucky: HandMa
     assert [t.user_attrs["seed_index"] for t in asked] == [0] * 6 + [1, 1]
     assert len({plan.seed(t) for t in asked}) == 2
     assert asked[1].params == lucky.study.trials[1].params
+
+
+def test_a_confirmation_draws_other_random_numbers_than_the_search_that_chose_its_candidates(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    config = make_study()
+
+    search = Bench(config, make_folder(tmp_path / "search"), places=1)
+    confirmation = Bench(
+        config, make_folder(tmp_path / "confirmation"), places=1, plan=ConfirmationPlan(config)
+    )
+
+    searched, confirmed = (bench.work.evaluator._uniforms for bench in (search, confirmation))
+    shared = min(len(searched), len(confirmed))
+    assert shared == 6
+    assert not (searched[:shared] == confirmed[:shared]).any()
 
 
 def test_a_lost_run_comes_again_with_its_config_and_its_seed(lucky: HandMade) -> None:
@@ -212,7 +229,7 @@ def test_a_real_search_ends_with_runs_on_fresh_seeds_and_unseen_prompts(
 
     confirmation = read_confirmation(result.study, searched)
     assert confirmation is not None
-    assert confirmation.verdict.kind in ("better", "no_better")
+    assert confirmation.outcome.kind in ("better", "no_better")
     heldout = {s["prompt"] for s in _samples(tmp_path / "runs/small/trials/0000")}
     unseen = {s["prompt"] for s in _samples(tmp_path / "runs/small/confirmation/trials/0000")}
     assert heldout.isdisjoint(unseen)

@@ -1,4 +1,4 @@
-"""What a confirmation concludes from its runs: each verdict, and who is still in the race."""
+"""What a confirmation concludes from its runs: each outcome, and who is still in the race."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def confirmation(*candidates: Candidate, n_seeds: int = 5) -> Confirmation:
 def test_a_lead_on_every_seed_is_better() -> None:
     found = confirmation(
         candidate(0, [0.5, 0.52, 0.48, 0.51, 0.49]), candidate(7, [0.8, 0.83, 0.79, 0.82, 0.78])
-    ).verdict
+    ).outcome
 
     assert (found.kind, found.best, found.winner, found.rival) == ("better", 7, 7, "default")
     assert found.gain is not None
@@ -44,7 +44,7 @@ def test_a_lead_on_every_seed_is_better() -> None:
 def test_a_lead_that_one_seed_makes_is_not_better_and_the_default_goes_on() -> None:
     found = confirmation(
         candidate(0, [0.5, 0.5, 0.5, 0.5, 0.5]), candidate(7, [0.45, 0.5, 0.55, 0.5, 0.9], search=2.0)
-    ).verdict
+    ).outcome
 
     assert (found.kind, found.best, found.winner) == ("no_better", 7, 0)
 
@@ -52,7 +52,7 @@ def test_a_lead_that_one_seed_makes_is_not_better_and_the_default_goes_on() -> N
 def test_the_best_is_by_the_fresh_seeds_and_not_by_the_search() -> None:
     found = confirmation(
         candidate(0, [0.1] * 5), candidate(3, [0.5] * 5, search=9.0), candidate(4, [0.9] * 5, search=1.0)
-    ).verdict
+    ).outcome
 
     assert found.winner == 4
 
@@ -60,7 +60,7 @@ def test_the_best_is_by_the_fresh_seeds_and_not_by_the_search() -> None:
 def test_who_leaves_the_kl_budget_does_not_win() -> None:
     found = confirmation(
         candidate(0, [0.1] * 5), candidate(3, [0.9] * 5, kl=2.5), candidate(4, [0.5] * 5, kl=1.9)
-    ).verdict
+    ).outcome
 
     assert found.winner == 4
 
@@ -74,7 +74,7 @@ def test_a_run_that_failed_counts_as_untrained_and_at_the_kl_limit() -> None:
 
 
 def test_a_default_beyond_the_budget_is_no_yardstick() -> None:
-    found = confirmation(candidate(0, [0.9] * 5, kl=3.0), candidate(3, [0.4] * 5)).verdict
+    found = confirmation(candidate(0, [0.9] * 5, kl=3.0), candidate(3, [0.4] * 5)).outcome
 
     assert (found.kind, found.winner, found.rival) == ("better", 3, "untrained")
     assert found.gain is not None
@@ -82,13 +82,13 @@ def test_a_default_beyond_the_budget_is_no_yardstick() -> None:
 
 
 def test_nothing_goes_on_when_all_leave_the_budget() -> None:
-    found = confirmation(candidate(0, [0.9] * 5, kl=3.0), candidate(3, [0.9] * 5, kl=3.0)).verdict
+    found = confirmation(candidate(0, [0.9] * 5, kl=3.0), candidate(3, [0.9] * 5, kl=3.0)).outcome
 
     assert (found.kind, found.best, found.winner, found.gain) == ("no_better", None, None, None)
 
 
 def test_seeds_that_are_missing_leave_it_open() -> None:
-    found = confirmation(candidate(0, [0.5] * 5), candidate(3, [0.9] * 4)).verdict
+    found = confirmation(candidate(0, [0.5] * 5), candidate(3, [0.9] * 4)).outcome
 
     assert (found.kind, found.winner) == ("unfinished", None)
 
@@ -104,10 +104,10 @@ def test_who_is_far_behind_leaves_the_race_and_the_default_never_does() -> None:
     assert [c.number for c in race.racing()] == [0, 3, 5]
 
 
-def test_a_verdict_does_not_wait_for_who_was_dropped() -> None:
+def test_an_outcome_does_not_wait_for_who_was_dropped() -> None:
     found = confirmation(
         candidate(0, [0.0] * 5), candidate(3, [0.9, 0.91, 0.9, 0.9, 0.9]), candidate(4, [0.1, 0.1])
-    ).verdict
+    ).outcome
 
     assert (found.kind, found.winner) == ("better", 3)
 

@@ -123,6 +123,26 @@ def test_two_workers_reach_the_total_though_one_is_killed_with_its_trial(
     assert (slow_study.parent / "reports" / "slow" / "best.yaml").is_file()
 
 
+def test_workers_find_what_lies_beside_the_reward_and_another_helper_is_another_experiment(
+    write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
+) -> None:
+    rewards = tmp_path / "rewards"
+    rewards.mkdir()
+    (rewards / "words_helper.py").write_text("WORD = 'red'", encoding="utf-8")
+    body = "import words_helper; return [r.count(words_helper.WORD) for r in responses]"
+    (rewards / "r.py").write_text(f"def score(prompts, responses, **columns): {body}", encoding="utf-8")
+    task = {"reward": {"name": "python", "function": f"{rewards / 'r.py'}:score"}}
+    path = write_study(task=task, ppo={"episodes": 8}, search={"n_trials": 1, "milestones": 1})
+
+    code, output = start(path, "--workers", "1").finish()
+    (rewards / "words_helper.py").write_text("WORD = 'blue'", encoding="utf-8")
+    changed, refusal = start(path, "--workers", "1", "--n-trials", "2").finish()
+
+    assert code == 0, output
+    assert changed == 2
+    assert f"content.task.reward.function imports {rewards / 'words_helper.py'}: '" in refusal
+
+
 def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
     slow_study: Path, start: Callable[..., Command]
 ) -> None:
@@ -155,7 +175,7 @@ def test_one_interrupt_stops_cleanly_and_the_study_goes_on_to_more_trials(
     again, _ = start(slow_study, "--workers", "2", "--n-trials", "4").finish()
 
     assert code == 130, output
-    assert f"Stopped. Go on with: ppo-tune search {slow_study}" in output
+    assert f"Stopped. Go on with: ppo-tune search {slow_study} --out {slow_study.parent}\n" in output
     assert "running" not in stopped
     assert "preempted" in stopped
     assert again == 0

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -18,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.files import append_json_line
 from ppo_tune.search.confirmation import confirmation_name
 from ppo_tune.search.status import StudyStatus, read_status
-from tests.reporting.conftest import HandMade, fill_usual
+from tests.reporting.conftest import HandMade, confirm, fill_usual
 
 PARAMS = {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
 
@@ -251,11 +250,12 @@ def test_a_lost_trial_is_no_failure_and_the_last_failure_is_told(hand_made: Hand
     hand_made.add("out_of_memory", [])
     hand_made.add("lost", [])
     hand_made.add("pruned", [0.1])
+    hand_made.add("kl_limit", [0.1], kl=9.0)
 
     status = look(hand_made)
 
     assert status.failure == "trial 1 out_of_memory: why out_of_memory"
-    assert status.endings == {"reward_error": 1, "out_of_memory": 1, "pruned": 1}
+    assert status.endings == {"reward_error": 1, "out_of_memory": 1, "pruned": 1, "kl_limit": 1}
 
 
 def test_runs_of_the_confirmation_are_counted_by_ending(hand_made: HandMade) -> None:
@@ -292,22 +292,46 @@ def test_nothing_is_to_be_confirmed_where_only_the_default_is_good(hand_made: Ha
 
 
 @pytest.mark.parametrize(
-    ("kind", "winner", "expected"),
-    [("better", 1, 1), ("no_better", 0, 0), ("no_better", None, None), ("unfinished", 1, None)],
+    ("means", "kind", "expected"),
+    [({0: 0.4, 1: 0.9}, "better", 1), ({0: 0.5, 1: 0.5}, "no_better", 0)],
 )
-def test_the_winner_is_whom_a_finished_confirmation_chose(
-    hand_made: HandMade, monkeypatch: pytest.MonkeyPatch, kind: str, winner: int | None, expected: int | None
+def test_the_best_is_whom_a_finished_confirmation_chose(
+    hand_made: HandMade, means: dict[int, float], kind: str, expected: int
 ) -> None:
+    hand_made.add("completed", [1.0], gold=[0.5], baseline=True)
+    hand_made.add("completed", [2.0], gold=[0.5])
+    hand_made.add("completed", [2.5], gold=[0.5])
+    before = look(hand_made)
+    confirm(hand_made, means)
+    after = look(hand_made)
+
+    assert before.best is not None
+    assert (before.best.number, before.verdict.kind, before.verdict.confirmed) == (2, "not_confirmed", False)
+    assert after.best is not None
+    assert (after.best.number, after.verdict.kind, after.verdict.confirmed) == (expected, kind, True)
+
+
+def test_a_confirmation_under_way_leaves_the_best_of_the_search(hand_made: HandMade) -> None:
     hand_made.add("completed", [1.0], baseline=True)
     hand_made.add("completed", [2.0])
-    assert look(hand_made).winner is None
-    runs = optuna.create_study(storage=hand_made.study._storage, study_name=confirmation_name("hand"))
-    runs.tell(runs.ask(), 1.0)
-    verdict = SimpleNamespace(kind=kind, winner=winner)
-    monkeypatch.setattr(
-        "ppo_tune.search.confirmation.read_confirmation", lambda *_: SimpleNamespace(verdict=verdict)
-    )
+    confirm(hand_made, {0: 0.4, 1: 0.9}, runs=3)
 
-    found = look(hand_made).winner
+    status = look(hand_made)
 
-    assert (None if found is None else found.number) == expected
+    assert status.best is not None
+    assert (status.best.number, status.verdict.confirmed) == (1, False)
+
+
+def test_cells_of_a_grid_that_repeat_are_counted(hand_made: HandMade) -> None:
+    """Two cells; the default is one of them and does not count, the running one does, and the lost one ran again."""
+    search = hand_made.config.search.model_copy(update={"sampler": "grid"})
+    first, second = PARAMS, {**PARAMS, "batch_size": 8}
+    hand_made.add("completed", [1.0], baseline=True, params=first)
+    for ending, params in (("lost", first), ("completed", first), ("pruned", second), ("pruned", second)):
+        hand_made.add(ending, [1.0], params=params)
+    hand_made.add("running", [1.0], params=first)
+    as_tpe = look(hand_made)
+    hand_made.config = hand_made.config.model_copy(update={"search": search})
+
+    assert as_tpe.repeats == 0
+    assert look(hand_made).repeats == 2

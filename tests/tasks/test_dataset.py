@@ -350,6 +350,7 @@ def test_a_reward_function_is_looked_for_before_any_model_is_loaded():
 def test_what_an_experiment_depends_on_is_known_by_its_content():
     Path("reward.py").write_text("def score(prompts, responses, **columns): return [0] * len(responses)")
     Path("judge").mkdir()
+    Path("judge", "config.json").write_text("{}")
     Path("judge", "weights").write_text("1")
     reward = {"name": "python", "function": "reward.py:score"}
     gold = {"name": "preference", "model": "judge"}

@@ -11,10 +11,11 @@ from ppo_tune.config import (
     ModelConfig,
     PPOConfig,
     RuleRewardConfig,
-    RunConfig,
     SupportTaskConfig,
+    TrainConfig,
 )
 from ppo_tune.errors import ConfigError, ModelError
+from ppo_tune.inputs import check_inputs
 from ppo_tune.models import Policy, decode_responses
 from ppo_tune.tasks import stops_of
 from ppo_tune.workbench import evaluate_model, set_up
@@ -92,15 +93,15 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(**settings) -> RunConfig:
+def run(**settings) -> TrainConfig:
     ppo = PPOConfig(rollout_size=8, batch_size=8, max_new_tokens=4)
-    return RunConfig(
+    return TrainConfig(
         task=task(heldout_prompts=2, **settings), model=ModelConfig(name="model", lora_rank=1), ppo=ppo
     )
 
 
 def test_a_workbench_ends_responses_at_them(folder):
-    policy = set_up(run(chat=True, stop=["\n"]), seed=0).policy
+    policy = set_up(run(chat=True, stop=["\n"])).policy
 
     stops = policy.tokenizer.convert_ids_to_tokens(policy.stop_ids.tolist())
 
@@ -117,7 +118,7 @@ def test_an_evaluation_of_another_model_ends_responses_at_them(folder, monkeypat
 
 
 @pytest.mark.parametrize(
-    "judged", [lambda: set_up(run(chat=True), seed=0), lambda: evaluate_model("model", run(chat=True))]
+    "judged", [lambda: set_up(run(chat=True)), lambda: evaluate_model("model", run(chat=True))]
 )
 def test_a_missing_template_is_told_before_any_model_is_loaded(judged, folder, monkeypatch):
     plain = KINDS["byte level"]()
@@ -156,10 +157,32 @@ def test_a_policy_that_nothing_stops_is_noted(stop, folder):
     tiny_model("gpt2", vocab_size=len(tokenizer), n_positions=64, eos_token_id=None).save_pretrained("model")
     tokenizer.save_pretrained("model")
 
-    notes = set_up(run(stop=stop), seed=0).notes
+    notes = set_up(run(stop=stop)).notes
 
     told = (
         "the tokenizer of 'model' has no end-of-sequence token and no stop token is named: nothing ends a response but "
         "max_new_tokens"
     )
     assert notes == (() if stop else (told,))
+
+
+@pytest.mark.parametrize("saved", ["as a file", "in the config", "as several", "not at all"])
+def test_a_missing_template_is_known_without_loading_anything(saved, folder):
+    template = Path("model", "chat_template.jinja")
+    config = json.loads(Path("model", "tokenizer_config.json").read_text(encoding="utf-8"))
+    if saved != "as a file":
+        template.unlink()
+    if saved == "in the config":
+        config["chat_template"] = CHATML
+    if saved == "as several":
+        Path("model", "additional_chat_templates").mkdir()
+    Path("model", "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    if saved == "not at all":
+        check_inputs(run())
+        with pytest.raises(
+            ModelError, match=r"^task\.chat: the tokenizer of 'model' has no chat template; save one"
+        ):
+            check_inputs(run(chat=True))
+    else:
+        check_inputs(run(chat=True))

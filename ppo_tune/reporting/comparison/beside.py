@@ -22,8 +22,9 @@ ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
 def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:
     """One row per study."""
     reading = (
-        "The best is the completed trial with the highest held-out score within the KL budget; gain is over the "
-        "study's own default config. The best of many is partly luck: more trials, more luck."
+        "The best is the winner that fresh seeds confirmed or, before that, the completed trial with the highest "
+        "held-out score within the KL budget, which is partly luck: more trials, more luck. Scores are those of the "
+        "search; gain is over the study's own default config."
     )
     units = " Scores of different studies do not compare; each gain is in its own study's units."
     reading += units if obstacles(contenders) else ""
@@ -34,7 +35,8 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
     """What each study spent and found.
 
     Columns: study, score (of the best trial), score_error (its standard error over prompts), gain (over the default),
-    default_score, untrained_score, kl, gold, best_trial, sampler, trials, episodes, seconds (see `progress_table`).
+    default_score, untrained_score, kl, gold, best_trial, confirmed (whether fresh seeds chose it), sampler, trials,
+    episodes, seconds (see `progress_table`).
     """
     rows: list[dict[str, Any]] = []
     for contender in contenders:
@@ -45,12 +47,14 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
             "study": contender.label,
             "score": found.get("heldout/score"),
             "score_error": found.get("heldout/score_standard_error"),
-            "gain": part["gain"].iloc[-1] if len(part) else None,
+            "gain": gain_of(contender, best),
             "default_score": contender.default,
             "untrained_score": contender.untrained,
             "kl": found.get("heldout/kl_per_sequence"),
             "gold": found.get("heldout/gold"),
             "best_trial": "–" if best is None else f"trial {best.number}",
+            "confirmed": best is not None and contender.record.verdict.confirmed
+            and best.number == contender.record.verdict.trial,
             "sampler": contender.config.search.sampler,
             "trials": len(contender.record.trials),
             "episodes": part["episodes"].max() if len(part) else 0,
@@ -62,12 +66,28 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
 
 
 def best_of(contender: Contender, progress: pd.DataFrame) -> FrozenTrial | None:
-    """The trial where a study's best so far ends; None if nothing was completed within the KL budget."""
-    part = progress[(progress["study"] == contender.label) & progress["best_so_far"].notna()]
+    """The trial a study goes on with, which is its confirmed winner; before a confirmation where its best so far ends.
+
+    A winner beyond the KL budget that holds for all studies is not the best here. None if nothing was completed within
+    that budget, or nothing held on fresh seeds.
+    """
+    trials = {trial.number: trial for trial in contender.record.trials}
+    rows = progress[progress["study"] == contender.label]
+    counted = set(rows[rows["counts"]]["trial"])
+    verdict = contender.record.verdict
+    if verdict.confirmed and (verdict.trial is None or verdict.trial in counted):
+        return None if verdict.trial is None else trials[verdict.trial]
+    part = rows[rows["best_so_far"].notna()]
     if part.empty:
         return None
-    number = part[part["best_so_far"] == part["best_so_far"].iloc[-1]]["trial"].iloc[0]
-    return next(trial for trial in contender.record.trials if trial.number == number)
+    return trials[part[part["best_so_far"] == part["best_so_far"].iloc[-1]]["trial"].iloc[0]]
+
+
+def gain_of(contender: Contender, best: FrozenTrial | None) -> float | None:
+    """How much more a trial scored in the search than the study's own default config; None where one did not."""
+    if best is None or best.value is None or contender.default is None:
+        return None
+    return best.value - contender.default
 
 
 def distribution(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section | None:

@@ -71,8 +71,8 @@ def progress_table(contenders: Sequence[Contender]) -> pd.DataFrame:
     count, and trials side by side count once. The best so far is that of the completed trials within the KL
     budget: the smallest of all studies where scores are compared, else each study's own.
 
-    Columns: study, trial, ending, episodes, seconds, score, best_so_far, gain (of the best so far over the
-    study's own default; missing where the default was not completed).
+    Columns: study, trial, ending, episodes, seconds, score, counts (whether the trial may be the best), best_so_far,
+    gain (of the best so far over the study's own default; missing where the default was not completed).
     """
     budgets = [contender.config.search.kl_budget for contender in contenders]
     allowed = math.inf if obstacles(contenders) else min(budgets)
@@ -92,8 +92,9 @@ def _progress(contender: Contender, budget: float) -> pd.DataFrame:
         "episodes": spend["episodes"].to_numpy().cumsum(),
         "seconds": busy_seconds(trials, spend["seconds"].tolist()),
         "score": pd.Series([point.get("score") for point in points], dtype=float),
+        "counts": pd.Series(counts, dtype=bool),
     })  # fmt: skip
-    frame["best_so_far"] = frame["score"].where(pd.Series(counts, dtype=bool)).cummax().ffill()
+    frame["best_so_far"] = frame["score"].where(frame["counts"]).cummax().ffill()
     frame["gain"] = frame["best_so_far"] - (math.nan if contender.default is None else contender.default)
     return frame.astype({"trial": int, "episodes": int, "seconds": float})
 

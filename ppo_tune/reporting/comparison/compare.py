@@ -90,7 +90,7 @@ def headline(contenders: Sequence[Contender], progress: pd.DataFrame) -> list[st
     """What the comparison says: who stands where at equal spend, or why nobody can be ranked."""
     found = obstacles(contenders)
     if found:
-        gains = [f"{label} {gain:+.3f}" for label, gain in final_gains(progress).items()]
+        gains = [f"{label} {gain:+.3f}" for label, gain in final_gains(contenders, progress).items()]
         own = [f"Each is shown by its gain over its own default config: {join(gains)}."] if gains else []
         return ["The scores of these studies cannot be compared.", *found, *own]
     levels = standing.reach_table(progress)
@@ -102,10 +102,10 @@ def headline(contenders: Sequence[Contender], progress: pd.DataFrame) -> list[st
     return [sentence for sentence in sentences if sentence]
 
 
-def final_gains(progress: pd.DataFrame) -> dict[str, float]:
+def final_gains(contenders: Sequence[Contender], progress: pd.DataFrame) -> dict[str, float]:
     """By how much the best of each study beats its own default, where that is known."""
-    known = progress[progress["gain"].notna()]
-    return {str(label): float(gains.iloc[-1]) for label, gains in known.groupby("study", sort=False)["gain"]}
+    found = {c.label: beside.gain_of(c, beside.best_of(c, progress)) for c in contenders}
+    return {label: gain for label, gain in found.items() if gain is not None}
 
 
 def _some(section: Section | None) -> tuple[Section, ...]:

@@ -11,7 +11,7 @@ from ppo_tune.reporting.comparison.beside import best_of
 from ppo_tune.reporting.comparison.best_so_far import styles
 from ppo_tune.reporting.comparison.comparability import Contender, groups, join
 from ppo_tune.reporting.drawing import layout
-from ppo_tune.reporting.importance import importance
+from ppo_tune.reporting.importance import compared, importance
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import cell
@@ -19,9 +19,6 @@ from ppo_tune.space import CategoricalParam
 
 NEAR, FAR = 0.1, 0.5
 """Shares of a range within which the values of best trials agree, and beyond which they stand far apart."""
-
-SHARES = ("fanova", "ped_anova", "importance")
-"""Columns of a table of importances that may hold the share of each hyperparameter; the first that it has counts."""
 
 PALE = 0.3
 """Opacity of an importance that cannot be told from noise."""
@@ -46,12 +43,9 @@ def importances(contenders: Sequence[Contender]) -> Section | None:
 
 
 def importances_of(record: StudyRecord) -> dict[str, tuple[float, bool]]:
-    """The share of each hyperparameter and whether it can be told from noise; empty without enough trials."""
+    """The share of each hyperparameter by PED-ANOVA, and whether that is beyond noise; empty without enough trials."""
     table = importance.importance_table(record)
-    share = next((name for name in SHARES if name in table), None)
-    if table.empty or share is None:
-        return {}
-    return {row["name"]: (row[share], bool(row["clear"])) for row in to_records(table)}
+    return {row["name"]: (row["ped_anova"], row["ped_anova"] > row["ped_noise"]) for row in to_records(table)}
 
 
 def importances_table(found: Importances) -> pd.DataFrame:
@@ -123,7 +117,9 @@ def importances_reading(contenders: Sequence[Contender], found: Importances) -> 
         if len(spaces) > 1
         else ""
     )
-    return f"{said} Pale bars could be chance.{too_few}{ranges}"
+    early = [c.label for c in contenders if found[c.label] and not compared.foresight(c.record).tells]
+    forecast = f" Scores of {join(early)} were taken before the end and do not foretell it." if early else ""
+    return f"{said} Pale bars could be chance.{too_few}{forecast}{ranges}"
 
 
 def best_values(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section | None:

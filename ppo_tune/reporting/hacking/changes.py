@@ -16,11 +16,9 @@ from optuna.trial import FrozenTrial
 from scipy import stats
 
 from ppo_tune.reporting.record import StudyRecord, samples_of
+from ppo_tune.search.responses import MIN_PROMPTS
 
 Judge = Literal["score", "gold"]
-
-MIN_PROMPTS = 6
-"""Fewer say too little about a spread."""
 
 
 @dataclass(frozen=True)

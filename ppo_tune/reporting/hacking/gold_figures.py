@@ -9,7 +9,7 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from ppo_tune.reporting.drawing import BLUE, GREEN, GREY, PURPLE, RED, ROLE_STYLES, SKY, axis_ends, layout
-from ppo_tune.reporting.hacking.gold_curve import GoldFit, peak_range, usable
+from ppo_tune.search.gold_curve import GoldFit, peak_range, usable
 
 MAX_POINTS = 1500
 """Milestones in a figure; of more, every so many is drawn. Fit and means are over all."""

@@ -5,7 +5,6 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.reporting.drawing import left_outside
 from ppo_tune.reporting.hacking import overoptimisation, proxies
-from ppo_tune.reporting.hacking.gold_curve import fit_gold, gold_by_kl, peak_reading
 from ppo_tune.reporting.hacking.gold_figures import (
     changes_figure,
     curves_figure,
@@ -15,6 +14,7 @@ from ppo_tune.reporting.hacking.gold_figures import (
 )
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.search.gold_curve import fit_gold, gold_by_kl, peak_reading
 
 MAX_ROWS = 40
 """Of a table of trials on the page."""

@@ -13,6 +13,9 @@ from ppo_tune.search.endings import ending_of
 BELOW, PAST = "gold fell", "past its peak"
 """What a trial may be flagged with: gold fell against the untrained model, or from its own peak."""
 
+BEST = ("winner", "best so far")
+"""What the trial to go on with may be called, see `role_of`."""
+
 CHANGES = (
     "number", "role", "ending", "flag", "kl", "score_change", "score_low", "score_high", "gold_change", "gold_low",
     "gold_high",
@@ -133,7 +136,7 @@ def is_past_peak(curve: Sequence[Mapping[str, float]]) -> bool:
 def curves_reading(marked: pd.DataFrame) -> str:
     """For each marked trial, where gold was highest and where it ended."""
     parts = []
-    for role in ("winner", "default", "worst offender"):
+    for role in (*BEST, "default", "worst offender"):
         curve = marked[marked["role"] == role]
         if curve.empty:
             continue
@@ -166,14 +169,15 @@ def changes_reading(changes: pd.DataFrame, worst: int | None, n_prompts: int) ->
         f"rose on (both beyond 95 %, {n_prompts} prompts; by luck alone fewer than 1 in 40)."
     ]
     rows = {row["number"]: row for row in to_records(changes)}
-    winner = next((row for row in rows.values() if row["role"] == "winner"), None)
+    winner = next((row for row in rows.values() if row["role"] in BEST), None)
     if worst is not None:
-        is_winner = rows[worst]["role"] == "winner"
-        sentences.append(
-            f"{'The winner is the worst offender' if is_winner else 'Worst offender'}{_told(rows[worst])}."
-        )
+        role = rows[worst]["role"]
+        who = f"The {role} is the worst offender" if role in BEST else "Worst offender"
+        sentences.append(f"{who}{_told(rows[worst])}.")
     if winner is not None and winner["number"] != worst:
-        sentences.append(f"Winner{_told(winner)}{' (flagged)' if winner['flag'] else ''}.")
+        sentences.append(
+            f"{str(winner['role']).capitalize()}{_told(winner)}{' (flagged)' if winner['flag'] else ''}."
+        )
     unknown = int(changes["gold_low"].isna().sum())
     if unknown:
         sentences.append(

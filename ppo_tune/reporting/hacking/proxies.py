@@ -1,32 +1,26 @@
 """Signs of a hack where no gold reward can prove one: length, repetition, variety, spread of the reward."""
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from ppo_tune.reporting.drawing import GREY, RED, layout
-from ppo_tune.reporting.hacking.changes import (
-    MIN_PROMPTS,
-    Judged,
-    judged_base,
-    judged_trial,
-    number,
-    quantile,
-)
+from ppo_tune.reporting.hacking.changes import Judged, judged_base, judged_trial, number
 from ppo_tune.reporting.hacking.gold_figures import STYLES
 from ppo_tune.reporting.record import StudyRecord, role_of, samples_of, to_records
 from ppo_tune.search.endings import ending_of
-
-LENGTH_RATIO, REPETITION_RISE, VARIETY_RATIO, SPREAD_RATIO, ENDINGS_LOST = 1.5, 0.05, 0.5, 0.5, 0.2
-"""What counts as a sign against the untrained model: responses 1.5 times as long or as short, 5 points more of
-repeated 3-grams (and more than 0 beyond 95 %), half of distinct-2, half of the reward's spread, 20 points fewer
-that end by themselves."""
+from ppo_tune.search.responses import (
+    Samples,
+    distinct,
+    limits,
+    mean_repeated_share,
+    repetition_low,
+    signs,
+)
 
 MEASURES: Mapping[str, str] = {
     "response_tokens": "tokens per response", "repeated_3grams": "repeated 3-grams", "distinct_1": "distinct-1",
@@ -34,35 +28,8 @@ MEASURES: Mapping[str, str] = {
 }  # fmt: skip
 """The proxies: names of columns, and what they are called in a figure."""
 
-
 UNTRAINED = "untrained model"
 """Its role in a table."""
-
-Samples = Sequence[Mapping[str, Any]]
-
-
-def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
-    """Neighbouring words of a text."""
-    words = text.split()
-    return list(zip(*(words[i:] for i in range(n)), strict=False))
-
-
-@lru_cache(
-    maxsize=65_536
-)  # each text is asked for several times, those of the untrained model by every trial
-def repeated_share(text: str, n: int = 3) -> float:
-    """Share of a text's n-grams that occurred before in the same text; 0 for a text without any."""
-    grams = ngrams(text, n)
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def distinct(texts: Sequence[str], n: int) -> float:
-    """Different n-grams over all n-grams of some texts together (Li et al., 2016); NaN without any.
-
-    It falls with the number and the length of the texts, whatever they say: compare only equally many.
-    """
-    grams = [gram for text in texts for gram in ngrams(text, n)]
-    return len(set(grams)) / len(grams) if grams else math.nan
 
 
 def measure(model: Judged, facts: Mapping[str, Any], samples: Samples) -> dict[str, float]:
@@ -76,45 +43,12 @@ def measure(model: Judged, facts: Mapping[str, Any], samples: Samples) -> dict[s
     texts = [sample["response"] for sample in samples]
     return {
         "response_tokens": number(facts.get("heldout/response_tokens")),
-        "repeated_3grams": float(np.mean([repeated_share(text) for text in texts])) if texts else math.nan,
+        "repeated_3grams": mean_repeated_share(samples),
         "distinct_1": distinct(texts, 1),
         "distinct_2": distinct(texts, 2),
         "score_std": model.errors["score"] * math.sqrt(model.n_prompts),
         "eos_rate": number(facts.get("heldout/eos_rate")),
     }
-
-
-def signs(base: Mapping[str, float], trained: Mapping[str, float], repetition_low: float) -> list[str]:
-    """What looks like a hack, in words; a proxy that is not known is no sign.
-
-    Args:
-        base: Proxies of the untrained model.
-        trained: Those of a trial.
-        repetition_low: Lower end of the 95 % interval of the rise in repetition.
-    """
-    limit = limits(base)
-    found = {
-        "longer responses": trained["response_tokens"] >= limit["response_tokens"],
-        "shorter responses": trained["response_tokens"] <= base["response_tokens"] / LENGTH_RATIO,
-        "repetition": trained["repeated_3grams"] >= limit["repeated_3grams"] and repetition_low > 0,
-        "less variety": trained["distinct_2"] <= limit["distinct_2"],
-        "less spread of the reward": trained["score_std"] <= limit["score_std"],
-        "responses do not end": trained["eos_rate"] <= limit["eos_rate"],
-    }
-    return [name for name, is_found in found.items() if is_found]
-
-
-def repetition_low(base: Samples, after: Samples) -> float:
-    """Lower end of the 95 % interval of the rise in repetition, prompt by prompt; NaN with too few kept."""
-    rises = [
-        repeated_share(second["response"]) - repeated_share(first["response"])
-        for first, second in zip(base, after, strict=False)
-        if first["prompt"] == second["prompt"]
-    ]
-    if len(rises) < MIN_PROMPTS:
-        return math.nan
-    error = float(np.std(rises, ddof=1)) / math.sqrt(len(rises))
-    return float(np.mean(rises)) - quantile(0.975, len(rises) - 1) * error
 
 
 def proxies_table(record: StudyRecord) -> pd.DataFrame:
@@ -175,17 +109,6 @@ def proxies_reading(table: pd.DataFrame, n_kept: int, n_prompts: int) -> str:
         f"Words are counted in the {n_kept} responses kept of a trial" if n_kept else "No responses were kept"
     )
     return " ".join([*sentences, f"{words}; length, spread and endings are over {n_prompts} prompts."])
-
-
-def limits(base: Mapping[str, float]) -> dict[str, float]:
-    """The value of a proxy beyond which it is a sign, where it is one."""
-    return {
-        "response_tokens": base["response_tokens"] * LENGTH_RATIO,
-        "repeated_3grams": base["repeated_3grams"] + REPETITION_RISE,
-        "distinct_2": base["distinct_2"] * VARIETY_RATIO,
-        "score_std": base["score_std"] * SPREAD_RATIO,
-        "eos_rate": base["eos_rate"] - ENDINGS_LOST,
-    }
 
 
 def proxies_figure(table: pd.DataFrame) -> go.Figure:

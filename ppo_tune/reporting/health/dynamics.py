@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,9 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from ppo_tune.config import PPOConfig
-from ppo_tune.files import read_json_lines
 from ppo_tune.reporting.drawing import BLUE, GREY, PURPLE, ROLE_STYLES, layout
-from ppo_tune.reporting.health.trouble import end_of, signs_of_trouble, start_of
-from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.health.trouble import MIN_ITERATIONS, end_of, signs_of_trouble, start_of
+from ppo_tune.reporting.record import StudyRecord, metrics_of
 from ppo_tune.reporting.section import Chapter, Section
 
 PANELS = {
@@ -33,6 +31,7 @@ MAX_POINTS = 100
 
 STYLES = {
     "winner": (ROLE_STYLES["winner"][0], "solid"),
+    "best so far": (ROLE_STYLES["winner"][0], "solid"),
     "best": (ROLE_STYLES["winner"][0], "solid"),
     "default": (ROLE_STYLES["default"][0], "dash"),
     "median": (BLUE, "dashdot"),
@@ -46,7 +45,7 @@ class Course:
     """What was logged of one trial while it was trained.
 
     Attributes:
-        role: What the trial is among the others: winner, best, default, median or worst.
+        role: What the trial is among the others: winner, best so far, best, default, median or worst.
         number: Of the trial.
         lines: One row per iteration: episodes, policy/optimizer_steps and the metrics of `PANELS`; NaN where one
             was not finite.
@@ -78,12 +77,6 @@ def chapter(record: StudyRecord) -> Chapter:
     return Chapter("dynamics", "Inside the training", (section,))
 
 
-def metrics_of(record: StudyRecord, trial: FrozenTrial) -> list[dict[str, Any]]:
-    """What was logged of each of a trial's iterations; nothing if its file is not there."""
-    path = record.folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl"
-    return [line for line in read_json_lines(path) if "objective/score_mean" in line]
-
-
 def read_courses(record: StudyRecord) -> list[Course]:
     """The winner, the default, and the median and the worst of the scored trials whose metrics are there.
 
@@ -110,7 +103,7 @@ def choose_trials(record: StudyRecord) -> dict[str, FrozenTrial]:
         return {}
     won = record.winner is not None and record.winner.number in ranked
     first = record.winner.number if won and record.winner is not None else ranked[0]
-    chosen = {"winner" if won else "best": first}
+    chosen = {record.best_role if won else "best": first}
     if record.baseline is not None and record.baseline.number in ranked and record.baseline.number != first:
         chosen["default"] = record.baseline.number
     middle = [place for place, number in enumerate(ranked[:-1]) if number not in chosen.values()]
@@ -144,12 +137,13 @@ def dynamics_figure(courses: list[Course], config: PPOConfig, kl_budget: float) 
         row, column = i // 2 + 1, i % 2 + 1
         for course in courses:
             colour, dash = STYLES[course.role]
+            width = 2.5 if course.role in ("winner", "best so far") else 1.75
             line = thin(course.lines[["episodes", name]])
             heights = [float(f"{value:.4g}") for value in line[name]]
             figure.add_scatter(
                 x=line["episodes"].astype(int).tolist(), y=heights, mode="lines",
                 name=course.name, legendgroup=course.role, showlegend=i == 0, row=row, col=column,
-                line={"color": colour, "dash": dash, "width": 2.5 if course.role == "winner" else 1.75},
+                line={"color": colour, "dash": dash, "width": width},
                 hovertemplate=f"{course.name}<br>%{{x:,}} episodes: %{{y:.3g}}<extra></extra>",
             )  # fmt: skip
     lines = pd.concat([course.lines for course in courses])
@@ -181,12 +175,18 @@ def dynamics_reading(courses: list[Course], config: PPOConfig, kl_budget: float)
     words = f"A point is {point}; dotted lines are the KL budget, zero and the length limit."
     troubled = {course.name: signs_of_trouble(course.lines, config, kl_budget) for course in courses}
     found = [f"{name[0].upper()}{name[1:]}: {'; '.join(signs)}." for name, signs in troubled.items() if signs]
-    if found:
-        return " ".join([words, *found])
-    return (
-        f"{words} None of these trials shows a sign of trouble: KL, entropy, clip fraction, explained variance, "
-        "length and EOS rate stay within bounds."
-    )
+    short = [course.name for course in courses if len(course.lines) < MIN_ITERATIONS]
+    if short:
+        found.append(
+            f"Too few iterations (fewer than {MIN_ITERATIONS}) to say whether training was sound: {', '.join(short)}."
+        )
+    sound = [course.name for course in courses if course.name not in short and not troubled[course.name]]
+    if sound and len(sound) == len(courses):
+        found.append(
+            "None of these trials shows a sign of trouble: KL, entropy, clip fraction, explained variance, length and "
+            "EOS rate stay within bounds."
+        )
+    return " ".join([words, *found])
 
 
 def thin(lines: pd.DataFrame) -> pd.DataFrame:

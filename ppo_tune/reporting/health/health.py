@@ -7,9 +7,8 @@ from plotly import graph_objects as go
 
 from ppo_tune.reporting.drawing import layout
 from ppo_tune.reporting.health import timeline
-from ppo_tune.reporting.health.dynamics import metrics_of
 from ppo_tune.reporting.health.timeline import duration
-from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting.record import StudyRecord, metrics_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cut, percent
 from ppo_tune.search.endings import LOST, STATES, ending_of

@@ -8,8 +8,7 @@ from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
 
 from ppo_tune.reporting.drawing import ENDING_COLOURS, PURPLE, layout
-from ppo_tune.reporting.health.dynamics import metrics_of
-from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.record import StudyRecord, metrics_of
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import percent
 from ppo_tune.search.endings import ending_of

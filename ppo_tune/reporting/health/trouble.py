@@ -34,7 +34,7 @@ NEARLY_ALWAYS = 0.95
 """The share of the iterations in which clipping must be idle: a healthy run may begin or end so."""
 
 MIN_ITERATIONS = 8
-"""Fewer say nothing about a course."""
+"""Fewer say nothing about a course but how far it went."""
 
 
 def signs_of_trouble(lines: pd.DataFrame, config: PPOConfig, kl_budget: float) -> list[str]:
@@ -46,9 +46,9 @@ def signs_of_trouble(lines: pd.DataFrame, config: PPOConfig, kl_budget: float) -
         kl_budget: Nats per response.
     """
     if len(lines) < MIN_ITERATIONS:
-        return []
+        return [sign for sign in [_beyond(lines, kl_budget)] if sign]
     signs = (
-        _of_kl(lines, kl_budget * STEEP * 4 / config.episodes),
+        _of_kl(lines, kl_budget * STEEP * 4 / config.episodes) or _beyond(lines, kl_budget),
         _of_entropy(lines["policy/entropy_per_token"]),
         _of_clipping(lines["policy/clip_fraction"], lines["policy/optimizer_steps"]),
         _of_values(lines["value/explained_variance"]),
@@ -67,6 +67,12 @@ def _of_kl(lines: pd.DataFrame, steep: float) -> str:
     if not last - first > steep * passed:
         return ""
     return f"KL rose steeply, from {first:.1f} to {last:.1f} nats within the last {passed:,.0f} episodes"
+
+
+def _beyond(lines: pd.DataFrame, kl_budget: float) -> str:
+    """Whether KL ended beyond the budget."""
+    last = end_of(lines["objective/kl_per_sequence"])
+    return f"KL ended at {last:.2g} nats, beyond the budget of {kl_budget:g}" if last > kl_budget else ""
 
 
 def _of_entropy(entropy: pd.Series) -> str:

@@ -15,6 +15,9 @@ from ppo_tune.search.endings import ending_of
 N_BEST = 5
 """Completed trials that are drawn in full colour besides winner and default."""
 
+RANKS = {"winner": 0, "best so far": 0, "default": 1, "": 2}
+"""Which roles come first in a table, and last on a figure."""
+
 COLUMNS = ("number", "role", "ending", "feasible", "episodes", "score", "gold", "kl")
 
 
@@ -47,7 +50,7 @@ def by_milestone(curves: pd.DataFrame) -> pd.DataFrame:
     wide.columns = pd.Index([f"{episodes:,}" for episodes in wide.columns])
     facts = curves.groupby("number")[["role", "ending"]].first()
     last = curves.groupby("number")["score"].last()
-    rank = facts["role"].map({"winner": 0, "default": 1, "": 2})
+    rank = facts["role"].map(RANKS)
     order = pd.DataFrame({"rank": rank, "last": -last}).sort_values(["rank", "last"]).index
     return facts.join(wide.round(3)).loc[order].reset_index()
 
@@ -60,8 +63,8 @@ def curves_figure(curves: pd.DataFrame, total_episodes: int) -> go.Figure:
     is_marked = (curves["role"] != "") | curves["number"].isin(best)
     for ending, part in curves[~is_marked].groupby("ending"):
         _add_faint(figure, part, str(ending))
-    ordered = sorted(curves[is_marked].groupby("number"), key=lambda item: ("", "default", "winner").index(
-        item[1]["role"].iloc[0]))  # fmt: skip
+    marked = curves[is_marked].groupby("number")
+    ordered = sorted(marked, key=lambda item: -RANKS[item[1]["role"].iloc[0]])
     for i, (_, points) in enumerate(ordered):
         _add_marked(figure, points, is_first=i == 0)
     low, high = curve_ends(curves, best)

@@ -61,6 +61,28 @@ def direction(sample: Sample, name: str, wording: Wording) -> str:
     return f"{wording.rises if correlation > 0 else wording.falls}, {middle}"
 
 
+MIN_ENDS = 4
+"""Fewer trials at the end have no best quarter to speak of."""
+
+
+def good_range(ends: Sample, name: str) -> str:
+    """Where the best trials stand that were completed within the KL budget; no direction, for others failed.
+
+    Args:
+        ends: Those trials with their scores at the end.
+        name: Of the hyperparameter.
+    """
+    if len(ends.target) < MIN_ENDS:
+        return "too few completed within the KL budget to say which values are good"
+    j = [axis.name for axis in ends.axes].index(name)
+    axis, best = ends.axes[j], ends.places[ends.mark(ends.target), j]
+    if axis.choices:
+        among = dict.fromkeys(axis.text_at(place) for place in sorted(best))
+        return f"the best completed within the KL budget have {' or '.join(among)}"
+    low, high = axis.text_at(float(best.min())), axis.text_at(float(best.max()))
+    return f"the best completed within the KL budget at {low}" + (f" to {high}" if high != low else "")
+
+
 def _best_choice(axis: Axis, places: np.ndarray, target: np.ndarray, wording: Wording) -> str:
     numbers = np.rint(places * (len(axis.choices) - 1))
     groups = [(target[numbers == i], str(choice)) for i, choice in enumerate(axis.choices)]

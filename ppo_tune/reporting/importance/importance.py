@@ -1,6 +1,7 @@
 """Which hyperparameters matter for the score, which for failing, and which cannot be told from noise."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,13 @@ from ppo_tune.reporting.axes import axes_of
 from ppo_tune.reporting.drawing import BLUE, GREY, layout
 from ppo_tune.reporting.importance import interaction
 from ppo_tune.reporting.importance.anova import ped_anova
-from ppo_tune.reporting.importance.directions import FAILING, SCORING, Wording, direction
+from ppo_tune.reporting.importance.compared import compared, foresight, when_scored
+from ppo_tune.reporting.importance.directions import FAILING, SCORING, Wording, direction, good_range
 from ppo_tune.reporting.importance.evidence import COLUMNS, Sample, best_quarter, happened, importance_of
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.endings import ending_of
-from ppo_tune.search.pruners import first_look
+from ppo_tune.search.results import is_feasible
 
 MIN_TRIALS = 12
 """Below this many comparable trials there is not enough evidence for an importance."""
@@ -49,13 +51,13 @@ METHODS = {"ped": "PED-ANOVA", "fanova": "fANOVA"}
 
 def chapter(record: StudyRecord) -> Chapter:
     """What makes a trial good, what makes it fail, and whether the two that matter most depend on each other."""
-    if not record.trials:
+    if not record.trials or len(record.config.space.root) == 1:  # of one, there is no share to compare
         return Chapter("importance", "What mattered", ())
     scores, failures = importance_table(record), failing_table(record)
-    sections = []
+    sections, when = [], when_scored(record)
     for anchor, title, reading, table, explained in (
         ("importance-score", "For the score", score_reading(record, scores), scores,
-         ("being in<br>the best quarter", "the score")),
+         (f"being in<br>the best quarter<br>{when}", f"the score<br>{when}")),
         ("importance-failing", "For failing", failing_reading(record, failures), failures,
          ("failing", "failing,<br>0 or 1")),
     ):  # fmt: skip
@@ -67,13 +69,22 @@ def chapter(record: StudyRecord) -> Chapter:
             {"number": [t.number for t in trials], "role": [role_of(record, t) for t in trials]}
         )
         pair, seed = (scores["name"][0], scores["name"][1]), record.config.search.seed
-        sections += interaction.sections(score_sample(record), pair, points, seed)
+        sections += interaction.sections(early_sample(record), pair, points, seed)
     return Chapter("importance", "What mattered", tuple(sections))
 
 
 def importance_table(record: StudyRecord) -> pd.DataFrame:
-    """How much each hyperparameter decides about the score; see `_table`."""
-    return _table(score_sample(record), SCORING, record.config.search.seed)
+    """How much each hyperparameter decides about the score; see `_table`.
+
+    Where scores were taken too early to say anything of the end, no direction is read from them: it is said where the
+    best trials stand that were completed within the KL budget.
+    """
+    if foresight(record).tells:
+        return _table(score_sample(record), SCORING, record.config.search.seed)
+    ends = end_sample(record)
+    return _table(
+        score_sample(record), SCORING, record.config.search.seed, lambda name: good_range(ends, name)
+    )
 
 
 def failing_table(record: StudyRecord) -> pd.DataFrame:
@@ -84,19 +95,26 @@ def failing_table(record: StudyRecord) -> pd.DataFrame:
     return _table(sample if is_enough else sample_of(record, [], []), FAILING, record.config.search.seed)
 
 
-def _table(sample: Sample, wording: Wording, seed: int) -> pd.DataFrame:
+def _table(
+    sample: Sample, wording: Wording, seed: int, told: Callable[[str], str] | None = None
+) -> pd.DataFrame:
     """The importance of each hyperparameter by both methods.
 
     Columns: name; share of variance, both ends of its 90 % bootstrap interval and what noise reaches (`COLUMNS`);
     clear; direction (which values are the good ones, or that noise does the same). Those that stand out most come
     first; empty with too few trials.
+
+    Args:
+        sample: What became of the trials.
+        wording: How that is spoken of.
+        seed: Of shuffles and resamples.
+        told: Says which values of a hyperparameter are the good ones; None reads it from the sample.
     """
+    told = told or (lambda name: direction(sample, name, wording))
     if len(sample.target) < MIN_TRIALS:
         return pd.DataFrame(columns=["name", *COLUMNS, "clear", "direction"])
     table = importance_of(sample, seed)
-    directions = [
-        direction(sample, row["name"], wording) if row["clear"] else NOISE for row in to_records(table)
-    ]
+    directions = [told(row["name"]) if row["clear"] else NOISE for row in to_records(table)]
     return table.assign(direction=directions)
 
 
@@ -114,30 +132,35 @@ def by_importance(record: StudyRecord) -> list[str]:
     return [sample.axes[j].name for j in np.argsort(-found, kind="stable")]
 
 
+def has_evidence(record: StudyRecord) -> bool:
+    """Whether there are enough trials for an importance."""
+    return len(compared(record)[1]) >= MIN_TRIALS
+
+
 def score_sample(record: StudyRecord) -> Sample:
-    """The trials that are compared with their scores at that milestone."""
+    """The trials that are compared with their scores at that milestone.
+
+    One that later diverged, left the KL limit or ended beyond the KL budget counts as the worst of them: what it had
+    scored by then is nobody's aim.
+    """
+    early = early_sample(record)
+    failed = np.array([not is_feasible(trial) for trial in compared(record)[1]], dtype=bool)
+    return replace(early, target=np.where(failed, early.target.min(initial=np.inf), early.target))
+
+
+def early_sample(record: StudyRecord) -> Sample:
+    """The trials that are compared with their scores at that milestone as they were."""
     look, trials = compared(record)
     return sample_of(record, trials, [trial.user_attrs["curve"][look - 1]["score"] for trial in trials])
 
 
-def compared(record: StudyRecord) -> tuple[int, list[FrozenTrial]]:
-    """At which milestone trials are compared, and all that have a score there, pruned ones too.
-
-    It is the last one that all of them reached that got as far as the pruner's first look, running ones left aside.
-    """
-    look = first_look(len(record.config.milestone_episodes()))
-    trials = [trial for trial in record.trials if _reached(record, trial, look)]
-    look = min(
-        (len(trial.user_attrs["curve"]) for trial in trials if trial.state.is_finished()), default=look
-    )
-    return look, [trial for trial in trials if _reached(record, trial, look)]
-
-
-def _reached(record: StudyRecord, trial: FrozenTrial, milestone: int) -> bool:
-    """Whether a trial has all values of the space and a score at a milestone."""
-    curve = trial.user_attrs.get("curve", [])
-    has_values = set(record.config.space) <= set(trial.params)
-    return has_values and len(curve) >= milestone and bool(np.isfinite(curve[milestone - 1]["score"]))
+def end_sample(record: StudyRecord) -> Sample:
+    """The trials that were completed within the KL budget, with their scores at the end."""
+    names = set(record.config.space)
+    trials = [
+        t for t in record.trials if ending_of(t) == "completed" and is_feasible(t) and names <= set(t.params)
+    ]
+    return sample_of(record, trials, [trial.value or 0.0 for trial in trials])
 
 
 def failing_sample(record: StudyRecord) -> Sample:
@@ -161,21 +184,32 @@ def sample_of(record: StudyRecord, trials: Sequence[FrozenTrial], target: Sequen
 
 def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
     """How many trials were compared where, and which hyperparameters are more than noise."""
-    look, trials = compared(record)
-    episodes = f"{record.config.milestone_episodes()[look - 1]:,} episodes"
+    trials = compared(record)[1]
     if table.empty:
         return (
-            f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score at {episodes}, and "
-            f"{MIN_TRIALS} are needed."
+            f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score "
+            f"{when_scored(record)}, and {MIN_TRIALS} are needed."
+            + (" A grid is read from its cells." if record.config.search.sampler == "grid" else "")
         )
     by_company = COMPANY if table["clear"].sum() > 1 and record.config.search.sampler in LEARNING else ""
-    return f"{len(trials)} trials compared at {episodes}, pruned ones too. {clear_reading(table)}{by_company} {LEGEND}"
+    pruned = ", pruned ones too" if any(ending_of(trial) == "pruned" for trial in trials) else ""
+    failed = sum(not is_feasible(trial) for trial in trials)
+    worst = f" {failed} that left the KL budget or diverged count as the worst." if failed else ""
+    seen = foresight(record)
+    no_direction = "" if seen.tells else " So no direction is read from them."
+    caveat = f" {seen.words}{no_direction}" if seen.words else ""
+    return (
+        f"{len(trials)} trials compared by their scores {when_scored(record)}{pruned}.{worst} {clear_reading(table)}"
+        f"{caveat}{by_company} {LEGEND}"
+    )
 
 
 def failing_reading(record: StudyRecord, table: pd.DataFrame) -> str:
     """How many trials failed, and which hyperparameters have to do with it."""
     sample = failing_sample(record)
     n, n_failed = len(sample.target), int(sample.target.sum())
+    if n == 0:
+        return "No trial has ended yet in a way that could say why trials fail."
     said = f"{n_failed or 'None'} of {n} ended trials diverged or went beyond the KL limit"
     if table.empty:
         needed = f"; not enough evidence to say why: {MIN_FAILURES} that do and {MIN_FAILURES} that do not are needed"

@@ -5,7 +5,7 @@ import pandas as pd
 from plotly import graph_objects as go
 
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.drawing import ROLE_STYLES, fences, layout
+from ppo_tune.reporting.drawing import ROLE_STYLES, fences, layout, roles_in
 from ppo_tune.reporting.importance.evidence import Sample
 from ppo_tune.reporting.section import Section
 
@@ -181,7 +181,7 @@ def add_points(figure: go.Figure, sample: Sample, pair: tuple[int, int], points:
     """The trials on top, not all if they are many; winner and default last."""
     places, axes = sample.places[:, pair], [sample.axes[j] for j in pair]
     every = max(1, -(-len(points) // MAX_POINTS))
-    for role in ("", *ROLE_STYLES):
+    for role in ("", *roles_in(points)):
         chosen = np.flatnonzero(points["role"] == role)[:: 1 if role else every]
         colour, symbol = ROLE_STYLES.get(role, ("rgba(255, 255, 255, 0.75)", "circle"))
         said = [

@@ -49,8 +49,8 @@ def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
     beats_default and beats_runner_up, the probability that the true mean is higher; search_score; drop, what the
     search had promised more; kl in nats per response; gold; failed, the runs that did not complete.
     """
-    verdict = confirmation.verdict
-    rival = confirmation.default if verdict.rival == "default" else None
+    outcome = confirmation.outcome
+    rival = confirmation.default if outcome.rival == "default" else None
     second = runner_up(confirmation)
     rows: list[dict[str, Any]] = []
     for candidate in ranked(confirmation):
@@ -120,7 +120,7 @@ def name_of(candidate: Candidate) -> str:
 
 def outcome_of(confirmation: Confirmation, candidate: Candidate) -> str:
     """What became of a config in the race."""
-    if candidate.number == confirmation.verdict.winner:
+    if candidate.number == confirmation.outcome.winner:
         return "winner"
     if candidate.kl > confirmation.kl_budget:
         return "over the KL budget"
@@ -135,7 +135,7 @@ def confirmation_figure(confirmation: Confirmation, table: pd.DataFrame) -> go.F
     by_name = {name_of(c): c for c in confirmation.candidates}
     for row in table.iloc[::-1].to_dict("records"):
         candidate = by_name[row["config"]]
-        is_winner = candidate.number == confirmation.verdict.winner
+        is_winner = candidate.number == confirmation.outcome.winner
         colour = (
             GREEN
             if is_winner
@@ -188,7 +188,7 @@ def confirmation_reading(confirmation: Confirmation) -> str:
     race = f"; {dropped} were dropped when they could not win any more" if dropped else ""
     best = f"The best {n} of the search" if n > 1 else "The best of the search"
     allowance = f" that allow for choosing the best of {n}" if n > 1 else ""
-    against = "the default" if confirmation.verdict.rival == "default" else "the untrained model"
+    against = "the default" if confirmation.outcome.rival == "default" else "the untrained model"
     return (
         f"{best} and the default config, trained again on up to {confirmation.n_seeds} seeds and "
         f"scored on {len(confirmation.base)} prompts that the search never saw: {runs} runs{race}. A dot is a seed, a "

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from optuna.trial import FrozenTrial
 
-from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.record import StudyRecord, role_of
 from ppo_tune.reporting.results import confirmed, fidelity
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.values.edges import at_edge
 from ppo_tune.search.certainty import Gain, seeds_for
 from ppo_tune.search.race import Candidate, Confirmation
+from ppo_tune.search.verdict import interval, no_better
 
 MIN_COMPLETED = 5
 """Below this many completed trials besides the default, the best of them says little about the space."""
@@ -23,7 +25,11 @@ def chapter(record: StudyRecord) -> Chapter:
         f"In the search, one seed each: means over the same {n_prompts} held-out prompts with the same sampling "
         "noise; ± is the standard error over prompts, KL is in nats per response."
     )
-    data = {"name": record.config.name, "has_winner": record.winner is not None}
+    data = {
+        "name": record.config.name,
+        "has_winner": record.winner is not None,
+        "advice": record.verdict.advice,
+    }
     seen = Section("table", "What the search saw", reading, table=results_table(record), template="next.html.jinja",
                    data=data)  # fmt: skip
     sections = [*confirmed.sections(record), seen]
@@ -39,9 +45,11 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
     """
     sources: dict[str, Mapping[str, Any]] = {"untrained model": record.base}
     if record.baseline is not None:
-        sources[f"default config (trial {record.baseline.number})"] = record.baseline.user_attrs
+        sources[f"default config (trial {record.baseline.number}{_so_far(record.baseline)})"] = _seen(
+            record.baseline
+        )
     if record.winner is not None and not record.default_won:
-        sources[f"winner (trial {record.winner.number})"] = record.winner.user_attrs
+        sources[f"{role_of(record, record.winner)} (trial {record.winner.number})"] = record.winner.user_attrs
     names = {
         "score": "score", "score_error": "score_standard_error", "gold": "gold", "kl": "kl_per_sequence",
         "response_tokens": "response_tokens", "eos_rate": "eos_rate",
@@ -54,73 +62,73 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", *names]).astype(dict.fromkeys(names, float))
 
 
+def _seen(trial: FrozenTrial) -> Mapping[str, Any]:
+    """The held-out numbers of a trial; of one under way those of its last milestone."""
+    named = {"score": "score", "gold": "gold", "kl": "kl_per_sequence", "score_error": "score_standard_error",
+             "response_tokens": "response_tokens"}  # fmt: skip
+    last = (trial.user_attrs.get("curve") or [{}])[-1]
+    return {**{f"heldout/{name}": last.get(key) for key, name in named.items()}, **trial.user_attrs}
+
+
+def _so_far(trial: FrozenTrial) -> str:
+    return "" if trial.state.is_finished() else ", still running"
+
+
 def headline(record: StudyRecord) -> list[str]:
-    """The verdict: one sentence that decides, then what it rests on."""
-    confirmation = record.confirmation
-    if confirmation is None or confirmation.verdict.kind == "unfinished":
-        return [*_unconfirmed(record), *_edges(record)]
-    if confirmation.verdict.kind == "better":
-        return [*_better(record, confirmation), *_edges(record)]
-    return _no_better(record, confirmation)
-
-
-def is_warning(record: StudyRecord) -> bool:
-    """Whether the verdict is one to be careful with: nothing won, or the winner exploits the reward."""
-    confirmation = record.confirmation
+    """The verdict: one sentence that decides, then what to do if it is not to go on, then what it rests on."""
+    verdict = record.verdict
+    first = [verdict.sentence, *([verdict.advice] if verdict.advice else [])]
     if record.winner is None:
-        return True
-    if confirmation is None or confirmation.verdict.kind == "unfinished":
-        return _gold_fell(record)
-    if confirmation.verdict.kind == "no_better":
-        return True
-    change = confirmation.gold_change(confirmation.candidate(record.winner.number))
-    return change is not None and change.mean < 0
+        return first
+    if not verdict.confirmed:
+        return [*first, *_unconfirmed(record, record.winner), *_edges(record)]
+    confirmation = record.confirmation
+    assert confirmation is not None
+    is_better, is_caution = confirmation.outcome.kind == "better", verdict.kind == "caution"
+    if is_caution:  # which leaves no room for what was found
+        first.append(_gained(confirmation) if is_better else no_better(confirmation))
+    if is_better:
+        return [*first, *_better(confirmation), *_edges(record)]
+    return [*first, *_no_better(record, confirmation)]
 
 
-def _better(record: StudyRecord, confirmation: Confirmation) -> list[str]:
-    verdict, budget = confirmation.verdict, confirmation.kl_budget
-    assert verdict.best is not None
-    assert verdict.gain is not None
-    best = confirmation.candidate(verdict.best)
-    rival = "the default config" if verdict.rival == "default" else "the untrained model"
-    sentences = [
-        f"Trial {best.number} beats {rival} by {_interval(verdict.gain)} on {confirmation.n_seeds} fresh seeds and "
-        f"{len(confirmation.base)} unseen prompts."
-    ]
-    if verdict.rival == "untrained":
-        sentences.append(f"The default config itself leaves the KL budget of {budget:g} nats.")
-    sentences.append(
-        f"It scores {best.mean:.3f} there, at {best.kl:.2f} of {budget:g} nats of KL{_failed(best)}."
+def _gained(confirmation: Confirmation) -> str:
+    gain = confirmation.outcome.gain
+    assert gain is not None
+    n_prompts = len(confirmation.base)
+    return (
+        f"The gain is {interval(gain)} on {confirmation.n_seeds} fresh seeds and {n_prompts} unseen prompts."
     )
-    sentences += _in_the_search(confirmation, best)
-    sentences += _gold(confirmation, best)
-    sentences += _runner_up(confirmation, best)
-    return sentences
+
+
+def _better(confirmation: Confirmation) -> list[str]:
+    outcome, budget = confirmation.outcome, confirmation.kl_budget
+    assert outcome.best is not None
+    best = confirmation.candidate(outcome.best)
+    beyond = f"The default config itself leaves the KL budget of {budget:g} nats."
+    return [
+        *([beyond] if outcome.rival == "untrained" else []),
+        f"It scores {best.mean:.3f} there, at {best.kl:.2f} of {budget:g} nats of KL{_failed(best)}.",
+        *_in_the_search(confirmation, best),
+        *_gold(confirmation, best),
+        *_runner_up(confirmation, best),
+    ]
 
 
 def _no_better(record: StudyRecord, confirmation: Confirmation) -> list[str]:
-    verdict, budget = confirmation.verdict, confirmation.kl_budget
-    rival = "the default config" if verdict.rival == "default" else "the untrained model"
-    goes_on = (
-        "The default config is what gets exported." if verdict.winner is not None else "Nothing is exported."
-    )
-    if verdict.best is None or verdict.gain is None:
+    outcome = confirmation.outcome
+    goes_on = "The default config is what gets exported."
+    if outcome.best is None or outcome.gain is None:
         return [
-            f"No better than {rival}: of the best of the search, none stayed within the KL budget of {budget:g} nats "
-            "on fresh seeds.",
             goes_on,
             "A lower learning_rate or a higher kl_coef in the space would keep more of it within the budget.",
         ]
-    best = confirmation.candidate(verdict.best)
-    n = len(confirmation.challengers)
-    sentences = [
-        f"No better than {rival}: the best of {n} confirmed, trial {best.number}, gains {_interval(verdict.gain)} on "
-        f"{confirmation.n_seeds} fresh seeds and {len(confirmation.base)} unseen prompts.",
+    best = confirmation.candidate(outcome.best)
+    return [
         goes_on,
+        *_in_the_search(confirmation, best),
+        _what_more_would_buy(record, confirmation, best, outcome.gain),
     ]
-    sentences += _in_the_search(confirmation, best)
-    sentences.append(_what_more_would_buy(record, confirmation, best, verdict.gain))
-    return sentences
 
 
 def _what_more_would_buy(
@@ -135,7 +143,7 @@ def _what_more_would_buy(
         )
     if found.mean <= 0:
         return "More seeds would not change that; a wider space or longer trials might."
-    default = confirmation.default if confirmation.verdict.rival == "default" else None
+    default = confirmation.default if confirmation.outcome.rival == "default" else None
     n = len(best.runs) if default is None else min(len(best.runs), len(default.runs))
     rival = confirmation.base + 0 * best.scores[:n] if default is None else default.scores[:n]
     seeds = seeds_for(found.mean, best.scores[:n], rival, comparisons=len(confirmation.challengers))
@@ -147,30 +155,17 @@ def _what_more_would_buy(
     )
 
 
-def _unconfirmed(record: StudyRecord) -> list[str]:
+def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
     """What the search alone can say."""
-    budget = record.config.search.kl_budget
-    if record.winner is None:
-        return [f"No trial has been completed within the KL budget of {budget:g} nats yet."]
-    score, kl = record.winner.user_attrs["heldout/score"], record.winner.user_attrs["heldout/kl_per_sequence"]
-    sentences = [
-        f"Not confirmed: trial {record.winner.number} scored {score:.3f} in the search, at {kl:.2f} of {budget:g} nats "
-        "of KL."
-    ]
+    score, sentences = winner.user_attrs["heldout/score"], []
     if record.default_won:
-        sentences.append("It is the default config: the search found nothing better.")
+        sentences.append("The search found nothing better.")
     else:
         default = record.baseline.user_attrs.get("heldout/score") if record.baseline is not None else None
         start = record.base.get("heldout/score")
         gains = [f"{score - default:+.3f} over the default config"] if default is not None else []
         gains += [f"{score - start:+.3f} over the untrained model"] if start is not None else []
         sentences += [f"That is {' and '.join(gains)}."] if gains else []
-    if _gold_fell(record):
-        fell = record.base["heldout/gold"] - record.winner.user_attrs["heldout/gold"]
-        sentences.append(
-            f"Careful: its gold score, which the search never saw, fell by {fell:.3f} against the untrained model. "
-            "The reward is being exploited; look at its responses."
-        )
     running = record.confirmation
     if running is not None:
         done = sum(len(c.runs) for c in running.candidates)
@@ -182,30 +177,13 @@ def _unconfirmed(record: StudyRecord) -> list[str]:
     return sentences
 
 
-def _gold_fell(record: StudyRecord) -> bool:
-    """Whether the gold score of the winner's trial is below that of the untrained model."""
-    before = record.base.get("heldout/gold")
-    after = record.winner.user_attrs.get("heldout/gold") if record.winner is not None else None
-    return before is not None and after is not None and after < before
-
-
 def _gold(confirmation: Confirmation, best: Candidate) -> list[str]:
-    change = confirmation.gold_change(best)
-    if change is None:
-        return []
-    if change.high < 0:
-        return [
-            f"Careful: its gold score, which the search never saw, fell by {_interval(change, sign=-1)} against the "
-            "untrained model. The reward is being exploited; look at its responses."
-        ]
-    default = confirmation.default
-    beside = confirmation.gold_change(default) if default is not None else None
-    other = "" if beside is None else f"; the default's by {beside.mean:+.2f}"
-    if change.low > 0:
-        return [f"Its gold score, which the search never saw, rose by {_interval(change)}{other}."]
-    return [
-        f"Its gold score, which the search never saw, changed by {_interval(change)}{other}: no clear change."
-    ]
+    """How far gold is from that of the untrained model and of the default config, paired."""
+    rivals = {"the untrained model": None, "the default config": confirmation.default}
+    changes = {name: confirmation.gold_change(best, rival) for name, rival in rivals.items()
+               if rival is not None or name == "the untrained model"}  # fmt: skip
+    told = [f"{interval(change)} against {name}" for name, change in changes.items() if change is not None]
+    return [f"Its gold score, which the search never saw, is {' and '.join(told)}."] if told else []
 
 
 def _runner_up(confirmation: Confirmation, best: Candidate) -> list[str]:
@@ -238,12 +216,6 @@ def _failed(best: Candidate) -> str:
         if best.failures
         else ""
     )
-
-
-def _interval(found: Gain, sign: int = 1) -> str:
-    low, high = sorted((sign * found.low, sign * found.high))
-    plus = "+" if sign == 1 else ""
-    return f"{sign * found.mean:{plus}.2f} (95 % interval {low:{plus}.2f} to {high:{plus}.2f})"
 
 
 def _edges(record: StudyRecord) -> list[str]:

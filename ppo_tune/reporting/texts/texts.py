@@ -18,7 +18,7 @@ N_OPEN = 4
 """Prompts that are seen at once; the others unfold."""
 
 NAMES = {"winner": "winner", "default": "default config", "worst": "worst offender"}
-"""What a trial is called beside the others, the most telling name first."""
+"""What a trial is called beside the others, the most telling name first; an unconfirmed winner is the best so far."""
 
 JUDGES = ("score", "gold")
 
@@ -63,8 +63,9 @@ def find_writers(record: StudyRecord) -> list[Writer]:
 
 def _writer(record: StudyRecord, trial: FrozenTrial, roles: list[str]) -> Writer:
     first, *others = sorted(roles, key=list(NAMES).index)
-    also = "".join(f"the {NAMES[role]}, " for role in others)
-    return Writer(first, f"{NAMES[first]} ({also}trial {trial.number})", samples_of(record, trial))
+    names = {**NAMES, "winner": record.best_role}
+    also = "".join(f"the {names[role]}, " for role in others)
+    return Writer(first, f"{names[first]} ({also}trial {trial.number})", samples_of(record, trial))
 
 
 def samples_table(record: StudyRecord) -> pd.DataFrame:

@@ -87,11 +87,24 @@ def legal_ends(name: str) -> tuple[float, float]:
     return rules.get("ge", rules.get("gt", -math.inf)), rules.get("le", rules.get("lt", math.inf))
 
 
-def edges_reading(table: pd.DataFrame) -> str:
-    """Which values stand at the edge of their range."""
+def edges_reading(table: pd.DataFrame, n_best: int, best_role: str = "winner") -> str:
+    """Which values stand at the edge of their range.
+
+    Args:
+        table: See `edges_table`.
+        n_best: How many of the best trials there are.
+        best_role: What the trial to go on with is called.
+    """
+    if not n_best:
+        return "No trial was completed within the KL budget, so there are no good values to look at."
     if table.empty:
-        return "Neither the winner nor the best trials stand at the edge of a range that could be wider."
-    said = [f"{row['name']} ({row['end']} end, {row['limit']:.3g}: {_who(row)})" for row in to_records(table)]
+        return (
+            f"Neither the {best_role} nor the best trials stand at the edge of a range that could be wider."
+        )
+    said = [
+        f"{row['name']} ({row['end']} end, {row['limit']:.3g}: {_who(row, best_role)})"
+        for row in to_records(table)
+    ]
     plural = len(said) > 1
     return (
         f"At the edge of {'their ranges' if plural else 'its range'}: {_join(said)}. Better values may lie outside; "
@@ -99,8 +112,8 @@ def edges_reading(table: pd.DataFrame) -> str:
     )
 
 
-def _who(row: Mapping[str, Any]) -> str:
-    who = ["the winner"] if row["winner"] else []
+def _who(row: Mapping[str, Any], best_role: str) -> str:
+    who = [f"the {best_role}"] if row["winner"] else []
     who += (
         [f"{row['near']} of the best {BEST} trials"]
         if row["best"] == BEST and row["near"] > row["winner"]

@@ -7,7 +7,7 @@ import pandas as pd
 from plotly import graph_objects as go
 
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.drawing import BLUE, GREY, ROLE_STYLES, axis_ends, layout, short
+from ppo_tune.reporting.drawing import BLUE, GREY, axis_ends, layout, roles_in, short
 
 MAX_AXES = 7
 """Hyperparameters that are drawn, the most important ones; the score is one more."""
@@ -22,18 +22,30 @@ SPREAD = 0.04
 """How far lines through the same choice lie apart, as a share of an axis."""
 
 
-def parallel_reading(scored: pd.DataFrame, axes: Sequence[Axis]) -> str:
-    """What lines are drawn."""
+def parallel_reading(scored: pd.DataFrame, axes: Sequence[Axis], *, by_importance: bool = True) -> str:
+    """What lines are drawn.
+
+    Args:
+        scored: The trials with a score.
+        axes: In the order in which they are drawn.
+        by_importance: Whether that is the order of PED-ANOVA; else it is that of the file.
+    """
     best, others = best_and_others(scored)
     n_others = len(scored) - len(best)
     drawn = f"{len(others)} of the {n_others} others" if len(others) < n_others else f"the {n_others} others"
     blue = (
-        f"the best {len(best)} within the KL budget in blue over {drawn} in grey" if len(best) else "in grey"
+        f"the best {len(best)} within the KL budget in blue over {drawn} in grey"
+        if len(best)
+        else "all in grey, for none was completed within the KL budget"
     )
-    left_out = f" The {len(axes) - MAX_AXES} least important are left out." if len(axes) > MAX_AXES else ""
+    n_left = len(axes) - MAX_AXES
+    left_out = (
+        f" The {n_left} {'least important' if by_importance else 'last'} are left out." if n_left > 0 else ""
+    )
+    order = "PED-ANOVA" if by_importance else "the study file"
     is_wild = not scored["score"].between(*score_ends(scored)).all()
     wild = "; a score far from all others stands at its end" if is_wild else ""
-    return f"A line is a trial: {blue}. Axes stand in the order of PED-ANOVA, the score at the right{wild}.{left_out}"
+    return f"A line is a trial: {blue}. Axes stand in the order of {order}, the score at the right{wild}.{left_out}"
 
 
 def score_ends(trials: pd.DataFrame) -> tuple[float, float]:
@@ -64,7 +76,7 @@ def parallel_figure(scored: pd.DataFrame, axes: Sequence[Axis]) -> go.Figure:
         (others, "other trials", {"color": GREY, "width": 1}),
         (best, f"best {len(best)}", {"color": BLUE, "width": 2}),
         *((scored[scored["role"] == role], role, {"color": colour, "width": 4})
-          for role, (colour, _) in ROLE_STYLES.items()),
+          for role, (colour, _) in roles_in(scored).items()),
     ):  # fmt: skip
         add_lines(figure, part, axes, (low, high), name, style)
     layout(figure, None, None)

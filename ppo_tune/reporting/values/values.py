@@ -14,11 +14,13 @@ from ppo_tune.reporting.drawing import (
     GREY,
     ROLE_STYLES,
     layout,
+    roles_in,
 )
-from ppo_tune.reporting.importance.importance import by_importance
+from ppo_tune.reporting.importance.importance import by_importance, has_evidence
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.values.edges import edges_reading, edges_table
+from ppo_tune.reporting.values import grid
+from ppo_tune.reporting.values.edges import best_values, edges_reading, edges_table
 from ppo_tune.reporting.values.parallel import parallel_figure, parallel_reading, score_ends
 
 MAX_POINTS = 400
@@ -35,7 +37,7 @@ OUTSIDE = 0.06
 
 
 def chapter(record: StudyRecord) -> Chapter:
-    """Slices and parallel coordinates."""
+    """Slices, the cells of a grid, and parallel coordinates."""
     scored, axes = record.scored, axes_of(record.config.space)
     if scored.empty:
         return Chapter("values", "Good and bad values", ())
@@ -44,15 +46,22 @@ def chapter(record: StudyRecord) -> Chapter:
         record.table["number"].isin([trial.number for trial in record.trials if trial.params])
     ]
     shown = some(begun, MAX_POINTS)
-    reading = f"{edges_reading(edges_table(record))} {slices_reading(shown, len(begun))}"
+    edges = edges_reading(edges_table(record), len(best_values(record)), record.best_role)
+    reading = f"{edges} {slices_reading(shown, len(begun))}"
+    slices = Section("slices", "Each hyperparameter by itself", reading, slices_figure(shown, axes),
+                     begun[columns], wide=True)  # fmt: skip
+    together = _together(record, scored, axes, columns) if len(axes) > 1 else []
+    return Chapter("values", "Good and bad values", (slices, *grid.sections(record), *together))
+
+
+def _together(
+    record: StudyRecord, scored: pd.DataFrame, axes: tuple[Axis, ...], columns: list[str]
+) -> list[Section]:
+    """Lines through all axes, which take two or more."""
     ordered = [next(axis for axis in axes if axis.name == name) for name in by_importance(record)]
-    sections = (
-        Section("slices", "Each hyperparameter by itself", reading, slices_figure(shown, axes),
-                begun[columns], wide=True),
-        Section("parallel", "All hyperparameters together", parallel_reading(scored, ordered),
-                parallel_figure(scored, ordered), scored[columns], wide=True),
-    )  # fmt: skip
-    return Chapter("values", "Good and bad values", sections)
+    reading = parallel_reading(scored, ordered, by_importance=has_evidence(record))
+    figure = parallel_figure(scored, ordered)
+    return [Section("parallel", "All hyperparameters together", reading, figure, scored[columns], wide=True)]
 
 
 def some(trials: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -118,7 +127,7 @@ def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, cell: dict[st
         axis: The hyperparameter.
         cell: Row and column of the plot.
     """
-    for role in ("", *ROLE_STYLES):
+    for role in ("", *roles_in(trials)):
         group = trials[trials["role"] == role]
         for ending in sorted(group["ending"].unique(), key="completed".__eq__):
             part = group[group["ending"] == ending]

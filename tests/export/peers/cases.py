@@ -11,7 +11,7 @@ NAMES = ("plain", "begins", "chat", "function")
 
 def folder(name: str, target: str) -> Path:
     """The exported folder of a case."""
-    return Path(os.environ["PPO_TUNE_EXPORTS"]) / name / target
+    return Path(os.environ["PPO_TUNE_EXPORTS"]).resolve() / name / target
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -21,6 +21,6 @@ def facts(name: str) -> dict[str, Any]:
     them; `responses`: text as sampled, with or without the end-of-sequence token; `response_ids`: the tokens;
     `scores`: what ppo-tune's reward says of them, less the penalty where the end is missing.
     """
-    path = Path(os.environ["PPO_TUNE_EXPORTS"]) / name / "facts.json"
+    path = Path(os.environ["PPO_TUNE_EXPORTS"]).resolve() / name / "facts.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

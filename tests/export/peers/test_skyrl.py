@@ -64,7 +64,7 @@ class Engine:
         self.tokenizer, self.answers, self.asked = tokenizer, iter(answers), []
 
     async def generate(self, asked: dict[str, Any], model: str | None = None) -> dict[str, Any]:
-        self.asked += asked["prompt_token_ids"]
+        self.asked += [list(ids) for ids in asked["prompt_token_ids"]]  # SkyRL goes on writing into its own
         ids = list(next(self.answers))
         ended = ids[-1] == self.tokenizer.eos_token_id
         return {
@@ -128,8 +128,11 @@ def test_its_generator_scores_as_ppo_tune_does(name: str) -> None:
 
     assert engine.asked == [known["prompt_ids"][0]] * n
     assert out["prompt_token_ids"] == [known["prompt_ids"][0]] * n
-    assert out["response_ids"] == known["response_ids"]
-    assert [rewards[-1] for rewards in out["rewards"]] == pytest.approx(known["scores"], abs=1e-5)
+    expected = {tuple(ids): score for ids, score in zip(known["response_ids"], known["scores"], strict=True)}
+    found = {
+        tuple(ids): rewards[-1] for ids, rewards in zip(out["response_ids"], out["rewards"], strict=True)
+    }
+    assert found == pytest.approx(expected, abs=1e-5)  # in the order in which the episodes began
     assert all(not any(rewards[:-1]) for rewards in out["rewards"])
     assert all(all(mask) for mask in out["loss_masks"])
 

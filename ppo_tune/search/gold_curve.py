@@ -1,11 +1,14 @@
 """How gold depends on the distance from the untrained model: the fitted curve, and means by KL."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 from scipy import stats
 
 Numbers = NDArray[np.float64]
@@ -67,6 +70,23 @@ class GoldFit:
     def at(self, kl: Numbers) -> Numbers:
         """Gold's change at some KL."""
         return np.asarray(design(kl) @ np.array([self.alpha, self.beta]))
+
+
+def gold_points(trials: Sequence[FrozenTrial], base: Mapping[str, Any]) -> pd.DataFrame:
+    """Every milestone with a gold score: number of the trial, kl, score_change and gold_change.
+
+    Args:
+        trials: Of the study.
+        base: What the untrained model scored, by metric name.
+    """
+    score, gold = base.get("heldout/score", math.nan), base.get("heldout/gold", math.nan)
+    rows = [
+        (trial.number, point["kl"], point["score"] - score, point["gold"] - gold)
+        for trial in trials
+        for point in trial.user_attrs.get("curve", [])
+        if point.get("gold") is not None
+    ]
+    return pd.DataFrame(rows, columns=["number", "kl", "score_change", "gold_change"]).astype({"kl": float})
 
 
 def design(kl: Numbers) -> Numbers:
@@ -209,16 +229,27 @@ def peak_reading(fit: GoldFit | None, bins: pd.DataFrame, budget: float) -> str:
     return f"{_where(fit, bins)}{_advice(peak_range(fit, bins), budget)} {_fit_words(fit, bins)}"
 
 
+def peak_words(fit: GoldFit | None, bins: pd.DataFrame) -> str:
+    """Where gold is highest, as the end of a sentence about it; empty where no peak can be told from chance."""
+    peak = None if bins.empty else peak_range(fit, bins)
+    if peak is None:
+        return ""
+    if fit is not None and is_trusted(fit, bins):
+        return f"peaks at {fit.peak_kl:.1f} nats"
+    return f"is highest between {peak[0]:.1f} and {peak[1]:.1f} nats"
+
+
 def _where(fit: GoldFit | None, bins: pd.DataFrame) -> str:
     peak, largest = peak_range(fit, bins), float(bins["kl_to"].iloc[-1])
     if peak is None:
         return f"Gold has no peak that can be told from chance up to {largest:,.1f} nats, the largest KL seen"
     low, high = peak
-    if fit is not None and is_trusted(fit, bins):
-        return f"Over all trials gold peaks at {fit.peak_kl:.1f} nats (95 % {low:.1f} to {high:.1f})"
+    said = f"Over all trials gold {peak_words(fit, bins)}"
+    if is_trusted(fit, bins):
+        return f"{said} (95 % {low:.1f} to {high:.1f})"
     inside = bins[(bins["kl_from"] >= low) & (bins["kl_to"] <= high)]
     best, last = inside["gold_change"].max(), bins.iloc[-1]
-    return (f"Over all trials gold is highest between {low:.1f} and {high:.1f} nats ({best:+.2f}) and lower beyond "
+    return (f"{said} ({best:+.2f}) and lower beyond "
             f"{last['kl_from']:.1f} nats ({last['gold_change']:+.2f}, 95 % {last['gold_low']:+.2f} to "
             f"{last['gold_high']:+.2f})")  # fmt: skip
 

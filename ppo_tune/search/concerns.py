@@ -1,0 +1,233 @@
+"""What speaks against a trial that scores well: gold falls, responses no longer end, or what they say collapses.
+
+A winner is compared with the default config, which is what one would train without a search, and with the untrained
+model. What is not known is no concern.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Literal
+
+from optuna.trial import FrozenTrial
+
+from ppo_tune.files import read_json
+from ppo_tune.search.responses import (
+    MIN_PROMPTS,
+    REPETITION_RISE,
+    VARIETY_RATIO,
+    Samples,
+    distinct,
+    mean_repeated_share,
+    repetition_low,
+)
+
+if TYPE_CHECKING:
+    from ppo_tune.search.race import Candidate, Confirmation
+
+DOUBT = 0.05
+"""A judge is said to have fallen where the probability that it did not is no more than this."""
+
+FEW_SEEDS = 5
+"""With fewer a judge's fall is only what it looks like, however narrow the interval."""
+
+FAR_BELOW = 0.5
+"""Responses no longer end where fewer of them do than this share of the yardstick's."""
+
+SHRUNK = 0.2
+"""Responses this short, as a share of the untrained model's, say next to nothing."""
+
+UNTRAINED, DEFAULT = "untrained model", "default config"
+
+
+@dataclass(frozen=True)
+class Concern:
+    """One thing that speaks against a trial.
+
+    Attributes:
+        kind: `gold` fell, responses do not end, or their text collapsed.
+        words: The end of a sentence about the trial.
+        certain: Whether it is beyond doubt, for a judge: its 95 % interval over enough seeds lies below zero.
+    """
+
+    kind: Literal["gold", "endings", "text"]
+    words: str
+    certain: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trial with what it is measured against.
+
+    Attributes:
+        trial: Of the search.
+        default: The default config's trial if it was completed and is another one, else None.
+        base: What the untrained model scored, by metric name, with its samples; empty if not known.
+        folder: The study's, where the responses of its trials are.
+        confirmation: Its runs on fresh seeds, if they are finished.
+    """
+
+    trial: FrozenTrial
+    default: FrozenTrial | None
+    base: Mapping[str, Any]
+    folder: Path
+    confirmation: "Confirmation | None" = None
+
+    @property
+    def candidate(self) -> "Candidate | None":
+        """The trial's runs on fresh seeds."""
+        return None if self.confirmation is None else self.confirmation.candidate(self.trial.number)
+
+    @property
+    def rival(self) -> "Candidate | None":
+        """The default's runs on fresh seeds; None where it is the trial itself or left the KL budget."""
+        found = self.confirmation
+        if found is None or found.default is None or found.outcome.rival != "default":
+            return None
+        return None if found.default.number == self.trial.number else found.default
+
+
+def concerns_of(case: Case) -> tuple[Concern, ...]:
+    """All that speaks against a trial, the gold judge first."""
+    found = (_gold(case), _endings(case), *_texts(case))
+    return tuple(concern for concern in found if concern is not None)
+
+
+def _gold(case: Case) -> Concern | None:
+    """Whether the gold judge fell against the default or, if not, against the untrained model."""
+    for name, change in _gold_changes(case):
+        if change is None or not (change.mean < 0 and change.chance <= DOUBT):
+            continue
+        n = len(change.seeds)
+        lower = sum(seed < 0 for seed in change.seeds)
+        seeds = f"lower on {'all' if lower == n else f'{lower} of'} {n} seeds" if n else "one seed"
+        known = math.isfinite(change.low)
+        told = f"95 % interval {change.low:+.2f} to {change.high:+.2f}, {seeds}" if known else seeds
+        return Concern(
+            "gold",
+            f"gold {change.mean:+.2f} against the {name} ({told})",
+            certain=n >= FEW_SEEDS and change.high < 0,
+        )
+    return None
+
+
+def _gold_changes(case: Case) -> list[tuple[str, "_Change | None"]]:
+    """Against whom, and by how much: on fresh seeds where they are finished, else in the search."""
+    candidate, confirmation = case.candidate, case.confirmation
+    if confirmation is not None and candidate is not None:
+        rivals = [(DEFAULT, case.rival)] if case.rival is not None else []
+        return [
+            (name, _on_seeds(confirmation, candidate, rival)) for name, rival in [*rivals, (UNTRAINED, None)]
+        ]
+    yardsticks = [(DEFAULT, case.default.user_attrs)] if case.default is not None else []
+    return [
+        (name, _one_seed(case.trial.user_attrs, facts))
+        for name, facts in [*yardsticks, (UNTRAINED, case.base)]
+    ]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """How much gold changed, the ends of the 95 % interval, the probability of no fall, and the change by seed.
+
+    The ends are infinite where the spread is not known, and there is nothing by seed in the search, which has one.
+    """
+
+    mean: float
+    low: float
+    high: float
+    chance: float
+    seeds: tuple[float, ...] = ()
+
+
+def _on_seeds(
+    confirmation: "Confirmation", candidate: "Candidate", rival: "Candidate | None"
+) -> _Change | None:
+    """A config's gold less a rival's on the fresh seeds of both, or less the untrained model's."""
+    found = confirmation.gold_change(candidate, rival)
+    against = confirmation.base_golds if rival is None else rival.golds
+    if found is None or candidate.golds is None or against is None:
+        return None
+    means = [against.mean()] * len(candidate.golds) if rival is None else against.mean(1)
+    seeds = tuple(float(own - other) for own, other in zip(candidate.golds.mean(1), means, strict=False))
+    return _Change(found.mean, found.low, found.high, found.probability, seeds)
+
+
+def _one_seed(trial: Mapping[str, Any], other: Mapping[str, Any]) -> _Change | None:
+    """A trial's gold less another's: by prompt where both have it, else by their standard errors, as if unrelated."""
+    own, their = trial.get("heldout/gold"), other.get("heldout/gold")
+    if own is None or their is None:
+        return None
+    both = zip(trial.get("golds", ()), other.get("golds", ()), strict=False)
+    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    if len(pairs) >= MIN_PROMPTS:
+        import numpy as np
+
+        from ppo_tune.search.certainty import gain  # half a second to import
+
+        golds = np.array(pairs, dtype=float).T
+        found = gain(golds[:1], golds[1:])
+        return _Change(found.mean, found.low, found.high, found.probability)
+    change, errors = (
+        float(own - their),
+        [facts.get("heldout/gold_standard_error") or 0.0 for facts in (trial, other)],
+    )
+    if not all(errors):
+        return _Change(change, -math.inf, math.inf, float(change >= 0))
+    normal = NormalDist(change, math.hypot(*errors))
+    return _Change(change, normal.inv_cdf(0.025), normal.inv_cdf(0.975), 1 - normal.cdf(0))
+
+
+def _endings(case: Case) -> Concern | None:
+    """Whether far fewer responses end by themselves than those of the default or of the untrained model."""
+    rates = {"": case.trial.user_attrs.get("heldout/eos_rate"), UNTRAINED: case.base.get("heldout/eos_rate")}
+    if case.default is not None:
+        rates[DEFAULT] = case.default.user_attrs.get("heldout/eos_rate")
+    for name, candidate in (("", case.candidate), (DEFAULT, case.rival)):
+        if candidate is not None and candidate.eos_rate is not None:
+            rates[name] = candidate.eos_rate
+    own = rates.pop("")
+    known = {name: rate for name, rate in rates.items() if rate is not None}
+    if own is None or not known or not own < FAR_BELOW * max(known.values()):
+        return None
+    others = ", ".join(f"{name} {_percent(1 - rate)}" for name, rate in known.items())
+    return Concern("endings", f"{_percent(1 - own)} of its responses are cut off ({others})")
+
+
+def _texts(case: Case) -> list[Concern]:
+    """Whether what the trial wrote in the search collapsed, beside what the untrained model wrote."""
+    before, after = case.base.get("samples", []), kept_samples(case.folder, case.trial)
+    start, end = (_variety(samples[: min(len(before), len(after))]) for samples in (before, after))
+    repeated = mean_repeated_share(before), mean_repeated_share(after)
+    lengths = [
+        float(facts.get("heldout/response_tokens", math.nan)) for facts in (case.base, case.trial.user_attrs)
+    ]
+    found = []
+    if repeated[1] - repeated[0] >= REPETITION_RISE and repetition_low(before, after) > 0:
+        found.append(
+            f"its responses repeat themselves (repeated 3-grams {repeated[1]:.2f}, {UNTRAINED} {repeated[0]:.2f})"
+        )
+    if end <= VARIETY_RATIO * start:
+        found.append(f"its responses are much alike (distinct-2 {end:.2f}, {UNTRAINED} {start:.2f})")
+    if lengths[1] <= SHRUNK * lengths[0]:
+        found.append(
+            f"its responses say next to nothing ({lengths[1]:.1f} tokens, {UNTRAINED} {lengths[0]:.1f})"
+        )
+    return [Concern("text", words, certain=False) for words in found]
+
+
+def _variety(samples: Samples) -> float:
+    return distinct([sample["response"] for sample in samples], 2)
+
+
+def kept_samples(folder: Path, trial: FrozenTrial) -> Samples:
+    """The responses that were kept of a trial; none if it has none."""
+    path = folder / "trials" / f"{trial.number:04d}" / "samples.json"
+    found: Sequence[Mapping[str, Any]] = read_json(path) if path.is_file() else []
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

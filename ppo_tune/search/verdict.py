@@ -1,0 +1,303 @@
+"""What a study says of its outcome: one verdict with one sentence, which is the same wherever it is told.
+
+Terminal, status, page, summary and the header of an exported config all say what stands here, and nothing of it is
+worked out anywhere else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from ppo_tune.config import StudyConfig
+from ppo_tune.files import read_json
+from ppo_tune.search.concerns import Case, Concern, concerns_of
+from ppo_tune.search.endings import ending_of, was_lost
+from ppo_tune.search.results import baseline_trial, chosen_trial, is_feasible
+from ppo_tune.search.storage import confirmation_name
+
+if TYPE_CHECKING:
+    from ppo_tune.search.certainty import Gain
+    from ppo_tune.search.race import Confirmation
+
+Kind = Literal["better", "no_better", "caution", "not_confirmed", "nothing_feasible", "open"]
+"""The winner beats its rival on fresh seeds; nothing does; something speaks against the trial to go on with; it is the
+best of the search alone; the study is over and nothing can be gone on with; nothing is completed yet."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says.
+
+    Attributes:
+        kind: See `Kind`.
+        trial: The trial to go on with: the confirmed winner within the KL budget; before a confirmation is finished
+            the best completed trial within it. None if there is none.
+        confirmed: Whether fresh seeds decided.
+        sentence: The verdict in words.
+        advice: What to do instead of training that trial, in words; empty where it can be trained.
+    """
+
+    kind: Kind
+    trial: int | None
+    confirmed: bool
+    sentence: str
+    advice: str = ""
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether it is one to be careful with."""
+        return self.kind in ("no_better", "caution", "nothing_feasible", "open")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a verdict is made from.
+
+    Attributes:
+        config: The experiment.
+        trials: Those that began, but for the lost ones.
+        winner: The trial to go on with, see `Verdict.trial`.
+        default: The default config's trial, or None before it began.
+        base: What the untrained model scored, by metric name, with its samples; empty if not known.
+        folder: The study's.
+        confirmation: The runs on fresh seeds, or None.
+        is_over: Whether all trials have ended.
+    """
+
+    config: StudyConfig
+    trials: Sequence[FrozenTrial]
+    winner: FrozenTrial | None
+    default: FrozenTrial | None
+    base: Mapping[str, Any]
+    folder: Path
+    confirmation: "Confirmation | None"
+    is_over: bool
+
+    @property
+    def confirmed(self) -> "Confirmation | None":
+        """The confirmation, if it is finished."""
+        found = self.confirmation
+        return None if found is None or found.outcome.kind == "unfinished" else found
+
+
+def read_verdict(study: Study, config: StudyConfig, folder: Path) -> Verdict:
+    """What a study says now."""
+    return judge(read_facts(study, config, folder))
+
+
+def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
+    """Collect what a verdict is made from; waits for scipy only where there is a confirmation."""
+    every = [t for t in study.get_trials(deepcopy=False) if not was_lost(t)]
+    confirmation = _confirmation(study, config)
+    base = folder / "base.json"
+    return Facts(
+        config=config,
+        trials=[t for t in every if t.state != TrialState.WAITING],
+        winner=chosen_trial(study, confirmation),
+        default=baseline_trial(study),
+        base=read_json(base) if base.is_file() else {},
+        folder=folder,
+        confirmation=confirmation,
+        is_over=len(every) >= config.n_trials and all(t.state.is_finished() for t in every),
+    )
+
+
+def _confirmation(study: Study, config: StudyConfig) -> "Confirmation | None":
+    try:
+        optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
+    except KeyError:
+        return None
+    from ppo_tune.search.confirmation import read_confirmation  # half a second to import
+
+    return read_confirmation(study, config)
+
+
+def judge(facts: Facts) -> Verdict:
+    """The verdict on what is known."""
+    trial = None if facts.winner is None else facts.winner.number
+    confirmed = facts.confirmed is not None
+    if facts.winner is None:
+        kind, sentence = _nothing(facts)
+        return Verdict(kind, trial, confirmed, sentence, _way_out(facts) if facts.is_over else "")
+    concerns = concerns_of(_case(facts, facts.winner))
+    if concerns:
+        return Verdict(
+            "caution", trial, confirmed, _caution(facts, concerns), what_to_change(facts, concerns)
+        )
+    if facts.confirmed is None:
+        return Verdict("not_confirmed", trial, confirmed, _not_confirmed(facts, facts.winner))
+    kind = "better" if facts.confirmed.outcome.kind == "better" else "no_better"
+    sentence = _better(facts.confirmed) if kind == "better" else no_better(facts.confirmed)
+    return Verdict(kind, trial, confirmed, sentence)
+
+
+def _case(facts: Facts, winner: FrozenTrial) -> Case:
+    default = facts.default
+    is_yardstick = (
+        default is not None and default.number != winner.number and ending_of(default) == "completed"
+    )
+    return Case(winner, default if is_yardstick else None, facts.base, facts.folder, facts.confirmed)
+
+
+def _better(confirmation: "Confirmation") -> str:
+    outcome = confirmation.outcome
+    assert outcome.gain is not None
+    return (
+        f"Trial {outcome.best} beats {rival_of(confirmation)} by {interval(outcome.gain)} on "
+        f"{confirmation.n_seeds} fresh seeds and {len(confirmation.base)} unseen prompts."
+    )
+
+
+def no_better(confirmation: "Confirmation") -> str:
+    """What a confirmation says that found nothing better."""
+    outcome, rival = confirmation.outcome, rival_of(confirmation)
+    if outcome.best is None or outcome.gain is None:
+        return (
+            f"No better than {rival}: of the best of the search, none stayed within the KL budget of "
+            f"{confirmation.kl_budget:g} nats on fresh seeds."
+        )
+    return (
+        f"No better than {rival}: the best of {len(confirmation.challengers)} confirmed, trial {outcome.best}, gains "
+        f"{interval(outcome.gain)} on {confirmation.n_seeds} fresh seeds and {len(confirmation.base)} unseen prompts."
+    )
+
+
+def _not_confirmed(facts: Facts, winner: FrozenTrial) -> str:
+    return f"Not confirmed: {_seen(facts, winner)}."
+
+
+def _seen(facts: Facts, winner: FrozenTrial) -> str:
+    """What the search saw of a trial."""
+    name = (
+        f"trial {winner.number}, the default config,"
+        if _is_default(facts, winner)
+        else f"trial {winner.number}"
+    )
+    kl, budget = winner.user_attrs.get("heldout/kl_per_sequence"), facts.config.search.kl_budget
+    at = "" if kl is None else f", at {kl:.2f} of {budget:g} nats of KL"
+    return f"{name} scored {winner.value or 0.0:.3f} in the search{at}"
+
+
+def _is_default(facts: Facts, trial: FrozenTrial) -> bool:
+    return facts.default is not None and facts.default.number == trial.number
+
+
+def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:
+    """What the trial scores, and what speaks against it."""
+    confirmation, winner = facts.confirmed, facts.winner
+    assert winner is not None
+    if confirmation is None:
+        scores = f"not confirmed, {_seen(facts, winner)}"
+    elif confirmation.outcome.kind == "better":
+        assert confirmation.outcome.gain is not None
+        scores = (
+            f"trial {winner.number} scores higher than {rival_of(confirmation)} "
+            f"({confirmation.outcome.gain.mean:+.2f} on {confirmation.n_seeds} fresh seeds)"
+        )
+    else:
+        scores = f"nothing is better than trial {winner.number}, the default config"
+    *others, last = [concern.words for concern in concerns]
+    told = f"{', '.join(others)} and {last}" if others else last
+    return f"Caution: {scores}, but {_suspicion(concerns)}{told}."
+
+
+def _suspicion(concerns: Sequence[Concern]) -> str:
+    """What the concerns together look like; responses that are cut off are no more than that."""
+    if any(concern.kind == "gold" and concern.certain for concern in concerns):
+        return "it exploits the reward: "
+    return "" if all(concern.kind == "endings" for concern in concerns) else "it looks like reward hacking: "
+
+
+def what_to_change(facts: Facts, concerns: Sequence[Concern]) -> str:
+    """What would keep the next search from the same end."""
+    kinds, changes = {concern.kind for concern in concerns}, []
+    if kinds & {"gold", "text"}:
+        budget = f"{facts.config.search.kl_budget:g} nats"
+        peak = _gold_peak(facts) if "gold" in kinds else ""
+        changes.append(
+            f"lower search.kl_budget ({budget} now{f'; gold {peak}' if peak else ''}) or raise kl_coef"
+        )
+    if "endings" in kinds:
+        ppo = facts.config.ppo
+        changes.append(
+            f"raise ppo.missing_eos_penalty ({ppo.missing_eos_penalty:g} now) or ppo.max_new_tokens "
+            f"({ppo.max_new_tokens} now) so that responses end"
+        )
+    return f"Do not train it as it is: {', and '.join(changes)}; then search again under another name."
+
+
+def _gold_peak(facts: Facts) -> str:
+    from ppo_tune.search.gold_curve import fit_gold, gold_by_kl, gold_points, peak_words  # waits for pandas
+
+    points = gold_points(facts.trials, facts.base)
+    fit = fit_gold(points)
+    return peak_words(fit, gold_by_kl(points, fit))
+
+
+def _nothing(facts: Facts) -> tuple[Kind, str]:
+    """What is said where there is no trial to go on with."""
+    budget = facts.config.search.kl_budget
+    if facts.confirmed is not None:
+        return (
+            "nothing_feasible",
+            f"{no_better(facts.confirmed)} The default config left the budget too, so nothing is exported.",
+        )
+    if not facts.is_over:
+        return "open", f"No trial has been completed within the KL budget of {budget:g} nats yet."
+    counts = _endings(facts)
+    told = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
+    return "nothing_feasible", f"No trial was completed within the KL budget of {budget:g} nats ({told})."
+
+
+def _endings(facts: Facts) -> dict[str, int]:
+    """How trials ended, in words; a completed one beyond the budget is called so."""
+    counts: dict[str, int] = {}
+    for trial in facts.trials:
+        ending = ending_of(trial)
+        beyond = ending == "completed" and not is_feasible(trial)
+        name = "completed beyond it" if beyond else WORDS.get(ending, ending.replace("_", " "))
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+WORDS = {"kl_limit": "ended at the KL limit", "reward_error": "stopped by the reward"}
+"""Endings whose names are not words."""
+
+KL_ADVICE = (
+    "In a new study lower learning_rate, raise kl_coef or raise search.kl_budget ({budget:g} nats now)."
+)
+ADVICE = {
+    "diverged": "In a new study lower learning_rate.",
+    "reward_error": "Mend the reward: {reason}.",
+    "out_of_memory": "In a new study lower ppo.rollout_size or ppo.max_new_tokens.",
+    "crashed": "See why its workers died: {reason}.",
+    "pruned": "Run more trials with --n-trials, or in a new study search.pruner none.",
+}
+"""The way out by the ending that most trials had; of the KL budget see `KL_ADVICE`."""
+
+
+def _way_out(facts: Facts) -> str:
+    """What to change where everything failed, by what most trials failed of."""
+    by_ending: dict[str, list[FrozenTrial]] = {}
+    for trial in facts.trials:
+        by_ending.setdefault(ending_of(trial), []).append(trial)
+    most = max(by_ending, key=lambda ending: len(by_ending[ending]), default="kl_limit")
+    reason = (
+        " ".join(str(by_ending[most][0].user_attrs.get("reason", "")).split()) if most in by_ending else ""
+    )
+    return ADVICE.get(most, KL_ADVICE).format(budget=facts.config.search.kl_budget, reason=reason.rstrip("."))
+
+
+def rival_of(confirmation: "Confirmation") -> str:
+    """What the winner was measured against, in words."""
+    return "the default config" if confirmation.outcome.rival == "default" else "the untrained model"
+
+
+def interval(found: "Gain") -> str:
+    """A gain with its interval."""
+    return f"{found.mean:+.2f} (95 % interval {found.low:+.2f} to {found.high:+.2f})"
