@@ -161,7 +161,7 @@ def test_the_compiled_pass_learns_the_same():
         prompts = prompts_for(PROMPTS + PROMPTS[:1])
         rollout = collect(policy, prompts, uniforms_for(1, 4, 6), temperature=1.0, places=[0])
         scores = torch.tensor([[1.0, 0.0, -1.0, 0.5]])
-        experience = estimate_advantages([0], rollout, scores, [config], [0.1])
+        experience = estimate_advantages([0], rollout, scores, [config], [0.1], [1.0])
         optimizer = torch.optim.SGD([policy.rows.row(0)], lr=0.1)
         improve_policy(
             policy, experience, {0: Run(config, 0, optimizer, 0.1)}, temperature=1.0,
