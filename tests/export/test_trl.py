@@ -30,7 +30,7 @@ def parts(source: str, *names: str) -> dict[str, Any]:
         if getattr(node, "name", None) in names
         or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in names)
     ]
-    scope: dict[str, Any] = {"torch": torch, "json": json, "TrainerCallback": object}
+    scope: dict[str, Any] = {"os": os, "torch": torch, "json": json, "TrainerCallback": object}
     exec(compile(ast.Module(wanted, type_ignores=[]), "train.py", "exec"), scope)
     return scope
 

@@ -25,15 +25,12 @@ class Pipe:
 
 
 @pytest.mark.parametrize(
-    ("index", "remark", "notes"),
-    [(0, "little", ["little"]), (1, "little", []), (0, None, [])],
-    ids=["the first says it", "the others do not", "nothing to say"],
+    ("index", "told"), [(0, ["little", "endless"]), (1, [])], ids=["the first", "another"]
 )
-def test_the_first_worker_says_how_little_the_adapters_reach(
-    index, remark, notes, make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    policy = SimpleNamespace(remark=remark)
-    bench = SimpleNamespace(work=SimpleNamespace(policy=policy), runs={})
+def test_the_first_worker_says_what_the_user_should_know_of_the_models(
+    index: int, told: list[str], make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = SimpleNamespace(work=SimpleNamespace(notes=("little", "endless")), runs={}, join=lambda _: None)
     monkeypatch.setattr(worker, "Bench", lambda *_, **__: bench)
     for name in ("prepare_task", "keep_freed_memory", "_quiet", "_try_compiling", "run_trials"):
         monkeypatch.setattr(worker, name, lambda *_, **__: None)
@@ -43,4 +40,4 @@ def test_the_first_worker_says_how_little_the_adapters_reach(
 
     worker._train(plan, "sqlite://", tmp_path, index, Share(workers=2, trials=1, pack=1), pipe)
 
-    assert [event["text"] for event in pipe.sent if event["kind"] == "note"] == notes
+    assert [event["text"] for event in pipe.sent if event["kind"] == "note"] == told
