@@ -118,7 +118,7 @@ def test_two_workers_reach_the_total_though_one_is_killed_with_its_trial(
     assert again.user_attrs["curve"][0]["score"] == victim.user_attrs["curve"][0]["score"]
     assert f"trial {victim.number} was lost and runs again: worker" in output
     assert again.user_attrs["pid"] != victim.user_attrs["pid"]
-    assert re.search(r"Not confirmed: trial \d scored", output)
+    assert re.search(r"[Nn]ot confirmed[:,] trial \d", output), output
     assert (slow_study.parent / "reports" / "slow" / "index.html").is_file()
     assert (slow_study.parent / "reports" / "slow" / "best.yaml").is_file()
 
@@ -231,7 +231,7 @@ def test_a_trial_that_kills_its_worker_every_time_is_given_up_after_three_attemp
     code, output = start(path, "--workers", "1").finish()
 
     trials = load_study_from(storage_url(tmp_path, "deadly"), "deadly").get_trials()
-    assert code == 0, output
+    assert code == 3, output  # the study is over, and there is nothing to go on with
     assert [ending_of(trial) for trial in trials] == ["lost", "lost", "crashed"]
     assert trials[2].user_attrs["reason"] == "worker 0 died with exit code 9, 3 times"
 
