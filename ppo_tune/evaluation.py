@@ -103,6 +103,7 @@ class Evaluator:
         self.split = split
         self.memory = Memory.with_rows(micro_batch_size, policy.release)
         self.prompts = PromptSet(task, split, policy.tokenizer, room_for_prompts(policy, max_new_tokens))
+        policy.check_readable(self.prompts.ids)
         self.rows = range(min(n_prompts, len(self.prompts)))
         self._batch = self.prompts.batch(self.rows)
         rng = generator(seed, "evaluation")

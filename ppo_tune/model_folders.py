@@ -37,9 +37,7 @@ def check_if_folder(name: str, *, judge: bool = False) -> None:
         ModelError: If the folder cannot be used.
     """
     if Path(name).is_dir():
-        model = called(name, judge=judge)
-        check_folder(Path(name), model, judge=judge)
-        _check_added_tokens(Path(name), model)
+        check_folder(Path(name), called(name, judge=judge), judge=judge)
 
 
 def check_chat_template(name: str, *, asked_by: str) -> None:
@@ -109,36 +107,6 @@ def check_kind(architectures: Any, model: str, *, encodes: bool, known: bool = T
         )
     if not known or any(not name.endswith(LANGUAGE_MODELS) for name in classes):
         raise ModelError(f"{model} holds a {kind}, not a causal language model; {WAY_OUT}")
-
-
-def check_token(token: str, number: int, rows: int, model: str) -> None:
-    """Refuse a model that cannot read a token of its tokenizer.
-
-    Args:
-        token: The one with the highest number.
-        number: That number, from 0.
-        rows: Of the model's input embedding.
-        model: How messages call it.
-
-    Raises:
-        ModelError: If the token has no row.
-    """
-    if number >= rows:
-        raise ModelError(
-            f"{model}: its tokenizer knows {token!r} as number {number}, but its input embedding ends at {rows - 1}; "
-            "save the model after resize_token_embeddings(len(tokenizer)), or the tokenizer that it was trained with"
-        )
-
-
-def _check_added_tokens(folder: Path, model: str) -> None:
-    """Tokens that were added to a tokenizer come last; its model is easily forgotten."""
-    config = _read(folder / CONFIG, model) or {}
-    rows = config.get("vocab_size") or _object(config.get("text_config")).get("vocab_size")
-    added = (_read(folder / "tokenizer.json", model) or {}).get("added_tokens") or []
-    if isinstance(rows, int) and isinstance(added, list):
-        numbered = [(token.get("id"), str(token.get("content"))) for token in map(_object, added)]
-        for number, token in sorted((n, token) for n, token in numbered if isinstance(n, int))[-1:]:
-            check_token(token, number, rows, model)
 
 
 def _object(value: Any) -> Facts:

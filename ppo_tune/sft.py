@@ -28,10 +28,10 @@ from ppo_tune.errors import DataError, ModelError
 from ppo_tune.model_folders import called
 from ppo_tune.models.decoding import positions
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import best_device, check_files, check_tokens, load_causal_lm, load_tokenizer
+from ppo_tune.models.loading import best_device, check_files, load_causal_lm, load_tokenizer
 from ppo_tune.models.policy import context_length
 from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
-from ppo_tune.models.text import tokenize
+from ppo_tune.models.text import check_tokens, tokenize
 from ppo_tune.seeding import derive_seed, generator
 
 Texts = TypeVar("Texts", bound=tuple[str, ...])
@@ -134,7 +134,7 @@ def fit_sft(
     examples = _tokenize_pairs(tokenizer, pairs)
     longest = max(len(prompt) + len(response) for prompt, response in examples)
     model = load_causal_lm(base) if base else build_gpt2(tokenizer, _context_for(longest), config)
-    check_tokens(tokenizer, model, called(base or str(out)))
+    check_tokens((p + r for p, r in examples), tokenizer, model, called(base or str(out)))
     limit = context_length(model)
     if limit is not None and longest > limit:
         raise DataError(

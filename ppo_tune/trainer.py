@@ -62,6 +62,7 @@ class PPOTrainer:
         self.team.check_divides("ppo.rollout_size", shared.rollout_size)
         room = room_for_prompts(policy, shared.max_new_tokens)
         self.prompts = PromptSet(task, "train", policy.tokenizer, room)
+        policy.check_readable(self.prompts.ids)
         if len(self.prompts) < shared.rollout_size:
             raise DataError(
                 f"task {task.name}: `prompts >= rollout_size` must hold, but got {len(self.prompts)} training "

@@ -19,21 +19,40 @@ from ppo_tune.trainer import PPOTrainer
 
 @dataclass(frozen=True)
 class Workbench:
-    """One model in memory, with what trains it and what scores it."""
+    """One model in memory, with what trains it and what scores it.
+
+    Attributes:
+        policy: The model.
+        task: What it is to learn.
+        trainer: Who trains it.
+        evaluator: Who scores it.
+        stops: What ends the task's responses besides the model's own tokens.
+    """
 
     policy: Policy
     task: Task
     trainer: PPOTrainer
     evaluator: Evaluator
+    stops: tuple[int, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know before anything is trained."""
+        name = self.policy.tokenizer.name_or_path
         endless = (
-            f"the tokenizer of {self.policy.tokenizer.name_or_path!r} has no end-of-sequence token and no stop token "
-            "is named: nothing ends a response but max_new_tokens"
+            f"the tokenizer of {name!r} has no end-of-sequence token and no stop token is named: nothing ends a "
+            "response but max_new_tokens"
         )
-        return tuple(filter(None, (self.policy.remark, None if len(self.policy.stop_ids) else endless)))
+        talkative = (
+            f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a response "
+            "may go on into the user's next turn; name a token that ends one by task.stop"
+        )
+        found = (
+            self.policy.remark,
+            None if len(self.policy.stop_ids) else endless,
+            talkative if self.task.chat and not self.stops else None,
+        )
+        return tuple(filter(None, found))
 
 
 def set_up(
@@ -66,9 +85,8 @@ def set_up(
     policy.stop_also(stops)
     trainer = PPOTrainer(policy, task, config.ppo, team)
     trainer.compiles = compiles
-    return Workbench(
-        policy, task, trainer, _evaluator(policy, task, config, draws or milestone_draws(config))
-    )
+    evaluator = _evaluator(policy, task, config, draws or milestone_draws(config))
+    return Workbench(policy, task, trainer, evaluator, tuple(stops))
 
 
 def evaluate_model(

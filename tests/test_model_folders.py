@@ -187,39 +187,6 @@ def test_a_study_is_refused_before_any_model_is_loaded(block, make_study, tmp_pa
         check_inputs(study)
 
 
-@pytest.mark.parametrize(
-    "config", [{"vocab_size": 9}, {"text_config": {"vocab_size": 9}}], ids=["text", "nested"]
-)
-@pytest.mark.parametrize("judge", [False, True])
-def test_an_added_token_that_the_model_cannot_read_is_named_before_anything_is_loaded(
-    config, judge, tmp_path
-):
-    added = [{"id": 3, "content": "<a>"}, {"id": 9, "content": "<turn>"}, {"id": 8, "content": "<b>"}]
-    write(tmp_path, config={**LLAMA, **config}, tokenizer={"added_tokens": added})
-
-    with pytest.raises(ModelError) as caught:
-        check_if_folder(str(tmp_path), judge=judge)
-
-    assert str(caught.value) == (
-        f"{called(str(tmp_path), judge=judge)}: its tokenizer knows '<turn>' as number 9, but its input embedding "
-        "ends at 8; save the model after resize_token_embeddings(len(tokenizer)), or the tokenizer that it was "
-        "trained with"
-    )
-
-
-@pytest.mark.parametrize(
-    "tokenizer",
-    [
-        {},
-        {"added_tokens": None},
-        {"added_tokens": [{"id": 8, "content": "<b>"}]},
-        {"added_tokens": ["<b>", {"id": "9"}]},
-    ],
-)
-def test_a_tokenizer_within_its_model_passes(tokenizer, tmp_path):
-    check_if_folder(str(write(tmp_path, config={**LLAMA, "vocab_size": 9}, tokenizer=tokenizer)))
-
-
 def test_a_hub_name_is_not_asked_for_here():
     check_if_folder("somebody/something")
 

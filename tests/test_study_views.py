@@ -81,7 +81,10 @@ def test_status_says_all_in_eighty_columns(cli: Cli, made: HandMade, tmp_path: P
     assert re.fullmatch(r"the last trial ended \d+ s ago \(\d\d \w{3} \d\d:\d\d\)", said["study"][1])
     assert said["trials"] == ["6 of 8 over", "3 completed, 1 pruned, 1 kl_limit, 1 diverged"]
     assert said["best"] == ["trial 1      score   1.000   gold   0.800   KL   2.500   (budget 3)"]
-    assert said["default"] == ["trial 0      score   0.500   gold   0.500   KL   0.500"]
+    assert said["default"] == [
+        "trial 0      score   0.500   gold   0.500   KL   0.500",
+        "one draw in the search each; the best of many reads too high",
+    ]
     assert said["values"] == ["learning_rate 0.001, batch_size 16, ppo_epochs 2"]
     assert said["cut off"] == ["trial 6          128 of 640 episodes, score 0.300"]
     assert said["failure"] == ["trial 5 diverged: why diverged"]

@@ -138,7 +138,8 @@ def provenance(config: "StudyConfig", trial: "FrozenTrial", verdict: "Verdict") 
     from ppo_tune.versions import versions
 
     value, kl = trial.value, trial.user_attrs.get("heldout/kl_per_sequence")
-    score = {} if value is None else {"held-out score": f"{value:.4f}, at {kl:.2f} nats of KL"}
+    told = f"{value:.4f}, at {kl:.2f} nats of KL: one draw, by which it was chosen"
+    score = {} if value is None else {"score in the search": told}
     return {
         "verdict": verdict.sentence,
         **({ADVICE: verdict.advice} if verdict.advice else {}),

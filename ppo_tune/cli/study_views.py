@@ -186,6 +186,7 @@ def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
     elif default is not None:
         yield "default", _scores(default)
     if best is not None:
+        yield "", "one draw in the search each; the best of many reads too high"
         yield "values", describe(best.params)
 
 

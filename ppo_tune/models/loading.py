@@ -21,7 +21,7 @@ from transformers.utils.hub import cached_file
 
 from ppo_tune.config import ModelConfig
 from ppo_tune.errors import ModelError
-from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind, check_token
+from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
 from ppo_tune.models.kernels import settle
 from ppo_tune.models.policy import Policy
 
@@ -57,8 +57,7 @@ def load_policy(
         The policy; every place starts as the reference.
 
     Raises:
-        ModelError: If the model cannot be loaded, is not a causal language model, lacks weights, or has fewer
-            tokens than its tokenizer.
+        ModelError: If the model cannot be loaded, is not a causal language model, or lacks weights.
     """
     name = config.name or default_name
     assert name is not None, "the study file demands a model name where the task brings none"
@@ -68,7 +67,6 @@ def load_policy(
     all_weights = config.lora_rank is None
     dtype = DTYPES.get(config.dtype) or best_dtype(width, device, all_weights=all_weights)
     model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
-    check_tokens(tokenizer, model, called(name))
     return Policy(
         model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha, dtype=dtype
     )  # fmt: skip
@@ -127,17 +125,6 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # made of nothing but the kind of model
             raise ValueError("it has no vocabulary; save the tokenizer beside the model")
     return tokenizer
-
-
-def check_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, place: str) -> None:
-    """Make sure that a model can read every token of its tokenizer.
-
-    Raises:
-        ModelError: If a token has no row in the model's input embedding.
-    """
-    embedding: Any = model.get_input_embeddings()
-    token, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    check_token(token, number, len(embedding.weight), place)
 
 
 def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from ppo_tune.models.alphabet import Alphabet
@@ -22,7 +22,7 @@ from ppo_tune.models.decoding import Decoded, FixedDecoder, decode_alive, positi
 from ppo_tune.models.guard import TOLERANCES, Reader, Tolerance, examine, own_failures, two_prompts, watched
 from ppo_tune.models.lora import Adapters, output_head
 from ppo_tune.models.rows import ParameterRows
-from ppo_tune.models.text import Prompts, Sequences
+from ppo_tune.models.text import Prompts, Sequences, check_tokens
 from ppo_tune.ppo import entropy
 
 N_DECODERS = 2
@@ -146,6 +146,14 @@ class Policy:
         finally:
             self.stop_ids = stop_ids
             self.release()
+
+    def check_readable(self, prompts: Iterable[Sequence[int]]) -> None:
+        """Make sure that the model knows every token of some prompts.
+
+        Raises:
+            ModelError: If one has no row in the input embedding.
+        """
+        check_tokens(prompts, self.tokenizer, self.model, self._name)
 
     def resize(self, places: int) -> None:
         """Have so many places instead, all of them new; what the old ones held is forgotten."""
@@ -421,7 +429,21 @@ def context_length(model: PreTrainedModel) -> int | None:
     config = model.config.get_text_config(decoder=True)
     named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
     limit = next((limit for limit in named if limit is not None and limit > 0), None)
-    return None if limit is None else limit - first_position(model)
+    stable = [limit for limit in (limit, *_where_positions_change(config)) if limit is not None]
+    return min(stable) - first_position(model) if stable else None
+
+
+def _where_positions_change(config: PreTrainedConfig) -> Iterator[int]:
+    """Lengths beyond which a model reads all texts of a batch by other position embeddings than the shorter ones.
+
+    What such a model says of a text depends on the texts beside it.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    for kind in (rope, *(part for part in rope.values() if isinstance(part, dict))):
+        if kind.get("rope_type") in ("longrope", "dynamic"):
+            original = kind.get("original_max_position_embeddings")
+            original = original or getattr(config, "original_max_position_embeddings", None)
+            yield int(original or config.max_position_embeddings)
 
 
 def first_position(model: PreTrainedModel) -> int:

@@ -1,6 +1,6 @@
 """Between texts and tensors: padded prompts, prompts with their responses, and back to text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ppo_tune.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,30 @@ def begin_once(
         row[1:] if row[:2] == [bos, bos] and text.startswith(word) and not text.startswith(2 * word) else row
         for text, row in zip(texts, rows, strict=True)
     ]
+
+
+def check_tokens(
+    rows: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str
+) -> None:
+    """Make sure that a model can read some texts. A tokenizer may know tokens beside them that no model ever saw.
+
+    Args:
+        rows: Token ids of the texts.
+        tokenizer: Who made them.
+        model: Who is to read them.
+        name: What the error calls the model.
+
+    Raises:
+        ModelError: If a token has no row in the model's input embedding.
+    """
+    embedding: Any = model.get_input_embeddings()
+    number = max((number for row in rows for number in row), default=0)
+    if number >= len(embedding.weight):
+        raise ModelError(
+            f"{name}: a text holds {tokenizer.convert_ids_to_tokens(number)!r}, which its tokenizer knows as number "
+            f"{number}, but its input embedding ends at {len(embedding.weight) - 1}; save the model after "
+            "resize_token_embeddings(len(tokenizer)), or the tokenizer that it was trained with"
+        )
 
 
 def pad_left(rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Prompts:

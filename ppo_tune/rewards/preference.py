@@ -15,9 +15,9 @@ from ppo_tune.config import PreferenceRewardConfig
 from ppo_tune.errors import ModelError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
 from ppo_tune.models.kernels import settle
-from ppo_tune.models.loading import check_tokens, load_tokenizer, load_whole
+from ppo_tune.models.loading import load_tokenizer, load_whole
 from ppo_tune.models.policy import context_length
-from ppo_tune.models.text import begin_once
+from ppo_tune.models.text import begin_once, check_tokens
 from ppo_tune.rewards.base import Columns, Reward, sample
 
 SIDECAR = "reward.json"
@@ -135,7 +135,6 @@ class PreferenceReward(Reward):
         refusal = f"reward model {config.model!r} cannot be loaded"
         model = load_whole(AutoModelForSequenceClassification, config.model, refusal)
         self.tokenizer = load_tokenizer(config.model)
-        check_tokens(self.tokenizer, model, f"reward model {config.model!r}")
         if model.config.num_labels != 1:
             raise ModelError(
                 f"reward model {config.model!r} must have one label, but has {model.config.num_labels}"
@@ -231,6 +230,7 @@ def raw_scores(
         Shape (N,), float32; differentiable.
     """
     rows = _rows_of_ids(model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens)
+    check_tokens(rows, tokenizer, model, f"reward model {model.name_or_path!r}")
     device = next(model.parameters()).device
     width = max(1, max(map(len, rows)))
     fill_in = _padding(model, tokenizer)

@@ -315,10 +315,13 @@ class _Crew:
         """A worker is gone: done with its work, or dead with a trial under way."""
         worker.process.join()
         self.workers.remove(worker)
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get("pid") == worker.process.pid:
-                self._rerun_or_give_up(trial, worker)
-        if not self.interrupts and worker.process.exitcode != 0:
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        left = [trial for trial in running if trial.user_attrs.get("pid") == worker.process.pid]
+        for trial in left:
+            self._rerun_or_give_up(trial, worker)
+        # A reward may end the process as if all were done: who leaves a trial, or work that nobody does, is dead.
+        unfinished = bool(left) or (not self.workers and self.plan.remaining(self.study) > 0)
+        if not self.interrupts and (worker.process.exitcode != 0 or unfinished):
             self._count_idle_death(worker)
             self._start(worker.index, self._share_after(worker.share))
 

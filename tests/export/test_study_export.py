@@ -253,7 +253,9 @@ def test_what_the_search_measured_goes_along_with_its_interval(out: Path) -> Non
     assert known.metrics["gold"] == 0.8
     assert known.metrics["kl_per_sequence"] == 2.5
     assert known.provenance["from"] == "study hand, trial 1, 640 episodes long"
-    assert known.provenance["held-out score"] == "1.0000, at 2.50 nats of KL"
+    assert known.provenance["score in the search"] == (
+        "1.0000, at 2.50 nats of KL: one draw, by which it was chosen"
+    )
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """From a folder to a policy; whatever else the folder holds is refused by name, reason and way out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,23 @@ from transformers import (
 
 from ppo_tune.config import ModelConfig, PreferenceRewardConfig
 from ppo_tune.errors import ModelError
+from ppo_tune.evaluation import Evaluator
 from ppo_tune.models import load_policy, load_tokenizer, loading
 from ppo_tune.models.loading import best_dtype
 from ppo_tune.rewards.preference import PreferenceReward
 from ppo_tune.sft import fit_sft
-from tests.conftest import FAMILIES, make_sequences, save_tiny_model, tiny_model, tiny_tokenizer
+from ppo_tune.trainer import PPOTrainer
+from tests.conftest import (
+    FAMILIES,
+    LIKES,
+    WordReward,
+    make_sequences,
+    make_toy_task,
+    save_tiny_model,
+    small_config,
+    tiny_model,
+    tiny_tokenizer,
+)
 
 ENCODER_DECODER = r"holds an encoder–decoder \({}\), and only decoder-only models can be trained; name one"
 NO_LANGUAGE_MODEL = "holds a {}, not a causal language model; name one whose config.json says"
@@ -328,16 +341,18 @@ def test_a_judge_may_be_an_adapter_where_peft_reads_it(tmp_path):
     assert judge(["d e"], [" b"], {}).tolist() == pytest.approx(expected[0].tolist(), abs=1e-5)
 
 
-def test_a_judge_that_cannot_read_a_token_is_refused(tmp_path):
+def test_a_text_that_a_judge_cannot_read_is_refused(tmp_path):
     GPT2ForSequenceClassification(CLASSIFIER).save_pretrained(tmp_path)
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens(["<turn>"])
     tokenizer.save_pretrained(tmp_path)
+    judge = PreferenceReward(PreferenceRewardConfig(name="preference", model=str(tmp_path)), CPU)
 
     with pytest.raises(
-        ModelError, match=rf"reward model '{tmp_path}': its tokenizer knows '<turn>' as number 16"
+        ModelError,
+        match=rf"reward model '{tmp_path}': a text holds '<turn>', which its tokenizer knows as number 16",
     ):
-        PreferenceReward(PreferenceRewardConfig(name="preference", model=str(tmp_path)), CPU)
+        judge(["a"], ["b <turn>"], {})
 
 
 def test_a_base_of_sft_that_cannot_be_used_is_refused_before_its_tokenizer_is_read(tmp_path):
@@ -348,18 +363,50 @@ def test_a_base_of_sft_that_cannot_be_used_is_refused_before_its_tokenizer_is_re
 
 
 @pytest.mark.parametrize("lora_rank", [4, None])
-def test_a_token_that_the_model_cannot_read_is_named_with_both_sizes(lora_rank, model_folder):
+def test_a_prompt_that_the_model_cannot_read_is_refused_with_the_token_and_both_sizes(
+    lora_rank, model_folder
+):
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens(["<turn>", "<end>"])
     tokenizer.save_pretrained(model_folder)
+    policy = load(model_folder, lora_rank=lora_rank)
 
+    policy.check_readable(
+        [[1, 15], [2]]
+    )  # what is merely known, as an image's place in a text model, does no harm
     with pytest.raises(ModelError) as caught:
-        load(model_folder, lora_rank=lora_rank)
+        policy.check_readable([[1], [16, 2]])
 
     assert str(caught.value) == (
-        f"model folder '{model_folder}': its tokenizer knows '<end>' as number 17, but its input embedding ends at 15; "
-        "save the model after resize_token_embeddings(len(tokenizer)), or the tokenizer that it was trained with"
+        f"model '{model_folder}' (GPT2LMHeadModel): a text holds '<turn>', which its tokenizer knows as number 16, but "
+        "its input embedding ends at 15; save the model after resize_token_embeddings(len(tokenizer)), or the "
+        "tokenizer that it was trained with"
     )
+
+
+@pytest.mark.parametrize("n_words", [0, 1])
+def test_every_prompt_is_looked_at_before_anything_is_trained(n_words, model_folder):
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<turn>"])
+    tokenizer.save_pretrained(model_folder)
+    policy, task = load(model_folder, lora_rank=4), make_toy_task(WordReward(LIKES))
+    beyond = (replace(task.prompts["train"][0], text="a <turn>"),)
+
+    for split, make in (
+        ("train", lambda task: PPOTrainer(policy, task, small_config())),
+        (
+            "heldout",
+            lambda task: Evaluator(policy, task, n_prompts=6, max_new_tokens=6, temperature=1.0, seed=0),
+        ),
+    ):
+        changed = replace(task, prompts={**task.prompts, split: task.prompts[split] + beyond * n_words})
+        if n_words:
+            with pytest.raises(
+                ModelError, match="a text holds '<turn>', which its tokenizer knows as number 16"
+            ):
+                make(changed)
+        else:
+            make(changed)
 
 
 def test_a_folder_without_a_tokenizer_is_refused(family, tmp_path):

@@ -295,12 +295,24 @@ ROBERTA = {
 }  # fmt: skip
 
 
+LONG_ROPE = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "intermediate_size": 16, "max_position_embeddings": 48, "original_max_position_embeddings": 12,
+    "rope_parameters": {
+        "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
+    },
+}  # fmt: skip
+DYNAMIC_ROPE = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+
+
 @pytest.mark.parametrize(
     ("family", "sizes", "expected"),
     [
         pytest.param("mpt", {"d_model": 16, "n_heads": 2, "n_layers": 1, "max_seq_len": 20}, 20, id="named otherwise"),
         pytest.param("xlnet", {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}, None, id="-1 for none"),
         pytest.param("roberta", ROBERTA, 28, id="positions up to that of padding are reserved"),
+        pytest.param("phi3", LONG_ROPE, 12, id="beyond it the longest text of a batch decides how all are read"),
+        pytest.param("llama", {"rope_parameters": DYNAMIC_ROPE, "max_position_embeddings": 24}, 24, id="or there"),
     ],
 )  # fmt: skip
 def test_the_context_is_what_is_left_of_the_positions(family, sizes, expected):

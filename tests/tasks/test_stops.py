@@ -166,6 +166,32 @@ def test_a_policy_that_nothing_stops_is_noted(stop, folder):
     assert notes == (() if stop else (told,))
 
 
+PLAIN_TURNS = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "stop", "told"),
+    [(PLAIN_TURNS, [], True), (PLAIN_TURNS, ["ok"], False), (CHATML, [], False)],
+    ids=["words alone", "and a stop of the user's", "a token"],
+)
+def test_a_chat_whose_turns_end_by_no_token_is_noted(template, stop, told, folder):
+    tokenizer = KINDS["byte level"]()
+    tokenizer.chat_template = template
+    tiny_model("gpt2", vocab_size=len(tokenizer), n_positions=64).save_pretrained("model")
+    tokenizer.save_pretrained("model")
+
+    notes = set_up(run(chat=True, stop=stop)).notes
+
+    assert notes == (
+        (
+            "task.chat: the chat template of 'model' ends an assistant's turn by no token of its own, so a response "
+            "may go on into the user's next turn; name a token that ends one by task.stop",
+        )
+        if told
+        else ()
+    )
+
+
 @pytest.mark.parametrize("saved", ["as a file", "in the config", "as several", "not at all"])
 def test_a_missing_template_is_known_without_loading_anything(saved, folder):
     template = Path("model", "chat_template.jinja")
