@@ -119,6 +119,8 @@ def _problem(row: Row, text_columns: Sequence[str]) -> str | None:
         value = row.columns[name]
         if not isinstance(value, str) or not value.strip() or HALF_PAIR.search(value):
             return f"{row.where}: column {name!r} must hold text, but got {value!r}"
+        if NUL in value:
+            return f"{row.where}: column {name!r} must hold text without NUL bytes, but got {value!r}"
     return None
 
 
@@ -206,8 +208,15 @@ def _read_csv(path: Path, text_columns: Sequence[str], notes: list[str]) -> Iter
         where, cells = record
         if len(cells) > len(header):
             yield f"{where}: more cells than the header has columns"
+        elif _is_header(cells, header):
+            yield f"{where}: holds the header again"
         else:
             yield Row(dict(itertools.zip_longest(header, cells)), where)
+
+
+def _is_header(cells: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a record says the header once more, as where files were joined, each with its mark of UTF-8 or none."""
+    return [cells[0].removeprefix("\ufeff"), *cells[1:]] == [*header]
 
 
 def _separator(text: str, text_columns: Sequence[str]) -> str:
@@ -269,6 +278,9 @@ def _read_parquet(path: Path, text_columns: Sequence[str], notes: list[str]) -> 
 
 HALF_PAIR = re.compile("[\ud800-\udfff]")
 """Half of a surrogate pair: no character, and nothing that a tokenizer could encode."""
+
+NUL = "\x00"
+"""What stands in no text, but where a file was torn or is of another code."""
 
 _SEPARATOR_LINE = re.compile(r"""sep=([^\r\n"])(?:\r\n|\r|\n)""", re.IGNORECASE)
 """What Excel reads, and some programs write, before the header."""

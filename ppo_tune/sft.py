@@ -190,12 +190,12 @@ def cut_prompts(rows: Sequence[Texts]) -> tuple[list[Texts], tuple[str, ...]]:
     """Rows whose responses do not begin with their prompt again, and a note where they did.
 
     Data sets often hold whole texts, the prompt included; fitted as they stand, the prompt would be read twice.
-    Where most rows are so, it is cut; where few are, they may mean it and stay.
+    Where most rows have such a response, it is cut from all of them; where few have, they may mean it and stay.
 
     Args:
         rows: A prompt and its responses each.
     """
-    twice = [bool(prompt) and all(text.startswith(prompt) for text in texts) for prompt, *texts in rows]
+    twice = [bool(prompt) and any(text.startswith(prompt) for text in texts) for prompt, *texts in rows]
     found = f"{sum(twice)} of {len(rows)} rows hold their prompt again at the beginning of the responses"
     if 2 * sum(twice) <= len(rows):
         note = f"{found}; they are taken as they stand, for the others do not"

@@ -14,7 +14,7 @@ import sys
 import sysconfig
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -28,6 +28,10 @@ _NOT_THE_USERS = tuple(
     for folder in (place, os.path.realpath(place))
 )
 """This package and the standard library."""
+
+
+_IMPORTERS = frozenset(("import_module", "__import__"))
+"""Functions that import what they are given by name."""
 
 
 class ImportRefusedError(Exception):
@@ -184,7 +188,10 @@ def _named_by(path: Path) -> dict[Path, str]:
 
 
 def _imports(file: Path, package: str) -> Iterator[str]:
-    """The names in a file's import statements, in functions too; what `from` takes may be a module or not."""
+    """The names in a file's imports, in functions too; what `from` takes may be a module or not.
+
+    Imports are statements, and calls of `import_module` and `__import__` with a name that stands there as text.
+    """
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):  # not Python source, or not yet
@@ -199,6 +206,29 @@ def _imports(file: Path, package: str) -> Iterator[str]:
                 base = ".".join([*parents, *filter(None, [base])])
             if base:
                 yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call):
+            yield from _called_for(node, package)
+
+
+def _called_for(call: ast.Call, package: str) -> Iterator[str]:
+    """The name that a call imports, if it is one of `import_module` or `__import__` with the name as text."""
+    function = call.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+    if name not in _IMPORTERS:
+        return
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    given.update(zip(("name", "package"), call.args, strict=False))
+    wanted = _text(given.get("name"))
+    if name == "import_module" and wanted.startswith("."):
+        with suppress(ImportError):  # the call fails too
+            wanted = importlib.util.resolve_name(wanted, _text(given.get("package")) or package)
+    if all(wanted.split(".")):
+        yield wanted
+
+
+def _text(node: ast.expr | None) -> str:
+    """What stands in a program as text; nothing if it is something else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _files_of(name: str) -> Iterator[tuple[str, Path]]:

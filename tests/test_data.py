@@ -22,6 +22,8 @@ law = settings(
 )
 formats = pytest.mark.parametrize("ending", FORMATS)
 
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+
 MEND = "; mend the row, or drop such rows with drop_bad_rows: true"
 
 
@@ -65,9 +67,7 @@ def write_rows(name: str, rows: Sequence[dict[str, str]]) -> None:
 
 @formats
 @law
-@given(
-    st.lists(st.fixed_dictionaries({"prompt": st.text(min_size=1), "x": st.text()}), min_size=1, max_size=4)
-)
+@given(st.lists(st.fixed_dictionaries({"prompt": TEXT, "x": st.text()}), min_size=1, max_size=4))
 def test_every_format_reads_back_the_same_rows(ending, rows):
     readable = [row for row in rows if row["prompt"].strip()] or [{"prompt": "a", "x": ""}]
     write_rows(f"rows{ending}", readable)
@@ -333,6 +333,30 @@ bad_rows = pytest.mark.parametrize(
             "a.csv:3: not valid CSV: ',' expected after '\"'",
             id="csv quote",
         ),
+        pytest.param(
+            "a.csv",
+            b"prompt,x\na,1\nprompt,x\nb,3\n",
+            "a.csv:3: holds the header again",
+            id="csv header again",
+        ),
+        pytest.param(
+            "a.csv",
+            b'\xef\xbb\xbfprompt;x\r\na;1\r\n\xef\xbb\xbfprompt;x\r\nb;3\r\n',
+            "a.csv:3: holds the header again",
+            id="csv header again, with the mark of UTF-8",
+        ),
+        pytest.param(
+            "a.csv",
+            b"prompt,x\na,1\nc\0d,2\nb,3\n",
+            "a.csv:3: column 'prompt' must hold text without NUL bytes, but got 'c\\x00d'",
+            id="csv NUL",
+        ),
+        pytest.param(
+            "a.jsonl",
+            b'{"prompt": "a"}\n{"prompt": "c\\u0000"}\n{"prompt": "b"}\n',
+            "a.jsonl:2: column 'prompt' must hold text without NUL bytes, but got 'c\\x00'",
+            id="jsonl NUL",
+        ),
     ],
 )  # fmt: skip
 
@@ -348,6 +372,16 @@ def test_a_bad_row_is_dropped_and_counted_when_asked_and_no_other_is(name, conte
 
     assert table.dropped == [problem]
     assert texts(table) == ["a", "b"]
+
+
+def test_a_row_of_which_only_some_cells_are_their_columns_names_is_no_header():
+    table = read("a.csv", "prompt,x\nprompt,1\nx,prompt\nprompt\n")
+
+    assert texts(table) == ["prompt", "x", "prompt"]
+
+
+def test_a_nul_byte_in_a_column_that_nobody_reads_is_let_be():
+    assert texts(read("a.csv", "prompt,x\na,\0\n")) == ["a"]
 
 
 def test_a_bad_row_of_parquet_is_refused_or_dropped_by_its_number():

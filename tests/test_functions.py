@@ -114,6 +114,49 @@ def test_a_generator_finds_its_modules_while_it_is_read():
             {"rewards/a.py", "rewards/b.py"},
             id="what only a call would execute",
         ),
+        pytest.param(
+            {
+                "rewards/r": "import importlib\ndef lazy():\n    return importlib.import_module('p.inner')",
+                "rewards/p/__init__": "",
+                "rewards/p/inner": "import a",
+                "rewards/a": "",
+            },
+            {"rewards/p/__init__.py", "rewards/p/inner.py", "rewards/a.py"},
+            id="a name in text that only a call would import",
+        ),
+        pytest.param(
+            {
+                "rewards/r": "from importlib import import_module\ndef lazy():\n    import_module(name='my-words')",
+                "rewards/my-words": "",
+            },
+            {"rewards/my-words.py"},
+            id="a name in text that no statement could import",
+        ),
+        pytest.param(
+            {"rewards/r": "lazy = lambda: __import__('a', globals())", "rewards/a": ""},
+            {"rewards/a.py"},
+            id="the function behind import",
+        ),
+        pytest.param(
+            {
+                "rewards/r": "import p, importlib\ndef lazy():\n    importlib.import_module('.b', 'p')",
+                "rewards/p/__init__": "from importlib import import_module\n"
+                "def lazy():\n    import_module('.c', __package__)",
+                **{f"rewards/p/{name}": "" for name in "bcd"},
+            },
+            {f"rewards/p/{name}.py" for name in ("__init__", "b", "c")},
+            id="relative names in text",
+        ),
+        pytest.param(
+            {
+                "rewards/r": "from importlib import import_module\ndef lazy(name):\n    print('a'), "
+                "import_module(name), import_module(), import_module(''), import_module('.a'), import_module('a.'), "
+                "__import__(5)",
+                "rewards/a": "",
+            },
+            set(),
+            id="text that names no import, and imports whose name is no text",
+        ),
         pytest.param({"rewards/r": "", "rewards/other": "x = 1"}, set(), id="a file that nobody imports"),
     ],
 )  # fmt: skip

@@ -158,12 +158,33 @@ def test_where_few_responses_begin_with_their_prompt_they_stay():
     )
 
 
-def test_rows_are_cut_only_where_all_their_responses_hold_the_prompt():
-    rows = [("q?", "q? a", "q? b"), ("r?", "r? c", "r?"), ("s?", "s? d", "e")]
+def test_a_prompt_is_cut_from_each_response_that_holds_it_though_the_others_of_its_row_do_not():
+    rows = [
+        ("q?", "q? a", "q? b"),
+        ("r?", "r? c", " r? f"),
+        ("s?", "s? d", "e"),
+        ("t?", "u", "v"),
+        ("", "w", "x"),
+    ]
 
-    kept, _ = cut_prompts(rows)
+    kept, notes = cut_prompts(rows)
 
-    assert kept == [("q?", " a", " b"), ("r?", " c", ""), ("s?", "s? d", "e")]
+    assert kept == [
+        ("q?", " a", " b"),
+        ("r?", " c", " r? f"),
+        ("s?", " d", "e"),
+        ("t?", "u", "v"),
+        ("", "w", "x"),
+    ]
+    assert notes == (
+        "3 of 5 rows hold their prompt again at the beginning of the responses; it is cut there",
+    )
+
+
+def test_preferences_of_which_only_the_chosen_text_holds_the_prompt_are_cut():
+    rows = [("q?", "q? a", "b"), ("r?", "r? c", "d")]
+
+    assert cut_prompts(rows)[0] == [("q?", " a", "b"), ("r?", " c", "d")]
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path):

@@ -176,17 +176,27 @@ def two_prompts(tokenizer: PreTrainedTokenizerBase, n_known: int) -> tuple[list[
 
 
 @contextmanager
-def own_failures(name: str) -> Iterator[None]:
-    """What a model's own code raises over a short text becomes a refusal."""
+def own_failures(name: str, *, judge: bool = False) -> Iterator[None]:
+    """What a model's own code raises over a short text becomes a refusal.
+
+    Args:
+        name: What the error calls it.
+        judge: Whether it was to judge the text; else it was to go on with it.
+    """
     try:
         yield
     except (ModelError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()
+        found = f"it fails with {type(error).__name__}{': ' + reason[0] if reason else ''}"
+        if judge:
+            raise ModelError(
+                f"{name} cannot judge: scoring a short text, {found}; choose another reward model"
+            ) from error
         raise ModelError(
-            f"{name} cannot be trained: reading and writing a short text as a causal language model, it fails with "
-            f"{type(error).__name__}{': ' + reason[0] if reason else ''}; choose another language model"
+            f"{name} cannot be trained: reading and writing a short text as a causal language model, {found}; choose "
+            "another language model"
         ) from error
 
 

@@ -14,6 +14,7 @@ from transformers.utils.hub import cached_file
 from ppo_tune.config import PreferenceRewardConfig
 from ppo_tune.errors import ModelError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
+from ppo_tune.models.guard import own_failures
 from ppo_tune.models.kernels import settle
 from ppo_tune.models.loading import load_tokenizer, load_whole
 from ppo_tune.models.policy import context_length
@@ -126,14 +127,19 @@ class PreferenceReward(Reward):
         device: Where the model runs.
 
     Raises:
-        ModelError: If the model cannot be loaded, lacks weights, has more than one label, has a chat template that
-            fails, or scores a text otherwise beside a longer one.
+        ModelError: If the model cannot be loaded, lacks weights, is an encoder-decoder, has more than one label, has a
+            chat template that fails, fails itself, or scores a text otherwise beside a longer one.
     """
 
     def __init__(self, config: PreferenceRewardConfig, device: torch.device) -> None:
         self.name = config.model
         refusal = f"reward model {config.model!r} cannot be loaded"
         model = load_whole(AutoModelForSequenceClassification, config.model, refusal)
+        if model.config.is_encoder_decoder:
+            raise ModelError(
+                f"reward model {config.model!r} is an encoder-decoder, which is not read as a judge yet; name an "
+                "encoder or a decoder"
+            )
         self.tokenizer = load_tokenizer(config.model)
         if model.config.num_labels != 1:
             raise ModelError(
@@ -196,11 +202,12 @@ def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
     """A text must have one score, whatever else is in its batch.
 
     Raises:
-        ModelError: If it has not.
+        ModelError: If it has not, or the model fails.
     """
     short, long = "a", "a b c d e f g h"
-    alone = float(raw_scores(model, tokenizer, [short], append_eos=False)[0])
-    beside = float(raw_scores(model, tokenizer, [short, long], append_eos=False)[0])
+    with own_failures(f"reward model {name!r}", judge=True):
+        alone = float(raw_scores(model, tokenizer, [short], append_eos=False)[0])
+        beside = float(raw_scores(model, tokenizer, [short, long], append_eos=False)[0])
     tolerance = PADDING_TOLERANCE.get(model.dtype, 1e-3) * (1 + abs(alone))
     if not abs(alone - beside) <= tolerance:
         raise ModelError(

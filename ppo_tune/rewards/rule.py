@@ -10,7 +10,8 @@ from ppo_tune.rewards.words import composed, count_words, phrase_pattern
 class RuleReward(Reward):
     """Sum of the weights of what is mentioned, minus what should not be, plus the length's share.
 
-    Phrases are matched as whole words where the script sets words off by spaces, ignoring case.
+    Phrases are matched as whole words where the script sets words off by spaces, ignoring case and which white
+    space stands between their words.
 
     Args:
         config: The rules.

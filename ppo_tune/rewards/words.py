@@ -46,17 +46,18 @@ def count_words(text: str) -> int:
 
 
 def phrase_pattern(phrase: str) -> re.Pattern[str]:
-    """Finds a phrase as whole words, whatever its case.
+    """Finds a phrase as whole words, whatever its case and the white space between its words.
 
     No letter may go on at an end that is of a script with spaces; at an end that is not, or is an emoji, no mark may.
     """
-    plain = composed(phrase)
+    parts = composed(phrase).split() or [phrase]
+    plain = " ".join(parts)
     free = f"[{UNSPACED}{PICTURES}]"
     first = "" if re.match(free, plain) else rf"(?<![^\W{UNSPACED}])(?<![{_marks(spaced=True)}])"
     last = f"(?![{_marks()}])"
     if not re.search(f"{free}[{_marks()}]*$", plain):
         last += rf"(?![^\W{UNSPACED}])"
-    return re.compile(first + re.escape(plain) + last, re.IGNORECASE)
+    return re.compile(first + r"\s+".join(map(re.escape, parts)) + last, re.IGNORECASE)
 
 
 def composed(text: str) -> str:

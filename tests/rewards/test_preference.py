@@ -1,6 +1,7 @@
 """The score of a reward model: read at the last real token, centred and scaled where its folder says so."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -336,6 +337,75 @@ def test_a_model_whose_score_of_a_text_depends_on_its_batch_is_refused(tmp_path,
         ModelError, match=r"scores a text .* alone and .* beside a longer one, so its scores would"
     ):
         load_reward(tmp_path)
+
+
+def save_judge(folder: Path, kind: str, **sizes: int) -> None:
+    """A random judge of a family with its tokenizer."""
+    special = {"vocab_size": 16, "num_labels": 1, "pad_token_id": 15, "eos_token_id": 0, "bos_token_id": 0}
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, **special, **sizes))
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+
+
+def test_a_judge_whose_own_code_fails_is_refused_with_the_first_line_of_it(tmp_path):
+    save_judge(
+        tmp_path, "ibert", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24
+    )
+
+    with pytest.raises(ModelError) as caught:
+        load_reward(tmp_path)
+
+    assert str(caught.value) == (
+        f"reward model '{tmp_path}' cannot judge: scoring a short text, it fails with AttributeError: 'QuantEmbedding' "
+        "object has no attribute 'num_embeddings'; choose another reward model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (ValueError("no <eos> token\nin a batch"), "ValueError: no <eos> token; choose another reward model"),
+        (NotImplementedError(), "NotImplementedError; choose another reward model"),
+    ],
+    ids=["of two lines", "of no word"],
+)
+def test_a_failure_in_a_judge_is_told_in_one_sentence(failure, expected, tmp_path, monkeypatch):
+    folder = save_reward(tmp_path)
+    monkeypatch.setattr("ppo_tune.rewards.preference.raw_scores", Mock(side_effect=failure))
+
+    with pytest.raises(ModelError) as caught:
+        load_reward(folder)
+
+    assert str(caught.value) == (
+        f"reward model '{tmp_path}' cannot judge: scoring a short text, it fails with {expected}"
+    )
+
+
+def test_a_judge_that_finds_no_memory_is_not_blamed(tmp_path, monkeypatch):
+    folder = save_reward(tmp_path)
+    monkeypatch.setattr("ppo_tune.rewards.preference.raw_scores", Mock(side_effect=torch.OutOfMemoryError))
+
+    with pytest.raises(torch.OutOfMemoryError):
+        load_reward(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("t5", {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}),
+        ("bart", {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "max_position_embeddings": 32}),
+    ],
+)
+def test_an_encoder_decoder_is_refused_as_a_judge(kind, sizes, tmp_path):
+    save_judge(tmp_path, kind, **sizes)
+
+    with pytest.raises(ModelError) as caught:
+        load_reward(tmp_path)
+
+    assert str(caught.value) == (
+        f"reward model '{tmp_path}' is an encoder-decoder, which is not read as a judge yet; name an encoder or a "
+        "decoder"
+    )
 
 
 def test_gain_and_bias_centre_and_scale():

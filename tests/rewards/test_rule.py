@@ -31,7 +31,7 @@ def test_it_keeps_the_contract(law):
         pytest.param("sorry sorry sorry", 1.5, id="mentioned thrice"),
         pytest.param("Sorry, thank you!", 3.5, id="both, whatever the case"),
         pytest.param("a sorrysome thank", 0.0, id="parts of words"),
-        pytest.param("thank\nyou", 0.0, id="a phrase is its words and spaces"),
+        pytest.param("thankyou", 0.0, id="a phrase is words with white space between"),
     ],
 )
 def test_what_is_mentioned_earns_its_weight_once(response, expected):
@@ -48,6 +48,18 @@ def test_what_is_mentioned_earns_its_weight_once(response, expected):
 )
 def test_what_should_be_avoided_costs_its_weight_at_each_use(response, expected):
     assert score(response, avoid={"no": 0.5}) == expected
+
+
+@pytest.mark.parametrize("phrase", ["thank you", "  thank   you ", "thank\nyou\n"])
+@pytest.mark.parametrize("response", ["thank you", "Thank\nyou!", "oh thank  \t you", "thank\u00a0you"])
+def test_a_phrase_is_found_whatever_white_space_it_and_the_response_have(response, phrase):
+    assert score(response, include={phrase: 2.0}) == 2.0
+    assert score(f"{response} {response}", avoid={phrase: 0.5}) == -1.0
+
+
+def test_white_space_in_a_phrase_frees_no_end_of_it():
+    assert score("thank  yours, unthank\nyou", include={" thank  you ": 1.0}) == 0.0
+    assert score("我\n迟到了", include={" 我  迟到": 1.0}) == 1.0
 
 
 def test_a_phrase_is_no_pattern():
