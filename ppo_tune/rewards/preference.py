@@ -127,7 +127,7 @@ class PreferenceReward(Reward):
         device: Where the model runs.
 
     Raises:
-        ModelError: If the model cannot be loaded, lacks weights, is an encoder-decoder, has more than one label, has a
+        ModelError: If the model cannot be loaded, lacks weights, is an encoder–decoder, has more than one label, has a
             chat template that fails, fails itself, or scores a text otherwise beside a longer one.
     """
 
@@ -137,7 +137,7 @@ class PreferenceReward(Reward):
         model = load_whole(AutoModelForSequenceClassification, config.model, refusal)
         if model.config.is_encoder_decoder:
             raise ModelError(
-                f"reward model {config.model!r} is an encoder-decoder, which is not read as a judge yet; name an "
+                f"reward model {config.model!r} is an encoder–decoder, which is not read as a judge yet; name an "
                 "encoder or a decoder"
             )
         self.tokenizer = load_tokenizer(config.model)

@@ -403,7 +403,7 @@ def test_an_encoder_decoder_is_refused_as_a_judge(kind, sizes, tmp_path):
         load_reward(tmp_path)
 
     assert str(caught.value) == (
-        f"reward model '{tmp_path}' is an encoder-decoder, which is not read as a judge yet; name an encoder or a "
+        f"reward model '{tmp_path}' is an encoder–decoder, which is not read as a judge yet; name an encoder or a "
         "decoder"
     )
 
