@@ -156,13 +156,17 @@ class Confirmation:
         return next(c for c in self.candidates if c.number == number)
 
     def racing(self) -> list[Candidate]:
-        """Those that can still win, and the default, which is the yardstick."""
+        """Those that can still win, and the default, which is the yardstick.
+
+        Nobody is beaten by a config that has left the KL budget by now: who was dropped for its sake comes back.
+        """
         alive = list(self.candidates)
         for n in range(2, self.n_seeds):
             if any(len(c.runs) < n for c in alive):
                 break
             kl = np.array([[run.kl for run in c.runs[:n]] for c in alive])
-            within = kl.mean(1) <= self.kl_budget
+            now = np.array([c.kl for c in alive])
+            within = (kl.mean(1) <= self.kl_budget) & (now <= self.kl_budget)
             can_win = still_racing(np.stack([c.seed_means[:n] for c in alive]), within)
             can_win &= (kl <= self.kl_budget).any(1)
             alive = [c for c, can in zip(alive, can_win, strict=True) if can or c.is_default]

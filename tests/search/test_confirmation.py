@@ -118,6 +118,26 @@ def test_who_cannot_win_is_not_trained_to_the_end(lucky: HandMade) -> None:
     assert len(opened.trials) < 30
 
 
+def test_who_was_dropped_for_the_sake_of_a_config_that_leaves_the_budget_comes_back(lucky: HandMade) -> None:
+    """Trial 1 leads within the budget of 3 nats on two seeds, and is at 3.4 nats in the end; trial 2 holds."""
+    opened = open_confirmation(lucky.study, lucky.config)
+    opened.set_user_attr("base", {"scores": [0.0] * N_PROMPTS, "golds": [None] * N_PROMPTS})
+    plan = ConfirmationPlan(lucky.config)
+    while plan.remaining(opened):
+        trial = plan.ask(opened, 0)
+        assert trial is not None
+        number, seed_index = trial.user_attrs["confirms"], trial.user_attrs["seed_index"]
+        runs_away = number == 1 and seed_index > 1
+        told(opened, trial, {1: 1.5, 2: 0.9}.get(number, 0.4), kl=5.0 if runs_away else 1.0)
+
+    confirmation = read_confirmation(lucky.study, lucky.config)
+
+    assert confirmation is not None
+    assert confirmation.candidate(1).kl > 3
+    assert len(confirmation.candidate(2).runs) == lucky.config.search.confirm_seeds
+    assert confirmation.outcome.winner == 2
+
+
 def test_seeds_come_in_rounds_and_every_config_draws_the_same_ones(lucky: HandMade) -> None:
     opened = open_confirmation(lucky.study, lucky.config)
     plan = ConfirmationPlan(lucky.config)
