@@ -93,9 +93,7 @@ def _restore(trainer: PPOTrainer, place: int, path: Path) -> None:
     trainer.policy.rows.values[place].copy_(tensors["values"])
     run.iteration, run.tokens = facts["iteration"], facts["tokens"]
     run.kl_coef = float.fromhex(facts["kl_coef"])
-    run.score_std = float.fromhex(
-        facts.get("score_std", "0x1p+0")
-    )  # version 0.1.0 kept values in the score's unit
+    run.score_std = float.fromhex(facts.get("score_std", "0x1p+0"))  # 0.1.0 kept values in the score's unit
     (parameter,) = run.optimizer.param_groups[0]["params"]
     run.optimizer.state[parameter] = {
         name.removeprefix("optimizer."): tensor

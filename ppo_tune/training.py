@@ -184,9 +184,9 @@ class _Training:
 
     def _measure(self, before: Evaluation) -> float:
         """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
-        std = self.work.trainer.team.gather(torch.tensor([before.score_std], device=self.work.policy.device))[
-            0
-        ]
+        std, *_ = self.work.trainer.team.gather(
+            torch.tensor([before.score_std], device=self.work.policy.device)
+        )
         if std == 0:
             self.watch({
                 "kind": "note",
@@ -258,13 +258,9 @@ def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, re
         raise StorageError(f"{folder} holds no training to resume; start without --resume")
     begun = TrainConfig.model_validate_json(record.read_text(encoding="utf-8")).model_dump(mode="json")
     held = read_json(content) if content.is_file() else inputs  # once nobody noted them
-    changed = differences(
-        {**begun, "content": held},
-        {**config.model_dump(mode="json"), "content": inputs},
-        ignored=("log",)
-        if config.ppo.kl_target
-        else ("log", "ppo.kl_horizon"),  # its default was once a number
-    )
+    inert = () if config.ppo.kl_target else ("ppo.kl_horizon",)  # its default was once a number
+    now = {**config.model_dump(mode="json"), "content": inputs}
+    changed = differences({**begun, "content": held}, now, ignored=("log", *inert))
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
 

@@ -12,6 +12,7 @@ from ppo_tune.config import DatasetTaskConfig, TaskConfig
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.models.chat import user_turns
+from ppo_tune.models.context import usable_positions
 from ppo_tune.models.loading import load_tokenizer
 from ppo_tune.models.text import tokenize
 from ppo_tune.prompts import Prompt
@@ -33,7 +34,8 @@ def read_tokens(
         The facts; and the prompts less those that are empty or too long, which a task with drop_bad_rows drops.
     """
     config = _config(model)
-    context, texts = _context(config), [prompt.text for prompt in prompts]
+    context = None if config is None else usable_positions(config)
+    texts = [prompt.text for prompt in prompts]
     chat = isinstance(task, DatasetTaskConfig) and task.chat
     try:
         tokenizer = load_tokenizer(model)
@@ -102,12 +104,3 @@ def _config(model: str) -> PretrainedConfig | None:
     except (OSError, ValueError, KeyError):
         return None
     return config
-
-
-def _context(config: PretrainedConfig | None) -> int | None:
-    """The longest sequence that the model reads; None where it has no limit, or cannot be read."""
-    if config is None:
-        return None
-    text = config.get_text_config(decoder=True)
-    named = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
-    return next((limit for limit in named if isinstance(limit, int) and limit > 0), None)

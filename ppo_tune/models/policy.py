@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from ppo_tune.models.alphabet import Alphabet
+from ppo_tune.models.context import context_length, first_position
 from ppo_tune.models.decoding import Decoded, FixedDecoder, decode_alive, positions, scaled_log_softmax
 from ppo_tune.models.guard import TOLERANCES, Reader, Tolerance, examine, own_failures, two_prompts, watched
 from ppo_tune.models.lora import Adapters, output_head
@@ -422,40 +423,6 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
 def cache_name(arguments: Container[str]) -> str:
     """What a model's forward calls its cache: the old name is gone from transformers 5.40, the new one is of 5.24."""
     return "cache" if "cache" in arguments else "past_key_values"
-
-
-def context_length(model: PreTrainedModel) -> int | None:
-    """The longest sequence the model can read, in tokens; None where it has no limit."""
-    config = model.config.get_text_config(decoder=True)
-    named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
-    limit = next((limit for limit in named if limit is not None and limit > 0), None)
-    stable = [limit for limit in (limit, *_where_positions_change(config)) if limit is not None]
-    return min(stable) - first_position(model) if stable else None
-
-
-def _where_positions_change(config: PreTrainedConfig) -> Iterator[int]:
-    """Lengths beyond which a model reads all texts of a batch by other position embeddings than the shorter ones.
-
-    What such a model says of a text depends on the texts beside it.
-    """
-    rope = getattr(config, "rope_parameters", None) or {}
-    for kind in (rope, *(part for part in rope.values() if isinstance(part, dict))):
-        if kind.get("rope_type") in ("longrope", "dynamic"):
-            original = kind.get("original_max_position_embeddings")
-            original = original or getattr(config, "original_max_position_embeddings", None)
-            yield int(original or config.max_position_embeddings)
-
-
-def first_position(model: PreTrainedModel) -> int:
-    """The position of a text's first token: 0, or the one behind that of padding where padding has one."""
-    return next(
-        (
-            module.padding_idx + 1
-            for name, module in model.named_modules()
-            if "position" in name and isinstance(module, nn.Embedding) and module.padding_idx is not None
-        ),
-        0,
-    )
 
 
 def _pick(log_distribution: Tensor, ids: Tensor) -> Tensor:

@@ -46,7 +46,6 @@ def full_length(winner: FrozenTrial | None, config: StudyConfig) -> TrainConfig:
         ppo=ppo,
         seed=config.search.seed,
         kl_budget=config.search.kl_budget,
-        score_std=winner.user_attrs.get(
-            "score_std", 1.0
-        ),  # version 0.1.0 learned values in the reward's unit
+        # Version 0.1.0 learned values in the unit of the reward.
+        score_std=winner.user_attrs.get("score_std", 1.0),
     )

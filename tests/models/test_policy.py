@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ppo_tune.models import Policy, Prompts
+from ppo_tune.models.context import context_length
 from ppo_tune.models.decoding import positions, sample_tokens
-from ppo_tune.models.policy import cache_name, context_length, stop_tokens
+from ppo_tune.models.policy import cache_name, stop_tokens
 from ppo_tune.seeding import generator
 from tests.conftest import (
     EOS,

@@ -1,0 +1,42 @@
+"""How long a text a model can read, and at which position its first token stands."""
+
+from collections.abc import Iterator
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """The longest sequence the model can read, in tokens; None where it has no limit."""
+    positions = usable_positions(model.config)
+    return None if positions is None else positions - first_position(model)
+
+
+def usable_positions(config: PreTrainedConfig) -> int | None:
+    """The positions at which what a model says of a text depends on that text alone; None where there is no limit."""
+    text = config.get_text_config(decoder=True)
+    named = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    limits = (limit for limit in named if isinstance(limit, int) and limit > 0)
+    return min((*limits, *_where_embeddings_change(text)), default=None)
+
+
+def first_position(model: PreTrainedModel) -> int:
+    """The position of a text's first token: 0, or the one behind that of padding where padding has one."""
+    return next(
+        (
+            module.padding_idx + 1
+            for name, module in model.named_modules()
+            if "position" in name and isinstance(module, nn.Embedding) and module.padding_idx is not None
+        ),
+        0,
+    )
+
+
+def _where_embeddings_change(config: PreTrainedConfig) -> Iterator[int]:
+    """Lengths beyond which a model reads all texts of a batch by other rotary embeddings than shorter ones."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    for kind in (rope, *(part for part in rope.values() if isinstance(part, dict))):
+        if kind.get("rope_type") in ("longrope", "dynamic"):
+            original = kind.get("original_max_position_embeddings")
+            original = original or getattr(config, "original_max_position_embeddings", None)
+            yield int(original or config.max_position_embeddings)
