@@ -42,10 +42,10 @@ from transformers.models.auto.tokenization_auto import MODELS_WITH_INCORRECT_HUB
 
 from ppo_tune import ModelConfig, PPOTrainer, TrialError, load_policy
 from ppo_tune.errors import OutOfMemoryError
-from ppo_tune.experience import estimate_advantages
-from ppo_tune.learning import improve_policy
 from ppo_tune.models import Prompts
-from ppo_tune.rollout import collect
+from ppo_tune.trainer.experience import estimate_advantages
+from ppo_tune.trainer.rollout import collect
+from ppo_tune.trainer.update import improve_policy
 
 MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS.discard("qwen2")  # else ours beside a Qwen2 is taken for Qwen's own
 
@@ -59,7 +59,7 @@ Milliseconds = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrialPack:
     """Where things are measured, and how.
 
     Attributes:
@@ -111,12 +111,12 @@ class Bench:
         return float(torch.cuda.max_memory_allocated(self.device)) / 2**30
 
 
-def sweep(bench: Bench, values: Sequence[int], measure: Callable[[int], T]) -> dict[int, T]:
+def sweep(trial_pack: TrialPack, values: Sequence[int], measure: Callable[[int], T]) -> dict[int, T]:
     """A measurement at each value, every time with an empty memory."""
     found = {}
     for value in values:
         found[value] = measure(value)
-        bench.forget()
+        trial_pack.forget()
     return found
 
 
@@ -128,19 +128,19 @@ def fits(work: Callable[[], float]) -> float | None:
         return None
 
 
-def decode(bench: Bench, shape: Shape, folder: Path, rows: int) -> Milliseconds:
+def decode(trial_pack: TrialPack, shape: Shape, folder: Path, rows: int) -> Milliseconds:
     """Milliseconds per token step: the time of whole responses less that of their first tokens.
 
     From 32 rows on they are trials of 32 rows each, as in a pack.
     """
     model = ModelConfig(name=str(folder / "policy"), lora_rank=shape.lora_rank, dtype="bfloat16")
     places = list(range(max(1, rows // shape.episodes)))
-    policy = load_policy(model, places=len(places), device=bench.device)
-    policy.stop_ids = torch.tensor([-1], device=bench.device)
-    prompts, uniforms = draw(shape, len(places), rows // len(places), bench.device)
+    policy = load_policy(model, places=len(places), device=trial_pack.device)
+    policy.stop_ids = torch.tensor([-1], device=trial_pack.device)
+    prompts, uniforms = draw(shape, len(places), rows // len(places), trial_pack.device)
 
     def respond(length: int) -> float:
-        return bench.milliseconds(
+        return trial_pack.milliseconds(
             lambda: policy.generate(prompts, uniforms[..., :length], temperature=1.0, places=places)
         )
 
@@ -158,30 +158,32 @@ def draw(shape: Shape, places: int, rows: int, device: torch.device) -> tuple[Pr
     return Prompts(ids, torch.ones_like(ids, dtype=torch.bool)), uniforms
 
 
-def count_flops(bench: Bench, shape: Shape, folder: Path) -> float:
+def count_flops(trial_pack: TrialPack, shape: Shape, folder: Path) -> float:
     """FLOPs of one trial's update."""
-    trainer = packed_trainer(bench, shape, folder, [0], "bfloat16")
+    trainer = packed_trainer(trial_pack, shape, folder, [0], "bfloat16")
     trainer.policy.graphs = False  # the counter does not see what a graph replays
     with FlopCounterMode(display=False) as counter:
         update(trainer)
     return float(counter.get_total_flops())
 
 
-def pack(bench: Bench, shape: Shape, folder: Path, k: int) -> dict[str, Any]:
+def pack(trial_pack: TrialPack, shape: Shape, folder: Path, k: int) -> dict[str, Any]:
     """Times and memory of a pack's mini-batches and of its whole updates."""
-    trainer = packed_trainer(bench, shape, folder, range(k), "bfloat16")
+    trainer = packed_trainer(trial_pack, shape, folder, range(k), "bfloat16")
     found: dict[str, Any] = {"update": {}, "gibibytes": {}}
     for mode, trainer.policy.graphs in MODES.items():
-        bench.forget()
-        found["update"][mode] = fits(lambda: bench.milliseconds(lambda: update(trainer), per=k))
-        found["gibibytes"][mode] = bench.gibibytes()
-    found["mini_batch"] = fits(lambda: mini_batch(bench, shape, trainer))
+        trial_pack.forget()
+        found["update"][mode] = fits(lambda: trial_pack.milliseconds(lambda: update(trainer), per=k))
+        found["gibibytes"][mode] = trial_pack.gibibytes()
+    found["mini_batch"] = fits(lambda: mini_batch(trial_pack, shape, trainer))
     return found
 
 
-def packed_trainer(bench: Bench, shape: Shape, folder: Path, seeds: Sequence[int], dtype: str) -> PPOTrainer:
+def packed_trainer(
+    trial_pack: TrialPack, shape: Shape, folder: Path, seeds: Sequence[int], dtype: str
+) -> PPOTrainer:
     """A trainer with a trial per seed; the scorer has the policy's dtype, as published scorers have."""
-    trainer = make_trainer(shape, folder, seeds, dtype=dtype, device=bench.device)
+    trainer = make_trainer(shape, folder, seeds, dtype=dtype, device=trial_pack.device)
     trainer.task.reward.model.to(trainer.policy.dtype)
     return trainer
 
@@ -196,17 +198,17 @@ def update(trainer: PPOTrainer) -> dict[int, dict[str, float]]:
     return metrics
 
 
-def mini_batch(bench: Bench, shape: Shape, trainer: PPOTrainer) -> float:
+def mini_batch(trial_pack: TrialPack, shape: Shape, trainer: PPOTrainer) -> float:
     """Milliseconds per optimizer step of all trials of a pack, without sampling."""
     places = list(trainer.runs)
-    prompts, uniforms = draw(shape, len(places), shape.episodes, bench.device)
+    prompts, uniforms = draw(shape, len(places), shape.episodes, trial_pack.device)
     rollout = collect(trainer.policy, prompts, uniforms, temperature=1.0, places=places)
-    scores = torch.randn(len(places), shape.episodes, device=bench.device)
+    scores = torch.randn(len(places), shape.episodes, device=trial_pack.device)
     configs = [run.config for run in trainer.runs.values()]
     experience = estimate_advantages(
         places, rollout, scores, configs, [config.kl_coef for config in configs], [1.0] * len(configs)
     )
-    return bench.milliseconds(
+    return trial_pack.milliseconds(
         lambda: improve_policy(trainer.policy, experience, trainer.runs, temperature=1.0),
         per=shape.epochs * shape.mini_batches,
     )
@@ -229,9 +231,9 @@ class Trace:
     moved: Tensor
 
 
-def trace(bench: Bench, shape: Shape, folder: Path, seeds: Sequence[int], *, graphs: bool) -> Trace:
+def trace(trial_pack: TrialPack, shape: Shape, folder: Path, seeds: Sequence[int], *, graphs: bool) -> Trace:
     """Run some updates in float32 and write down what happened."""
-    trainer = packed_trainer(bench, shape, folder, seeds, "float32")
+    trainer = packed_trainer(trial_pack, shape, folder, seeds, "float32")
     policy, reward = trainer.policy, trainer.task.reward
     policy.graphs = graphs
     begun = policy.rows.values.clone()
@@ -262,17 +264,17 @@ def trace(bench: Bench, shape: Shape, folder: Path, seeds: Sequence[int], *, gra
     return found
 
 
-def check(bench: Bench, shape: Shape, folder: Path) -> dict[str, dict[str, float]]:
+def check(trial_pack: TrialPack, shape: Shape, folder: Path) -> dict[str, dict[str, float]]:
     """Greatest relative differences between trials in a pack and alone, where they sampled the same, by mode.
 
     Responses count up to the first update in which a trial samples another token somewhere, for from there on it
     learns from other responses; its numbers count if there is no such update.
     """
-    seeds = range(min(CHECKED_PLACES, max(bench.packs)))
-    alone = [trace(bench, shape, folder, [seed], graphs=False) for seed in seeds]
+    seeds = range(min(CHECKED_PLACES, max(trial_pack.packs)))
+    alone = [trace(trial_pack, shape, folder, [seed], graphs=False) for seed in seeds]
     found = {}
     for mode, graphs in MODES.items():
-        packed = trace(bench, shape, folder, seeds, graphs=graphs)
+        packed = trace(trial_pack, shape, folder, seeds, graphs=graphs)
         row = {"responses": 0, "differing": 0, "scores": 0.0, "logprobs": 0.0, "weights": 0.0}
         for k, own in enumerate(alone):
             for u in range(CHECKED_UPDATES):
@@ -295,7 +297,7 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max()) if len(ours) else 0.0
 
 
-def run_model(bench: Bench, name: str, shape: Shape, parts: Sequence[str]) -> dict[str, Any]:
+def run_model(trial_pack: TrialPack, name: str, shape: Shape, parts: Sequence[str]) -> dict[str, Any]:
     """Measure one model part by part and print the tables as they come."""
     print(f"\n{name}: {describe(shape)}, {shape.prompt} + {shape.response} tokens")
     found: dict[str, Any] = {}
@@ -303,12 +305,14 @@ def run_model(bench: Bench, name: str, shape: Shape, parts: Sequence[str]) -> di
         folder = Path(temporary)
         build(shape, folder, torch.bfloat16)
         if "decode" in parts:
-            found["decode"] = sweep(bench, bench.rows, lambda rows: decode(bench, shape, folder, rows))
+            found["decode"] = sweep(
+                trial_pack, trial_pack.rows, lambda rows: decode(trial_pack, shape, folder, rows)
+            )
             print_decode(found["decode"])
         if "packs" in parts:
-            peaks, flops = [bench.peak()], count_flops(bench, shape, folder)
-            found["packs"] = sweep(bench, bench.packs, lambda k: pack(bench, shape, folder, k))
-            peaks.append(bench.peak())
+            peaks, flops = [trial_pack.peak()], count_flops(trial_pack, shape, folder)
+            found["packs"] = sweep(trial_pack, trial_pack.packs, lambda k: pack(trial_pack, shape, folder, k))
+            peaks.append(trial_pack.peak())
             found |= {"flops": flops, "peaks": peaks}
             floor = 1e3 * flops / max(peaks)
             before, after = (peak / 1e12 for peak in peaks)
@@ -316,7 +320,7 @@ def run_model(bench: Bench, name: str, shape: Shape, parts: Sequence[str]) -> di
                   f"{flops / 1e9:,.4g} GFLOP per trial-update, so the floor is {floor:.3g} ms")  # fmt: skip
             print_packs(found["packs"], floor)
         if "check" in parts:
-            found["check"] = check(bench, shape, folder)
+            found["check"] = check(trial_pack, shape, folder)
             print_check(found["check"])
     return found
 
@@ -391,16 +395,16 @@ def main() -> None:
         raise SystemExit(2)
     transformers.utils.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
-    bench = Bench(options.device, options.repeats)
+    trial_pack = TrialPack(options.device, options.repeats)
     shapes = {name: GPU_SHAPES[name] for name in options.models}
     if options.tiny:
-        bench = replace(bench, gemm=512, rows=(8, 32), packs=(1, 2, 4))
+        trial_pack = replace(trial_pack, gemm=512, rows=(8, 32), packs=(1, 2, 4))
         shapes = {name: tiny(shape) for name, shape in shapes.items()}
     if not on_gpu:
         torch.set_num_threads(1)
     device = torch.cuda.get_device_name(options.device) if on_gpu else "CPU, one thread"
     print(f"{device}, torch {torch.__version__}, transformers {transformers.__version__}")
-    found = {name: run_model(bench, name, shape, options.parts) for name, shape in shapes.items()}
+    found = {name: run_model(trial_pack, name, shape, options.parts) for name, shape in shapes.items()}
     print(json.dumps({"device": device, "torch": torch.__version__, "tiny": options.tiny, **found}))
     for name, result in found.items():
         for mode, row in result.get("check", {}).items():

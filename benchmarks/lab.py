@@ -28,7 +28,7 @@ from ppo_tune import load_study
 from ppo_tune.errors import TrialError
 from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks.support import build_support
-from ppo_tune.workbench import Workbench, set_up
+from ppo_tune.trainer.assembly import Assembly, assemble
 
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
@@ -45,7 +45,7 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def run(bench: Workbench, params: Mapping[str, Any], seed: int, score_std: float) -> dict[str, float | str]:
+def run(bench: Assembly, params: Mapping[str, Any], seed: int, score_std: float) -> dict[str, float | str]:
     """One whole trial with the quickstart's evaluations; the KL limit does not end it."""
     config = STUDY.ppo.with_params(params)
     started = time.perf_counter()
@@ -101,7 +101,7 @@ def main() -> None:
         f"reward model right on {facts['reward_accuracy']:.1%} of held-out preferences"
     )
 
-    bench = set_up(STUDY)
+    bench = assemble(STUDY)
     bench.policy.reset(0, torch.Generator())
     base = bench.evaluator([0])[0]
     assert not isinstance(base, TrialError)

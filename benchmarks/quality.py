@@ -26,7 +26,7 @@ from scipy.stats import bootstrap
 
 from ppo_tune import TrialError, load_study
 from ppo_tune.seeding import derive_seed
-from ppo_tune.workbench import Workbench, set_up
+from ppo_tune.trainer.assembly import Assembly, assemble
 
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
@@ -38,13 +38,13 @@ CONFIG = STUDY.ppo.with_params({"learning_rate": 7e-4, "kl_coef": 0.15, "batch_s
 Dtype = Literal["float32", "bfloat16"]
 
 
-def bench_for(dtype: Dtype, places: int) -> Workbench:
+def bench_for(dtype: Dtype, places: int) -> Assembly:
     """The embedded task with a base of this dtype."""
     study = STUDY.model_copy(update={"model": STUDY.model.model_copy(update={"dtype": dtype}), "ppo": CONFIG})
-    return set_up(study, places=places, device=torch.device("cpu"))
+    return assemble(study, places=places, device=torch.device("cpu"))
 
 
-def final_scores(bench: Workbench, seeds: Sequence[int]) -> list[float]:
+def final_scores(bench: Assembly, seeds: Sequence[int]) -> list[float]:
     """Held-out scores after training a trial per seed, all at once."""
     bench.policy.reset(0, torch.Generator())
     (base,) = raise_any(list(bench.evaluator([0]).values()))
@@ -59,7 +59,7 @@ def final_scores(bench: Workbench, seeds: Sequence[int]) -> list[float]:
     return [judged.score for judged in raise_any([evaluations[place] for place in places])]
 
 
-def warm_up(bench: Workbench) -> None:
+def warm_up(bench: Assembly) -> None:
     """An iteration of throwaway trials, which compiles what is to be compiled."""
     for place in bench.trainer.free_places:
         bench.trainer.start(place, CONFIG, derive_seed("warm", place))

@@ -38,7 +38,7 @@ import transformers
 from scipy.stats import bootstrap
 from shapes import SHAPES, Shape, build, describe
 
-from ppo_tune.models.linear import product as linear_product
+from ppo_tune.models.fast.linear import product as linear_product
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".venv-trl" / "bin" / "python"

@@ -13,51 +13,51 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppo_tune.config import ModelConfig, PPOConfig, StudyConfig, TrainConfig
+    from ppo_tune.config.blocks import ModelConfig, PPOConfig, StudyConfig, TrainConfig
+    from ppo_tune.config.study_file import load_study, load_training
     from ppo_tune.errors import ConfigError, PPOTuneError, TrialError
-    from ppo_tune.evaluation import Evaluation, Evaluator
+    from ppo_tune.fitting.reward_model import fit_reward
+    from ppo_tune.fitting.sft import fit_sft
     from ppo_tune.models import Policy, load_policy
     from ppo_tune.ppo import gae
     from ppo_tune.reporting import write_report
-    from ppo_tune.reward_training import fit_reward
     from ppo_tune.rewards import Reward
-    from ppo_tune.search.objective import Objective
     from ppo_tune.search.runner import run_confirmation, run_search
+    from ppo_tune.search.trial_loop import Objective
     from ppo_tune.search.winner import best_config
-    from ppo_tune.sft import fit_sft
-    from ppo_tune.study_file import load_study, load_training
     from ppo_tune.tasks import Task, make_task
-    from ppo_tune.trainer import PPOTrainer
-    from ppo_tune.training import train
-    from ppo_tune.workbench import evaluate_model
+    from ppo_tune.trainer.assembly import evaluate_model
+    from ppo_tune.trainer.evaluation import Evaluation, Evaluator
+    from ppo_tune.trainer.trainer import PPOTrainer
+    from ppo_tune.training.full_length import train
 
 _HOMES = {
     "ConfigError": "errors",
-    "Evaluation": "evaluation",
-    "Evaluator": "evaluation",
-    "ModelConfig": "config",
-    "Objective": "search.objective",
-    "PPOConfig": "config",
-    "PPOTrainer": "trainer",
+    "Evaluation": "trainer.evaluation",
+    "Evaluator": "trainer.evaluation",
+    "ModelConfig": "config.blocks",
+    "Objective": "search.trial_loop",
+    "PPOConfig": "config.blocks",
+    "PPOTrainer": "trainer.trainer",
     "PPOTuneError": "errors",
     "Policy": "models",
     "Reward": "rewards",
-    "StudyConfig": "config",
+    "StudyConfig": "config.blocks",
     "Task": "tasks",
-    "TrainConfig": "config",
+    "TrainConfig": "config.blocks",
     "TrialError": "errors",
     "best_config": "search.winner",
-    "evaluate_model": "workbench",
-    "fit_reward": "reward_training",
-    "fit_sft": "sft",
+    "evaluate_model": "trainer.assembly",
+    "fit_reward": "fitting.reward_model",
+    "fit_sft": "fitting.sft",
     "gae": "ppo",
     "load_policy": "models",
-    "load_study": "study_file",
-    "load_training": "study_file",
+    "load_study": "config.study_file",
+    "load_training": "config.study_file",
     "make_task": "tasks",
     "run_confirmation": "search.runner",
     "run_search": "search.runner",
-    "train": "training",
+    "train": "training.full_length",
     "write_report": "reporting",
 }
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ppo_tune.foreign import symbols
+from ppo_tune.safe_text import symbols
 
 
 @dataclass(frozen=True)

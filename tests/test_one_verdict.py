@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app
+from ppo_tune.config.study_file import load_training
 from ppo_tune.search.storage import run_folder, storage_url
-from ppo_tune.study_file import load_training
 from tests.reporting.conftest import HandMade, fill_all_failed, fill_hacked, fill_usual
 
 TARGETS = ("native", "trl", "openrlhf", "verl", "skyrl")
@@ -151,7 +151,7 @@ def test_nothing_to_go_on_with_has_an_exit_code_of_its_own(
     result = SimpleNamespace(study=study, interrupted=False)
     monkeypatch.setattr("ppo_tune.search.runner.run_search", lambda *_, **__: result)
     monkeypatch.setattr("ppo_tune.search.runner.run_confirmation", lambda *_, **__: result)
-    monkeypatch.setattr("ppo_tune.study_file.load_study", lambda *_, **__: stored_config(study))
+    monkeypatch.setattr("ppo_tune.config.study_file.load_study", lambda *_, **__: stored_config(study))
 
     done = CliRunner().invoke(
         app, [command, "hand" if command == "confirm" else "hand.yaml", "--out", str(out)]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config import PPOConfig
-from ppo_tune.study_file import load_study, notes
+from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.study_file import load_study, notes
 
 FOLDER = Path(__file__).parent.parent / "search_spaces"
 

@@ -29,11 +29,11 @@ def check(
     yes: Annotated[bool, typer.Option("--yes", help="Accept a grid of more than 10,000 cells.")] = False,
 ) -> None:
     """Validate a study file, count its trials and estimate the work; loads no model."""
-    from ppo_tune.inputs import check_inputs
-    from ppo_tune.study_file import load_study, notes
+    from ppo_tune.config.study_file import load_study, notes
+    from ppo_tune.data.user_files import check_user_files
 
     config = load_study(file, allow_huge_grid=yes)
-    inputs = check_inputs(config)
+    inputs = check_user_files(config)
     prompts = inputs.prompts
     n, episodes = config.n_trials, config.ppo.episodes
     say(f"{file} is a valid study.")
@@ -79,11 +79,11 @@ def search(
 
     Exit code 3 says that the study is over and no trial of it can be gone on with.
     """
+    from ppo_tune.cli.progress import Display, SearchState
     from ppo_tune.cli.studies import write_study_report
-    from ppo_tune.progress import Display, SearchState
+    from ppo_tune.config.study_file import load_study, notes
     from ppo_tune.search.endings import count_endings
     from ppo_tune.search.runner import crowding, default_workers, run_search
-    from ppo_tune.study_file import load_study, notes
 
     quiet()
     config = load_study(file, allow_huge_grid=yes)
@@ -129,8 +129,8 @@ def confirm(
     out: Out = Path(),
 ) -> None:
     """Run the best few and the default on fresh seeds and unseen prompts, or go on with it."""
+    from ppo_tune.cli.progress import Display, SearchState
     from ppo_tune.cli.studies import write_study_report
-    from ppo_tune.progress import Display, SearchState
     from ppo_tune.search.runner import run_confirmation
 
     _, config = open_study(study, storage, out)

@@ -19,7 +19,7 @@ from ppo_tune.cli.terminal import (
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from ppo_tune.config import StudyConfig
+    from ppo_tune.config.blocks import StudyConfig
     from ppo_tune.search.verdict import Verdict
 
 
@@ -44,13 +44,13 @@ def write_study_report(
     study: "Study", config: "StudyConfig", out: Path, *, markdown: bool = False, png: bool = False
 ) -> "Verdict":
     """Write the report's files and say what the study says and where they are."""
+    from ppo_tune.cli.progress import describe
     from ppo_tune.cli.study_export import provenance
     from ppo_tune.export.native import render
     from ppo_tune.files import make_folder, write_text
-    from ppo_tune.progress import describe
     from ppo_tune.reporting import write_files
+    from ppo_tune.reporting.chapters.results.verdict import headline
     from ppo_tune.reporting.record import read_record
-    from ppo_tune.reporting.results.verdict import headline
     from ppo_tune.search.storage import run_folder
     from ppo_tune.search.winner import full_length
 

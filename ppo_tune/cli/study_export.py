@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from ppo_tune.config import RewardConfig, StudyConfig
+    from ppo_tune.config.blocks import RewardConfig, StudyConfig
+    from ppo_tune.data.prompts import Prompt
     from ppo_tune.export import Export, Sources, Winner
-    from ppo_tune.prompts import Prompt
     from ppo_tune.search.verdict import Verdict
 
 Z_95 = 1.96
@@ -210,8 +210,8 @@ def confirmed(study: "Study", config: "StudyConfig", number: int) -> dict[str, A
 
 def _sources(config: "StudyConfig") -> "Sources":
     """Model, reward and training prompts of a study, as another trainer finds them."""
+    from ppo_tune.data.prompts import read_prompts, split_of
     from ppo_tune.errors import PPOTuneError
-    from ppo_tune.prompts import read_prompts, split_of
 
     if config.task.name == "support":
         return _support_sources(config)
@@ -227,7 +227,7 @@ def _support_sources(config: "StudyConfig") -> "Sources":
     """Those of the embedded task, which is built if the cache does not hold it."""
     import torch
 
-    from ppo_tune.config import PreferenceRewardConfig
+    from ppo_tune.config.blocks import PreferenceRewardConfig
     from ppo_tune.tasks import make_task
 
     task = make_task(config.task, torch.device("cpu"))
@@ -247,7 +247,7 @@ def _all_known(
     unread: str = "",
 ) -> "Sources":
     """Model, reward and prompts with what can be read of them: lengths in tokens, and a reward model's gain."""
-    from ppo_tune.config import PreferenceRewardConfig
+    from ppo_tune.config.blocks import PreferenceRewardConfig
     from ppo_tune.export import Sources
     from ppo_tune.export.base import TokenFacts
     from ppo_tune.export.token_facts import read_tokens

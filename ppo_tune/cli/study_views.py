@@ -63,7 +63,7 @@ def dashboard(
 ) -> None:
     """Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only."""
     from ppo_tune.cli.serving import local_server
-    from ppo_tune.config import check_name
+    from ppo_tune.config.blocks import check_name
     from ppo_tune.search.address import sqlite_file
     from ppo_tune.search.dashboard import add_constraints
     from ppo_tune.search.snapshot import snapshot
@@ -121,7 +121,7 @@ def _annotate(study: "Study", out: Path, *, live: bool) -> str:
 def _read(study: str, storage: str | None, out: Path) -> "StudyStatus":
     import optuna
 
-    from ppo_tune.config import check_name
+    from ppo_tune.config.blocks import check_name
     from ppo_tune.search.snapshot import snapshot
     from ppo_tune.search.status import read_status
     from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
@@ -135,7 +135,7 @@ def _read(study: str, storage: str | None, out: Path) -> "StudyStatus":
 
 def _rows(found: "StudyStatus", now: datetime) -> Iterator[tuple[str, str]]:
     """What is said, by label; an empty label goes on with the one before."""
-    from ppo_tune.progress import shorten
+    from ppo_tune.cli.progress import shorten
     from ppo_tune.search.results import repeats_reading
 
     yield "study", f"{found.study}, {_headline(found, now)}"
@@ -163,7 +163,7 @@ def _rows(found: "StudyStatus", now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def _progress(found: "StudyStatus") -> str:
-    from ppo_tune.progress import clock
+    from ppo_tune.cli.progress import clock
 
     facts = [f"{found.done} of {found.total} over"]
     if found.seconds_left is not None:
@@ -175,7 +175,7 @@ def _progress(found: "StudyStatus") -> str:
 
 def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
     """The trial to go on with beside the default, as the search scored them."""
-    from ppo_tune.progress import describe
+    from ppo_tune.cli.progress import describe
 
     best, default = found.best, found.default
     label = "winner" if found.verdict.confirmed else "best"
@@ -191,7 +191,7 @@ def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
 
 
 def _headline(found: "StudyStatus", now: datetime) -> str:
-    from ppo_tune.progress import clock
+    from ppo_tune.cli.progress import clock
 
     match found.state:
         case "running":
@@ -207,7 +207,7 @@ def _headline(found: "StudyStatus", now: datetime) -> str:
 
 
 def _ago(then: datetime, now: datetime) -> str:
-    from ppo_tune.progress import clock
+    from ppo_tune.cli.progress import clock
 
     return f"{clock(max((now - then).total_seconds(), 0.0))} ago ({then:%d %b %H:%M})"
 

@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ppo_tune.foreign import symbols
+from ppo_tune.safe_text import symbols
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from ppo_tune.config import StudyConfig
+    from ppo_tune.config.blocks import StudyConfig
 
 app = typer.Typer(
     add_completion=False,
@@ -53,7 +53,7 @@ def printable(text: str) -> str:
 
 def open_study(name: str, storage: str | None, out: Path) -> "tuple[Study, StudyConfig]":
     """A study by its name, and the experiment that it was made by."""
-    from ppo_tune.config import check_name
+    from ppo_tune.config.blocks import check_name
     from ppo_tune.search.storage import load_study_from, storage_url, stored_config
 
     quiet()

@@ -15,10 +15,10 @@ from rich.text import Text
 from ppo_tune.cli.terminal import EXIT_INTERRUPTED, app, console, printable, quiet, say
 
 if TYPE_CHECKING:
-    from ppo_tune.config import TrainConfig
-    from ppo_tune.data import Row
-    from ppo_tune.evaluation import Evaluation
-    from ppo_tune.training import TrainingResult
+    from ppo_tune.config.blocks import TrainConfig
+    from ppo_tune.data.tables import Row
+    from ppo_tune.trainer.evaluation import Evaluation
+    from ppo_tune.training.full_length import TrainingResult
 
 
 @app.command()
@@ -35,9 +35,9 @@ def train(
     numbers, so the best of them is too high. What is said of the model at the end, on its card and in evaluation.json
     was measured on other prompts with other random numbers, which chose nothing, and is what `ppo-tune evaluate` says.
     """
-    from ppo_tune.study_file import load_training
-    from ppo_tune.training import TrainingInterrupted
-    from ppo_tune.training import train as train_config
+    from ppo_tune.config.study_file import load_training
+    from ppo_tune.training.full_length import TrainingInterrupted
+    from ppo_tune.training.full_length import train as train_config
 
     quiet()
     loaded = load_training(config, episodes=episodes, seed=seed)
@@ -84,8 +84,8 @@ def evaluate(
     is config.json in the training's folder). With `--split heldout` they are those of the config's milestones; for a
     study's base model, those of its base.json.
     """
-    from ppo_tune.study_file import load_run
-    from ppo_tune.workbench import evaluate_model
+    from ppo_tune.config.study_file import load_run
+    from ppo_tune.trainer.assembly import evaluate_model
 
     quiet()
     judged = evaluate_model(model, load_run(config), split=split, seed=seed)
@@ -119,8 +119,8 @@ def sft(
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
 ) -> None:
     """Make a small base model from your prompts and responses, or fit an existing one to them."""
-    from ppo_tune.data import read_table
-    from ppo_tune.sft import SFTConfig, fit_sft
+    from ppo_tune.data.tables import read_table
+    from ppo_tune.fitting.sft import SFTConfig, fit_sft
 
     quiet()
     rows = read_table(data, [prompt, response]).rows
@@ -154,8 +154,8 @@ def reward(
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
 ) -> None:
     """Make a preference reward model from pairs of responses."""
-    from ppo_tune.data import read_table
-    from ppo_tune.reward_training import RewardTrainingConfig, fit_reward
+    from ppo_tune.data.tables import read_table
+    from ppo_tune.fitting.reward_model import RewardTrainingConfig, fit_reward
 
     quiet()
     columns = ("prompt", "chosen", "rejected")
@@ -215,7 +215,7 @@ def kept(result: "TrainingResult", config: "TrainConfig") -> str:
 
 def _measured(judged: "Evaluation") -> str:
     """What the numbers above were measured on."""
-    from ppo_tune.draws import measured_on
+    from ppo_tune.data.draws import measured_on
 
     return f"measured on {measured_on(judged.split, len(judged.samples))}"
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ppo_tune.config import RewardConfig, TrainConfig
+from ppo_tune.config.blocks import RewardConfig, TrainConfig
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, Problem
-from ppo_tune.prompts import Prompt
 
 MODEL_PLACEHOLDER = "YOUR_MODEL"
 REWARD_PLACEHOLDER = "YOUR_REWARD_MODEL"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection
 
-from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig
+from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig
 from ppo_tune.export.base import (
     MODEL_PLACEHOLDER,
     PROMPTS_PLACEHOLDER,

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Winner
-from ppo_tune.prompts import Prompt
 
 PROMPTS = "prompts.jsonl"
 

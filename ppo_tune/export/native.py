@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
-from ppo_tune.config import PPOConfig, TrainConfig
+from ppo_tune.config.blocks import PPOConfig, TrainConfig
 from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
 from ppo_tune.export.rendering import comment, one_line
 from ppo_tune.export.rendering import render as fill_in

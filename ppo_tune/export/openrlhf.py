@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
     BETAS,
@@ -34,7 +35,6 @@ from ppo_tune.export.data import columns_text, prompt_lines
 from ppo_tune.export.rendering import comment
 from ppo_tune.export.reward_file import python_file
 from ppo_tune.export.shell import ShellTarget, beside
-from ppo_tune.prompts import Prompt
 
 GPUS = Literally('"$gpus"')
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig
+from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig
 from ppo_tune.export.base import REWARD_PLACEHOLDER, Winner
 from ppo_tune.export.rendering import render
 

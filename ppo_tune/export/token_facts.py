@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from ppo_tune.config import DatasetTaskConfig, TaskConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, TaskConfig
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.models.chat import user_turns
 from ppo_tune.models.context import usable_positions
 from ppo_tune.models.loading import load_tokenizer
 from ppo_tune.models.text import tokenize
-from ppo_tune.prompts import Prompt
 from ppo_tune.tasks import stops_of
 
 

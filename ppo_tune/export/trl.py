@@ -5,6 +5,7 @@ model under policy and value (so that vf_coef means what it meant), clipped grad
 coefficient, and scores of texts instead of tokens.
 """
 
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import PROMPTS_PLACEHOLDER, Conversion, Export, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
     BETAS,
@@ -19,7 +20,6 @@ from ppo_tune.export.data import PROMPTS, prompt_lines
 from ppo_tune.export.rendering import advice, assignments, header, suggestions
 from ppo_tune.export.reward_file import python_file
 from ppo_tune.export.transfer import at_scale
-from ppo_tune.prompts import Prompt
 
 NAME, MAIN = "trl", "train.py"
 

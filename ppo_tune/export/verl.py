@@ -3,6 +3,7 @@
 import re
 import shlex
 
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
     BETAS,
@@ -32,7 +33,6 @@ from ppo_tune.export.data import columns_text, prompt_lines
 from ppo_tune.export.rendering import comment
 from ppo_tune.export.reward_file import python_file
 from ppo_tune.export.shell import ShellTarget, beside
-from ppo_tune.prompts import Prompt
 
 ACTOR, ROLLOUT, REF = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.ref"
 MODEL = "actor_rollout_ref.model"

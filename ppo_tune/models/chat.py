@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ppo_tune.data.model_folders import missing_chat_template
 from ppo_tune.errors import ModelError
-from ppo_tune.model_folders import missing_chat_template
 
 MARK = "qzx"
 """What an assistant says where only what the template writes after it is of interest."""

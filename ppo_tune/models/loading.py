@@ -19,10 +19,10 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
-from ppo_tune.config import ModelConfig
+from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.data.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
 from ppo_tune.errors import ModelError
-from ppo_tune.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
-from ppo_tune.models.kernels import settle
+from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.policy import Policy
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

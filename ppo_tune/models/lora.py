@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 from ppo_tune.errors import ModelError
-from ppo_tune.models.linear import is_linear, layer_shape, multiply, product, weight_of
+from ppo_tune.models.fast.linear import is_linear, layer_shape, multiply, product, weight_of
 from ppo_tune.models.rows import ParameterRows
 
 

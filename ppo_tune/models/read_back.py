@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from ppo_tune.data.model_folders import called
 from ppo_tune.errors import ModelError
-from ppo_tune.model_folders import called
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.loading import first_line, load_causal_lm, load_whole
 from ppo_tune.models.policy import Policy

@@ -1,6 +1,6 @@
 """The clipped losses, one number per token and zero at padding; the caller sums and divides.
 
-Inputs are masked before any arithmetic, so that NaN at padding reaches neither a loss nor a gradient.
+UserFiles are masked before any arithmetic, so that NaN at padding reaches neither a loss nor a gradient.
 """
 
 import math

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from optuna.study import Study
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.files import write_text
-from ppo_tune.foreign import writable
-from ppo_tune.reporting.hacking import hacking
-from ppo_tune.reporting.history.curves import curves_table
+from ppo_tune.reporting.chapters.hacking import chapter as hacking
+from ppo_tune.reporting.chapters.history.curves import curves_table
 from ppo_tune.reporting.markdown import summary
 from ppo_tune.reporting.page import build_chapters, study_page, write_page
 from ppo_tune.reporting.pictures import write_pictures
 from ppo_tune.reporting.record import StudyRecord, read_record
+from ppo_tune.safe_text import writable
 
 __all__ = ["write_files", "write_report"]
 

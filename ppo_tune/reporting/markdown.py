@@ -6,11 +6,11 @@ Foreign texts are escaped: they make no HTML, no link, no picture, no mention of
 import re
 from collections.abc import Mapping
 
-from ppo_tune.foreign import symbols
 from ppo_tune.reporting.page import Page
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.tables import view
 from ppo_tune.reporting.wording import cut
+from ppo_tune.safe_text import symbols
 
 MAX_LINES = 80
 """Of a summary; where it would be longer, only the hyperparameters of best.yaml stand in it."""

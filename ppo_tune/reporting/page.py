@@ -18,20 +18,21 @@ from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from ppo_tune.files import write_text
-from ppo_tune.foreign import symbols, writable
-from ppo_tune.reporting import front, settings
+from ppo_tune.reporting.chapters import front, settings
+from ppo_tune.reporting.chapters.hacking import chapter as hacking
+from ppo_tune.reporting.chapters.health import chapter as health
+from ppo_tune.reporting.chapters.health import dynamics
+from ppo_tune.reporting.chapters.history import chapter as history
+from ppo_tune.reporting.chapters.importance import chapter as importance
+from ppo_tune.reporting.chapters.results import verdict
+from ppo_tune.reporting.chapters.texts import chapter as texts
+from ppo_tune.reporting.chapters.values import chapter as values
 from ppo_tune.reporting.drawing import DARK, LIGHT
-from ppo_tune.reporting.hacking import hacking
-from ppo_tune.reporting.health import dynamics, health
-from ppo_tune.reporting.history import history
-from ppo_tune.reporting.importance import importance
 from ppo_tune.reporting.record import StudyRecord
-from ppo_tune.reporting.results import verdict
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.tables import view
-from ppo_tune.reporting.texts import texts
-from ppo_tune.reporting.values import values
 from ppo_tune.reporting.wording import cell
+from ppo_tune.safe_text import symbols, writable
 from ppo_tune.search.results import repeated_cells, repeats_reading
 from ppo_tune.versions import versions
 

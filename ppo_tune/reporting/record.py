@@ -11,9 +11,9 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.files import read_json_lines
-from ppo_tune.foreign import writable
+from ppo_tune.safe_text import writable
 from ppo_tune.search.concerns import kept_samples
 from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.race import Confirmation

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from ppo_tune.foreign import symbols
 from ppo_tune.reporting.wording import cell, cut, label
+from ppo_tune.safe_text import symbols
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ppo_tune.config import PPOConfig
+from ppo_tune.config.blocks import PPOConfig
 
 DECIMALS = {
     "score": 3, "score_error": 3, "gold": 3, "best_so_far": 3, "kl": 2, "importance": 2, "noise": 2, "share": 2,

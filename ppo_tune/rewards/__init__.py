@@ -2,7 +2,7 @@
 
 import torch
 
-from ppo_tune.config import (
+from ppo_tune.config.blocks import (
     PreferenceRewardConfig,
     PythonRewardConfig,
     ReferenceRewardConfig,

@@ -11,12 +11,12 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from ppo_tune.config import PreferenceRewardConfig
+from ppo_tune.config.blocks import PreferenceRewardConfig
 from ppo_tune.errors import ModelError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
 from ppo_tune.models.context import context_length
+from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.guard import own_failures
-from ppo_tune.models.kernels import settle
 from ppo_tune.models.loading import load_tokenizer, load_whole
 from ppo_tune.models.text import begin_once, check_tokens
 from ppo_tune.rewards.base import Columns, Reward, sample

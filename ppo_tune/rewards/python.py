@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from ppo_tune.config import PythonRewardConfig
+from ppo_tune.config.blocks import PythonRewardConfig
+from ppo_tune.data.user_functions import load_function
 from ppo_tune.errors import RewardError
-from ppo_tune.functions import load_function
 from ppo_tune.rewards.base import Columns, Reward, sample
 
 

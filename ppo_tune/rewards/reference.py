@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ppo_tune.config import ReferenceRewardConfig
+from ppo_tune.config.blocks import ReferenceRewardConfig
 from ppo_tune.errors import MissingExtraError, RewardError
 from ppo_tune.rewards.base import Columns, Reward, sample
 from ppo_tune.rewards.words import words

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 from optuna.study import Study
 
-from ppo_tune.config import NAME_RULE, StudyConfig, differences
+from ppo_tune.config.blocks import NAME_RULE, StudyConfig, differences
 from ppo_tune.errors import StudyMismatchError
 from ppo_tune.files import make_folder, read_json, write_json
 from ppo_tune.search.storage import GROWING

@@ -15,8 +15,8 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ppo_tune.config import StudyConfig
-from ppo_tune.draws import Draws, confirmation_draws
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.data.draws import Draws, confirmation_draws
 from ppo_tune.files import read_json
 from ppo_tune.search.certainty import Scores
 from ppo_tune.search.endings import ending_of, was_lost

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from optuna.study import Study
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.results import baseline_trial
 from ppo_tune.search.verdict import Verdict
 

@@ -12,9 +12,9 @@ from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import Trial
 
-from ppo_tune.config import StudyConfig
-from ppo_tune.draws import Draws, milestone_draws
-from ppo_tune.search.pack import most_under_way
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.data.draws import Draws, milestone_draws
+from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.pruners import make_pruner
 from ppo_tune.search.samplers import make_sampler, needs_results
 from ppo_tune.search.storage import remaining

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.endings import was_lost
 
 if TYPE_CHECKING:

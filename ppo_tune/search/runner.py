@@ -22,14 +22,14 @@ from filelock import FileLock, Timeout
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, SearchStoppedError, StorageError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
-from ppo_tune.inputs import check_inputs
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from ppo_tune.search.endings import STATES, count_endings
-from ppo_tune.search.pack import LEARNING, MIN_ROUNDS, Share, wanted_pack
+from ppo_tune.search.pack_size import LEARNING, MIN_ROUNDS, Share, wanted_pack
 from ppo_tune.search.plan import Job, Plan, SearchPlan
 from ppo_tune.search.results import best_trial, best_trials
 from ppo_tune.search.storage import (
@@ -130,7 +130,7 @@ def run_search(
         WorkerError: If a worker met a bug.
     """
     folder = make_folder(run_folder(Path(out), config.name))
-    inputs = check_inputs(config)
+    inputs = check_user_files(config)
     url = storage or storage_url(Path(out), config.name)
     n_workers = workers or default_workers()
     with _only_search(folder, config.name):
@@ -181,7 +181,7 @@ def run_confirmation(
             f"KL budget of {config.search.kl_budget:g} nats; run more trials with `ppo-tune search --n-trials`"
         )
     with _only_search(folder, config.name):
-        check_same(study, config, check_inputs(config).hashes)
+        check_same(study, config, check_user_files(config).hashes)
         interrupted = _confirm(config, study, url, folder, workers or default_workers(), watch)
     return SearchResult(study, interrupted, folder)
 

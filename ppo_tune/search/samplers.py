@@ -15,10 +15,10 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.space import Space
 from ppo_tune.search.endings import was_lost
 from ppo_tune.seeding import derive_seed
-from ppo_tune.space import Space
 
 N_STARTUP_TRIALS = 10
 """Random trials before a model is trusted."""

@@ -12,7 +12,7 @@ import psutil
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.files import read_json_lines
 from ppo_tune.search.endings import count_endings, ending_of, was_lost
 from ppo_tune.search.results import baseline_trial, best_trials, is_feasible, repeated_cells

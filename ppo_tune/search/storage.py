@@ -13,9 +13,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppo_tune.config import StudyConfig, differences
+from ppo_tune.config.blocks import StudyConfig, differences
+from ppo_tune.data.user_files import IMPORTS
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
-from ppo_tune.inputs import IMPORTS
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.endings import STATES, was_lost
 from ppo_tune.versions import versions

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import ModelError, TrialError
-from ppo_tune.lesson import require_compiler
-from ppo_tune.portions import is_out_of_memory
-from ppo_tune.search.pack import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, Share, choose_pack
+from ppo_tune.search.pack_size import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, Share, choose_pack
 from ppo_tune.seeding import derive_seed
-from ppo_tune.workbench import Workbench
+from ppo_tune.trainer.assembly import Assembly
+from ppo_tune.trainer.compiling import require_compiler
+from ppo_tune.trainer.memory import is_out_of_memory
 
 WORTH_COMPILING = 1200.0
 """Seconds of training that a worker must have before it beside which compiling, half a minute or so per size of
@@ -33,7 +33,7 @@ class PackTimer:
     """
 
     def __init__(
-        self, work: Workbench, config: StudyConfig, clock: Callable[[], float] = time.perf_counter
+        self, work: Assembly, config: StudyConfig, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.work = work
         self.ppo = config.ppo.with_params(config.baseline)
@@ -70,7 +70,7 @@ class PackTimer:
 
 
 def fit_pack(
-    work: Workbench,
+    work: Assembly,
     config: StudyConfig,
     share: Share,
     *,
@@ -132,7 +132,7 @@ class Compiling:
 
 
 def fit_compiling(
-    work: Workbench,
+    work: Assembly,
     config: StudyConfig,
     share: Share,
     *,

@@ -13,7 +13,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.files import read_json
 from ppo_tune.search.concerns import Case, Concern, concerns_of
 from ppo_tune.search.endings import ending_of, was_lost

@@ -3,7 +3,7 @@
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config import PPOConfig, StudyConfig, TrainConfig
+from ppo_tune.config.blocks import PPOConfig, StudyConfig, TrainConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.results import chosen_trial

@@ -20,16 +20,16 @@ from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import Trial
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
 from ppo_tune.files import append_json_line
 from ppo_tune.search.confirmation import ConfirmationPlan
-from ppo_tune.search.objective import Bench, run_trials
-from ppo_tune.search.pack import Share
+from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import Job, Plan, SearchPlan
 from ppo_tune.search.storage import load_study_from
 from ppo_tune.search.timing import fit_compiling, fit_pack
+from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.tasks import prepare_task
 
 PLANS: Mapping[Job, type[Plan]] = {"search": SearchPlan, "confirmation": ConfirmationPlan}
@@ -85,44 +85,46 @@ def _train(plan: Plan, url: str, folder: Path, index: int, share: Share, pipe: C
     study = load_study_from(url, plan.study_name)
     study.pruner = plan.pruner()
     lock = FileLock(folder / "ask.lock")
-    bench = Bench(plan.config, folder, places=share.pack or 1, device=device, emit=parent.tell, plan=plan)
-    for note in bench.work.notes if index == 0 else ():
+    trial_pack = TrialPack(
+        plan.config, folder, places=share.pack or 1, device=device, emit=parent.tell, plan=plan
+    )
+    for note in trial_pack.work.notes if index == 0 else ():
         parent.tell({"kind": "note", "text": note})
     with lock:
-        bench.join(study)
+        trial_pack.join(study)
     plan.begin(study, folder)
     if share.pack is None:
-        _find_pack(bench, share, index, parent)
+        _find_pack(trial_pack, share, index, parent)
     if plan.config.model.compile == "auto":
-        _try_compiling(bench, share, index, parent)
+        _try_compiling(trial_pack, share, index, parent)
 
     def next_trial() -> Trial | None:
         if parent.wants_a_stop():
             return None
-        return ask(study, plan, lock, under_way=len(bench.runs))
+        return ask(study, plan, lock, under_way=len(trial_pack.runs))
 
-    run_trials(bench, study, next_trial=next_trial, should_stop=parent.wants_a_stop)
+    run_trials(trial_pack, study, next_trial=next_trial, should_stop=parent.wants_a_stop)
 
 
-def _find_pack(bench: Bench, share: Share, index: int, parent: "_Parent") -> None:
+def _find_pack(trial_pack: TrialPack, share: Share, index: int, parent: "_Parent") -> None:
     """Time packs, take the best, and note it in the study's folder."""
     choice = fit_pack(
-        bench.work,
-        bench.config,
+        trial_pack.work,
+        trial_pack.config,
         share,
         announce=lambda places: parent.tell({"kind": "timing", "places": places}),
         should_stop=parent.wants_a_stop,
     )
     if choice.seconds:
         parent.tell({"kind": "pack", "places": choice.pack, "speedup": choice.speedup})
-        append_json_line(bench.folder / "packs.jsonl", {"worker": index, **asdict(choice)})
+        append_json_line(trial_pack.folder / "packs.jsonl", {"worker": index, **asdict(choice)})
 
 
-def _try_compiling(bench: Bench, share: Share, index: int, parent: "_Parent") -> None:
+def _try_compiling(trial_pack: TrialPack, share: Share, index: int, parent: "_Parent") -> None:
     """Compile the learning pass if there is much to do, keep it if it is faster, and note it in the study's folder."""
     found = fit_compiling(
-        bench.work,
-        bench.config,
+        trial_pack.work,
+        trial_pack.config,
         share,
         announce=lambda: parent.tell({"kind": "compiling"}),
         should_stop=parent.wants_a_stop,
@@ -131,7 +133,7 @@ def _try_compiling(bench: Bench, share: Share, index: int, parent: "_Parent") ->
         parent.tell(
             {"kind": "compiled", "speedup": found.speedup, "kept": found.pays, "failure": found.failure}
         )
-        append_json_line(bench.folder / "packs.jsonl", {"worker": index, **asdict(found)})
+        append_json_line(trial_pack.folder / "packs.jsonl", {"worker": index, **asdict(found)})
 
 
 class _Parent:

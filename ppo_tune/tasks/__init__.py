@@ -2,8 +2,8 @@
 
 import torch
 
-from ppo_tune.config import DatasetTaskConfig, SupportTaskConfig, TaskConfig
-from ppo_tune.prompts import Prompt
+from ppo_tune.config.blocks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.base import PromptSet, Task
 from ppo_tune.tasks.dataset import make_dataset
 from ppo_tune.tasks.stops import stops_of

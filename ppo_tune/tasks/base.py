@@ -6,10 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import DataError, NoPromptsError
 from ppo_tune.models.chat import user_turns
 from ppo_tune.models.text import Prompts, pad_left, tokenize
-from ppo_tune.prompts import Prompt, Split
 from ppo_tune.rewards import Reward
 
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from ppo_tune.config import DatasetTaskConfig
+from ppo_tune.config.blocks import DatasetTaskConfig
+from ppo_tune.data.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.errors import DataError
-from ppo_tune.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.rewards import make_reward
 from ppo_tune.tasks.base import Task
 

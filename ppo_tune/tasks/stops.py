@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.config import DatasetTaskConfig, TaskConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, TaskConfig
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.models.chat import turn_end
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from ppo_tune import reward_training, sft
-from ppo_tune.config import PreferenceRewardConfig, SupportTaskConfig
+from ppo_tune.config.blocks import PreferenceRewardConfig, SupportTaskConfig
+from ppo_tune.data.prompts import Prompt, Split, split_of
 from ppo_tune.errors import StorageError
-from ppo_tune.prompts import Prompt, Split, split_of
-from ppo_tune.reward_training import Preference, RewardTrainingConfig, fit_reward, sample_base
+from ppo_tune.fitting import reward_model, sft
+from ppo_tune.fitting.reward_model import Preference, RewardTrainingConfig, fit_reward, sample_base
+from ppo_tune.fitting.sft import SFTConfig, fit_sft
 from ppo_tune.rewards import Columns, Reward, make_reward
-from ppo_tune.sft import SFTConfig, fit_sft
 from ppo_tune.tasks import support_world as world
 from ppo_tune.tasks.base import Task
 
@@ -144,7 +144,7 @@ def make_preferences(base: str) -> list[Preference]:
 
 def recipe_hash() -> str:
     """A hash of everything that the built files depend on."""
-    sources = [inspect.getsource(module) for module in (world, sft, reward_training, sys.modules[__name__])]
+    sources = [inspect.getsource(module) for module in (world, sft, reward_model, sys.modules[__name__])]
     return hashlib.sha256("".join([torch.__version__, *sources]).encode()).hexdigest()[:16]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ppo_tune.config import Loggers
+from ppo_tune.config.blocks import Loggers
 from ppo_tune.errors import TrialError
 from ppo_tune.tracking.base import Logger, Tracked
 

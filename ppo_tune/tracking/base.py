@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppo_tune.space import Space
+from ppo_tune.config.space import Space
 
 
 @dataclass(frozen=True)

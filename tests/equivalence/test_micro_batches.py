@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from ppo_tune.config import PPOConfig
-from ppo_tune.experience import Experience, estimate_advantages
-from ppo_tune.learning import Run, improve_policy
+from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.models import Policy
-from ppo_tune.rollout import collect
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.experience import Experience, estimate_advantages
+from ppo_tune.trainer.rollout import collect
+from ppo_tune.trainer.trainer import PPOTrainer
+from ppo_tune.trainer.update import Run, improve_policy
 from tests.conftest import (
     LIKES,
     WordReward,

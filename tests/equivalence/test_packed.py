@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ppo_tune.errors import TrialError
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import LIKES, FailingReward, WordReward, make_toy_task, small_config, tiny_policy
 
 CONFIGS = (

@@ -6,11 +6,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.testing import assert_close
 
-from ppo_tune.experience import Experience, estimate_advantages
-from ppo_tune.learning import Learned, Run, improve_policy
 from ppo_tune.models import Policy, Prompts, Sequences
-from ppo_tune.rollout import Rollout, collect
 from ppo_tune.seeding import generator
+from ppo_tune.trainer.experience import Experience, estimate_advantages
+from ppo_tune.trainer.rollout import Rollout, collect
+from ppo_tune.trainer.update import Learned, Run, improve_policy
 from tests.conftest import prompts_for, small_config, stirred_policy, uniforms_for
 
 PROMPTS = [[5], [2, 3, 4, 5, 6], [7, 8, 9], [6, 6], [3], [9, 2], [4, 4, 4], [8]]

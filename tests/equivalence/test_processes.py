@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from ppo_tune.team import AcceleratedTeam, Team
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.processes import AcceleratedTeam, ProcessGroup
+from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import LIKES, FailingReward, WordReward, make_toy_task, small_config, tiny_policy
 
 pytestmark = pytest.mark.slow
@@ -41,11 +41,13 @@ class Record:
     answered: list[int]
 
 
-def train(team: Team, configs, *, lora_rank: int | None = 4, reward: WordReward | None = None) -> Record:
+def train(
+    processes: ProcessGroup, configs, *, lora_rank: int | None = 4, reward: WordReward | None = None
+) -> Record:
     """Three iterations of a pack in this process."""
     reward = reward or WordReward(LIKES)
     policy = tiny_policy(places=len(configs), lora_rank=lora_rank)
-    trainer = PPOTrainer(policy, make_toy_task(reward), configs[0], team)
+    trainer = PPOTrainer(policy, make_toy_task(reward), configs[0], processes)
     for place, config in enumerate(configs):
         trainer.start(place, config, seed=place)
     history = []
@@ -64,13 +66,15 @@ def describe(result):
     return getattr(result, "ending", None)
 
 
-def scenarios(team: Team) -> dict[str, Record]:
+def scenarios(processes: ProcessGroup) -> dict[str, Record]:
     """Everything that the two processes are to do, and the one."""
     return {
-        "pack": train(team, PACK),
-        "all weights": train(team, ALL_WEIGHTS, lora_rank=None),
-        "micro-batches": train(team, PARTS),
-        "failure": train(team, PACK, reward=FailingReward(LIKES, raises=[2] if team.rank == 1 else [])),
+        "pack": train(processes, PACK),
+        "all weights": train(processes, ALL_WEIGHTS, lora_rank=None),
+        "micro-batches": train(processes, PARTS),
+        "failure": train(
+            processes, PACK, reward=FailingReward(LIKES, raises=[2] if processes.rank == 1 else [])
+        ),
     }
 
 
@@ -81,12 +85,12 @@ def process(rank: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "RANK": rank}
     os.environ.update({name: str(value) for name, value in {**address, "LOCAL_RANK": rank}.items()})
-    team = AcceleratedTeam(Accelerator(cpu=True))
-    for name, record in scenarios(team).items():
+    processes = AcceleratedTeam(Accelerator(cpu=True))
+    for name, record in scenarios(processes).items():
         save_file({"numbers": record.numbers}, folder / f"{name}-{rank}.safetensors")
-        facts = {"history": record.history, "answered": record.answered, "size": team.size}
+        facts = {"history": record.history, "answered": record.answered, "size": processes.size}
         (folder / f"{name}-{rank}.json").write_text(json.dumps(facts), encoding="utf-8")
-    team.wait()
+    processes.wait()
     torch.distributed.destroy_process_group()
 
 
@@ -104,7 +108,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Record]:
     """What one process does."""
-    return scenarios(Team())
+    return scenarios(ProcessGroup())
 
 
 def read(folder: Path, name: str, rank: int) -> Record:

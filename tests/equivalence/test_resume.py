@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ppo_tune.checkpoints import load_checkpoint, save_checkpoint
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.trainer import PPOTrainer
+from ppo_tune.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.conftest import LIKES, WordReward, make_toy_task, small_config, tiny_policy
 
 CONFIGS = {

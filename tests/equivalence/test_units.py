@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppo_tune.checkpoints import load_checkpoint, save_checkpoint
-from ppo_tune.config import PPOConfig
+from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.files import content_hash, read_json, write_json
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.trainer import PPOTrainer
+from ppo_tune.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.conftest import LIKES, WordReward, make_toy_task, small_config, tiny_policy
 
 UNIT_FIELDS = ("kl_coef", "missing_eos_penalty", "clip_range_value")

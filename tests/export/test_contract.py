@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.config import PPOConfig
+from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.errors import ConfigError
 from ppo_tune.export import TARGETS, Scale, exporter
 from ppo_tune.export.base import Beside, Literally, Value

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ppo_tune.config import ModelConfig, PPOConfig, TrainConfig
+from ppo_tune.config.blocks import ModelConfig, PPOConfig, TrainConfig
+from ppo_tune.config.study_file import load_training
 from ppo_tune.export import Scale, exporter
 from ppo_tune.export.native import render
-from ppo_tune.study_file import load_training
 from tests.export.winners import WINNERS
 
 law = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -14,12 +14,17 @@ import pytest
 import torch
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
-from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig, ReferenceRewardConfig, RewardConfig
+from ppo_tune.config.blocks import (
+    PreferenceRewardConfig,
+    PythonRewardConfig,
+    ReferenceRewardConfig,
+    RewardConfig,
+)
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.export import Scale, Sources, exporter
 from ppo_tune.export.reward_file import score_source
 from ppo_tune.models import Sequences, decode_responses
 from ppo_tune.models.text import pad_left
-from ppo_tune.prompts import Prompt
 from ppo_tune.rewards import make_reward
 from ppo_tune.rewards.preference import ScoreFormat
 from tests.conftest import VOCABULARY, save_tiny_model, tiny_tokenizer

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from ppo_tune.cli.study_export import confirmed, export, gather
-from ppo_tune.config import DatasetTaskConfig, PreferenceRewardConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig
+from ppo_tune.config.study_file import load_training
+from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, StorageError
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.files import write_json
-from ppo_tune.prompts import split_of
 from ppo_tune.rewards.preference import ScoreFormat
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
-from ppo_tune.study_file import load_training
 from tests.conftest import save_tiny_model
 from tests.reporting.conftest import HandMade, fill_usual
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from ppo_tune.config import PreferenceRewardConfig, PythonRewardConfig, RuleRewardConfig, TrainConfig
+from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig, RuleRewardConfig, TrainConfig
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.export import Sources, Winner
 from ppo_tune.export.base import TokenFacts
-from ppo_tune.prompts import Prompt
 
 HOSTILE = 'it\'s "$HOME" `id` $(touch pwned) \\ ${oc.env:HOME} {x} [1,2] a=b, # — 語'
 """A folder's name that a shell, Hydra, YAML, a template and a comment would each read in a way of its own."""

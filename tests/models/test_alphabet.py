@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from ppo_tune.config import ModelConfig
-from ppo_tune.experience import estimate_advantages
-from ppo_tune.learning import Run, improve_policy
-from ppo_tune.lesson import CompiledPass
+from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.models import Policy, Prompts, load_policy
 from ppo_tune.models.alphabet import Alphabet
-from ppo_tune.rollout import collect
+from ppo_tune.trainer.compiling import CompiledPass
+from ppo_tune.trainer.experience import estimate_advantages
+from ppo_tune.trainer.rollout import collect
+from ppo_tune.trainer.update import Run, improve_policy
 from tests.conftest import (
     EOS,
     PAD,

@@ -21,11 +21,11 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from ppo_tune.config import ModelConfig
+from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, load_policy
 from ppo_tune.models.guard import LONG, SHORT, TOLERANCES, Tolerance, require_reference, two_prompts
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
     LIKES,
     VOCABULARY,

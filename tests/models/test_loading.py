@@ -19,14 +19,14 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from ppo_tune.config import ModelConfig, PreferenceRewardConfig
+from ppo_tune.config.blocks import ModelConfig, PreferenceRewardConfig
 from ppo_tune.errors import ModelError
-from ppo_tune.evaluation import Evaluator
+from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.models import load_policy, load_tokenizer, loading
 from ppo_tune.models.loading import best_dtype
 from ppo_tune.rewards.preference import PreferenceReward
-from ppo_tune.sft import fit_sft
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.evaluation import Evaluator
+from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
     FAMILIES,
     LIKES,

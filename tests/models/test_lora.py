@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ppo_tune.errors import ModelError
 from ppo_tune.models import save_merged
-from ppo_tune.models.linear import layer_shape
+from ppo_tune.models.fast.linear import layer_shape
 from ppo_tune.models.loading import load_causal_lm
 from ppo_tune.models.lora import linear_layers, output_head
 from ppo_tune.seeding import generator

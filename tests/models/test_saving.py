@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from ppo_tune.config import ModelConfig, PPOConfig
+from ppo_tune.config.blocks import ModelConfig, PPOConfig
 from ppo_tune.models import Policy, load_adapter, load_policy, save_adapter, save_merged
 from ppo_tune.models.saving import ADAPTER_WEIGHTS, VALUE_HEAD
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
     FAMILIES,
     make_sequences,

@@ -8,12 +8,12 @@ import optuna
 import pytest
 from optuna.study import Study
 
-from ppo_tune.config import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.blocks import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.space import Space
 from ppo_tune.files import write_json
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from ppo_tune.search.endings import STATES
-from ppo_tune.space import Space
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31m"

@@ -18,10 +18,10 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.blocks import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.space import Space
 from ppo_tune.search.endings import STATES
 from ppo_tune.search.storage import run_folder, storage_url
-from ppo_tune.space import Space
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31m"

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from plotly import graph_objects as go
 
-from ppo_tune.foreign import symbols
 from ppo_tune.reporting.markdown import MAX_LINES, plain, summary
 from ppo_tune.reporting.page import Page, build_chapters, study_page
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.safe_text import symbols
 from tests.reporting.conftest import HOSTILE, HandMade
 from tests.reporting.nasty import NASTY_TEXTS
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from ppo_tune.reporting import front
-from ppo_tune.reporting.history import history
-from ppo_tune.reporting.importance import importance
+from ppo_tune.reporting.chapters import front
+from ppo_tune.reporting.chapters.history import chapter as history
+from ppo_tune.reporting.chapters.importance import chapter as importance
+from ppo_tune.reporting.chapters.results import verdict
+from ppo_tune.reporting.chapters.texts import chapter as texts
 from ppo_tune.reporting.record import trials_table
-from ppo_tune.reporting.results import verdict
-from ppo_tune.reporting.texts import texts
 from tests.reporting.conftest import HandMade, confirm
 
 

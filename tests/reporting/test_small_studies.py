@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.reporting.health import dynamics
-from ppo_tune.reporting.importance import importance
+from ppo_tune.config.space import Space
+from ppo_tune.reporting.chapters.health import dynamics
+from ppo_tune.reporting.chapters.importance import chapter as importance
+from ppo_tune.reporting.chapters.results.verdict import results_table
+from ppo_tune.reporting.chapters.values import chapter as values
 from ppo_tune.reporting.page import Page, build_chapters, study_page
 from ppo_tune.reporting.record import StudyRecord
-from ppo_tune.reporting.results.verdict import results_table
 from ppo_tune.reporting.section import Section
-from ppo_tune.reporting.values import values
-from ppo_tune.space import Space
 from tests.reporting.conftest import HandMade, fill_all_failed
 
 

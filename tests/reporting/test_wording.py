@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo_tune.foreign import symbols, writable
 from ppo_tune.reporting.tables import is_numeric, text_of, view
 from ppo_tune.reporting.wording import cell, cut, label
+from ppo_tune.safe_text import symbols, writable
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 import torch
 
-from ppo_tune.config import PythonRewardConfig
+from ppo_tune.config.blocks import PythonRewardConfig
 from ppo_tune.errors import ConfigError, RewardError
 from ppo_tune.rewards import Reward, make_reward
 from tests.rewards import contract

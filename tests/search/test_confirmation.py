@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.study import Study
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.files import make_folder, read_json
 from ppo_tune.search.confirmation import (
@@ -17,7 +17,6 @@ from ppo_tune.search.confirmation import (
     read_confirmation,
 )
 from ppo_tune.search.endings import STATES
-from ppo_tune.search.objective import Bench
 from ppo_tune.search.runner import run_confirmation, run_search
 from ppo_tune.search.storage import (
     close_lost_trials,
@@ -27,6 +26,7 @@ from ppo_tune.search.storage import (
     storage_url,
     stored_config,
 )
+from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.search.winner import best_config, winning_trial
 from tests.reporting.conftest import HandMade, hand_made
 from tests.worlds import StudyMaker, make_study, small_world, write_study
@@ -155,12 +155,12 @@ def test_a_confirmation_draws_other_random_numbers_than_the_search_that_chose_it
 ) -> None:
     config = make_study()
 
-    search = Bench(config, make_folder(tmp_path / "search"), places=1)
-    confirmation = Bench(
+    search = TrialPack(config, make_folder(tmp_path / "search"), places=1)
+    confirmation = TrialPack(
         config, make_folder(tmp_path / "confirmation"), places=1, plan=ConfirmationPlan(config)
     )
 
-    searched, confirmed = (bench.work.evaluator._uniforms for bench in (search, confirmation))
+    searched, confirmed = (trial_pack.work.evaluator._uniforms for trial_pack in (search, confirmation))
     shared = min(len(searched), len(confirmed))
     assert shared == 6
     assert not (searched[:shared] == confirmed[:shared]).any()

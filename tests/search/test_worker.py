@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from ppo_tune.search import worker
-from ppo_tune.search.pack import Share
+from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import SearchPlan
 from tests.worlds import StudyMaker
 
@@ -30,8 +30,10 @@ class Pipe:
 def test_the_first_worker_says_what_the_user_should_know_of_the_models(
     index: int, told: list[str], make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = SimpleNamespace(work=SimpleNamespace(notes=("little", "endless")), runs={}, join=lambda _: None)
-    monkeypatch.setattr(worker, "Bench", lambda *_, **__: bench)
+    trial_pack = SimpleNamespace(
+        work=SimpleNamespace(notes=("little", "endless")), runs={}, join=lambda _: None
+    )
+    monkeypatch.setattr(worker, "TrialPack", lambda *_, **__: trial_pack)
     for name in ("prepare_task", "keep_freed_memory", "_quiet", "_try_compiling", "run_trials"):
         monkeypatch.setattr(worker, name, lambda *_, **__: None)
     monkeypatch.setattr(worker, "load_study_from", lambda *_: SimpleNamespace())

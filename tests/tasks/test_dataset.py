@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from ppo_tune.config import DatasetTaskConfig, ModelConfig, PPOConfig, RuleRewardConfig, RunConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, ModelConfig, PPOConfig, RuleRewardConfig, RunConfig
+from ppo_tune.data.prompts import read_prompts, split_of
+from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, DataError
-from ppo_tune.inputs import check_inputs
-from ppo_tune.prompts import read_prompts, split_of
 from ppo_tune.tasks import Task, make_task
 
 RULE = RuleRewardConfig(name="rule", include={"fan": 1.0})
@@ -326,7 +326,7 @@ def n_trained(n_prompts: int) -> int:
 
 def test_a_dataset_smaller_than_one_rollout_is_refused_with_both_sizes():
     with pytest.raises(DataError) as caught:
-        check_inputs(run_config(20, 64))
+        check_user_files(run_config(20, 64))
 
     assert str(caught.value) == (
         f"a.jsonl: `prompts >= rollout_size` must hold, but of 20 different prompts {n_trained(20)} are for "
@@ -335,16 +335,16 @@ def test_a_dataset_smaller_than_one_rollout_is_refused_with_both_sizes():
 
 
 def test_a_dataset_of_exactly_one_rollout_is_enough():
-    check_inputs(run_config(20, n_trained(20)))
+    check_user_files(run_config(20, n_trained(20)))
 
 
 def test_a_reward_function_is_looked_for_before_any_model_is_loaded():
     broken = {"name": "python", "function": "none.py:score"}
 
     with pytest.raises(ConfigError, match=r"no such file 'none\.py'"):
-        check_inputs(run_config(50, 8, reward=broken))
+        check_user_files(run_config(50, 8, reward=broken))
     with pytest.raises(ConfigError, match=r"no such file 'none\.py'"):
-        check_inputs(run_config(50, 8, gold=broken))
+        check_user_files(run_config(50, 8, gold=broken))
 
 
 def test_what_an_experiment_depends_on_is_known_by_its_content():
@@ -355,9 +355,9 @@ def test_what_an_experiment_depends_on_is_known_by_its_content():
     reward = {"name": "python", "function": "reward.py:score"}
     gold = {"name": "preference", "model": "judge"}
 
-    before = check_inputs(run_config(50, 8, reward=reward, gold=gold)).hashes
+    before = check_user_files(run_config(50, 8, reward=reward, gold=gold)).hashes
     Path("judge", "weights").write_text("2")
-    after = check_inputs(run_config(50, 8, reward=reward, gold=gold)).hashes
+    after = check_user_files(run_config(50, 8, reward=reward, gold=gold)).hashes
 
     assert set(before) == {"model.name", "task.path", "task.reward.function", "task.gold.model"}
     assert before["model.name"] == "some/model"
@@ -370,9 +370,9 @@ def test_what_a_reward_imports_is_an_input_by_its_file():
     Path("rewards", "r.py").write_text("from words import WORD\ndef score(**given): return [0]")
     reward = {"name": "python", "function": "rewards/r.py:score"}
 
-    before = check_inputs(run_config(50, 8, reward=reward)).hashes
+    before = check_user_files(run_config(50, 8, reward=reward)).hashes
     Path("rewards", "words.py").write_text("WORD = 'merry'")
-    after = check_inputs(run_config(50, 8, reward=reward)).hashes
+    after = check_user_files(run_config(50, 8, reward=reward)).hashes
 
     changed = [name for name in before if before[name] != after[name]]
     assert changed == ["task.reward.function imports rewards/words.py"]
@@ -385,18 +385,18 @@ def test_what_surprises_in_a_file_is_noted_before_any_model_is_loaded():
     with Path("a.jsonl").open("a") as file:
         file.write('{"prompt": "None"}\n')
 
-    assert check_inputs(run).notes == (
+    assert check_user_files(run).notes == (
         "a.jsonl: column 'prompt' holds the text 'None' in 1 rows; was the cell empty?",
     )
 
 
 def test_another_row_is_another_input():
-    before, after = (check_inputs(run_config(n, 8)).hashes["task.path"] for n in (50, 51))
+    before, after = (check_user_files(run_config(n, 8)).hashes["task.path"] for n in (50, 51))
 
     assert before != after
 
 
 def test_the_prompts_of_every_split_are_counted():
-    counts = check_inputs(run_config(50, 8)).prompts
+    counts = check_user_files(run_config(50, 8)).prompts
 
     assert counts == Counter(split_of(f"prompt {i}") for i in range(50))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from ppo_tune.config import DatasetTaskConfig, RuleRewardConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, RuleRewardConfig
+from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import DataError
-from ppo_tune.prompts import split_of
 from ppo_tune.tasks import Prompt, PromptSet, Task, make_task
 
 CHAT = "{% for m in messages %}b {{ m.content }} {% endfor %}{% if add_generation_prompt %}c{% endif %}"

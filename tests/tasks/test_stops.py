@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ppo_tune.config import (
+from ppo_tune.config.blocks import (
     DatasetTaskConfig,
     ModelConfig,
     PPOConfig,
@@ -14,11 +14,11 @@ from ppo_tune.config import (
     SupportTaskConfig,
     TrainConfig,
 )
+from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, ModelError
-from ppo_tune.inputs import check_inputs
 from ppo_tune.models import Policy, decode_responses
 from ppo_tune.tasks import stops_of
-from ppo_tune.workbench import evaluate_model, set_up
+from ppo_tune.trainer.assembly import assemble, evaluate_model
 from tests.conftest import prompts_for, tiny_model, uniforms_for
 from tests.tokenizers_of import CHATML, KINDS
 
@@ -101,7 +101,7 @@ def run(**settings) -> TrainConfig:
 
 
 def test_a_workbench_ends_responses_at_them(folder):
-    policy = set_up(run(chat=True, stop=["\n"])).policy
+    policy = assemble(run(chat=True, stop=["\n"])).policy
 
     stops = policy.tokenizer.convert_ids_to_tokens(policy.stop_ids.tolist())
 
@@ -118,14 +118,16 @@ def test_an_evaluation_of_another_model_ends_responses_at_them(folder, monkeypat
 
 
 @pytest.mark.parametrize(
-    "judged", [lambda: set_up(run(chat=True)), lambda: evaluate_model("model", run(chat=True))]
+    "judged", [lambda: assemble(run(chat=True)), lambda: evaluate_model("model", run(chat=True))]
 )
 def test_a_missing_template_is_told_before_any_model_is_loaded(judged, folder, monkeypatch):
     plain = KINDS["byte level"]()
     plain.chat_template = None
     Path("model", "chat_template.jinja").unlink(missing_ok=True)
     plain.save_pretrained("model")
-    monkeypatch.setattr("ppo_tune.workbench.load_policy", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(
+        "ppo_tune.trainer.assembly.load_policy", lambda *_, **__: pytest.fail("a model was loaded")
+    )
 
     with pytest.raises(ModelError, match=r"^task\.chat: the tokenizer of 'model' has no chat template; "):
         judged()
@@ -157,7 +159,7 @@ def test_a_policy_that_nothing_stops_is_noted(stop, folder):
     tiny_model("gpt2", vocab_size=len(tokenizer), n_positions=64, eos_token_id=None).save_pretrained("model")
     tokenizer.save_pretrained("model")
 
-    notes = set_up(run(stop=stop)).notes
+    notes = assemble(run(stop=stop)).notes
 
     told = (
         "the tokenizer of 'model' has no end-of-sequence token and no stop token is named: nothing ends a response but "
@@ -180,7 +182,7 @@ def test_a_chat_whose_turns_end_by_no_token_is_noted(template, stop, told, folde
     tiny_model("gpt2", vocab_size=len(tokenizer), n_positions=64).save_pretrained("model")
     tokenizer.save_pretrained("model")
 
-    notes = set_up(run(chat=True, stop=stop)).notes
+    notes = assemble(run(chat=True, stop=stop)).notes
 
     assert notes == (
         (
@@ -205,10 +207,10 @@ def test_a_missing_template_is_known_without_loading_anything(saved, folder):
     Path("model", "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
     if saved == "not at all":
-        check_inputs(run())
+        check_user_files(run())
         with pytest.raises(
             ModelError, match=r"^task\.chat: the tokenizer of 'model' has no chat template; save one"
         ):
-            check_inputs(run(chat=True))
+            check_user_files(run(chat=True))
     else:
-        check_inputs(run(chat=True))
+        check_user_files(run(chat=True))

@@ -10,12 +10,12 @@ pytest.importorskip("tensorboard", reason="needs the extra: pip install 'ppo-tun
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2
 
-from ppo_tune.config import TrainConfig
+from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.events import Event
 from ppo_tune.files import read_json_lines
 from ppo_tune.search.endings import ending_of
-from ppo_tune.training import TrainingInterrupted, train
-from tests.search.test_objective import Search
+from ppo_tune.training.full_length import TrainingInterrupted, train
+from tests.search.test_trial_loop import Search
 from tests.tracking.test_tensorboard import HParamsTab
 from tests.worlds import StudyMaker, make_study, small_world, write_study
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.space import Space
+from ppo_tune.config.space import Space
 from ppo_tune.tracking import Tracked
 from ppo_tune.tracking.tensorboard import TensorBoard
 

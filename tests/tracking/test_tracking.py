@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import ppo_tune.tracking
-from ppo_tune.config import SearchConfig, StudyConfig, TrainConfig, differences
+from ppo_tune.config.blocks import SearchConfig, StudyConfig, TrainConfig, differences
+from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.errors import ConfigError, RewardError
 from ppo_tune.search.storage import GROWING
-from ppo_tune.study_file import load_study, load_training
 from ppo_tune.tracking import Logger, Tracked, Tracking
 
 STUDY = "task: {name: support}\nspace: {gamma: {type: float, low: 0.9, high: 1}}\n"
@@ -204,7 +204,7 @@ def test_a_logger_that_is_not_installed_is_refused_when_the_file_is_read(
 ) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        "ppo_tune.study_file.find_spec", lambda name: None if name == "wandb" else found(name)
+        "ppo_tune.config.study_file.find_spec", lambda name: None if name == "wandb" else found(name)
     )
 
     with pytest.raises(ConfigError) as study:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from optuna.study import Study
 
-from ppo_tune.config import StudyConfig
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.storage import GROWING

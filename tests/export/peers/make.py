@@ -12,11 +12,11 @@ import torch
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from ppo_tune.config import DatasetTaskConfig, PreferenceRewardConfig, PythonRewardConfig, RewardConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, PythonRewardConfig, RewardConfig
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.export import Scale, Sources, Winner, exporter
 from ppo_tune.export.token_facts import read_tokens
 from ppo_tune.models.text import tokenize
-from ppo_tune.prompts import Prompt
 from ppo_tune.rewards import make_reward
 from ppo_tune.rewards.preference import ScoreFormat
 from tests.conftest import save_tiny_model, tiny_tokenizer

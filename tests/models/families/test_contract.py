@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
-from ppo_tune.config import ModelConfig
+from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, Sequences, load_adapter, load_policy, save_adapter, save_merged
 from ppo_tune.models.read_back import adapter_note, say
 from ppo_tune.models.text import pad_left
 from ppo_tune.seeding import generator
-from ppo_tune.trainer import PPOTrainer
+from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
     VOCABULARY,
     WORDS,

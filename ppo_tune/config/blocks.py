@@ -1,0 +1,449 @@
+"""What an experiment is: frozen models of the five blocks of a study file, each field described once.
+
+A field's description is its documentation, its help text and its tooltip in the report. Numbers that
+follow from others are properties. Reading files is `ppo_tune.config.study_file`'s work.
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from string import Formatter
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from ppo_tune.config.space import Space
+from ppo_tune.errors import ConfigError, Problem
+
+NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Block(BaseModel):
+    """A frozen block of settings: unknown keys, NaN and numbers in quotes are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class PPOConfig(Block):
+    """Hyperparameters of PPO-RLHF. Those that are the same for all trials of a study say so."""
+
+    learning_rate: float = Field(
+        1e-4, ge=0, description="AdamW step size; LoRA wants about 10 times full tuning's."
+    )
+    lr_schedule: Literal["constant", "linear"] = Field(
+        "constant", description="Constant, or falling linearly to 0 over the episodes."
+    )
+    adam_epsilon: float = Field(1e-5, gt=0, description="AdamW's epsilon.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Ceiling of a trial's gradient norm.")
+    gamma: float = Field(1.0, ge=0, le=1, description="Discount of later rewards.")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="GAE's mixing of short and long horizons.")
+    clip_range: float = Field(0.2, gt=0, description="ε of the policy ratio's clip.")
+    dual_clip: float | None = Field(
+        None, gt=1, description="Bound of the loss where the advantage is negative; null = off."
+    )
+    clip_range_value: float | None = Field(
+        None, gt=0, description="Clip of the value's change, in units of the reward; null = off."
+    )
+    vf_coef: float = Field(
+        0.1,
+        ge=0,
+        description="Weight of the value loss, in units of score_std² (value head and policy share the model).",
+    )
+    ent_coef: float = Field(0.0, ge=0, description="Weight of the entropy bonus.")
+    kl_coef: float = Field(
+        0.05, ge=0, description="β: reward lost per nat of KL to the reference, per token."
+    )
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        "k1", description="k1: right gradient; k2, k3: never negative (k3: biased gradient)."
+    )
+    kl_target: float | None = Field(
+        None, gt=0, description="Adapt β to hold this KL, in nats per sequence; null = fixed β."
+    )
+    kl_horizon: float | None = Field(
+        None,
+        gt=0,
+        description="Episodes over which an adaptive β moves; null = a tenth of `episodes`: up to 7-fold in a trial.",
+    )
+    whiten_rewards: bool = Field(
+        False, description="Scale token rewards to variance 1; changes what β means."
+    )
+    missing_eos_penalty: float = Field(
+        0.0, ge=0, description="Subtracted from the score of a response cut off at the length limit."
+    )
+    batch_size: int = Field(32, ge=1, description="Episodes per optimizer step; divides rollout_size.")
+    ppo_epochs: int = Field(4, ge=1, description="Passes over each rollout.")
+    rollout_size: int = Field(64, ge=1, description="Episodes sampled per iteration. Shared by all trials.")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Episodes per forward pass; memory only; null = as many as fit a step. Shared.",
+    )
+    episodes: int = Field(2560, ge=1, description="A trial's whole budget of responses. Shared.")
+    max_new_tokens: int = Field(32, ge=1, description="Longest response, in tokens. Shared.")
+    temperature: float = Field(1.0, gt=0, description="Of sampling, and in every log-probability. Shared.")
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Optimizer steps between two rollouts."""
+        return self.ppo_epochs * self.rollout_size // self.batch_size
+
+    @property
+    def iterations(self) -> int:
+        """Rollouts until the budget is spent."""
+        return math.ceil(self.episodes / self.rollout_size)
+
+    @property
+    def kl_horizon_episodes(self) -> float:
+        """Episodes over which an adaptive KL coefficient moves: as set, else a tenth of the budget, a rollout at least.
+
+        A rollout of n episodes moves it by a factor of 1 ± 0.2·n/horizon at most, so a whole budget of many rollouts
+        by exp(0.2·episodes/horizon), here e² = 7.4; a rollout as long as the horizon by 0.8 to 1.2.
+        """
+        return self.kl_horizon or max(self.episodes / 10, float(self.rollout_size))
+
+    @property
+    def kl_coef_reach(self) -> float:
+        """How many times larger an adaptive KL coefficient can become until the budget is spent, at the very most."""
+        return float((1 + 0.2 * self.rollout_size / self.kl_horizon_episodes) ** self.iterations)
+
+    def learning_rate_at(self, episodes_done: int) -> float:
+        """The step size after so many episodes, by the schedule."""
+        if self.lr_schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * max(0.0, 1.0 - episodes_done / self.episodes)
+
+    def with_params(self, params: Mapping[str, Any]) -> "PPOConfig":
+        """A copy with some values replaced, checked like a new one.
+
+        Raises:
+            pydantic.ValidationError: If a name is unknown or a value breaks a rule.
+        """
+        return type(self).model_validate({**self.model_dump(), **params})
+
+
+SHARED_FIELDS = frozenset(("rollout_size", "micro_batch_size", "episodes", "max_new_tokens", "temperature"))
+"""Fields of `PPOConfig` that are equal for all trials of a study and so cannot be searched."""
+
+
+class ModelConfig(Block):
+    """Which language model is trained, and how much of it."""
+
+    name: str | None = Field(
+        None, description="A model folder or hub name; null = the task's own small model."
+    )
+    lora_rank: int | None = Field(
+        16,
+        ge=1,
+        description="Rank of the adapters on every linear layer, which fused experts are not; null = all weights.",
+    )
+    lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of matrix products; what is trained stays float32. auto = bfloat16 where it is faster here.",
+    )
+    compile: Literal["auto"] | bool = Field(
+        "auto",
+        description="Compile the learning pass; wants a C++ compiler. auto = in a long search on CPUs, by the clock.",
+    )
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _check_compile(cls, wanted: Any) -> Any:
+        if wanted == "auto" or type(wanted) is bool:
+            return wanted
+        raise ValueError(f"`true`, `false` or `auto` must stand here, but got {wanted!r}")
+
+
+class LengthRule(Block):
+    """How long a response should be: words between spaces, or letters in scripts without spaces."""
+
+    low: int = Field(
+        ge=0,
+        description="Shortest length that earns the full weight: in words between spaces; in Chinese, Japanese, Thai, "
+        "Lao, Khmer and Burmese, which set no spaces, in letters.",
+    )
+    high: int = Field(ge=1, description="Longest length that earns the full weight, in the same unit.")
+    weight: float = Field(1.0, description="Earned inside the range; each unit outside costs weight / high.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"`low <= high` must hold, but got low={self.low}, high={self.high}")
+        return self
+
+
+class RuleRewardConfig(Block):
+    """A score from rules a person can read."""
+
+    name: Literal["rule"]
+    include: dict[str, float] = Field({}, description="Words or phrases to mention, each with its weight.")
+    avoid: dict[str, float] = Field(
+        {}, description="Words or phrases to avoid; the weight is lost at each use."
+    )
+    length: LengthRule | None = Field(None, description="A range of words, or of letters without spaces.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.include or self.avoid or self.length):
+            raise ValueError("at least one of `include`, `avoid` and `length` must be given")
+        return self
+
+
+class PreferenceRewardConfig(Block):
+    """A learned reward model: one that `ppo-tune reward` made, or any one-label sequence classifier."""
+
+    name: Literal["preference"]
+    model: str = Field(description="Folder or hub name of the reward model.")
+    template: str | None = Field(
+        None,
+        description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
+        "chat template, else joined.",
+    )
+
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str | None) -> str | None:
+        problem = None if template is None else problem_of_template(template)
+        if problem:
+            raise ValueError(problem)
+        return template
+
+
+def problem_of_template(template: str) -> str | None:
+    """What is wrong with the text that a reward model is to read; None if nothing is."""
+    rule = "must hold {response}, and {prompt} if need be, and nothing else in braces"
+    try:
+        fields = [(name, spec, how) for _, name, spec, how in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        return f"{rule}, but {template!r} has {str(error).lower()}; double a literal brace"
+    names = [name for name, _, _ in fields]
+    if (
+        "response" in names
+        and {*names} <= {"prompt", "response"}
+        and not any(spec or how for _, spec, how in fields)
+    ):
+        return None
+    return f"{rule}, but got {template!r}"
+
+
+class PythonRewardConfig(Block):
+    """A function of yours: `def score(prompts, responses, **columns) -> list[float]`."""
+
+    name: Literal["python"]
+    function: str = Field(pattern=r".+\.py:[A-Za-z_]\w*$", description="`path/to/file.py:function`.")
+
+
+class ReferenceRewardConfig(Block):
+    """Similarity to the row's reference texts, 0 to 100 (needs the `metrics` extra)."""
+
+    name: Literal["reference"]
+    metric: Literal["chrf", "rouge1", "rouge2", "rougeL"] = Field("chrf", description="The measure.")
+
+
+RewardConfig = Annotated[
+    RuleRewardConfig | PreferenceRewardConfig | PythonRewardConfig | ReferenceRewardConfig,
+    Field(discriminator="name"),
+]
+
+
+class SupportTaskConfig(Block):
+    """The embedded task: customer-support replies, with its own model, reward and gold reward."""
+
+    name: Literal["support"]
+    heldout_prompts: int = Field(64, ge=1, description="How many held-out prompts score a policy.")
+    reward: RewardConfig | None = Field(None, description="Instead of the task's own preference model.")
+    gold: RewardConfig | None = Field(None, description="Instead of the task's own hidden scorer.")
+
+
+def _as_tuple(value: Any) -> Any:
+    """A list of a file as the frozen model holds it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+"""Texts, none of them empty."""
+
+
+class DatasetTaskConfig(Block):
+    """Your prompts from a file."""
+
+    name: Literal["dataset"]
+    path: str = Field(description="JSONL, CSV or Parquet file, from the folder where you start ppo-tune.")
+    prompt: str = Field("prompt", description="Column that holds the prompt.")
+    reference: str | None = Field(
+        None, description="Column that holds a good response; several rows may share a prompt."
+    )
+    template: str = Field("{prompt}", description="Text given to the model, with {column} names.")
+    chat: bool = Field(False, description="Wrap the text in the tokenizer's chat template.")
+    stop: Texts = Field(
+        (),
+        description="Tokens that end a response besides the model's own; with chat, its turn's end is one already.",
+    )
+    drop_bad_rows: bool = Field(
+        False, description="Drop and count rows that cannot be used, instead of stopping."
+    )
+    heldout_prompts: int = Field(128, ge=1, description="How many held-out prompts score a policy.")
+    reward: RewardConfig = Field(description="What PPO maximizes.")
+    gold: RewardConfig | None = Field(None, description="A second judge, never used by the search.")
+
+
+TaskConfig = Annotated[SupportTaskConfig | DatasetTaskConfig, Field(discriminator="name")]
+
+Loggers = Annotated[
+    tuple[Literal["tensorboard", "wandb"], ...],
+    BeforeValidator(_as_tuple),
+]
+"""Who gets the numbers of a training besides its metrics.jsonl; each needs the extra of its name."""
+
+LOG = "Where the numbers go besides metrics.jsonl: any of tensorboard and wandb (offline)."
+
+
+class SearchConfig(Block):
+    """How a study looks for the best config."""
+
+    sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = Field(
+        "tpe", description="Who proposes the values."
+    )
+    pruner: Literal["successive_halving", "hyperband", "median", "percentile", "none"] = Field(
+        "successive_halving", description="Who ends hopeless trials early."
+    )
+    n_trials: int | None = Field(
+        None, ge=1, description="All trials of the study, the default config included; a grid counts itself."
+    )
+    milestones: int = Field(10, ge=1, description="How often a trial is scored on the held-out prompts.")
+    kl_budget: float = Field(10.0, gt=0, description="A winner stays within this KL, in nats per sequence.")
+    kl_limit: float | None = Field(
+        None, gt=0, description="A trial beyond this KL ends at once; null = twice the budget."
+    )
+    pack: Literal["auto"] | int = Field(
+        "auto", description="Trials trained together by one worker; auto = as many as pay, by the clock."
+    )
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    confirm_top: int = Field(
+        5, ge=0, description="How many of the best run again on fresh seeds beside the default; 0 = none."
+    )
+    confirm_seeds: int = Field(5, ge=3, description="How many fresh seeds each of them gets.")
+    train_episodes: int | None = Field(
+        None,
+        ge=1,
+        description="Length of the full training in the exported config; null = four trials' worth.",
+    )
+    log: Loggers = Field((), description=LOG)
+
+    @field_validator("pack", mode="before")
+    @classmethod
+    def _check_pack(cls, pack: Any) -> Any:
+        if pack == "auto" or (type(pack) is int and pack >= 1):
+            return pack
+        raise ValueError(f"`pack >= 1` must hold, or auto, but got {pack!r}")
+
+    @property
+    def kl_ceiling(self) -> float:
+        """The KL beyond which a trial ends, in nats per sequence."""
+        return 2 * self.kl_budget if self.kl_limit is None else self.kl_limit
+
+
+class RunConfig(Block):
+    """What any training needs: a task, a model and hyperparameters."""
+
+    task: TaskConfig
+    model: ModelConfig = ModelConfig()
+    ppo: PPOConfig = PPOConfig()
+
+
+class TrainConfig(RunConfig):
+    """One config at full length, as `ppo-tune export` writes it."""
+
+    name: str = Field("run", description="What the model is called; left out: the file's name.")
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    kl_budget: float | None = Field(
+        None,
+        gt=0,
+        description="The model kept is the best evaluated within this KL, in nats per sequence; null: the last.",
+    )
+    score_std: float | None = Field(
+        None,
+        gt=0,
+        description="Standard deviation of the untrained model's scores, the unit in which values are learned; null: "
+        "measured before the training.",
+    )
+    log: Loggers = Field((), description=LOG)
+
+
+class StudyConfig(RunConfig):
+    """A whole search."""
+
+    name: str = Field(description="The study's name: the file's name without its ending.")
+    space: Space
+    search: SearchConfig = SearchConfig()
+
+    @property
+    def n_trials(self) -> int:
+        """All trials of the study: those asked for, or the default config and every cell of the grid."""
+        if self.search.n_trials is not None:
+            return self.search.n_trials
+        return 1 + self.space.grid_size() if self.search.sampler == "grid" else DEFAULT_N_TRIALS
+
+    @property
+    def baseline(self) -> dict[str, Any]:
+        """The searched values of trial 0, the default config."""
+        return self.space.baseline({name: self.default(name) for name in self.space})
+
+    def default(self, name: str) -> Any:
+        """The trainer's default of a searched hyperparameter, a number also where it follows from others."""
+        usual = PPOConfig(episodes=self.ppo.episodes, rollout_size=self.ppo.rollout_size)
+        return usual.kl_horizon_episodes if name == "kl_horizon" else getattr(usual, name)
+
+    def milestone_episodes(self) -> tuple[int, ...]:
+        """Episodes at which every trial is scored, whole rollouts, rising to the end of the budget."""
+        size, iterations = self.ppo.rollout_size, self.ppo.iterations
+        marks = {
+            max(1, round(iterations * i / self.search.milestones))
+            for i in range(1, self.search.milestones + 1)
+        }
+        return tuple(size * mark for mark in sorted(marks))
+
+
+DEFAULT_N_TRIALS = 32
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, ignored: Collection[str] = ()
+) -> list[str]:
+    """What differs between two nested dicts, one line each: place, value before, value now."""
+    old, new = _flatten(before), _flatten(now)
+    return [
+        f"  {place}: {_say(old, place)} before, {_say(new, place)} now"
+        for place in sorted({*old, *new} - set(ignored))
+        if old.get(place, _ABSENT) != new.get(place, _ABSENT)
+    ]
+
+
+_ABSENT = object()
+
+
+def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, with dotted keys; lists are leaves."""
+    if not isinstance(data, Mapping):
+        return {prefix: data}
+    return {
+        place: value
+        for key, inner in data.items()
+        for place, value in _flatten(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def _say(data: Mapping[str, Any], place: str) -> str:
+    return repr(data[place]) if place in data else "absent"
+
+
+def check_name(name: str) -> str:
+    """The name of a study, safe to be the name of a folder.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if NAME_RULE.fullmatch(name):
+        return name
+    rule = "letters, digits, dots, dashes and underscores, at most 100, the first a letter or a digit"
+    raise ConfigError([Problem("study name", f"must be {rule}, but got {name!r}; rename it")])

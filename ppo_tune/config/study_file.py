@@ -1,0 +1,400 @@
+"""From a file to an experiment: every mistake is found here, all at once, before any model is loaded."""
+
+import math
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ppo_tune.config.blocks import (
+    SHARED_FIELDS,
+    Loggers,
+    ModelConfig,
+    PPOConfig,
+    SearchConfig,
+    StudyConfig,
+    TaskConfig,
+    TrainConfig,
+    check_name,
+)
+from ppo_tune.config.messages import place_of, say, unknown
+from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
+from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
+from ppo_tune.errors import ConfigError, MissingExtraError, Problem
+
+STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
+OPTIONAL_BLOCKS = ("model", "ppo", "search")
+TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "score_std", "log")
+
+_MISSING = {
+    "tensorboard": str(MissingExtraError("tensorboard", "tensorboard")),
+    "wandb": str(MissingExtraError("wandb", "wandb")),
+}
+"""What is said where a logger's package cannot be found."""
+
+
+def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfig:
+    """Read a study file.
+
+    Args:
+        path: The YAML file; its name without the ending becomes the study's name.
+        allow_huge_grid: Accept a grid of more than 10,000 cells.
+
+    Returns:
+        The experiment, checked.
+
+    Raises:
+        ConfigError: With every mistake in the file, its line, the rule, the value and the way out.
+    """
+    path = Path(path)
+    reader = _Reader(path, STUDY_BLOCKS)
+    task, model, ppo = reader.run_blocks()
+    space = reader.space()
+    search = reader.block("search", SearchConfig, {})
+    reader.check_schedule(ppo, space)
+    if search is not None:
+        reader.check_search(search, space, allow_huge_grid=allow_huge_grid)
+        reader.check_log(search.log, "search")
+    alone = model is not None and model.lora_rank is None
+    if search is not None and alone and search.pack not in ("auto", 1):
+        reader.add(
+            ("search", "pack"),
+            "`pack = 1` must hold when all weights are trained (model.lora_rank: "
+            f"null), but got {search.pack}; set a lora_rank",
+        )
+    reader.check_name(reader.name)
+    reader.finish()
+    return StudyConfig.model_validate(
+        {
+            "name": reader.name,
+            "task": task,
+            "model": model,
+            "ppo": ppo,
+            "space": Space(space),
+            "search": search,
+        }
+    )
+
+
+def load_training(path: str | Path, *, episodes: int | None = None, seed: int | None = None) -> TrainConfig:
+    """Read the file of a single training, such as `ppo-tune export` writes.
+
+    Args:
+        path: The YAML file with the blocks task, model and ppo, a name and a seed.
+        episodes: Instead of the file's.
+        seed: Instead of the file's.
+
+    Returns:
+        The training, checked.
+
+    Raises:
+        ConfigError: With every mistake in the file.
+    """
+    reader = _Reader(Path(path), TRAIN_BLOCKS)
+    for block in ("space", "search"):
+        if block in reader.data:
+            reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
+    if episodes is not None and isinstance(reader.data.get("ppo", {}), dict):
+        reader.data["ppo"] = {**reader.data.get("ppo", {}), "episodes": episodes}
+    if seed is not None:
+        reader.data["seed"] = seed
+    task, model, ppo = reader.run_blocks()
+    reader.check_schedule(ppo, {})
+    number = reader.data.get("seed", 0)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        reader.add(("seed",), f"`seed >= 0` must hold, but got {number!r}")
+    positive = {name: reader.data.get(name) for name in ("kl_budget", "score_std")}
+    for key, value in positive.items():
+        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
+            reader.add((key,), f"`{key} > 0` must hold, or null for none, but got {value!r}")
+    log = reader.block("log", Loggers, ())
+    reader.check_log(log or ())
+    name = str(reader.data.get("name", reader.name))
+    reader.check_name(name)
+    reader.finish()
+    return TrainConfig.model_validate(
+        {
+            "name": name,
+            "task": task,
+            "model": model,
+            "ppo": ppo,
+            "seed": number,
+            **positive,
+            "log": log,
+        }
+    )
+
+
+def load_run(path: str | Path) -> StudyConfig | TrainConfig:
+    """Read either kind of file.
+
+    Raises:
+        ConfigError: With every mistake in the file.
+    """
+    data = read_yaml(Path(path)).data
+    is_study = isinstance(data, dict) and "space" in data
+    return load_study(path, allow_huge_grid=True) if is_study else load_training(path)
+
+
+def notes(study: StudyConfig) -> list[str]:
+    """What is legal in a study and may still surprise; one sentence each."""
+    found = []
+    inert = [study.ppo.with_params(params).steps_per_iteration == 1 for params in _schedule_corners(study)]
+    if "clip_range" in study.space and all(inert):
+        found.append(
+            "clip_range is inert: with one optimizer step per rollout the policy ratio is 1 everywhere; "
+            "raise ppo_epochs or lower batch_size"
+        )
+    elif "clip_range" in study.space and any(inert):
+        found.append(
+            "clip_range is inert in trials with batch_size = rollout_size and one PPO epoch: the policy "
+            "ratio is 1 everywhere"
+        )
+    found += _weak_target(study)
+    found += _repeats_of_cells(study) if study.search.sampler == "grid" else _repeats(study)
+    for name, value in study.baseline.items():
+        wanted = study.space[name].default
+        wanted = study.default(name) if wanted is None else wanted
+        if value != wanted:
+            found.append(
+                f"trial 0, the default config, uses {name} = {value}: the default {wanted} is outside "
+                "the space"
+            )
+    return found
+
+
+def _repeats(study: StudyConfig) -> list[str]:
+    """A note where so few combinations can be drawn that trials repeat them; the default config is one of them."""
+    n, size = study.n_trials, study.space.size()
+    if size >= 2 * n:
+        return []
+    surely = f"at least {n - size} trials repeat one" if n > size else "some may be drawn more than once"
+    return [
+        f"the space has only {size} combinations for {n} trials: {surely}; sampler: grid tries each of them once"
+    ]
+
+
+def _repeats_of_cells(study: StudyConfig) -> list[str]:
+    """A note where a grid search trains a combination twice."""
+    n, cells = study.n_trials, study.space.grid_size()
+    default_is_cell = study.space.has_cell(study.baseline)
+    repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
+    if n > cells + 1:
+        return [f"{n} trials, but the grid has {cells} cells: {repeats} trials repeat one"]
+    if repeats:
+        return ["the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"]
+    return []
+
+
+LEAST_REACH = 1.5
+"""What moves the KL coefficient less than so many times in a whole trial holds no target."""
+
+
+def _weak_target(study: StudyConfig) -> list[str]:
+    """A note where a trial is too short for its adaptive KL coefficient to move."""
+    if study.ppo.kl_target is None and "kl_target" not in study.space:
+        return []
+    horizons = _values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
+    reach = max(study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach for horizon in horizons)
+    if reach >= LEAST_REACH:
+        return []
+    return [
+        f"kl_target does little: with this kl_horizon, kl_coef can change {reach:.2f}-fold at most in a trial of "
+        f"{study.ppo.episodes:,} episodes; leave kl_horizon out, and it is a tenth of them"
+    ]
+
+
+def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
+    """Every combination of the searched batch sizes with the extreme numbers of epochs."""
+    batch_sizes = _values(study.space.root.get("batch_size"), study.ppo.batch_size)
+    epochs = _values(study.space.root.get("ppo_epochs"), study.ppo.ppo_epochs)
+    for batch_size in batch_sizes:
+        for ppo_epochs in (min(epochs), max(epochs)):
+            yield {"batch_size": batch_size, "ppo_epochs": ppo_epochs}
+
+
+def _values(param: Param | None, fixed: Any) -> list[Any]:
+    """The values that a parameter may take, as far as they can be listed; its ends otherwise."""
+    if param is None:
+        return [fixed]
+    if param.type == "float":
+        return list(param.ends)
+    if param.type == "int" and param.grid_size() > MAX_GRID_CELLS:
+        return [param.low, param.high]
+    return list(param.grid_values())
+
+
+class _Reader:
+    """One file being read: its data, and the problems found so far."""
+
+    def __init__(self, path: Path, blocks: tuple[str, ...]) -> None:
+        self.source = str(path)
+        self.name = path.stem
+        self.document: Document = read_yaml(path)
+        self.problems = list(self.document.problems)
+        data = self.document.data
+        if not isinstance(data, dict):
+            raise ConfigError([Problem("", f"must hold the blocks {', '.join(blocks)}", 1)], self.source)
+        self.data: dict[str, Any] = {
+            key: {} if block is None and key in OPTIONAL_BLOCKS else block for key, block in data.items()
+        }
+        for key in data:
+            if key not in blocks and key not in STUDY_BLOCKS:
+                self.add((key,), unknown(key, blocks, kind="block"))
+
+    def add(self, place: Path_, what: str) -> None:
+        """Note a mistake, unless the value at its place could not be read."""
+        if place in self.document.unread:
+            return
+        self.problems.append(Problem(dotted(place), what, self.document.line(place)))
+
+    def finish(self) -> None:
+        if self.problems:
+            raise ConfigError(self.problems, self.source)
+
+    def check_name(self, name: str) -> None:
+        try:
+            check_name(name)
+        except ConfigError as error:
+            self.problems += error.problems
+
+    def run_blocks(self) -> tuple[TaskConfig | None, ModelConfig | None, PPOConfig]:
+        """The blocks that a study and a training have in common; of a wrong `ppo` what is right in it."""
+        task = self.block("task", TaskConfig, None)
+        model = self.block("model", ModelConfig, {})
+        ppo = self.block("ppo", PPOConfig, {}) or self._right_part_of_ppo()
+        if task is not None and model is not None and task.name == "dataset" and model.name is None:
+            self.add(("model",), "`name` must be given with task dataset: a model folder or hub name")
+        return task, model, ppo
+
+    def block(self, name: str, kind: Any, missing: Any) -> Any:
+        """One block, checked; None after noting its problems."""
+        data = self.data.get(name, missing)
+        if data is None and name not in self.data:
+            self.problems.append(Problem(name, "this block is missing"))
+            return None
+        return self._validate((name,), kind, {} if data is None else data)
+
+    def space(self) -> dict[str, Param]:
+        """The legal parameters of the space block; problems are noted."""
+        data, fixed = self.data.get("space"), self.data.get("ppo", {})
+        if not isinstance(data, dict) or not data:
+            self.add(
+                ("space",),
+                "at least one hyperparameter must be searched; for a single config use `ppo-tune train`",
+            )
+            return {}
+        found = {}
+        for name, value in data.items():
+            if name in SHARED_FIELDS:
+                self.add(
+                    ("space", name),
+                    "is shared by all trials of a study and cannot be searched; set it in ppo",
+                )
+            elif name not in PPOConfig.model_fields:
+                self.add(("space", name), unknown(name, set(PPOConfig.model_fields) - SHARED_FIELDS))
+            elif isinstance(fixed, dict) and name in fixed:
+                line = self.document.line(("space", name))
+                self.add(("ppo", name), f"stands in ppo and in space (line {line}); keep one")
+            param = self._validate(("space", name), Param, value)
+            if param is not None and name in PPOConfig.model_fields and name not in SHARED_FIELDS:
+                self._check_values(name, param)
+                found[name] = param
+        return found
+
+    def _check_values(self, name: str, param: Param) -> None:
+        """Every end and choice is legal for its field; the first that is not is told."""
+        for value in (*_values(param, None), *(() if param.default is None else (param.default,))):
+            try:
+                PPOConfig.model_validate({name: value})
+            except ValidationError as error:
+                self.add(("space", name), say(error.errors()[0], ("space", name)))
+                return
+
+    def check_schedule(self, ppo: PPOConfig, space: Mapping[str, Param]) -> None:
+        """Episodes are whole rollouts, a rollout whole batches, a batch whole micro-batches."""
+        if ppo.episodes % ppo.rollout_size and self._is_right("episodes", "rollout_size"):
+            fitting = ppo.iterations * ppo.rollout_size
+            self.add(
+                ("ppo", "episodes"),
+                f"must be whole rollouts of {ppo.rollout_size}, but got {ppo.episodes}; take {fitting}",
+            )
+        place = ("space", "batch_size") if "batch_size" in space else ("ppo", "batch_size")
+        micro = ppo.micro_batch_size
+        for size in _values(space.get("batch_size"), ppo.batch_size):
+            if not isinstance(size, int) or not self._is_right("batch_size"):
+                continue
+            if self._is_right("rollout_size") and (size < 1 or ppo.rollout_size % size):
+                self.add(place, f"`batch_size` must divide rollout_size {ppo.rollout_size}, but got {size}")
+            if micro is not None and size % micro:
+                self.add(("ppo", "micro_batch_size"), f"must divide batch_size {size}, but got {micro}")
+        self._check_horizon(ppo, space)
+        if ppo.kl_target is not None and 0 in _values(space.get("kl_coef"), ppo.kl_coef):
+            self.add(
+                ("ppo", "kl_target"), "`kl_coef > 0` must hold with kl_target: an adaptive β of 0 stays 0"
+            )
+
+    def _check_horizon(self, ppo: PPOConfig, space: Mapping[str, Param]) -> None:
+        """No rollout can take an adaptive KL coefficient to 0 or below, where it would stay."""
+        if ppo.kl_target is None and "kl_target" not in space:
+            return
+        place = ("space", "kl_horizon") if "kl_horizon" in space else ("ppo", "kl_horizon")
+        for horizon in _values(space.get("kl_horizon"), ppo.kl_horizon):
+            if isinstance(horizon, int | float) and 5 * horizon <= ppo.rollout_size:
+                self.add(
+                    place,
+                    f"`kl_horizon > rollout_size / 5` must hold, or one rollout can take β to 0, but got {horizon:g} "
+                    f"with rollout_size {ppo.rollout_size}",
+                )
+                return
+
+    def check_search(
+        self, search: SearchConfig, space: Mapping[str, Param], *, allow_huge_grid: bool
+    ) -> None:
+        """A grid that can be listed, and limits in order."""
+        if search.kl_ceiling < search.kl_budget:
+            self.add(
+                ("search", "kl_limit"),
+                f"`kl_limit >= kl_budget` must hold, but got {search.kl_limit:g} < {search.kl_budget:g}",
+            )
+        if search.sampler != "grid" or not space:
+            return
+        grid = Space(dict(space))
+        for name in grid.without_grid_values():
+            self.add(("space", name), "`points` must be given for a grid: a list of values, or how many")
+        size = grid.grid_size()
+        if size > MAX_GRID_CELLS and not allow_huge_grid:
+            self.add(
+                ("space",),
+                f"`cells <= {MAX_GRID_CELLS}` must hold, but the grid has {size}; use fewer points, "
+                "another sampler, or --yes",
+            )
+
+    def check_log(self, log: Loggers, *block: str) -> None:
+        """What is to get the numbers is installed."""
+        for i, name in enumerate(log):
+            if find_spec(name) is None:
+                self.add((*block, "log", i), _MISSING[name])
+
+    def _is_right(self, *names: str) -> bool:
+        """Whether nothing was noted of these keys of `ppo`; others are then not blamed for them."""
+        noted = [problem.where for problem in self.problems]
+        return not any(where == f"ppo.{name}" for where in noted for name in names)
+
+    def _right_part_of_ppo(self) -> PPOConfig:
+        """What can still be checked against the other blocks when some of `ppo` is wrong."""
+        data = self.data.get("ppo")
+        if not isinstance(data, dict):
+            return PPOConfig()
+        return PPOConfig.model_validate({key: value for key, value in data.items() if self._is_right(key)})
+
+    def _validate(self, place: Path_, kind: Any, data: Any) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(data)
+        except ValidationError as error:
+            for details in error.errors():
+                inner = place_of(details, data)
+                self.add((*place, *inner), say(details, place, inner))
+            return None

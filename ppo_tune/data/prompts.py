@@ -1,0 +1,166 @@
+"""Prompts, the split each belongs to, and how a user's file becomes prompts; loads no model."""
+
+import hashlib
+import json
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from ppo_tune.config.blocks import DatasetTaskConfig
+from ppo_tune.data.tables import HALF_PAIR, Row, Table, read_table
+from ppo_tune.errors import ConfigError, DataError, Problem
+
+Split = Literal["train", "heldout", "confirmation"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt.
+
+    Attributes:
+        text: What the model is given, before any chat template; also what rewards see.
+        columns: What else belongs to it, by name; `references` is a list of good responses.
+        where: `file:line` it came from, or "".
+    """
+
+    text: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+
+def split_of(prompt: str) -> Split:
+    """The split a prompt belongs to by its hash: 80 % train, 10 % held out, 10 % confirmation.
+
+    The same prompt is in the same split whatever else the file holds.
+    """
+    bucket = hashlib.sha256(prompt.encode()).digest()[0] % 10
+    return "train" if bucket < 8 else "heldout" if bucket == 8 else "confirmation"
+
+
+class PromptFile(NamedTuple):
+    """What a file of prompts holds.
+
+    Attributes:
+        prompts: The different prompts.
+        n_dropped: How many rows were dropped.
+        notes: What may surprise whoever wrote the file; one sentence each.
+    """
+
+    prompts: list[Prompt]
+    n_dropped: int
+    notes: tuple[str, ...]
+
+
+def read_prompts(config: DatasetTaskConfig) -> PromptFile:
+    """The different prompts of the file.
+
+    Rows of one text are one prompt, with all their references. Only where a Python function judges, and no column
+    of references is named, may rows of one text be different prompts: they are if they differ in another column,
+    which the function is given. A column that only some rows have is None for the others.
+
+    Raises:
+        DataError: If the file or one of its rows cannot be used.
+        ConfigError: If the template is not one, or names a column that no row has.
+    """
+    needed = [config.prompt, *([config.reference] if config.reference else [])]
+    table = read_table(config.path, needed, drop_bad_rows=config.drop_bad_rows)
+    columns = list(dict.fromkeys(name for row in table.rows for name in row.columns))
+    names = _template_columns(config.template, columns)
+    rows, dropped = _rows_with(names, table, config)
+    dropped = [*table.dropped, *dropped]
+    by_text = bool(config.reference) or not _is_judged_by_a_function(config)
+    prompts: dict[str, Prompt] = {}
+    differing: set[str] = set()
+    for row in rows:
+        text = config.template.format(**{**row.columns, "prompt": row.columns[config.prompt]})
+        others = {name: row.columns.get(name) for name in columns if name != config.reference}
+        key = text if by_text else json.dumps([text, others], sort_keys=True, default=str)
+        known = prompts.get(key)
+        given = [row.columns[config.reference]] if config.reference else others.get("references") or []
+        if known is None:
+            prompts[key] = Prompt(text, {**others, "references": given}, row.where)
+            continue
+        differing |= {name for name, value in others.items() if value != known.columns.get(name)} - {
+            "references"
+        }
+        _add_references(known, given, is_new=bool(config.reference))
+    found = list(prompts.values())
+    return PromptFile(found, len(dropped), tuple(_notes(config, table, dropped, found, sorted(differing))))
+
+
+def _is_judged_by_a_function(config: DatasetTaskConfig) -> bool:
+    """Whether a judge may read columns other than the references."""
+    return any(judge is not None and judge.name == "python" for judge in (config.reward, config.gold))
+
+
+def _add_references(known: Prompt, given: Any, *, is_new: bool) -> None:
+    """Add the references of another row of the same prompt; of a list, those that are not there yet."""
+    references = known.columns["references"]
+    if isinstance(references, list) and isinstance(given, list):
+        references += [text for text in given if is_new or text not in references]
+
+
+def _notes(
+    config: DatasetTaskConfig, table: Table, dropped: list[str], prompts: list[Prompt], differing: list[str]
+) -> Iterator[str]:
+    yield from table.notes
+    if dropped:
+        yield f"{config.path}: {len(dropped)} rows were dropped, the first because {dropped[0]}"
+    if differing:
+        yield (
+            f"{config.path}: rows of one prompt differ in {', '.join(differing)}; they are one prompt with all their "
+            "references, and the columns of its first row"
+        )
+    n_repeated = len(prompts) - len({prompt.text for prompt in prompts})
+    if n_repeated:
+        yield (
+            f"{config.path}: {n_repeated} prompts repeat the text of another and differ in a column that the reward "
+            "function may read; each counts as a prompt of its own"
+        )
+
+
+def _template_columns(template: str, columns: list[str]) -> list[str]:
+    """The columns that a template names, checked against those that the file has."""
+    try:
+        fields = [(n, spec, how) for _, n, spec, how in string.Formatter().parse(template) if n is not None]
+    except ValueError as error:
+        what = f"{error}, in {template!r}; double a literal brace"
+        raise ConfigError([Problem("task.template", what)]) from None
+    for name, spec, how in fields:
+        if name not in (*columns, "prompt"):
+            what = f"there is no column {name!r} for {template!r}; the file has {', '.join(columns)}"
+            raise ConfigError([Problem("task.template", what)])
+        if spec or how:
+            what = f"a column stands as {{{name}}}, without a format, but got {template!r}"
+            raise ConfigError([Problem("task.template", what)])
+    return [name for name, _, _ in fields if name != "prompt"]
+
+
+def _rows_with(names: list[str], table: Table, config: DatasetTaskConfig) -> tuple[list[Row], list[str]]:
+    """The rows that have a value to write for every column of the template, and what is wrong with the others."""
+    kept, dropped = [], []
+    for row in table.rows:
+        problem = next(filter(None, (_problem(row, name) for name in names)), None)
+        if problem is None:
+            kept.append(row)
+        elif config.drop_bad_rows:
+            dropped.append(problem)
+        else:
+            raise DataError(f"{problem}; mend the row, or drop such rows with drop_bad_rows: true")
+    if not kept:
+        raise DataError(
+            f"{config.path}: at least one row is needed, but all were dropped, the last because {dropped[-1]}"
+        )
+    return kept, dropped
+
+
+def _problem(row: Row, name: str) -> str | None:
+    """Why a column of a row cannot stand in a prompt: None and NaN mean that there is nothing to write."""
+    if name not in row.columns:
+        return f"{row.where}: there is no column {name!r}, which task.template names"
+    value = row.columns[name]
+    is_broken = isinstance(value, str) and HALF_PAIR.search(value)
+    if value is None or value != value or is_broken or isinstance(value, list | dict | bytes):
+        return f"{row.where}: column {name!r}, which task.template names, must hold text, but got {value!r}"
+    return None

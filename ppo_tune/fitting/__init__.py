@@ -1,0 +1,1 @@
+"""Fit a base model to texts, or a reward model to preferences."""

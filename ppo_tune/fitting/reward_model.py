@@ -1,0 +1,265 @@
+"""Fit a reward model to preferences, and centre it on what the base model says.
+
+    ppo-tune reward data/preferences.jsonl --base models/base --out models/reward
+
+Papers: Stiennon et al., 2020, arXiv:2009.01325 (the loss); Ziegler et al., 2019, arXiv:1909.08593 (scores
+of the base model get mean 0 and standard deviation 1).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from ppo_tune.config.blocks import Block, ModelConfig, problem_of_template
+from ppo_tune.errors import ConfigError, DataError, Problem
+from ppo_tune.fitting.sft import Progress, cut_prompts, hold_out
+from ppo_tune.models import Prompts, decode_responses, encode_prompts, load_policy, load_tokenizer
+from ppo_tune.models.fast.kernels import settle
+from ppo_tune.models.text import tokenize
+from ppo_tune.ppo import preference_loss
+from ppo_tune.rewards.preference import ScoreFormat, fill, gain_and_bias, raw_scores
+from ppo_tune.seeding import derive_seed, generator
+
+Preference = tuple[str, str, str]
+"""A prompt, the chosen response and the rejected one."""
+
+
+class RewardTrainingConfig(Block):
+    """How a reward model is fitted."""
+
+    epochs: int = Field(1, ge=1, description="Passes over the preferences; reward models overfit early.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak step size; about 1e-5 for a large model.")
+    batch_size: int = Field(32, ge=1, description="Preferences per optimizer step.")
+    heldout_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the prompts kept, with all their preferences, for the accuracy.",
+    )
+    base_samples: int = Field(256, ge=2, description="Responses of the base model that fix mean and scale.")
+    max_new_tokens: int = Field(32, ge=1, description="Their greatest length.")
+    template: str = Field("{prompt}{response}", description="The text the model reads.")
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+
+
+@dataclass(frozen=True)
+class RewardTrainingResult:
+    """What came of a fit.
+
+    Attributes:
+        preferences: Preferences it learned from.
+        accuracy: Share of held-out preferences where the chosen response scores higher; equal scores count half.
+        heldout_pairs: How many preferences were held out.
+        interval: The accuracy's 95 % interval, by Wilson.
+        base_mean: Mean raw score of the base model's responses, before centring.
+        base_std: Their standard deviation.
+        notes: What the user should know of the data.
+    """
+
+    preferences: int
+    accuracy: float
+    heldout_pairs: int
+    interval: tuple[float, float]
+    base_mean: float
+    base_std: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with an accuracy that is not above chance; None if it is."""
+        low, high = self.interval
+        if high < 0.5:
+            return (
+                "the reward model prefers what was rejected: its accuracy is below chance, 0.5; look whether "
+                "`chosen` and `rejected` are swapped"
+            )
+        if low <= 0.5:
+            return (
+                "the reward model cannot be told from chance, 0.5, so a policy trained on it learns nothing that is "
+                "preferred; give more preferences, more epochs or another learning rate"
+            )
+        return None
+
+
+def fit_reward(
+    preferences: Sequence[Preference],
+    base: str,
+    out: Path,
+    config: RewardTrainingConfig | None = None,
+    *,
+    progress: Progress = lambda _: None,
+) -> RewardTrainingResult:
+    """Fit a Bradley–Terry reward model and write it as a Hugging Face folder.
+
+    Args:
+        preferences: At least two.
+        base: Folder or hub name of the model it starts from, whose samples also fix mean and scale.
+        out: The folder to write.
+        config: How to fit.
+        progress: Told how far the fit is.
+
+    Returns:
+        The held-out accuracy and the scale.
+
+    Raises:
+        DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
+        ConfigError: If the template is none.
+        ModelError: If `base` cannot be loaded.
+    """
+    config = config or RewardTrainingConfig()
+    if problem := problem_of_template(config.template):
+        raise ConfigError([Problem("template", problem)])
+    if len(preferences) < 2:
+        raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
+    preferences, notes = cut_prompts(preferences)
+    split = hold_out(
+        [prompt for prompt, _, _ in preferences],
+        config.heldout_fraction,
+        generator(config.seed, "reward", "split"),
+    )
+    heldout, train = [preferences[i] for i in split.heldout], [preferences[i] for i in split.train]
+    samples = sample_base(base, [prompt for prompt, _, _ in train], config)
+    tokenizer = load_tokenizer(base)
+    model = _classifier(base, tokenizer, config.seed)
+    _fit(model, tokenizer, train, config, progress)
+    with torch.no_grad():
+        chosen, rejected = _score_pairs(model, tokenizer, heldout, config)
+        accuracy = share_right(chosen, rejected)
+        texts = [fill(config.template, p, r) for p, r in samples]
+        raw = raw_scores(model, tokenizer, texts, append_eos=True)
+    mean, std = float(raw.mean()), max(float(raw.std()), 1e-6)
+    gain, bias = gain_and_bias(mean, std)
+    low, high = wilson(accuracy, len(heldout))
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    ScoreFormat(
+        config.template,
+        append_eos=tokenizer.eos_token_id is not None,
+        gain=gain,
+        bias=bias,
+        accuracy=accuracy,
+        heldout_pairs=len(heldout),
+        accuracy_low=low,
+        accuracy_high=high,
+    ).write(out)
+    notes = (*notes, *_note_on_joining(preferences, config.template), *split.notes)
+    return RewardTrainingResult(len(train), accuracy, len(heldout), (low, high), mean, std, notes)
+
+
+def share_right(chosen: Tensor, rejected: Tensor) -> float:
+    """Share of the preferences, (N,) and (N,), whose chosen response scores higher; equal scores count half."""
+    return float(((chosen > rejected).float() + (chosen == rejected).float() / 2).mean())
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of n.
+
+    (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
+
+    Paper: Wilson, 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
+    """
+    z2 = 1.959964**2 / n
+    centre, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
+
+
+def _note_on_joining(preferences: Sequence[Preference], template: str) -> tuple[str, ...]:
+    """A note where most prompts and responses become one word at their border."""
+
+    def glued(prompt: str, response: str) -> bool:
+        return not prompt[-1:].isspace() and response[:1].isascii() and response[:1].isalnum()
+
+    joined = [(prompt, chosen) for prompt, chosen, _ in preferences if glued(prompt, chosen)]
+    if "{prompt}{response}" not in template or 2 * len(joined) <= len(preferences):
+        return ()
+    prompt, chosen = joined[0]
+    return (
+        f"prompt and response are read without a space between them, as in {prompt[-20:] + chosen[:20]!r}; if "
+        "responses are to begin with one, fit with the template '{prompt} {response}'",
+    )
+
+
+def sample_base(base: str, prompts: Sequence[str], config: RewardTrainingConfig) -> list[tuple[str, str]]:
+    """Prompts with responses of the base model, `config.base_samples` of them.
+
+    Raises:
+        DataError: If a prompt leaves no room for a response in the model's context.
+        ModelError: If `base` cannot be loaded.
+    """
+    policy = load_policy(ModelConfig(name=base, lora_rank=1))
+    room = None if policy.context_length is None else policy.context_length - config.max_new_tokens
+    longest = max(map(len, tokenize(policy.tokenizer, prompts)))
+    if room is not None and longest > room:
+        raise DataError(
+            f"`tokens <= {room}`, the base model's context less max_new_tokens, must hold for a prompt, "
+            f"but got {longest}; shorten it or lower max_new_tokens"
+        )
+    chosen = [prompts[i % len(prompts)] for i in range(config.base_samples)]
+    pairs: list[tuple[str, str]] = []
+    for start in range(0, len(chosen), 256):
+        chunk = chosen[start : start + 256]
+        batch = encode_prompts(policy.tokenizer, chunk, policy.device)
+        rng = generator(config.seed, "reward", "samples", start)
+        uniforms = 1 - torch.rand(1, len(chunk), config.max_new_tokens, generator=rng)
+        sequences, _ = policy.generate(
+            Prompts(batch.ids[None], batch.mask[None]), uniforms, temperature=1.0, places=[0]
+        )
+        pairs += zip(chunk, decode_responses(policy.tokenizer, sequences[0]), strict=True)
+    return pairs
+
+
+def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=1, pad_token_id=pad, dtype=torch.float32, trust_remote_code=False
+    )
+    for name, weight in model.named_parameters():
+        if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models
+            rng = generator(derive_seed(seed, "reward", "head"))
+            weight.data.copy_(torch.randn(weight.shape, generator=rng) / math.sqrt(weight.shape[-1] + 1))
+    return settle(model, torch.device("cpu"))
+
+
+def _fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    preferences: list[Preference],
+    config: RewardTrainingConfig,
+    progress: Progress,
+) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    n_batches = math.ceil(len(preferences) / config.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * n_batches)
+    model.train(False)  # dropout off: it draws from the global random numbers
+    for epoch in range(config.epochs):
+        order = torch.randperm(
+            len(preferences), generator=generator(config.seed, "reward", "order", epoch)
+        ).tolist()
+        for i in range(n_batches):
+            rows = order[i * config.batch_size : (i + 1) * config.batch_size]
+            chosen, rejected = _score_pairs(model, tokenizer, [preferences[j] for j in rows], config)
+            preference_loss(chosen, rejected).mean().backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            progress((epoch * n_batches + i + 1) / (config.epochs * n_batches))
+
+
+def _score_pairs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    preferences: Sequence[Preference],
+    config: RewardTrainingConfig,
+) -> tuple[Tensor, Tensor]:
+    """Raw scores of the chosen and of the rejected responses, in one pass."""
+    texts = [fill(config.template, p, c) for p, c, _ in preferences]
+    texts += [fill(config.template, p, r) for p, _, r in preferences]
+    scores = raw_scores(model, tokenizer, texts, append_eos=True)
+    return scores[: len(preferences)], scores[len(preferences) :]

@@ -1,0 +1,322 @@
+"""Fit a language model to prompts with good responses: a small new one, or one that exists.
+
+    ppo-tune sft data/restaurants.csv --prompt mr --response ref --out models/restaurants
+
+Knows nothing of reinforcement learning.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from pydantic import Field
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from ppo_tune.config.blocks import Block
+from ppo_tune.data.model_folders import called
+from ppo_tune.errors import DataError, ModelError
+from ppo_tune.models.context import context_length
+from ppo_tune.models.decoding import positions
+from ppo_tune.models.fast.kernels import settle
+from ppo_tune.models.loading import best_device, check_files, load_causal_lm, load_tokenizer
+from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
+from ppo_tune.models.text import check_tokens, tokenize
+from ppo_tune.seeding import derive_seed, generator
+
+Texts = TypeVar("Texts", bound=tuple[str, ...])
+
+Progress = Callable[[float], None]
+"""Told how much of the work is done, from 0 to 1."""
+
+READ_BACK = 8
+"""Held-out examples on which the saved model is compared with the fitted one."""
+
+EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
+
+
+class SFTConfig(Block):
+    """A small GPT-2 and how it is fitted; the sizes play no part when an existing model is given."""
+
+    layers: int = Field(4, ge=1, description="Transformer blocks of a new model.")
+    width: int = Field(128, ge=1, description="Width of a new model; the heads divide it.")
+    heads: int = Field(4, ge=1, description="Attention heads of a new model.")
+    activation: Literal["gelu_new", "relu"] = Field(
+        "gelu_new", description="Of a new model; relu is faster on a CPU."
+    )
+    tokens: Literal["bpe", "words"] = Field(
+        "bpe", description="Tokenizer of a new model: byte-level BPE, or words."
+    )
+    vocab_size: int = Field(1024, ge=300, description="Vocabulary of a new byte-level BPE.")
+    epochs: int = Field(3, ge=1, description="Passes over the data.")
+    learning_rate: float = Field(
+        3e-3, gt=0, description="Peak step size; about 1e-5 for a large existing model."
+    )
+    batch_size: int = Field(32, ge=1, description="Examples per optimizer step.")
+    heldout_fraction: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Share of the prompts kept, with all their examples, for the loss that is printed.",
+    )
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+
+
+@dataclass(frozen=True)
+class SFTResult:
+    """What came of a fit.
+
+    Attributes:
+        parameters: Trainable numbers.
+        examples: Examples it learned from.
+        heldout_nats_per_token: Mean negative log-likelihood of the responses to prompts never learned from.
+        notes: What the user should know of the data.
+    """
+
+    parameters: int
+    examples: int
+    heldout_nats_per_token: float
+    notes: tuple[str, ...] = ()
+
+
+def fit_sft(
+    pairs: Sequence[tuple[str, str]],
+    out: Path,
+    config: SFTConfig | None = None,
+    *,
+    base: str | None = None,
+    progress: Progress = lambda _: None,
+) -> SFTResult:
+    """Fit a model to (prompt, response) pairs and write it as a Hugging Face folder.
+
+    The loss is on the response and the end-of-sequence token after it, never on the prompt.
+
+    Args:
+        pairs: At least two.
+        out: The folder to write.
+        config: Sizes and step sizes.
+        base: A model to go on from; None builds a small GPT-2 and its tokenizer from the texts.
+        progress: Told how far the fit is.
+
+    Returns:
+        Sizes and the held-out loss.
+
+    Raises:
+        DataError: If there are too few pairs, or one is longer than the model's context.
+        ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer or no end-of-sequence token, or if
+            the folder, loaded again, holds something else than was fitted.
+    """
+    config = config or SFTConfig()
+    if len(pairs) < 2:
+        raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
+    pairs, notes = cut_prompts(pairs)
+    device = best_device()
+    if base:
+        check_files(base)
+    tokenizer = (
+        load_tokenizer(base) if base else build_tokenizer([text for pair in pairs for text in pair], config)
+    )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer of {base!r} has no end-of-sequence token, so a model fitted with it could not learn to "
+            "stop; set its eos_token and save it"
+        )
+    examples = _tokenize_pairs(tokenizer, pairs)
+    longest = max(len(prompt) + len(response) for prompt, response in examples)
+    model = load_causal_lm(base) if base else build_gpt2(tokenizer, _context_for(longest), config)
+    check_tokens((p + r for p, r in examples), tokenizer, model, called(base or str(out)))
+    limit = context_length(model)
+    if limit is not None and longest > limit:
+        raise DataError(
+            f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, "
+            f"but got {longest}"
+        )
+    settle(model, device)
+    split = hold_out(
+        [prompt for prompt, _ in pairs], config.heldout_fraction, generator(config.seed, "sft", "split")
+    )
+    train = [examples[i] for i in split.train]
+    _fit(model, train, config, progress)
+    heldout = [examples[i] for i in split.heldout]
+    loss = _heldout_loss(model, heldout, config.batch_size)
+    rows = heldout[:READ_BACK]
+    said = Said(rows, logprobs_of(model, rows), TOLERANCES[model.dtype])
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    model_note(out, said)
+    return SFTResult(model.num_parameters(), len(train), loss, (*notes, *split.notes))
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Rows to learn from and rows kept apart, and what the user should know of them."""
+
+    train: list[int]
+    heldout: list[int]
+    notes: tuple[str, ...]
+
+
+def hold_out(prompts: Sequence[str], fraction: float, rng: torch.Generator) -> HoldOut:
+    """Keep some of the prompts apart, each with all of its rows.
+
+    Args:
+        prompts: The prompt of each row, at least two.
+        fraction: Share of the different prompts that is kept apart, at least one.
+        rng: Decides which.
+    """
+    rows: dict[Any, list[int]] = {}
+    alone = len({*prompts}) == 1
+    for i, prompt in enumerate(prompts):
+        rows.setdefault(i if alone else prompt, []).append(i)
+    groups = list(rows.values())
+    order: list[int] = torch.randperm(len(groups), generator=rng).tolist()
+    n_heldout = max(1, int(len(groups) * fraction))
+    heldout, train = ([i for g in part for i in groups[g]] for part in (order[:n_heldout], order[n_heldout:]))
+    note = "all rows have one prompt, so what is held out are rows of it and says nothing of other prompts"
+    return HoldOut(train, heldout, (note,) if alone else ())
+
+
+def cut_prompts(rows: Sequence[Texts]) -> tuple[list[Texts], tuple[str, ...]]:
+    """Rows whose responses do not begin with their prompt again, and a note where they did.
+
+    Data sets often hold whole texts, the prompt included; fitted as they stand, the prompt would be read twice.
+    Where most rows have such a response, it is cut from all of them; where few have, they may mean it and stay.
+
+    Args:
+        rows: A prompt and its responses each.
+    """
+    twice = [bool(prompt) and any(text.startswith(prompt) for text in texts) for prompt, *texts in rows]
+    found = f"{sum(twice)} of {len(rows)} rows hold their prompt again at the beginning of the responses"
+    if 2 * sum(twice) <= len(rows):
+        note = f"{found}; they are taken as they stand, for the others do not"
+        return list(rows), (note,) if any(twice) else ()
+    cut = [
+        cast(Texts, (row[0], *(text.removeprefix(row[0]) for text in row[1:]))) if again else row
+        for row, again in zip(rows, twice, strict=True)
+    ]
+    return cut, (f"{found}; it is cut there",)
+
+
+def build_tokenizer(texts: Sequence[str], config: SFTConfig) -> PreTrainedTokenizerFast:
+    """A tokenizer fitted to the texts: whole words, or byte-level BPE."""
+    if config.tokens == "words":
+        words = sorted({word for text in texts for word in text.split()})
+        vocabulary = {word: i for i, word in enumerate([PAD, EOS, UNKNOWN, *words])}
+        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        return _wrap(tokenizer, unk_token=UNKNOWN)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        special_tokens=[PAD, EOS],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _wrap(tokenizer)
+
+
+def build_gpt2(tokenizer: PreTrainedTokenizerBase, context: int, config: SFTConfig) -> GPT2LMHeadModel:
+    """A new GPT-2 of the configured size with random weights, and no dropout."""
+    architecture = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=context,
+        n_embd=config.width,
+        n_layer=config.layers,
+        n_head=config.heads,
+        activation_function=config.activation,
+        initializer_range=1 / math.sqrt(config.width),  # GPT-2's own 0.02 is for 768 and more
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(config.seed, "sft", "weights"))
+        return GPT2LMHeadModel(architecture)
+
+
+def _wrap(tokenizer: Tokenizer, **tokens: str) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD, padding_side="left",
+        clean_up_tokenization_spaces=False, **tokens,
+    )  # fmt: skip
+
+
+def _context_for(longest: int) -> int:
+    """Room for the longest example and some more, so that a policy may ramble."""
+    return 64 * math.ceil(longest * 1.5 / 64)
+
+
+def _tokenize_pairs(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[list[int], list[int]]]:
+    prompts = tokenize(tokenizer, [prompt for prompt, _ in pairs])
+    responses = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]
+    return [(p, [*r, tokenizer.eos_token_id]) for p, r in zip(prompts, responses, strict=True)]
+
+
+def _fit(model: PreTrainedModel, examples: list[Any], config: SFTConfig, progress: Progress) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    n_steps = config.epochs * math.ceil(len(examples) / config.batch_size)
+    warmup = max(1, n_steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / n_steps)) + 1e-3),
+    )
+    model.train(False)  # dropout off: it draws from the global random numbers, and PPO has none either
+    step = 0
+    for epoch in range(config.epochs):
+        order = torch.randperm(
+            len(examples), generator=generator(config.seed, "sft", "order", epoch)
+        ).tolist()
+        for rows in _chunks(order, config.batch_size):
+            loss, n_tokens = _nats(model, [examples[i] for i in rows])
+            (loss / n_tokens).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            step += 1
+            progress(step / n_steps)
+
+
+@torch.no_grad()
+def _heldout_loss(model: PreTrainedModel, examples: list[Any], batch_size: int) -> float:
+    sums = [_nats(model, chunk) for chunk in _chunks(examples, batch_size)]
+    return float(sum(loss for loss, _ in sums)) / sum(n for _, n in sums)
+
+
+def _nats(model: PreTrainedModel, examples: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, int]:
+    """Summed negative log-likelihood of the response tokens, and how many there are."""
+    device = next(model.parameters()).device
+    width = max(len(p) + len(r) for p, r in examples)
+    rows = [p + r + [0] * (width - len(p) - len(r)) for p, r in examples]
+    ids = torch.tensor(rows, device=device)
+    column = torch.arange(width, device=device)
+    start = torch.tensor([len(p) for p, _ in examples], device=device)[:, None]
+    end = torch.tensor([len(p) + len(r) for p, r in examples], device=device)[:, None]
+    mask = column < end
+    logits = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions(mask)).logits.float()
+    learned = (column >= start) & mask
+    losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+    return torch.where(learned[:, 1:], losses, 0.0).sum(), int(learned[:, 1:].sum())
+
+
+def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -1,0 +1,1 @@
+"""Speed only: without this folder every result stays the same."""

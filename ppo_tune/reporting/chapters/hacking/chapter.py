@@ -1,0 +1,114 @@
+"""Whether the reward was exploited: score against gold against KL, or the signs of it where there is no gold."""
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from ppo_tune.reporting.chapters.hacking import overoptimisation, proxies
+from ppo_tune.reporting.chapters.hacking.gold_figures import (
+    changes_figure,
+    curves_figure,
+    kl_figure,
+    outside_changes,
+    outside_points,
+)
+from ppo_tune.reporting.drawing import left_outside
+from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.search.gold_curve import fit_gold, gold_by_kl, peak_reading
+
+MAX_ROWS = 40
+"""Of a table of trials on the page."""
+
+ALL_ROWS = "hacking.csv"
+"""The file beside the page that has all of them; see `trials_table`."""
+
+TITLE = "Is the reward exploited?"
+
+
+def chapter(record: StudyRecord) -> Chapter:
+    """What the gold judge says, where there is one; else the signs that a hack leaves in the responses."""
+    if record.scored.empty:
+        return Chapter("hacking", TITLE, ())
+    sections = gold_sections(record) if overoptimisation.has_gold(record) else (proxies_section(record),)
+    return Chapter("hacking", TITLE, sections)
+
+
+def worst_offender(record: StudyRecord) -> FrozenTrial | None:
+    """The trial that most looks like a hack; None where none does.
+
+    With a gold reward: of the trials whose score rose while gold fell, both beyond 95 %, the one whose gold ended
+    lowest (see `overoptimisation.worst_of`). Without: of those that score above the default config, the one with
+    most signs of a hack (see `proxies.worst_of`). Never the default config nor a running trial; the winner only if
+    it is itself the worst of them.
+    """
+    if overoptimisation.has_gold(record):
+        found = overoptimisation.worst_of(overoptimisation.changes_table(record), _default_of(record))
+    else:
+        found = proxies.worst_of(proxies.proxies_table(record), _default_of(record))
+    return next((trial for trial in record.trials if trial.number == found), None)
+
+
+def trials_table(record: StudyRecord) -> pd.DataFrame:
+    """Every trial with its flag or its signs: the whole of the table that stands on the page in part."""
+    if overoptimisation.has_gold(record):
+        return overoptimisation.changes_table(record)
+    return proxies.proxies_table(record)
+
+
+def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
+    """Reward against gold: per trial, along training, and over KL."""
+    changes = overoptimisation.changes_table(record)
+    worst = overoptimisation.worst_of(changes, _default_of(record))
+    changes = mark_worst(changes, worst)
+    reading = overoptimisation.changes_reading(changes, worst, _n_prompts(record))
+    reading += left_outside(outside_changes(changes), "the axes")
+    if changes["gold_change"].isna().all():
+        return (Section("gold", "Reward up, gold down?", reading),)
+    curves = mark_worst(overoptimisation.curves_table(record), worst)
+    marked = curves[curves["role"] != ""]
+    fit, budget = fit_gold(curves), record.config.search.kl_budget
+    bins = gold_by_kl(curves, fit)
+    sections = [
+        Section("gold", "Reward up, gold down?", reading, changes_figure(changes),
+                ordered(changes, "gold_change"), max_rows=MAX_ROWS, all_rows=ALL_ROWS),
+        Section("gold-kl", "How far is too far?",
+                peak_reading(fit, bins, budget) + left_outside(outside_points(curves), "the axes"),
+                kl_figure(curves, fit, bins, budget), bins.round(3)),
+    ]  # fmt: skip
+    if len(marked):
+        along = Section("gold-curves", "Along training", overoptimisation.curves_reading(marked), curves_figure(marked),
+                        marked.drop(columns=["ending", "score_error", "gold_error"]).round(3))  # fmt: skip
+        sections.insert(1, along)
+    return tuple(sections)
+
+
+def proxies_section(record: StudyRecord) -> Section:
+    """The signs of a hack in the responses of untrained model, default, winner and worst offender."""
+    table = proxies.proxies_table(record)
+    table = mark_worst(table, proxies.worst_of(table, _default_of(record)))
+    reading = proxies.proxies_reading(table, len(record.base.get("samples", [])), _n_prompts(record))
+    marked = table[table["role"] != ""]
+    figure = proxies.proxies_figure(marked) if len(marked) else None
+    rows = ordered(table, "signs", ascending=False)
+    return Section("proxies", "Signs in the responses", reading, figure, rows, wide=True, max_rows=MAX_ROWS,
+                   all_rows=ALL_ROWS)  # fmt: skip
+
+
+def mark_worst(table: pd.DataFrame, worst: int | None) -> pd.DataFrame:
+    """The table with the worst offender's role filled in, unless it has one already."""
+    is_worst = (table["number"] == worst) & (table["role"] == "")
+    return table.assign(role=table["role"].mask(is_worst, "worst offender"))
+
+
+def ordered(table: pd.DataFrame, by: str, *, ascending: bool = True) -> pd.DataFrame:
+    """As it stands on the page: the marked rows first, then the others, the most suspicious first."""
+    marked, others = table[table["role"] != ""], table[table["role"] == ""]
+    return pd.concat([marked, others.sort_values(by, ascending=ascending)]).round(3)
+
+
+def _default_of(record: StudyRecord) -> int | None:
+    return None if record.baseline is None else record.baseline.number
+
+
+def _n_prompts(record: StudyRecord) -> int:
+    return int(record.base.get("n_prompts", record.config.task.heldout_prompts))

@@ -1,0 +1,226 @@
+"""Who won, by how much, and how sure that is: the sentences that a reader sees first."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from ppo_tune.reporting.chapters.results import confirmed, fidelity
+from ppo_tune.reporting.chapters.values.edges import at_edge
+from ppo_tune.reporting.record import StudyRecord, role_of
+from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.search.certainty import Gain, seeds_for
+from ppo_tune.search.race import Candidate, Confirmation
+from ppo_tune.search.verdict import interval, no_better
+
+MIN_COMPLETED = 5
+"""Below this many completed trials besides the default, the best of them says little about the space."""
+
+
+def chapter(record: StudyRecord) -> Chapter:
+    """The confirmation, what the search saw, and whether its short runs can be trusted."""
+    n_prompts = record.base.get("n_prompts", record.config.task.heldout_prompts)
+    reading = (
+        f"In the search, one seed each: means over the same {n_prompts} held-out prompts with the same sampling "
+        "noise; ± is the standard error over prompts, KL is in nats per response."
+    )
+    data = {
+        "name": record.config.name,
+        "has_winner": record.winner is not None,
+        "advice": record.verdict.advice,
+    }
+    seen = Section("table", "What the search saw", reading, table=results_table(record), template="next.html.jinja",
+                   data=data)  # fmt: skip
+    sections = [*confirmed.sections(record), seen]
+    if len(record.trials):
+        sections.append(fidelity.section(record))
+    return Chapter("results", "Results", tuple(sections))
+
+
+def results_table(record: StudyRecord) -> pd.DataFrame:
+    """Untrained model, default and winner side by side, as the search scored them.
+
+    Columns: what, score, score_error (the standard error over prompts), gold, kl, response_tokens, eos_rate.
+    """
+    sources: dict[str, Mapping[str, Any]] = {"untrained model": record.base}
+    if record.baseline is not None:
+        sources[f"default config (trial {record.baseline.number}{_so_far(record.baseline)})"] = _seen(
+            record.baseline
+        )
+    if record.winner is not None and not record.default_won:
+        sources[f"{role_of(record, record.winner)} (trial {record.winner.number})"] = record.winner.user_attrs
+    names = {
+        "score": "score", "score_error": "score_standard_error", "gold": "gold", "kl": "kl_per_sequence",
+        "response_tokens": "response_tokens", "eos_rate": "eos_rate",
+    }  # fmt: skip
+    rows = [
+        {"what": what, **{name: source.get(f"heldout/{key}") for name, key in names.items()}}
+        for what, source in sources.items()
+        if source
+    ]
+    return pd.DataFrame(rows, columns=["what", *names]).astype(dict.fromkeys(names, float))
+
+
+def _seen(trial: FrozenTrial) -> Mapping[str, Any]:
+    """The held-out numbers of a trial; of one under way those of its last milestone."""
+    named = {"score": "score", "gold": "gold", "kl": "kl_per_sequence", "score_error": "score_standard_error",
+             "response_tokens": "response_tokens"}  # fmt: skip
+    last = (trial.user_attrs.get("curve") or [{}])[-1]
+    return {**{f"heldout/{name}": last.get(key) for key, name in named.items()}, **trial.user_attrs}
+
+
+def _so_far(trial: FrozenTrial) -> str:
+    return "" if trial.state.is_finished() else ", still running"
+
+
+def headline(record: StudyRecord) -> list[str]:
+    """The verdict: one sentence that decides, then what to do if it is not to go on, then what it rests on."""
+    verdict = record.verdict
+    first = [verdict.sentence, *([verdict.advice] if verdict.advice else [])]
+    if record.winner is None:
+        return first
+    if not verdict.confirmed:
+        return [*first, *_unconfirmed(record, record.winner), *_edges(record)]
+    confirmation = record.confirmation
+    assert confirmation is not None
+    is_better, is_caution = confirmation.outcome.kind == "better", verdict.kind == "caution"
+    if is_caution:  # which leaves no room for what was found
+        first.append(_gained(confirmation) if is_better else no_better(confirmation))
+    if is_better:
+        return [*first, *_better(confirmation), *_edges(record)]
+    return [*first, *_no_better(record, confirmation)]
+
+
+def _gained(confirmation: Confirmation) -> str:
+    gain = confirmation.outcome.gain
+    assert gain is not None
+    n_prompts = len(confirmation.base)
+    return (
+        f"The gain is {interval(gain)} on {confirmation.n_seeds} fresh seeds and {n_prompts} unseen prompts."
+    )
+
+
+def _better(confirmation: Confirmation) -> list[str]:
+    outcome, budget = confirmation.outcome, confirmation.kl_budget
+    assert outcome.best is not None
+    best = confirmation.candidate(outcome.best)
+    beyond = f"The default config itself leaves the KL budget of {budget:g} nats."
+    return [
+        *([beyond] if outcome.rival == "untrained" else []),
+        f"It scores {best.mean:.3f} there, at {best.kl:.2f} of {budget:g} nats of KL{_failed(best)}.",
+        *_in_the_search(confirmation, best),
+        *_gold(confirmation, best),
+        *_runner_up(confirmation, best),
+    ]
+
+
+def _no_better(record: StudyRecord, confirmation: Confirmation) -> list[str]:
+    outcome = confirmation.outcome
+    goes_on = "The default config is what gets exported."
+    if outcome.best is None or outcome.gain is None:
+        return [
+            goes_on,
+            "A lower learning_rate or a higher kl_coef in the space would keep more of it within the budget.",
+        ]
+    best = confirmation.candidate(outcome.best)
+    return [
+        goes_on,
+        *_in_the_search(confirmation, best),
+        _what_more_would_buy(record, confirmation, best, outcome.gain),
+    ]
+
+
+def _what_more_would_buy(
+    record: StudyRecord, confirmation: Confirmation, best: Candidate, found: Gain
+) -> str:
+    """What to do about a gain that cannot be told from zero."""
+    completed = sum(t.value is not None for t in record.trials)
+    if completed <= MIN_COMPLETED:
+        return (
+            f"Not enough evidence: only {completed} trials were completed; more trials (--n-trials) are the way to a "
+            "better one."
+        )
+    if found.mean <= 0:
+        return "More seeds would not change that; a wider space or longer trials might."
+    default = confirmation.default if confirmation.outcome.rival == "default" else None
+    n = len(best.runs) if default is None else min(len(best.runs), len(default.runs))
+    rival = confirmation.base + 0 * best.scores[:n] if default is None else default.scores[:n]
+    seeds = seeds_for(found.mean, best.scores[:n], rival, comparisons=len(confirmation.challengers))
+    if seeds is None:
+        return "More seeds alone would not show so small a gain; more prompts or a wider space might."
+    return (
+        f"If that gain is real, about {seeds} seeds would show it: "
+        f"ppo-tune confirm {record.config.name} --seeds {seeds}."
+    )
+
+
+def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
+    """What the search alone can say."""
+    score, sentences = winner.user_attrs["heldout/score"], []
+    if record.default_won:
+        sentences.append("The search found nothing better.")
+    else:
+        default = record.baseline.user_attrs.get("heldout/score") if record.baseline is not None else None
+        start = record.base.get("heldout/score")
+        gains = [f"{score - default:+.3f} over the default config"] if default is not None else []
+        gains += [f"{score - start:+.3f} over the untrained model"] if start is not None else []
+        sentences += [f"That is {' and '.join(gains)}."] if gains else []
+    running = record.confirmation
+    if running is not None:
+        done = sum(len(c.runs) for c in running.candidates)
+        sentences.append(f"Its confirmation is not finished: {done} runs on fresh seeds are done.")
+    sentences.append(
+        "It is the best of many on one seed each, which is partly luck; ppo-tune confirm "
+        f"{record.config.name} runs the best few and the default on fresh seeds."
+    )
+    return sentences
+
+
+def _gold(confirmation: Confirmation, best: Candidate) -> list[str]:
+    """How far gold is from that of the untrained model and of the default config, paired."""
+    rivals = {"the untrained model": None, "the default config": confirmation.default}
+    changes = {name: confirmation.gold_change(best, rival) for name, rival in rivals.items()
+               if rival is not None or name == "the untrained model"}  # fmt: skip
+    told = [f"{interval(change)} against {name}" for name, change in changes.items() if change is not None]
+    return [f"Its gold score, which the search never saw, is {' and '.join(told)}."] if told else []
+
+
+def _runner_up(confirmation: Confirmation, best: Candidate) -> list[str]:
+    second = confirmed.runner_up(confirmation)
+    found = confirmation.compare(best, second) if second is not None else None
+    if second is None or found is None:
+        return []
+    name = "the default config" if second.is_default else f"trial {second.number}"
+    return [
+        f"The runner-up is {name}; the winner is the better of the two with probability {found.probability:.2f}."
+    ]
+
+
+def _in_the_search(confirmation: Confirmation, best: Candidate) -> list[str]:
+    """What the search had promised, for the drop is what luck and the choice of prompts had added."""
+    if best.search_score is None:
+        return []
+    default = confirmation.default
+    if default is None or default.search_score is None:
+        return [f"In the search, on other prompts, it had scored {best.search_score:.3f}."]
+    lead = best.search_score - default.search_score
+    return [
+        f"In the search, on other prompts, it had scored {best.search_score:.3f} and led the default by {lead:+.2f}."
+    ]
+
+
+def _failed(best: Candidate) -> str:
+    return (
+        f"; {best.failures} of its {len(best.runs)} runs failed and count as untrained"
+        if best.failures
+        else ""
+    )
+
+
+def _edges(record: StudyRecord) -> list[str]:
+    """What stands at the edge of its range."""
+    names = at_edge(record)
+    if not names or record.default_won:
+        return []
+    return [f"Its {' and '.join(names)} stands at the edge of the range searched: the best may lie outside."]

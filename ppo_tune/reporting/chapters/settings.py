@@ -1,0 +1,86 @@
+"""Everything that was set: hyperparameters as used, task, model and search."""
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ppo_tune.config.blocks import Block, PPOConfig, StudyConfig
+from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.wording import cell
+from ppo_tune.safe_text import symbols
+
+MAX_TRIALS = 1000
+"""Rows of the table of trials on the page; trials.csv has all."""
+
+
+def chapter(record: StudyRecord) -> Chapter:
+    """The config of default and winner, the other blocks, and every trial."""
+    rows = to_records(config_table(record))
+    data = {"rows": rows, "settings": settings(record.config), "best_role": record.best_role}
+    reading = "Every hyperparameter as the trainer really used it. Trial 0 is the default config."
+    sections = [
+        Section("hyperparameters", "Hyperparameters", reading, template="settings.html.jinja", data=data)
+    ]
+    if len(record.table):
+        sections.append(
+            Section(
+                "trials",
+                "All trials",
+                trials_reading(record.table),
+                table=shown_trials(record.table),
+                max_rows=MAX_TRIALS,
+            )
+        )
+    return Chapter("settings", "Config and trials", tuple(sections))
+
+
+def config_table(record: StudyRecord) -> pd.DataFrame:
+    """Every hyperparameter with its meaning: name, searched, default, winner, meaning.
+
+    The default is what trial 0 really used, and the winner what its trainer really used.
+    """
+    default = record.baseline.user_attrs.get("config", {}) if record.baseline else {}
+    winner = record.winner.user_attrs.get("config", {}) if record.winner else {}
+    rows = [
+        {
+            "name": name,
+            "searched": name in record.config.space,
+            "default": default.get(name),
+            "winner": winner.get(name),
+            "meaning": field.description or "",
+        }
+        for name, field in PPOConfig.model_fields.items()
+    ]
+    return pd.DataFrame(rows).astype({"default": object, "winner": object})
+
+
+def settings(config: StudyConfig) -> list[tuple[str, str, str]]:
+    """The blocks besides ppo, as rows of place, value and meaning."""
+    rows = []
+    blocks: Sequence[tuple[str, Block]] = (
+        ("task", config.task),
+        ("model", config.model),
+        ("search", config.search),
+    )
+    for block, model in blocks:
+        for name, field in type(model).model_fields.items():
+            value = getattr(model, name)
+            shown = json.dumps(value.model_dump(mode="json")) if isinstance(value, Block) else value
+            rows.append((f"{block}.{name}", symbols(cell(shown)), field.description or ""))
+    return rows
+
+
+def trials_reading(trials: pd.DataFrame) -> str:
+    """What a row is."""
+    return (
+        f"One row per trial, {len(trials):,} in all: its last held-out score, its gold score and KL there, what it "
+        "cost, and its searched values."
+    )
+
+
+def shown_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """The table without columns in which no trial has anything, such as gold; the long reasons stand last."""
+    kept = [name for name in trials if not (trials[name].isna() | (trials[name] == "")).all()]
+    return trials[sorted(kept, key=lambda name: name == "reason")]

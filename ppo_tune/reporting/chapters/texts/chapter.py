@@ -1,0 +1,194 @@
+"""What the models write: the same held-out prompts, answered by each, with what training changed marked."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from ppo_tune.reporting.chapters.hacking import chapter as hacking
+from ppo_tune.reporting.chapters.texts.marking import mark
+from ppo_tune.reporting.record import StudyRecord, samples_of, to_records
+from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.wording import cell
+
+N_OPEN = 4
+"""Prompts that are seen at once; the others unfold."""
+
+NAMES = {"winner": "winner", "default": "default config", "worst": "worst offender"}
+"""What a trial is called beside the others, the most telling name first; an unconfirmed winner is the best so far."""
+
+JUDGES = ("score", "gold")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who answered.
+
+    Attributes:
+        key: base, default, winner or worst; the beginning of its columns.
+        label: What it is called on the page.
+        samples: What was kept of its responses, with their scores.
+    """
+
+    key: str
+    label: str
+    samples: Sequence[Mapping[str, Any]]
+
+
+def chapter(record: StudyRecord) -> Chapter:
+    """Responses side by side."""
+    writers = find_writers(record)
+    table = pair_samples(writers)
+    cards = make_cards(table, [writer for writer in writers if writer.samples])
+    data = {"open": cards[:N_OPEN], "folded": cards[N_OPEN:]}
+    section = Section("samples", "", samples_reading(table, writers), template="texts.html.jinja", data=data)
+    return Chapter("texts", "What the models write", (section,))
+
+
+def find_writers(record: StudyRecord) -> list[Writer]:
+    """The untrained model, the default config, the winner and the worst offender; each trial once."""
+    trials = {"default": record.baseline, "winner": record.winner, "worst": hacking.worst_offender(record)}
+    roles: dict[int, list[str]] = {}
+    for role, trial in trials.items():
+        if trial is not None:
+            roles.setdefault(trial.number, []).append(role)
+    return [
+        Writer("base", "untrained model", record.base.get("samples", [])),
+        *(_writer(record, trial, held) for held in roles.values() if (trial := trials[held[0]]) is not None),
+    ]
+
+
+def _writer(record: StudyRecord, trial: FrozenTrial, roles: list[str]) -> Writer:
+    first, *others = sorted(roles, key=list(NAMES).index)
+    names = {**NAMES, "winner": record.best_role}
+    also = "".join(f"the {names[role]}, " for role in others)
+    return Writer(first, f"{names[first]} ({also}trial {trial.number})", samples_of(record, trial))
+
+
+def samples_table(record: StudyRecord) -> pd.DataFrame:
+    """Responses of all writers to the same held-out prompts; see `pair_samples`."""
+    return pair_samples(find_writers(record))
+
+
+def pair_samples(writers: Sequence[Writer]) -> pd.DataFrame:
+    """Responses to the same held-out prompts, those first that teach most.
+
+    Columns: prompt, then response, score and gold of each writer, prefixed `base_`, `default_`, `winner_`, `worst_`;
+    then lesson: how much more the score of the last of them rose than its gold score, each from the untrained
+    model's and in its own standard deviations over prompts. Without gold scores it is how much the score changed.
+    """
+    kept = {writer.key: _by_prompt(writer.samples) for writer in writers if writer.samples}
+    if not kept:
+        return pd.DataFrame(columns=["prompt"])
+    rows = []
+    for key, sample in next(iter(kept.values())).items():
+        if not all(key in samples for samples in kept.values()):
+            continue
+        row = {"prompt": sample["prompt"]}
+        for name, samples in kept.items():
+            row |= {f"{name}_{field}": samples[key][field] for field in ("response", *JUDGES)}
+        rows.append(row)
+    columns = ["prompt", *(f"{name}_{field}" for name in kept for field in ("response", *JUDGES))]
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.astype({f"{name}_{judge}": float for name in kept for judge in JUDGES})
+    table["lesson"] = _lessons(table, list(kept)[-1])
+    return table.sort_values("lesson", ascending=False, kind="stable", ignore_index=True)
+
+
+def _by_prompt(samples: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """Samples by their prompt; one that is asked twice is told apart by its turn."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for sample in samples:
+        found[sample["prompt"], seen[sample["prompt"]]] = sample
+        seen[sample["prompt"]] += 1
+    return found
+
+
+def _lessons(table: pd.DataFrame, last: str) -> pd.Series:
+    """See `pair_samples`."""
+    score, gold = (changes(table, last, judge) for judge in JUDGES)
+    if gold.isna().any():
+        return score.abs().fillna(0.0)
+    return _standardized(score) - _standardized(gold)
+
+
+def changes(table: pd.DataFrame, key: str, judge: str) -> pd.Series:
+    """How a judge's scores of a writer changed from the untrained model's; the scores themselves without it."""
+    return table[f"{key}_{judge}"] - table.get(f"base_{judge}", 0.0)
+
+
+def _standardized(values: pd.Series) -> pd.Series:
+    spread = values.std(ddof=0)
+    return (values - values.mean()) / spread if spread > 0 else values * 0.0
+
+
+def make_cards(table: pd.DataFrame, writers: Sequence[Writer]) -> list[dict[str, Any]]:
+    """What the page shows of each prompt: its text, and each answer with its marks and scores."""
+    has_base = bool(writers) and writers[0].key == "base"
+    answers = [_answers(table, writer, compared=has_base and writer.key != "base") for writer in writers]
+    return [
+        {"prompt": mark(prompt), "answers": list(row)}
+        for prompt, *row in zip(table["prompt"], *answers, strict=True)
+    ]
+
+
+def _answers(table: pd.DataFrame, writer: Writer, *, compared: bool) -> list[dict[str, Any]]:
+    """One writer's answers to all prompts, with what changed from the untrained model's if `compared`."""
+    key = writer.key
+    changed = {judge: changes(table, key, judge) for judge in JUDGES}
+    is_parted = parts(table, key)
+    return [
+        {
+            "key": key,
+            "label": writer.label,
+            "text": mark(row[f"{key}_response"], row["base_response"] if compared else None),
+            "judged": [
+                (judge, cell(row[f"{key}_{judge}"], "kl"), signed(changed[judge][i]) if compared else "")
+                for judge in JUDGES
+                if row[f"{key}_{judge}"] is not None
+            ],
+            "is_parted": compared and bool(is_parted[i]),
+        }
+        for i, row in enumerate(to_records(table))
+    ]
+
+
+def signed(change: float) -> str:
+    """A change with its sign, and a plain 0 without one."""
+    return f"{change:+.2f}" if round(change, 2) else "±0"
+
+
+def samples_reading(table: pd.DataFrame, writers: Sequence[Writer]) -> str:
+    """What is marked, how often the two judges part, and in which order the prompts stand."""
+    if table.empty:
+        return "No responses were kept yet."
+    words = [f"The same {len(table)} held-out prompts, answered with the same random numbers."]
+    known = [writer for writer in writers if writer.samples]
+    missing = [writer.label for writer in writers if not writer.samples]
+    if missing:
+        words.append(f"The study's folder holds no responses of the {' and of the '.join(missing)}.")
+    if known[0].key == "base" and len(known) > 1:
+        words.append("Marked is what the untrained model did not write; changes of score are against it.")
+        words += _order_reading(table, known[1:])
+    return " ".join(words)
+
+
+def _order_reading(table: pd.DataFrame, trained: Sequence[Writer]) -> list[str]:
+    last = f"{NAMES[trained[-1].key]}'s score"
+    if changes(table, trained[-1].key, "gold").isna().any():
+        return [f"First come the prompts where the {last} changed most."]
+    parted = [f"{NAMES[writer.key]} {int(parts(table, writer.key).sum())}" for writer in trained]
+    return [
+        f"Score up while gold went down: {', '.join(parted)} of {len(table)}.",
+        f"First come the prompts where the {last} rose most beside its gold score.",
+    ]
+
+
+def parts(table: pd.DataFrame, key: str) -> pd.Series:
+    """Where a writer's score rose while its gold score fell, by what two decimals show."""
+    score, gold = (changes(table, key, judge).round(2) for judge in JUDGES)
+    return (score > 0) & (gold < 0)

@@ -1,0 +1,379 @@
+"""From a proposed config to a told trial: the loop that keeps K places of a trainer filled.
+
+The loop is the same for one place and for many. It knows nothing of processes: who runs it, and how it
+hears of new trials and of a wish to stop, is `ppo_tune.search.runner`'s business.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.study import Study
+from optuna.trial import Trial
+
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.data.user_files import check_user_files
+from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
+from ppo_tune.events import Watcher
+from ppo_tune.files import append_json_line, make_folder, read_json, write_json
+from ppo_tune.models import save_adapter
+from ppo_tune.search.claim import claim_folder
+from ppo_tune.search.endings import STATES
+from ppo_tune.search.plan import Plan, SearchPlan
+from ppo_tune.search.storage import give_back
+from ppo_tune.tracking import Tracked, Tracking
+from ppo_tune.trainer.assembly import Assembly, assemble
+from ppo_tune.trainer.evaluation import Evaluation
+from ppo_tune.trainer.trainer import Metrics
+
+N_SAMPLES = 24
+"""Held-out responses that are kept of a trial."""
+
+
+@dataclass
+class TrialRun:
+    """One trial under way.
+
+    Attributes:
+        trial: Optuna's object, by which values are reported.
+        folder: Where its files go.
+        milestones: Episodes at which it is scored.
+        baseline: Whether it is the default config, which is never pruned.
+        tracking: Gets what its metrics.jsonl gets.
+        curve: What it scored so far: dicts with `episodes`, `score`, `gold`, `kl`, `seconds`, `response_tokens`,
+            and the standard errors `score_error` and `gold_error`.
+        evaluation: The last one.
+        started: When it began, by the monotonic clock.
+    """
+
+    trial: Trial
+    folder: Path
+    milestones: tuple[int, ...]
+    baseline: bool
+    tracking: Tracking
+    curve: list[dict[str, float | None]] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.started
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended: its name, a reason in words, its value if it reached the end, and whether in budget."""
+
+    name: str
+    reason: str = ""
+    value: float | None = None
+    feasible: bool = True
+
+
+class TrialPack:
+    """A workbench whose places are filled with the trials of one study.
+
+    Args:
+        config: The study.
+        folder: The study's folder; trials write below it.
+        places: How many trials are trained side by side.
+        device: Where; None takes the first GPU, or the CPU.
+        emit: Told of everything that happens.
+        plan: What the trials are; None for those of a search.
+
+    Attributes:
+        score_std: The unit in which values are learned, the same for all trials of a study; None before `join`.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        folder: Path,
+        *,
+        places: int,
+        device: torch.device | None = None,
+        emit: Watcher = lambda _: None,
+        plan: Plan | None = None,
+    ) -> None:
+        self.plan = plan or SearchPlan(config)
+        self.config = config = self.plan.config
+        self.folder = folder
+        self.emit = emit
+        self.work: Assembly = assemble(config, draws=self.plan.draws, places=places, device=device)
+        self.runs: dict[int, TrialRun] = {}
+        self.score_std: float | None = None
+
+    def join(self, study: Study) -> None:
+        """Take part in a study; called once, before its first trial here, by one process at a time.
+
+        The untrained model is scored unless that was done: it is where every trial starts, and the standard
+        deviation of its scores is the unit in which all trials learn values. The study keeps that number.
+
+        Raises:
+            SearchStoppedError: If the untrained model cannot be scored.
+        """
+        path = self.folder / "base.json"
+        if not path.is_file():
+            self._score_base(path)
+        if "score_std" not in study.user_attrs:
+            measured = read_json(path).get("score_std")
+            if measured == 0:
+                self._note(
+                    "the untrained model's scores are all equal, so values are learned in the unit of the reward; a "
+                    "reward that tells no two responses apart teaches nothing"
+                )
+            # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them.
+            joins_old = measured is None or any(
+                "config" in t.user_attrs for t in study.get_trials(deepcopy=False)
+            )
+            study.set_user_attr("score_std", 1.0 if joins_old else measured or 1.0)
+        self.score_std = study.user_attrs["score_std"]
+
+    def begin(self, place: int, trial: Trial) -> None:
+        """Put a proposed trial into a free place, and note what its trainer really uses."""
+        assert self.score_std is not None, "join the trial's study first"
+        config = self.config.ppo.with_params(trial.params)
+        self.work.trainer.start(place, config, self.plan.seed(trial), score_std=self.score_std)
+        folder = make_folder(self.folder / "trials" / f"{trial.number:04d}")
+        used = self.work.trainer.runs[place].config.model_dump(mode="json")
+        trial.set_user_attr("config", used)
+        trial.set_user_attr("score_std", self.work.trainer.runs[place].score_std)
+        write_json(folder / "config.json", used)
+        tracked = Tracked(self.config.name, folder.name, self.folder, used, self.config.space)
+        tracking = Tracking(self.config.search.log, tracked, self._note)
+        self.runs[place] = TrialRun(
+            trial, folder, self.config.milestone_episodes(), trial.user_attrs.get("baseline", False), tracking
+        )
+        self.emit({
+            "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
+        })  # fmt: skip
+
+    def advance(self) -> dict[int, Ending]:
+        """One iteration of every trial; scores those that are at a milestone.
+
+        Returns:
+            The endings of the trials that are over; their places are free again.
+        """
+        endings: dict[int, Ending] = {}
+        for place, result in self.work.trainer.step().items():
+            ending = self._take_in(self.runs[place], result)
+            if ending:
+                endings[place] = ending
+        going_on = sorted(self.runs.keys() - endings)
+        due = [place for place in going_on if self._is_due(place, self.runs[place])]
+        if due:
+            for place, judged in self.work.evaluator(due).items():
+                ending = self._judge(self.runs[place], judged)
+                if ending:
+                    endings[place] = ending
+        for place, ending in endings.items():
+            self._finish(place, ending)
+        return endings
+
+    def _is_due(self, place: int, run: TrialRun) -> bool:
+        return self.work.trainer.runs[place].episodes >= run.milestones[len(run.curve)]
+
+    def _take_in(self, run: TrialRun, result: Metrics | TrialError) -> Ending | None:
+        if isinstance(result, TrialError):
+            return Ending(result.ending, str(result))
+        _record(run, {**result, "time/seconds": run.seconds})
+        self.emit({"kind": "progress", "number": run.trial.number, "episodes": result["episodes"]})
+        return self._check_kl(result["objective/kl_per_sequence"], result["episodes"])
+
+    def _judge(self, run: TrialRun, judged: Evaluation | TrialError) -> Ending | None:
+        """Report a score to Optuna, and end the trial where it is at its end, hopeless or out of bounds."""
+        if isinstance(judged, TrialError):
+            return Ending(judged.ending, str(judged))
+        episodes = run.milestones[len(run.curve)]
+        run.evaluation = judged
+        run.curve.append({
+            "episodes": episodes, "score": judged.score, "gold": judged.gold, "kl": judged.kl_per_sequence,
+            "seconds": run.seconds, "score_error": judged.score_standard_error,
+            "gold_error": judged.gold_standard_error, "response_tokens": judged.response_tokens,
+        })  # fmt: skip
+        _record(run, {"episodes": episodes, **judged.metrics()})
+        run.trial.set_user_attr("curve", run.curve)
+        run.trial.report(judged.score, step=len(run.curve))
+        self.emit(
+            {"kind": "milestone", "number": run.trial.number, "episodes": episodes, "score": judged.score}
+        )
+        beyond = self._check_kl(judged.kl_per_sequence, episodes)
+        if beyond:
+            return beyond
+        if len(run.curve) == len(run.milestones):
+            feasible = judged.kl_per_sequence <= self.config.search.kl_budget
+            return Ending("completed", value=judged.score, feasible=feasible)
+        hopeless = run.trial.should_prune()  # asked of the default too, for others are compared with it
+        if hopeless and not run.baseline:
+            return Ending("pruned", f"score {judged.score:.3f} after {episodes} episodes, behind the others")
+        return None
+
+    def _check_kl(self, kl: float, episodes: float) -> Ending | None:
+        ceiling = self.config.search.kl_ceiling
+        if kl <= ceiling:
+            return None
+        error = KLLimitError(
+            f"KL {kl:.1f} beyond {ceiling:g} nats per sequence after {episodes:.0f} episodes"
+        )
+        return Ending(error.ending, str(error))
+
+    def _finish(self, place: int, ending: Ending) -> None:
+        """Keep what a report needs, and free the place."""
+        run, trained = self.runs.pop(place), self.work.trainer.runs[place]
+        judged = run.evaluation
+        if judged is not None:
+            samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
+            write_json(run.folder / "samples.json", samples)
+        if ending.name == "completed" and self.work.policy.adapters is not None:
+            save_adapter(self.work.policy, place, run.folder / "adapter")
+        ceiling = self.config.search.kl_ceiling
+        violated = ending.name in ("diverged", "kl_limit")
+        kl = ceiling if violated or judged is None else judged.kl_per_sequence
+        run.trial.set_constraint("kl_per_sequence", kl - self.config.search.kl_budget)
+        facts = {
+            "ending": ending.name,
+            "reason": ending.reason,
+            "episodes": trained.episodes,
+            "tokens": trained.tokens,
+            "seconds": run.seconds,
+            **({} if judged is None else {**judged.metrics(), **by_prompt(judged)}),
+        }
+        for name, value in facts.items():
+            run.trial.set_user_attr(name, value)
+        run.tracking.finish(ending.name)
+        self.work.trainer.drop(place)
+
+    def abandon(self, study: Study, ending: str) -> None:
+        """Give every trial under way back to the study, to be run again."""
+        for place in list(self.runs):
+            run = self.runs.pop(place)
+            run.tracking.finish(ending)
+            self.work.trainer.drop(place)
+            frozen = next(t for t in study.get_trials(deepcopy=False) if t.number == run.trial.number)
+            give_back(study, frozen, ending)
+
+    def _note(self, text: str) -> None:
+        self.emit({"kind": "note", "text": text})
+
+    def _score_base(self, path: Path) -> None:
+        """Score the untrained model and write what it does."""
+        self.work.policy.reset(0, torch.Generator())
+        judged = self.work.evaluator([0])[0]
+        if isinstance(judged, TrialError):
+            raise SearchStoppedError(f"the untrained model cannot be scored: {judged}")
+        samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
+        facts = {
+            **judged.metrics(),
+            **by_prompt(judged),
+            "n_prompts": len(judged.samples),
+            "samples": samples,
+        }
+        write_json(path, {**facts, "score_std": judged.score_std})
+
+
+def _record(run: TrialRun, line: Metrics) -> None:
+    append_json_line(run.folder / "metrics.jsonl", line)
+    run.tracking.log(line)
+
+
+def by_prompt(judged: Evaluation) -> dict[str, list[float | None]]:
+    """Scores and gold scores of every prompt, to six digits; configs are compared by them."""
+    return {
+        "scores": [float(f"{sample.score:.6g}") for sample in judged.samples],
+        "golds": [None if sample.gold is None else float(f"{sample.gold:.6g}") for sample in judged.samples],
+    }
+
+
+def run_trials(
+    trial_pack: TrialPack,
+    study: Study,
+    *,
+    next_trial: Callable[[], Trial | None],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Ask, train, report, prune, tell, until there is nothing left to ask or somebody wants a stop.
+
+    Args:
+        trial_pack: Where the trials are trained.
+        study: Where they are told.
+        next_trial: The next trial of the study, or None when all are given out.
+        should_stop: Asked after every iteration; trials under way are then given back to the study.
+    """
+    free = trial_pack.work.trainer.free_places
+    while True:
+        for place in list(free):
+            trial = next_trial()
+            if trial is None:
+                break
+            trial_pack.begin(place, trial)
+            free.remove(place)
+        if not trial_pack.runs:
+            return
+        runs = dict(trial_pack.runs)
+        for place, ending in trial_pack.advance().items():
+            tell(study, runs[place].trial, ending)
+            trial_pack.emit({
+                "kind": "ended", "number": runs[place].trial.number, "ending": ending.name,
+                "reason": ending.reason, "value": ending.value, "feasible": ending.feasible,
+            })  # fmt: skip
+            free.append(place)
+        if should_stop():
+            trial_pack.abandon(study, "preempted")
+            return
+
+
+def tell(study: Study, trial: Trial, ending: Ending) -> None:
+    """Tell Optuna how a trial ended."""
+    study.tell(trial, ending.value, state=STATES[ending.name], skip_if_finished=True)
+
+
+class Objective:
+    """A study's objective for a plain `optuna.Study.optimize`.
+
+    Every Optuna study has a folder of its own, `runs/<config's name>-objective/<Optuna study's name>`; the models
+    are loaded when its first trial begins.
+
+    Args:
+        config: The study; its space is suggested by the trial itself.
+        out: Where trials write their files.
+
+    Raises:
+        PPOTuneError: If a file that the config names cannot be used.
+
+    Example:
+        study = optuna.create_study(direction="maximize")
+        study.optimize(ppo_tune.Objective(ppo_tune.load_study("search_spaces/quickstart.yaml")), n_trials=20)
+    """
+
+    def __init__(self, config: StudyConfig, out: Path | str = ".") -> None:
+        self.config = config
+        self.folder = Path(out) / "runs" / f"{config.name}-objective"
+        self.inputs = check_user_files(config).hashes
+        self.trial_pack: TrialPack | None = None
+
+    def __call__(self, trial: Trial) -> float:
+        """Train one trial to its end.
+
+        Raises:
+            optuna.TrialPruned: If it was pruned, diverged or passed the KL limit.
+            TrialError: If its reward failed or the memory did not suffice.
+            PPOTuneError: If something cannot be used, or the folder belongs to another Optuna study.
+        """
+        folder = claim_folder(self.folder, trial.study, self.config, self.inputs)
+        if self.trial_pack is None or self.trial_pack.folder != folder:
+            self.trial_pack = TrialPack(self.config, folder, places=1)
+        self.config.space.suggest(trial)
+        self.trial_pack.join(trial.study)
+        self.trial_pack.begin(0, trial)
+        while not (endings := self.trial_pack.advance()):
+            pass
+        ending = endings[0]
+        if ending.value is not None:
+            return ending.value
+        if STATES[ending.name] is optuna.trial.TrialState.PRUNED:
+            raise optuna.TrialPruned(ending.reason)
+        raise TrialError(f"{ending.name}: {ending.reason}")

@@ -1,0 +1,201 @@
+"""Everything one process needs to train and to score: policy, task, trainer, evaluator, made from a config."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ppo_tune.config.blocks import RunConfig, StudyConfig, TrainConfig
+from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, milestone_draws
+from ppo_tune.errors import NoPromptsError, TrialError
+from ppo_tune.models import Policy, load_policy, load_tokenizer
+from ppo_tune.models.loading import best_device, is_stored_whole
+from ppo_tune.tasks import Task, make_task, stops_of
+from ppo_tune.trainer.compiling import require_compiler
+from ppo_tune.trainer.evaluation import Evaluation, Evaluator
+from ppo_tune.trainer.processes import ProcessGroup
+from ppo_tune.trainer.trainer import PPOTrainer
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """One model in memory, with what trains it and what scores it.
+
+    Attributes:
+        policy: The model.
+        task: What it is to learn.
+        trainer: Who trains it.
+        evaluator: Who scores it.
+        stops: What ends the task's responses besides the model's own tokens.
+    """
+
+    policy: Policy
+    task: Task
+    trainer: PPOTrainer
+    evaluator: Evaluator
+    stops: tuple[int, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before anything is trained."""
+        name = self.policy.tokenizer.name_or_path
+        endless = (
+            f"the tokenizer of {name!r} has no end-of-sequence token and no stop token is named: nothing ends a "
+            "response but max_new_tokens"
+        )
+        talkative = (
+            f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a response "
+            "may go on into the user's next turn; name a token that ends one by task.stop"
+        )
+        found = (
+            self.policy.remark,
+            None if len(self.policy.stop_ids) else endless,
+            talkative if self.task.chat and not self.stops else None,
+        )
+        return tuple(filter(None, found))
+
+
+def assemble(
+    config: StudyConfig | TrainConfig,
+    *,
+    draws: Draws | None = None,
+    places: int = 1,
+    device: torch.device | None = None,
+    processes: ProcessGroup | None = None,
+) -> Assembly:
+    """Load what a config names.
+
+    Args:
+        config: Task, model and the hyperparameters that all trials share.
+        draws: What scores a policy; None takes the config's milestones.
+        places: How many trials are trained side by side.
+        device: Where to put the models; None takes the first GPU, or the CPU.
+        processes: The processes that train together; None trains alone.
+
+    Raises:
+        PPOTuneError: If a file, a reward or a model cannot be used.
+    """
+    compiles = config.model.compile is True  # auto is for those who can time it
+    if compiles:
+        require_compiler()
+    device = device or best_device()
+    stops = _stops(config, config.model.name)
+    task = make_task(config.task, device)
+    policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
+    policy.stop_also(stops)
+    trainer = PPOTrainer(policy, task, config.ppo, processes)
+    trainer.compiles = compiles
+    evaluator = _evaluator(policy, task, config, draws or milestone_draws(config))
+    return Assembly(policy, task, trainer, evaluator, tuple(stops))
+
+
+def evaluate_model(
+    name: str,
+    config: StudyConfig | TrainConfig,
+    *,
+    split: JudgedSplit = "confirmation",
+    seed: int | None = None,
+) -> Evaluation:
+    """Score a model on a task's prompts, as a training or a study of this config scores its own.
+
+    Args:
+        name: A model folder or hub name.
+        config: Its task, seed, length, temperature and dtype count; the dtype only for its own model and for weights
+            that are stored in a short format.
+        split: `confirmation` is what a training claims of its model: prompts and random numbers that chose nothing;
+            `heldout` is what the config's milestones say.
+        seed: Instead of the config's.
+
+    Returns:
+        The evaluation; its KL says nothing, for the model is its own reference.
+
+    Raises:
+        PPOTuneError: If the model or the task cannot be used.
+        TrialError: If the reward fails.
+    """
+    config = config if seed is None else _with_seed(config, seed)
+    device = best_device()
+    _stops(config, name)  # what cannot be told is refused before any model loads
+    task = make_task(config.task, device)
+    policy = load_to_judge(name, task, config, device)
+    if split == "heldout":
+        return judge(_evaluator(policy, task, config, milestone_draws(config)))
+    return judge(claim_evaluator(policy, task, config))
+
+
+def load_to_judge(name: str, task: Task, config: RunConfig, device: torch.device) -> Policy:
+    """A model as its numbers are to be measured.
+
+    The config's own model is loaded as the config loads it, so that what was said of it comes again. In any other one
+    float32 weights stay float32, whatever `model.dtype` is: a shorter format would round away what a training added.
+    """
+    own = _is_same(name, config.model.name or task.base_model)
+    dtype = config.model.dtype if own or not is_stored_whole(name) else "float32"
+    policy = load_policy(config.model.model_copy(update={"name": name, "dtype": dtype}), device=device)
+    policy.stop_also(_stops(config, name))
+    return policy
+
+
+def _is_same(name: str, other: str | None) -> bool:
+    return other is not None and (name == other or Path(name).resolve() == Path(other).resolve())
+
+
+def claim_evaluator(policy: Policy, task: Task, config: StudyConfig | TrainConfig) -> Evaluator:
+    """Scores a policy on what chose nothing, or comes as close as the task's prompts allow.
+
+    Args:
+        policy: The policy.
+        task: Where the confirmation split has too few prompts, the held-out ones are answered.
+        config: Its seed, length and temperature count.
+    """
+    try:
+        found = _evaluator(policy, task, config, claim_draws(config))
+        if len(found.rows) >= LEAST_PROMPTS:
+            return found
+    except NoPromptsError:
+        pass
+    return _evaluator(policy, task, config, claim_draws(config, "heldout"))
+
+
+def judge(evaluator: Evaluator, reference: Policy | None = None) -> Evaluation:
+    """The evaluation of a policy's first place.
+
+    Args:
+        evaluator: Of the policy.
+        reference: From whose reference the KL is measured; None is the policy's own.
+
+    Raises:
+        TrialError: If the policy or its reward fails.
+    """
+    judged = evaluator([0], reference)[0]
+    if isinstance(judged, TrialError):
+        raise judged
+    return judged
+
+
+def _stops(config: RunConfig, name: str | None) -> list[int]:
+    """What ends the task's responses besides the model's own; a tokenizer that cannot is told before models load."""
+    task = config.task
+    if name is None or task.name != "dataset" or not (task.chat or task.stop):
+        return []
+    return stops_of(task, load_tokenizer(name))
+
+
+def _evaluator(policy: Policy, task: Task, config: RunConfig, draws: Draws) -> Evaluator:
+    rows_of_a_milestone = config.task.heldout_prompts  # more at once might not fit
+    return Evaluator(
+        policy,
+        task,
+        n_prompts=draws.n_prompts,
+        max_new_tokens=config.ppo.max_new_tokens,
+        temperature=config.ppo.temperature,
+        seed=draws.seed,
+        micro_batch_size=config.ppo.micro_batch_size or rows_of_a_milestone,
+        split=draws.split,
+    )
+
+
+def _with_seed(config: StudyConfig | TrainConfig, seed: int) -> StudyConfig | TrainConfig:
+    if isinstance(config, StudyConfig):
+        return config.model_copy(update={"search": config.search.model_copy(update={"seed": seed})})
+    return config.model_copy(update={"seed": seed})

@@ -1,0 +1,183 @@
+"""How good a policy is: scores on fixed held-out prompts under fixed sampling.
+
+Every trial of a study answers the same prompts with the same random numbers, so that two trials can be compared.
+Their luck of the draw is then similar, and not the same: a level is that of one draw, and of the best trial of many
+it is too high. Nothing that is searched enters the score.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import repeat
+
+import torch
+
+from ppo_tune.data.prompts import Split
+from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
+from ppo_tune.models import Policy, Prompts
+from ppo_tune.ppo import estimate_kl, masked_sum
+from ppo_tune.seeding import generator
+from ppo_tune.tasks import PromptSet, Task
+from ppo_tune.trainer.memory import Memory, is_out_of_memory
+from ppo_tune.trainer.rollout import Rollout, collect, score
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One held-out prompt with its response and what the judges say of it."""
+
+    prompt: str
+    response: str
+    score: float
+    gold: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A policy's result on prompts that it was not trained on.
+
+    Attributes:
+        score: Mean score; the objective of a search.
+        score_standard_error: Its standard error over prompts.
+        gold: Mean gold score, or None where the task has no gold reward.
+        kl_per_sequence: Mean KL to the reference, in nats per response.
+        response_tokens: Mean length, the stop token included.
+        eos_rate: Share of responses that ended by themselves.
+        samples: The prompts and responses.
+        gold_standard_error: That of the gold score over prompts; None where there is none.
+        split: Which prompts they were.
+    """
+
+    score: float
+    score_standard_error: float
+    gold: float | None
+    kl_per_sequence: float
+    response_tokens: float
+    eos_rate: float
+    samples: tuple[Sample, ...]
+    gold_standard_error: float | None = None
+    split: Split = "heldout"
+
+    @property
+    def score_std(self) -> float:
+        """Standard deviation of the scores over prompts; 0 where they differ by no more than float32 rounds."""
+        scores = torch.tensor([sample.score for sample in self.samples], dtype=torch.float64)
+        std = float(scores.std()) if len(scores) > 1 else 0.0
+        return std if std > torch.finfo(torch.float32).eps * float(scores.abs().max()) else 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers, by the names under which they are logged."""
+        names = [field.name for field in fields(self) if field.name not in ("samples", "split")]
+        named = {name: getattr(self, name) for name in names}
+        return {f"heldout/{name}": value for name, value in named.items() if value is not None}
+
+
+class Evaluator:
+    """Scores policies on the same held-out prompts with the same random numbers.
+
+    Args:
+        policy: The policy; its places are what is scored.
+        task: Prompts, reward and gold reward.
+        n_prompts: How many of the held-out prompts; all if there are fewer.
+        max_new_tokens: The longest response.
+        temperature: Of the sampling.
+        seed: Decides the sampling noise, equal for all trials of a study.
+        micro_batch_size: Rows per forward pass of each place; None takes all at once.
+        split: Which prompts.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        task: Task,
+        *,
+        n_prompts: int,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        micro_batch_size: int | None = None,
+        split: Split = "heldout",
+    ) -> None:
+        self.policy = policy
+        self.task = task
+        self.temperature = temperature
+        self.split = split
+        self.memory = Memory.with_rows(micro_batch_size, policy.release)
+        self.prompts = PromptSet(task, split, policy.tokenizer, room_for_prompts(policy, max_new_tokens))
+        policy.check_readable(self.prompts.ids)
+        self.rows = range(min(n_prompts, len(self.prompts)))
+        self._batch = self.prompts.batch(self.rows)
+        rng = generator(seed, "evaluation")
+        self._uniforms = 1 - torch.rand(len(self.rows), max_new_tokens, generator=rng)
+
+    def __call__(
+        self, places: Sequence[int], reference: Policy | None = None
+    ) -> dict[int, Evaluation | TrialError]:
+        """Score some places; a place whose policy or reward fails gets that error instead.
+
+        Args:
+            places: Which.
+            reference: From whose reference the KL is measured; None is the scored policy's own.
+        """
+        try:
+            rollout = self._answer(places, reference)
+            return {place: self._judge(rollout[i]) for i, place in enumerate(places)}
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return {place: OutOfMemoryError(str(error).splitlines()[0]) for place in places}
+
+    def _answer(self, places: Sequence[int], reference: Policy | None) -> Rollout:
+        """The answers of some places to the held-out prompts."""
+        k = len(places)
+        return collect(
+            self.policy,
+            Prompts(self._batch.ids.expand(k, -1, -1), self._batch.mask.expand(k, -1, -1)),
+            self._uniforms.expand(k, -1, -1),
+            temperature=self.temperature,
+            places=places,
+            memory=self.memory,
+            reference=reference,
+        )
+
+    def _judge(self, rollout: Rollout) -> Evaluation | TrialError:
+        kl = estimate_kl(rollout.old_logprobs, rollout.ref_logprobs)
+        kl_per_sequence = float(masked_sum(kl, rollout.mask)) / len(self.rows)
+        if not torch.tensor(kl_per_sequence).isfinite():
+            return TrainingDivergedError("the log-probabilities of held-out responses are not finite")
+        try:
+            scores, responses = score(
+                self.task.reward, self.policy, self.prompts, self.rows, rollout.sequences
+            )
+            gold = self._gold_scores(responses)
+        except RewardError as error:
+            return error
+        prompts, _ = self.prompts.texts(self.rows)
+        judged = zip(prompts, responses, scores.tolist(), gold or repeat(None, len(prompts)), strict=True)
+        return Evaluation(
+            score=float(scores.mean()),
+            score_standard_error=standard_error(scores),
+            gold=sum(gold) / len(gold) if gold else None,
+            kl_per_sequence=kl_per_sequence,
+            response_tokens=float(rollout.mask.sum(-1).float().mean()),
+            eos_rate=float(rollout.sequences.ended.float().mean()),
+            samples=tuple(Sample(*row) for row in judged),
+            gold_standard_error=standard_error(torch.tensor(gold)) if gold else None,
+            split=self.split,
+        )
+
+    def _gold_scores(self, responses: Sequence[str]) -> list[float] | None:
+        if self.task.gold is None:
+            return None
+        texts, columns = self.prompts.texts(self.rows)
+        gold: list[float] = self.task.gold(texts, responses, columns).tolist()
+        return gold
+
+
+def standard_error(values: torch.Tensor) -> float:
+    """That of the mean of some numbers; 0 for a single one."""
+    return float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
+
+
+def room_for_prompts(policy: Policy, max_new_tokens: int) -> int | None:
+    """The longest prompt that leaves room for a response in the model's context; None for no limit."""
+    return None if policy.context_length is None else policy.context_length - max_new_tokens

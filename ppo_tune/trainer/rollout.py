@@ -1,0 +1,153 @@
+"""Experience: responses of k trials with everything that is needed to learn from them.
+
+Knows how to sample and score; nothing of advantages, losses or optimizers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ppo_tune.models import Policy, Prompts, Sequences, decode_responses
+from ppo_tune.models.policy import Evaluation
+from ppo_tune.rewards import Reward
+from ppo_tune.tasks import PromptSet
+from ppo_tune.trainer.memory import Memory
+from ppo_tune.trainer.processes import ProcessGroup
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Responses of k trials, B each.
+
+    Attributes:
+        sequences: Prompts with responses, (k, B, ·).
+        old_logprobs: Under the policy that sampled them, shape (k, B, T).
+        ref_logprobs: Under the reference, shape (k, B, T).
+        old_values: Values at sampling time, shape (k, B, T).
+        entropy: Entropy of the sampling distribution at each token, shape (k, B, T).
+    """
+
+    sequences: Sequences
+    old_logprobs: Tensor
+    ref_logprobs: Tensor
+    old_values: Tensor
+    entropy: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """True at real response tokens, shape (k, B, T)."""
+        return self.sequences.response_mask
+
+    def __getitem__(self, index: Any) -> "Rollout":
+        """The same trials, or the same rows of each trial, of every field."""
+        return Rollout(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    def gathered(self, processes: ProcessGroup, length: int) -> "Rollout":
+        """The rows of all processes, in their order; `length` is the longest a response may be."""
+        if processes.size == 1:
+            return self
+
+        def rows(tensor: Tensor, width: int | None = None) -> Tensor:
+            wide = tensor if width is None else pad(tensor, (0, width - tensor.shape[-1]))
+            return processes.gather(wide.transpose(0, 1)).transpose(0, 1)
+
+        mask = rows(self.mask, length)
+        longest = int(mask.sum(-1).max())
+        prompts = Prompts(rows(self.sequences.prompts.ids), rows(self.sequences.prompts.mask))
+        ids, ended = rows(self.sequences.response_ids, length), rows(self.sequences.ended)
+        per_token = (self.old_logprobs, self.ref_logprobs, self.old_values, self.entropy)
+        return Rollout(
+            Sequences(prompts, ids[..., :longest], mask[..., :longest], ended),
+            *(rows(tensor, length)[..., :longest] for tensor in per_token),
+        )
+
+
+@torch.no_grad()
+def collect(
+    policy: Policy,
+    prompts: Prompts,
+    uniforms: Tensor,
+    *,
+    temperature: float,
+    places: Sequence[int],
+    memory: Memory | None = None,
+    reference: Policy | None = None,
+) -> Rollout:
+    """Sample a response to every prompt, and evaluate it under policy and reference.
+
+    In float32 the log-probabilities of sampling agree with those of the training pass to 1e-6 and are used as
+    they are; in a shorter format they do not, and the responses are evaluated again.
+
+    Args:
+        policy: The policy.
+        prompts: Prompts of shape (k, B, P).
+        uniforms: Numbers in (0, 1] that decide the samples, shape (k, B, T).
+        temperature: Of the sampling.
+        places: The k places that the leading axis stands for.
+        memory: What fits; None tries everything at once.
+        reference: Whose reference the responses are compared with; None is the policy's own.
+
+    Returns:
+        The rollout, on the policy's device.
+    """
+    memory = memory or Memory()
+    prompts = Prompts(prompts.ids.to(policy.device), prompts.mask.to(policy.device))
+
+    def sample(trials: slice, rows: slice) -> tuple[Sequences, Evaluation]:
+        return policy.generate(
+            prompts[trials, rows], uniforms[trials, rows], temperature=temperature, places=places[trials]
+        )
+
+    def judge(trials: slice, rows: slice) -> tuple[Tensor, ...]:
+        part = sequences[trials, rows]
+        ref_logprobs = (reference or policy).reference(part, temperature=temperature)
+        if policy.is_exact:
+            return (ref_logprobs,)
+        seen = policy.evaluate(part, temperature=temperature, places=places[trials])
+        return ref_logprobs, seen.logprobs, seen.values
+
+    k, n_rows, length = uniforms.shape
+    ids = torch.zeros(k, n_rows, length, dtype=torch.long, device=policy.device)
+    mask, ended = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids[..., 0], dtype=torch.bool)
+    logprobs, ref_logprobs, values, entropy = torch.zeros(4, k, n_rows, length, device=policy.device)
+    for trials, rows, (said, seen) in memory.decoding.run(sample, trials=k, rows=n_rows):
+        at = (trials, rows, slice(said.response_ids.shape[-1]))
+        ids[at], mask[at], ended[trials, rows] = said.response_ids, said.response_mask, said.ended
+        assert seen.entropy is not None
+        logprobs[at], values[at], entropy[at] = seen.logprobs, seen.values, seen.entropy
+    longest = int(mask.sum(-1).max())
+    ids, mask, logprobs, ref_logprobs, values, entropy = (
+        x[..., :longest] for x in (ids, mask, logprobs, ref_logprobs, values, entropy)
+    )
+    sequences = Sequences(prompts, ids, mask, ended)
+    for trials, rows, judged in memory.passes.run(judge, trials=k, rows=n_rows):
+        for whole, part in zip((ref_logprobs, logprobs, values), judged, strict=False):
+            whole[trials, rows] = part
+    return Rollout(sequences, logprobs, ref_logprobs, values, entropy)
+
+
+def score(
+    reward: Reward, policy: Policy, prompts: PromptSet, rows: Sequence[int], sequences: Sequences
+) -> tuple[Tensor, list[str]]:
+    """Scores of one trial's responses.
+
+    Args:
+        reward: The judge.
+        policy: Its tokenizer turns the responses into text.
+        prompts: The prompts of the split.
+        rows: Which of them were answered, B numbers.
+        sequences: The answers, shape (B, ·).
+
+    Returns:
+        Scores of shape (B,) on the policy's device, and the B texts.
+
+    Raises:
+        RewardError: If the reward fails.
+    """
+    responses = decode_responses(policy.tokenizer, sequences)
+    texts, columns = prompts.texts(rows)
+    return reward(texts, responses, columns).to(policy.device), responses

@@ -1,0 +1,1 @@
+"""One config at full length: checkpoints, resume, and the model folder that is left."""

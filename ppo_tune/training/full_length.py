@@ -1,0 +1,269 @@
+"""One config at full length: periodic evaluation, checkpoints, exact resume, and a model folder at the end.
+
+ppo-tune train reports/quickstart/best.yaml
+accelerate launch -m ppo_tune train reports/quickstart/best.yaml      # on several processes
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from ppo_tune.config.blocks import TrainConfig, differences
+from ppo_tune.data.user_files import check_user_files
+from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
+from ppo_tune.events import Event, Watcher
+from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json
+from ppo_tune.seeding import derive_seed
+from ppo_tune.tasks import prepare_task
+from ppo_tune.tracking import Tracked, Tracking
+from ppo_tune.trainer.assembly import Assembly, assemble, claim_evaluator, judge
+from ppo_tune.trainer.evaluation import Evaluation, Evaluator
+from ppo_tune.trainer.processes import AcceleratedTeam
+from ppo_tune.training.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
+from ppo_tune.training.outcome import leave
+
+EVALUATIONS = 10
+"""How often a training is scored and saved, its end included."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training.
+
+    Attributes:
+        folder: Holds config, metrics, checkpoints and the model.
+        model: An ordinary Hugging Face folder.
+        episodes: How long the model of the folder was trained: to the best milestone within the KL budget.
+        before: The untrained model, on prompts and random numbers that chose nothing.
+        after: The model of the folder, as it is loaded from there, on the same.
+        milestone: What the milestone scored that chose this model; None where none did.
+    """
+
+    folder: Path
+    model: Path
+    episodes: int
+    before: Evaluation
+    after: Evaluation
+    milestone: float | None = None
+
+
+class TrainingInterrupted(Exception):
+    """The user stopped a training; a checkpoint was saved."""
+
+
+def train(
+    config: TrainConfig,
+    *,
+    out: Path | str,
+    resume: bool = False,
+    watch: Watcher = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    """Train one config to the end of its episodes.
+
+    A training that was stopped and resumed ends, on a CPU, with the very same numbers as one that was not.
+
+    Args:
+        config: Task, model, hyperparameters and seed.
+        out: The folder to write.
+        resume: Go on from the newest whole checkpoint in it.
+        watch: Told of every iteration and evaluation, in the main process.
+        should_stop: Asked after every iteration; the training then saves itself and stops.
+
+    Returns:
+        Where the model is, and how good it was before and after.
+
+    Raises:
+        PPOTuneError: If something cannot be used.
+        TrialError: If the training diverges or its reward fails.
+        TrainingInterrupted: If it was asked to stop.
+    """
+    accelerator = Accelerator()
+    inputs = check_user_files(config)
+    if accelerator.is_local_main_process:
+        prepare_task(config.task, lambda name, done: watch({"kind": "stage", "name": name, "done": done}))
+    accelerator.wait_for_everyone()
+    folder = Path(out)
+    if accelerator.is_main_process:
+        _reserve(folder, config, inputs.hashes, resume=resume)
+    accelerator.wait_for_everyone()
+    work = assemble(config, device=accelerator.device, processes=AcceleratedTeam(accelerator))
+    claims = claim_evaluator(work.policy, work.task, config)
+    tell = watch if accelerator.is_main_process else _nobody
+    for note in (*inputs.notes, *work.notes):
+        tell({"kind": "note", "text": note})
+    tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
+    tracking = Tracking(
+        config.log if accelerator.is_main_process else (),
+        tracked,
+        warn=lambda text: watch({"kind": "note", "text": text}),
+    )
+    training = _Training(config, folder, work, claims, tell, tracking, is_main=accelerator.is_main_process)
+    with tracking.finished_after():
+        before = training.run(resume=resume, should_stop=should_stop)
+    result = [training.finish(before) if accelerator.is_main_process else None]
+    broadcast_object_list(result)
+    assert result[0] is not None
+    return result[0]
+
+
+class _Training:
+    """The loop, and what it writes."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        work: Assembly,
+        claims: Evaluator,
+        watch: Watcher,
+        tracking: Tracking,
+        *,
+        is_main: bool,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.work = work
+        self.claims = claims
+        self.watch = watch
+        self.tracking = tracking
+        self.is_main = is_main
+        self.log = folder / "metrics.jsonl"
+
+    def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> Evaluation:
+        """Train to the end, then go back to what is kept; returns what is claimed of the untrained model."""
+        trainer, iterations = self.work.trainer, self.config.ppo.iterations
+        trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
+        before, start = judge(self.claims), judge(self.work.evaluator)
+        trainer.runs[0].score_std = self.config.score_std or self._measure(before)
+        if resume:
+            load_checkpoint(trainer, 0, self.folder / "checkpoints")
+            self._forget_after(trainer.runs[0].episodes)
+        else:
+            self._record({"episodes": 0, **start.metrics()})
+        marks = {round(iterations * i / EVALUATIONS) for i in range(1, EVALUATIONS + 1)}
+        while trainer.runs[0].iteration < iterations:
+            metrics = trainer.step()[0]
+            if isinstance(metrics, TrialError):
+                raise metrics
+            self._record(metrics)
+            self.watch({"kind": "iteration", **metrics})
+            at_mark = trainer.runs[0].iteration in marks
+            if at_mark:
+                self._judge(metrics["episodes"])
+                self._save()
+            if should_stop() and trainer.runs[0].iteration < iterations:
+                if not at_mark:
+                    self._save()
+                raise TrainingInterrupted(
+                    f"stopped after {metrics['episodes']:.0f} episodes; go on with --resume"
+                )
+        if self.is_main and checkpoints_in(self.folder / "best"):
+            load_checkpoint(trainer, 0, self.folder / "best")
+        return before
+
+    def finish(self, before: Evaluation) -> TrainingResult:
+        """Write what is kept, and measure it as anyone would who loads it."""
+        episodes = self.work.trainer.runs[0].episodes
+        milestone = self._milestone(episodes)
+        after = leave(self.work, self.config, self.folder, before, self.watch)
+        return TrainingResult(self.folder, self.folder / "model", episodes, before, after, milestone)
+
+    def _milestone(self, episodes: int) -> float | None:
+        """What the milestone scored that chose the model; None where none did."""
+        if not checkpoints_in(self.folder / "best"):
+            return None
+        lines = [line for line in read_json_lines(self.log) if "heldout/score" in line]
+        return float(next(line["heldout/score"] for line in lines if line["episodes"] == episodes))
+
+    def _measure(self, before: Evaluation) -> float:
+        """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
+        std, *_ = self.work.trainer.processes.gather(
+            torch.tensor([before.score_std], device=self.work.policy.device)
+        )
+        if std == 0:
+            self.watch({
+                "kind": "note",
+                "text": "the untrained model's scores are all equal, so values are learned in the unit of the reward",
+            })  # fmt: skip
+        return float(std) or 1.0
+
+    def _judge(self, episodes: float) -> None:
+        """Evaluate, and keep the policy if none within the KL budget scored better."""
+        judged = judge(self.work.evaluator)
+        budget = self.config.kl_budget
+        if self.is_main and budget is not None and judged.kl_per_sequence <= budget:
+            rivals = [
+                line["heldout/score"]
+                for line in read_json_lines(self.log)
+                if line["episodes"] > 0 and line.get("heldout/kl_per_sequence", math.inf) <= budget
+            ]
+            if judged.score >= max(rivals, default=-math.inf):
+                save_checkpoint(self.work.trainer, 0, self.folder / "best", kept=1)
+        self._record({"episodes": episodes, **judged.metrics()})
+        self.watch({"kind": "evaluation", "episodes": episodes, **judged.metrics()})
+
+    def _record(self, line: dict[str, float]) -> None:
+        if self.is_main:
+            append_json_line(self.log, dict(line))
+            self.tracking.log(line)
+
+    def _save(self) -> None:
+        if self.is_main:
+            save_checkpoint(self.work.trainer, 0, self.folder / "checkpoints")
+
+    def _forget_after(self, episodes: int) -> None:
+        """Drop what was logged after the checkpoint: it comes again."""
+        if self.is_main:
+            kept = [line for line in read_json_lines(self.log) if line["episodes"] <= episodes]
+            self.log.unlink(missing_ok=True)
+            for line in kept:
+                append_json_line(self.log, line)
+            self.tracking.forget_after(episodes)
+
+
+def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, resume: bool) -> None:
+    """Make the folder this training's own, or make sure that it is.
+
+    Args:
+        folder: Where it writes.
+        config: The training.
+        inputs: Hashes of the files that it depends on.
+        resume: Whether it is to go on.
+
+    Raises:
+        StorageError: If it holds a training and `resume` is not set, or holds none and it is.
+        StudyMismatchError: If it holds another one.
+    """
+    make_folder(folder)
+    record, content = folder / "config.json", folder / "inputs.json"
+    if not resume:
+        if checkpoints_in(folder / "checkpoints"):
+            raise StorageError(
+                f"{folder} holds a training already; go on with --resume, or choose another --out"
+            )
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        for old in ("best", "tensorboard"):
+            shutil.rmtree(folder / old, ignore_errors=True)
+        write_json(content, inputs)
+        write_json(record, config.model_dump(mode="json"))
+        return
+    if not record.is_file():
+        raise StorageError(f"{folder} holds no training to resume; start without --resume")
+    begun = TrainConfig.model_validate_json(record.read_text(encoding="utf-8")).model_dump(mode="json")
+    held = read_json(content) if content.is_file() else inputs  # once nobody noted them
+    inert = () if config.ppo.kl_target else ("ppo.kl_horizon",)  # its default was once a number
+    now = {**config.model_dump(mode="json"), "content": inputs}
+    changed = differences({**begun, "content": held}, now, ignored=("log", *inert))
+    if changed:
+        raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
+
+
+def _nobody(_: Event) -> None:
+    """Hears nothing: only the main process reports."""

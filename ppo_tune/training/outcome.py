@@ -1,0 +1,122 @@
+"""What a training leaves: a model folder with its card, the adapter, and what the judges say of the folder.
+
+Nothing is said of a model in memory: what was written is loaded again, compared with it, and measured as anyone would
+measure it.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.data.draws import measured_on
+from ppo_tune.errors import ModelError, OutOfMemoryError
+from ppo_tune.events import Watcher
+from ppo_tune.files import write_json, write_text
+from ppo_tune.models import save_adapter, save_merged
+from ppo_tune.models.read_back import adapter_note, model_note, say
+from ppo_tune.seeding import generator
+from ppo_tune.trainer.assembly import Assembly, claim_evaluator, judge, load_to_judge
+from ppo_tune.trainer.evaluation import Evaluation
+from ppo_tune.trainer.memory import is_out_of_memory
+from ppo_tune.training.model_card import model_card
+
+READ_BACK = 8
+"""Held-out prompts on which a saved model is compared with the policy."""
+
+
+def leave(
+    work: Assembly, config: TrainConfig, folder: Path, before: Evaluation, watch: Watcher
+) -> Evaluation:
+    """Write the trained policy, and say what it is worth.
+
+    Args:
+        work: Holds the policy in its only place.
+        config: What it was trained with.
+        folder: Gets `model`, `adapter` and `evaluation.json`.
+        before: What is claimed of the untrained model.
+        watch: Told what the user should know of the folder.
+
+    Returns:
+        What is claimed of the model that was written.
+
+    Raises:
+        ModelError: If the model folder holds something else than the policy.
+        OutOfMemoryError: If there is no room for a second model.
+        TrialError: If the model or its reward fails.
+    """
+    episodes = work.trainer.runs[0].episodes
+    _write_model(work, folder)
+    _read_back(work, config, folder, watch)
+    work.trainer.drop(0)  # its optimizer's memory is wanted for the second model
+    after = _measure(work, config, folder / "model")
+    _write_claim(config, folder, episodes, before, after)
+    return after
+
+
+def _write_model(work: Assembly, folder: Path) -> None:
+    """The model folder, and the adapter."""
+    save_merged(work.policy, 0, folder / "model")
+    if work.policy.adapters is not None:
+        save_adapter(work.policy, 0, folder / "adapter")
+
+
+def _read_back(work: Assembly, config: TrainConfig, folder: Path, watch: Watcher) -> None:
+    """Load what was written as others do, and compare it with the policy.
+
+    Raises:
+        ModelError: If the model folder holds something else.
+    """
+    prompts = work.evaluator.prompts
+    batch = prompts.batch(range(min(READ_BACK, len(prompts))))
+    rng = generator(config.seed, "read back")
+    said = say(
+        work.policy, 0, batch, 1 - torch.rand(len(batch.ids), config.ppo.max_new_tokens, generator=rng)
+    )
+    try:
+        notes = [model_note(folder / "model", said)]
+    except ModelError as error:
+        raise ModelError(
+            f"{error}; the training is kept in {folder / 'checkpoints'}, and --resume writes the model again"
+        ) from error
+    if work.policy.adapters is not None:
+        notes.append(adapter_note(work.policy, folder / "adapter", said))
+    short = str(work.policy.model.dtype).removeprefix("torch.")
+    if work.policy.model.dtype != torch.float32:
+        notes.append(
+            f"{folder / 'model'} holds float32 weights, for {short} would round part of what was learned away; load "
+            "it in float32"
+        )
+    for note in notes:
+        if note is not None:
+            watch({"kind": "note", "text": note})
+
+
+def _measure(work: Assembly, config: TrainConfig, model: Path) -> Evaluation:
+    """What `ppo-tune evaluate` says of a saved model, with its KL to the one that the training began with."""
+    work.policy.release()
+    try:
+        saved = load_to_judge(str(model), work.task, config, work.policy.device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"the trained model is saved in {model}, but there is no memory to load it beside the one in training; "
+            "measure it with ppo-tune evaluate, or go on with --resume where there is more"
+        ) from error
+    return judge(claim_evaluator(saved, work.task, config), reference=work.policy)
+
+
+def _write_claim(
+    config: TrainConfig, folder: Path, episodes: int, before: Evaluation, after: Evaluation
+) -> None:
+    """The model's card, and what the judges said of both models."""
+    base = config.model.name or f"the {config.task.name} task's own model"
+    write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
+    claim = {
+        "split": after.split,
+        "n_prompts": len(after.samples),
+        "measured_on": measured_on(after.split, len(after.samples)),
+    }
+    write_json(folder / "evaluation.json", {**claim, "before": asdict(before), "after": asdict(after)})

@@ -1,0 +1,456 @@
+"""The command line as a user meets it: what works says where things are; a mistake is one message and code 2."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+
+from ppo_tune.cli import main
+from ppo_tune.cli.terminal import printable
+from ppo_tune.cli.training import kept
+from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.study_file import load_study, load_training
+from ppo_tune.data.prompts import split_of
+from ppo_tune.files import read_json
+from ppo_tune.fitting.reward_model import RewardTrainingResult, wilson
+from ppo_tune.search.storage import create_study, run_folder, storage_url
+from ppo_tune.search.trial_loop import TrialPack
+from ppo_tune.trainer.evaluation import Evaluation
+from ppo_tune.training.full_length import TrainingResult
+from tests.reporting.conftest import HandMade, fill_usual
+from tests.worlds import THINGS, make_study, small_world, write_study
+
+__all__ = ["make_study", "small_world", "write_study"]
+
+
+@dataclass
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["ppo-tune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        code = left.value.code
+        return Outcome(code if isinstance(code, int) else int(bool(code)), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A folder with a finished study named `hand`."""
+    folder = run_folder(tmp_path, "hand")
+    folder.mkdir(parents=True)
+    fill_usual(HandMade(folder, storage_url(tmp_path, "hand")))
+    return tmp_path
+
+
+MISTAKES = {
+    "unknown-block": (
+        "tsak: {name: support}",
+        r"study\.yaml:1: tsak: unknown block 'tsak'; did you mean 'task'\?",
+    ),
+    "unknown-key": (
+        "task: {name: support}\nppo: {kl_coeff: 1}\nspace: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"study\.yaml:2: ppo\.kl_coeff: unknown 'kl_coeff'; did you mean 'kl_coef'\?",
+    ),
+    "unknown-task": (
+        "task: {name: suport}\nspace: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"study\.yaml:1: task: unknown 'suport'; did you mean 'support'\?",
+    ),
+    "unknown-reward": (
+        "task: {name: support, reward: {name: rules}}\nspace: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"study\.yaml:1: task\.reward: unknown 'rules'; did you mean 'rule'\?",
+    ),
+    "unknown-sampler": (
+        "task: {name: support}\nspace: {gamma: {type: float, low: 0.9, high: 1}}\nsearch: {sampler: tpee}",
+        r"study\.yaml:3: search\.sampler: unknown 'tpee'; did you mean 'tpe'\?",
+    ),
+    "huge-grid": (
+        "task: {name: support}\nspace:\n  gamma: {type: float, low: 0.9, high: 1, points: 500}\n"
+        "  gae_lambda: {type: float, low: 0.9, high: 1, points: 500}\nsearch: {sampler: grid}",
+        r"`cells <= 10000` must hold, but the grid has 250000; use fewer points, another sampler, or --yes",
+    ),
+    "missing-data": (
+        "task: {name: dataset, path: nowhere.jsonl, reward: {name: rule, include: {a: 1.0}}}\nmodel: {name: m}\n"
+        "space: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"nowhere\.jsonl: no such file \(looked in .*\)",
+    ),
+    "missing-reward-file": (
+        "task: {name: support, reward: {name: python, function: 'nowhere.py:score'}}\n"
+        "space: {gamma: {type: float, low: 0.9, high: 1}}",
+        r"reward\.function: no such file 'nowhere\.py'",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "search"])
+@pytest.mark.parametrize(("text", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_a_file_is_said_with_its_place_before_anything_is_made(
+    cli: Cli, tmp_path: Path, command: str, text: str, message: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    out = ["--out", tmp_path / "out"] if command == "search" else []
+
+    outcome = cli(command, path, *out)
+
+    assert outcome.code == 2
+    assert re.search(message, outcome.err)
+    assert "Traceback" not in outcome.err
+    assert not list((tmp_path / "out").glob("**/study.db"))
+
+
+@pytest.mark.parametrize("command", ["check", "search", "train"])
+def test_a_missing_file_is_named(cli: Cli, command: str) -> None:
+    outcome = cli(command, "nowhere.yaml")
+
+    assert outcome.code == 2
+    assert re.search(r"error: nowhere\.yaml: no such file \(looked in /.*\)", outcome.err)
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+@pytest.mark.parametrize("name", ["../etc/passwd", "a/b", "", ".hidden", "x" * 101, "a\x00b"])
+def test_a_study_name_cannot_leave_its_folder(cli: Cli, tmp_path: Path, command: str, name: str) -> None:
+    outcome = cli(command, name, "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert "study name: must be letters, digits, dots, dashes and underscores" in outcome.err
+    assert "rename it" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_was_never_started_is_said_so(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("report", "other", "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert "there is no study 'other' at" in outcome.err
+    assert "start it with `ppo-tune search`" in outcome.err
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(
+    cli: Cli, tmp_path: Path, write_study: Callable[..., Path]
+) -> None:
+    path = write_study()
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    outcome = cli("search", path, "--out", tmp_path / "file")
+
+    assert outcome.code == 2
+    assert re.search(
+        r"folder .*file/runs/small cannot be written \(Not a directory\); choose another with --out",
+        outcome.err,
+    )
+
+
+def test_a_changed_study_is_refused_with_a_readable_difference(
+    cli: Cli, tmp_path: Path, write_study: Callable[..., Path]
+) -> None:
+    path = write_study()
+    create_study(load_study(path), _store(tmp_path), {})
+    write_study(space={"learning_rate": {"type": "float", "low": 1e-4, "high": 0.5, "log": True}})
+
+    outcome = cli("search", path, "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert "space.learning_rate.high: 0.1 before, 0.5 now" in outcome.err
+
+
+def _store(out: Path) -> str:
+    run_folder(out, "small").mkdir(parents=True)
+    return storage_url(out, "small")
+
+
+def test_a_data_set_smaller_than_one_rollout_is_refused(cli: Cli, write_study: Callable[..., Path]) -> None:
+    path = write_study(ppo={"rollout_size": 512, "batch_size": 4, "episodes": 512})
+
+    outcome = cli("check", path)
+
+    assert outcome.code == 2
+    assert "`prompts >= rollout_size` must hold, but of 60 different prompts" in outcome.err
+    assert "lower it or add rows" in outcome.err
+
+
+def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
+    cli: Cli, write_study: Callable[..., Path]
+) -> None:
+    space = {
+        "clip_range": {"type": "float", "low": 0.1, "high": 0.3},
+        "batch_size": {"type": "categorical", "choices": [8]},
+    }
+
+    outcome = cli("check", write_study(space=space, search={"confirm_top": 5}))
+
+    assert outcome.code == 0
+    assert "trials     4, by random, pruned by none; the default is trial 0" in outcome.out
+    assert "episodes   32 per trial, at most 128 in all" in outcome.out
+    counts = Counter(split_of(f"a {thing}") for thing in THINGS)
+    assert (
+        f"prompts    {counts['train']} to train on, {counts['heldout']} held out, of which 6 score every trial, "
+        f"{counts['confirmation']} for confirmation"
+    ) in outcome.out
+    assert "scored at  16, 32 episodes" in outcome.out
+    assert (
+        "confirmed  the best 5 and the default, on 5 fresh seeds: at most 30 runs, 960 episodes"
+        in outcome.out
+    )
+    assert "note: clip_range is inert: with one optimizer step per rollout" in outcome.out
+    assert (
+        "note: trial 0, the default config, uses batch_size = 8: the default 32 is outside the space"
+        in outcome.out
+    )
+
+
+def test_check_and_search_say_what_surprises_in_a_data_file(
+    cli: Cli, write_study: Callable[..., Path], small_world: Path, tmp_path: Path
+) -> None:
+    rows = (small_world / "prompts.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "more.jsonl").write_text(rows + '\n{"prompt": "None"}', encoding="utf-8")
+    path = write_study(task={"path": str(tmp_path / "more.jsonl")}, search={"n_trials": 1})
+    note = (
+        f"note: {tmp_path}/more.jsonl: column 'prompt' holds the text 'None' in 1 rows; was the cell empty?"
+    )
+
+    checked = cli("check", path)
+    searched = subprocess.run(
+        [sys.executable, "-m", "ppo_tune", "search", path, "--out", tmp_path, "--workers", "1"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "300"},
+    )  # fmt: skip
+
+    assert note in checked.out
+    assert note in searched.stdout
+
+
+def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_study(model={"name": str(tmp_path / "no-such-model")})
+
+    outcome = subprocess.run(
+        [sys.executable, "-m", "ppo_tune", "check", path], capture_output=True, text=True, check=False
+    )
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert "is a valid study" in outcome.stdout
+
+
+def test_report_and_export_say_where_things_are(cli: Cli, finished: Path) -> None:
+    report = cli("report", "hand", "--out", finished)
+    export = cli("export", "hand", "--out", finished, "--print")
+    written = cli("export", "hand", "--out", finished)
+
+    folder = finished / "reports" / "hand"
+    assert report.code == export.code == written.code == 0, report.err
+    assert f"report     {folder / 'index.html'}" in report.out
+    assert f"go on with ppo-tune train {folder / 'best.yaml'}" in report.out
+    assert export.out == (folder / "best.yaml").read_text(encoding="utf-8")
+    assert export.out == (finished / "exports" / "hand-native" / "best.yaml").read_text(encoding="utf-8")
+    best = load_training(folder / "best.yaml")
+    assert best.name == "hand"
+    assert best.ppo.learning_rate == 1e-3
+    assert best.ppo.episodes == 4 * 640
+    assert best.kl_budget == 3.0
+
+
+def test_export_without_a_winner_says_what_to_do(
+    cli: Cli, tmp_path: Path, make_study: Callable[..., object]
+) -> None:
+    create_study(make_study(), _store(tmp_path), {})  # type: ignore[arg-type]
+
+    outcome = cli("export", "small", "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert (
+        "study 'small' has no trial with `kl_per_sequence <= 100` that holds up yet; run more trials"
+        in outcome.err
+    )
+
+
+def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> None:
+    rows = [
+        {"question": f"what is {i}", "answer": "it is so" if i % 2 else "no it is not"} for i in range(80)
+    ]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    pairs = [{"prompt": f"what is {i}", "chosen": "it is so", "rejected": "no it is not"} for i in range(80)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    config = {
+        "name": "life",
+        "task": {"name": "dataset", "path": str(tmp_path / "data.jsonl"), "prompt": "question", "heldout_prompts": 4,
+                 "reward": {"name": "preference", "model": str(tmp_path / "reward")}},
+        "model": {"name": str(tmp_path / "base"), "lora_rank": 2},
+        "ppo": {"rollout_size": 8, "batch_size": 8, "episodes": 16, "max_new_tokens": 4, "learning_rate": 0.01},
+    }  # fmt: skip
+    (tmp_path / "life.yaml").write_text(json.dumps(config), encoding="utf-8")
+
+    sft = cli("sft", tmp_path / "data.jsonl", "--prompt", "question", "--response", "answer", "--layers", 1,
+              "--width", 16, "--vocab-size", 300, "--out", tmp_path / "base")  # fmt: skip
+    reward = cli("reward", tmp_path / "pairs.jsonl", "--base", tmp_path / "base", "--out", tmp_path / "reward",
+                 "--max-new-tokens", 4)  # fmt: skip
+    train = cli("train", tmp_path / "life.yaml", "--out", tmp_path / "trained", "--seed", 5)
+    written = tmp_path / "trained" / "config.json"
+    judged = cli("evaluate", tmp_path / "trained" / "model", "--config", written, "--samples", 2)
+    by_flag = cli("evaluate", tmp_path / "trained" / "model", "--config", tmp_path / "life.yaml", "--seed", 5)
+    heldout = cli("evaluate", tmp_path / "trained" / "model", "--config", written, "--split", "heldout")
+
+    assert sft.code == 0, sft.err
+    assert re.search(r"[\d,]+ parameters, 76 examples, held-out loss \d\.\d+ nats per token", sft.out)
+    assert reward.code == 0, reward.err
+    assert re.search(
+        r"72 preferences, held-out accuracy [01]\.\d+ on 8 pairs \(95 % interval [01]\.\d+ to [01]\.\d+\); base "
+        r"samples had mean",
+        reward.out,
+    )
+    assert train.code == 0, train.err
+    assert f"model      {tmp_path / 'trained' / 'model'}" in train.out
+    assert re.search(r"16 episodes: milestone score -?\d+\.\d{3} ± \d+\.\d{3}, KL ", train.out)
+    assert f"go on with ppo-tune evaluate {tmp_path / 'trained' / 'model'} --config {written}" in train.out
+    assert judged.code == 0, judged.err
+    assert judged.out.count("[score ") == 2
+    stored = read_json(tmp_path / "trained" / "evaluation.json")
+    for name in ("score", "score_standard_error", "response_tokens", "eos_rate"):
+        before, after = (f"{stored[when][name]:.3f}" for when in ("before", "after"))
+        assert re.search(rf"^ {name} +{before} +{after} *$", train.out, re.MULTILINE)
+        assert re.search(rf"^ {name} +{after} *$", judged.out, re.MULTILINE)
+    assert (
+        "so the best of them reads too high; the model that is kept is measured anew at the end" in train.out
+    )
+    assert f"measured on {stored['measured_on']}" in train.out
+    assert f"measured on {stored['measured_on']}" in judged.out
+    assert by_flag.out.startswith(judged.out.partition("\n\n")[0])
+    assert "measured on 4 held-out prompts, with the random numbers of the config's milestones" in heldout.out
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 2])
+def test_evaluate_reproduces_what_a_study_says_of_its_base(
+    cli: Cli, write_study: Callable[..., Path], tmp_path: Path, micro_batch_size: int | None
+) -> None:
+    """The two micro-batches agree with one record, and so with each other."""
+    TrialPack(load_study(write_study(search={"seed": 5})), tmp_path, places=2).join(optuna.create_study())
+    base = read_json(tmp_path / "base.json")
+
+    file = write_study("again", search={"seed": 5}, ppo={"micro_batch_size": micro_batch_size})
+    model = load_study(file).model.name
+    judged = cli("evaluate", model, "--config", file, "--split", "heldout", "--samples", 0)
+
+    assert judged.code == 0, judged.err
+    for name in ("score", "score_standard_error", "response_tokens", "eos_rate"):
+        assert re.search(rf"^ {name} +{base[f'heldout/{name}']:.3f} *$", judged.out, re.MULTILINE)
+
+
+def test_a_reward_model_at_chance_is_said_to_be(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}', encoding="utf-8")
+    fitted = RewardTrainingResult(3600, 0.4925, 400, wilson(0.4925, 400), 0.1, 2.0, ("of \x1b[31m data",))
+    monkeypatch.setattr("ppo_tune.fitting.reward_model.fit_reward", lambda *_, **__: fitted)
+
+    outcome = cli("reward", tmp_path / "pairs.jsonl", "--base", "base", "--out", tmp_path / "reward")
+
+    assert outcome.out.splitlines()[:3] == [
+        "note: of ␛[31m data",
+        "3,600 preferences, held-out accuracy 0.492 on 400 pairs (95 % interval 0.444 to 0.541); base samples had mean "
+        "0.100 and standard deviation 2.000, now 0 and 1",
+        "careful: the reward model cannot be told from chance, 0.5, so a policy trained on it learns nothing that is "
+        "preferred; give more preferences, more epochs or another learning rate",
+    ]
+
+
+def test_a_template_of_sft_that_names_no_column_is_told_with_the_columns(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a", "response": "b"}\n' * 3, encoding="utf-8")
+
+    outcome = cli(
+        "sft", tmp_path / "data.jsonl", "--template", "{topic}: {prompt}", "--out", tmp_path / "base"
+    )
+
+    assert outcome.code == 2
+    assert (
+        f"--template: '{{topic}}: {{prompt}}' cannot be filled from {tmp_path / 'data.jsonl'}:1 (KeyError: 'topic'); "
+        "the row has prompt, response" in outcome.err
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "milestone", "kl", "expected"),
+    [
+        (None, None, 3.0, "kept       the model after 640 episodes, the last"),
+        (
+            4.0,
+            0.943,
+            3.0,
+            "kept       the model after 640 episodes, whose milestone scored 0.943, the best within the KL budget of 4 "
+            "nats",
+        ),
+        (
+            2.0,
+            0.943,
+            2.3,
+            "kept       the model after 640 episodes, whose milestone scored 0.943, the best within the KL budget of 2 "
+            "nats; careful: measured again its KL is 2.30, beyond the budget",
+        ),
+        (
+            2.0,
+            None,
+            3.0,
+            "careful: no milestone stayed within the KL budget of 2 nats, and the last is kept, at 3.00; look at what "
+            "it writes, and train shorter or with a higher kl_coef",
+        ),
+    ],
+)
+def test_train_says_which_model_it_kept(
+    budget: float | None, milestone: float | None, kl: float, expected: str
+) -> None:
+    judged = Evaluation(1.0, 0.1, None, kl, 5.0, 1.0, ())
+    config = TrainConfig.model_validate({"task": {"name": "support"}, "kl_budget": budget})
+
+    assert kept(TrainingResult(Path(), Path(), 640, judged, judged, milestone), config) == expected
+
+
+def test_train_again_into_the_same_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "trained" / "checkpoints" / "episodes-0000000064").mkdir(parents=True)
+    (tmp_path / "best.yaml").write_text("task: {name: dataset}", encoding="utf-8")
+
+    outcome = cli("train", tmp_path / "best.yaml", "--out", tmp_path / "trained")
+
+    assert outcome.code == 2
+    assert "task.path: is missing" in outcome.err
+    assert "task.reward: is missing" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["search"], ["search", "x.yaml", "--workers", "0"]])
+def test_a_wrong_call_exits_with_2(cli: Cli, arguments: list[str]) -> None:
+    assert cli(*arguments).code == 2
+
+
+def test_help_names_every_command(cli: Cli) -> None:
+    outcome = cli("--help")
+
+    assert outcome.code == 0
+    for command in (
+        "check", "search", "confirm", "report", "compare", "export", "status", "dashboard", "train", "evaluate",
+        "sft", "reward",
+    ):  # fmt: skip
+        assert re.search(rf"^  {command} ", outcome.out, re.MULTILINE)
+
+
+def test_a_response_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[31mb\x07\x9bc\n") == "a␛[31mb␇‹U+009B›c␊"

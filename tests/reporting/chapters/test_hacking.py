@@ -1,0 +1,267 @@
+"""Score against gold: changes with their intervals, flags, the worst offender, and the chapter."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState, create_trial
+from scipy import stats
+
+from ppo_tune.files import write_json
+from ppo_tune.reporting.chapters.hacking import chapter as hacking
+from ppo_tune.reporting.chapters.hacking import overoptimisation as over
+from ppo_tune.reporting.paired_changes import Change, Judged, change, judged_base, judged_trial
+from tests.reporting.conftest import HandMade
+
+BASE = {
+    "heldout/score": 0.0, "heldout/gold": 0.0, "heldout/kl_per_sequence": 0.0, "heldout/score_standard_error": 0.1,
+    "heldout/gold_standard_error": 0.1, "heldout/response_tokens": 10.0, "heldout/eos_rate": 0.9, "n_prompts": 64,
+}  # fmt: skip
+
+
+def write_base(hand_made: HandMade, **facts: Any) -> None:
+    write_json(hand_made.folder / "base.json", {**BASE, "samples": [], **facts})
+
+
+def add(
+    hand_made: HandMade,
+    score: list[float],
+    gold: list[float | None],
+    kl: list[float] | None = None,
+    *,
+    error: float | None = 0.1,
+    ending: str = "completed",
+    **attrs: Any,
+) -> int:
+    """Tell a trial with the curve of a search of today; returns its number."""
+    kls = kl or [0.5 * (i + 1) for i in range(len(score))]
+    curve = [
+        {"episodes": 100 * (i + 1), "score": score[i], "gold": gold[i], "kl": kls[i],
+         "score_error": error, "gold_error": error, "response_tokens": 10.0}
+        for i in range(len(score))
+    ]  # fmt: skip
+    state = TrialState.RUNNING if ending == "running" else TrialState.COMPLETE
+    facts: dict[str, Any] = {
+        "heldout/score": score[-1], "heldout/gold": gold[-1], "heldout/kl_per_sequence": kls[-1],
+        "heldout/response_tokens": 10.0, "heldout/eos_rate": 0.9, "heldout/score_standard_error": error,
+    }  # fmt: skip
+    if ending != "running":
+        facts["ending"] = ending
+    value = score[-1] if state is TrialState.COMPLETE else None
+    over_budget = kls[-1] - hand_made.config.search.kl_budget
+    trial = create_trial(state=state, value=value, user_attrs={"curve": curve, **facts, **attrs},
+                         constraints={"kl_per_sequence": over_budget})  # fmt: skip
+    hand_made.study.add_trial(trial)
+    return len(hand_made.study.get_trials(deepcopy=False)) - 1
+
+
+def judged(score: float = 0.0, *, error: float = math.nan, scores: tuple[float | None, ...] = ()) -> Judged:
+    return Judged({"score": score, "gold": math.nan}, {"score": error, "gold": math.nan},
+                  {"score": scores, "gold": ()}, 1.0, max(len(scores), 1))  # fmt: skip
+
+
+def flags(hand_made: HandMade) -> list[str]:
+    return over.changes_table(hand_made.record())["flag"].tolist()
+
+
+def test_two_models_are_compared_prompt_by_prompt() -> None:
+    before, after = (0.1, 0.9, 2.0, -1.0, 0.5, 0.0, 1.5), (0.4, 1.0, 2.5, -0.2, 0.9, 0.1, 1.4)
+
+    found = change(
+        judged(float(np.mean(before)), scores=before), judged(float(np.mean(after)), scores=after), "score"
+    )
+
+    expected = stats.ttest_rel(after, before).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(np.mean(after) - np.mean(before))
+
+
+def test_without_single_scores_the_standard_errors_are_added_as_if_independent() -> None:
+    found = change(judged(1.0, error=0.3), judged(2.0, error=0.4), "score")
+
+    assert (found.low, found.high) == pytest.approx((1 - 1.959964 * 0.5, 1 + 1.959964 * 0.5), abs=1e-6)
+
+
+def test_scores_of_other_prompts_are_not_paired() -> None:
+    found = change(judged(error=0.3, scores=(0.0,) * 8), judged(1.0, error=0.4, scores=(1.0,) * 9), "score")
+
+    assert found.error == pytest.approx(0.5)
+
+
+def test_an_interval_that_is_not_known_is_not_written() -> None:
+    assert str(Change(0.5)) == "+0.50"
+    assert str(Change(0.5, 0.1)) == "+0.50 (+0.30 to +0.70)"
+
+
+def test_an_old_study_gets_golds_error_from_the_kept_responses(hand_made: HandMade) -> None:
+    golds = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    samples = [{"prompt": "p", "response": "r", "score": 0.0, "gold": gold} for gold in golds]
+    old = {key: value for key, value in BASE.items() if key != "heldout/gold_standard_error"}
+    write_json(hand_made.folder / "base.json", {**old, "samples": samples})
+    hand_made.add("completed", [1.0], gold=[2.5], samples=samples)
+
+    record = hand_made.record()
+
+    expected = np.std(golds, ddof=1) / 8  # the root of 64 prompts
+    assert judged_base(record).errors["gold"] == pytest.approx(expected)
+    assert judged_trial(record, record.trials[0]).errors["gold"] == pytest.approx(expected)
+
+
+def test_changes_are_those_against_the_untrained_model(hand_made: HandMade) -> None:
+    write_base(hand_made, **{"heldout/score": -0.5, "heldout/gold": 0.3})
+    add(hand_made, [0.1, 1.0], [0.2, 0.7])
+
+    row = over.changes_table(hand_made.record()).iloc[0]
+
+    assert (row["score_change"], row["gold_change"]) == pytest.approx((1.5, 0.4))
+    assert row["gold_high"] - row["gold_low"] == pytest.approx(2 * 1.959964 * 0.1 * 2**0.5, abs=1e-6)
+
+
+def test_a_trial_is_flagged_where_its_score_rose_and_gold_fell_beyond_their_intervals(
+    hand_made: HandMade,
+) -> None:
+    write_base(hand_made)
+    add(hand_made, [1.0], [-0.4])  # reach of both: 1.96 · 0.141 = 0.277
+    add(hand_made, [1.0], [-0.2])
+    add(hand_made, [0.2], [-0.4])
+    add(hand_made, [-1.0], [-0.4])
+    add(hand_made, [1.0], [0.4])
+
+    assert flags(hand_made) == [over.BELOW, "", "", "", ""]
+
+
+def test_a_trial_is_flagged_where_gold_fell_from_its_own_peak_while_the_score_rose(
+    hand_made: HandMade,
+) -> None:
+    write_base(hand_made)
+    add(hand_made, [0.5, 1.0], [1.0, 0.5])
+    add(hand_made, [1.0, 1.0], [1.0, 0.5])  # the score did not rise
+    add(hand_made, [0.5, 1.0], [1.0, 0.7])  # 0.3 is within 2.24 · 0.141, the reach for two milestones
+    add(hand_made, [0.5, 1.0], [0.5, 1.0])
+
+    assert flags(hand_made) == [over.PAST, "", "", ""]
+
+
+def test_the_best_of_more_milestones_must_lead_by_more(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    add(hand_made, [0.5, 1.0], [1.0, 0.66])  # 0.34: beyond 2.24 · 0.141 = 0.317
+    add(hand_made, [0.5, *[0.7] * 8, 1.0], [1.0, *[0.9] * 8, 0.66])  # within 2.81 · 0.141 = 0.397
+
+    assert flags(hand_made) == [over.PAST, ""]
+
+
+def test_nothing_is_flagged_where_errors_are_not_known(hand_made: HandMade) -> None:
+    write_base(hand_made, **{"heldout/gold_standard_error": None})
+    add(hand_made, [1.0, 5.0], [3.0, -3.0], error=None)
+
+    record = hand_made.record()
+    changes = over.changes_table(record)
+
+    assert changes["flag"].tolist() == [""]
+    assert "1 trials cannot be judged" in over.changes_reading(changes, None, 64)
+
+
+def test_the_worst_offender_is_the_flagged_trial_whose_gold_ended_lowest(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    add(hand_made, [3.0], [-9.0], [0.5], baseline=True)  # the default is shown anyway
+    add(hand_made, [2.0], [-0.5], [0.5])
+    add(hand_made, [1.9], [-1.5], [4.0])
+    add(hand_made, [2.0], [-2.0], [4.0], error=5.0)  # lower, but within its interval
+    add(hand_made, [2.0], [-3.0], [4.0], ending="running")
+    record = hand_made.record()
+
+    worst = hacking.worst_offender(record)
+
+    assert worst is not None
+    assert worst.number == 2
+
+
+def test_the_winner_is_the_worst_offender_only_if_it_is_flagged_and_lowest(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    add(hand_made, [0.1], [0.0], [0.5], baseline=True)
+    add(hand_made, [2.0], [-0.5], [0.5])
+    record = hand_made.record()
+    worst = hacking.worst_offender(record)
+
+    assert worst is not None
+    assert record.winner is not None
+    assert worst.number == record.winner.number == 1
+    words = hacking.chapter(record).sections[0].reading
+    assert "The best so far is the worst offender: trial 1, score +2.00 (+1.72 to +2.28), gold -0.50" in words
+
+
+def test_without_a_flag_there_is_no_worst_offender(usual: HandMade) -> None:
+    assert hacking.worst_offender(usual.record()) is None
+
+
+def test_the_chapter_shows_trials_curves_and_kl(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    add(hand_made, [0.5, 1.0], [0.2, 0.4], baseline=True)
+    add(hand_made, [1.0, 2.0], [0.5, 0.6])
+    add(hand_made, [1.0, 3.0], [0.3, -1.0], [3.0, 9.0])
+
+    chapter = hacking.chapter(hand_made.record())
+
+    assert [section.anchor for section in chapter.sections] == ["gold", "gold-curves", "gold-kl"]
+    trials, curves, _ = chapter.sections
+    assert trials.reading.startswith(
+        "In 1 of 3 trials the reward rose and the gold score fell against the untrained"
+    )
+    assert (
+        "in none gold fell from its own peak while the reward rose on (both beyond 95 %, 64 prompts; by luck"
+        in trials.reading
+    )
+    assert (
+        "Worst offender: trial 2, score +3.00 (+2.72 to +3.28), gold -1.00 (-1.28 to -0.72), at 9.0 nats"
+        in (trials.reading)
+    )
+    assert "Best so far: trial 1, score +2.00" in trials.reading
+    assert (
+        "Worst offender: gold was highest at 3.0 nats (+0.30) and ended at -1.00 at 9.0 nats"
+        in curves.reading
+    )
+    assert "Default: gold was highest at its end, +0.40 at 1.0 nats" in curves.reading
+    assert trials.table is not None
+    assert trials.table["role"].tolist() == ["default", "best so far", "worst offender"]
+    assert curves.table is not None
+    assert set(curves.table["role"]) == {"default", "best so far", "worst offender"}
+
+
+def test_two_judges_that_disagree_have_a_negative_rank_correlation(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    for i in range(12):
+        add(hand_made, [1 + 0.1 * i], [-0.1 * i if i else -0.15])
+
+    words = hacking.chapter(hand_made.record()).sections[0].reading
+
+    # one swap of neighbours: 6 · 2 / (12 · 143) = 0.007 from -1; by Fisher's z 2.828 ± 1.96 · √((1 + 0.493) / 9)
+    assert "Rank correlation of the two judges over 12 trials: -0.99 (-1.00 to -0.97)." in words
+
+
+def test_without_the_untrained_model_the_chapter_says_so(hand_made: HandMade) -> None:
+    add(hand_made, [1.0], [-1.0])
+
+    (section,) = hacking.chapter(hand_made.record()).sections
+
+    assert "base.json is not in the study's folder" in section.reading
+    assert section.figure is None
+
+
+def test_without_a_score_there_is_no_chapter(hand_made: HandMade) -> None:
+    assert hacking.chapter(hand_made.record()).sections == ()
+
+
+def test_marked_trials_come_first_and_the_page_says_where_all_are(hand_made: HandMade) -> None:
+    write_base(hand_made)
+    for i in range(60):
+        add(hand_made, [1.0 + i], [1.0 - 0.001 * i])
+    record = hand_made.record()
+
+    section = hacking.chapter(record).sections[0]
+
+    assert section.table is not None
+    assert section.table["role"].tolist() == ["best so far"] + [""] * 59
+    assert section.table["gold_change"].is_monotonic_increasing  # the winner's gold is lowest here
+    assert (section.max_rows, section.all_rows) == (40, "hacking.csv")
+    assert len(hacking.trials_table(record)) == 60

@@ -1,0 +1,216 @@
+"""When each worker trained what, and who was slow."""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import FrozenTrial, TrialState
+
+from ppo_tune.files import append_json_line
+from ppo_tune.reporting.chapters.health import timeline
+from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.search.endings import LOST, STATES
+from tests.reporting.conftest import HandMade
+
+MIDNIGHT = datetime(2026, 1, 1)
+
+
+def trial(
+    number: int, start: float, end: float | None, ending: str = "completed", pid: int = 1
+) -> FrozenTrial:
+    """A trial that ran from one second to another after midnight."""
+    state = TrialState.RUNNING if end is None else STATES[ending]
+    attrs: dict[str, Any] = {"host": "vm", "pid": pid}
+    if end is not None:
+        attrs["ending"] = ending
+        attrs |= {} if ending in LOST else {"seconds": end - start, "episodes": 640}
+    return FrozenTrial(
+        number=number, trial_id=number, state=state, value=0.0 if state is TrialState.COMPLETE else None,
+        datetime_start=MIDNIGHT + timedelta(seconds=start),
+        datetime_complete=None if end is None else MIDNIGHT + timedelta(seconds=end),
+        params={}, distributions={}, user_attrs=attrs, system_attrs={}, intermediate_values={},
+    )  # fmt: skip
+
+
+def record_of(hand_made: HandMade, *trials: FrozenTrial) -> StudyRecord:
+    lost = [t for t in trials if t.user_attrs.get("ending") in LOST]
+    return replace(hand_made.record(), trials=tuple(t for t in trials if t not in lost), lost=tuple(lost))
+
+
+def log(hand_made: HandMade, number: int, seconds: float) -> None:
+    """Let a trial have shown its last sign of life after so many seconds."""
+    folder = hand_made.folder / "trials" / f"{number:04d}"
+    folder.mkdir(parents=True)
+    append_json_line(folder / "metrics.jsonl", {"objective/score_mean": 0.0, "time/seconds": seconds})
+
+
+@pytest.fixture
+def spans(hand_made: HandMade) -> pd.DataFrame:
+    """Worker 1 trains two side by side and rests for 4 of 20 seconds; worker 2 trains one after the other."""
+    return timeline.spans_table(record_of(
+        hand_made, trial(0, 0, 10), trial(1, 2, 6, "pruned"), trial(2, 14, 20), trial(3, 1, 9, pid=2),
+        trial(4, 9, 30, pid=2),
+    ))  # fmt: skip
+
+
+def test_trials_that_overlap_get_lanes_of_their_own(spans: pd.DataFrame) -> None:
+    table = spans.set_index("number")
+
+    assert table["worker"].to_dict() == {0: 1, 3: 2, 1: 1, 4: 2, 2: 1}
+    assert table["lane"].to_dict() == {0: 0, 3: 0, 1: 1, 4: 0, 2: 0}
+    assert table["start"].to_dict() == {0: 0, 3: 1, 1: 2, 4: 9, 2: 14}
+
+
+def test_workers_are_idle_when_they_train_nothing(spans: pd.DataFrame) -> None:
+    workers = timeline.workers_table(spans).set_index("worker")
+
+    assert workers["trials"].tolist() == [3, 2]
+    assert workers["seconds"].tolist() == [20.0, 29.0]
+    assert workers["idle"].tolist() == pytest.approx([0.2, 0.0])
+    assert workers["side_by_side"].tolist() == [20 / 16, 1.0]
+
+
+def test_idle_workers_and_the_last_one_at_work_are_named(spans: pd.DataFrame) -> None:
+    words = timeline.timeline_reading(spans, timeline.workers_table(spans))
+
+    assert words == (
+        "2 workers searched for 30 seconds. From its first trial to its last, a worker had nothing to train in 10 % "
+        "of the time on average; worker 1 most, in 20 %. While it trained, a worker had 1.0 to 1.2 trials side by "
+        "side on average. For the last 10 seconds only one still had something to do."
+    )
+
+
+def test_a_busy_worker_is_called_so(hand_made: HandMade) -> None:
+    spans = timeline.spans_table(record_of(hand_made, trial(0, 0, 100), trial(1, 101, 300)))
+
+    words = timeline.timeline_reading(spans, timeline.workers_table(spans))
+
+    assert words == (
+        "One worker searched for 5.0 minutes. None was idle for more than 2 % of the time between its first trial and "
+        "its last."
+    )
+
+
+def test_a_night_between_two_searches_is_left_out(hand_made: HandMade) -> None:
+    night = 36_000
+    spans = timeline.spans_table(record_of(
+        hand_made, trial(0, 0, 300), trial(1, night, night + 100, pid=2), trial(2, night + 50, night + 400, pid=2),
+    ))  # fmt: skip
+
+    assert spans["start"].tolist() == [0, 300, 350]
+    assert spans["end"].tolist() == [300, 400, 700]
+    assert spans["session"].tolist() == [0, 1, 1]
+    assert "interrupted once (dotted lines); that time is left out." in timeline.timeline_reading(
+        spans, timeline.workers_table(spans)
+    )
+    assert len(timeline.timeline_figure(spans).layout.shapes) == 1
+
+
+def test_a_short_rest_is_no_pause(hand_made: HandMade) -> None:
+    spans = timeline.spans_table(record_of(hand_made, trial(0, 0, 10), trial(1, 50, 60)))
+
+    assert spans["start"].tolist() == [0, 50]
+    assert spans["session"].max() == 0
+
+
+def test_a_lost_trial_lasts_to_its_last_sign_of_life(hand_made: HandMade) -> None:
+    log(hand_made, 0, 20.0)
+    spans = timeline.spans_table(record_of(
+        hand_made, trial(0, 0, 36_000, "lost"), trial(1, 0, 10), trial(2, 5, None), trial(3, 5, 8, "preempted")
+    ))  # fmt: skip
+
+    assert spans.set_index("number")["end"].to_dict() == {0: 20, 1: 10, 2: 5, 3: 5}
+
+
+def test_trials_of_unknown_workers_have_a_timeline_too(usual: HandMade) -> None:
+    spans = timeline.spans_table(usual.record())
+
+    assert spans["worker"].tolist() == [1] * 7
+    assert sorted(spans["number"]) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_study_without_trials_has_no_timeline(hand_made: HandMade) -> None:
+    assert timeline.sections(hand_made.record()) == ()
+    assert timeline.spans_table(hand_made.record()).empty
+
+
+spans_of_one_worker = st.lists(
+    st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda pair: (pair[0], pair[0] + pair[1])),
+    min_size=1,
+)
+
+
+@given(spans_of_one_worker)
+def test_no_two_trials_of_a_lane_overlap_and_no_lane_is_needless(times: list[tuple[int, int]]) -> None:
+    spans = pd.DataFrame(sorted(times), columns=["start", "end"])
+
+    spans["lane"] = timeline._lanes(spans)
+
+    for _, lane in spans.groupby("lane"):
+        assert (lane["start"].iloc[1:].to_numpy() >= lane["end"].iloc[:-1].to_numpy()).all()
+    together = max(((spans["start"] <= at) & (spans["end"] > at)).sum() for at in range(71))
+    assert spans["lane"].max() + 1 == together
+
+
+@given(spans_of_one_worker)
+def test_busy_time_is_that_in_which_anything_ran(times: list[tuple[int, int]]) -> None:
+    spans = pd.DataFrame(sorted(times), columns=["start", "end"])
+
+    assert timeline._union(spans) == len({second for start, end in times for second in range(start, end)})
+
+
+def test_a_thousand_trials_are_a_trace_per_ending_and_few_letters(hand_made: HandMade) -> None:
+    endings = ("completed", "pruned", "diverged", "kl_limit")
+    trials = [trial(i, 10 * i, 10 * i + 79.123456, endings[i % 4], pid=i % 8) for i in range(1000)]
+
+    figure = timeline.timeline_figure(timeline.spans_table(record_of(hand_made, *trials)))
+
+    assert [len(bar.y) for bar in figure.data] == [250] * 4
+    assert len(json.dumps(figure.to_dict(), default=str)) < 100_000
+    assert list(figure.layout.yaxis.ticktext) == [f"worker {i}" for i in range(1, 9)]
+
+
+def trials_table(paces: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({
+        "number": range(len(paces)), "ending": "completed", "episodes": 1000, "seconds": paces, "tokens": 12_345,
+    })  # fmt: skip
+
+
+def test_the_slowest_are_measured_by_the_median() -> None:
+    table = timeline.slowest_table(trials_table([10.0] * 9 + [12.0, 30.0]))
+
+    assert table["number"].tolist() == [10, 9, 0, 1, 2]
+    assert table["times_median"].tolist() == [3.0, 1.2, 1.0, 1.0, 1.0]
+    assert table["seconds_per_1000_episodes"].tolist() == [30.0, 12.0, 10.0, 10.0, 10.0]
+    assert table["tokens_per_episode"][0] == 12.3
+    words = timeline.slowest_reading(table)
+    assert words.startswith(
+        "Trial 10 took longest for an episode, 3.0 times the median. A trial is slow by long"
+    )
+
+
+def test_equal_paces_are_called_equal() -> None:
+    words = timeline.slowest_reading(timeline.slowest_table(trials_table([10.0] * 9 + [11.0])))
+
+    assert (
+        words
+        == "Trial 9 took longest for an episode, 1.1 times the median: none was much slower than the others."
+    )
+
+
+def test_few_trials_have_no_slowest() -> None:
+    assert timeline.slowest_table(trials_table([10.0] * 9)).empty
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.3, "0.3 seconds"), (49, "49 seconds"), (125, "2.1 minutes"), (7_199, "120 minutes"), (9_000, "2.5 hours"),
+     (216_000, "2.5 days")],
+)  # fmt: skip
+def test_times_have_the_unit_that_suits_them(seconds: float, text: str) -> None:
+    assert timeline.duration(seconds) == text
