@@ -96,10 +96,10 @@ def evaluate(
     console.print(table)
     say(_measured(judged) if split == "confirmation" else _milestones(judged))
     for sample in judged.samples[:samples]:
-        gold = "" if sample.gold is None else f", gold {sample.gold:.2f}"
+        beside = "".join(f", {name} {score:.2f}" for name, score in sample.judges.items())
         console.print()
         say(Text(printable(sample.prompt), style="dim"))
-        say(Text(f"{printable(sample.response)}  [score {sample.score:.2f}{gold}]"))
+        say(Text(f"{printable(sample.response)}  [score {sample.score:.2f}{beside}]"))
 
 
 @app.command()
@@ -231,10 +231,11 @@ def _print_training(event: Any) -> None:
     if event["kind"] == "note":
         say(f"note: {printable(event['text'])}")
     if event["kind"] == "evaluation":
-        gold = f", gold {event['heldout/gold']:.3f}" if "heldout/gold" in event else ""
+        judges = (name for name in event if f"{name}_standard_error" in event and name != "heldout/score")
+        beside = "".join(f", {name.removeprefix('heldout/')} {event[name]:.3f}" for name in judges)
         say(
             f"{event['episodes']:>8,.0f} episodes: milestone score {event['heldout/score']:.3f} ± "
-            f"{event['heldout/score_standard_error']:.3f}{gold}, KL {event['heldout/kl_per_sequence']:.2f} nats"
+            f"{event['heldout/score_standard_error']:.3f}{beside}, KL {event['heldout/kl_per_sequence']:.2f} nats"
         )
 
 

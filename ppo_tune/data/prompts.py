@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from ppo_tune.config.blocks import DatasetTaskConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, rewards_of
 from ppo_tune.data.tables import HALF_PAIR, Row, Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
 
@@ -91,7 +91,7 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
 
 def _is_judged_by_a_function(config: DatasetTaskConfig) -> bool:
     """Whether a judge may read columns other than the references."""
-    return any(judge is not None and judge.name == "python" for judge in (config.reward, config.gold))
+    return any(judge.name == "python" for judge in rewards_of(config).values())
 
 
 def _add_references(known: Prompt, given: Any, *, is_new: bool) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppo_tune.config.blocks import RunConfig, TaskConfig
+from ppo_tune.config.blocks import RunConfig, TaskConfig, rewards_of
 from ppo_tune.data.model_folders import check_chat_template, check_if_folder
 from ppo_tune.data.prompts import Split, read_prompts, split_of
 from ppo_tune.data.user_functions import helper_files, load_function
@@ -50,10 +50,10 @@ def check_user_files(config: RunConfig) -> UserFiles:
                 f"prompts {prompts['train']} are for training and rollout_size is {config.ppo.rollout_size}; "
                 "lower it or add rows"
             )
-    for place, reward in (("task.reward", config.task.reward), ("task.gold", config.task.gold)):
-        if reward is not None and reward.name == "python":
+    for place, reward in rewards_of(config.task).items():
+        if reward.name == "python":
             load_function(reward.function, f"{place}.function")
-        elif reward is not None and reward.name == "preference":
+        elif reward.name == "preference":
             check_if_folder(reward.model, judge=True)
     if config.model.name is not None:
         check_if_folder(config.model.name)
@@ -71,12 +71,12 @@ def _inputs(task: TaskConfig, model: str | None) -> list[tuple[str, str]]:
     found = [("model.name", model)] if model else []
     if task.name == "dataset":
         found.append(("task.path", task.path))
-    for place, reward in (("task.reward", task.reward), ("task.gold", task.gold)):
-        if reward is not None and reward.name == "python":
+    for place, reward in rewards_of(task).items():
+        if reward.name == "python":
             where = f"{place}.function"
             found.append((where, reward.function.rpartition(":")[0]))
             helpers = helper_files(reward.function, where)
             found += [(f"{where}{IMPORTS}{name}", str(file)) for name, file in helpers.items()]
-        elif reward is not None and reward.name == "preference":
+        elif reward.name == "preference":
             found.append((f"{place}.model", reward.model))
     return found

@@ -5,9 +5,10 @@ hears of new trials and of a wish to stop, is `ppo_tune.search.runner`'s busines
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
@@ -43,8 +44,8 @@ class TrialRun:
         milestones: Episodes at which it is scored.
         baseline: Whether it is the default config, which is never pruned.
         tracking: Gets what its metrics.jsonl gets.
-        curve: What it scored so far: dicts with `episodes`, `score`, `gold`, `kl`, `seconds`, `response_tokens`,
-            and the standard errors `score_error` and `gold_error`.
+        curve: What it scored so far: dicts with `episodes`, `score`, `kl`, `seconds`, `response_tokens`, the name of
+            each judge, and the standard errors: `score_error` and that of each judge.
         evaluation: The last one.
         started: When it began, by the monotonic clock.
     """
@@ -126,7 +127,8 @@ class TrialPack:
                     "the untrained model's scores are all equal, so values are learned in the unit of the reward; a "
                     "reward that tells no two responses apart teaches nothing"
                 )
-            # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them.
+            # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them; of a
+            # reward that learns no spread is known.
             joins_old = measured is None or any(
                 "config" in t.user_attrs for t in study.get_trials(deepcopy=False)
             )
@@ -191,9 +193,10 @@ class TrialPack:
         episodes = run.milestones[len(run.curve)]
         run.evaluation = judged
         run.curve.append({
-            "episodes": episodes, "score": judged.score, "gold": judged.gold, "kl": judged.kl_per_sequence,
-            "seconds": run.seconds, "score_error": judged.score_standard_error,
-            "gold_error": judged.gold_standard_error, "response_tokens": judged.response_tokens,
+            "episodes": episodes, "score": judged.score, "kl": judged.kl_per_sequence, "seconds": run.seconds,
+            "score_error": judged.score_standard_error, "response_tokens": judged.response_tokens,
+            **{name: judge.mean for name, judge in judged.judges.items()},
+            **{f"{name}_error": judge.standard_error for name, judge in judged.judges.items()},
         })  # fmt: skip
         _record(run, {"episodes": episodes, **judged.metrics()})
         run.trial.set_user_attr("curve", run.curve)
@@ -226,7 +229,7 @@ class TrialPack:
         run, trained = self.runs.pop(place), self.work.trainer.runs[place]
         judged = run.evaluation
         if judged is not None:
-            samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
+            samples = [sample.as_dict() for sample in judged.samples[:N_SAMPLES]]
             write_json(run.folder / "samples.json", samples)
         if ending.name == "completed" and self.work.policy.adapters is not None:
             save_adapter(self.work.policy, place, run.folder / "adapter")
@@ -265,7 +268,7 @@ class TrialPack:
         judged = self.work.evaluator([0])[0]
         if isinstance(judged, TrialError):
             raise SearchStoppedError(f"the untrained model cannot be scored: {judged}")
-        samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
+        samples = [sample.as_dict() for sample in judged.samples[:N_SAMPLES]]
         facts = {
             **judged.metrics(),
             **by_prompt(judged),
@@ -280,12 +283,22 @@ def _record(run: TrialRun, line: Metrics) -> None:
     run.tracking.log(line)
 
 
-def by_prompt(judged: Evaluation) -> dict[str, list[float | None]]:
-    """Scores and gold scores of every prompt, to six digits; configs are compared by them."""
+def by_prompt(judged: Evaluation) -> dict[str, Any]:
+    """What every prompt's response scored, to six digits; configs are compared by it.
+
+    Under `scores` by the objective, `golds` by the judge named gold, and `judged` by the others, by their names.
+    """
+    others = {name: _digits(sample.judges[name] for sample in judged.samples) for name in judged.judges}
+    golds = {"golds": others.pop("gold")} if "gold" in others else {}
     return {
-        "scores": [float(f"{sample.score:.6g}") for sample in judged.samples],
-        "golds": [None if sample.gold is None else float(f"{sample.gold:.6g}") for sample in judged.samples],
+        "scores": _digits(sample.score for sample in judged.samples),
+        **golds,
+        **({"judged": others} if others else {}),
     }
+
+
+def _digits(scores: Iterable[float]) -> list[float]:
+    return [float(f"{score:.6g}") for score in scores]
 
 
 def run_trials(

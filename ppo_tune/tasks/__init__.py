@@ -1,15 +1,15 @@
-"""The family of tasks: prompts, the reward that PPO maximizes, and the gold reward that judges it."""
+"""The family of tasks: prompts, what PPO maximizes, what trials are compared by, and judges beside."""
 
 import torch
 
 from ppo_tune.config.blocks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt
-from ppo_tune.tasks.base import PromptSet, Task
+from ppo_tune.tasks.base import REWARD, PromptSet, Task
 from ppo_tune.tasks.dataset import make_dataset
 from ppo_tune.tasks.stops import stops_of
 from ppo_tune.tasks.support import Stage, build_support, make_support
 
-__all__ = ["Prompt", "PromptSet", "Task", "make_task", "prepare_task", "stops_of"]
+__all__ = ["REWARD", "Prompt", "PromptSet", "Task", "make_task", "prepare_task", "stops_of"]
 
 
 def prepare_task(config: TaskConfig, stage: Stage = lambda *_: None) -> None:

@@ -4,6 +4,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.data.draws import measured_on
+from ppo_tune.tasks import REWARD
 from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.versions import versions
 
@@ -26,6 +27,7 @@ def model_card(config: TrainConfig, base: str, episodes: int, before: Evaluation
         base=base,
         before=before,
         after=after,
+        watched=[name for name in after.judges if name != REWARD] or ["gold"],
         measured_on=measured_on(after.split, len(after.samples)),
         versions=versions(),
     )

@@ -419,7 +419,7 @@ def test_a_template_of_sft_that_names_no_column_is_told_with_the_columns(cli: Cl
 def test_train_says_which_model_it_kept(
     budget: float | None, milestone: float | None, kl: float, expected: str
 ) -> None:
-    judged = Evaluation(1.0, 0.1, None, kl, 5.0, 1.0, ())
+    judged = Evaluation(1.0, 0.1, kl, 5.0, 1.0, ())
     config = TrainConfig.model_validate({"task": {"name": "support"}, "kl_budget": budget})
 
     assert kept(TrainingResult(Path(), Path(), 640, judged, judged, milestone), config) == expected

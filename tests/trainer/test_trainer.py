@@ -87,7 +87,7 @@ def train(policy: Policy, iterations: int, task: Task | None = None, **config) -
 def bandit_task(weights: dict[str, float], size: int) -> Task:
     """One prompt, always the same."""
     prompts = {"train": (Prompt("a"),) * size, "heldout": (Prompt("a"),), "confirmation": ()}
-    return Task("bandit", prompts, WordReward(weights), gold=None)
+    return Task("bandit", prompts, reward := WordReward(weights), objective=reward)
 
 
 def numbers(metrics: dict) -> dict:
