@@ -24,9 +24,9 @@ from ppo_tune.errors import (
 )
 from ppo_tune.models import Policy, save_merged
 from ppo_tune.models.loading import load_causal_lm
+from ppo_tune.models.memory import MemoryChunks
 from ppo_tune.rewards import Reward
 from ppo_tune.tasks import Prompt, Task
-from ppo_tune.trainer.memory import MemoryChunks
 from ppo_tune.trainer.processes import ProcessGroup
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
