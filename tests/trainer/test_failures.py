@@ -15,7 +15,7 @@ from ppo_tune.errors import (
 )
 from ppo_tune.models import Policy
 from ppo_tune.rewards import Reward
-from ppo_tune.trainer.memory import MemoryChunks
+from ppo_tune.models.memory import MemoryChunks
 from tests.conftest import (
     LIKES,
     FailingReward,
