@@ -16,7 +16,8 @@ from pydantic import Field
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import Block, ModelConfig, problem_of_template
+from ppo_tune.config.block import Block
+from ppo_tune.config.blocks import ModelConfig, problem_of_template
 from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.fitting.sft import Progress, cut_prompts, hold_out
 from ppo_tune.models import load_policy, load_tokenizer
