@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from ppo_tune.config.blocks import DatasetTaskConfig, rewards_of
+from ppo_tune.config.blocks import DatasetTaskConfig
 from ppo_tune.data.tables import HALF_PAIR, Row, Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
 
@@ -69,7 +69,7 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
     names = _template_columns(config.template, columns)
     rows, dropped = _rows_with(names, table, config)
     dropped = [*table.dropped, *dropped]
-    by_text = bool(config.reference) or not _is_judged_by_a_function(config)
+    by_text = bool(config.reference) or not any(named.kind == "function" for named in config.names())
     prompts: dict[str, Prompt] = {}
     differing: set[str] = set()
     for row in rows:
@@ -87,11 +87,6 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
         _add_references(known, given, is_new=bool(config.reference))
     found = list(prompts.values())
     return PromptFile(found, len(dropped), tuple(_notes(config, table, dropped, found, sorted(differing))))
-
-
-def _is_judged_by_a_function(config: DatasetTaskConfig) -> bool:
-    """Whether a judge may read columns other than the references."""
-    return any(judge.name == "python" for judge in rewards_of(config).values())
 
 
 def _add_references(known: Prompt, given: Any, *, is_new: bool) -> None:

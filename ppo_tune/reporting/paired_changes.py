@@ -121,7 +121,7 @@ def _judged(record: StudyRecord, facts: Mapping[str, Any], samples: Sequence[Map
 def _gold_error(facts: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], n_prompts: int) -> float:
     """Gold's standard error as it was recorded or, in studies that did not, as the kept responses let expect."""
     recorded = facts.get("heldout/gold_standard_error")
-    golds = [float(sample["gold"]) for sample in samples if sample["gold"] is not None]
+    golds = [float(sample["gold"]) for sample in samples if sample.get("gold") is not None]
     if recorded is not None or len(golds) < MIN_PROMPTS:
         return number(recorded)
     return float(np.std(golds, ddof=1)) / math.sqrt(n_prompts)

@@ -65,7 +65,9 @@ class ConfirmationPlan(Plan):
         """Keep what the untrained model scores on the confirmation's prompts, for runs that fail."""
         if "base" not in study.user_attrs:
             base = read_json(folder / "base.json")
-            study.set_user_attr("base", {"scores": base["scores"], "golds": base["golds"]})
+            study.set_user_attr(
+                "base", {key: base[key] for key in ("scores", "golds", "judged") if key in base}
+            )
 
     def seed(self, trial: Trial) -> int:
         """By the index of the seed: all candidates draw the same random numbers, none of them the search's."""
@@ -178,7 +180,7 @@ def _run(trial: FrozenTrial, base: Scores, base_golds: Scores | None, config: St
         seed_index=attrs["seed_index"],
         ending=ending,
         scores=np.array(attrs["scores"], dtype=float) if completed else base,
-        golds=_floats(attrs["golds"]) if completed else base_golds,
+        golds=_floats(attrs.get("golds")) if completed else base_golds,
         kl=attrs["heldout/kl_per_sequence"] if completed else config.search.kl_ceiling,
         eos_rate=attrs.get("heldout/eos_rate") if completed else None,
     )

@@ -5,10 +5,9 @@ hears of new trials and of a wish to stop, is `ppo_tune.search.runner`'s busines
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import optuna
 import torch
@@ -23,6 +22,7 @@ from ppo_tune.files import append_json_line, make_folder, read_json, write_json
 from ppo_tune.models import save_adapter
 from ppo_tune.search.claim import claim_folder
 from ppo_tune.search.endings import STATES
+from ppo_tune.search.facts import heldout_facts
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.storage import give_back
 from ppo_tune.tracking import Tracked, Tracking
@@ -243,7 +243,7 @@ class TrialPack:
             "episodes": trained.episodes,
             "tokens": trained.tokens,
             "seconds": run.seconds,
-            **({} if judged is None else {**judged.metrics(), **by_prompt(judged)}),
+            **({} if judged is None else heldout_facts(judged)),
         }
         for name, value in facts.items():
             run.trial.set_user_attr(name, value)
@@ -270,8 +270,7 @@ class TrialPack:
             raise SearchStoppedError(f"the untrained model cannot be scored: {judged}")
         samples = [sample.as_dict() for sample in judged.samples[:N_SAMPLES]]
         facts = {
-            **judged.metrics(),
-            **by_prompt(judged),
+            **heldout_facts(judged),
             "n_prompts": len(judged.samples),
             "samples": samples,
         }
@@ -281,24 +280,6 @@ class TrialPack:
 def _record(run: TrialRun, line: Metrics) -> None:
     append_json_line(run.folder / "metrics.jsonl", line)
     run.tracking.log(line)
-
-
-def by_prompt(judged: Evaluation) -> dict[str, Any]:
-    """What every prompt's response scored, to six digits; configs are compared by it.
-
-    Under `scores` by the objective, `golds` by the judge named gold, and `judged` by the others, by their names.
-    """
-    others = {name: _digits(sample.judges[name] for sample in judged.samples) for name in judged.judges}
-    golds = {"golds": others.pop("gold")} if "gold" in others else {}
-    return {
-        "scores": _digits(sample.score for sample in judged.samples),
-        **golds,
-        **({"judged": others} if others else {}),
-    }
-
-
-def _digits(scores: Iterable[float]) -> list[float]:
-    return [float(f"{score:.6g}") for score in scores]
 
 
 def run_trials(

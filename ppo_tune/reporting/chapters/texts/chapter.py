@@ -89,7 +89,7 @@ def pair_samples(writers: Sequence[Writer]) -> pd.DataFrame:
             continue
         row = {"prompt": sample["prompt"]}
         for name, samples in kept.items():
-            row |= {f"{name}_{field}": samples[key][field] for field in ("response", *JUDGES)}
+            row |= {f"{name}_{field}": samples[key].get(field) for field in ("response", *JUDGES)}
         rows.append(row)
     columns = ["prompt", *(f"{name}_{field}" for name in kept for field in ("response", *JUDGES))]
     table = pd.DataFrame(rows, columns=columns)
