@@ -45,7 +45,7 @@ def write_study_report(
 ) -> "Verdict":
     """Write the report's files and say what the study says and where they are."""
     from ppo_tune.cli.progress import describe
-    from ppo_tune.cli.study_export import provenance
+    from ppo_tune.export.gather import provenance
     from ppo_tune.export.native import render
     from ppo_tune.files import make_folder, write_text
     from ppo_tune.reporting import write_files

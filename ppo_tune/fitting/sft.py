@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ppo_tune.config.blocks import Block
+from ppo_tune.config.block import Block
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.models.context import context_length

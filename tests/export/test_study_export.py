@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppo_tune.cli.study_export import confirmed, export, gather
+from ppo_tune.cli.study_export import export
 from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig
 from ppo_tune.config.study_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, StorageError
 from ppo_tune.export.base import TokenFacts
+from ppo_tune.export.gather import confirmed, gather
 from ppo_tune.files import write_json
 from ppo_tune.rewards.preference import ScoreFormat
 from ppo_tune.search.race import Candidate, Confirmation, Run
@@ -283,7 +284,7 @@ def confirmation() -> Confirmation:
 
 
 def test_fresh_seeds_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppo_tune.search.confirmation.read_confirmation", lambda *_: confirmation())
+    monkeypatch.setattr("ppo_tune.export.gather.read_confirmation", lambda *_: confirmation())
 
     found = confirmed(None, None, 1)  # type: ignore[arg-type]
 
@@ -298,7 +299,7 @@ def test_fresh_seeds_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_default_gains_nothing_over_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppo_tune.search.confirmation.read_confirmation", lambda *_: confirmation())
+    monkeypatch.setattr("ppo_tune.export.gather.read_confirmation", lambda *_: confirmation())
 
     assert set(confirmed(None, None, 0)) == {"confirmed_score", "confirmed_kl_per_sequence"}  # type: ignore[arg-type]
     assert confirmed(None, None, 7) == {}  # type: ignore[arg-type]

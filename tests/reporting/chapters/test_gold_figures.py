@@ -17,7 +17,7 @@ from ppo_tune.reporting.chapters.hacking.gold_figures import (
 )
 from ppo_tune.reporting.drawing import kl_ticks, roots
 from ppo_tune.search.gold_curve import gold_by_kl
-from tests.reporting.chapters.test_hacking import add, write_base
+from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 
 

@@ -1,6 +1,5 @@
 """Which hyperparameters matter for the score, which for failing, and which cannot be told from noise."""
 
-
 import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
