@@ -47,7 +47,7 @@ _NAMES_OF_TYPES = {
     "tuple": "a list",
     "list": "a list",
 }
-_SIGNS = {
+SIGNS = {
     "greater_than": (">", "gt"),
     "greater_than_equal": (">=", "ge"),
     "less_than": ("<", "lt"),
@@ -76,8 +76,8 @@ def say(details: ErrorDetails, place: Path_, inner: Path_ = ()) -> str:
     """
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     name = str((*place, *inner)[-1])
-    if kind in _SIGNS:
-        sign, key = _SIGNS[kind]
+    if kind in SIGNS:
+        sign, key = SIGNS[kind]
         return f"`{name} {sign} {context[key]}` must hold, but got {value!r}"
     if kind == "extra_forbidden":
         return unknown(name, _fields_at((*place, *details["loc"][:-1])))

@@ -23,6 +23,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study_file import notes
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, SearchStoppedError, StorageError
 from ppo_tune.events import Event, Watcher
@@ -78,6 +79,11 @@ class SearchResult:
     study: Study
     interrupted: bool
     folder: Path
+
+    @property
+    def endings(self) -> dict[str, int]:
+        """How many trials ended in which way."""
+        return count_endings(self.study)
 
 
 @dataclass
@@ -137,7 +143,7 @@ def run_search(
         study = create_study(config, url, inputs.hashes)
         close_lost_trials(study)
         watch(_opened(study))
-        for note in inputs.notes:
+        for note in [*notes(config), *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
         crew = _Crew("search", SearchPlan(config, n_workers), study, url, folder, watch)
         interrupted = crew.run()

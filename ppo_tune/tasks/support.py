@@ -19,11 +19,12 @@ import torch
 from filelock import FileLock
 
 from ppo_tune.config.blocks import PreferenceRewardConfig, SupportTaskConfig
+from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
 from ppo_tune.data.prompts import Prompt, Split, split_of
 from ppo_tune.errors import StorageError
 from ppo_tune.fitting import reward_model, sft
-from ppo_tune.fitting.reward_model import Preference, RewardTrainingConfig, fit_reward, sample_base
-from ppo_tune.fitting.sft import SFTConfig, fit_sft
+from ppo_tune.fitting.reward_model import Preference, fit_reward, sample_base
+from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.rewards import Columns, Reward, make_reward
 from ppo_tune.tasks import support_world as world
 from ppo_tune.tasks.base import Task
