@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 
-from ppo_tune.config.blocks import Block
+from ppo_tune.config.block import Block
 from ppo_tune.config.flags import flag, help_of, read_flags
 
 

@@ -4,15 +4,16 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from ppo_tune.config.blocks import Block, problem_of_template
+from ppo_tune.config.block import Block, Text
+from ppo_tune.config.blocks import problem_of_template
 
 
 class PairColumns(Block):
     """Where a file of prompts with good responses has them."""
 
-    prompt: str = Field("prompt", description="Column of the prompts.")
-    response: str = Field("response", description="Column of the responses.")
-    template: str = Field("{prompt}", description="Text given to the model, with {column} names.")
+    prompt: Text = Field("prompt", description="Column of the prompts.")
+    response: Text = Field("response", description="Column of the responses.")
+    template: Text = Field("{prompt}", description="Text given to the model, with {column} names.")
 
 
 class SFTConfig(Block):
@@ -70,7 +71,7 @@ class RewardTrainingConfig(Block):
     )
     base_samples: int = Field(256, ge=2, description="Responses of the base model that fix mean and scale.")
     max_new_tokens: int = Field(32, ge=1, description="Greatest length of the base's samples, in tokens.")
-    template: str = Field(
+    template: Text = Field(
         "{prompt}{response}", description="Text the model reads, with {prompt} and {response}."
     )
     seed: int = Field(0, ge=0, description="Everything random follows from it.")

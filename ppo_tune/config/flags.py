@@ -6,7 +6,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ppo_tune.config.blocks import Block
+from ppo_tune.config.block import Block
 from ppo_tune.config.messages import SIGNS, place_of, say
 from ppo_tune.errors import ConfigError, Problem
 
@@ -33,7 +33,7 @@ def read_flags(blocks: Mapping[str, type[Block]], given: Mapping[str, Any]) -> d
         except ValidationError as error:
             for details in error.errors():
                 place = place_of(details, values)
-                problems.append(Problem(flag(str(place[0])), say(details, (), place)))
+                problems.append(Problem(flag(str(place[0])), say(details, block, (), place)))
     if problems:
         raise ConfigError(problems)
     return made

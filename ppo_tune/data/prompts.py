@@ -69,7 +69,7 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
     names = template_columns(config.template, columns, "task.template")
     rows, dropped = _rows_with(names, table, config)
     dropped = [*table.dropped, *dropped]
-    by_text = bool(config.reference) or not _is_judged_by_a_function(config)
+    by_text = bool(config.reference) or not any(named.kind == "function" for named in config.names())
     prompts: dict[str, Prompt] = {}
     differing: set[str] = set()
     for row in rows:
@@ -87,11 +87,6 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
         _add_references(known, given, is_new=bool(config.reference))
     found = list(prompts.values())
     return PromptFile(found, len(dropped), tuple(_notes(config, table, dropped, found, sorted(differing))))
-
-
-def _is_judged_by_a_function(config: DatasetTaskConfig) -> bool:
-    """Whether a judge may read columns other than the references."""
-    return any(judge is not None and judge.name == "python" for judge in (config.reward, config.gold))
 
 
 def _add_references(known: Prompt, given: Any, *, is_new: bool) -> None:

@@ -19,9 +19,9 @@ from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.errors import DataError
 from ppo_tune.fitting.sft import Progress, cut_prompts, hold_out
-from ppo_tune.models import Prompts, decode_responses, encode_prompts, load_policy, load_tokenizer
+from ppo_tune.models import load_policy, load_tokenizer
+from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
 from ppo_tune.models.fast.kernels import settle
-from ppo_tune.models.text import tokenize
 from ppo_tune.ppo import preference_loss
 from ppo_tune.rewards.preference import ScoreFormat, fill, gain_and_bias, raw_scores
 from ppo_tune.seeding import derive_seed, generator
@@ -172,24 +172,14 @@ def sample_base(base: str, prompts: Sequence[str], config: RewardTrainingConfig)
         ModelError: If `base` cannot be loaded.
     """
     policy = load_policy(ModelConfig(name=base, lora_rank=1))
-    room = None if policy.context_length is None else policy.context_length - config.max_new_tokens
-    longest = max(map(len, tokenize(policy.tokenizer, prompts)))
-    if room is not None and longest > room:
-        raise DataError(
-            f"`tokens <= {room}`, the base model's context less max_new_tokens, must hold for a prompt, "
-            f"but got {longest}; shorten it or lower max_new_tokens"
-        )
+    encode_checked(policy, prompts, config.max_new_tokens)
     chosen = [prompts[i % len(prompts)] for i in range(config.base_samples)]
     pairs: list[tuple[str, str]] = []
     for start in range(0, len(chosen), 256):
         chunk = chosen[start : start + 256]
-        batch = encode_prompts(policy.tokenizer, chunk, policy.device)
         rng = generator(config.seed, "reward", "samples", start)
-        uniforms = 1 - torch.rand(1, len(chunk), config.max_new_tokens, generator=rng)
-        sequences, _ = policy.generate(
-            Prompts(batch.ids[None], batch.mask[None]), uniforms, temperature=1.0, places=[0]
-        )
-        pairs += zip(chunk, decode_responses(policy.tokenizer, sequences[0]), strict=True)
+        uniforms = draw_uniforms(len(chunk), config.max_new_tokens, rng)
+        pairs += zip(chunk, answer_texts(policy, chunk, uniforms, temperature=1.0), strict=True)
     return pairs
 
 

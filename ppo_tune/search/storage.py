@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.blocks import StudyConfig, check_name, differences
-from ppo_tune.data.user_files import IMPORTS
+from ppo_tune.data.user_files import as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.endings import STATES, was_lost
@@ -188,11 +188,8 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
         StudyMismatchError: If not; says what differs.
     """
     stored = study.user_attrs.get("inputs", {})
-    if not any(IMPORTS in place for place in stored):
-        # Older studies did not note what a reward imports; a new import would show in the reward's own file.
-        inputs = {place: content for place, content in inputs.items() if IMPORTS not in place}
     before = {**stored_config(study).model_dump(mode="json"), "content": stored}
-    now = {**config.model_dump(mode="json"), "content": dict(inputs)}
+    now = {**config.model_dump(mode="json"), "content": as_noted(inputs, stored)}
     adapts = config.ppo.kl_target is not None or "kl_target" in config.space
     ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number
     changed = differences(before, now, ignored=ignored)

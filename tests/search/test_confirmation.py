@@ -28,10 +28,8 @@ from ppo_tune.search.storage import (
 )
 from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.search.winner import best_config, winning_trial
-from tests.reporting.conftest import HandMade, hand_made
-from tests.worlds import StudyMaker, make_study, small_world, write_study
-
-__all__ = ["hand_made", "make_study", "small_world", "write_study"]
+from tests.reporting.conftest import HandMade
+from tests.worlds import StudyMaker
 
 N_PROMPTS = 64
 Truth = dict[int, float]

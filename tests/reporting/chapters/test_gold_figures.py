@@ -18,8 +18,8 @@ from ppo_tune.reporting.chapters.hacking.gold_figures import (
     roots,
 )
 from ppo_tune.search.gold_curve import gold_by_kl
+from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
-from tests.reporting.chapters.test_hacking import add, write_base
 
 
 def test_the_quadrant_of_hacks_is_shaded_and_flags_are_ringed(hand_made: HandMade) -> None:

@@ -19,7 +19,7 @@ SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 @dataclass
 class MemoryChunks:
-    """The greatest rectangle that is tried.
+    """Chunks of work that fit into memory: rectangles of trials × responses of this size at most.
 
     Attributes:
         rows: Responses of each trial; None for all.
@@ -34,7 +34,7 @@ class MemoryChunks:
     def run(
         self, work: Callable[[slice, slice], T], *, trials: int, rows: int
     ) -> Iterator[tuple[slice, slice, T]]:
-        """Do all of the work, portion by portion.
+        """Do all of the work, chunk by chunk.
 
         Args:
             work: Does the given trials and rows; when it runs out of memory it must have changed nothing.
@@ -42,28 +42,28 @@ class MemoryChunks:
             rows: How many responses each has.
 
         Yields:
-            The trials and the rows of a portion, and what the work gave.
+            The trials and the rows of a chunk, and what the work gave.
 
         Raises:
             RuntimeError: If memory does not suffice for one response of one trial, or for another reason.
         """
         waiting = [(slice(0, trials), slice(0, rows))]
         while waiting:
-            portion = waiting.pop()
-            if len(pieces := self._cut(*portion)) > 1:
+            chunk = waiting.pop()
+            if len(pieces := self._cut(*chunk)) > 1:
                 waiting.extend(reversed(pieces))
                 continue
             try:
-                done = work(*portion)
+                done = work(*chunk)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or not (self.release() or self._halve(*portion)):
+                if not is_out_of_memory(error) or not (self.release() or self._halve(*chunk)):
                     raise
-                waiting.append(portion)
+                waiting.append(chunk)
             else:
-                yield *portion, done
+                yield *chunk, done
 
     def _cut(self, trials: slice, rows: slice) -> list[tuple[slice, slice]]:
-        return [(some, part) for some in _chunks(trials, self.trials) for part in _chunks(rows, self.rows)]
+        return [(some, part) for some in _split(trials, self.trials) for part in _split(rows, self.rows)]
 
     def _halve(self, trials: slice, rows: slice) -> bool:
         """Try less from now on; False if this was the least there is."""
@@ -99,6 +99,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
 
 
-def _chunks(whole: slice, size: int | None) -> list[slice]:
+def _split(whole: slice, size: int | None) -> list[slice]:
     step = size or max(1, whole.stop - whole.start)
     return [slice(i, min(whole.stop, i + step)) for i in range(whole.start, whole.stop, step)]

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo_tune.trainer.memory import Memory, MemoryChunks, is_out_of_memory
+from ppo_tune.models.memory import Memory, MemoryChunks, is_out_of_memory
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-def do(portions: MemoryChunks, trials: int, rows: int, *, room: int) -> list[tuple[int, int]]:
+def do(chunks: MemoryChunks, trials: int, rows: int, *, room: int) -> list[tuple[int, int]]:
     """The cells that were done, by work that has room for so many at once."""
     done = []
 
@@ -20,7 +20,7 @@ def do(portions: MemoryChunks, trials: int, rows: int, *, room: int) -> list[tup
             raise FULL
         return cells
 
-    for some, part, cells in portions.run(work, trials=trials, rows=rows):
+    for some, part, cells in chunks.run(work, trials=trials, rows=rows):
         assert len(cells) == (some.stop - some.start) * (part.stop - part.start)
         done += cells
     return done
@@ -34,37 +34,37 @@ def test_every_cell_is_done_once(trials, rows, room, limit):
 
 
 def test_rows_are_halved_before_trials():
-    portions = MemoryChunks()
+    chunks = MemoryChunks()
 
-    do(portions, 4, 8, room=9)
-    assert portions == MemoryChunks(rows=2, trials=None)
+    do(chunks, 4, 8, room=9)
+    assert chunks == MemoryChunks(rows=2, trials=None)
 
-    do(portions, 4, 8, room=3)
-    assert portions == MemoryChunks(rows=1, trials=2)
+    do(chunks, 4, 8, room=3)
+    assert chunks == MemoryChunks(rows=1, trials=2)
 
 
 def test_what_fitted_is_kept_for_the_next_time():
-    portions = MemoryChunks()
-    do(portions, 2, 8, room=4)
+    chunks = MemoryChunks()
+    do(chunks, 2, 8, room=4)
     tries = []
 
-    list(portions.run(lambda some, part: tries.append((some, part)), trials=2, rows=8))
+    list(chunks.run(lambda some, part: tries.append((some, part)), trials=2, rows=8))
 
     assert [part.stop - part.start for _, part in tries] == [2, 2, 2, 2]
 
 
 def test_what_is_only_kept_is_released_before_anything_is_halved():
     kept = ["buffers", "more buffers"]
-    portions = MemoryChunks(release=lambda: bool(kept) and bool(kept.pop()))
+    chunks = MemoryChunks(release=lambda: bool(kept) and bool(kept.pop()))
 
     def work(some: slice, part: slice) -> None:
         if kept:
             raise FULL
 
-    list(portions.run(work, trials=2, rows=4))
+    list(chunks.run(work, trials=2, rows=4))
 
     assert not kept
-    assert portions == MemoryChunks()
+    assert chunks == MemoryChunks()
 
 
 def test_one_response_of_one_trial_that_does_not_fit_is_an_error():
@@ -76,10 +76,10 @@ def test_another_error_is_no_reason_to_try_again():
     def work(some: slice, part: slice) -> None:
         raise RuntimeError("a shape is wrong")
 
-    portions = MemoryChunks()
+    chunks = MemoryChunks()
     with pytest.raises(RuntimeError, match="a shape is wrong"):
-        list(portions.run(work, trials=2, rows=2))
-    assert portions == MemoryChunks()
+        list(chunks.run(work, trials=2, rows=2))
+    assert chunks == MemoryChunks()
 
 
 @pytest.mark.parametrize(
