@@ -58,7 +58,7 @@ serach: {}
         "a.yaml:11: model.lora_rank: `lora_rank >= 1` must hold, but got 0",
         "a.yaml:11: model.dtype: unknown 'float16'; did you mean 'bfloat16'?",
         "a.yaml:13: ppo.learning_rate: must be a number, but got '1e-4'; write it without quotes",
-        "a.yaml:14: ppo.gamma: `gamma <= 1.0` must hold, but got 1.5",
+        "a.yaml:14: ppo.gamma: `gamma <= 1` must hold, but got 1.5",
         "a.yaml:15: ppo.ppo_epochs: must be a whole number, but got 2.5",
         "a.yaml:16: ppo.ppo_epochs: this key stands here and on line 15; keep one",
         "a.yaml:17: ppo.clip_range: must be finite, but got inf",
@@ -72,7 +72,7 @@ serach: {}
         "a.yaml:26: space.max_grad_norm: `low < high` must hold, but got low=2, high=1; "
         "a single value belongs in the ppo block",
         "a.yaml:27: space.vf_coef: `low > 0` must hold with log: true, but got low=0",
-        "a.yaml:28: space.gae_lambda: `gae_lambda <= 1.0` must hold, but got 1.1",
+        "a.yaml:28: space.gae_lambda: `gae_lambda <= 1` must hold, but got 1.1",
         "a.yaml:31: space.temperature: is shared by all trials of a study and cannot be searched; "
         "set it in ppo",
         "a.yaml:32: space.clip_rang: unknown 'clip_rang'; did you mean 'clip_range'?",
@@ -233,12 +233,12 @@ def test_an_unknown_name_names_the_one_that_was_meant_or_the_choices(contents, e
         ),
         pytest.param(
             {"ppo": "{clip_range: 0}"},
-            ["a.yaml:3: ppo.clip_range: `clip_range > 0.0` must hold, but got 0"],
+            ["a.yaml:3: ppo.clip_range: `clip_range > 0` must hold, but got 0"],
             id="at an open end",
         ),
         pytest.param(
             {"ppo": "{gae_lambda: -0.1}"},
-            ["a.yaml:3: ppo.gae_lambda: `gae_lambda >= 0.0` must hold, but got -0.1"],
+            ["a.yaml:3: ppo.gae_lambda: `gae_lambda >= 0` must hold, but got -0.1"],
             id="below",
         ),
         pytest.param(

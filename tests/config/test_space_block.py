@@ -77,17 +77,17 @@ def test_a_key_whose_range_is_wrong_still_may_not_stand_in_ppo_too():
         ),
         pytest.param(
             "gamma: {type: float, low: 0.9, high: 1.5}",
-            "gamma: `gamma <= 1.0` must hold, but got 1.5",
+            "gamma: `gamma <= 1` must hold, but got 1.5",
             id="end that no config can have",
         ),
         pytest.param(
             "clip_range: {type: float, low: 0, high: 0.5}",
-            "clip_range: `clip_range > 0.0` must hold, but got 0.0",
+            "clip_range: `clip_range > 0` must hold, but got 0.0",
             id="end that is just outside",
         ),
         pytest.param(
             "gamma: {type: float, low: 0.9, high: 1.0, default: 2}",
-            "gamma: `gamma <= 1.0` must hold, but got 2.0",
+            "gamma: `gamma <= 1` must hold, but got 2.0",
             id="default that no config can have",
         ),
         pytest.param(
