@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ppo_tune.reporting.comparison.studies import compare_studies as compare_studies
     from ppo_tune.rewards import Reward as Reward
     from ppo_tune.search.dashboard import study_dashboard as study_dashboard
-    from ppo_tune.search.runner import run_confirmation as run_confirmation
-    from ppo_tune.search.runner import run_search as run_search
+    from ppo_tune.search.run import run_confirmation as run_confirmation
+    from ppo_tune.search.run import run_search as run_search
     from ppo_tune.search.status import study_status as study_status
     from ppo_tune.search.storage import open_study as open_study
     from ppo_tune.search.trial_loop import Objective as Objective
@@ -95,8 +95,8 @@ _HOMES = {
     "read_pairs": "data.examples",
     "read_preferences": "data.examples",
     "report_study": "reporting",
-    "run_confirmation": "search.runner",
-    "run_search": "search.runner",
+    "run_confirmation": "search.run",
+    "run_search": "search.run",
     "study_dashboard": "search.dashboard",
     "study_status": "search.status",
     "train": "training.full_length",
