@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The command line as a user meets it: what works says where things are; a mistake is one message and code 2."""
 
 import json

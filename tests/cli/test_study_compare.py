@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """`ppo-tune compare`: where the page goes, which studies it takes, and what it says of a wrong call."""
 
 import shutil

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Looking at a study: `status` says it in 80 columns and touches nothing, `dashboard` shows a copy of it."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Fitting a reward model to preferences."""
 
 import json
