@@ -29,6 +29,8 @@ from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from ppo_tune.search.endings import STATES, count_endings
+from ppo_tune.search.facts import Owner, TrialFacts, write_ending
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.pack_size import LEARNING, MIN_ROUNDS, Share, wanted_pack
 from ppo_tune.search.plan import Job, Plan, SearchPlan
 from ppo_tune.search.results import best_trial, best_trials
@@ -39,7 +41,7 @@ from ppo_tune.search.storage import (
     give_back,
     load_study_from,
     run_folder,
-    set_trial_attr,
+    running_of,
     storage_url,
 )
 
@@ -60,6 +62,7 @@ class _Worker:
 
     process: BaseProcess
     pipe: Connection
+    owner: Owner
     index: int
     share: Share
     stopping: bool = False
@@ -135,11 +138,11 @@ def run_search(
     n_workers = workers or default_workers()
     with _only_search(folder, config.name):
         study = create_study(config, url, inputs.hashes)
-        close_lost_trials(study)
+        close_lost_trials(study, StudyFolder(folder).identity())
         watch(_opened(study))
         for note in inputs.notes:
             watch({"kind": "note", "text": note})
-        crew = _Crew("search", SearchPlan(config, n_workers), study, url, folder, watch)
+        crew = _Crew("search", SearchPlan(config, n_workers), study, url, StudyFolder(folder), watch)
         interrupted = crew.run()
         if confirm and not interrupted and not _is_under_way(study):
             interrupted = _confirm(config, study, url, folder, n_workers, watch)
@@ -191,10 +194,10 @@ def _confirm(config: StudyConfig, study: Study, url: str, folder: Path, workers:
     if not config.search.confirm_top or not best_trials(study):
         return False
     opened = open_confirmation(study, config)
-    close_lost_trials(opened)
+    close_lost_trials(opened, StudyFolder(folder).identity())
     plan = ConfirmationPlan(config, workers)
     watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
-    return _Crew("confirmation", plan, opened, url, make_folder(folder / "confirmation"), watch).run()
+    return _Crew("confirmation", plan, opened, url, StudyFolder(folder), watch).run()
 
 
 def _is_under_way(study: Study) -> bool:
@@ -223,22 +226,32 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
 
 
 def _work(
-    job: Job, config_json: str, url: str, folder: str, index: int, share: Share, pipe: Connection
+    job: Job,
+    config_json: str,
+    url: str,
+    folder: str,
+    owner: Owner,
+    index: int,
+    share: Share,
+    pipe: Connection,
 ) -> None:
     from ppo_tune.search.worker import work  # torch is loaded where models are, and not in the parent
 
-    work(job, config_json, url, folder, index, share, pipe)
+    work(job, config_json, url, folder, owner, index, share, pipe)
 
 
 class _Crew:
     """The parent's view of the workers that share a plan."""
 
-    def __init__(self, job: Job, plan: Plan, study: Study, url: str, folder: Path, watch: Watcher) -> None:
+    def __init__(
+        self, job: Job, plan: Plan, study: Study, url: str, folder: StudyFolder, watch: Watcher
+    ) -> None:
         self.job = job
         self.plan = plan
         self.study = study
         self.url = url
-        self.folder = folder
+        self.folder = folder if job == "search" else folder.confirmation
+        self.search = folder.identity()
         self.watch = watch
         self.workers: list[_Worker] = []
         self.failures = _Failures()
@@ -266,7 +279,7 @@ class _Crew:
             for worker in self.workers:
                 worker.process.kill()
                 worker.process.join()
-            close_lost_trials(self.study, "preempted")
+            close_lost_trials(self.study, self.search, "preempted")
 
     def stop(self) -> None:
         """First call: finish the iteration and stop. Second: stop now."""
@@ -286,11 +299,12 @@ class _Crew:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         config = self.plan.study_config.model_dump_json()
-        arguments = (self.job, config, self.url, str(self.folder), index, share, theirs)
+        owner, folder = Owner.new(self.search), str(make_folder(self.folder.path))
+        arguments = (self.job, config, self.url, folder, owner, index, share, theirs)
         process = context.Process(target=_work, args=arguments, name=f"ppo-tune-worker-{index}")
         process.start()
         theirs.close()
-        self.workers.append(_Worker(process, ours, index, share))
+        self.workers.append(_Worker(process, ours, owner, index, share))
 
     def _hear(self, worker: _Worker) -> None:
         """Take in one message, or the end of a worker."""
@@ -315,8 +329,7 @@ class _Crew:
         """A worker is gone: done with its work, or dead with a trial under way."""
         worker.process.join()
         self.workers.remove(worker)
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        left = [trial for trial in running if trial.user_attrs.get("pid") == worker.process.pid]
+        left = running_of(self.study, worker.owner)
         for trial in left:
             self._rerun_or_give_up(trial, worker)
         # A reward may end the process as if all were done: who leaves a trial, or work that nobody does, is dead.
@@ -343,13 +356,12 @@ class _Crew:
 
     def _rerun_or_give_up(self, trial: FrozenTrial, worker: _Worker) -> None:
         reason = f"worker {worker.index} died with exit code {worker.process.exitcode}"
-        attempt = trial.user_attrs.get("attempt", 1)
+        attempt = TrialFacts(trial).attempt
         if attempt < MAX_ATTEMPTS or self.interrupts:
             give_back(self.study, trial, "lost")
             self.watch({"kind": "lost", "number": trial.number, "reason": reason, "worker": worker.index})
             return
-        set_trial_attr(self.study, trial, "ending", "crashed")
-        set_trial_attr(self.study, trial, "reason", f"{reason}, {attempt} times")
+        write_ending(self.study, trial, "crashed", f"{reason}, {attempt} times")
         self.study.tell(trial.number, state=STATES["crashed"], skip_if_finished=True)
         self.watch({"kind": "ended", "number": trial.number, "ending": "crashed", "reason": reason, "value": None,
                     "worker": worker.index})  # fmt: skip
@@ -359,8 +371,7 @@ class _Crew:
 @contextlib.contextmanager
 def _only_search(folder: Path, name: str) -> Iterator[None]:
     """Hold the study's lock, so that two searches of it on one machine do not fight."""
-    owner = folder / "search.pid"
-    lock = FileLock(folder / "search.lock")
+    owner, lock = StudyFolder(folder).pid, FileLock(StudyFolder(folder).lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
-import platform
 import signal
 import threading
 import traceback
@@ -25,6 +24,8 @@ from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
 from ppo_tune.files import append_json_line
 from ppo_tune.search.confirmation import ConfirmationPlan
+from ppo_tune.search.facts import Owner
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import Job, Plan, SearchPlan
 from ppo_tune.search.storage import load_study_from
@@ -38,39 +39,45 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of options in glibc's malloc.h."""
 
 
-def ask(study: Study, plan: Plan, lock: FileLock, *, under_way: int = 0) -> Trial | None:
-    """The next trial of a plan, marked as this process's; None when all are given out, or for now.
+def ask(study: Study, plan: Plan, lock: FileLock, owner: Owner, *, under_way: int = 0) -> Trial | None:
+    """The next trial of a plan; None when all are given out, or for now.
 
     Args:
         study: Of which.
         plan: What there is to do.
         lock: Held meanwhile, for one process at a time may ask.
+        owner: Whose the trial will be.
         under_way: How many trials the worker has.
     """
     with lock:
-        trial = plan.ask(study, under_way)
-        if trial is not None:
-            trial.set_user_attr("host", platform.node())
-            trial.set_user_attr("pid", os.getpid())
-        return trial
+        return plan.ask(study, under_way, owner)
 
 
 def work(
-    job: Job, config_json: str, url: str, folder: str, index: int, share: Share, pipe: Connection
+    job: Job,
+    config_json: str,
+    url: str,
+    folder: str,
+    owner: Owner,
+    index: int,
+    share: Share,
+    pipe: Connection,
 ) -> None:
     """A worker's whole life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         plan = PLANS[job](StudyConfig.model_validate_json(config_json), share.workers)
-        _train(plan, url, Path(folder), index, share, pipe)
+        _train(plan, url, Path(folder), owner, index, share, pipe)
     except PPOTuneError as error:
         _send(pipe, {"kind": "refused", "message": str(error)})
     except Exception:
         _send(pipe, {"kind": "bug", "traceback": traceback.format_exc()})
 
 
-def _train(plan: Plan, url: str, folder: Path, index: int, share: Share, pipe: Connection) -> None:
+def _train(
+    plan: Plan, url: str, folder: Path, owner: Owner, index: int, share: Share, pipe: Connection
+) -> None:
     device = _device(index)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -84,7 +91,7 @@ def _train(plan: Plan, url: str, folder: Path, index: int, share: Share, pipe: C
     )
     study = load_study_from(url, plan.study_name)
     study.pruner = plan.pruner()
-    lock = FileLock(folder / "ask.lock")
+    lock = FileLock(StudyFolder(folder).ask_lock)
     trial_pack = TrialPack(
         plan.config, folder, places=share.pack or 1, device=device, emit=parent.tell, plan=plan
     )
@@ -101,7 +108,7 @@ def _train(plan: Plan, url: str, folder: Path, index: int, share: Share, pipe: C
     def next_trial() -> Trial | None:
         if parent.wants_a_stop():
             return None
-        return ask(study, plan, lock, under_way=len(trial_pack.runs))
+        return ask(study, plan, lock, owner, under_way=len(trial_pack.runs))
 
     run_trials(trial_pack, study, next_trial=next_trial, should_stop=parent.wants_a_stop)
 
@@ -117,7 +124,7 @@ def _find_pack(trial_pack: TrialPack, share: Share, index: int, parent: "_Parent
     )
     if choice.seconds:
         parent.tell({"kind": "pack", "places": choice.pack, "speedup": choice.speedup})
-        append_json_line(trial_pack.folder / "packs.jsonl", {"worker": index, **asdict(choice)})
+        append_json_line(trial_pack.folder.packs, {"worker": index, **asdict(choice)})
 
 
 def _try_compiling(trial_pack: TrialPack, share: Share, index: int, parent: "_Parent") -> None:
@@ -133,7 +140,7 @@ def _try_compiling(trial_pack: TrialPack, share: Share, index: int, parent: "_Pa
         parent.tell(
             {"kind": "compiled", "speedup": found.speedup, "kept": found.pays, "failure": found.failure}
         )
-        append_json_line(trial_pack.folder / "packs.jsonl", {"worker": index, **asdict(found)})
+        append_json_line(trial_pack.folder.packs, {"worker": index, **asdict(found)})
 
 
 class _Parent:

@@ -8,7 +8,7 @@ import pytest
 from ppo_tune.search import worker
 from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import SearchPlan
-from tests.worlds import StudyMaker
+from tests.worlds import OWNER, StudyMaker
 
 
 class Pipe:
@@ -40,6 +40,6 @@ def test_the_first_worker_says_what_the_user_should_know_of_the_models(
     plan, pipe = SearchPlan(make_study()), Pipe()
     monkeypatch.setattr(plan, "begin", lambda *_: None)
 
-    worker._train(plan, "sqlite://", tmp_path, index, Share(workers=2, trials=1, pack=1), pipe)
+    worker._train(plan, "sqlite://", tmp_path, OWNER, index, Share(workers=2, trials=1, pack=1), pipe)
 
     assert [event["text"] for event in pipe.sent if event["kind"] == "note"] == told

@@ -11,7 +11,7 @@ from scipy import stats
 from ppo_tune.files import write_json
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.reporting.chapters.hacking import overoptimisation as over
-from ppo_tune.reporting.paired_changes import Change, Judged, change, judged_base, judged_trial
+from ppo_tune.reporting.paired_changes import Change, Judged, change
 from tests.reporting.conftest import HandMade
 
 BASE = {
@@ -30,7 +30,7 @@ def add(
     gold: list[float | None],
     kl: list[float] | None = None,
     *,
-    error: float | None = 0.1,
+    error: float = 0.1,
     ending: str = "completed",
     **attrs: Any,
 ) -> int:
@@ -38,13 +38,14 @@ def add(
     kls = kl or [0.5 * (i + 1) for i in range(len(score))]
     curve = [
         {"episodes": 100 * (i + 1), "score": score[i], "gold": gold[i], "kl": kls[i],
-         "score_error": error, "gold_error": error, "response_tokens": 10.0}
+         "score_error": error, "gold_error": error, "response_tokens": 10.0, "seconds": 1.0}
         for i in range(len(score))
     ]  # fmt: skip
     state = TrialState.RUNNING if ending == "running" else TrialState.COMPLETE
     facts: dict[str, Any] = {
         "heldout/score": score[-1], "heldout/gold": gold[-1], "heldout/kl_per_sequence": kls[-1],
         "heldout/response_tokens": 10.0, "heldout/eos_rate": 0.9, "heldout/score_standard_error": error,
+        "heldout/gold_standard_error": error,
     }  # fmt: skip
     if ending != "running":
         facts["ending"] = ending
@@ -94,20 +95,6 @@ def test_an_interval_that_is_not_known_is_not_written() -> None:
     assert str(Change(0.5, 0.1)) == "+0.50 (+0.30 to +0.70)"
 
 
-def test_an_old_study_gets_golds_error_from_the_kept_responses(hand_made: HandMade) -> None:
-    golds = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    samples = [{"prompt": "p", "response": "r", "score": 0.0, "gold": gold} for gold in golds]
-    old = {key: value for key, value in BASE.items() if key != "heldout/gold_standard_error"}
-    write_json(hand_made.folder / "base.json", {**old, "samples": samples})
-    hand_made.add("completed", [1.0], gold=[2.5], samples=samples)
-
-    record = hand_made.record()
-
-    expected = np.std(golds, ddof=1) / 8  # the root of 64 prompts
-    assert judged_base(record).errors["gold"] == pytest.approx(expected)
-    assert judged_trial(record, record.trials[0]).errors["gold"] == pytest.approx(expected)
-
-
 def test_changes_are_those_against_the_untrained_model(hand_made: HandMade) -> None:
     write_base(hand_made, **{"heldout/score": -0.5, "heldout/gold": 0.3})
     add(hand_made, [0.1, 1.0], [0.2, 0.7])
@@ -153,13 +140,9 @@ def test_the_best_of_more_milestones_must_lead_by_more(hand_made: HandMade) -> N
 
 def test_nothing_is_flagged_where_errors_are_not_known(hand_made: HandMade) -> None:
     write_base(hand_made, **{"heldout/gold_standard_error": None})
-    add(hand_made, [1.0, 5.0], [3.0, -3.0], error=None)
+    add(hand_made, [1.0, 5.0], [3.0, -3.0], error=math.nan)
 
-    record = hand_made.record()
-    changes = over.changes_table(record)
-
-    assert changes["flag"].tolist() == [""]
-    assert "1 trials cannot be judged" in over.changes_reading(changes, None, 64)
+    assert flags(hand_made) == [""]
 
 
 def test_the_worst_offender_is_the_flagged_trial_whose_gold_ended_lowest(hand_made: HandMade) -> None:

@@ -60,7 +60,7 @@ def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
     changes = overoptimisation.changes_table(record)
     worst = overoptimisation.worst_of(changes, _default_of(record))
     changes = mark_worst(changes, worst)
-    reading = overoptimisation.changes_reading(changes, worst, _n_prompts(record))
+    reading = overoptimisation.changes_reading(changes, worst, record.n_prompts)
     reading += left_outside(outside_changes(changes), "the axes")
     if changes["gold_change"].isna().all():
         return (Section("gold", "Reward up, gold down?", reading),)
@@ -86,7 +86,9 @@ def proxies_section(record: StudyRecord) -> Section:
     """The signs of a hack in the responses of untrained model, default, winner and worst offender."""
     table = proxies.proxies_table(record)
     table = mark_worst(table, proxies.worst_of(table, _default_of(record)))
-    reading = proxies.proxies_reading(table, len(record.base.get("samples", [])), _n_prompts(record))
+    reading = proxies.proxies_reading(
+        table, 0 if record.base is None else len(record.base.samples), record.n_prompts
+    )
     marked = table[table["role"] != ""]
     figure = proxies.proxies_figure(marked) if len(marked) else None
     rows = ordered(table, "signs", ascending=False)
@@ -108,7 +110,3 @@ def ordered(table: pd.DataFrame, by: str, *, ascending: bool = True) -> pd.DataF
 
 def _default_of(record: StudyRecord) -> int | None:
     return None if record.baseline is None else record.baseline.number
-
-
-def _n_prompts(record: StudyRecord) -> int:
-    return int(record.base.get("n_prompts", record.config.task.heldout_prompts))

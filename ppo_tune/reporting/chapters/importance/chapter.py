@@ -25,6 +25,7 @@ from ppo_tune.reporting.drawing import BLUE, GREY, layout
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import is_feasible
 
 MIN_TRIALS = 12
@@ -157,7 +158,7 @@ def score_sample(record: StudyRecord) -> Sample:
 def early_sample(record: StudyRecord) -> Sample:
     """The trials that are compared with their scores at that milestone as they were."""
     look, trials = compared(record)
-    return sample_of(record, trials, [trial.user_attrs["curve"][look - 1]["score"] for trial in trials])
+    return sample_of(record, trials, [TrialFacts(trial).curve[look - 1].score for trial in trials])
 
 
 def end_sample(record: StudyRecord) -> Sample:
