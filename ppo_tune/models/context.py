@@ -12,6 +12,23 @@ def context_length(model: PreTrainedModel) -> int | None:
     return None if positions is None else positions - first_position(model)
 
 
+def problem_of_prompt(n_tokens: int, room: int | None) -> str | None:
+    """Rule that a prompt of so many tokens breaks, with ways out; None if it breaks none.
+
+    Args:
+        n_tokens: Of the prompt.
+        room: The most that leaves room for a response; None for no limit.
+    """
+    if n_tokens == 0:
+        return "`tokens >= 1` must hold for a prompt, but the tokenizer makes none of it; write some text"
+    if room is not None and n_tokens > room:
+        return (
+            f"`tokens <= {room}`, the model's context less max_new_tokens, must hold for a prompt, but got "
+            f"{n_tokens}; shorten it, lower max_new_tokens"
+        )
+    return None
+
+
 def usable_positions(config: PreTrainedConfig) -> int | None:
     """The positions at which what a model says of a text depends on that text alone; None where there is no limit."""
     text = config.get_text_config(decoder=True)

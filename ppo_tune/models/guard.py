@@ -101,7 +101,7 @@ def examine(reader: Reader, tolerance: Tolerance, name: str) -> None:
         ModelError: If it does not say the same of the same text.
     """
     prompts = pad_left([reader.long] * N_ROWS + [reader.short] * N_ROWS, reader.plain.device)
-    sequences, said = reader.sample(Prompts(prompts.ids[None], prompts.mask[None]), _uniforms())
+    sequences, said = reader.sample(prompts[None], _uniforms())
     sampled, together = said.logprobs, reader.score(sequences).logprobs
     long, short = sequences[:, :N_ROWS], sequences[:, N_ROWS:].cut(SHORT, LENGTH)
     swapped = Sequences(short.prompts, long.response_ids, long.response_mask, long.ended)

@@ -37,8 +37,8 @@ WIDTH_STEP = 16
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a policy says about given responses.
+class PolicyOutput:
+    """Log-probabilities, values and entropies of a policy at the tokens of responses.
 
     Attributes:
         logprobs: Log-probability of each response token, shape (k, B, T).
@@ -148,6 +148,10 @@ class Policy:
             self.stop_ids = stop_ids
             self.release()
 
+    def room_for_prompts(self, max_new_tokens: int) -> int | None:
+        """The longest prompt that leaves room for a response in the model's context; None for no limit."""
+        return None if self.context_length is None else self.context_length - max_new_tokens
+
     def check_readable(self, prompts: Iterable[Sequence[int]]) -> None:
         """Make sure that the model knows every token of some prompts.
 
@@ -233,7 +237,7 @@ class Policy:
     @torch.no_grad()
     def generate(
         self, prompts: Prompts, uniforms: Tensor, *, temperature: float, places: Sequence[int]
-    ) -> tuple[Sequences, Evaluation]:
+    ) -> tuple[Sequences, PolicyOutput]:
         """Sample a response to every prompt from softmax(logits / temperature), and from nothing else.
 
         A token is found by inverting the cumulative distribution at a given uniform number, so that what a
@@ -264,7 +268,7 @@ class Policy:
                 )  # fmt: skip
         said = said.view(k, rows)
         sequences = Sequences(prompts, said.ids, said.alive, said.finished)
-        return sequences, Evaluation(said.logprobs, said.values, said.entropy)
+        return sequences, PolicyOutput(said.logprobs, said.values, said.entropy)
 
     def _decode_fixed(
         self, places: Sequence[int], prompts: Prompts, uniforms: Tensor, temperature: float
@@ -296,7 +300,7 @@ class Policy:
 
     def evaluate(
         self, sequences: Sequences, *, temperature: float, places: Sequence[int], with_entropy: bool = False
-    ) -> Evaluation:
+    ) -> PolicyOutput:
         """Log-probabilities, values and, if asked for, entropies at every response token.
 
         Args:
@@ -313,7 +317,7 @@ class Policy:
             hidden = self._take_head_input()
             shape = sequences.response_ids.shape
             values = self._values(hidden.view(shape[0], -1, hidden.shape[-1]), places).view(shape)
-            return Evaluation(
+            return PolicyOutput(
                 _pick(log_distribution, sequences.response_ids),
                 values,
                 entropy(log_distribution) if with_entropy else None,

@@ -60,7 +60,7 @@ def say(policy: Policy, place: int, prompts: Prompts, uniforms: Tensor) -> Said:
         prompts: Prompts of shape (N, P).
         uniforms: Numbers in (0, 1], shape (N, T).
     """
-    batch = Prompts(prompts.ids[None].to(policy.device), prompts.mask[None].to(policy.device))
+    batch = prompts[None].to(policy.device)
     with torch.no_grad():
         sequences, _ = policy.generate(batch, uniforms[None], temperature=1.0, places=[place])
         logprobs = policy.evaluate(sequences, temperature=1.0, places=[place]).logprobs[0]

@@ -29,6 +29,10 @@ class Prompts:
         """The same rows of both fields, whatever indexes a tensor's leading axes."""
         return Prompts(self.ids[index], self.mask[index])
 
+    def to(self, device: torch.device) -> "Prompts":
+        """The same on a device."""
+        return Prompts(self.ids.to(device), self.mask.to(device))
+
 
 @dataclass(frozen=True)
 class Sequences:

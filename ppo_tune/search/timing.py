@@ -12,11 +12,11 @@ import torch
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import ModelError, TrialError
+from ppo_tune.models.memory import is_out_of_memory
 from ppo_tune.search.pack_size import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, Share, choose_pack
 from ppo_tune.seeding import derive_seed
 from ppo_tune.trainer.assembly import Assembly
 from ppo_tune.trainer.compiling import require_compiler
-from ppo_tune.trainer.memory import is_out_of_memory
 
 WORTH_COMPILING = 1200.0
 """Seconds of training that a worker must have before it beside which compiling, half a minute or so per size of

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import DataError, NoPromptsError
 from ppo_tune.models.chat import user_turns
+from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.text import Prompts, pad_left, tokenize
 from ppo_tune.rewards import Reward
 
@@ -59,7 +60,7 @@ class PromptSet:
         self.ids: list[list[int]] = []
         self.n_dropped = 0
         for prompt, ids in zip(task.prompts[split], _encode(task, split, tokenizer), strict=True):
-            problem = _problem(len(ids), max_prompt_tokens)
+            problem = problem_of_prompt(len(ids), max_prompt_tokens)
             if problem is None:
                 self.prompts.append(prompt)
                 self.ids.append(ids)
@@ -89,18 +90,6 @@ class PromptSet:
         prompts = [self.prompts[row] for row in rows]
         columns = {name: [p.columns[name] for p in prompts] for name in prompts[0].columns} if prompts else {}
         return [p.text for p in prompts], columns
-
-
-def _problem(n_tokens: int, most: int | None) -> str | None:
-    """What is wrong with a prompt of so many tokens, with a way out; None if nothing is."""
-    if n_tokens == 0:
-        return "`tokens >= 1` must hold for a prompt, but the tokenizer makes none of it; write some text"
-    if most is not None and n_tokens > most:
-        return (
-            f"`tokens <= {most}`, the model's context less max_new_tokens, must hold for a prompt, but got "
-            f"{n_tokens}; shorten it, lower max_new_tokens"
-        )
-    return None
 
 
 def _encode(task: Task, split: Split, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

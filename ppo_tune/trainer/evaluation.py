@@ -14,10 +14,11 @@ import torch
 from ppo_tune.data.prompts import Split
 from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
+from ppo_tune.models.answers import draw_uniforms
+from ppo_tune.models.memory import Memory, is_out_of_memory
 from ppo_tune.ppo import estimate_kl, masked_sum
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import PromptSet, Task
-from ppo_tune.trainer.memory import Memory, is_out_of_memory
 from ppo_tune.trainer.rollout import Rollout, collect, score
 
 
@@ -102,12 +103,11 @@ class Evaluator:
         self.temperature = temperature
         self.split = split
         self.memory = Memory.with_rows(micro_batch_size, policy.release)
-        self.prompts = PromptSet(task, split, policy.tokenizer, room_for_prompts(policy, max_new_tokens))
+        self.prompts = PromptSet(task, split, policy.tokenizer, policy.room_for_prompts(max_new_tokens))
         policy.check_readable(self.prompts.ids)
         self.rows = range(min(n_prompts, len(self.prompts)))
         self._batch = self.prompts.batch(self.rows)
-        rng = generator(seed, "evaluation")
-        self._uniforms = 1 - torch.rand(len(self.rows), max_new_tokens, generator=rng)
+        self._uniforms = draw_uniforms(len(self.rows), max_new_tokens, generator(seed, "evaluation"))
 
     def __call__(
         self, places: Sequence[int], reference: Policy | None = None
@@ -176,8 +176,3 @@ class Evaluator:
 def standard_error(values: torch.Tensor) -> float:
     """That of the mean of some numbers; 0 for a single one."""
     return float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
-
-
-def room_for_prompts(policy: Policy, max_new_tokens: int) -> int | None:
-    """The longest prompt that leaves room for a response in the model's context; None for no limit."""
-    return None if policy.context_length is None else policy.context_length - max_new_tokens

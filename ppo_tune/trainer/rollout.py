@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ppo_tune.models import Policy, Prompts, Sequences, decode_responses
-from ppo_tune.models.policy import Evaluation
+from ppo_tune.models.answers import answer
+from ppo_tune.models.memory import Memory
 from ppo_tune.rewards import Reward
 from ppo_tune.tasks import PromptSet
-from ppo_tune.trainer.memory import Memory
 from ppo_tune.trainer.processes import ProcessGroup
 
 
@@ -95,39 +95,25 @@ def collect(
         The rollout, on the policy's device.
     """
     memory = memory or Memory()
-    prompts = Prompts(prompts.ids.to(policy.device), prompts.mask.to(policy.device))
-
-    def sample(trials: slice, rows: slice) -> tuple[Sequences, Evaluation]:
-        return policy.generate(
-            prompts[trials, rows], uniforms[trials, rows], temperature=temperature, places=places[trials]
-        )
+    sequences, said = answer(
+        policy, prompts, uniforms, temperature=temperature, places=places, chunks=memory.decoding
+    )
+    assert said.entropy is not None
+    logprobs, values, ref_logprobs = said.logprobs, said.values, torch.zeros_like(said.logprobs)
 
     def judge(trials: slice, rows: slice) -> tuple[Tensor, ...]:
         part = sequences[trials, rows]
-        ref_logprobs = (reference or policy).reference(part, temperature=temperature)
+        reference_says = (reference or policy).reference(part, temperature=temperature)
         if policy.is_exact:
-            return (ref_logprobs,)
+            return (reference_says,)
         seen = policy.evaluate(part, temperature=temperature, places=places[trials])
-        return ref_logprobs, seen.logprobs, seen.values
+        return reference_says, seen.logprobs, seen.values
 
-    k, n_rows, length = uniforms.shape
-    ids = torch.zeros(k, n_rows, length, dtype=torch.long, device=policy.device)
-    mask, ended = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids[..., 0], dtype=torch.bool)
-    logprobs, ref_logprobs, values, entropy = torch.zeros(4, k, n_rows, length, device=policy.device)
-    for trials, rows, (said, seen) in memory.decoding.run(sample, trials=k, rows=n_rows):
-        at = (trials, rows, slice(said.response_ids.shape[-1]))
-        ids[at], mask[at], ended[trials, rows] = said.response_ids, said.response_mask, said.ended
-        assert seen.entropy is not None
-        logprobs[at], values[at], entropy[at] = seen.logprobs, seen.values, seen.entropy
-    longest = int(mask.sum(-1).max())
-    ids, mask, logprobs, ref_logprobs, values, entropy = (
-        x[..., :longest] for x in (ids, mask, logprobs, ref_logprobs, values, entropy)
-    )
-    sequences = Sequences(prompts, ids, mask, ended)
+    k, n_rows, _ = uniforms.shape
     for trials, rows, judged in memory.passes.run(judge, trials=k, rows=n_rows):
         for whole, part in zip((ref_logprobs, logprobs, values), judged, strict=False):
             whole[trials, rows] = part
-    return Rollout(sequences, logprobs, ref_logprobs, values, entropy)
+    return Rollout(sequences, logprobs, ref_logprobs, values, said.entropy)
 
 
 def score(

@@ -18,14 +18,14 @@ from torch import Tensor
 from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
+from ppo_tune.models.answers import draw_uniforms
 from ppo_tune.models.guard import require_reference
+from ppo_tune.models.memory import Memory, is_out_of_memory
 from ppo_tune.ppo import adapt_kl_coef, explained_variance, masked_mean, masked_sum
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import PromptSet, Task
 from ppo_tune.trainer.compiling import CompiledPass
-from ppo_tune.trainer.evaluation import room_for_prompts
 from ppo_tune.trainer.experience import Experience, estimate_advantages
-from ppo_tune.trainer.memory import Memory, is_out_of_memory
 from ppo_tune.trainer.processes import ProcessGroup
 from ppo_tune.trainer.rollout import Rollout, collect, score
 from ppo_tune.trainer.update import Learned, Run, improve_policy
@@ -62,7 +62,7 @@ class PPOTrainer:
         self.shared = shared
         self.processes = processes or ProcessGroup()
         self.processes.check_divides("ppo.rollout_size", shared.rollout_size)
-        room = room_for_prompts(policy, shared.max_new_tokens)
+        room = policy.room_for_prompts(shared.max_new_tokens)
         self.prompts = PromptSet(task, "train", policy.tokenizer, room)
         policy.check_readable(self.prompts.ids)
         if len(self.prompts) < shared.rollout_size:
@@ -146,7 +146,7 @@ class PPOTrainer:
             self.runs,
             temperature=self.shared.temperature,
             micro_batch_size=self.shared.micro_batch_size,
-            passes=self.memory.passes,
+            chunks=self.memory.passes,
             compiled=self._compiled if self.compiles else None,
             processes=self.processes,
         )
@@ -174,7 +174,7 @@ class PPOTrainer:
         prompts = self.prompts.batch(row for trial in rows for row in trial)
         uniforms = torch.stack(
             [
-                1 - torch.rand(size, length, generator=generator(run.seed, "sampling", run.iteration))
+                draw_uniforms(size, length, generator(run.seed, "sampling", run.iteration))
                 for run in self.runs.values()
             ]
         )
@@ -182,7 +182,7 @@ class PPOTrainer:
         shape = (len(places), size, -1)
         part = collect(
             self.policy,
-            Prompts(prompts.ids.view(shape)[:, mine], prompts.mask.view(shape)[:, mine]),
+            Prompts(prompts.ids.view(shape), prompts.mask.view(shape))[:, mine],
             uniforms[:, mine],
             temperature=self.shared.temperature,
             places=places,

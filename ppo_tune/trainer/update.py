@@ -18,11 +18,11 @@ from torch.nn.functional import pad
 
 from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.models import Policy
+from ppo_tune.models.memory import MemoryChunks
 from ppo_tune.seeding import generator
 from ppo_tune.trainer.compiling import CompiledPass
 from ppo_tune.trainer.experience import Experience
 from ppo_tune.trainer.loss import STATISTICS, Coefficients, gradients
-from ppo_tune.trainer.memory import MemoryChunks
 from ppo_tune.trainer.processes import ProcessGroup
 
 
@@ -133,7 +133,7 @@ class MicroBatches:
         learning: Sequence[int],
         rows: Tensor,
         tokens: Sequence[float],
-        passes: MemoryChunks,
+        chunks: MemoryChunks,
         sums: Mapping[int, Tensor],
     ) -> None:
         """Add the gradient of one micro-batch of each trial, as its share of that trial's mini-batch.
@@ -142,7 +142,7 @@ class MicroBatches:
             learning: Which of the k trials.
             rows: Which of their responses, shape (len(learning), b).
             tokens: Of the mini-batch that each trial's micro-batch is part of.
-            passes: What fits into memory.
+            chunks: What fits into memory.
             sums: By place, tokens and sums of statistics; they grow.
         """
         weights = torch.tensor(tokens, device=self.policy.device)
@@ -150,7 +150,7 @@ class MicroBatches:
         def work(trials: slice, part: slice) -> Tensor:
             return self._add_gradients(learning[trials], rows[trials, part], weights[trials])
 
-        for trials, _, found in passes.run(work, trials=len(learning), rows=rows.shape[1]):
+        for trials, _, found in chunks.run(work, trials=len(learning), rows=rows.shape[1]):
             for i, trial_sums in zip(learning[trials], found, strict=True):
                 sums[self.places[i]].add_(trial_sums)
 
@@ -197,7 +197,7 @@ def improve_policy(
     *,
     temperature: float,
     micro_batch_size: int | None = None,
-    passes: MemoryChunks | None = None,
+    chunks: MemoryChunks | None = None,
     compiled: CompiledPass | None = None,
     processes: ProcessGroup | None = None,
 ) -> dict[int, Learned]:
@@ -209,14 +209,14 @@ def improve_policy(
         runs: The trials by place.
         temperature: The one the responses were sampled with.
         micro_batch_size: Rows of each trial per forward pass; None takes the most that divides every batch.
-        passes: What fits into memory; None tries a whole micro-batch.
+        chunks: What fits into memory; None tries a whole micro-batch.
         compiled: The pass for those micro-batches that it takes; None has none.
         processes: The processes that share the work.
 
     Returns:
         What happened, by place.
     """
-    processes, passes = processes or ProcessGroup(), passes or MemoryChunks()
+    processes, chunks = processes or ProcessGroup(), chunks or MemoryChunks()
     places = experience.places
     learned = {place: Learned(torch.zeros(1 + len(STATISTICS), device=policy.device)) for place in places}
     plans = [_plan(runs[place], experience.rollout.mask[i]) for i, place in enumerate(places)]
@@ -236,7 +236,7 @@ def improve_policy(
         mine = slice(start + processes.rank, start + size, processes.size)
         rows = torch.stack([plans[i].rows[mine] for i in learning])
         tokens = [plans[i].tokens[start] for i in learning]
-        micro_batches.learn(learning, rows, tokens, passes, sums)
+        micro_batches.learn(learning, rows, tokens, chunks, sums)
         stepping = [places[i] for i in learning if (start + size) % runs[places[i]].config.batch_size == 0]
         for place in stepping:
             processes.add_up(policy.rows.grads[place])

@@ -15,11 +15,11 @@ from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.events import Watcher
 from ppo_tune.files import write_json, write_text
 from ppo_tune.models import save_adapter, save_merged
+from ppo_tune.models.memory import is_out_of_memory
 from ppo_tune.models.read_back import adapter_note, model_note, say
 from ppo_tune.seeding import generator
 from ppo_tune.trainer.assembly import Assembly, claim_evaluator, judge, load_to_judge
 from ppo_tune.trainer.evaluation import Evaluation
-from ppo_tune.trainer.memory import is_out_of_memory
 from ppo_tune.training.model_card import model_card
 
 READ_BACK = 8

@@ -12,7 +12,7 @@ from ppo_tune.models import Policy, load_policy, save_merged
 from ppo_tune.models.loading import load_causal_lm
 from ppo_tune.tasks import Prompt, Task
 from ppo_tune.trainer.assembly import claim_evaluator
-from ppo_tune.trainer.evaluation import Evaluation, Evaluator, room_for_prompts
+from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
     LIKES,
@@ -270,13 +270,13 @@ def test_a_claim_needs_prompts_that_fit_and_obeys_the_task_about_those_that_do_n
 
 
 def test_a_prompt_has_the_room_that_the_response_leaves():
-    assert room_for_prompts(tiny_policy(), max_new_tokens=12) == 20  # of 32
+    assert tiny_policy().room_for_prompts(12) == 20  # of 32
 
 
 def test_without_a_limit_of_the_context_there_is_no_limit_on_prompts():
     policy = tiny_policy("bloom", hidden_size=16, n_layer=1, n_head=2)
 
-    assert room_for_prompts(policy, max_new_tokens=12) is None
+    assert policy.room_for_prompts(12) is None
 
 
 def test_a_judge_without_memory_ends_the_trials_and_not_the_search(toy_task, monkeypatch):

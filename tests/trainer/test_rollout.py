@@ -9,8 +9,8 @@ from torch.testing import assert_close
 
 from ppo_tune.errors import RewardError
 from ppo_tune.models import Policy
+from ppo_tune.models.memory import Memory
 from ppo_tune.tasks import PromptSet
-from ppo_tune.trainer.memory import Memory
 from ppo_tune.trainer.processes import ProcessGroup
 from ppo_tune.trainer.rollout import Rollout, collect, score
 from tests.conftest import (

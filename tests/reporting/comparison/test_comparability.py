@@ -168,7 +168,7 @@ def test_other_machines_are_said(tmp_path: Path) -> None:
     )
 
 
-def test_a_study_that_stored_no_versions_says_so_in_its_column(tmp_path: Path) -> None:
+def test_a_version_that_only_one_study_has_stands_beside_a_dash(tmp_path: Path) -> None:
     table = comparability.differences_table(two(tmp_path, {"versions": {"torch": "2"}}, {}))
 
     assert table.to_numpy().tolist() == [["versions.torch", "2", "–"]]

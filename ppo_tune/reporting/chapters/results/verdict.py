@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from ppo_tune.reporting.analysis.edges import at_edge
 from ppo_tune.reporting.chapters.results import confirmed, fidelity
-from ppo_tune.reporting.chapters.values.edges import at_edge
 from ppo_tune.reporting.record import StudyRecord, role_of
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.certainty import Gain, seeds_for

@@ -1,0 +1,103 @@
+"""Responses of a policy to prompts, for rollouts, evaluations, the scale of a reward model, and whoever else asks.
+
+Knows nothing of rewards and references.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ppo_tune.errors import DataError
+from ppo_tune.models.context import problem_of_prompt
+from ppo_tune.models.memory import MemoryChunks
+from ppo_tune.models.policy import Policy, PolicyOutput
+from ppo_tune.models.text import Prompts, Sequences, decode_responses, pad_left, tokenize
+
+
+@torch.no_grad()
+def answer(
+    policy: Policy,
+    prompts: Prompts,
+    uniforms: Tensor,
+    *,
+    temperature: float,
+    places: Sequence[int],
+    chunks: MemoryChunks | None = None,
+) -> tuple[Sequences, PolicyOutput]:
+    """Sample a response to every prompt.
+
+    Args:
+        policy: The policy.
+        prompts: Prompts of shape (k, B, P).
+        uniforms: Numbers in (0, 1] that decide the samples, shape (k, B, T).
+        temperature: > 0.
+        places: The k places that the leading axis stands for.
+        chunks: What fits into memory; None tries everything at once.
+
+    Returns:
+        Sequences of shape (k, B, ·) on the policy's device, cut to the longest response, and what the policy said of
+        each token as it was sampled, (k, B, T).
+    """
+    prompts = prompts.to(policy.device)
+
+    def sample(trials: slice, rows: slice) -> tuple[Sequences, PolicyOutput]:
+        return policy.generate(
+            prompts[trials, rows], uniforms[trials, rows], temperature=temperature, places=places[trials]
+        )
+
+    k, n_rows, length = uniforms.shape
+    ids = torch.zeros(k, n_rows, length, dtype=torch.long, device=policy.device)
+    mask, ended = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids[..., 0], dtype=torch.bool)
+    logprobs, values, entropy = torch.zeros(3, k, n_rows, length, device=policy.device)
+    for trials, rows, (said, seen) in (chunks or MemoryChunks()).run(sample, trials=k, rows=n_rows):
+        at = (trials, rows, slice(said.response_ids.shape[-1]))
+        ids[at], mask[at], ended[trials, rows] = said.response_ids, said.response_mask, said.ended
+        assert seen.entropy is not None
+        logprobs[at], values[at], entropy[at] = seen.logprobs, seen.values, seen.entropy
+    longest = int(mask.sum(-1).max())
+    ids, mask, logprobs, values, entropy = (x[..., :longest] for x in (ids, mask, logprobs, values, entropy))
+    return Sequences(prompts, ids, mask, ended), PolicyOutput(logprobs, values, entropy)
+
+
+def answer_texts(
+    policy: Policy, texts: Sequence[str], uniforms: Tensor, *, temperature: float, place: int = 0
+) -> list[str]:
+    """Responses of one place to prompts, from text to text.
+
+    Args:
+        policy: The policy.
+        texts: N prompts.
+        uniforms: Numbers in (0, 1] that decide the samples, shape (N, T).
+        temperature: > 0.
+        place: Who answers.
+
+    Raises:
+        DataError: If a prompt leaves no room for a response in the model's context.
+        ModelError: If the model does not know a token of one.
+    """
+    ids = encode_checked(policy, texts, uniforms.shape[-1])
+    sequences, _ = answer(
+        policy, pad_left(ids)[None], uniforms[None], temperature=temperature, places=[place]
+    )
+    return decode_responses(policy.tokenizer, sequences[0])
+
+
+def encode_checked(policy: Policy, texts: Sequence[str], max_new_tokens: int) -> list[list[int]]:
+    """Token ids of prompts that all leave room for a response.
+
+    Raises:
+        DataError: If one does not.
+        ModelError: If the model does not know a token of one.
+    """
+    ids = tokenize(policy.tokenizer, texts)
+    longest = max(map(len, ids))
+    if longest and (problem := problem_of_prompt(longest, policy.room_for_prompts(max_new_tokens))):
+        raise DataError(f"{problem}, or leave it out")
+    policy.check_readable(ids)
+    return ids
+
+
+def draw_uniforms(n_rows: int, length: int, rng: torch.Generator) -> Tensor:
+    """Numbers in (0, 1] that decide what is sampled, shape (n_rows, length)."""
+    return 1 - torch.rand(n_rows, length, generator=rng)
