@@ -241,7 +241,7 @@ def test_a_hub_name_stays_one(out: Path) -> None:
 
 
 def test_what_the_search_measured_goes_along_with_its_interval(out: Path) -> None:
-    write_json(run_folder(out, "hand") / "base.json", {"heldout/score": -0.5, "n_prompts": 25})
+    write_json(run_folder(out, "hand") / "base.json", {"heldout/score": -0.5, "n_prompts": 25, "samples": []})
 
     known = winner(out)
 
