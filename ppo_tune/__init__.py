@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ppo_tune.ppo import gae
     from ppo_tune.reporting import write_report
     from ppo_tune.rewards import Reward
+    from ppo_tune.search.objective import Objective
     from ppo_tune.search.run import run_confirmation, run_search
-    from ppo_tune.search.trial_loop import Objective
     from ppo_tune.search.winner import best_config
     from ppo_tune.tasks import Task, make_task
     from ppo_tune.trainer.assembly import evaluate_model
@@ -36,7 +36,7 @@ _HOMES = {
     "Evaluation": "trainer.evaluation",
     "Evaluator": "trainer.evaluation",
     "ModelConfig": "config.blocks",
-    "Objective": "search.trial_loop",
+    "Objective": "search.objective",
     "PPOConfig": "config.blocks",
     "PPOTrainer": "trainer.trainer",
     "PPOTuneError": "errors",
