@@ -14,7 +14,7 @@ PACKAGE = "ppo_tune"
 ROWS = (
     ("safe_text", "events"),
     ("errors",),
-    ("seeding", "files", "versions"),
+    ("seeding", "files", "versions", "serving"),
     ("config",),
     ("data",),
     ("ppo",),
@@ -95,6 +95,24 @@ def test_a_module_imports_only_from_rows_above_it(name):
     ]
 
     assert wrong == []
+
+
+def chapter_of(name: str) -> str:
+    """The chapter of the report that a module belongs to: a file or a folder; "" for one of no chapter."""
+    return name.split(".")[3] if name.startswith(f"{PACKAGE}.reporting.chapters.") else ""
+
+
+@modules
+def test_a_chapter_imports_no_other_chapter(name):
+    """What two chapters share lies above them, in `reporting/`; the comparison too imports no chapter."""
+    chapter = chapter_of(name)
+    imported = {chapter_of(other) for other in imports_of_ours(name)} - {"", chapter}
+
+    assert imported == set() or name in (
+        f"{PACKAGE}.reporting.page",
+        f"{PACKAGE}.reporting",
+        f"{PACKAGE}.cli.studies",
+    )
 
 
 @modules
