@@ -242,11 +242,14 @@ RewardConfig = Annotated[
 ]
 
 
+REWARD = "reward"
+"""What the reward is called among the judges where trials are compared by something else."""
+
 JUDGE_RULE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 TAKEN = frozenset(
     ("budget", "best", "config", "ending", "eos_rate", "episodes", "failed", "feasible", "flag", "kl",
-     "kl_per_sequence", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens", "reward",
+     "kl_per_sequence", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens", REWARD,
      "role", "samples", "score", "seconds", "split", "study", "tokens", "trials", "what", *PPOConfig.model_fields)
 )  # fmt: skip
 """Names of numbers that stand beside the judges' in what is stored and in tables."""

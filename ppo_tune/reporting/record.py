@@ -1,7 +1,7 @@
 """What a report is made from: a study's trials as one table, its winner and its default."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,16 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.files import read_json_lines
 from ppo_tune.safe_text import writable
 from ppo_tune.search.concerns import kept_samples
 from ppo_tune.search.endings import ending_of, was_lost
+from ppo_tune.search.facts import HeldOut, TrialFacts
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.race import Confirmation
 from ppo_tune.search.results import is_feasible
+from ppo_tune.search.untrained import Untrained
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 
@@ -31,7 +34,7 @@ class StudyRecord:
         winner: The trial to go on with: the confirmed best, else the default; before a confirmation the best
             completed trial within the KL budget. None if there is none.
         baseline: The default config's trial, or None before it began.
-        base: What the untrained model scored, by metric name, with its samples; empty if not known.
+        base: The untrained model; None if not known.
         folder: The study's folder.
         confirmation: The best few on fresh seeds, or None.
         verdict: What the study says.
@@ -42,7 +45,7 @@ class StudyRecord:
     trials: tuple[FrozenTrial, ...]
     winner: FrozenTrial | None
     baseline: FrozenTrial | None
-    base: Mapping[str, Any]
+    base: Untrained | None
     folder: Path
     verdict: Verdict
     lost: tuple[FrozenTrial, ...] = ()
@@ -53,10 +56,31 @@ class StudyRecord:
         """See `trials_table`."""
         return trials_table(self)
 
+    @cached_property
+    def judges(self) -> tuple[str, ...]:
+        """Who scored trials beside what they are compared by: the task's judges, and a reward that is another."""
+        curves = (TrialFacts(trial).curve for trial in self.trials)
+        return tuple(dict.fromkeys(name for curve in curves for point in curve for name in point.judges))
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The judges by which it is seen whether the reward is exploited: all but the reward."""
+        return tuple(name for name in self.judges if name != REWARD)
+
+    @property
+    def judge_columns(self) -> tuple[str, ...]:
+        """The judges as columns of tables; without any a table has an empty column of gold, which scripts know."""
+        return self.judges or ("gold",)
+
+    @property
+    def compared_by(self) -> str:
+        """What trials are compared by, in a word."""
+        return "objective" if self.config.task.objective else "reward"
+
     @property
     def n_prompts(self) -> int:
-        """How many held-out prompts a score of the search is the mean over."""
-        return int(self.base.get("n_prompts", self.config.task.heldout_prompts))
+        """How many held-out prompts score a trial: those asked for, or all there were."""
+        return self.config.task.heldout_prompts if self.base is None else self.base.n_prompts
 
     @property
     def default_won(self) -> bool:
@@ -95,10 +119,10 @@ def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
 
 
 COLUMNS = (
-    "number", "role", "ending", "score", "gold", "kl", "feasible", "episodes", "tokens", "seconds",
-    "response_tokens", "eos_rate", "reason",
+    "number", "role", "ending", "score", "kl", "feasible", "episodes", "tokens", "seconds", "response_tokens",
+    "eos_rate", "reason",
 )  # fmt: skip
-"""Of the table of trials; one per searched hyperparameter comes after them."""
+"""Of the table of trials; one per judge stands behind the score, and one per searched hyperparameter at the end."""
 
 
 def trials_table(record: StudyRecord) -> pd.DataFrame:
@@ -108,30 +132,37 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
     """
     rows = []
     for trial in record.trials:
-        curve = trial.user_attrs.get("curve", [])
-        last = curve[-1] if curve else {}
-        attrs = trial.user_attrs
-        # A trial under way has not noted what it cost, but its log has.
-        logged = {} if "tokens" in attrs else (metrics_of(record, trial) or [{}])[-1]
+        facts = TrialFacts(trial)
+        last, heldout = facts.last, facts.heldout
         rows.append({
             "number": trial.number,
             "role": role_of(record, trial),
             "ending": ending_of(trial),
-            "score": last.get("score"),
-            "gold": last.get("gold"),
-            "kl": last.get("kl"),
+            "score": last.score if last else None,
+            **judged(record, last),
+            "kl": last.kl if last else None,
             "feasible": is_feasible(trial),
-            "episodes": attrs.get("episodes", logged.get("episodes", last.get("episodes", 0))),
-            "tokens": attrs.get("tokens", logged.get("tokens", 0)),
-            "seconds": attrs.get("seconds", logged.get("time/seconds", last.get("seconds", 0.0))),
-            "response_tokens": attrs.get("heldout/response_tokens"),
-            "eos_rate": attrs.get("heldout/eos_rate"),
-            "reason": writable(attrs.get("reason", "")),
+            **cost_of(record, trial),
+            "response_tokens": heldout.response_tokens if heldout else None,
+            "eos_rate": heldout.eos_rate if heldout else None,
+            "reason": writable(facts.reason),
             **{name: trial.params.get(name) for name in record.config.space},
         })  # fmt: skip
-    numbers = ["score", "gold", "kl", "response_tokens", "eos_rate", "seconds"]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, *record.config.space])
-    return frame.astype(dict.fromkeys(numbers, float))
+    numbers = ["score", *record.judge_columns, "kl", "response_tokens", "eos_rate", "seconds"]
+    columns = with_judges(record, [*COLUMNS, *record.config.space])
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
+
+
+def judged(record: StudyRecord, seen: HeldOut | None) -> dict[str, float | None]:
+    """What the judges say, for a row of a table; None where one did not judge."""
+    found = {} if seen is None else seen.judges
+    return {name: found[name].mean if name in found else None for name in record.judge_columns}
+
+
+def with_judges(record: StudyRecord, columns: Sequence[str], *, after: str = "score") -> list[str]:
+    """Columns of a table with those of the judges behind the score, or another column."""
+    place = columns.index(after) + 1
+    return [*columns[:place], *record.judge_columns, *columns[place:]]
 
 
 def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
@@ -144,9 +175,25 @@ def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
     return "default" if record.baseline is not None and trial.number == record.baseline.number else ""
 
 
+def cost_of(record: StudyRecord, trial: FrozenTrial) -> dict[str, float]:
+    """Episodes, tokens and seconds of a trial.
+
+    Running, lost and crashed trials have not noted what they cost, but their logs have.
+    """
+    facts = TrialFacts(trial)
+    if facts.episodes is not None and facts.tokens is not None and facts.seconds is not None:
+        return {"episodes": facts.episodes, "tokens": facts.tokens, "seconds": facts.seconds}
+    logged, last = (metrics_of(record, trial) or [{}])[-1], facts.last
+    return {
+        "episodes": logged.get("episodes", last.episodes if last else 0),
+        "tokens": logged.get("tokens", 0),
+        "seconds": logged.get("time/seconds", last.seconds if last else 0.0),
+    }
+
+
 def metrics_of(record: StudyRecord, trial: FrozenTrial) -> list[dict[str, Any]]:
     """What was logged of each of a trial's iterations; nothing if its file is not there."""
-    path = record.folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl"
+    path = StudyFolder(record.folder).trial(trial.number).metrics
     return [line for line in read_json_lines(path) if "objective/score_mean" in line]
 
 

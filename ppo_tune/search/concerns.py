@@ -1,4 +1,4 @@
-"""What speaks against a trial that scores well: gold falls, responses no longer end, or what they say collapses.
+"""What speaks against a trial that scores well: a judge falls, responses no longer end, or what they say collapses.
 
 A winner is compared with the default config, which is what one would train without a search, and with the untrained
 model. What is not known is no concern.
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optuna.trial import FrozenTrial
 
+from ppo_tune.config.blocks import REWARD
 from ppo_tune.files import read_json
+from ppo_tune.search.facts import HeldOut, TrialFacts
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.responses import (
     MIN_PROMPTS,
     REPETITION_RISE,
@@ -23,6 +26,7 @@ from ppo_tune.search.responses import (
     mean_repeated_share,
     repetition_low,
 )
+from ppo_tune.search.untrained import Untrained
 
 if TYPE_CHECKING:
     from ppo_tune.search.race import Candidate, Confirmation
@@ -47,14 +51,16 @@ class Concern:
     """One thing that speaks against a trial.
 
     Attributes:
-        kind: `gold` fell, responses do not end, or their text collapsed.
+        kind: A judge fell, responses do not end, or their text collapsed.
         words: The end of a sentence about the trial.
         certain: Whether it is beyond doubt, for a judge: its 95 % interval over enough seeds lies below zero.
+        judge: Who fell; empty for the other kinds.
     """
 
-    kind: Literal["gold", "endings", "text"]
+    kind: Literal["judge", "endings", "text"]
     words: str
     certain: bool = True
+    judge: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,16 +70,33 @@ class Case:
     Attributes:
         trial: Of the search.
         default: The default config's trial if it was completed and is another one, else None.
-        base: What the untrained model scored, by metric name, with its samples; empty if not known.
+        base: The untrained model; None if not known.
         folder: The study's, where the responses of its trials are.
         confirmation: Its runs on fresh seeds, if they are finished.
     """
 
     trial: FrozenTrial
     default: FrozenTrial | None
-    base: Mapping[str, Any]
+    base: Untrained | None
     folder: Path
     confirmation: "Confirmation | None" = None
+
+    @property
+    def seen(self) -> HeldOut | None:
+        """What the trial came to in the search."""
+        return TrialFacts(self.trial).heldout
+
+    @property
+    def yardsticks(self) -> dict[str, HeldOut]:
+        """What those came to in the search that the trial is measured against, the nearer one first."""
+        default = None if self.default is None else TrialFacts(self.default).heldout
+        found = {DEFAULT: default, UNTRAINED: None if self.base is None else self.base.heldout}
+        return {name: heldout for name, heldout in found.items() if heldout is not None}
+
+    @property
+    def judges(self) -> list[str]:
+        """Who judged the trial beside what trials are compared by; the reward of PPO itself is no such judge."""
+        return [] if self.seen is None else [name for name in self.seen.judges if name != REWARD]
 
     @property
     def candidate(self) -> "Candidate | None":
@@ -90,14 +113,14 @@ class Case:
 
 
 def concerns_of(case: Case) -> tuple[Concern, ...]:
-    """All that speaks against a trial, the gold judge first."""
-    found = (_gold(case), _endings(case), *_texts(case))
+    """All that speaks against a trial, the judges first."""
+    found = (*(_fallen(case, judge) for judge in case.judges), _endings(case), *_texts(case))
     return tuple(concern for concern in found if concern is not None)
 
 
-def _gold(case: Case) -> Concern | None:
-    """Whether the gold judge fell against the default or, if not, against the untrained model."""
-    for name, change in _gold_changes(case):
+def _fallen(case: Case, judge: str) -> Concern | None:
+    """Whether a judge fell against the default or, if not, against the untrained model."""
+    for name, change in _changes(case, judge):
         if change is None or not (change.mean < 0 and change.chance <= DOUBT):
             continue
         n = len(change.seeds)
@@ -106,31 +129,30 @@ def _gold(case: Case) -> Concern | None:
         known = math.isfinite(change.low)
         told = f"95 % interval {change.low:+.2f} to {change.high:+.2f}, {seeds}" if known else seeds
         return Concern(
-            "gold",
-            f"gold {change.mean:+.2f} against the {name} ({told})",
+            "judge",
+            f"{judge} {change.mean:+.2f} against the {name} ({told})",
             certain=n >= FEW_SEEDS and change.high < 0,
+            judge=judge,
         )
     return None
 
 
-def _gold_changes(case: Case) -> list[tuple[str, "_Change | None"]]:
+def _changes(case: Case, judge: str) -> list[tuple[str, "_Change | None"]]:
     """Against whom, and by how much: on fresh seeds where they are finished, else in the search."""
     candidate, confirmation = case.candidate, case.confirmation
     if confirmation is not None and candidate is not None:
         rivals = [(DEFAULT, case.rival)] if case.rival is not None else []
         return [
-            (name, _on_seeds(confirmation, candidate, rival)) for name, rival in [*rivals, (UNTRAINED, None)]
+            (name, _on_seeds(confirmation, judge, candidate, rival))
+            for name, rival in [*rivals, (UNTRAINED, None)]
         ]
-    yardsticks = [(DEFAULT, case.default.user_attrs)] if case.default is not None else []
-    return [
-        (name, _one_seed(case.trial.user_attrs, facts))
-        for name, facts in [*yardsticks, (UNTRAINED, case.base)]
-    ]
+    seen = case.seen
+    return [(name, _one_seed(judge, seen, other)) for name, other in case.yardsticks.items() if seen]
 
 
 @dataclass(frozen=True)
 class _Change:
-    """How much gold changed, the ends of the 95 % interval, the probability of no fall, and the change by seed.
+    """How much a judge changed, the ends of the 95 % interval, the probability of no fall, and the change by seed.
 
     The ends are infinite where the spread is not known, and there is nothing by seed in the search, which has one.
     """
@@ -143,37 +165,34 @@ class _Change:
 
 
 def _on_seeds(
-    confirmation: "Confirmation", candidate: "Candidate", rival: "Candidate | None"
+    confirmation: "Confirmation", judge: str, candidate: "Candidate", rival: "Candidate | None"
 ) -> _Change | None:
-    """A config's gold less a rival's on the fresh seeds of both, or less the untrained model's."""
-    found = confirmation.gold_change(candidate, rival)
-    against = confirmation.base_golds if rival is None else rival.golds
-    if found is None or candidate.golds is None or against is None:
+    """What a judge gives a config less what it gives a rival on the fresh seeds of both, or the untrained model."""
+    found, both = (
+        confirmation.judge_change(judge, candidate, rival),
+        confirmation.judged(judge, candidate, rival),
+    )
+    if found is None or both is None:
         return None
-    means = [against.mean()] * len(candidate.golds) if rival is None else against.mean(1)
-    seeds = tuple(float(own - other) for own, other in zip(candidate.golds.mean(1), means, strict=False))
+    seeds = tuple(float(own - other) for own, other in zip(both[0].mean(1), both[1].mean(1), strict=True))
     return _Change(found.mean, found.low, found.high, found.probability, seeds)
 
 
-def _one_seed(trial: Mapping[str, Any], other: Mapping[str, Any]) -> _Change | None:
-    """A trial's gold less another's: by prompt where both have it, else by their standard errors, as if unrelated."""
-    own, their = trial.get("heldout/gold"), other.get("heldout/gold")
+def _one_seed(judge: str, trial: HeldOut, other: HeldOut) -> _Change | None:
+    """A judge's mean of a trial less another's: by prompt where both have it, else by their errors, as if unrelated."""
+    own, their = trial.judges.get(judge), other.judges.get(judge)
     if own is None or their is None:
         return None
-    both = zip(trial.get("golds", ()), other.get("golds", ()), strict=False)
-    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    pairs = list(zip(own.by_prompt, their.by_prompt, strict=False))
     if len(pairs) >= MIN_PROMPTS:
         import numpy as np
 
         from ppo_tune.search.certainty import gain  # half a second to import
 
-        golds = np.array(pairs, dtype=float).T
-        found = gain(golds[:1], golds[1:])
+        scores = np.array(pairs, dtype=float).T
+        found = gain(scores[:1], scores[1:])
         return _Change(found.mean, found.low, found.high, found.probability)
-    change, errors = (
-        float(own - their),
-        [facts.get("heldout/gold_standard_error") or 0.0 for facts in (trial, other)],
-    )
+    change, errors = own.mean - their.mean, [found.error or 0.0 for found in (own, their)]
     if not all(errors):
         return _Change(change, -math.inf, math.inf, float(change >= 0))
     normal = NormalDist(change, math.hypot(*errors))
@@ -182,9 +201,8 @@ def _one_seed(trial: Mapping[str, Any], other: Mapping[str, Any]) -> _Change | N
 
 def _endings(case: Case) -> Concern | None:
     """Whether far fewer responses end by themselves than those of the default or of the untrained model."""
-    rates = {"": case.trial.user_attrs.get("heldout/eos_rate"), UNTRAINED: case.base.get("heldout/eos_rate")}
-    if case.default is not None:
-        rates[DEFAULT] = case.default.user_attrs.get("heldout/eos_rate")
+    rates = {name: found.eos_rate for name, found in reversed(case.yardsticks.items())}
+    rates[""] = None if case.seen is None else case.seen.eos_rate
     for name, candidate in (("", case.candidate), (DEFAULT, case.rival)):
         if candidate is not None and candidate.eos_rate is not None:
             rates[name] = candidate.eos_rate
@@ -198,12 +216,13 @@ def _endings(case: Case) -> Concern | None:
 
 def _texts(case: Case) -> list[Concern]:
     """Whether what the trial wrote in the search collapsed, beside what the untrained model wrote."""
-    before, after = case.base.get("samples", []), kept_samples(case.folder, case.trial)
+    before, after = [] if case.base is None else case.base.samples, kept_samples(case.folder, case.trial)
     start, end = (_variety(samples[: min(len(before), len(after))]) for samples in (before, after))
     repeated = mean_repeated_share(before), mean_repeated_share(after)
-    lengths = [
-        float(facts.get("heldout/response_tokens", math.nan)) for facts in (case.base, case.trial.user_attrs)
-    ]
+    start_tokens, end_tokens = (
+        math.nan if found is None else found.response_tokens
+        for found in (case.yardsticks.get(UNTRAINED), case.seen)
+    )
     found = []
     if repeated[1] - repeated[0] >= REPETITION_RISE and repetition_low(before, after) > 0:
         found.append(
@@ -211,9 +230,9 @@ def _texts(case: Case) -> list[Concern]:
         )
     if end <= VARIETY_RATIO * start:
         found.append(f"its responses are much alike (distinct-2 {end:.2f}, {UNTRAINED} {start:.2f})")
-    if lengths[1] <= SHRUNK * lengths[0]:
+    if end_tokens <= SHRUNK * start_tokens:
         found.append(
-            f"its responses say next to nothing ({lengths[1]:.1f} tokens, {UNTRAINED} {lengths[0]:.1f})"
+            f"its responses say next to nothing ({end_tokens:.1f} tokens, {UNTRAINED} {start_tokens:.1f})"
         )
     return [Concern("text", words, certain=False) for words in found]
 
@@ -224,7 +243,7 @@ def _variety(samples: Samples) -> float:
 
 def kept_samples(folder: Path, trial: FrozenTrial) -> Samples:
     """The responses that were kept of a trial; none if it has none."""
-    path = folder / "trials" / f"{trial.number:04d}" / "samples.json"
+    path = StudyFolder(folder).trial(trial.number).samples
     found: Sequence[Mapping[str, Any]] = read_json(path) if path.is_file() else []
     return found
 

@@ -4,11 +4,12 @@
 sides of its key stand. Of the study's own attributes see `ppo_tune.search.study_facts`.
 """
 
+import math
 import os
 import platform
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
@@ -18,11 +19,28 @@ if TYPE_CHECKING:
     from ppo_tune.trainer.evaluation import Evaluation
 
 HELDOUT = {
-    "score": "heldout/score", "score_error": "heldout/score_standard_error", "gold": "heldout/gold",
-    "gold_error": "heldout/gold_standard_error", "kl": "heldout/kl_per_sequence",
+    "score": "heldout/score", "score_error": "heldout/score_standard_error", "kl": "heldout/kl_per_sequence",
     "response_tokens": "heldout/response_tokens", "eos_rate": "heldout/eos_rate",
 }  # fmt: skip
-"""Under which names `Evaluation.metrics` gives the fields of a `HeldOut`."""
+"""Under which names `Evaluation.metrics` gives the fields of a `HeldOut`; the other `heldout/` are of the judges."""
+
+POINT = ("episodes", "score", "kl", "seconds", "score_error", "response_tokens")
+"""What is stored of a milestone; the other names are those of the judges, and theirs with `_error`."""
+
+
+@dataclass(frozen=True)
+class JudgeScore:
+    """What one judge says of a model.
+
+    Attributes:
+        mean: Over prompts.
+        error: Its standard error; None if not known.
+        by_prompt: Empty at a milestone.
+    """
+
+    mean: float
+    error: float | None
+    by_prompt: Sequence[float] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,26 +48,26 @@ class HeldOut:
     """What a model came to on the held-out prompts.
 
     Attributes:
-        score: Mean score.
+        score: Mean score, by the objective.
         score_error: Its standard error over prompts.
-        gold: Mean gold score, or None where the task has no gold judge.
-        gold_error: Its standard error, or None.
         kl: Mean KL to the reference, in nats per response.
         response_tokens: Mean length.
         eos_rate: Share of responses that ended by themselves; None at a milestone, which does not keep it.
         scores: By prompt; empty at a milestone.
-        golds: Gold scores likewise.
+        judges: What the judges beside say, by their names.
     """
 
     score: float
     score_error: float
-    gold: float | None
-    gold_error: float | None
     kl: float
     response_tokens: float
     eos_rate: float | None = None
     scores: Sequence[float] = ()
-    golds: Sequence[float | None] = ()
+    judges: Mapping[str, JudgeScore] = field(default_factory=dict)
+
+    def by(self, judge: str) -> JudgeScore:
+        """What a judge says; NaN where it did not judge."""
+        return self.judges.get(judge, JudgeScore(math.nan, None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,32 +85,20 @@ class CurvePoint(HeldOut):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whom a trial under way belongs to: one incarnation of a worker.
+    """Whom a trial under way belongs to: one incarnation of a worker, and nobody who happens to be called alike.
 
     Attributes:
-        token: Random; it alone decides who may give the trial back. Begins with the identity of the folder of the
-            search that started the worker, see `StudyFolder.identity`.
-        host: The machine, for people.
-        pid: The process there, for people.
+        search: The identity of the folder of the search that started the worker, see `StudyFolder.identity`.
+        worker: Random, another one whenever a worker is started.
     """
 
-    token: str
-    host: str
-    pid: int
+    search: str
+    worker: str
 
     @classmethod
-    def here(cls, token: str) -> "Owner":
-        """This process."""
-        return cls(token, platform.node(), os.getpid())
-
-
-def new_token(identity: str) -> str:
-    """The token of a worker that is about to be started.
-
-    Args:
-        identity: Of the folder of its search.
-    """
-    return f"{identity}/{uuid.uuid4().hex}"
+    def new(cls, search: str) -> "Owner":
+        """A worker that is about to be started by a search."""
+        return cls(search, uuid.uuid4().hex)
 
 
 class TrialFacts:
@@ -132,9 +138,10 @@ class TrialFacts:
         return int(self._attrs.get("attempt", 1))
 
     @property
-    def token(self) -> str | None:
-        """Of its owner, see `Owner`; None in studies of version 0.1.0."""
-        return self._attrs.get("owner")
+    def owner(self) -> Owner | None:
+        """Whom it belongs to; None in studies of version 0.1.0."""
+        found = self._attrs.get("owner")
+        return None if found is None else Owner(**found)
 
     @property
     def host(self) -> str | None:
@@ -165,18 +172,23 @@ class TrialFacts:
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
         """What it came to at each milestone so far."""
-        return tuple(CurvePoint(**point) for point in self._attrs.get("curve", ()))
+        return tuple(map(_read_point, self._attrs.get("curve", ())))
 
     @property
     def last(self) -> CurvePoint | None:
         """The last milestone; None before the first."""
         curve = self._attrs.get("curve")
-        return CurvePoint(**curve[-1]) if curve else None
+        return _read_point(curve[-1]) if curve else None
 
     @property
     def heldout(self) -> HeldOut | None:
         """What it came to, once it has ended by itself; None where it was never scored."""
         return read_heldout(self._attrs)
+
+    @property
+    def seen(self) -> HeldOut | None:
+        """What it came to, or until it has ended what it came to at its last milestone."""
+        return self.heldout or self.last
 
     @property
     def ending(self) -> str | None:
@@ -204,27 +216,79 @@ class TrialFacts:
         return self._attrs.get("seconds")
 
 
+def point_of(judged: "Evaluation", episodes: int, seconds: float) -> CurvePoint:
+    """What a milestone is worth: an evaluation without what is kept of the last one only."""
+    named = {name: getattr(judged, key.removeprefix("heldout/")) for name, key in HELDOUT.items()}
+    judges = {name: JudgeScore(judge.mean, judge.standard_error) for name, judge in judged.judges.items()}
+    return CurvePoint(**{**named, "eos_rate": None}, judges=judges, episodes=episodes, seconds=seconds)
+
+
+def _read_point(point: Mapping[str, Any]) -> CurvePoint:
+    own = {name: point[name] for name in POINT}
+    others = {name: value for name, value in point.items() if name not in own}
+    return CurvePoint(**own, judges=_judges(others, "_error", {}))
+
+
+def _judges(
+    numbers: Mapping[str, float | None], error: str, by_prompt: Mapping[str, Sequence[float]]
+) -> dict[str, JudgeScore]:
+    """The judges among numbers by name, with what stands there under the same name with the ending of an error."""
+    return {
+        name: JudgeScore(mean, numbers.get(name + error), by_prompt.get(name, ()))
+        for name, mean in numbers.items()
+        if mean is not None and not name.endswith("_error")
+    }
+
+
 def read_heldout(facts: Mapping[str, Any]) -> HeldOut | None:
     """The held-out result among other facts, by the names of `HELDOUT`; None where there is none."""
     if HELDOUT["score"] not in facts:
         return None
     named = {name: facts.get(key) for name, key in HELDOUT.items()}
-    return HeldOut(**named, scores=facts.get("scores", ()), golds=facts.get("golds", ()))  # type: ignore[arg-type]
+    for name in ("score", "score_error", "kl", "response_tokens"):
+        named[name] = math.nan if named[name] is None else named[name]  # a file of JSON knows no NaN
+    others = {
+        key.removeprefix("heldout/"): value
+        for key, value in facts.items()
+        if key.startswith("heldout/") and key not in HELDOUT.values()
+    }
+    scores, by_judge = read_by_prompt(facts)
+    judges = _judges(others, "_standard_error", by_judge)
+    return HeldOut(**named, scores=scores, judges=judges)  # type: ignore[arg-type]
 
 
 def heldout_facts(judged: "Evaluation") -> dict[str, Any]:
     """What `read_heldout` reads: the metrics, and what every prompt's response scored, to six digits.
 
-    Configs are compared by the latter: under `scores` by the objective, under `golds` by the judge named gold, and
-    under `judged` by the others, by their names.
+    Configs are compared by the latter.
     """
-    judged_by = {name: _digits(sample.judges[name] for sample in judged.samples) for name in judged.judges}
-    golds = {"golds": judged_by.pop("gold")} if "gold" in judged_by else {}
-    return {
-        **judged.metrics(),
-        "scores": _digits(sample.score for sample in judged.samples),
-        **golds,
-        **({"judged": judged_by} if judged_by else {}),
+    scores = _digits(sample.score for sample in judged.samples)
+    judges = {name: _digits(sample.judges[name] for sample in judged.samples) for name in judged.judges}
+    return {**judged.metrics(), **by_prompt_facts((scores, judges))}
+
+
+ByPrompt = tuple[Sequence[float], Mapping[str, Sequence[float]]]
+"""Scores of every prompt's response: by the objective, and by the judges, by their names."""
+
+
+def by_prompt_facts(by_prompt: ByPrompt) -> dict[str, Any]:
+    """What `read_by_prompt` reads; the judge named gold has a key of its own, as version 0.1.0 knew no other."""
+    scores, judges = by_prompt
+    facts = {"scores": list(scores)}
+    others = {name: list(values) for name, values in judges.items() if name != "gold"}
+    return (
+        facts
+        | ({"golds": list(judges["gold"])} if "gold" in judges else {})
+        | ({"judged": others} if others else {})
+    )
+
+
+def read_by_prompt(facts: Mapping[str, Any]) -> ByPrompt:
+    """Scores of every prompt's response among other facts; nothing where there are none."""
+    golds = facts.get("golds", ())  # without a gold judge version 0.1.0 stored None for each
+    return facts.get("scores", ()), {
+        **({"gold": golds} if len(golds) and None not in golds else {}),
+        **facts.get("judged", {}),
     }
 
 
@@ -246,9 +310,17 @@ def write_begun(trial: Trial, config: Mapping[str, Any], score_std: float) -> No
 
 def write_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
     """Note what a trial came to at its milestones so far."""
-    absent = ("eos_rate", "scores", "golds")
-    points = [{name: value for name, value in asdict(p).items() if name not in absent} for p in curve]
-    trial.set_user_attr("curve", points)
+    trial.set_user_attr("curve", [_point_facts(point) for point in curve])
+
+
+def _point_facts(point: CurvePoint) -> dict[str, Any]:
+    """What `_read_point` reads."""
+    judged = [(name, judge.mean, judge.error) for name, judge in point.judges.items()]
+    return {
+        **{name: getattr(point, name) for name in POINT},
+        **{name: mean for name, mean, _ in judged},
+        **{f"{name}_error": error for name, _, error in judged},
+    }
 
 
 def write_ended(
@@ -323,7 +395,7 @@ def make_running(study: Study, owner: Owner) -> int:
 
 
 def _owner_facts(owner: Owner) -> dict[str, Any]:
-    return {"owner": owner.token, "host": owner.host, "pid": owner.pid}
+    return {"owner": asdict(owner), "host": platform.node(), "pid": os.getpid()}
 
 
 def _write_owner(study: Study, trial_id: int, owner: Owner) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.study import Study
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.search.facts import ByPrompt, by_prompt_facts, read_by_prompt
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,14 @@ class StudyFacts:
         self._write("seeds", n_seeds)
 
     @property
-    def untrained(self) -> tuple[list[float], list[float | None]] | None:
-        """In a confirmation: scores and gold scores of the untrained model by prompt; None before it was scored."""
+    def untrained(self) -> ByPrompt | None:
+        """In a confirmation: scores of the untrained model by prompt; None before it was scored."""
         found = self._attrs.get("base")
-        return None if found is None else (found["scores"], found["golds"])
+        return None if found is None else read_by_prompt(found)
 
     @untrained.setter
-    def untrained(self, by_prompt: tuple[list[float], list[float | None]]) -> None:
-        self._write("base", {"scores": by_prompt[0], "golds": by_prompt[1]})
+    def untrained(self, by_prompt: ByPrompt) -> None:
+        self._write("base", by_prompt_facts(by_prompt))
 
     @property
     def claim(self) -> Mapping[str, Any] | None:

@@ -7,16 +7,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import TaskConfig, named_judges
+from ppo_tune.config.blocks import REWARD, TaskConfig, named_judges
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import ConfigError, DataError, NoPromptsError, Problem
 from ppo_tune.models.chat import user_turns
 from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.text import Prompts, pad_left, tokenize
 from ppo_tune.rewards import LearningReward, Reward, make_reward
-
-REWARD = "reward"
-"""The name under which the reward itself stands among the judges where trials are compared by something else."""
 
 
 @dataclass(frozen=True)

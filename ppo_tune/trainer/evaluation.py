@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ppo_tune.config.blocks import REWARD
 from ppo_tune.data.prompts import Split
 from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
@@ -18,7 +19,7 @@ from ppo_tune.models.answers import draw_uniforms
 from ppo_tune.models.memory import Memory, is_out_of_memory
 from ppo_tune.ppo import estimate_kl, masked_sum
 from ppo_tune.seeding import generator
-from ppo_tune.tasks import REWARD, PromptSet, Task
+from ppo_tune.tasks import PromptSet, Task
 from ppo_tune.trainer.rollout import Rollout, collect, score
 
 

@@ -2,9 +2,8 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.blocks import REWARD, TrainConfig
 from ppo_tune.data.draws import measured_on
-from ppo_tune.tasks import REWARD
 from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.versions import versions
 

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from ppo_tune.config.blocks import DERIVED, TAKEN, TaskConfig, differences, named_judges
+from ppo_tune.config.blocks import DERIVED, REWARD, TAKEN, TaskConfig, differences, named_judges
 from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError
 from ppo_tune.reporting.record import COLUMNS
-from ppo_tune.tasks import REWARD
 from ppo_tune.trainer.evaluation import Evaluation, Sample
 
 RULE = {"name": "rule", "include": {"please": 1.0}}

@@ -15,6 +15,7 @@ from ppo_tune.reporting.drawing import ENDING_COLOURS, GREY, layout
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join, percent
 from ppo_tune.search.endings import LOST, STATES
+from ppo_tune.search.facts import TrialFacts
 
 ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
 
@@ -35,23 +36,24 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
     """What each study spent and found.
 
     Columns: study, score (of the best trial), score_error (its standard error over prompts), gain (over the default),
-    default_score, untrained_score, kl, gold, best_trial, confirmed (whether fresh seeds chose it), sampler, trials,
-    episodes, seconds (see `progress_table`).
+    default_score, untrained_score, kl, the judges, best_trial, confirmed (whether fresh seeds chose it), sampler,
+    trials, episodes, seconds (see `progress_table`).
     """
-    rows: list[dict[str, Any]] = []
+    named = dict.fromkeys(name for contender in contenders for name in contender.record.judges)
+    judges, rows = tuple(named) or ("gold",), list[dict[str, Any]]()
     for contender in contenders:
         part = progress[progress["study"] == contender.label]
         best = best_of(contender, progress)
-        found = {} if best is None else best.user_attrs
+        found = None if best is None else TrialFacts(best).heldout
         rows.append({
             "study": contender.label,
-            "score": found.get("heldout/score"),
-            "score_error": found.get("heldout/score_standard_error"),
+            "score": found and found.score,
+            "score_error": found and found.score_error,
             "gain": gain_of(contender, best),
             "default_score": contender.default,
             "untrained_score": contender.untrained,
-            "kl": found.get("heldout/kl_per_sequence"),
-            "gold": found.get("heldout/gold"),
+            "kl": found and found.kl,
+            **{name: found and found.by(name).mean for name in judges},
             "best_trial": "–" if best is None else f"trial {best.number}",
             "confirmed": best is not None and contender.record.verdict.confirmed
             and best.number == contender.record.verdict.trial,
@@ -60,7 +62,7 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
             "episodes": part["episodes"].max() if len(part) else 0,
             "seconds": part["seconds"].max() if len(part) else 0.0,
         })  # fmt: skip
-    numbers = ["seconds", "untrained_score", "default_score", "score", "score_error", "gain", "gold", "kl"]
+    numbers = ["seconds", "untrained_score", "default_score", "score", "score_error", "gain", *judges, "kl"]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
     return frame.round({"untrained_score": 3, "default_score": 3, "gain": 3})
 

@@ -16,7 +16,9 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.storage import GROWING
+from ppo_tune.search.study_facts import StudyFacts
 
 Settings = Mapping[str, Any]
 """What was set, by its dotted place."""
@@ -24,8 +26,8 @@ Settings = Mapping[str, Any]
 MEASURE = ("task.", "model.name", "ppo.max_new_tokens", "ppo.temperature")
 """Beginnings of the places that decide what a held-out score means; all else only decides how high it gets."""
 
-GOLD = "task.gold"
-"""Beginning of the places of the second judge, which no score depends on."""
+JUDGE = re.compile(r"task\.(?:judges\.([^.]+)|gold)")
+"""Beginning of the places of a judge, which no score depends on, with the name of any but gold."""
 
 BLOCKS = ("search", "task", "model", "ppo", "space", "versions")
 """Of settings, in the order in which they stand in a table."""
@@ -62,7 +64,7 @@ class Contender:
     @property
     def untrained(self) -> float | None:
         """The held-out score of the untrained model; None if not known."""
-        return self.record.base.get("heldout/score")
+        return None if self.record.base is None else self.record.base.heldout.score
 
     @property
     def default(self) -> float | None:
@@ -73,21 +75,23 @@ class Contender:
     @property
     def prompts(self) -> list[str]:
         """Held-out prompts, as far as the untrained model's responses were kept."""
-        return [sample["prompt"] for sample in self.record.base.get("samples", [])]
+        base = self.record.base
+        return [] if base is None else [sample["prompt"] for sample in base.samples]
 
     @property
     def hosts(self) -> set[str]:
         """The machines that its trials ran on, as far as is known."""
-        return {str(t.user_attrs["host"]) for t in self.record.trials if "host" in t.user_attrs}
+        return {host for t in self.record.trials if (host := TrialFacts(t).host) is not None}
 
 
 def read_contender(study: Study, config: StudyConfig, folder: Path, label: str | None = None) -> Contender:
     """A study and what is stored beside its trials; without a label it is called by its name."""
+    facts = StudyFacts(study)
     return Contender(
         label=label or config.name,
         record=read_record(study, config, folder),
-        inputs=study.user_attrs.get("inputs", {}),
-        versions=study.user_attrs.get("versions", {}),
+        inputs=facts.inputs,
+        versions=facts.versions,
     )
 
 
@@ -110,7 +114,7 @@ def settings_of(contender: Contender) -> dict[str, Any]:
 def differences_table(contenders: Sequence[Contender]) -> pd.DataFrame:
     """What was not set alike, one row per field of a block: setting, then a column per study.
 
-    A setting that a study does not have is "–"; one of the versions is "not stored" in a study that kept none.
+    A setting that a study does not have is "–".
     """
     settings = [settings_of(contender) for contender in contenders]
     fields = dict.fromkeys(map(_field, _differing(settings)))
@@ -128,7 +132,12 @@ def obstacles(contenders: Sequence[Contender]) -> list[str]:
     """Why the scores cannot be compared, one sentence each; none if they can."""
     settings = [settings_of(contender) for contender in contenders]
     differing = _differing(settings)
-    measure = [place for place in differing if place.startswith(MEASURE) and not place.startswith(GOLD)]
+    beside = ("task.reward",) if all(contender.config.task.objective for contender in contenders) else ()
+    measure = [
+        place
+        for place in differing
+        if place.startswith(MEASURE) and not place.startswith(beside) and not JUDGE.match(place)
+    ]
     if measure:
         return [f"Their scores do not mean the same, because they differ in {listed(_names(measure))}."]
     found = []
@@ -157,6 +166,7 @@ def cautions(contenders: Sequence[Contender]) -> list[str]:
     packages = sorted(_differing(versioned))
     hosts = [contender.hosts for contender in contenders if contender.hosts]
     lengths = sorted({contender.config.ppo.episodes for contender in contenders})
+    judges = sorted({found[1] or "gold" for place in differing if (found := JUDGE.match(place))})
     said = {
         "Their seeds differ, so held-out responses were drawn with different random numbers.":
             "search.seed" in differing,
@@ -164,8 +174,7 @@ def cautions(contenders: Sequence[Contender]) -> list[str]:
             len(set(budgets)) > 1 and not obstacles(contenders),
         f"Their trials are of different lengths: {' and '.join(f'{n:,}' for n in lengths)} episodes.":
             len(lengths) > 1,
-        "Their gold judges differ: gold scores do not compare.":
-            any(place.startswith(GOLD) for place in differing),
+        **{f"Their {judge} judges differ: {judge} scores do not compare.": True for judge in judges},
         f"They were made with different versions of {', '.join(packages)}.": bool(packages),
         f"Which versions made {'them' if not versioned else join(unversioned)} is not known.": bool(unversioned),
         "They ran on different machines: compare episodes rather than seconds.": any(h != hosts[0] for h in hosts),
@@ -224,7 +233,7 @@ def _far_apart(one: Contender, other: Contender) -> bool:
     """Whether two untrained models score so differently that they cannot be the same model and judge."""
     if one.untrained is None or other.untrained is None:
         return False
-    errors = [c.record.base.get("heldout/score_standard_error", 0.0) for c in (one, other)]
+    errors = [c.record.base.heldout.score_error if c.record.base else 0.0 for c in (one, other)]
     return abs(one.untrained - other.untrained) > FAR * math.hypot(*errors) + 1e-6
 
 
@@ -253,7 +262,7 @@ def _say(settings: Settings, field: str) -> str:
     """A field as it stands in a table, with all that is in it."""
     found = {place[len(field) + 1 :]: value for place, value in settings.items() if _field(place) == field}
     if not found:
-        return "not stored" if field.startswith("versions.") else "–"
+        return "–"
     words = {
         deeper: value if isinstance(value, str) else json.dumps(value) for deeper, value in found.items()
     }
