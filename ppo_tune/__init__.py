@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ppo_tune.ppo import gae
     from ppo_tune.reporting import write_report
     from ppo_tune.rewards import Reward
-    from ppo_tune.search.runner import run_confirmation, run_search
+    from ppo_tune.search.run import run_confirmation, run_search
     from ppo_tune.search.trial_loop import Objective
     from ppo_tune.search.winner import best_config
     from ppo_tune.tasks import Task, make_task
@@ -55,8 +55,8 @@ _HOMES = {
     "load_study": "config.study_file",
     "load_training": "config.study_file",
     "make_task": "tasks",
-    "run_confirmation": "search.runner",
-    "run_search": "search.runner",
+    "run_confirmation": "search.run",
+    "run_search": "search.run",
     "train": "training.full_length",
     "write_report": "reporting",
 }

@@ -83,7 +83,8 @@ def search(
     from ppo_tune.cli.studies import write_study_report
     from ppo_tune.config.study_file import load_study, notes
     from ppo_tune.search.endings import count_endings
-    from ppo_tune.search.runner import crowding, default_workers, run_search
+    from ppo_tune.search.local_workers import default_workers
+    from ppo_tune.search.run import crowding, run_search
 
     quiet()
     config = load_study(file, allow_huge_grid=yes)
@@ -131,7 +132,7 @@ def confirm(
     """Run the best few and the default on fresh seeds and unseen prompts, or go on with it."""
     from ppo_tune.cli.progress import Display, SearchState
     from ppo_tune.cli.studies import write_study_report
-    from ppo_tune.search.runner import run_confirmation
+    from ppo_tune.search.run import run_confirmation
 
     _, config = open_study(study, storage, out)
     wanted = {"confirm_top": top, "confirm_seeds": seeds}

@@ -6,7 +6,7 @@ from optuna.study import Study
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.files import write_text
-from ppo_tune.reporting.chapters.hacking import chapter as hacking
+from ppo_tune.reporting.analysis.exploitation import trials_table
 from ppo_tune.reporting.chapters.history.curves import curves_table
 from ppo_tune.reporting.markdown import summary
 from ppo_tune.reporting.page import build_chapters, study_page, write_page
@@ -60,7 +60,7 @@ def write_files(
     """
     page = study_page(record, build_chapters(record))
     write_text(folder / "trials.csv", writable(record.table.to_csv(index=False)))
-    write_text(folder / "hacking.csv", writable(hacking.trials_table(record).to_csv(index=False)))
+    write_text(folder / "hacking.csv", writable(trials_table(record).to_csv(index=False)))
     write_text(folder / "curves.csv", curves_table(record).to_csv(index=False))
     write_page(page, folder / "index.html")
     pictures = write_pictures(page.chapters, folder / FIGURES) if png else []

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Sampler, SamplerConfig
 from ppo_tune.search.pack_size import most_under_way
-from ppo_tune.search.runner import crowding
+from ppo_tune.search.run import crowding
 from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import close_lost_trials
 from tests.worlds import StudyMaker
@@ -56,15 +56,17 @@ def written(member: type[Sampler]) -> list[Any]:
     return [name, *([{"name": name, "n_startup_trials": 3}] if has_design else [])]
 
 
-@pytest.fixture(params=[form for member in MEMBERS for form in written(member)], ids=str)
+@pytest.fixture(params=MEMBERS)
 def config(request: pytest.FixtureRequest, make_study: StudyMaker) -> StudyConfig:
-    return make_study(space=SPACE, search={"sampler": request.param, "seed": 3})
+    return make_study(space=SPACE, search={"sampler": written(request.param)[0], "seed": 3})
 
 
+@pytest.mark.parametrize("form", [form for member in MEMBERS for form in written(member)], ids=str)
 def test_proposals_follow_from_results_exactly_where_and_when_the_sampler_says_so(
-    config: StudyConfig,
+    make_study: StudyMaker, form: Any
 ) -> None:
     """Two histories that differ in the scores alone."""
+    config = make_study(space=SPACE, search={"sampler": form, "seed": 3})
     studies = [optuna.create_study(direction="maximize") for _ in range(2)]
     after = config.search.sampler.learns_after
     n = 16 if after is None else after + 4

@@ -9,7 +9,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from playwright.sync_api import Page, sync_playwright
 
 from ppo_tune.files import write_json
-from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.reporting.chapters.texts import chapter as texts
 from tests.chromium import CHROMIUM, needs_chromium
 from tests.reporting.conftest import HOSTILE, HandMade
@@ -28,7 +27,7 @@ def keep_base(hand_made: HandMade, samples: list[dict[str, Any]]) -> None:
 def suspect(monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:
     """Have the chapter on exploitation name this trial."""
     monkeypatch.setattr(
-        hacking, "worst_offender", lambda record: next((t for t in record.trials if t.number == number), None)
+        texts, "worst_offender", lambda record: next((t for t in record.trials if t.number == number), None)
     )
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from ppo_tune.reporting.analysis.directions import FAILING, SCORING, direction
+from ppo_tune.reporting.analysis.evidence import Sample, best_quarter, happened
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.chapters.importance.directions import FAILING, SCORING, direction
-from ppo_tune.reporting.chapters.importance.evidence import Sample, best_quarter, happened
 
 PLACES = np.linspace(0, 1, 41)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
+from ppo_tune.reporting.analysis.evidence import Sample
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.chapters.importance.evidence import Sample
 
 LEVEL = 0.05
 """A rank correlation less likely than this by chance is a direction."""

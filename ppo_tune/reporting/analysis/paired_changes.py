@@ -105,16 +105,15 @@ def judged_trial(record: StudyRecord, trial: FrozenTrial) -> Judged:
 
 
 def _judged(record: StudyRecord, facts: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Judged:
-    n_prompts = int(record.base.get("n_prompts", record.config.task.heldout_prompts))
     return Judged(
         means={"score": number(facts.get("heldout/score")), "gold": number(facts.get("heldout/gold"))},
         errors={
             "score": number(facts.get("heldout/score_standard_error")),
-            "gold": _gold_error(facts, samples, n_prompts),
+            "gold": _gold_error(facts, samples, record.n_prompts),
         },
         by_prompt={"score": facts.get("scores", []), "gold": facts.get("golds", [])},
         kl=number(facts.get("heldout/kl_per_sequence")),
-        n_prompts=n_prompts,
+        n_prompts=record.n_prompts,
     )
 
 

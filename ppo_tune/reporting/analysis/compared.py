@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from ppo_tune.reporting.chapters.results import fidelity
+from ppo_tune.reporting.analysis.fidelity import fidelity_table
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.wording import percent
 from ppo_tune.search.pruners import first_look
@@ -55,7 +55,7 @@ def foresight(record: StudyRecord) -> Foresight:
     share = episodes / marks[-1]
     if look == len(marks):
         return Foresight(episodes, share, True, "")
-    rows = [row for row in to_records(fidelity.fidelity_table(record)) if row["episodes"] == episodes]
+    rows = [row for row in to_records(fidelity_table(record)) if row["episodes"] == episodes]
     if not rows or rows[0]["tau"] is None:
         return Foresight(
             episodes, share, False, "Too few trials reached the end to say whether such scores foretell it."

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from ppo_tune.reporting.analysis.anova import forest_anova, ped_anova
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.chapters.importance.anova import forest_anova, ped_anova
 
 TOP_SHARE = 0.25
 """The best trials are this share of all; 0.1 would be 3 trials of 32."""

@@ -11,9 +11,9 @@ from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvalu
 from optuna.study import Study
 from sklearn.ensemble import RandomForestRegressor
 
+from ppo_tune.reporting.analysis.anova import box_variances, forest_anova, leaves, ped_anova
+from ppo_tune.reporting.analysis.evidence import best_quarter
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.chapters.importance.anova import box_variances, forest_anova, leaves, ped_anova
-from ppo_tune.reporting.chapters.importance.evidence import best_quarter
 
 RANGES: dict[str, BaseDistribution] = {
     "real": FloatDistribution(0.8, 1.0),

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.chapters.importance import evidence
-from ppo_tune.reporting.chapters.importance.evidence import (
+from ppo_tune.reporting.analysis import evidence
+from ppo_tune.reporting.analysis.evidence import (
     Sample,
     best_quarter,
     happened,
     importance_of,
     noise_baseline,
 )
+from ppo_tune.reporting.axes import Axis
 
 REAL: Mapping[str, BaseDistribution] = {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(5)}
 MIXED: Mapping[str, BaseDistribution] = {
