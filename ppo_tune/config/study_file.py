@@ -1,18 +1,19 @@
 """From a file to an experiment: every mistake is found here, all at once, before any model is loaded."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, create_model
 
+from ppo_tune.config.block import Block
 from ppo_tune.config.blocks import (
     SHARED_FIELDS,
     Loggers,
     ModelConfig,
     PPOConfig,
+    RunConfig,
     SearchConfig,
     StudyConfig,
     TaskConfig,
@@ -26,7 +27,7 @@ from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
-TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "score_std", "log")
+TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
 
 _MISSING = {
     "tensorboard": str(MissingExtraError("tensorboard", "tensorboard")),
@@ -102,29 +103,14 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
         reader.data["seed"] = seed
     task, model, ppo = reader.run_blocks()
     reader.check_schedule(ppo, {})
-    number = reader.data.get("seed", 0)
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        reader.add(("seed",), f"`seed >= 0` must hold, but got {number!r}")
-    positive = {name: reader.data.get(name) for name in ("kl_budget", "score_std")}
-    for key, value in positive.items():
-        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
-            reader.add((key,), f"`{key} > 0` must hold, or null for none, but got {value!r}")
-    log = reader.block("log", Loggers, ())
-    reader.check_log(log or ())
+    own = reader.values(
+        TrainConfig, TrainConfig.model_fields.keys() - RunConfig.model_fields.keys() - {"name"}
+    )
+    reader.check_log(own.get("log", ()))
     name = str(reader.data.get("name", reader.name))
     reader.check_name(name)
     reader.finish()
-    return TrainConfig.model_validate(
-        {
-            "name": name,
-            "task": task,
-            "model": model,
-            "ppo": ppo,
-            "seed": number,
-            **positive,
-            "log": log,
-        }
-    )
+    return TrainConfig.model_validate({"name": name, "task": task, "model": model, "ppo": ppo, **own})
 
 
 def load_run(path: str | Path) -> StudyConfig | TrainConfig:
@@ -276,6 +262,15 @@ class _Reader:
             self.problems.append(Problem(name, "this block is missing"))
             return None
         return self._validate((name,), kind, {} if data is None else data)
+
+    def values(self, owner: type[Block], names: Collection[str]) -> dict[str, Any]:
+        """Values at the top of the file, checked by the rules of a block's fields of those names."""
+        fields: Any = {
+            name: (field.annotation, field) for name, field in owner.model_fields.items() if name in names
+        }
+        given = {name: self.data[name] for name in names if name in self.data}
+        found = self._validate((), create_model("Values", __base__=Block, **fields), given)
+        return {} if found is None else dict(found)
 
     def space(self) -> dict[str, Param]:
         """The legal parameters of the space block; problems are noted."""

@@ -54,24 +54,24 @@ def test_the_other_settings_stay_those_of_the_file():
             id="no episodes",
         ),
         pytest.param({"seed": "-1"}, {}, "a.yaml:2: seed: `seed >= 0` must hold, but got -1", id="seed"),
-        pytest.param({"seed": "true"}, {}, "a.yaml:2: seed: `seed >= 0` must hold, but got True", id="bool"),
+        pytest.param({"seed": "true"}, {}, "a.yaml:2: seed: must be a whole number, but got True", id="bool"),
         pytest.param({}, {"seed": -1}, "a.yaml: seed: `seed >= 0` must hold, but got -1", id="caller's seed"),
         pytest.param(
             {"kl_budget": "0"},
             {},
-            "a.yaml:2: kl_budget: `kl_budget > 0` must hold, or null for none, but got 0",
+            "a.yaml:2: kl_budget: `kl_budget > 0.0` must hold, but got 0",
             id="budget of nothing",
         ),
         pytest.param(
             {"kl_budget": ".inf"},
             {},
-            "a.yaml:2: kl_budget: `kl_budget > 0` must hold, or null for none, but got inf",
+            "a.yaml:2: kl_budget: must be finite, but got inf",
             id="budget without end",
         ),
         pytest.param(
             {"score_std": "-1.5"},
             {},
-            "a.yaml:2: score_std: `score_std > 0` must hold, or null for none, but got -1.5",
+            "a.yaml:2: score_std: `score_std > 0.0` must hold, but got -1.5",
             id="spread below nothing",
         ),
         pytest.param(
