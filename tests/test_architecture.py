@@ -14,7 +14,7 @@ PACKAGE = "ppo_tune"
 ROWS = (
     ("safe_text", "events"),
     ("errors",),
-    ("seeding", "files", "versions"),
+    ("seeding", "files", "versions", "serving"),
     ("config",),
     ("data",),
     ("ppo",),

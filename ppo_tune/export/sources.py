@@ -50,7 +50,7 @@ def _all_known(
         tokens, kept = read_tokens(model, prompts, config.task, response_tokens=config.ppo.max_new_tokens)
     judge = reward if isinstance(reward, PreferenceRewardConfig) else None
     return Sources(
-        model=None if model is None else full_path(model),
+        model=full_path(model) if model else None,
         reward=None if reward is None else with_full_paths(reward),
         prompts=kept,
         unread=unread,

@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study_file import notes
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.events import Event, Watcher
@@ -46,6 +47,11 @@ class SearchResult:
     study: Study
     interrupted: bool
     folder: Path
+
+    @property
+    def endings(self) -> dict[str, int]:
+        """How many trials ended in which way."""
+        return count_endings(self.study)
 
 
 def run_search(
@@ -85,7 +91,7 @@ def run_search(
         study = create_study(config, url, inputs.hashes)
         close_lost_trials(study)
         watch(_opened(study))
-        for note in inputs.notes:
+        for note in [*notes(config), *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
         interrupted = _train_all(SearchPlan(config, n_workers), study, url, folder, watch)
         if confirm and not interrupted and not _is_under_way(study):
