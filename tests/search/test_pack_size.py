@@ -17,13 +17,16 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.search.pack_size import MARGIN, TIMING_SHARE, Share, choose_pack, most_under_way, wanted_pack
 from ppo_tune.search.plan import SearchPlan
-from ppo_tune.search.samplers import N_STARTUP_TRIALS, make_sampler
+from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import create_study, give_back, remaining
 from ppo_tune.search.supervisor import share_after
 from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.search.worker import ask
 from tests.worlds import OWNER, StudyMaker
+
+STARTUP = 10
+"""Trials of TPE before it learns."""
 
 LONG = 10_000
 """Iterations of a study beside which no timing counts."""
@@ -167,7 +170,7 @@ def asking(make_study: StudyMaker, tmp_path: Path) -> Asking:
 
 
 def test_the_start_up_design_fills_the_pack_and_then_a_worker_waits_for_a_result(asking: Asking) -> None:
-    started = [asking.ask(under_way=i) for i in range(N_STARTUP_TRIALS)]
+    started = [asking.ask(under_way=i) for i in range(STARTUP)]
 
     assert None not in started
     assert asking.ask(under_way=4) is None
@@ -175,12 +178,12 @@ def test_the_start_up_design_fills_the_pack_and_then_a_worker_waits_for_a_result
 
 
 def test_a_worker_without_a_trial_never_waits(asking: Asking) -> None:
-    for _ in range(N_STARTUP_TRIALS + 5):
+    for _ in range(STARTUP + 5):
         assert asking.ask(under_way=0, workers=32) is not None
 
 
 def test_a_trial_that_runs_again_waits_for_nobody(asking: Asking) -> None:
-    trials = [asking.ask() for _ in range(N_STARTUP_TRIALS)]
+    trials = [asking.ask() for _ in range(STARTUP)]
     lost = asking.study.get_trials()[3]
     give_back(asking.study, lost, "lost")
 

@@ -56,7 +56,7 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
             "best_trial": "–" if best is None else f"trial {best.number}",
             "confirmed": best is not None and contender.record.verdict.confirmed
             and best.number == contender.record.verdict.trial,
-            "sampler": contender.config.search.sampler,
+            "sampler": str(contender.config.search.sampler),
             "trials": len(contender.record.trials),
             "episodes": part["episodes"].max() if len(part) else 0,
             "seconds": part["seconds"].max() if len(part) else 0.0,
