@@ -62,7 +62,7 @@ class PPOTrainer:
         self.shared = shared
         self.processes = processes or ProcessGroup()
         self.processes.check_divides("ppo.rollout_size", shared.rollout_size)
-        room = policy.room_for_prompts(shared.max_new_tokens)
+        room = policy.layout.room_for_prompts(shared.max_new_tokens)
         self.prompts = PromptSet(task, "train", policy.tokenizer, room)
         policy.check_readable(self.prompts.ids)
         if len(self.prompts) < shared.rollout_size:
