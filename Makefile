@@ -40,7 +40,7 @@ families: .venv/dev
 # CI has one transformers, of constraints.txt; this is to be run before another one goes there.
 transformers-next: .venv-next/done
 	.venv-next/bin/python -m pytest -n 2 --dist worksteal -m "not browser" \
-	  tests/models tests/equivalence tests/rewards tests/trainer/test_trainer.py
+	  tests/models tests/equivalence tests/rewards tests/trainer
 
 lab: .venv/user
 	$(BIN)/python benchmarks/lab.py

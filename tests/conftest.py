@@ -23,6 +23,8 @@ from ppo_tune.rewards import Columns, Reward
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import Prompt, Task
 
+pytest_plugins = ["tests.worlds"]
+
 EOS, UNKNOWN, PAD = "<eos>", "<unk>", "<pad>"
 WORDS = tuple("abcdefghijklm")
 VOCABULARY = (EOS, UNKNOWN, *WORDS, PAD)

@@ -14,7 +14,7 @@ PACKAGE = "ppo_tune"
 ROWS = (
     ("safe_text", "events"),
     ("errors",),
-    ("seeding", "files", "versions"),
+    ("seeding", "files", "versions", "serving"),
     ("config",),
     ("data",),
     ("ppo",),
@@ -24,7 +24,8 @@ ROWS = (
     ("tasks",),
     ("trainer",),
     ("tracking",),
-    ("training", "search", "export"),
+    ("training", "search"),
+    ("export",),
     ("reporting",),
     ("__init__",),
     ("cli",),
@@ -36,7 +37,7 @@ ROW_OF = {place: row for row, places in enumerate(ROWS) for place in places}
 
 
 def name_of(path: Path) -> str:
-    """`ppo_tune.search.runner` for `ppo_tune/search/runner.py`; a package is called like its folder."""
+    """`ppo_tune.search.run` for `ppo_tune/search/run.py`; a package is called like its folder."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -96,6 +97,24 @@ def test_a_module_imports_only_from_rows_above_it(name):
     assert wrong == []
 
 
+def chapter_of(name: str) -> str:
+    """The chapter of the report that a module belongs to: a file or a folder; "" for one of no chapter."""
+    return name.split(".")[3] if name.startswith(f"{PACKAGE}.reporting.chapters.") else ""
+
+
+@modules
+def test_a_chapter_imports_no_other_chapter(name):
+    """What two chapters share lies above them, in `reporting/`; the comparison too imports no chapter."""
+    chapter = chapter_of(name)
+    imported = {chapter_of(other) for other in imports_of_ours(name)} - {"", chapter}
+
+    assert imported == set() or name in (
+        f"{PACKAGE}.reporting.page",
+        f"{PACKAGE}.reporting",
+        f"{PACKAGE}.cli.studies",
+    )
+
+
 @modules
 def test_a_member_does_not_import_its_familys_front_door(name):
     family = name.rpartition(".")[0]
@@ -121,7 +140,7 @@ def test_the_numerics_import_torch_and_nothing_of_ours(name):
 
 @modules
 def test_optuna_stays_where_studies_are(name):
-    at_home = {"search", "reporting", "cli"}  # the command line passes studies on
+    at_home = {"search", "export", "reporting", "cli"}  # the command line passes studies on
 
     assert (
         place_of(name) in at_home
@@ -187,7 +206,7 @@ def test_no_model_may_bring_code_of_its_own(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["cli", "data.user_files", "cli.progress", "search.runner", "search.storage", "config.study_file"]
+    "name", ["cli", "data.user_files", "cli.progress", "search.run", "search.storage", "config.study_file"]
 )
 def test_what_trains_nothing_waits_for_no_torch(name):
     """`check` answers in a second, and the parent of a search holds no second copy of torch."""

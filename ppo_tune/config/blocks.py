@@ -10,18 +10,13 @@ from collections.abc import Collection, Mapping
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
 
 NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class Block(BaseModel):
-    """A frozen block of settings: unknown keys, NaN and numbers in quotes are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class PPOConfig(Block):
@@ -128,7 +123,7 @@ SHARED_FIELDS = frozenset(("rollout_size", "micro_batch_size", "episodes", "max_
 class ModelConfig(Block):
     """Which language model is trained, and how much of it."""
 
-    name: str | None = Field(
+    name: ModelName | None = Field(
         None, description="A model folder or hub name; null = the task's own small model."
     )
     lora_rank: int | None = Field(
@@ -193,8 +188,8 @@ class PreferenceRewardConfig(Block):
     """A learned reward model: one that `ppo-tune reward` made, or any one-label sequence classifier."""
 
     name: Literal["preference"]
-    model: str = Field(description="Folder or hub name of the reward model.")
-    template: str | None = Field(
+    model: JudgeName = Field(description="Folder or hub name of the reward model.")
+    template: Text | None = Field(
         None,
         description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
         "chat template, else joined.",
@@ -230,7 +225,7 @@ class PythonRewardConfig(Block):
     """A function of yours: `def score(prompts, responses, **columns) -> list[float]`."""
 
     name: Literal["python"]
-    function: str = Field(pattern=r".+\.py:[A-Za-z_]\w*$", description="`path/to/file.py:function`.")
+    function: FunctionName = Field(description="`path/to/file.py:function`.")
 
 
 class ReferenceRewardConfig(Block):
@@ -249,7 +244,7 @@ RewardConfig = Annotated[
 class SupportTaskConfig(Block):
     """The embedded task: customer-support replies, with its own model, reward and gold reward."""
 
-    name: Literal["support"]
+    name: Annotated[Literal["support"], Names("recipe")]
     heldout_prompts: int = Field(64, ge=1, description="How many held-out prompts score a policy.")
     reward: RewardConfig | None = Field(None, description="Instead of the task's own preference model.")
     gold: RewardConfig | None = Field(None, description="Instead of the task's own hidden scorer.")
@@ -260,7 +255,7 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
 """Texts, none of them empty."""
 
 
@@ -268,12 +263,14 @@ class DatasetTaskConfig(Block):
     """Your prompts from a file."""
 
     name: Literal["dataset"]
-    path: str = Field(description="JSONL, CSV or Parquet file, from the folder where you start ppo-tune.")
-    prompt: str = Field("prompt", description="Column that holds the prompt.")
-    reference: str | None = Field(
+    path: FileName = Field(
+        description="JSONL, CSV or Parquet file, from the folder where you start ppo-tune."
+    )
+    prompt: Text = Field("prompt", description="Column that holds the prompt.")
+    reference: Text | None = Field(
         None, description="Column that holds a good response; several rows may share a prompt."
     )
-    template: str = Field("{prompt}", description="Text given to the model, with {column} names.")
+    template: Text = Field("{prompt}", description="Text given to the model, with {column} names.")
     chat: bool = Field(False, description="Wrap the text in the tokenizer's chat template.")
     stop: Texts = Field(
         (),
@@ -354,7 +351,7 @@ class RunConfig(Block):
 class TrainConfig(RunConfig):
     """One config at full length, as `ppo-tune export` writes it."""
 
-    name: str = Field("run", description="What the model is called; left out: the file's name.")
+    name: Text = Field("run", description="What the model is called; left out: the file's name.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
     kl_budget: float | None = Field(
         None,
@@ -373,7 +370,7 @@ class TrainConfig(RunConfig):
 class StudyConfig(RunConfig):
     """A whole search."""
 
-    name: str = Field(description="The study's name: the file's name without its ending.")
+    name: Text = Field(description="The study's name: the file's name without its ending.")
     space: Space
     search: SearchConfig = SearchConfig()
 

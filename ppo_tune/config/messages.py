@@ -2,25 +2,12 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from ppo_tune.config.blocks import (
-    Block,
-    DatasetTaskConfig,
-    LengthRule,
-    ModelConfig,
-    PPOConfig,
-    PreferenceRewardConfig,
-    PythonRewardConfig,
-    ReferenceRewardConfig,
-    RuleRewardConfig,
-    SearchConfig,
-    SupportTaskConfig,
-)
-from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam
 from ppo_tune.config.strict_yaml import Path_
 
 
@@ -47,7 +34,7 @@ _NAMES_OF_TYPES = {
     "tuple": "a list",
     "list": "a list",
 }
-_SIGNS = {
+SIGNS = {
     "greater_than": (">", "gt"),
     "greater_than_equal": (">=", "ge"),
     "less_than": ("<", "lt"),
@@ -66,21 +53,22 @@ _SENTENCES = {
 }
 
 
-def say(details: ErrorDetails, place: Path_, inner: Path_ = ()) -> str:
+def say(details: ErrorDetails, checked: Any, place: Path_, inner: Path_ = ()) -> str:
     """One of pydantic's errors in our words: the rule, the value, the way out.
 
     Args:
         details: The error.
+        checked: The type that the data was to have.
         place: Where the data that was checked stands in the file.
         inner: Where in that data the error is; left out for a single value.
     """
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     name = str((*place, *inner)[-1])
-    if kind in _SIGNS:
-        sign, key = _SIGNS[kind]
+    if kind in SIGNS:
+        sign, key = SIGNS[kind]
         return f"`{name} {sign} {context[key]}` must hold, but got {value!r}"
     if kind == "extra_forbidden":
-        return unknown(name, _fields_at((*place, *details["loc"][:-1])))
+        return unknown(name, _keys_at(checked, details["loc"][:-1]))
     if kind in ("literal_error", "union_tag_invalid"):
         choices = str(context.get("expected") or context["expected_tags"]).replace(" or ", ", ")
         return unknown(context.get("tag", value), [choice.strip(" '") for choice in choices.split(",")])
@@ -101,26 +89,34 @@ def unknown(name: Any, choices: Iterable[str], *, kind: str = "") -> str:
     return f"unknown {kind + ' ' if kind else ''}{name!r}{hint}"
 
 
-_BLOCKS: dict[int | str, type[BaseModel]] = {
-    "task": Block,
-    "model": ModelConfig,
-    "ppo": PPOConfig,
-    "search": SearchConfig,
-    "length": LengthRule,
-    "float": FloatParam,
-    "int": IntParam,
-    "categorical": CategoricalParam,
-    "support": SupportTaskConfig,
-    "dataset": DatasetTaskConfig,
-    "rule": RuleRewardConfig,
-    "preference": PreferenceRewardConfig,
-    "python": PythonRewardConfig,
-    "reference": ReferenceRewardConfig,
-}
-"""The model behind each key or union tag that an error's path can go through."""
+def _keys_at(kind: Any, path: Path_) -> Iterable[str]:
+    """The keys that may stand at a path with pydantic's union tags, in data of a type."""
+    for part in path:
+        kind = _within(kind, part)
+    (model,) = _models(kind)
+    return model.model_fields
 
 
-def _fields_at(place: Path_) -> Iterable[str]:
-    """The keys that may stand at `place`, a path with pydantic's union tags."""
-    around = [_BLOCKS[part] for part in place if part in _BLOCKS]
-    return around[-1].model_fields
+def _within(kind: Any, part: int | str) -> Any:
+    """The type one step further: the member of a union by its tag, a field's, or what a mapping or list holds."""
+    models = _models(kind)
+    if len(models) > 1:
+        tagged = (m for m in models if any(part in get_args(f.annotation) for f in m.model_fields.values()))
+        return next(tagged)
+    if models:
+        return models[0].model_fields[str(part)].annotation
+    container = next(one for one in _alternatives(kind) if get_origin(one) in (dict, tuple))
+    return get_args(container)[get_origin(container) is dict]
+
+
+def _models(kind: Any) -> list[type[BaseModel]]:
+    return [one for one in _alternatives(kind) if isinstance(one, type) and issubclass(one, BaseModel)]
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """The members of a union, or the type itself, without what they are annotated with."""
+    if get_origin(kind) is Annotated:
+        return _alternatives(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [one for member in get_args(kind) for one in _alternatives(member)]
+    return [kind]

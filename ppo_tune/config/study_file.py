@@ -310,7 +310,7 @@ class _Reader:
             try:
                 PPOConfig.model_validate({name: value})
             except ValidationError as error:
-                self.add(("space", name), say(error.errors()[0], ("space", name)))
+                self.add(("space", name), say(error.errors()[0], PPOConfig, ("space", name)))
                 return
 
     def check_schedule(self, ppo: PPOConfig, space: Mapping[str, Param]) -> None:
@@ -396,5 +396,5 @@ class _Reader:
         except ValidationError as error:
             for details in error.errors():
                 inner = place_of(details, data)
-                self.add((*place, *inner), say(details, place, inner))
+                self.add((*place, *inner), say(details, kind, place, inner))
             return None

@@ -1,18 +1,27 @@
 """The user's files that a config names: looked at before any model loads, and known by their content."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from ppo_tune.config.blocks import RunConfig, TaskConfig
+from ppo_tune.config.block import Block, Named
+from ppo_tune.config.blocks import RunConfig
 from ppo_tune.data.model_folders import check_chat_template, check_if_folder
 from ppo_tune.data.prompts import Split, read_prompts, split_of
+from ppo_tune.data.recipes import recipe_of
 from ppo_tune.data.user_functions import helper_files, load_function
 from ppo_tune.errors import DataError
 from ppo_tune.files import content_hash
 
 IMPORTS = " imports "
 """Between the place of a function and the name of a file that its own file imports, in the place of that file."""
+
+RECIPE = "task.name"
+"""The place of the recipe by which an embedded task builds its models."""
+
+B = TypeVar("B", bound=Block)
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,8 @@ class UserFiles:
 
     Attributes:
         hashes: Of the content of every file and folder that the experiment depends on, by its place in the
-            config, the user's own modules that a reward function imports included; hub names stand for themselves.
+            config, the user's own modules that a function imports included; hub names stand for themselves, and the
+            embedded task for the recipe of its models.
         prompts: How many prompts of the user's own each split has; None for the embedded task.
         notes: What may surprise whoever wrote the data file; one sentence each.
     """
@@ -36,7 +46,7 @@ def check_user_files(config: RunConfig) -> UserFiles:
 
     Raises:
         DataError: If the data cannot be used, or is smaller than one rollout.
-        ConfigError: If a reward function cannot be imported.
+        ConfigError: If a function cannot be imported.
         ModelError: If a model's folder holds what cannot be used.
     """
     prompts: Counter[Split] | None = None
@@ -50,33 +60,61 @@ def check_user_files(config: RunConfig) -> UserFiles:
                 f"prompts {prompts['train']} are for training and rollout_size is {config.ppo.rollout_size}; "
                 "lower it or add rows"
             )
-    for place, reward in (("task.reward", config.task.reward), ("task.gold", config.task.gold)):
-        if reward is not None and reward.name == "python":
-            load_function(reward.function, f"{place}.function")
-        elif reward is not None and reward.name == "preference":
-            check_if_folder(reward.model, judge=True)
-    if config.model.name is not None:
-        check_if_folder(config.model.name)
-        if config.task.name == "dataset" and config.task.chat:
-            check_chat_template(config.model.name, asked_by="task.chat")
+    contents: dict[str, str] = {}
+    for named in config.names():
+        contents |= _contents(named)
+    if config.model.name is not None and config.task.name == "dataset" and config.task.chat:
+        check_chat_template(config.model.name, asked_by="task.chat")
     hashes = {
-        place: content_hash(Path(name)) if Path(name).exists() else name
-        for place, name in _inputs(config.task, config.model.name)
+        place: content_hash(Path(name)) if Path(name).exists() else name for place, name in contents.items()
     }
     return UserFiles(hashes, prompts, notes)
 
 
-def _inputs(task: TaskConfig, model: str | None) -> list[tuple[str, str]]:
-    """Places in the config that name files, folders or hub models, with what they name."""
-    found = [("model.name", model)] if model else []
-    if task.name == "dataset":
-        found.append(("task.path", task.path))
-    for place, reward in (("task.reward", task.reward), ("task.gold", task.gold)):
-        if reward is not None and reward.name == "python":
-            where = f"{place}.function"
-            found.append((where, reward.function.rpartition(":")[0]))
-            helpers = helper_files(reward.function, where)
-            found += [(f"{where}{IMPORTS}{name}", str(file)) for name, file in helpers.items()]
-        elif reward is not None and reward.name == "preference":
-            found.append((f"{place}.model", reward.model))
-    return found
+def _contents(named: Named) -> dict[str, str]:
+    """What a config names, checked: the files and folders with their places, or what stands for itself.
+
+    Raises:
+        PPOTuneError: If it cannot be used.
+    """
+    match named.kind:
+        case "file":
+            if not Path(named.path).is_file():
+                raise DataError(f"{named.place}: no such file {named.path!r} (looked in {Path.cwd()})")
+            return {named.place: named.path}
+        case "model" | "judge":
+            check_if_folder(named.path, judge=named.kind == "judge")
+            return {named.place: named.path}
+        case "function":
+            load_function(named.value, named.place)
+            helpers = helper_files(named.value, named.place)
+            imported = {f"{named.place}{IMPORTS}{name}": str(file) for name, file in helpers.items()}
+            return {named.place: named.path, **imported}
+        case "recipe":
+            return {named.place: recipe_of(named.value)}
+
+
+def as_noted(now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """The hashes of today that can be compared with those of an older study.
+
+    Once nobody noted what a function imports, where a new import shows in the function's own file; and nobody noted
+    the embedded task's recipe.
+    """
+    knows_imports = any(IMPORTS in place for place in before)
+    return {
+        place: content
+        for place, content in now.items()
+        if (knows_imports or IMPORTS not in place) and (place in before or place != RECIPE)
+    }
+
+
+def with_full_paths(block: B) -> B:
+    """A block whose files and folders stand there by their full paths, so that they are found from anywhere."""
+    return block.renamed(
+        lambda n: n.value if n.kind == "recipe" else full_path(n.path) + n.value[len(n.path) :]
+    )
+
+
+def full_path(name: str) -> str:
+    """A file or folder by its full path; a hub name as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else name

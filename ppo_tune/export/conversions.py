@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection
 
-from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig
+from ppo_tune.config.block import Kind
 from ppo_tune.export.base import (
     MODEL_PLACEHOLDER,
     PROMPTS_PLACEHOLDER,
@@ -31,13 +31,18 @@ def model_name(winner: Winner) -> str:
 
 def reward_model_name(winner: Winner) -> str:
     """The reward model, or a placeholder."""
-    reward = winner.sources.reward
-    return reward.model if isinstance(reward, PreferenceRewardConfig) else REWARD_PLACEHOLDER
+    return next(iter(_named_by_reward(winner, "judge")), REWARD_PLACEHOLDER)
 
 
 def has_reward_model(winner: Winner) -> bool:
     """Whether the reward is a model, and not a function."""
-    return winner.sources.reward is None or isinstance(winner.sources.reward, PreferenceRewardConfig)
+    return winner.sources.reward is None or bool(_named_by_reward(winner, "judge"))
+
+
+def _named_by_reward(winner: Winner, kind: Kind) -> list[str]:
+    """The files, folders and hub names of a kind that the reward names."""
+    reward = winner.sources.reward
+    return [named.path for named in reward.names() if named.kind == kind] if reward is not None else []
 
 
 def prompt_file(winner: Winner) -> Value:
@@ -195,16 +200,13 @@ def detail_remarks(winner: Winner, *, clipped: Collection[str]) -> tuple[Remark,
 
 def function_remarks(winner: Winner) -> tuple[Remark, ...]:
     """Where a user's own function stays."""
-    reward = winner.sources.reward
-    if not isinstance(reward, PythonRewardConfig):
-        return ()
-    path = reward.function.rpartition(":")[0]
-    return (
+    return tuple(
         Remark(
             ("reward",),
             f"your function is not copied: {path}, with what it imports from its folder, must be found where the "
             "reward is computed",
-        ),
+        )
+        for path in _named_by_reward(winner, "function")
     )
 
 

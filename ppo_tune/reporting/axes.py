@@ -9,8 +9,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from ppo_tune.config.space import Space
-from ppo_tune.reporting.drawing import short
-from ppo_tune.reporting.wording import cut
+from ppo_tune.reporting.wording import cut, short
 
 
 @dataclass(frozen=True)

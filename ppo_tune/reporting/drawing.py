@@ -5,6 +5,7 @@ same as its colour. Backgrounds, grids and letters are left out of a figure, so 
 light and dark; `paint` sets them where there is no page.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -116,6 +117,45 @@ def left_outside(n: int, where: str = "the axis") -> str:
     return f" {n:,} {'lies' if n == 1 else 'lie'} outside {where}." if n else ""
 
 
-def short(value: object) -> str:
-    """A value with the digits that matter."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def kl_end(kl: pd.Series, marked: Iterable[float] = ()) -> float:
+    """The right end of an axis of √KL, in nats: a wild KL does not flatten the others, what is marked is inside."""
+    return axis_ends(np.sqrt(kl.clip(lower=0)), roots(marked))[1] ** 2
+
+
+def kl_ticks(largest: float) -> list[float]:
+    """Round numbers of nats from 0 to the largest, far enough from one another on a square-root scale."""
+    if not largest > 0:
+        return [0.0]
+    power = math.floor(math.log10(largest))
+    steps = [
+        digit * 10.0**exponent for exponent in (power, power - 1, power - 2) for digit in (8, 6, 4, 2, 1)
+    ]
+    kept: list[float] = []
+    for step in steps:
+        is_apart = not kept or math.sqrt(kept[-1]) - math.sqrt(step) >= 0.11 * math.sqrt(largest)
+        if step <= largest and is_apart and math.sqrt(step) >= 0.11 * math.sqrt(largest):
+            kept.append(step)
+    return [0.0, *sorted(round(step, 6) for step in kept)]
+
+
+def scale_kl(figure: go.Figure, largest: float, **place: int) -> None:
+    """An axis of √KL whose ticks are nats.
+
+    Args:
+        figure: The figure, whose x values are square roots.
+        largest: The largest KL in it, in nats.
+        place: Row and column of the title, in a figure of several plots.
+    """
+    largest = largest if largest > 0 else 1.0
+    figure.update_xaxes(**tick_texts(kl_ticks(largest)), range=[0, 1.04 * math.sqrt(largest)])
+    figure.update_xaxes(title_text="KL, nats per response (√ scale)", **place)
+
+
+def tick_texts(ticks: list[float]) -> dict[str, list[float] | list[str]]:
+    """Settings of an axis or a colour bar of √KL by which its ticks are told in nats."""
+    return {"tickvals": roots(ticks), "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+def roots(kl: Iterable[float]) -> list[float]:
+    """Square roots of KLs; an estimate below 0 counts as 0."""
+    return [round(math.sqrt(max(value, 0.0)), 4) for value in kl]

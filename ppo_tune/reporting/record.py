@@ -54,6 +54,11 @@ class StudyRecord:
         return trials_table(self)
 
     @property
+    def n_prompts(self) -> int:
+        """How many held-out prompts a score of the search is the mean over."""
+        return int(self.base.get("n_prompts", self.config.task.heldout_prompts))
+
+    @property
     def default_won(self) -> bool:
         """Whether the trial to go on with is that of the default config."""
         return (

@@ -1,6 +1,7 @@
 """How values stand on a page: the digits that matter, under headings that people read."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,13 @@ def label(column: str) -> str:
 def cut(text: str, letters: int = MAX_LETTERS) -> str:
     """The beginning of a text that is too long for its place."""
     return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def join(names: Sequence[str]) -> str:
+    """Names as a sentence has them: a, b and c."""
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def short(value: object) -> str:
+    """A value with the digits that matter."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

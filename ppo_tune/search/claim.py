@@ -13,6 +13,7 @@ from filelock import FileLock
 from optuna.study import Study
 
 from ppo_tune.config.blocks import NAME_RULE, StudyConfig, differences
+from ppo_tune.data.user_files import as_noted
 from ppo_tune.errors import StudyMismatchError
 from ppo_tune.files import make_folder, read_json, write_json
 from ppo_tune.search.storage import GROWING
@@ -51,7 +52,8 @@ def claim_folder(parent: Path, study: Study, config: StudyConfig, inputs: Mappin
         if known is None:
             known = {"owner": uuid.uuid4().hex, "experiment": experiment}
             study.set_user_attr(ATTRIBUTE, known)
-        changed = differences(known["experiment"], experiment, ignored=(*GROWING, *NOT_OURS))
+        noted = {**experiment, "content": as_noted(inputs, known["experiment"]["content"])}
+        changed = differences(known["experiment"], noted, ignored=(*GROWING, *NOT_OURS))
         if changed:
             raise StudyMismatchError(
                 f"Optuna study {study.study_name!r} was begun with another experiment; its trials cannot be "

@@ -13,8 +13,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppo_tune.config.blocks import StudyConfig, differences
-from ppo_tune.data.user_files import IMPORTS
+from ppo_tune.config.blocks import StudyConfig, check_name, differences
+from ppo_tune.data.user_files import as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.endings import STATES, was_lost
@@ -96,6 +96,27 @@ def load_study_from(url: str, study_name: str) -> Study:
         raise StorageError(f"there is no study {study_name!r} in that store; it holds: {names}") from None
 
 
+def open_study(name: str, *, storage: str | None = None, out: Path | str = ".") -> tuple[Study, StudyConfig]:
+    """Open a study by its name.
+
+    Args:
+        name: The study's.
+        storage: URL of an Optuna store; None takes SQLite beside the trials.
+        out: Folder that holds `runs/<study>/`.
+
+    Returns:
+        Optuna's object, and the experiment that it was made by.
+
+    Raises:
+        ConfigError: If the name cannot be one.
+        StorageError: If there is no such store or study.
+        StudyMismatchError: If the study was made by something else than ppo-tune.
+    """
+    check_name(name)
+    study = load_study_from(storage or storage_url(Path(out), name), name)
+    return study, stored_config(study)
+
+
 def stored_config(study: Study) -> StudyConfig:
     """The experiment that a study was made by.
 
@@ -167,11 +188,8 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
         StudyMismatchError: If not; says what differs.
     """
     stored = study.user_attrs.get("inputs", {})
-    if not any(IMPORTS in place for place in stored):
-        # Older studies did not note what a reward imports; a new import would show in the reward's own file.
-        inputs = {place: content for place, content in inputs.items() if IMPORTS not in place}
     before = {**stored_config(study).model_dump(mode="json"), "content": stored}
-    now = {**config.model_dump(mode="json"), "content": dict(inputs)}
+    now = {**config.model_dump(mode="json"), "content": as_noted(inputs, stored)}
     adapts = config.ppo.kl_target is not None or "kl_target" in config.space
     ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number
     changed = differences(before, now, ignored=ignored)

@@ -7,7 +7,8 @@ from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.base import PromptSet, Task
 from ppo_tune.tasks.dataset import make_dataset
 from ppo_tune.tasks.stops import stops_of
-from ppo_tune.tasks.support import Stage, build_support, make_support
+from ppo_tune.tasks.support import build_support, make_support
+from ppo_tune.tasks.support_recipe import Stage
 
 __all__ = ["Prompt", "PromptSet", "Task", "make_task", "prepare_task", "stops_of"]
 

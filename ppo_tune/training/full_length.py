@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ppo_tune.config.blocks import TrainConfig, differences
-from ppo_tune.data.user_files import check_user_files
+from ppo_tune.data.user_files import as_noted, check_user_files
 from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json
@@ -259,7 +259,7 @@ def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, re
     begun = TrainConfig.model_validate_json(record.read_text(encoding="utf-8")).model_dump(mode="json")
     held = read_json(content) if content.is_file() else inputs  # once nobody noted them
     inert = () if config.ppo.kl_target else ("ppo.kl_horizon",)  # its default was once a number
-    now = {**config.model_dump(mode="json"), "content": inputs}
+    now = {**config.model_dump(mode="json"), "content": as_noted(inputs, held)}
     changed = differences({**begun, "content": held}, now, ignored=("log", *inert))
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))

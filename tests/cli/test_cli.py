@@ -7,15 +7,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import pytest
-
-from ppo_tune.cli import main
-from ppo_tune.cli.terminal import printable
 from ppo_tune.cli.training import kept
+
+from ppo_tune.cli.terminal import printable
 from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.data.prompts import split_of
@@ -25,37 +23,9 @@ from ppo_tune.search.storage import create_study, run_folder, storage_url
 from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.training.full_length import TrainingResult
+from tests.cli.conftest import Cli
 from tests.reporting.conftest import HandMade, fill_usual
-from tests.worlds import THINGS, make_study, small_world, write_study
-
-__all__ = ["make_study", "small_world", "write_study"]
-
-
-@dataclass
-class Outcome:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Outcome]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs a command in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["ppo-tune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        code = left.value.code
-        return Outcome(code if isinstance(code, int) else int(bool(code)), captured.out, captured.err)
-
-    return run
+from tests.worlds import THINGS
 
 
 @pytest.fixture

@@ -10,10 +10,8 @@ import pytest
 
 from ppo_tune.cli import study_compare
 from ppo_tune.search.storage import run_folder, storage_url
-from tests.cli.test_cli import Cli, cli
+from tests.cli.conftest import Cli
 from tests.reporting.conftest import HandMade, fill_usual
-
-__all__ = ["cli"]
 
 Maker = Callable[..., Path]
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import sqlite3
@@ -29,12 +28,9 @@ from typer.testing import CliRunner
 from ppo_tune.cli import app
 from ppo_tune.cli.terminal import flags_of
 from ppo_tune.search.storage import run_folder, storage_url
-from tests.cli.test_cli import Cli, cli
+from tests.chromium import CHROMIUM, needs_chromium
+from tests.cli.conftest import Cli
 from tests.reporting.conftest import HandMade, confirm, fill_usual
-
-__all__ = ["cli"]
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 START = """
 import signal
@@ -488,7 +484,7 @@ def test_live_changes_nothing_for_foreign_pages_and_for_those_without_the_token(
 
 @needs_dashboard
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; Debian's package is `chromium`")
+@needs_chromium
 def test_a_browser_that_opens_the_printed_address_can_change_the_live_store(
     made: HandMade, tmp_path: Path, pages: list[Page]
 ) -> None:

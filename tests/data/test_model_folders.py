@@ -11,9 +11,6 @@ import pytest
 from ppo_tune.data.model_folders import called, check_folder, check_if_folder
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ModelError
-from tests.worlds import make_study, small_world, write_study
-
-__all__ = ["make_study", "small_world", "write_study"]
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 LORA = {"peft_type": "LORA", "base_model_name_or_path": "models/base"}

@@ -29,7 +29,7 @@ from ppo_tune.rewards import make_reward
 from ppo_tune.rewards.preference import ScoreFormat
 from tests.conftest import VOCABULARY, save_tiny_model, tiny_tokenizer
 from tests.export.winners import RULE, TOKENS, python_reward, winner
-from tests.rewards.test_preference import CHAT, save_chat_reward, save_reward
+from tests.rewards.reward_models import CHAT, save_chat_reward, save_reward
 from tests.tokenizers_of import KINDS
 
 PROMPTS, RESPONSES = ["a b", "c " * 40, "red d"], ["c d e", "f g", "red"]

@@ -1,6 +1,5 @@
 """The page in a real browser: it draws, it fits, it sorts, it asks for nothing, and hostile texts do nothing."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +8,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ppo_tune.reporting import write_report
+from tests.chromium import CHROMIUM, needs_chromium
 from tests.reporting.nasty import build
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run", "--disable-quic",
@@ -21,12 +20,7 @@ window.refused = [];
 document.addEventListener("securitypolicyviolation", (e) => refused.push(`${e.effectiveDirective} ${e.blockedURI}`));
 """
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium on this machine; Debian's package is `chromium`"
-    ),
-]
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 @dataclass

@@ -11,8 +11,8 @@ from ppo_tune.errors import MissingExtraError, PPOTuneError
 from ppo_tune.reporting.page import build_chapters
 from ppo_tune.reporting.pictures import PICTURED, SCALE, WIDTH, write_pictures
 from ppo_tune.reporting.section import Chapter, Section
+from tests.chromium import needs_chromium
 from tests.reporting.conftest import HandMade
-from tests.reporting.test_browser import CHROMIUM
 
 FIGURE = go.Figure().add_scatter(x=[1, 2], y=[1, 2]).update_layout(height=200)
 CHAPTERS = (
@@ -30,7 +30,7 @@ def test_the_key_chapters_are_those_of_a_study(usual: HandMade) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; Debian's package is `chromium`")
+@needs_chromium
 def test_only_figures_of_key_chapters_become_pictures(tmp_path: Path) -> None:
     pytest.importorskip("kaleido", reason="kaleido is not installed; the extra `png` brings it")
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from ppo_tune.reporting.analysis import importance
 from ppo_tune.reporting.chapters import front
 from ppo_tune.reporting.chapters.history import chapter as history
-from ppo_tune.reporting.chapters.importance import chapter as importance
 from ppo_tune.reporting.chapters.results import verdict
 from ppo_tune.reporting.chapters.texts import chapter as texts
 from ppo_tune.reporting.record import trials_table

@@ -6,7 +6,6 @@ from unittest.mock import Mock
 import pytest
 import torch
 from pydantic import ValidationError
-from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -26,27 +25,13 @@ from ppo_tune.rewards.preference import (
     raw_scores,
     read_format,
 )
-from tests.conftest import FAMILIES, VOCABULARY, save_tiny_model, tiny_tokenizer
+from tests.conftest import VOCABULARY, save_tiny_model, tiny_tokenizer
+from tests.rewards.reward_models import CHAT, save_chat_reward, save_reward, tiny_classifier
 
 CPU = torch.device("cpu")
 TEXTS = ["a b c d e", "f", "g h i"]
 LONG = [*range(2, 15)] * 4  # the context is 32
 PROMPTS, RESPONSES = ["a b", "c", "d"], ["c d e", "f g", "h"]
-
-
-def tiny_classifier(family: str, **changes) -> PreTrainedModel:
-    """A random reward model, with dropout where the family has it."""
-    special = {"vocab_size": len(VOCABULARY), "eos_token_id": 0, "bos_token_id": 0, "num_labels": 1}
-    config = AutoConfig.for_model(family, **{**special, "pad_token_id": 15, **FAMILIES[family], **changes})
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return AutoModelForSequenceClassification.from_config(config).eval()
-
-
-def save_reward(folder: Path, family: str = "gpt2", **tokens) -> Path:
-    tiny_classifier(family).save_pretrained(folder)
-    tiny_tokenizer(**tokens).save_pretrained(folder)
-    return folder
 
 
 def load_reward(folder: Path, **settings) -> PreferenceReward:
@@ -220,27 +205,6 @@ def test_a_template_that_is_none_is_refused_before_any_model_is_loaded(template)
         ValidationError, match=r"must hold \{response\}, and \{prompt\} if need be, and nothing else"
     ):
         PreferenceRewardConfig(name="preference", model="m", template=template)
-
-
-CHAT = (
-    "{% for m in messages %}<t> {% if m['role'] == 'user' %}b{% else %}c{% endif %} {{ m['content'] }} <e> "
-    "{% endfor %}"
-)
-"""Of two roles in words of the tiny tokenizer; <t> and <e> are the tokens 16 and 17."""
-
-
-def save_chat_reward(folder: Path, template: str = CHAT, *, begins: bool = False) -> Path:
-    """A reward model that reads chats; `begins` makes its tokenizer write a stop token before every text."""
-    tiny_classifier("gpt2", vocab_size=18).save_pretrained(folder)
-    tokenizer = tiny_tokenizer(bos_token="<eos>" if begins else None)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<t>", "<e>"]})
-    tokenizer.chat_template = template
-    if begins:
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single="<eos> $A", special_tokens=[("<eos>", 0)]
-        )
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def chat_logit(ids: list[int]) -> float:

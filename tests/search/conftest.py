@@ -1,5 +1,5 @@
-"""The small world's fixtures, for every test of the search."""
+"""Studies made by hand, as the report's tests have them."""
 
-from tests.worlds import make_study, small_world, write_study
+from tests.reporting.conftest import hand_made
 
-__all__ = ["make_study", "small_world", "write_study"]
+__all__ = ["hand_made"]

@@ -17,7 +17,7 @@ from ppo_tune.search.confirmation import (
     read_confirmation,
 )
 from ppo_tune.search.endings import STATES
-from ppo_tune.search.runner import run_confirmation, run_search
+from ppo_tune.search.run import run_confirmation, run_search
 from ppo_tune.search.storage import (
     close_lost_trials,
     confirmation_name,
@@ -28,10 +28,8 @@ from ppo_tune.search.storage import (
 )
 from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.search.winner import best_config, winning_trial
-from tests.reporting.conftest import HandMade, hand_made
-from tests.worlds import StudyMaker, make_study, small_world, write_study
-
-__all__ = ["hand_made", "make_study", "small_world", "write_study"]
+from tests.reporting.conftest import HandMade
+from tests.worlds import StudyMaker
 
 N_PROMPTS = 64
 Truth = dict[int, float]

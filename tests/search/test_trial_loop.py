@@ -2,7 +2,6 @@
 
 import json
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -10,41 +9,13 @@ import pytest
 from optuna.trial import TrialState
 
 from ppo_tune import Objective
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import ConfigError, SearchStoppedError, StudyMismatchError, TrialError
-from ppo_tune.events import Event
 from ppo_tune.files import read_json, read_json_lines, write_json
 from ppo_tune.search.endings import ending_of
-from ppo_tune.search.pruners import make_pruner
 from ppo_tune.search.results import baseline_trial, best_trial
-from ppo_tune.search.samplers import make_sampler
-from ppo_tune.search.storage import create_study, remaining
-from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.search.winner import best_config
+from tests.search.one_worker import Search
 from tests.worlds import StudyMaker
-
-
-class Search:
-    """One worker's search in this process."""
-
-    def __init__(self, config: StudyConfig, folder: Path, *, places: int = 1) -> None:
-        self.config = config
-        self.events: list[Event] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        self.study = create_study(config, f"sqlite:///{folder / 'study.db'}", {})
-        self.study.pruner = make_pruner(config.search.pruner, len(config.milestone_episodes()))
-        self.trial_pack = TrialPack(config, folder, places=places, emit=self.events.append)
-
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> list[optuna.trial.FrozenTrial]:
-        self.trial_pack.join(self.study)
-        run_trials(self.trial_pack, self.study, next_trial=self.ask, should_stop=should_stop)
-        return self.study.get_trials()
-
-    def ask(self) -> optuna.Trial | None:
-        if remaining(self.study, self.config.n_trials) == 0:
-            return None
-        self.study.sampler = make_sampler(self.config, len(self.study.get_trials()))
-        return self.study.ask(self.config.space.distributions())
 
 
 def write_reward(path: Path, body: str) -> dict[str, object]:

@@ -15,11 +15,9 @@ from ppo_tune.events import Event
 from ppo_tune.files import read_json_lines
 from ppo_tune.search.endings import ending_of
 from ppo_tune.training.full_length import TrainingInterrupted, train
-from tests.search.test_trial_loop import Search
-from tests.tracking.test_tensorboard import HParamsTab
-from tests.worlds import StudyMaker, make_study, small_world, write_study
-
-__all__ = ["make_study", "small_world", "write_study"]
+from tests.search.one_worker import Search
+from tests.tracking.hparams_tab import HParamsTab
+from tests.worlds import StudyMaker
 
 
 def in_log(path: Path) -> dict[str, list[tuple[int, float]]]:

@@ -14,7 +14,7 @@ from ppo_tune.models.fast.kernels import settle
 from ppo_tune.trainer.compiling import MOST_SHAPES, CompiledPass, require_compiler
 from ppo_tune.trainer.update import Run, improve_policy
 from tests.conftest import small_config, stirred_policy
-from tests.trainer.test_update import PROMPTS, RESPONSES, make_experience, start
+from tests.trainer.experiences import PROMPTS, RESPONSES, make_experience, start
 
 WIDTH, LENGTH = 1 + max(map(len, PROMPTS)), 1 + max(map(len, RESPONSES))  # more padding than there is
 CONFIGS = [

@@ -32,9 +32,7 @@ from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.training import outcome
 from ppo_tune.training.checkpoints import checkpoints_in
 from ppo_tune.training.full_length import TrainingInterrupted
-from tests.worlds import THINGS, small_world
-
-__all__ = ["small_world"]
+from tests.worlds import THINGS
 
 
 @pytest.fixture

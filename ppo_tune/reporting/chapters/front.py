@@ -7,9 +7,20 @@ from typing import Any
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.chapters.hacking.gold_figures import kl_end, roots, scale_kl
-from ppo_tune.reporting.drawing import GREEN, GREY, RED, SKY, add_roles, axis_ends, layout, left_outside
-from ppo_tune.reporting.paired_changes import Change, change, judged_base, judged_trial
+from ppo_tune.reporting.analysis.paired_changes import Change, change, judged_base, judged_trial
+from ppo_tune.reporting.drawing import (
+    GREEN,
+    GREY,
+    RED,
+    SKY,
+    add_roles,
+    axis_ends,
+    kl_end,
+    layout,
+    left_outside,
+    roots,
+    scale_kl,
+)
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ppo_tune.config.blocks import Block, PPOConfig, StudyConfig
+from ppo_tune.config.block import Block
+from ppo_tune.config.blocks import PPOConfig, StudyConfig
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cell

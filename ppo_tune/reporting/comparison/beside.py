@@ -7,13 +7,13 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.chapters.health.chapter import spend_table
+from ppo_tune.reporting.analysis.spend import spend_table
 from ppo_tune.reporting.comparison.best_so_far import ALL_ROWS, styles
-from ppo_tune.reporting.comparison.comparability import Contender, groups, join, obstacles
+from ppo_tune.reporting.comparison.comparability import Contender, groups, obstacles
 from ppo_tune.reporting.comparison.standing import MOST_NAMED
 from ppo_tune.reporting.drawing import ENDING_COLOURS, GREY, layout
 from ppo_tune.reporting.section import Section
-from ppo_tune.reporting.wording import percent
+from ppo_tune.reporting.wording import join, percent
 from ppo_tune.search.endings import LOST, STATES
 
 ORDER = {name: i for i, name in enumerate([*STATES, "running"])}

@@ -10,12 +10,13 @@ from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.reporting.chapters.health.chapter import spend_table
+from ppo_tune.reporting.analysis.spend import spend_table
 from ppo_tune.reporting.comparison import standing
-from ppo_tune.reporting.comparison.comparability import Contender, groups, join, obstacles
+from ppo_tune.reporting.comparison.comparability import Contender, groups, obstacles
 from ppo_tune.reporting.drawing import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, layout
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.results import is_feasible
 

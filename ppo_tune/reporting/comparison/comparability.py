@@ -14,6 +14,7 @@ from optuna.study import Study
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, read_record
+from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.storage import GROWING
 
@@ -264,8 +265,3 @@ def listed(places: Collection[str], most: int = 6) -> str:
     named = list(places)
     more = len(named) - most
     return join(named) if more <= 1 else f"{', '.join(named[:most])} and {more} more"
-
-
-def join(names: Sequence[str]) -> str:
-    """Names as a sentence has them: a, b and c."""
-    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -13,12 +13,12 @@ from ppo_tune.reporting.comparison.comparability import (
     differences_sentence,
     differences_table,
     groups,
-    join,
     listed,
     obstacles,
 )
 from ppo_tune.reporting.page import Page, write_page
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.wording import join
 from ppo_tune.versions import versions
 
 

@@ -8,15 +8,14 @@ import pandas as pd
 from plotly import graph_objects as go
 
 from ppo_tune.config.space import CategoricalParam
-from ppo_tune.reporting.chapters.importance import chapter as importance
-from ppo_tune.reporting.chapters.importance import compared
+from ppo_tune.reporting.analysis import compared, importance
 from ppo_tune.reporting.comparison.beside import best_of
 from ppo_tune.reporting.comparison.best_so_far import styles
-from ppo_tune.reporting.comparison.comparability import Contender, groups, join
+from ppo_tune.reporting.comparison.comparability import Contender, groups
 from ppo_tune.reporting.drawing import layout
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Section
-from ppo_tune.reporting.wording import cell
+from ppo_tune.reporting.wording import cell, join
 
 NEAR, FAR = 0.1, 0.5
 """Shares of a range within which the values of best trials agree, and beyond which they stand far apart."""

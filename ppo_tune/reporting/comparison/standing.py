@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ppo_tune.reporting.comparison.comparability import Contender, groups, join
+from ppo_tune.reporting.comparison.comparability import Contender, groups
 from ppo_tune.reporting.record import to_records
-from ppo_tune.reporting.wording import percent
+from ppo_tune.reporting.wording import join, percent
 
 MOST_NAMED = 5
 """Studies that a sentence names, the best first; the table has all."""

@@ -24,7 +24,7 @@ from tests.export.calls import write_files
 from tests.export.derive import PACKAGES
 from tests.export.peers.cases import NAMES
 from tests.export.winners import winner
-from tests.rewards.test_preference import save_reward
+from tests.rewards.reward_models import save_reward
 
 PPO = {
     "learning_rate": 1e-3, "gamma": 0.99, "gae_lambda": 0.9, "clip_range": 0.3, "kl_coef": 0.1244, "rollout_size": 8,

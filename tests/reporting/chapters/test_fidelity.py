@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from ppo_tune.reporting.analysis.fidelity import fidelity_table, rank_agreements
 from ppo_tune.reporting.chapters.results import fidelity
 from tests.reporting.conftest import HandMade
 
@@ -31,7 +32,7 @@ def test_the_agreement_of_every_resample_is_kendalls_tau_b(pairs, random) -> Non
     chosen = np.array([[random.randrange(len(x)) for _ in x] for _ in range(3)])
     weights = np.stack([np.bincount(row, minlength=len(x)) for row in chosen])
 
-    taus = fidelity.rank_agreements(x, y, weights)
+    taus = rank_agreements(x, y, weights)
 
     for row, tau in zip(chosen, taus, strict=True):
         varies = len(set(x[row])) > 1 and len(set(y[row])) > 1
@@ -49,11 +50,11 @@ def test_only_the_order_of_scores_matters(values, power) -> None:
 
     ones = np.ones((1, len(x)))
 
-    assert fidelity.rank_agreements(stretched, y, ones) == pytest.approx(fidelity.rank_agreements(x, y, ones))
+    assert rank_agreements(stretched, y, ones) == pytest.approx(rank_agreements(x, y, ones))
 
 
 def test_there_is_a_row_for_every_milestone_but_the_end(hand_made: HandMade) -> None:
-    table = fidelity.fidelity_table(fill(hand_made, SWAPPED, ORDER).record())
+    table = fidelity_table(fill(hand_made, SWAPPED, ORDER).record())
 
     assert table["episodes"].tolist() == [128, 256, 384, 512]
     assert table["share"].tolist() == [0.2, 0.4, 0.6, 0.8]
@@ -61,7 +62,7 @@ def test_there_is_a_row_for_every_milestone_but_the_end(hand_made: HandMade) -> 
 
 
 def test_one_pair_of_28_in_another_order(hand_made: HandMade) -> None:
-    table = fidelity.fidelity_table(fill(hand_made, SWAPPED, ORDER).record())
+    table = fidelity_table(fill(hand_made, SWAPPED, ORDER).record())
 
     first = table.iloc[0]
     assert first["tau"] == pytest.approx((27 - 1) / 28)
@@ -73,7 +74,7 @@ def test_one_pair_of_28_in_another_order(hand_made: HandMade) -> None:
 def test_a_perfect_order_has_no_interval_for_every_resample_is_perfect(hand_made: HandMade) -> None:
     record = fill(hand_made, SWAPPED, ORDER).record()
 
-    table = fidelity.fidelity_table(record).set_index("episodes")
+    table = fidelity_table(record).set_index("episodes")
 
     assert table.loc[384, "tau"] == 1.0
     assert math.isnan(table.loc[384, "low"])
@@ -82,7 +83,7 @@ def test_a_perfect_order_has_no_interval_for_every_resample_is_perfect(hand_made
 def test_an_order_turned_round_is_minus_one_and_the_best_stood_last(hand_made: HandMade) -> None:
     record = fill(hand_made, ORDER[::-1], ORDER).record()
 
-    first = fidelity.fidelity_table(record).iloc[0]
+    first = fidelity_table(record).iloc[0]
 
     assert first["tau"] == -1.0
     assert first["best_stood"] == 8
@@ -94,7 +95,7 @@ def test_the_interval_is_that_of_scipys_bootstrap(hand_made: HandMade) -> None:
     early = late + rng.normal(size=20)
     record = fill(hand_made, early.tolist(), late.tolist()).record()
 
-    first = fidelity.fidelity_table(record).iloc[0]
+    first = fidelity_table(record).iloc[0]
 
     theirs = stats.bootstrap(
         (early, late),
@@ -113,7 +114,7 @@ def test_only_trials_that_reached_the_end_are_counted_and_the_words_say_so(hand_
     hand_made.add("diverged", [])
     record = hand_made.record()
 
-    table = fidelity.fidelity_table(record)
+    table = fidelity_table(record)
     words = fidelity.fidelity_reading(table, record)
 
     assert table["trials"].tolist() == [8] * 4
@@ -126,14 +127,14 @@ def test_where_nothing_was_pruned_early_scores_chose_nobody(hand_made: HandMade)
     hand_made.add("kl_limit", [9.0])
     record = hand_made.record()
 
-    words = fidelity.fidelity_reading(fidelity.fidelity_table(record), record)
+    words = fidelity.fidelity_reading(fidelity_table(record), record)
 
     assert words.endswith("Only the 8 of 9 trials that reached the end are counted.")
 
 
 def test_the_words_give_pairs_interval_and_number(hand_made: HandMade) -> None:
     record = fill(hand_made, SWAPPED, ORDER).record()
-    table = fidelity.fidelity_table(record)
+    table = fidelity_table(record)
 
     words = fidelity.fidelity_reading(table, record)
 
@@ -195,7 +196,7 @@ def test_one_milestone_says_nothing(hand_made: HandMade) -> None:
 def test_equal_scores_have_no_order(hand_made: HandMade) -> None:
     record = fill(hand_made, [1.0] * 8, ORDER).record()
 
-    words = fidelity.fidelity_reading(fidelity.fidelity_table(record), record)
+    words = fidelity.fidelity_reading(fidelity_table(record), record)
 
     assert (
         words

@@ -5,20 +5,19 @@ import math
 
 import pytest
 
-from ppo_tune.reporting.chapters.hacking import overoptimisation as over
+from ppo_tune.reporting.analysis import overoptimisation as over
 from ppo_tune.reporting.chapters.hacking.chapter import gold_sections
 from ppo_tune.reporting.chapters.hacking.gold_figures import (
     MAX_POINTS,
     changes_figure,
     curves_figure,
     kl_figure,
-    kl_ticks,
     outside_changes,
     outside_points,
-    roots,
 )
+from ppo_tune.reporting.drawing import kl_ticks, roots
 from ppo_tune.search.gold_curve import gold_by_kl
-from tests.reporting.chapters.test_hacking import add, write_base
+from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 
 

@@ -1,59 +1,19 @@
 """Score against gold: changes with their intervals, flags, the worst offender, and the chapter."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
-from optuna.trial import TrialState, create_trial
 from scipy import stats
 
 from ppo_tune.files import write_json
+from ppo_tune.reporting.analysis import overoptimisation as over
+from ppo_tune.reporting.analysis.exploitation import trials_table, worst_offender
+from ppo_tune.reporting.analysis.paired_changes import Change, Judged, change, judged_base, judged_trial
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
-from ppo_tune.reporting.chapters.hacking import overoptimisation as over
-from ppo_tune.reporting.paired_changes import Change, Judged, change, judged_base, judged_trial
+from ppo_tune.reporting.chapters.hacking.overoptimisation import changes_reading
+from tests.reporting.chapters.judged import BASE, add, write_base
 from tests.reporting.conftest import HandMade
-
-BASE = {
-    "heldout/score": 0.0, "heldout/gold": 0.0, "heldout/kl_per_sequence": 0.0, "heldout/score_standard_error": 0.1,
-    "heldout/gold_standard_error": 0.1, "heldout/response_tokens": 10.0, "heldout/eos_rate": 0.9, "n_prompts": 64,
-}  # fmt: skip
-
-
-def write_base(hand_made: HandMade, **facts: Any) -> None:
-    write_json(hand_made.folder / "base.json", {**BASE, "samples": [], **facts})
-
-
-def add(
-    hand_made: HandMade,
-    score: list[float],
-    gold: list[float | None],
-    kl: list[float] | None = None,
-    *,
-    error: float | None = 0.1,
-    ending: str = "completed",
-    **attrs: Any,
-) -> int:
-    """Tell a trial with the curve of a search of today; returns its number."""
-    kls = kl or [0.5 * (i + 1) for i in range(len(score))]
-    curve = [
-        {"episodes": 100 * (i + 1), "score": score[i], "gold": gold[i], "kl": kls[i],
-         "score_error": error, "gold_error": error, "response_tokens": 10.0}
-        for i in range(len(score))
-    ]  # fmt: skip
-    state = TrialState.RUNNING if ending == "running" else TrialState.COMPLETE
-    facts: dict[str, Any] = {
-        "heldout/score": score[-1], "heldout/gold": gold[-1], "heldout/kl_per_sequence": kls[-1],
-        "heldout/response_tokens": 10.0, "heldout/eos_rate": 0.9, "heldout/score_standard_error": error,
-    }  # fmt: skip
-    if ending != "running":
-        facts["ending"] = ending
-    value = score[-1] if state is TrialState.COMPLETE else None
-    over_budget = kls[-1] - hand_made.config.search.kl_budget
-    trial = create_trial(state=state, value=value, user_attrs={"curve": curve, **facts, **attrs},
-                         constraints={"kl_per_sequence": over_budget})  # fmt: skip
-    hand_made.study.add_trial(trial)
-    return len(hand_made.study.get_trials(deepcopy=False)) - 1
 
 
 def judged(score: float = 0.0, *, error: float = math.nan, scores: tuple[float | None, ...] = ()) -> Judged:
@@ -159,7 +119,7 @@ def test_nothing_is_flagged_where_errors_are_not_known(hand_made: HandMade) -> N
     changes = over.changes_table(record)
 
     assert changes["flag"].tolist() == [""]
-    assert "1 trials cannot be judged" in over.changes_reading(changes, None, 64)
+    assert "1 trials cannot be judged" in changes_reading(changes, None, 64)
 
 
 def test_the_worst_offender_is_the_flagged_trial_whose_gold_ended_lowest(hand_made: HandMade) -> None:
@@ -171,7 +131,7 @@ def test_the_worst_offender_is_the_flagged_trial_whose_gold_ended_lowest(hand_ma
     add(hand_made, [2.0], [-3.0], [4.0], ending="running")
     record = hand_made.record()
 
-    worst = hacking.worst_offender(record)
+    worst = worst_offender(record)
 
     assert worst is not None
     assert worst.number == 2
@@ -182,7 +142,7 @@ def test_the_winner_is_the_worst_offender_only_if_it_is_flagged_and_lowest(hand_
     add(hand_made, [0.1], [0.0], [0.5], baseline=True)
     add(hand_made, [2.0], [-0.5], [0.5])
     record = hand_made.record()
-    worst = hacking.worst_offender(record)
+    worst = worst_offender(record)
 
     assert worst is not None
     assert record.winner is not None
@@ -192,7 +152,7 @@ def test_the_winner_is_the_worst_offender_only_if_it_is_flagged_and_lowest(hand_
 
 
 def test_without_a_flag_there_is_no_worst_offender(usual: HandMade) -> None:
-    assert hacking.worst_offender(usual.record()) is None
+    assert worst_offender(usual.record()) is None
 
 
 def test_the_chapter_shows_trials_curves_and_kl(hand_made: HandMade) -> None:
@@ -264,4 +224,4 @@ def test_marked_trials_come_first_and_the_page_says_where_all_are(hand_made: Han
     assert section.table["role"].tolist() == ["best so far"] + [""] * 59
     assert section.table["gold_change"].is_monotonic_increasing  # the winner's gold is lowest here
     assert (section.max_rows, section.all_rows) == (40, "hacking.csv")
-    assert len(hacking.trials_table(record)) == 60
+    assert len(trials_table(record)) == 60

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo_tune.files import append_json_line
+from ppo_tune.reporting.analysis.spend import spend_table
 from ppo_tune.reporting.chapters.health import chapter as health
 from tests.reporting.conftest import HandMade
 
@@ -17,7 +18,7 @@ def spend(*rows: tuple[str, str, int, float]) -> pd.DataFrame:
 
 
 def test_the_ledger_adds_up(usual: HandMade) -> None:
-    ledger = health.ledger_table(health.spend_table(usual.record()), 640).set_index("ending")
+    ledger = health.ledger_table(spend_table(usual.record()), 640).set_index("ending")
 
     assert ledger["trials"].to_dict() == {
         "completed": 3, "pruned": 1, "diverged": 1, "kl_limit": 1, "running": 1, "total": 7,
@@ -33,7 +34,7 @@ def test_the_ledger_adds_up(usual: HandMade) -> None:
 
 
 def test_what_was_spared_goes_at_each_trials_own_pace(usual: HandMade) -> None:
-    ledger = health.ledger_table(health.spend_table(usual.record()), 640).set_index("ending")
+    ledger = health.ledger_table(spend_table(usual.record()), 640).set_index("ending")
 
     assert ledger["episodes_spared"].dropna().to_dict() == {
         "pruned": 640 - 256, "diverged": 640, "kl_limit": 640 - 128, "total": 1536,
@@ -45,7 +46,7 @@ def test_what_was_spared_goes_at_each_trials_own_pace(usual: HandMade) -> None:
 
 
 def test_the_ledger_is_told_in_words(usual: HandMade) -> None:
-    words = health.ledger_reading(health.ledger_table(health.spend_table(usual.record()), 640))
+    words = health.ledger_reading(health.ledger_table(spend_table(usual.record()), 640))
 
     assert words == (
         "7 trials used 2,432 episodes, 18,000 response tokens and 16 seconds of trial time, in which trials that "
@@ -70,7 +71,7 @@ def test_trials_that_cost_nothing_have_no_pace() -> None:
 
 
 def test_every_bar_of_the_ledger_is_whole(usual: HandMade) -> None:
-    ledger = health.ledger_table(health.spend_table(usual.record()), 640)
+    ledger = health.ledger_table(spend_table(usual.record()), 640)
 
     bars = health.ledger_figure(ledger).data
 
@@ -91,7 +92,7 @@ def test_a_lost_trial_costs_what_its_log_says(usual: HandMade) -> None:
             "episodes": 64 * i, "tokens": 500 * i, "objective/score_mean": 0.1, "time/seconds": 1.5 * i,
         })  # fmt: skip
 
-    table = health.spend_table(usual.record()).set_index("number")
+    table = spend_table(usual.record()).set_index("number")
 
     assert table.loc[number, ["ending", "episodes", "tokens", "seconds"]].tolist() == ["lost", 128, 1000, 3.0]
     words = health.endings_reading(table.reset_index())

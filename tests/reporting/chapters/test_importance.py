@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting.chapters.importance import chapter as importance
-from ppo_tune.reporting.chapters.importance import compared
-from ppo_tune.reporting.chapters.importance.evidence import COLUMNS
+from ppo_tune.reporting.analysis import compared, importance
+from ppo_tune.reporting.analysis.evidence import COLUMNS
+from ppo_tune.reporting.chapters.importance import chapter
 from tests.reporting.conftest import HandMade
 
 
@@ -65,7 +65,7 @@ def test_runaways_are_not_the_best_and_early_scores_give_no_direction(hand_made:
 
     sample = importance.score_sample(record)
     table = importance.importance_table(record)
-    reading = importance.score_reading(record, table)
+    reading = chapter.score_reading(record, table)
 
     failed = np.array([t.params["learning_rate"] > 2e-3 for t in record.trials])
     assert (sample.target[failed] == -4.0).all()  # the lowest score of all
@@ -84,7 +84,7 @@ def test_the_target_its_episode_and_the_caveat_stand_beside_the_figure(hand_made
     runaways(hand_made)
     record = hand_made.record()
 
-    section = importance.chapter(record).sections[0]
+    section = chapter.chapter(record).sections[0]
 
     n_failed = sum(t.params["learning_rate"] > 2e-3 for t in record.trials)
     assert section.reading.startswith(
@@ -102,13 +102,13 @@ def test_scores_of_the_end_need_no_caveat(hand_made: HandMade) -> None:
     planted(hand_made, 40, ending="completed")
     record = hand_made.record()
 
-    reading = importance.score_reading(record, importance.importance_table(record))
+    reading = chapter.score_reading(record, importance.importance_table(record))
 
     assert reading.startswith(
         "40 trials compared by their scores at the end. learning_rate (higher is better"
     )
     assert "foretell" not in reading
-    assert "chance" not in reading.partition(importance.LEGEND)[0]
+    assert "chance" not in reading.partition(chapter.LEGEND)[0]
 
 
 def test_early_scores_that_foretell_the_end_may_give_a_direction(hand_made: HandMade) -> None:
@@ -127,7 +127,7 @@ def test_too_few_trials_at_the_end_foretell_nothing(hand_made: HandMade) -> None
     planted(hand_made, 40)
     record = hand_made.record()
 
-    reading = importance.score_reading(record, importance.importance_table(record))
+    reading = chapter.score_reading(record, importance.importance_table(record))
 
     assert (
         "learning_rate (too few completed within the KL budget to say which values are good) stands out."
@@ -143,10 +143,10 @@ def test_nothing_is_said_of_too_few_trials(hand_made: HandMade) -> None:
     table = importance.importance_table(record)
 
     assert table.empty
-    assert importance.score_reading(record, table) == (
+    assert chapter.score_reading(record, table) == (
         "Not enough evidence: 11 of 11 trials have a score after 256 episodes (40 %), and 12 are needed."
     )
-    assert [section.figure for section in importance.chapter(record).sections] == [None, None]
+    assert [section.figure for section in chapter.chapter(record).sections] == [None, None]
 
 
 def test_pure_noise_is_called_noise(hand_made: HandMade) -> None:
@@ -156,8 +156,8 @@ def test_pure_noise_is_called_noise(hand_made: HandMade) -> None:
     table = importance.importance_table(record)
 
     assert not table["clear"].any()
-    assert "No hyperparameter is distinguishable from noise." in importance.score_reading(record, table)
-    assert [section.anchor for section in importance.chapter(record).sections] == [
+    assert "No hyperparameter is distinguishable from noise." in chapter.score_reading(record, table)
+    assert [section.anchor for section in chapter.chapter(record).sections] == [
         "importance-score",
         "importance-failing",
     ]
@@ -193,7 +193,7 @@ def test_what_makes_trials_fail_is_found(hand_made: HandMade) -> None:
     n_failed = sum(trial.params["learning_rate"] > 4e-3 for trial in record.trials)
     assert table["name"][0] == "learning_rate"
     assert table["clear"][0]
-    assert importance.failing_reading(record, table).startswith(
+    assert chapter.failing_reading(record, table).startswith(
         f"{n_failed} of 40 ended trials diverged or went beyond the KL limit. learning_rate (fails more when high, "
         "half of the failed at 0.00"
     )
@@ -209,7 +209,7 @@ def test_failing_needs_five_that_do_and_five_that_do_not(hand_made: HandMade) ->
     table = importance.failing_table(record)
 
     assert table.empty
-    assert importance.failing_reading(record, table) == (
+    assert chapter.failing_reading(record, table) == (
         "4 of 12 ended trials diverged or went beyond the KL limit; not enough evidence to say why: 5 that do and 5 "
         "that do not are needed."
     )
@@ -221,13 +221,13 @@ def test_a_study_in_which_nothing_failed_says_so(usual: HandMade) -> None:
 
     record = usual.record()
 
-    assert importance.failing_reading(record, importance.failing_table(record)) == (
+    assert chapter.failing_reading(record, importance.failing_table(record)) == (
         "None of 1 ended trials diverged or went beyond the KL limit."
     )
 
 
 def test_an_empty_study_has_no_chapter(hand_made: HandMade) -> None:
-    assert importance.chapter(hand_made.record()).sections == ()
+    assert chapter.chapter(hand_made.record()).sections == ()
 
 
 def table_of(clear: list[bool]) -> pd.DataFrame:
@@ -251,7 +251,7 @@ def table_of(clear: list[bool]) -> pd.DataFrame:
     ],
 )  # fmt: skip
 def test_words_name_what_is_clear_and_what_is_not(clear: list[bool], words: str) -> None:
-    assert importance.clear_reading(table_of(clear)) == words
+    assert chapter.clear_reading(table_of(clear)) == words
 
 
 @pytest.mark.parametrize(
@@ -268,16 +268,14 @@ def test_two_that_stand_out_of_a_search_that_learns_may_have_moved_together(
     search = hand_made.config.search.model_copy(update={"sampler": sampler})
     hand_made.config = hand_made.config.model_copy(update={"search": search})
 
-    assert (
-        "went along with another" in importance.score_reading(hand_made.record(), table_of(clear))
-    ) == warned
+    assert ("went along with another" in chapter.score_reading(hand_made.record(), table_of(clear))) == warned
 
 
 def test_the_figure_shows_both_methods_with_intervals_and_noise(hand_made: HandMade) -> None:
     planted(hand_made, 40)
     table = importance.importance_table(hand_made.record())
 
-    figure = importance.importance_figure(table, "this", "that")
+    figure = chapter.importance_figure(table, "this", "that")
 
     bars = [trace for trace in figure.data if trace.type == "bar"]
     dots = [trace for trace in figure.data if trace.name == "stands out"]

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from ppo_tune.reporting.analysis.evidence import Sample, best_quarter
+from ppo_tune.reporting.analysis.importance import importance_table
 from ppo_tune.reporting.axes import Axis
 from ppo_tune.reporting.chapters.importance import chapter as importance
 from ppo_tune.reporting.chapters.importance import interaction
-from ppo_tune.reporting.chapters.importance.evidence import Sample, best_quarter
 from tests.reporting.conftest import HandMade
 
 RATE = FloatDistribution(1e-4, 1e-2, log=True)
@@ -170,7 +171,7 @@ def test_the_two_that_matter_most_are_shown_where_something_is_clear(hand_made: 
 
     assert section.anchor == "interaction"
     assert section.title.startswith("learning_rate and ")
-    assert importance.importance_table(record)["name"][1] in section.title
+    assert importance_table(record)["name"][1] in section.title
 
 
 def test_few_trials_show_nothing_of_two_at_once() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from ppo_tune.files import write_json
+from ppo_tune.reporting.analysis import proxies
+from ppo_tune.reporting.analysis.exploitation import trials_table, worst_offender
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
-from ppo_tune.reporting.chapters.hacking import proxies
 from ppo_tune.search import responses
 from tests.reporting.conftest import HandMade
 
@@ -93,7 +94,7 @@ def test_the_rise_in_repetition_is_compared_prompt_by_prompt() -> None:
 def test_every_trial_is_measured_beside_the_untrained_model(goldless: HandMade) -> None:
     table = proxies.proxies_table(goldless.record())
 
-    assert table.equals(hacking.trials_table(goldless.record()))
+    assert table.equals(trials_table(goldless.record()))
     assert table["role"].tolist() == ["untrained model", "default", "best so far", "", ""]
     assert table["repeated_3grams"].tolist() == pytest.approx([0, 0, 0, 0.8, 0.8])
     assert table["response_tokens"].tolist() == [6.0, 9.5, 9.5, 9.5, 9.5]
@@ -103,7 +104,7 @@ def test_every_trial_is_measured_beside_the_untrained_model(goldless: HandMade) 
 
 
 def test_the_worst_offender_shows_most_signs_among_those_that_beat_the_default(goldless: HandMade) -> None:
-    worst = hacking.worst_offender(goldless.record())
+    worst = worst_offender(goldless.record())
 
     assert worst is not None
     assert worst.number == 2
@@ -112,7 +113,7 @@ def test_the_worst_offender_shows_most_signs_among_those_that_beat_the_default(g
 def test_of_equally_many_signs_the_higher_kl_is_the_worse(goldless: HandMade) -> None:
     goldless.add("kl_limit", [2.0], gold=[None], kl=12.0, samples=samples(WILD))  # type: ignore[list-item]
 
-    worst = hacking.worst_offender(goldless.record())
+    worst = worst_offender(goldless.record())
 
     assert worst is not None
     assert worst.number == 4

@@ -1,6 +1,5 @@
 """Responses side by side: each model once, in the order of what they teach, safe and searchable."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,11 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from playwright.sync_api import Page, sync_playwright
 
 from ppo_tune.files import write_json
-from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.reporting.chapters.texts import chapter as texts
+from tests.chromium import CHROMIUM, needs_chromium
 from tests.reporting.conftest import HOSTILE, HandMade
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -29,7 +27,7 @@ def keep_base(hand_made: HandMade, samples: list[dict[str, Any]]) -> None:
 def suspect(monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:
     """Have the chapter on exploitation name this trial."""
     monkeypatch.setattr(
-        hacking, "worst_offender", lambda record: next((t for t in record.trials if t.number == number), None)
+        texts, "worst_offender", lambda record: next((t for t in record.trials if t.number == number), None)
     )
 
 
@@ -304,7 +302,7 @@ def page(hand_made: HandMade) -> Iterator[Page]:
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; Debian's package is `chromium`")
+@needs_chromium
 def test_the_search_shows_what_holds_every_word_and_puts_all_back(page: Page) -> None:
     box, cards = page.get_by_label("Find in prompts and responses"), page.locator(".sample:visible")
     assert cards.count() == texts.N_OPEN

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from ppo_tune.config.space import Space
+from ppo_tune.reporting.analysis import edges
 from ppo_tune.reporting.axes import axes_of
 from ppo_tune.reporting.chapters.values import chapter as values
-from ppo_tune.reporting.chapters.values import edges, parallel
+from ppo_tune.reporting.chapters.values import parallel
+from ppo_tune.reporting.chapters.values.edges import edges_reading
 from ppo_tune.reporting.record import StudyRecord
 from tests.reporting.conftest import HandMade
 
@@ -42,7 +44,7 @@ def test_a_winner_at_the_edge_of_a_range_is_named_unless_the_end_is_natural(hand
         {"name": "learning_rate", "end": "upper", "winner": True, "near": 1, "best": 1}
     ]
     assert edges.at_edge(hand_made.record()) == ["learning_rate"]
-    assert edges.edges_reading(table, 5) == (
+    assert edges_reading(table, 5) == (
         "At the edge of its range: learning_rate (upper end, 0.01: the winner). Better values may lie outside; widen "
         "it and search again."
     )
@@ -59,7 +61,7 @@ def test_the_best_trials_at_an_edge_are_named_even_if_the_winner_is_not(hand_mad
         {"name": "learning_rate", "end": "lower", "winner": False, "near": 3},
         {"name": "ppo_epochs", "end": "upper", "winner": True, "near": 5},
     ]
-    assert edges.edges_reading(table, 5) == (
+    assert edges_reading(table, 5) == (
         "At the edge of their ranges: learning_rate (lower end, 0.0001: 3 of the best 5 trials) and ppo_epochs (upper "
         "end, 4: the winner and 5 of the best 5 trials). Better values may lie outside; widen them and search again."
     )
@@ -78,7 +80,7 @@ def test_only_completed_trials_within_the_budget_are_the_best(hand_made: HandMad
 def test_nothing_at_an_edge_is_said(hand_made: HandMade) -> None:
     hand_made.add("completed", [1.0] * 5)
 
-    assert edges.edges_reading(edges.edges_table(hand_made.record()), 1) == (
+    assert edges_reading(edges.edges_table(hand_made.record()), 1) == (
         "Neither the winner nor the best trials stand at the edge of a range that could be wider."
     )
 

@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting.chapters.importance import chapter as importance
-from ppo_tune.reporting.chapters.importance import compared
+from ppo_tune.reporting.analysis import compared, importance
 from ppo_tune.reporting.comparison import beside, compare, findings
 from ppo_tune.reporting.comparison.best_so_far import progress_table, styles
 from ppo_tune.reporting.comparison.comparability import Contender, read_contender

@@ -1,9 +1,10 @@
 """Whether the reward was exploited: score against gold against KL, or the signs of it where there is no gold."""
 
 import pandas as pd
-from optuna.trial import FrozenTrial
 
-from ppo_tune.reporting.chapters.hacking import overoptimisation, proxies
+from ppo_tune.reporting.analysis.exploitation import worst_number
+from ppo_tune.reporting.analysis.overoptimisation import changes_table, curves_table, has_gold
+from ppo_tune.reporting.analysis.proxies import proxies_table
 from ppo_tune.reporting.chapters.hacking.gold_figures import (
     changes_figure,
     curves_figure,
@@ -11,6 +12,8 @@ from ppo_tune.reporting.chapters.hacking.gold_figures import (
     outside_changes,
     outside_points,
 )
+from ppo_tune.reporting.chapters.hacking.overoptimisation import changes_reading, curves_reading
+from ppo_tune.reporting.chapters.hacking.proxies import proxies_figure, proxies_reading
 from ppo_tune.reporting.drawing import left_outside
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
@@ -20,7 +23,7 @@ MAX_ROWS = 40
 """Of a table of trials on the page."""
 
 ALL_ROWS = "hacking.csv"
-"""The file beside the page that has all of them; see `trials_table`."""
+"""The file beside the page that has all of them; see `exploitation.trials_table`."""
 
 TITLE = "Is the reward exploited?"
 
@@ -29,42 +32,20 @@ def chapter(record: StudyRecord) -> Chapter:
     """What the gold judge says, where there is one; else the signs that a hack leaves in the responses."""
     if record.scored.empty:
         return Chapter("hacking", TITLE, ())
-    sections = gold_sections(record) if overoptimisation.has_gold(record) else (proxies_section(record),)
+    sections = gold_sections(record) if has_gold(record) else (proxies_section(record),)
     return Chapter("hacking", TITLE, sections)
-
-
-def worst_offender(record: StudyRecord) -> FrozenTrial | None:
-    """The trial that most looks like a hack; None where none does.
-
-    With a gold reward: of the trials whose score rose while gold fell, both beyond 95 %, the one whose gold ended
-    lowest (see `overoptimisation.worst_of`). Without: of those that score above the default config, the one with
-    most signs of a hack (see `proxies.worst_of`). Never the default config nor a running trial; the winner only if
-    it is itself the worst of them.
-    """
-    if overoptimisation.has_gold(record):
-        found = overoptimisation.worst_of(overoptimisation.changes_table(record), _default_of(record))
-    else:
-        found = proxies.worst_of(proxies.proxies_table(record), _default_of(record))
-    return next((trial for trial in record.trials if trial.number == found), None)
-
-
-def trials_table(record: StudyRecord) -> pd.DataFrame:
-    """Every trial with its flag or its signs: the whole of the table that stands on the page in part."""
-    if overoptimisation.has_gold(record):
-        return overoptimisation.changes_table(record)
-    return proxies.proxies_table(record)
 
 
 def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
     """Reward against gold: per trial, along training, and over KL."""
-    changes = overoptimisation.changes_table(record)
-    worst = overoptimisation.worst_of(changes, _default_of(record))
+    changes = changes_table(record)
+    worst = worst_number(record, changes)
     changes = mark_worst(changes, worst)
-    reading = overoptimisation.changes_reading(changes, worst, _n_prompts(record))
+    reading = changes_reading(changes, worst, record.n_prompts)
     reading += left_outside(outside_changes(changes), "the axes")
     if changes["gold_change"].isna().all():
         return (Section("gold", "Reward up, gold down?", reading),)
-    curves = mark_worst(overoptimisation.curves_table(record), worst)
+    curves = mark_worst(curves_table(record), worst)
     marked = curves[curves["role"] != ""]
     fit, budget = fit_gold(curves), record.config.search.kl_budget
     bins = gold_by_kl(curves, fit)
@@ -76,7 +57,7 @@ def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
                 kl_figure(curves, fit, bins, budget), bins.round(3)),
     ]  # fmt: skip
     if len(marked):
-        along = Section("gold-curves", "Along training", overoptimisation.curves_reading(marked), curves_figure(marked),
+        along = Section("gold-curves", "Along training", curves_reading(marked), curves_figure(marked),
                         marked.drop(columns=["ending", "score_error", "gold_error"]).round(3))  # fmt: skip
         sections.insert(1, along)
     return tuple(sections)
@@ -84,11 +65,11 @@ def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
 
 def proxies_section(record: StudyRecord) -> Section:
     """The signs of a hack in the responses of untrained model, default, winner and worst offender."""
-    table = proxies.proxies_table(record)
-    table = mark_worst(table, proxies.worst_of(table, _default_of(record)))
-    reading = proxies.proxies_reading(table, len(record.base.get("samples", [])), _n_prompts(record))
+    table = proxies_table(record)
+    table = mark_worst(table, worst_number(record, table))
+    reading = proxies_reading(table, len(record.base.get("samples", [])), record.n_prompts)
     marked = table[table["role"] != ""]
-    figure = proxies.proxies_figure(marked) if len(marked) else None
+    figure = proxies_figure(marked) if len(marked) else None
     rows = ordered(table, "signs", ascending=False)
     return Section("proxies", "Signs in the responses", reading, figure, rows, wide=True, max_rows=MAX_ROWS,
                    all_rows=ALL_ROWS)  # fmt: skip
@@ -104,11 +85,3 @@ def ordered(table: pd.DataFrame, by: str, *, ascending: bool = True) -> pd.DataF
     """As it stands on the page: the marked rows first, then the others, the most suspicious first."""
     marked, others = table[table["role"] != ""], table[table["role"] == ""]
     return pd.concat([marked, others.sort_values(by, ascending=ascending)]).round(3)
-
-
-def _default_of(record: StudyRecord) -> int | None:
-    return None if record.baseline is None else record.baseline.number
-
-
-def _n_prompts(record: StudyRecord) -> int:
-    return int(record.base.get("n_prompts", record.config.task.heldout_prompts))

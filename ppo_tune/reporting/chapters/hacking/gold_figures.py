@@ -1,14 +1,28 @@
 """Figures of score against gold against KL."""
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.reporting.drawing import BLUE, GREEN, GREY, PURPLE, RED, ROLE_STYLES, SKY, axis_ends, layout
+from ppo_tune.reporting.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    RED,
+    ROLE_STYLES,
+    SKY,
+    axis_ends,
+    kl_end,
+    kl_ticks,
+    layout,
+    roots,
+    scale_kl,
+    tick_texts,
+)
 from ppo_tune.search.gold_curve import GoldFit, peak_range, usable
 
 MAX_POINTS = 1500
@@ -44,7 +58,7 @@ def changes_figure(changes: pd.DataFrame) -> go.Figure:
     layout(figure, NAMES["score"], NAMES["gold"])
     _shade_hacks(figure, known)
     largest = kl_end(known["kl"])
-    bar = {"title": {"text": "KL"}, "thickness": 10, **_tick_texts(kl_ticks(largest))}
+    bar = {"title": {"text": "KL"}, "thickness": 10, **tick_texts(kl_ticks(largest))}
     colours = {"colorscale": [[0, SKY], [1, RED]], "cmin": 0, "cmax": math.sqrt(largest), "colorbar": bar}
     return figure.update_layout(hovermode="closest", coloraxis=colours)
 
@@ -174,46 +188,3 @@ def outside_points(points: pd.DataFrame) -> int:
     known = usable(points)
     inside = known["gold_change"].between(*axis_ends(known["gold_change"]))
     return int((~inside | (known["kl"] > kl_end(known["kl"]))).sum())
-
-
-def kl_end(kl: pd.Series, marked: Iterable[float] = ()) -> float:
-    """The right end of an axis of √KL, in nats: a wild KL does not flatten the others, what is marked is inside."""
-    return axis_ends(np.sqrt(kl.clip(lower=0)), roots(marked))[1] ** 2
-
-
-def kl_ticks(largest: float) -> list[float]:
-    """Round numbers of nats from 0 to the largest, far enough from one another on a square-root scale."""
-    if not largest > 0:
-        return [0.0]
-    power = math.floor(math.log10(largest))
-    steps = [
-        digit * 10.0**exponent for exponent in (power, power - 1, power - 2) for digit in (8, 6, 4, 2, 1)
-    ]
-    kept: list[float] = []
-    for step in steps:
-        is_apart = not kept or math.sqrt(kept[-1]) - math.sqrt(step) >= 0.11 * math.sqrt(largest)
-        if step <= largest and is_apart and math.sqrt(step) >= 0.11 * math.sqrt(largest):
-            kept.append(step)
-    return [0.0, *sorted(round(step, 6) for step in kept)]
-
-
-def scale_kl(figure: go.Figure, largest: float, **place: int) -> None:
-    """An axis of √KL whose ticks are nats.
-
-    Args:
-        figure: The figure, whose x values are square roots.
-        largest: The largest KL in it, in nats.
-        place: Row and column of the title, in a figure of several plots.
-    """
-    largest = largest if largest > 0 else 1.0
-    figure.update_xaxes(**_tick_texts(kl_ticks(largest)), range=[0, 1.04 * math.sqrt(largest)])
-    figure.update_xaxes(title_text="KL, nats per response (√ scale)", **place)
-
-
-def _tick_texts(ticks: list[float]) -> dict[str, list[float] | list[str]]:
-    return {"tickvals": roots(ticks), "ticktext": [f"{tick:g}" for tick in ticks]}
-
-
-def roots(kl: Iterable[float]) -> list[float]:
-    """Square roots of KLs; an estimate below 0 counts as 0."""
-    return [round(math.sqrt(max(value, 0.0)), 4) for value in kl]

@@ -5,13 +5,14 @@ import re
 import pandas as pd
 from plotly import graph_objects as go
 
+from ppo_tune.reporting.analysis.spend import spend_table
 from ppo_tune.reporting.chapters.health import timeline
 from ppo_tune.reporting.chapters.health.timeline import duration
 from ppo_tune.reporting.drawing import layout
-from ppo_tune.reporting.record import StudyRecord, metrics_of, to_records
+from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cut, percent
-from ppo_tune.search.endings import LOST, STATES, ending_of
+from ppo_tune.search.endings import LOST, STATES
 
 MAX_REASONS = 3
 """Reasons that are told of each ending; the others are counted."""
@@ -58,29 +59,6 @@ def chapter(record: StudyRecord) -> Chapter:
         ),
     )
     return Chapter("health", "Run health", sections + timeline.sections(record))
-
-
-def spend_table(record: StudyRecord) -> pd.DataFrame:
-    """What each trial cost, lost ones too: number, ending, reason, episodes, tokens, seconds.
-
-    Seconds are those of the trial by the clock. Trials that train side by side in one worker each count their own.
-    """
-    rows = []
-    for trial in (*record.trials, *record.lost):
-        attrs = trial.user_attrs
-        # Running, lost and crashed trials have not noted what they cost, but their logs have.
-        logged = {} if "seconds" in attrs else (metrics_of(record, trial) or [{}])[-1]
-        scored = (attrs.get("curve") or [{}])[-1]
-        rows.append({
-            "number": trial.number,
-            "ending": ending_of(trial),
-            "reason": attrs.get("reason", ""),
-            "episodes": attrs.get("episodes", logged.get("episodes", scored.get("episodes", 0))),
-            "tokens": attrs.get("tokens", logged.get("tokens", 0)),
-            "seconds": attrs.get("seconds", logged.get("time/seconds", scored.get("seconds", 0.0))),
-        })  # fmt: skip
-    columns = ["number", "ending", "reason", "episodes", "tokens", "seconds"]
-    return pd.DataFrame(rows, columns=columns).astype({"seconds": float})
 
 
 def endings_table(spend: pd.DataFrame) -> pd.DataFrame:

@@ -1,37 +1,30 @@
 """Which hyperparameters matter for the score, which for failing, and which cannot be told from noise."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
-from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.reporting.axes import axes_of
-from ppo_tune.reporting.chapters.importance import interaction
-from ppo_tune.reporting.chapters.importance.anova import ped_anova
-from ppo_tune.reporting.chapters.importance.compared import compared, foresight, when_scored
-from ppo_tune.reporting.chapters.importance.directions import FAILING, SCORING, Wording, direction, good_range
-from ppo_tune.reporting.chapters.importance.evidence import (
+from ppo_tune.reporting.analysis.compared import compared, foresight, when_scored
+from ppo_tune.reporting.analysis.evidence import (
     COLUMNS,
-    Sample,
-    best_quarter,
-    happened,
-    importance_of,
 )
+from ppo_tune.reporting.analysis.importance import (
+    MIN_FAILURES,
+    MIN_TRIALS,
+    NOISE,
+    early_sample,
+    failing_sample,
+    failing_table,
+    importance_table,
+)
+from ppo_tune.reporting.chapters.importance import interaction
 from ppo_tune.reporting.drawing import BLUE, GREY, layout
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.results import is_feasible
-
-MIN_TRIALS = 12
-"""Below this many comparable trials there is not enough evidence for an importance."""
-
-MIN_FAILURES = 5
-"""So many trials must have failed, and so many not, before it is asked why."""
 
 LEGEND = (
     "A dot is the share of variance that a hyperparameter explains alone, with its 90 % bootstrap interval. Shaded is "
@@ -47,10 +40,6 @@ COMPANY = (
 
 NOISE_COLOUR = "rgba(213, 94, 0, 0.22)"
 
-NOISE = "not distinguishable from noise"
-
-FAILURES = ("diverged", "kl_limit")
-"""Endings that a hyperparameter may be to blame for."""
 
 METHODS = {"ped": "PED-ANOVA", "fanova": "fANOVA"}
 
@@ -77,115 +66,6 @@ def chapter(record: StudyRecord) -> Chapter:
         pair, seed = (scores["name"][0], scores["name"][1]), record.config.search.seed
         sections += interaction.sections(early_sample(record), pair, points, seed)
     return Chapter("importance", "What mattered", tuple(sections))
-
-
-def importance_table(record: StudyRecord) -> pd.DataFrame:
-    """How much each hyperparameter decides about the score; see `_table`.
-
-    Where scores were taken too early to say anything of the end, no direction is read from them: it is said where the
-    best trials stand that were completed within the KL budget.
-    """
-    if foresight(record).tells:
-        return _table(score_sample(record), SCORING, record.config.search.seed)
-    ends = end_sample(record)
-    return _table(
-        score_sample(record), SCORING, record.config.search.seed, lambda name: good_range(ends, name)
-    )
-
-
-def failing_table(record: StudyRecord) -> pd.DataFrame:
-    """How much each hyperparameter decides whether a trial diverges or goes beyond the KL limit; see `_table`."""
-    sample = failing_sample(record)
-    n_failed = int(sample.target.sum())
-    is_enough = min(n_failed, len(sample.target) - n_failed) >= MIN_FAILURES
-    return _table(sample if is_enough else sample_of(record, [], []), FAILING, record.config.search.seed)
-
-
-def _table(
-    sample: Sample, wording: Wording, seed: int, told: Callable[[str], str] | None = None
-) -> pd.DataFrame:
-    """The importance of each hyperparameter by both methods.
-
-    Columns: name; share of variance, both ends of its 90 % bootstrap interval and what noise reaches (`COLUMNS`);
-    clear; direction (which values are the good ones, or that noise does the same). Those that stand out most come
-    first; empty with too few trials.
-
-    Args:
-        sample: What became of the trials.
-        wording: How that is spoken of.
-        seed: Of shuffles and resamples.
-        told: Says which values of a hyperparameter are the good ones; None reads it from the sample.
-    """
-    told = told or (lambda name: direction(sample, name, wording))
-    if len(sample.target) < MIN_TRIALS:
-        return pd.DataFrame(columns=["name", *COLUMNS, "clear", "direction"])
-    table = importance_of(sample, seed)
-    directions = [told(row["name"]) if row["clear"] else NOISE for row in to_records(table)]
-    return table.assign(direction=directions)
-
-
-def by_importance(record: StudyRecord) -> list[str]:
-    """Names of the hyperparameters, the most important for the score first; as in the file with too few trials.
-
-    By PED-ANOVA alone, which takes no time.
-    """
-    sample = score_sample(record)
-    n = len(sample.target)
-    if n < MIN_TRIALS:
-        return list(record.config.space)
-    marked = best_quarter(sample.target[np.newaxis])
-    found = ped_anova(sample.axes, sample.places, np.arange(n)[np.newaxis], marked)[0]
-    return [sample.axes[j].name for j in np.argsort(-found, kind="stable")]
-
-
-def has_evidence(record: StudyRecord) -> bool:
-    """Whether there are enough trials for an importance."""
-    return len(compared(record)[1]) >= MIN_TRIALS
-
-
-def score_sample(record: StudyRecord) -> Sample:
-    """The trials that are compared with their scores at that milestone.
-
-    One that later diverged, left the KL limit or ended beyond the KL budget counts as the worst of them: what it had
-    scored by then is nobody's aim.
-    """
-    early = early_sample(record)
-    failed = np.array([not is_feasible(trial) for trial in compared(record)[1]], dtype=bool)
-    return replace(early, target=np.where(failed, early.target.min(initial=np.inf), early.target))
-
-
-def early_sample(record: StudyRecord) -> Sample:
-    """The trials that are compared with their scores at that milestone as they were."""
-    look, trials = compared(record)
-    return sample_of(record, trials, [trial.user_attrs["curve"][look - 1]["score"] for trial in trials])
-
-
-def end_sample(record: StudyRecord) -> Sample:
-    """The trials that were completed within the KL budget, with their scores at the end."""
-    names = set(record.config.space)
-    trials = [
-        t for t in record.trials if ending_of(t) == "completed" and is_feasible(t) and names <= set(t.params)
-    ]
-    return sample_of(record, trials, [trial.value or 0.0 for trial in trials])
-
-
-def failing_sample(record: StudyRecord) -> Sample:
-    """Trials that ran until they were completed, pruned or failed, with 1 for those that failed and 0 for the others.
-
-    Those that ran out of memory or crashed tell nothing of PPO.
-    """
-    known = ("completed", "pruned", *FAILURES)
-    names = set(record.config.space)
-    trials = [t for t in record.trials if ending_of(t) in known and names <= set(t.params)]
-    return sample_of(record, trials, [float(ending_of(t) in FAILURES) for t in trials], mark=happened)
-
-
-def sample_of(record: StudyRecord, trials: Sequence[FrozenTrial], target: Sequence[float],
-              mark: Callable[[np.ndarray], np.ndarray] = best_quarter) -> Sample:  # fmt: skip
-    """Trials with what became of them, and where their values stand on the axes of the space."""
-    axes = axes_of(record.config.space)
-    places = [axis.places(trial.params[axis.name] for trial in trials) for axis in axes]
-    return Sample(axes, np.stack(places, axis=1), np.array(target, dtype=float), mark)
 
 
 def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
@@ -230,12 +110,8 @@ def clear_reading(table: pd.DataFrame) -> str:
     others = [row["name"] for row in rows if not row["clear"]]
     if not clear:
         return "No hyperparameter is distinguishable from noise."
-    words = f"{_join(clear)} {'stands' if len(clear) == 1 else 'stand'} out."
-    return words + (f" {_join(others)} {'is' if len(others) == 1 else 'are'} {NOISE}." if others else "")
-
-
-def _join(names: Sequence[str]) -> str:
-    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), names[-1]])
+    words = f"{join(clear)} {'stands' if len(clear) == 1 else 'stand'} out."
+    return words + (f" {join(others)} {'is' if len(others) == 1 else 'are'} {NOISE}." if others else "")
 
 
 def importance_figure(table: pd.DataFrame, marked: str, number: str) -> go.Figure:

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
+from ppo_tune.reporting.analysis.evidence import Sample
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.chapters.importance.evidence import Sample
 from ppo_tune.reporting.drawing import ROLE_STYLES, fences, layout, roles_in
 from ppo_tune.reporting.section import Section
 

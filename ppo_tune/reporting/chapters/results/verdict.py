@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from ppo_tune.reporting.analysis.edges import at_edge
 from ppo_tune.reporting.chapters.results import confirmed, fidelity
-from ppo_tune.reporting.chapters.values.edges import at_edge
 from ppo_tune.reporting.record import StudyRecord, role_of
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.certainty import Gain, seeds_for
@@ -20,9 +20,8 @@ MIN_COMPLETED = 5
 
 def chapter(record: StudyRecord) -> Chapter:
     """The confirmation, what the search saw, and whether its short runs can be trusted."""
-    n_prompts = record.base.get("n_prompts", record.config.task.heldout_prompts)
     reading = (
-        f"In the search, one seed each: means over the same {n_prompts} held-out prompts with the same sampling "
+        f"In the search, one seed each: means over the same {record.n_prompts} held-out prompts with the same sampling "
         "noise; ± is the standard error over prompts, KL is in nats per response."
     )
     data = {

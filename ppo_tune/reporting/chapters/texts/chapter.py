@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from ppo_tune.reporting.chapters.hacking import chapter as hacking
+from ppo_tune.reporting.analysis.exploitation import worst_offender
 from ppo_tune.reporting.chapters.texts.marking import mark
 from ppo_tune.reporting.record import StudyRecord, samples_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
@@ -50,7 +50,7 @@ def chapter(record: StudyRecord) -> Chapter:
 
 def find_writers(record: StudyRecord) -> list[Writer]:
     """The untrained model, the default config, the winner and the worst offender; each trial once."""
-    trials = {"default": record.baseline, "winner": record.winner, "worst": hacking.worst_offender(record)}
+    trials = {"default": record.baseline, "winner": record.winner, "worst": worst_offender(record)}
     roles: dict[int, list[str]] = {}
     for role, trial in trials.items():
         if trial is not None:

@@ -7,10 +7,11 @@ import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
+from ppo_tune.reporting.analysis.edges import best_values, edges_table
+from ppo_tune.reporting.analysis.importance import by_importance, has_evidence
 from ppo_tune.reporting.axes import Axis, axes_of
-from ppo_tune.reporting.chapters.importance.chapter import by_importance, has_evidence
 from ppo_tune.reporting.chapters.values import grid
-from ppo_tune.reporting.chapters.values.edges import best_values, edges_reading, edges_table
+from ppo_tune.reporting.chapters.values.edges import edges_reading
 from ppo_tune.reporting.chapters.values.parallel import parallel_figure, parallel_reading, score_ends
 from ppo_tune.reporting.drawing import (
     ENDING_COLOURS,

@@ -7,7 +7,8 @@ import pandas as pd
 from plotly import graph_objects as go
 
 from ppo_tune.reporting.axes import Axis
-from ppo_tune.reporting.drawing import BLUE, GREY, axis_ends, layout, roles_in, short
+from ppo_tune.reporting.drawing import BLUE, GREY, axis_ends, layout, roles_in
+from ppo_tune.reporting.wording import short
 
 MAX_AXES = 7
 """Hyperparameters that are drawn, the most important ones; the score is one more."""

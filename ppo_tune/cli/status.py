@@ -1,0 +1,155 @@
+"""The command that looks at a study while it runs and afterwards."""
+
+import json
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+import ppo_tune
+from ppo_tune.cli.go_on import flags_of
+from ppo_tune.cli.progress import clock, describe, shorten
+from ppo_tune.cli.terminal import Out, Storage, StudyName, console, printable, say
+from ppo_tune.files import finite
+from ppo_tune.search.results import repeats_reading
+from ppo_tune.search.status import StudyStatus, TrialStatus
+
+MOST_RUNNING = 8
+"""Trials under way that are listed one by one."""
+
+LABEL_WIDTH = 10
+
+
+def status(
+    study: StudyName,
+    storage: Storage = None,
+    out: Out = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+) -> None:
+    """Say how a study stands, also while it runs; changes nothing and disturbs nobody."""
+    found, flags = ppo_tune.study_status(study, storage=storage, out=out), flags_of(storage, out)
+    next_command = _next(found, out, flags)
+    if as_json:
+        facts = {**asdict(found), "done": found.done, "next": next_command}
+        sys.stdout.write(json.dumps(finite(facts), default=datetime.isoformat) + "\n")
+        return
+    for label, text in _rows(found, datetime.now()):
+        _say_row(label, _wrap(text))
+    _say_row("next", _wrap(next_command) if found.verdict.advice == next_command else [next_command])
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(printable(text), max(console.width, 40) - LABEL_WIDTH) or [""]
+
+
+def _say_row(label: str, lines: list[str]) -> None:
+    """A label in a soft colour, and its lines beside it in the usual one."""
+    for i, line in enumerate(lines):
+        say(Text.assemble((f"{label if i == 0 else '':<{LABEL_WIDTH}}", "dim"), line))
+
+
+def _rows(found: StudyStatus, now: datetime) -> Iterator[tuple[str, str]]:
+    """What is said, by label; an empty label goes on with the one before."""
+    yield "study", f"{found.study}, {_headline(found, now)}"
+    if found.state != "running" and found.last_ended is not None:
+        yield "", f"the last trial ended {_ago(found.last_ended, now)}"
+    yield "trials", _progress(found)
+    if found.endings:
+        yield "", _counts(found.endings)
+    if found.repeats:
+        yield "", repeats_reading(found.repeats)
+    yield "verdict", found.verdict.sentence
+    yield from _results(found)
+    label = "cut off" if found.state == "died" else "running"
+    for i, trial in enumerate(found.running[:MOST_RUNNING]):
+        score = "" if trial.score is None else f", score {trial.score:.3f}"
+        episodes = f"{trial.episodes:>9,.0f} of {found.episodes:,} episodes"
+        yield "" if i else label, f"trial {trial.number:<4} {episodes}{score}"
+    if len(found.running) > MOST_RUNNING:
+        yield "", f"and {len(found.running) - MOST_RUNNING} more"
+    if found.confirmation is not None:
+        runs = {"under way" if name == "running" else name: n for name, n in found.confirmation.items()}
+        yield "confirmed", f"on fresh seeds: {_counts(runs) or 'no runs yet'}"
+    if found.failure:
+        yield "failure", shorten(found.failure, 200)
+
+
+def _progress(found: StudyStatus) -> str:
+    facts = [f"{found.done} of {found.total} over"]
+    if found.seconds_left is not None:
+        facts.append(f"about {clock(found.seconds_left)} left")
+    if found.episodes_per_second is not None:
+        facts.append(f"{found.episodes_per_second:,.0f} episodes per second")
+    return ", ".join(facts)
+
+
+def _results(found: StudyStatus) -> Iterator[tuple[str, str]]:
+    """The trial to go on with beside the default, as the search scored them."""
+    best, default = found.best, found.default
+    label = "winner" if found.verdict.confirmed else "best"
+    if best is not None:
+        yield label, f"{_scores(best)}   (budget {found.kl_budget:g})"
+    if default is not None and default == best:
+        yield "", "this is the default config"
+    elif default is not None:
+        yield "default", _scores(default)
+    if best is not None:
+        yield "", "one draw in the search each; the best of many reads too high"
+        yield "values", describe(best.params)
+
+
+def _headline(found: StudyStatus, now: datetime) -> str:
+    match found.state:
+        case "running":
+            assert found.started is not None
+            return f"running for {clock((now - found.started).total_seconds())} (process {found.pid})"
+        case "elsewhere":
+            return f"under way on {', '.join(found.hosts)}, which cannot be asked from here"
+        case "died":
+            process = "" if found.pid is None else f" (process {found.pid})"
+            return f"died{process}; what was under way will run again"
+        case "stopped" | "complete":
+            return found.state
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    return f"{clock(max((now - then).total_seconds(), 0.0))} ago ({then:%d %b %H:%M})"
+
+
+def _counts(endings: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {ending}" for ending, n in sorted(endings.items(), key=lambda item: -item[1]))
+
+
+def _scores(trial: TrialStatus) -> str:
+    """A trial in one line, its numbers under those of another."""
+    numbers = {"score": trial.score, "gold": trial.gold, "KL": trial.kl}
+    said = [f"{name} {value:7.3f}" for name, value in numbers.items() if value is not None]
+    if trial.ending != "completed":
+        said.append(trial.ending)
+    elif not trial.feasible:
+        said.append("over budget")
+    return "   ".join([f"trial {trial.number:<4}", *said])
+
+
+def _next(found: StudyStatus, out: Path, flags: str) -> str:
+    """What one would type now, or what to change where nothing is to be typed yet."""
+    name = found.study
+    if found.state in ("died", "stopped"):
+        places = (Path(f"{name}.yaml"), Path("search_spaces") / f"{name}.yaml")
+        file = next((place for place in places if place.is_file()), Path("path/to") / f"{name}.yaml")
+        return f"ppo-tune search {shlex.quote(str(file))}{flags}"
+    if found.state == "complete" and found.to_confirm:
+        return f"ppo-tune confirm {name}{flags}"
+    if found.state == "complete" and found.verdict.advice:
+        return found.verdict.advice
+    best = out / "reports" / name / "best.yaml"
+    if found.state == "complete" and best.is_file():
+        return f"ppo-tune train {shlex.quote(str(best))}"
+    return f"ppo-tune report {name}{flags}"

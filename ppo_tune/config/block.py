@@ -1,0 +1,101 @@
+"""A block of settings: frozen and strict, and it says which files, models and functions it names."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+Kind = Literal["file", "model", "judge", "function", "recipe"]
+"""What a text of a block can name: a file; a folder or hub name of a language or reward model; a function in a file
+of the user's; the recipe by which a task of ours builds its own models."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the texts of a field name; None where they are only text. Every text of a block is marked by one."""
+
+    kind: Kind | None
+
+
+Text = Annotated[str, Names(None)]
+FileName = Annotated[str, Names("file")]
+ModelName = Annotated[str, Names("model")]
+JudgeName = Annotated[str, Names("judge")]
+FunctionName = Annotated[str, Names("function"), Field(pattern=r".+\.py:[A-Za-z_]\w*$")]
+
+
+@dataclass(frozen=True)
+class Named:
+    """Something outside the study file that a block names.
+
+    Attributes:
+        place: Where in the config, such as task.reward.model.
+        kind: What it is.
+        value: As it stands there.
+    """
+
+    place: str
+    kind: Kind
+    value: str
+
+    @property
+    def path(self) -> str:
+        """The file or folder; a hub's name is taken for one too."""
+        return self.value.rpartition(":")[0] if self.kind == "function" else self.value
+
+
+class Block(BaseModel):
+    """A frozen block of settings: unknown keys, NaN and numbers in quotes are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def names(self) -> list[Named]:
+        """All files, models, functions and recipes that this block and those within it name."""
+        found: list[Named] = []
+
+        def note(named: Named) -> str:
+            found.append(named)
+            return named.value
+
+        self.renamed(note)
+        return found
+
+    def renamed(self, rename: Callable[[Named], str], place: str = "") -> Self:
+        """A copy in which everything named here or within has another name.
+
+        Args:
+            rename: The new name of each.
+            place: Of this block in the config.
+        """
+        changed = {}
+        for key, field in type(self).model_fields.items():
+            before = getattr(self, key)
+            now = _renamed(before, _kind(field), f"{place}.{key}".lstrip("."), rename)
+            if now != before:
+                changed[key] = now
+        return self.model_copy(update=changed)
+
+
+def _renamed(value: Any, kind: Kind | None, place: str, rename: Callable[[Named], str]) -> Any:
+    match value:
+        case Block():
+            return value.renamed(rename, place)
+        case str() if kind is not None:
+            return rename(Named(place, kind, value))
+        case tuple():
+            return tuple(_renamed(inner, kind, f"{place}.{i}", rename) for i, inner in enumerate(value))
+        case Mapping():
+            return {key: _renamed(inner, kind, f"{place}.{key}", rename) for key, inner in value.items()}
+    return value
+
+
+def _kind(field: FieldInfo) -> Kind | None:
+    """What the texts of a field name, wherever in its type they stand; keys of a mapping name nothing."""
+    parts = [field.annotation, *field.metadata]
+    for part in parts:
+        if isinstance(part, Names):
+            return part.kind
+        parts += get_args(part)[1:] if get_origin(part) is dict else get_args(part)
+    return None

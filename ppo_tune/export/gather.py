@@ -1,0 +1,123 @@
+"""What an export says of a study's winner: its config, what was measured of it, and where it comes from."""
+
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.export.base import Sources, Winner
+from ppo_tune.export.native import ADVICE
+from ppo_tune.files import read_json
+from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
+from ppo_tune.search.confirmation import read_confirmation
+from ppo_tune.search.storage import run_folder
+from ppo_tune.search.verdict import Verdict, read_verdict
+from ppo_tune.search.winner import best_config, winning_trial
+from ppo_tune.versions import versions
+
+Z_95 = 1.96
+"""Standard errors on either side of a mean that hold 95 % of a normal distribution."""
+
+
+def gather(study: Study, config: StudyConfig, *, out: Path, with_sources: bool) -> Winner:
+    """What is known of a study's winner.
+
+    Args:
+        study: The search.
+        config: The experiment.
+        out: Holds the study's folder.
+        with_sources: Whether model, reward and prompts are wanted too, as another trainer finds them.
+
+    Raises:
+        PPOTuneError: If there is no winner.
+    """
+    best = best_config(study, config)
+    trial = winning_trial(study, config)
+    assert trial is not None
+    n_prompts = _n_heldout(config, out)
+    error = trial.user_attrs.get("heldout/score_standard_error")
+    return Winner(
+        config=best,
+        searched=tuple(config.space),
+        provenance=provenance(config, trial, read_verdict(study, config, run_folder(out, config.name))),
+        metrics={**_measured(trial, n_prompts), **confirmed(study, config, trial.number)},
+        response_tokens=trial.user_attrs.get("heldout/response_tokens"),
+        score_std=None if error is None else error * n_prompts**0.5,
+        sources=_sources(config) if with_sources else Sources(),
+    )
+
+
+def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dict[str, str]:
+    """What a trial's config is worth and where it comes from, as an export's first lines tell it."""
+    value, kl = trial.value, trial.user_attrs.get("heldout/kl_per_sequence")
+    told = f"{value:.4f}, at {kl:.2f} nats of KL: one draw, by which it was chosen"
+    score = {} if value is None else {"score in the search": told}
+    return {
+        "verdict": verdict.sentence,
+        **({ADVICE: verdict.advice} if verdict.advice else {}),
+        "from": f"study {config.name}, trial {trial.number}, {trial.user_attrs['episodes']} episodes long",
+        **score,
+        "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
+    }
+
+
+def _n_heldout(config: StudyConfig, out: Path) -> int:
+    """How many prompts scored a trial: those asked for, or all there were."""
+    base = run_folder(out, config.name) / "base.json"
+    known = read_json(base).get("n_prompts") if base.is_file() else None
+    return int(known or config.task.heldout_prompts)
+
+
+def _measured(trial: FrozenTrial, n_prompts: int) -> dict[str, Any]:
+    """What the search saw of the trial; scores with their intervals over prompts."""
+    found: dict[str, Any] = {
+        name.removeprefix("heldout/"): value
+        for name, value in trial.user_attrs.items()
+        if name.startswith("heldout/")
+    }
+    for name in ("score", "gold"):
+        error, mean = found.pop(f"{name}_standard_error", None), found.get(name)
+        if error is not None and mean is not None:
+            found[name] = {
+                "mean": mean,
+                "standard_error": error,
+                "interval": [mean - Z_95 * error, mean + Z_95 * error],
+                "over": f"95 % interval over {n_prompts} held-out prompts, one seed",
+            }
+    return found
+
+
+def confirmed(study: Study, config: StudyConfig, number: int) -> dict[str, Any]:
+    """What fresh seeds and unseen prompts say of a trial; nothing before they are asked."""
+    confirmation = read_confirmation(study, config)
+    if confirmation is None:
+        return {}
+    candidate = next((c for c in confirmation.candidates if c.number == number and len(c.runs) > 1), None)
+    if candidate is None:
+        return {}
+    means, outcome = candidate.seed_means, confirmation.outcome
+    found: dict[str, Any] = {
+        "confirmed_score": {
+            "mean": float(interquartile_mean(means)),
+            "interval": list(bootstrap_interval(means)),
+            "over": f"interquartile mean with its 95 % interval, {len(means)} fresh seeds, unseen prompts",
+            "by_seed": means.tolist(),
+        },
+        "confirmed_kl_per_sequence": candidate.kl,
+    }
+    if outcome.gain is not None and outcome.best == number:
+        found[f"gain_over_{outcome.rival}"] = {
+            "mean": outcome.gain.mean,
+            "interval": [outcome.gain.low, outcome.gain.high],
+            "over": "95 % interval over seeds and prompts, for the best of those confirmed",
+        }
+    return found
+
+
+def _sources(config: StudyConfig) -> Sources:
+    """Model, reward and prompts for another trainer; ours finds them itself, and need not wait for torch."""
+    from ppo_tune.export.sources import read_sources
+
+    return read_sources(config)

@@ -1,0 +1,136 @@
+"""How much a model's means over the held-out prompts differ from another's, and how sure that is.
+
+All models of a study answer the same prompts with the same random numbers, so two of them are compared prompt by
+prompt. Where the scores of the single prompts were not kept, the two standard errors are added as if the answers
+had nothing in common, which makes the interval wider.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from scipy import stats
+
+from ppo_tune.reporting.record import StudyRecord, samples_of
+from ppo_tune.search.responses import MIN_PROMPTS
+
+Judge = Literal["score", "gold"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of a model on the held-out prompts; NaN where it is not.
+
+    Attributes:
+        means: Mean score and gold score.
+        errors: Their standard errors over prompts.
+        by_prompt: Scores and gold scores of every prompt, or empty.
+        kl: Nats per response.
+        n_prompts: How many prompts the means are over.
+    """
+
+    means: Mapping[Judge, float]
+    errors: Mapping[Judge, float]
+    by_prompt: Mapping[Judge, Sequence[float | None]]
+    kl: float
+    n_prompts: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """A difference of two means with its 95 % interval, which is NaN where it is not known.
+
+    Attributes:
+        value: The difference.
+        error: Its standard error.
+        freedom: Degrees of freedom of Student's distribution.
+    """
+
+    value: float
+    error: float = math.nan
+    freedom: float = math.inf
+
+    @property
+    def reach(self) -> float:
+        """Half the width of the interval."""
+        return quantile(0.975, self.freedom) * self.error
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.value - self.reach
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.value + self.reach
+
+    def __str__(self) -> str:
+        if math.isnan(self.error):
+            return f"{self.value:+.2f}"
+        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+@cache
+def quantile(share: float, freedom: float = math.inf) -> float:
+    """Of Student's distribution; of the normal one without a freedom. Asked for often with the same few arguments."""
+    return float(stats.t.ppf(share, freedom))
+
+
+def number(value: Any) -> float:
+    """A float, or NaN for what is missing."""
+    return math.nan if value is None else float(value)
+
+
+def judged_base(record: StudyRecord) -> Judged:
+    """The untrained model."""
+    return _judged(record, record.base, record.base.get("samples", []))
+
+
+def judged_trial(record: StudyRecord, trial: FrozenTrial) -> Judged:
+    """A trial at its last milestone."""
+    last = (trial.user_attrs.get("curve") or [{}])[-1]
+    named = {
+        "score": "score", "gold": "gold", "kl": "kl_per_sequence", "score_error": "score_standard_error",
+        "gold_error": "gold_standard_error",
+    }  # fmt: skip
+    of_curve = {f"heldout/{name}": last.get(key) for key, name in named.items()}
+    known = {name: value for name, value in of_curve.items() if value is not None}
+    is_old = "heldout/gold" in known and "scores" not in trial.user_attrs
+    return _judged(record, {**trial.user_attrs, **known}, samples_of(record, trial) if is_old else [])
+
+
+def _judged(record: StudyRecord, facts: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Judged:
+    return Judged(
+        means={"score": number(facts.get("heldout/score")), "gold": number(facts.get("heldout/gold"))},
+        errors={
+            "score": number(facts.get("heldout/score_standard_error")),
+            "gold": _gold_error(facts, samples, record.n_prompts),
+        },
+        by_prompt={"score": facts.get("scores", []), "gold": facts.get("golds", [])},
+        kl=number(facts.get("heldout/kl_per_sequence")),
+        n_prompts=record.n_prompts,
+    )
+
+
+def _gold_error(facts: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], n_prompts: int) -> float:
+    """Gold's standard error as it was recorded or, in studies that did not, as the kept responses let expect."""
+    recorded = facts.get("heldout/gold_standard_error")
+    golds = [float(sample["gold"]) for sample in samples if sample["gold"] is not None]
+    if recorded is not None or len(golds) < MIN_PROMPTS:
+        return number(recorded)
+    return float(np.std(golds, ddof=1)) / math.sqrt(n_prompts)
+
+
+def change(before: Judged, after: Judged, judge: Judge) -> Change:
+    """How much one judge's mean rose from one model to another."""
+    value = after.means[judge] - before.means[judge]
+    first, second = before.by_prompt[judge], after.by_prompt[judge]
+    pairs = [b - a for a, b in zip(first, second, strict=False) if a is not None and b is not None]
+    if len(first) == len(second) and len(pairs) >= MIN_PROMPTS:
+        return Change(value, float(np.std(pairs, ddof=1)) / math.sqrt(len(pairs)), len(pairs) - 1)
+    return Change(value, math.hypot(before.errors[judge], after.errors[judge]))

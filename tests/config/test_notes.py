@@ -1,0 +1,166 @@
+"""What `check` and `search` note of a study that is legal and perhaps not meant."""
+
+import pytest
+
+from ppo_tune.config.study_file import notes
+from tests.config.study_files import GAMMA, RATE, blocks, load
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+CLIP = "clip_range: {type: float, low: 0.1, high: 0.3}"
+
+
+def test_a_clip_range_that_can_never_matter_is_noted():
+    study = load(blocks(space=f"{{{CLIP}}}", ppo="{batch_size: 64, ppo_epochs: 1}"))
+
+    assert notes(study) == [
+        "clip_range is inert: with one optimizer step per rollout the policy ratio is 1 everywhere; raise "
+        "ppo_epochs or lower batch_size"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "ppo"),
+    [
+        pytest.param(
+            "batch_size: {type: categorical, choices: [64, 32]}", "{ppo_epochs: 1}", id="searched batch"
+        ),
+        pytest.param("ppo_epochs: {type: int, low: 1, high: 4}", "{batch_size: 64}", id="searched epochs"),
+    ],
+)
+def test_a_clip_range_that_sometimes_matters_is_noted(other, ppo):
+    study = load(blocks(space=f"{{{CLIP}, {other}}}", ppo=ppo))
+
+    assert notes(study) == [
+        "clip_range is inert in trials with batch_size = rollout_size and one PPO epoch: the policy "
+        "ratio is 1 everywhere"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("space", "ppo"),
+    [
+        pytest.param(f"{{{CLIP}}}", "{batch_size: 64, ppo_epochs: 2}", id="two epochs"),
+        pytest.param(f"{{{CLIP}}}", "{batch_size: 32, ppo_epochs: 1}", id="two batches"),
+        pytest.param(f"{{{GAMMA}}}", "{batch_size: 64, ppo_epochs: 1}", id="not searched"),
+    ],
+)
+def test_a_clip_range_that_matters_is_not_noted(space, ppo):
+    assert notes(load(blocks(space=space, ppo=ppo))) == []
+
+
+@pytest.mark.parametrize(
+    ("param", "expected"),
+    [
+        ("clip_range: {type: float, low: 0.3, high: 0.4}", "clip_range = 0.3: the default 0.2"),
+        ("batch_size: {type: categorical, choices: [8, 16]}", "batch_size = 16: the default 32"),
+        ("dual_clip: {type: float, low: 2, high: 3}", "dual_clip = 2.0: the default None"),
+        ("gamma: {type: float, low: 0.9, high: 0.95, default: 0.5}", "gamma = 0.9: the default 0.5"),
+    ],
+)
+def test_a_default_that_the_space_does_not_hold_is_noted(param, expected):
+    study = load(blocks(space=f"{{{param}, {RATE}}}"))
+
+    assert notes(study) == [f"trial 0, the default config, uses {expected} is outside the space"]
+
+
+def test_a_default_that_the_space_holds_is_not_noted():
+    assert notes(load(blocks(space=f"{{{RATE}, {GAMMA}}}"))) == []
+
+
+TWO = "ppo_epochs: {type: categorical, choices: [1, 4]}, whiten_rewards: {type: categorical, choices: [true, false]}"
+NINE = "ppo_epochs: {type: int, low: 1, high: 3}, batch_size: {type: categorical, choices: [8, 16, 32]}"
+OTHER_NINE = (
+    "ppo_epochs: {type: int, low: 1, high: 3}, gae_lambda: {type: float, low: 0.9, high: 0.98, points: 3}"
+)
+
+
+@pytest.mark.parametrize(
+    ("space", "search", "expected"),
+    [
+        pytest.param(
+            TWO, "{n_trials: 14}",
+            ["the space has only 4 combinations for 14 trials: at least 10 trials repeat one; sampler: grid tries each "
+             "of them once"],
+            id="choices",
+        ),
+        pytest.param(
+            NINE, "{n_trials: 10, sampler: random}",
+            ["the space has only 9 combinations for 10 trials: at least 1 trials repeat one; sampler: grid tries each "
+             "of them once"],
+            id="integers",
+        ),
+        pytest.param(
+            "ppo_epochs: {type: int, low: 2, high: 20, step: 6}", "{n_trials: 4, sampler: qmc}",
+            ["the space has only 4 combinations for 4 trials: some may be drawn more than once; sampler: grid tries "
+             "each of them once"],
+            id="as many as trials",
+        ),
+        pytest.param(NINE, "{n_trials: 4}", [], id="enough"),
+        pytest.param(f"{NINE}, {GAMMA}", "{n_trials: 100}", [], id="a float"),
+        pytest.param(
+            OTHER_NINE, "{n_trials: 15, sampler: grid}",
+            ["15 trials, but the grid has 9 cells: 5 trials repeat one"],
+            id="a grid, and the default beside it",
+        ),
+        pytest.param(
+            NINE.replace("high: 3", "high: 4"), "{n_trials: 15, sampler: grid}",
+            ["15 trials, but the grid has 12 cells: 3 trials repeat one"],
+            id="a grid that holds the default",
+        ),
+        pytest.param(OTHER_NINE, "{sampler: grid}", [], id="a whole grid, and the default beside it"),
+        pytest.param(
+            NINE.replace("high: 3", "high: 4"), "{sampler: grid}",
+            ["the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"],
+            id="a whole grid that holds the default",
+        ),
+        pytest.param(NINE.replace("high: 3", "high: 4"), "{sampler: grid, n_trials: 12}", [], id="part of a grid"),
+    ],
+)  # fmt: skip
+def test_combinations_that_trials_must_repeat_are_counted(space, search, expected):
+    said = notes(load(blocks(space=f"{{{space}}}", search=search)))
+
+    assert [note for note in said if "combination" in note or "cells" in note or "a cell" in note] == expected
+
+
+ADAPTIVE = "{kl_target: 4.0, episodes: 2560, rollout_size: 64"
+
+
+@pytest.mark.parametrize(
+    ("ppo", "space", "expected"),
+    [
+        pytest.param(f"{ADAPTIVE}}}", GAMMA, None, id="a tenth of the episodes"),
+        pytest.param(f"{ADAPTIVE}, kl_horizon: 10000}}", GAMMA, "1.05", id="ten thousand"),  # 1.00128 ** 40
+        pytest.param(
+            f"{ADAPTIVE}, kl_horizon: 1300}}", GAMMA, "1.48", id="half of the episodes"
+        ),  # 1.00985 ** 40
+        pytest.param(
+            f"{ADAPTIVE}, kl_horizon: 1250}}", GAMMA, None, id="a little less"
+        ),  # 1.01024 ** 40 = 1.503
+        pytest.param(
+            "{kl_horizon: 10000}", "kl_target: {type: float, low: 1, high: 9}", "1.05", id="a searched target"
+        ),
+        pytest.param(
+            "{kl_target: 4.0}",
+            "kl_horizon: {type: float, low: 10000, high: 20000}",
+            "1.05",
+            id="searched horizons",
+        ),
+        pytest.param(
+            "{kl_target: 4.0}", "kl_horizon: {type: float, low: 1000, high: 20000}", None, id="some are short"
+        ),
+        pytest.param("{kl_horizon: 10000}", GAMMA, None, id="no target"),
+    ],
+)
+def test_a_kl_target_that_a_trial_is_too_short_for_is_noted(ppo, space, expected):
+    said = [note for note in notes(load(blocks(space=f"{{{space}}}", ppo=ppo))) if "kl_target does" in note]
+
+    assert said == (
+        []
+        if expected is None
+        else [
+            f"kl_target does little: with this kl_horizon, kl_coef can change {expected}-fold at most in a trial of "
+            "2,560 episodes; leave kl_horizon out, and it is a tenth of them"
+        ]
+    )

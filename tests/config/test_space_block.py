@@ -1,0 +1,201 @@
+"""The space of a study file: ranges that are legal, and grids of a size that can be run."""
+
+import pytest
+
+from tests.config.study_files import GRID, RATE, blocks, load, mistakes
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def test_a_key_that_is_wrong_in_ppo_still_may_not_stand_in_the_space_too():
+    text = blocks(space=f"{{{RATE}}}", ppo="{learning_rate: fast}")
+
+    assert mistakes(text) == [
+        "a.yaml:3: ppo.learning_rate: must be a number, but got 'fast'; write it without quotes",
+        "a.yaml:3: ppo.learning_rate: stands in ppo and in space (line 2); keep one",
+    ]
+
+
+def test_a_key_whose_range_is_wrong_still_may_not_stand_in_ppo_too():
+    text = blocks(space="{gamma: {type: float, low: 1, high: 0}}", ppo="{gamma: 0.9}")
+
+    assert mistakes(text) == [
+        "a.yaml:2: space.gamma: `low < high` must hold, but got low=1, high=0; a single value belongs in the "
+        "ppo block",
+        "a.yaml:3: ppo.gamma: stands in ppo and in space (line 2); keep one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("param", "expected"),
+    [
+        pytest.param(
+            "gamma: {type: float, low: 1.0, high: 0.5}",
+            "gamma: `low < high` must hold, but got low=1, high=0.5; a single value belongs in the ppo block",
+            id="inverted",
+        ),
+        pytest.param(
+            "ppo_epochs: {type: int, low: 2, high: 2}",
+            "ppo_epochs: `low < high` must hold, but got low=2, high=2; a single value belongs in "
+            "the ppo block",
+            id="equal",
+        ),
+        pytest.param(
+            "learning_rate: {type: float, low: 0, high: 1e-2, log: true}",
+            "learning_rate: `low > 0` must hold with log: true, but got low=0",
+            id="log from zero",
+        ),
+        pytest.param(
+            "learning_rate: {type: float, low: 1e-5, high: .inf}",
+            "learning_rate.high: must be finite, but got inf",
+            id="infinite end",
+        ),
+        pytest.param(
+            "learning_rate: {type: float, low: .nan, high: 1}",
+            "learning_rate.low: must be finite, but got nan",
+            id="nan",
+        ),
+        pytest.param(
+            "learning_rate: {type: float, low: '1e-5', high: 1e-2}",
+            "learning_rate.low: must be a number, but got '1e-5'; write it without quotes",
+            id="quoted end",
+        ),
+        pytest.param(
+            "learning_rate: {type: float, low: 1e-5, high: 1e-2, log: yes}",
+            "learning_rate.log: must be true or false, but got 'yes'",
+            id="yes",
+        ),
+        pytest.param(
+            "ppo_epochs: {type: int, low: 1, high: 4.5}",
+            "ppo_epochs.high: must be a whole number, but got 4.5",
+            id="half an epoch",
+        ),
+        pytest.param(
+            "ppo_epochs: {type: int, low: 1, high: 4, step: 0}",
+            "ppo_epochs.step: `step >= 1` must hold, but got 0",
+            id="step of zero",
+        ),
+        pytest.param(
+            "gamma: {type: float, low: 0.9, high: 1.5}",
+            "gamma: `gamma <= 1.0` must hold, but got 1.5",
+            id="end that no config can have",
+        ),
+        pytest.param(
+            "clip_range: {type: float, low: 0, high: 0.5}",
+            "clip_range: `clip_range > 0.0` must hold, but got 0.0",
+            id="end that is just outside",
+        ),
+        pytest.param(
+            "gamma: {type: float, low: 0.9, high: 1.0, default: 2}",
+            "gamma: `gamma <= 1.0` must hold, but got 2.0",
+            id="default that no config can have",
+        ),
+        pytest.param(
+            "kl_estimator: {type: categorical, choices: [k1, k4]}",
+            "kl_estimator: unknown 'k4'; choose one of k1, k2, k3",
+            id="choice that no config can have",
+        ),
+        pytest.param(
+            "ppo_epochs: {type: categorical, choices: [1, '2']}",
+            "ppo_epochs: must be a whole number, but got '2'; write it without quotes",
+            id="quoted choice",
+        ),
+        pytest.param(
+            "batch_size: {type: categorical, choices: [16, 24]}",
+            "batch_size: `batch_size` must divide rollout_size 64, but got 24",
+            id="batch that does not divide the rollout",
+        ),
+        pytest.param(
+            "rollout_size: {type: int, low: 32, high: 64}",
+            "rollout_size: is shared by all trials of a study and cannot be searched; set it in ppo",
+            id="shared field",
+        ),
+        pytest.param(
+            "ppo_epochs: {type: int, low: -3, high: 4}",
+            "ppo_epochs: `ppo_epochs >= 1` must hold, but got -3",
+            id="range that begins outside",
+        ),
+        pytest.param(
+            "gamma: {type: float, low: 0.9, high: 1.0, points: 1}",
+            "gamma.points: `points >= 2` must hold, but got 1",
+            id="one point",
+        ),
+        pytest.param(
+            "gamma: {type: float, points: [0.9, '1']}",
+            "gamma.points.1: must be a number, but got '1'; write it without quotes",
+            id="quoted point",
+        ),
+    ],
+)
+def test_a_searched_range_is_checked_with_its_line(param, expected):
+    assert mistakes(blocks(space=f"\n  {RATE.replace('learning_rate', 'kl_coef')}\n  {param}")) == [
+        f"a.yaml:4: space.{expected}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "param",
+    [
+        pytest.param("gamma: {type: float, low: 0.9, high: 1.0, points: many}", id="points"),
+        pytest.param("gamma: {type: float, low: 0.9, high: 1.0, points: true}", id="points that are a bool"),
+        pytest.param("batch_size: {type: categorical, choices: [[8], 16]}", id="a list as a choice"),
+        pytest.param("gamma: {type: categorical, choices: [.nan, 0.9]}", id="nan as a choice"),
+        pytest.param("batch_size: {type: categorical, choices: []}", id="no choice"),
+    ],
+)
+def test_one_wrong_value_is_one_mistake_in_our_own_words(param):
+    (message,) = mistakes(blocks(space=f"{{{param}}}"))
+
+    assert "constrained" not in message
+    assert "Tuple" not in message
+
+
+def test_every_choice_of_a_batch_size_must_divide_the_rollout():
+    text = blocks(space="{batch_size: {type: int, low: 8, high: 32, step: 8}}", ppo="{rollout_size: 48}")
+
+    message = "\n".join(mistakes(text))
+
+    assert "must divide rollout_size 48, but got 32" in message
+    assert "24" not in message
+
+
+def test_a_grid_of_more_than_ten_thousand_cells_is_refused():
+    assert mistakes(blocks(space=GRID, search="{sampler: grid}")) == [
+        "a.yaml:2: space: `cells <= 10000` must hold, but the grid has 10100; use fewer points, another "
+        "sampler, or --yes"
+    ]
+
+
+def test_a_huge_grid_is_accepted_from_who_insists():
+    study = load(blocks(space=GRID, search="{sampler: grid}"), allow_huge_grid=True)
+
+    assert study.n_trials == 10_101
+
+
+def test_a_grid_of_ten_thousand_cells_is_accepted():
+    study = load(blocks(space=GRID.replace("101", "100"), search="{sampler: grid}"))
+
+    assert study.n_trials == 10_001
+
+
+def test_a_huge_space_is_no_huge_grid_for_another_sampler():
+    assert load(blocks(space=GRID)).n_trials == 32
+
+
+def test_a_grid_of_a_thousand_million_cells_is_counted_in_no_time():
+    names = (
+        "gamma",
+        "gae_lambda",
+        "clip_range",
+        "vf_coef",
+        "ent_coef",
+        "kl_coef",
+        "max_grad_norm",
+        "kl_horizon",
+    )
+    space = ", ".join(f"{name}: {{type: float, low: 0.5, high: 1.0, points: 10}}" for name in names)
+    rate = "learning_rate: {type: float, low: 0.5, high: 1.0, points: 10}"
+
+    (message,) = mistakes(blocks(space=f"{{{space}, {rate}}}", search="{sampler: grid}"))
+
+    assert "the grid has 1000000000;" in message

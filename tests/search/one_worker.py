@@ -1,0 +1,36 @@
+"""A search by one worker in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.events import Event
+from ppo_tune.search.pruners import make_pruner
+from ppo_tune.search.samplers import make_sampler
+from ppo_tune.search.storage import create_study, remaining
+from ppo_tune.search.trial_loop import TrialPack, run_trials
+
+
+class Search:
+    """One worker's search in this process."""
+
+    def __init__(self, config: StudyConfig, folder: Path, *, places: int = 1) -> None:
+        self.config = config
+        self.events: list[Event] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        self.study = create_study(config, f"sqlite:///{folder / 'study.db'}", {})
+        self.study.pruner = make_pruner(config.search.pruner, len(config.milestone_episodes()))
+        self.trial_pack = TrialPack(config, folder, places=places, emit=self.events.append)
+
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> list[optuna.trial.FrozenTrial]:
+        self.trial_pack.join(self.study)
+        run_trials(self.trial_pack, self.study, next_trial=self.ask, should_stop=should_stop)
+        return self.study.get_trials()
+
+    def ask(self) -> optuna.Trial | None:
+        if remaining(self.study, self.config.n_trials) == 0:
+            return None
+        self.study.sampler = make_sampler(self.config, len(self.study.get_trials()))
+        return self.study.ask(self.config.space.distributions())

@@ -1,0 +1,46 @@
+"""Trainers of the tiny policy, and what their iterations say."""
+
+import torch
+from torch import Tensor
+
+from ppo_tune.models import Policy
+from ppo_tune.tasks import Prompt, Task
+from ppo_tune.trainer.trainer import PPOTrainer
+from tests.conftest import (
+    LIKES,
+    WordReward,
+    make_toy_task,
+    small_config,
+)
+
+ONLY_STOP = {"unk_token": None, "pad_token": None}  # so that every other token is seen in the text
+
+
+def make_trainer(policy: Policy, task: Task | None = None, **config) -> PPOTrainer:
+    """A trainer with a trial in every place, each with its own seed."""
+    trainer = PPOTrainer(policy, task or make_toy_task(WordReward(LIKES)), small_config(**config))
+    for place in range(policy.places):
+        trainer.start(place, small_config(**config), seed=place)
+    return trainer
+
+
+def train(policy: Policy, iterations: int, task: Task | None = None, **config) -> list[dict]:
+    """Metrics of the first place, one per iteration."""
+    trainer = make_trainer(policy, task, **config)
+    return [trainer.step()[0] for _ in range(iterations)]
+
+
+def bandit_task(weights: dict[str, float], size: int) -> Task:
+    """One prompt, always the same."""
+    prompts = {"train": (Prompt("a"),) * size, "heldout": (Prompt("a"),), "confirmation": ()}
+    return Task("bandit", prompts, WordReward(weights), gold=None)
+
+
+def numbers(metrics: dict) -> dict:
+    """Metrics without the times."""
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+def changed_views(policy: Policy, before: dict[str, Tensor], place: int) -> set[str]:
+    """Names of the tensors of a place that are no longer what they were."""
+    return {name for name, now in policy.rows.split(place).items() if not torch.equal(now, before[name])}
