@@ -14,8 +14,8 @@ from ppo_tune.errors import (
     TrialError,
 )
 from ppo_tune.models import Policy
-from ppo_tune.rewards import Reward
 from ppo_tune.models.memory import MemoryChunks
+from ppo_tune.rewards import Reward
 from tests.conftest import (
     LIKES,
     FailingReward,
