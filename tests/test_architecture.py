@@ -14,7 +14,7 @@ PACKAGE = "ppo_tune"
 ROWS = (
     ("safe_text", "events"),
     ("errors",),
-    ("seeding", "files", "versions"),
+    ("seeding", "files", "versions", "serving"),
     ("config",),
     ("data",),
     ("ppo",),
@@ -37,7 +37,7 @@ ROW_OF = {place: row for row, places in enumerate(ROWS) for place in places}
 
 
 def name_of(path: Path) -> str:
-    """`ppo_tune.search.runner` for `ppo_tune/search/runner.py`; a package is called like its folder."""
+    """`ppo_tune.search.run` for `ppo_tune/search/run.py`; a package is called like its folder."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -206,7 +206,7 @@ def test_no_model_may_bring_code_of_its_own(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["cli", "data.user_files", "cli.progress", "search.runner", "search.storage", "config.study_file"]
+    "name", ["cli", "data.user_files", "cli.progress", "search.run", "search.storage", "config.study_file"]
 )
 def test_what_trains_nothing_waits_for_no_torch(name):
     """`check` answers in a second, and the parent of a search holds no second copy of torch."""

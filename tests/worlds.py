@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.config.study_file import load_study
-from ppo_tune.fitting.sft import SFTConfig, fit_sft
+from ppo_tune.fitting.sft import fit_sft
 
 COLOURS = ("red", "green", "blue", "black", "white", "grey")
 THINGS = tuple(f"{kind}{i}" for kind in ("door", "wall", "car", "hat", "cup") for i in range(12))

@@ -1,14 +1,81 @@
-"""The command line: each command is a few lines over the Python API."""
+"""The command line: each command is a few lines over the Python API.
 
+It is a function in the module of its name, which is loaded when the command is called.
+"""
+
+import logging
+import os
 import sys
+from importlib import import_module
+from typing import Any
 
+import typer
 from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from ppo_tune.cli import searching, studies, study_compare, study_export, study_views, training
-from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, app, errors
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, errors
 from ppo_tune.errors import PPOTuneError, TrialError
 
-__all__ = ["main", "searching", "studies", "study_compare", "study_export", "study_views", "training"]
+__all__ = ["COMMANDS", "app", "main"]
+
+COMMANDS = {
+    "check": "Validate a study file, count its trials and estimate the work; loads no model.",
+    "search": "Start a study, or go on with it; confirm its best few on fresh seeds; write its report.",
+    "confirm": "Run the best few and the default on fresh seeds and unseen prompts, or go on with it.",
+    "report": "Write reports/<study>/: the page index.html, trials.csv, curves.csv and best.yaml.",
+    "compare": "Write a page that compares studies: samplers, tasks, code versions.",
+    "export": "Write the best config for full training: in our own format, or for another trainer.",
+    "status": "Say how a study stands, also while it runs; changes nothing and disturbs nobody.",
+    "dashboard": "Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only.",
+    "train": "Train one config at full length and write a model folder.",
+    "evaluate": "Score a model on a task's prompts, and show what it writes.",
+    "sft": "Make a small base model from your prompts and responses, or fit an existing one to them.",
+    "reward": "Make a preference reward model from pairs of responses.",
+}
+"""Commands in the order in which they are needed, each with the first sentence of its function's docstring."""
+
+SETTINGS: dict[str, Any] = {
+    "add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False,
+}  # fmt: skip
+
+
+def load(name: str) -> TyperCommand:
+    """A command with its flags; loads its module."""
+    single = typer.Typer(**SETTINGS)
+    single.command(name)(getattr(import_module(f"ppo_tune.cli.{name}"), name))
+    command = get_command(single)
+    assert isinstance(command, TyperCommand)
+    return command
+
+
+class Commands(TyperGroup):
+    """All commands by name and help; the one that is called is loaded."""
+
+    def __init__(self, **settings: Any) -> None:
+        listed = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+        super().__init__(**{**settings, "commands": listed})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Load the command that the arguments name."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else load(name), rest
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    help="Find hyperparameters for PPO-RLHF that you can trust: search, prune, report, export, train.",
+    **SETTINGS,
+)
+
+
+@app.callback()
+def quiet() -> None:
+    """Leave the terminal to our own words: those of the libraries are warnings at most, and no bars."""
+    logging.disable(logging.INFO)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ _NAMES_OF_TYPES = {
     "tuple": "a list",
     "list": "a list",
 }
-_SIGNS = {
+SIGNS = {
     "greater_than": (">", "gt"),
     "greater_than_equal": (">=", "ge"),
     "less_than": ("<", "lt"),
@@ -64,8 +64,8 @@ def say(details: ErrorDetails, checked: Any, place: Path_, inner: Path_ = ()) ->
     """
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     name = str((*place, *inner)[-1])
-    if kind in _SIGNS:
-        sign, key = _SIGNS[kind]
+    if kind in SIGNS:
+        sign, key = SIGNS[kind]
         return f"`{name} {sign} {context[key]}` must hold, but got {value!r}"
     if kind == "extra_forbidden":
         return unknown(name, _keys_at(checked, details["loc"][:-1]))

@@ -66,7 +66,7 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
     needed = [config.prompt, *([config.reference] if config.reference else [])]
     table = read_table(config.path, needed, drop_bad_rows=config.drop_bad_rows)
     columns = list(dict.fromkeys(name for row in table.rows for name in row.columns))
-    names = _template_columns(config.template, columns)
+    names = template_columns(config.template, columns, "task.template")
     rows, dropped = _rows_with(names, table, config)
     dropped = [*table.dropped, *dropped]
     by_text = bool(config.reference) or not any(named.kind == "function" for named in config.names())
@@ -115,20 +115,29 @@ def _notes(
         )
 
 
-def _template_columns(template: str, columns: list[str]) -> list[str]:
-    """The columns that a template names, checked against those that the file has."""
+def template_columns(template: str, columns: list[str], place: str) -> list[str]:
+    """The columns that a template names, checked against those that the file has.
+
+    Args:
+        template: The text, with {column} names; {prompt} is always known.
+        columns: Those of the file.
+        place: Where the template was given, for the message.
+
+    Raises:
+        ConfigError: If it is not a template, or names a column that the file has not.
+    """
     try:
         fields = [(n, spec, how) for _, n, spec, how in string.Formatter().parse(template) if n is not None]
     except ValueError as error:
         what = f"{error}, in {template!r}; double a literal brace"
-        raise ConfigError([Problem("task.template", what)]) from None
+        raise ConfigError([Problem(place, what)]) from None
     for name, spec, how in fields:
         if name not in (*columns, "prompt"):
             what = f"there is no column {name!r} for {template!r}; the file has {', '.join(columns)}"
-            raise ConfigError([Problem("task.template", what)])
+            raise ConfigError([Problem(place, what)])
         if spec or how:
             what = f"a column stands as {{{name}}}, without a format, but got {template!r}"
-            raise ConfigError([Problem("task.template", what)])
+            raise ConfigError([Problem(place, what)])
     return [name for name, _, _ in fields if name != "prompt"]
 
 
@@ -136,7 +145,7 @@ def _rows_with(names: list[str], table: Table, config: DatasetTaskConfig) -> tup
     """The rows that have a value to write for every column of the template, and what is wrong with the others."""
     kept, dropped = [], []
     for row in table.rows:
-        problem = next(filter(None, (_problem(row, name) for name in names)), None)
+        problem = next(filter(None, (problem_of_column(row, name, "task.template") for name in names)), None)
         if problem is None:
             kept.append(row)
         elif config.drop_bad_rows:
@@ -150,12 +159,12 @@ def _rows_with(names: list[str], table: Table, config: DatasetTaskConfig) -> tup
     return kept, dropped
 
 
-def _problem(row: Row, name: str) -> str | None:
+def problem_of_column(row: Row, name: str, place: str) -> str | None:
     """Why a column of a row cannot stand in a prompt: None and NaN mean that there is nothing to write."""
     if name not in row.columns:
-        return f"{row.where}: there is no column {name!r}, which task.template names"
+        return f"{row.where}: there is no column {name!r}, which {place} names"
     value = row.columns[name]
     is_broken = isinstance(value, str) and HALF_PAIR.search(value)
     if value is None or value != value or is_broken or isinstance(value, list | dict | bytes):
-        return f"{row.where}: column {name!r}, which task.template names, must hold text, but got {value!r}"
+        return f"{row.where}: column {name!r}, which {place} names, must hold text, but got {value!r}"
     return None

@@ -14,6 +14,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "support": (
         "tasks/support_recipe.py",
         "tasks/support_world.py",
+        "config/fitting.py",
         "fitting/sft.py",
         "fitting/reward_model.py",
     )

@@ -6,11 +6,13 @@ whose option names, types and defaults stand in a manifest.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ppo_tune.config.blocks import RewardConfig, TrainConfig
 from ppo_tune.data.prompts import Prompt
-from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.errors import ConfigError, Problem, StorageError
+from ppo_tune.files import make_folder, write_text
 
 MODEL_PLACEHOLDER = "YOUR_MODEL"
 REWARD_PLACEHOLDER = "YOUR_REWARD_MODEL"
@@ -206,8 +208,37 @@ class Export:
         main: Name of the file that is run or read first.
         files: Contents by name.
         conversion: How it was made.
+        command: What ppo-tune runs the main file with; empty for another trainer.
+        verdict: What the study says of the config.
+        advice: What to do instead of training it as it is; empty where one can.
     """
 
     main: str
     files: Mapping[str, str]
     conversion: Conversion
+    command: tuple[str, ...] = ()
+    verdict: str = ""
+    advice: str = ""
+
+    def write(self, folder: Path | str, *, force: bool = False) -> list[Path]:
+        """Write all files into a folder that is empty, or has yet to be made.
+
+        Args:
+            folder: Where they go.
+            force: Write into a folder that holds something, too.
+
+        Returns:
+            The files.
+
+        Raises:
+            StorageError: If the folder holds something, or cannot be written.
+        """
+        folder = Path(folder)
+        if not force and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StorageError(
+                f"{folder} holds something already; choose another with --folder, or insist with --force"
+            )
+        make_folder(folder)
+        for name, text in self.files.items():
+            write_text(folder / name, text)
+        return [folder / name for name in self.files]

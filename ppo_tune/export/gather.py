@@ -21,14 +21,14 @@ Z_95 = 1.96
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
 
 
-def gather(study: Study, config: StudyConfig, *, out: Path, for_others: bool) -> Winner:
+def gather(study: Study, config: StudyConfig, *, out: Path, with_sources: bool) -> Winner:
     """What is known of a study's winner.
 
     Args:
         study: The search.
         config: The experiment.
         out: Holds the study's folder.
-        for_others: Whether model, reward and prompts are wanted too, as another trainer finds them.
+        with_sources: Whether model, reward and prompts are wanted too, as another trainer finds them.
 
     Raises:
         PPOTuneError: If there is no winner.
@@ -45,7 +45,7 @@ def gather(study: Study, config: StudyConfig, *, out: Path, for_others: bool) ->
         metrics={**_measured(trial, n_prompts), **confirmed(study, config, trial.number)},
         response_tokens=trial.user_attrs.get("heldout/response_tokens"),
         score_std=None if error is None else error * n_prompts**0.5,
-        sources=_sources(config) if for_others else Sources(),
+        sources=_sources(config) if with_sources else Sources(),
     )
 
 

@@ -80,7 +80,7 @@ def export(winner: Winner, scale: Scale) -> Export:
     if suggested is not None:
         facts = {"not tuned": f"suggested for {scale}", **winner.provenance}
         files[SUGGESTED] = render(suggested, facts)
-    return Export(BEST, files, Conversion(settings=_settings(config)))
+    return Export(BEST, files, Conversion(settings=_settings(config)), command=("ppo-tune", "train"))
 
 
 def _settings(config: TrainConfig) -> tuple[Setting, ...]:

@@ -6,6 +6,7 @@ import torch
 
 from ppo_tune.config.blocks import PreferenceRewardConfig, RewardConfig, StudyConfig
 from ppo_tune.data.prompts import Prompt, read_prompts, split_of
+from ppo_tune.data.user_files import full_path, with_full_paths
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.export.base import Sources, TokenFacts
 from ppo_tune.export.token_facts import read_tokens
@@ -49,25 +50,10 @@ def _all_known(
         tokens, kept = read_tokens(model, prompts, config.task, response_tokens=config.ppo.max_new_tokens)
     judge = reward if isinstance(reward, PreferenceRewardConfig) else None
     return Sources(
-        model=_full_path(model),
-        reward=None if reward is None else _located(reward),
+        model=full_path(model) if model else None,
+        reward=None if reward is None else with_full_paths(reward),
         prompts=kept,
         unread=unread,
         tokens=tokens,
         gain=None if judge is None else read_format(judge.model).gain,
     )
-
-
-def _full_path(name: str | None) -> str | None:
-    """A folder by its full path, so that it is found from anywhere; a hub name as it is."""
-    return str(Path(name).resolve()) if name and Path(name).exists() else name
-
-
-def _located(reward: RewardConfig) -> RewardConfig:
-    """A reward with its files by their full paths."""
-    if reward.name == "preference":
-        return reward.model_copy(update={"model": _full_path(reward.model)})
-    if reward.name == "python":
-        path, _, function = reward.function.rpartition(":")
-        return reward.model_copy(update={"function": f"{_full_path(path)}:{function}"})
-    return reward

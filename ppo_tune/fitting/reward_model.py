@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from ppo_tune.config.block import Block
-from ppo_tune.config.blocks import ModelConfig, problem_of_template
-from ppo_tune.errors import ConfigError, DataError, Problem
+from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.errors import DataError
 from ppo_tune.fitting.sft import Progress, cut_prompts, hold_out
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
@@ -29,24 +28,6 @@ from ppo_tune.seeding import derive_seed, generator
 
 Preference = tuple[str, str, str]
 """A prompt, the chosen response and the rejected one."""
-
-
-class RewardTrainingConfig(Block):
-    """How a reward model is fitted."""
-
-    epochs: int = Field(1, ge=1, description="Passes over the preferences; reward models overfit early.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak step size; about 1e-5 for a large model.")
-    batch_size: int = Field(32, ge=1, description="Preferences per optimizer step.")
-    heldout_fraction: float = Field(
-        0.1,
-        gt=0,
-        lt=1,
-        description="Share of the prompts kept, with all their preferences, for the accuracy.",
-    )
-    base_samples: int = Field(256, ge=2, description="Responses of the base model that fix mean and scale.")
-    max_new_tokens: int = Field(32, ge=1, description="Their greatest length.")
-    template: str = Field("{prompt}{response}", description="The text the model reads.")
-    seed: int = Field(0, ge=0, description="Everything random follows from it.")
 
 
 @dataclass(frozen=True)
@@ -110,12 +91,9 @@ def fit_reward(
 
     Raises:
         DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
-        ConfigError: If the template is none.
         ModelError: If `base` cannot be loaded.
     """
     config = config or RewardTrainingConfig()
-    if problem := problem_of_template(config.template):
-        raise ConfigError([Problem("template", problem)])
     if len(preferences) < 2:
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
     preferences, notes = cut_prompts(preferences)

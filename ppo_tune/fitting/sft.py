@@ -9,10 +9,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
-from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import (
@@ -23,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ppo_tune.config.block import Block
+from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.models.context import context_length
@@ -43,33 +42,6 @@ READ_BACK = 8
 """Held-out examples on which the saved model is compared with the fitted one."""
 
 EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
-
-
-class SFTConfig(Block):
-    """A small GPT-2 and how it is fitted; the sizes play no part when an existing model is given."""
-
-    layers: int = Field(4, ge=1, description="Transformer blocks of a new model.")
-    width: int = Field(128, ge=1, description="Width of a new model; the heads divide it.")
-    heads: int = Field(4, ge=1, description="Attention heads of a new model.")
-    activation: Literal["gelu_new", "relu"] = Field(
-        "gelu_new", description="Of a new model; relu is faster on a CPU."
-    )
-    tokens: Literal["bpe", "words"] = Field(
-        "bpe", description="Tokenizer of a new model: byte-level BPE, or words."
-    )
-    vocab_size: int = Field(1024, ge=300, description="Vocabulary of a new byte-level BPE.")
-    epochs: int = Field(3, ge=1, description="Passes over the data.")
-    learning_rate: float = Field(
-        3e-3, gt=0, description="Peak step size; about 1e-5 for a large existing model."
-    )
-    batch_size: int = Field(32, ge=1, description="Examples per optimizer step.")
-    heldout_fraction: float = Field(
-        0.05,
-        gt=0,
-        lt=1,
-        description="Share of the prompts kept, with all their examples, for the loss that is printed.",
-    )
-    seed: int = Field(0, ge=0, description="Everything random follows from it.")
 
 
 @dataclass(frozen=True)

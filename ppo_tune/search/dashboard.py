@@ -5,17 +5,86 @@ card "Best Trial" heeds no constraint at all, which only a note can say. Nothing
 """
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.blocks import StudyConfig, check_name
+from ppo_tune.errors import MissingExtraError, PPOTuneError
+from ppo_tune.search.address import sqlite_file
 from ppo_tune.search.results import baseline_trial
-from ppo_tune.search.verdict import Verdict
+from ppo_tune.search.snapshot import snapshot
+from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
+from ppo_tune.search.verdict import Verdict, read_verdict
+from ppo_tune.serving import LocalServer, local_server
 
 OLD_KEY = "constraints"
 """Under which Optuna 4 kept all constraints of a trial as a list; Optuna 5 keeps each under `constraints:<name>`."""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard that waits to be served.
+
+    Attributes:
+        server: Serves it with `serve_forever`, to this machine only.
+        page: Address of the study's page.
+        ignored: What the dashboard's best trial leaves out; empty for a study that ppo-tune did not make.
+    """
+
+    server: LocalServer
+    page: str
+    ignored: str
+
+
+@contextmanager
+def study_dashboard(
+    name: str, *, live: bool = False, port: int = 8080, storage: str | None = None, out: Path | str = "."
+) -> Iterator[Dashboard]:
+    """Optuna's dashboard of a study, as a context: what it needs is gone at the end.
+
+    Args:
+        name: The study's.
+        live: Show the store itself, which the page can change, instead of a copy.
+        port: Where the server listens; 0 takes a free one.
+        storage: URL of an Optuna store; None takes SQLite beside the trials.
+        out: Folder that holds `runs/<study>/`.
+
+    Raises:
+        PPOTuneError: If optuna-dashboard is not installed, there is no such study, its store cannot be copied, or the
+            port cannot be used.
+    """
+    try:
+        from optuna_dashboard import wsgi
+    except ImportError:
+        raise MissingExtraError("optuna-dashboard", "dashboard") from None
+    check_name(name)
+    url = storage or storage_url(Path(out), name)
+    if not live and sqlite_file(url) is None:
+        raise PPOTuneError("only an SQLite store can be copied; add --live to serve the store itself")
+    with ExitStack() as stack:
+        shown = url if live else stack.enter_context(snapshot(url))
+        copy = sqlite_file(shown)
+        if shown != url and copy is not None:  # never the store itself
+            add_constraints(copy)
+        study = load_study_from(shown, name)
+        ignored = _annotate(study, Path(out), live=live)
+        server = stack.enter_context(local_server(port, wsgi(study._storage)))
+        yield Dashboard(server, server.page(f"/dashboard/studies/{study._study_id}"), ignored)
+
+
+def _annotate(study: Study, out: Path, *, live: bool) -> str:
+    """Put notes on a copy; returns what the dashboard's best trial leaves out, nothing for a study not of ours."""
+    if "config" not in study.user_attrs:
+        return ""
+    config = stored_config(study)
+    verdict = read_verdict(study, config, run_folder(out, config.name))
+    if not live:
+        add_notes(study, config, verdict)
+    return what_it_ignores(config, verdict)
 
 
 def add_constraints(file: Path) -> None:

@@ -6,7 +6,6 @@ configs again. Workers and their parent are the same for both and only ask a pla
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal
 
 from optuna.pruners import BasePruner
 from optuna.study import Study
@@ -20,11 +19,9 @@ from ppo_tune.search.samplers import make_sampler, needs_results
 from ppo_tune.search.storage import remaining
 from ppo_tune.seeding import derive_seed
 
-Job = Literal["search", "confirmation"]
-
 
 class Plan(ABC):
-    """A study's work.
+    """A study's work; it can be sent to another process.
 
     Attributes:
         study_config: The experiment.

@@ -12,11 +12,12 @@ import psutil
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.files import read_json_lines
 from ppo_tune.search.endings import count_endings, ending_of, was_lost
 from ppo_tune.search.results import baseline_trial, best_trials, is_feasible, repeated_cells
-from ppo_tune.search.storage import confirmation_name
+from ppo_tune.search.snapshot import snapshot
+from ppo_tune.search.storage import confirmation_name, load_study_from, run_folder, storage_url, stored_config
 from ppo_tune.search.verdict import Verdict, read_verdict
 
 State = Literal["running", "elsewhere", "died", "stopped", "complete"]
@@ -108,6 +109,23 @@ class _Process:
     pid: int
     started: datetime
     alive: bool
+
+
+def study_status(name: str, *, storage: str | None = None, out: Path | str = ".") -> StudyStatus:
+    """How a study stands, also while it runs; reads a snapshot of it, and changes nothing.
+
+    Args:
+        name: The study's.
+        storage: URL of an Optuna store; None takes SQLite beside the trials.
+        out: Folder that holds `runs/<study>/`.
+
+    Raises:
+        PPOTuneError: If there is no such study, or it was made by something else than ppo-tune.
+    """
+    check_name(name)
+    with snapshot(storage or storage_url(Path(out), name)) as url:
+        study = load_study_from(url, name)
+        return read_status(study, stored_config(study), run_folder(Path(out), name))
 
 
 def read_status(

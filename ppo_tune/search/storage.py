@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppo_tune.config.blocks import StudyConfig, differences
+from ppo_tune.config.blocks import StudyConfig, check_name, differences
 from ppo_tune.data.user_files import as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
@@ -94,6 +94,27 @@ def load_study_from(url: str, study_name: str) -> Study:
     except KeyError:
         names = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
         raise StorageError(f"there is no study {study_name!r} in that store; it holds: {names}") from None
+
+
+def open_study(name: str, *, storage: str | None = None, out: Path | str = ".") -> tuple[Study, StudyConfig]:
+    """Open a study by its name.
+
+    Args:
+        name: The study's.
+        storage: URL of an Optuna store; None takes SQLite beside the trials.
+        out: Folder that holds `runs/<study>/`.
+
+    Returns:
+        Optuna's object, and the experiment that it was made by.
+
+    Raises:
+        ConfigError: If the name cannot be one.
+        StorageError: If there is no such store or study.
+        StudyMismatchError: If the study was made by something else than ppo-tune.
+    """
+    check_name(name)
+    study = load_study_from(storage or storage_url(Path(out), name), name)
+    return study, stored_config(study)
 
 
 def stored_config(study: Study) -> StudyConfig:

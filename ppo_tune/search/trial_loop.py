@@ -1,7 +1,7 @@
 """From a proposed config to a told trial: the loop that keeps K places of a trainer filled.
 
 The loop is the same for one place and for many. It knows nothing of processes: who runs it, and how it
-hears of new trials and of a wish to stop, is `ppo_tune.search.runner`'s business.
+hears of new trials and of a wish to stop, is `ppo_tune.search.run`'s business.
 """
 
 import time

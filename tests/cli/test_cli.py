@@ -11,9 +11,9 @@ from pathlib import Path
 
 import optuna
 import pytest
+from ppo_tune.cli.training import kept
 
 from ppo_tune.cli.terminal import printable
-from ppo_tune.cli.training import kept
 from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.data.prompts import split_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppo_tune.cli.study_export import export
+from ppo_tune.cli.export import export
 from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig
 from ppo_tune.config.study_file import load_training
 from ppo_tune.data.prompts import split_of
@@ -70,10 +70,10 @@ def _defaults() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def winner(out: Path, *, for_others: bool = True) -> Any:
+def winner(out: Path, *, with_sources: bool = True) -> Any:
     """What is known of the study's winner."""
     study = load_study_from(storage_url(out, "hand"), "hand")
-    return gather(study, stored_config(study), out=out, for_others=for_others)
+    return gather(study, stored_config(study), out=out, with_sources=with_sources)
 
 
 def test_our_own_format_is_written_to_a_folder_of_its_own(
@@ -207,7 +207,7 @@ def test_another_trainer_is_told_the_gain_of_a_reward_model(out: Path) -> None:
     config = stored_config(study)
     task = config.task.model_copy(update={"reward": PreferenceRewardConfig.model_validate(reward)})
 
-    known = gather(study, config.model_copy(update={"task": task}), out=out, for_others=True)
+    known = gather(study, config.model_copy(update={"task": task}), out=out, with_sources=True)
 
     assert known.sources.gain == 0.69
     assert winner(out).sources.gain is None  # a function has none
@@ -221,7 +221,7 @@ def test_another_trainer_is_told_full_paths_and_the_training_prompts_as_they_wer
     assert known.sources.reward.function == f"{out / 'reward.py'}:score"
     assert [prompt.text for prompt in known.sources.prompts] == trained
     assert known.sources.prompts[0].columns["size"] in range(50)
-    assert winner(out, for_others=False).sources.prompts is None
+    assert winner(out, with_sources=False).sources.prompts is None
 
 
 def test_prompts_that_are_gone_are_said_to_be(out: Path) -> None:

@@ -12,10 +12,10 @@ from scipy.stats import binomtest
 from transformers import AutoModelForSequenceClassification
 
 from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.errors import ConfigError, DataError, ModelError
 from ppo_tune.fitting.reward_model import (
     Preference,
-    RewardTrainingConfig,
     RewardTrainingResult,
     fit_reward,
     sample_base,

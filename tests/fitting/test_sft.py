@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
+from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.fitting.sft import SFTConfig, SFTResult, build_tokenizer, cut_prompts, fit_sft, hold_out
+from ppo_tune.fitting.sft import SFTResult, build_tokenizer, cut_prompts, fit_sft, hold_out
 from ppo_tune.seeding import generator
 from tests.conftest import WORDS, save_tiny_model, tiny_tokenizer
 

@@ -16,9 +16,9 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.search.pack_size import MARGIN, TIMING_SHARE, Share, choose_pack, most_under_way, wanted_pack
 from ppo_tune.search.plan import SearchPlan
-from ppo_tune.search.runner import _Crew
 from ppo_tune.search.samplers import N_STARTUP_TRIALS, make_sampler
 from ppo_tune.search.storage import create_study, give_back, remaining
+from ppo_tune.search.supervisor import share_after
 from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.search.worker import ask
@@ -157,7 +157,7 @@ class Asking:
 
     def ask(self, *, under_way: int = 0, workers: int = 2) -> optuna.Trial | None:
         """As one of so many workers: of two, each may have four of the 32 trials under way."""
-        return ask(self.study, SearchPlan(self.config, workers), self.lock, under_way=under_way)
+        return ask(self.study, SearchPlan(self.config, workers), self.lock, "", under_way=under_way)
 
 
 @pytest.fixture
@@ -352,13 +352,11 @@ def test_a_reward_that_fails_is_left_to_the_real_trials(make_study: StudyMaker, 
     ],
 )
 def test_what_takes_the_place_of_a_dead_worker_gets_half_its_pack(
-    make_study: StudyMaker, tmp_path: Path, pack: str | int, had: int | None, gets: int
+    make_study: StudyMaker, pack: str | int, had: int | None, gets: int
 ) -> None:
     config = make_study(search={"pack": pack})
-    study = create_study(config, f"sqlite:///{tmp_path / 'study.db'}", {})
-    search = _Crew("search", SearchPlan(config, 2), study, "", tmp_path, lambda _: None)
 
-    assert search._share_after(Share(4, 2, had)) == Share(4, 2, gets)
+    assert share_after(config, Share(4, 2, had)) == Share(4, 2, gets)
 
 
 class PruneTheSecond(optuna.pruners.BasePruner):

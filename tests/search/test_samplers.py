@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.runner import crowding
+from ppo_tune.search.run import crowding
 from ppo_tune.search.samplers import SAMPLERS, make_sampler
 from ppo_tune.search.storage import close_lost_trials
 from tests.worlds import StudyMaker

@@ -1,4 +1,4 @@
-"""What a worker tells its parent."""
+"""What a worker sends to its supervisor."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,19 +8,20 @@ import pytest
 from ppo_tune.search import worker
 from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.workers import Channel, Message, Worker
 from tests.worlds import StudyMaker
 
 
-class Pipe:
+class Recorder(Channel):
     """Keeps what is sent, and never asks for a stop."""
 
     def __init__(self) -> None:
-        self.sent: list[dict[str, object]] = []
+        self.sent: list[Message] = []
 
-    def send(self, event: dict[str, object]) -> None:
-        self.sent.append(event)
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
 
-    def poll(self) -> bool:
+    def stop_requested(self) -> bool:
         return False
 
 
@@ -37,9 +38,10 @@ def test_the_first_worker_says_what_the_user_should_know_of_the_models(
     for name in ("prepare_task", "keep_freed_memory", "_quiet", "_try_compiling", "run_trials"):
         monkeypatch.setattr(worker, name, lambda *_, **__: None)
     monkeypatch.setattr(worker, "load_study_from", lambda *_: SimpleNamespace())
-    plan, pipe = SearchPlan(make_study()), Pipe()
+    plan, channel = SearchPlan(make_study()), Recorder()
     monkeypatch.setattr(plan, "begin", lambda *_: None)
 
-    worker._train(plan, "sqlite://", tmp_path, index, Share(workers=2, trials=1, pack=1), pipe)
+    share = Share(workers=2, trials=1, pack=1)
+    worker.train(Worker("", index, plan, "sqlite://", tmp_path, share), channel)
 
-    assert [event["text"] for event in pipe.sent if event["kind"] == "note"] == told
+    assert [event["text"] for event in channel.sent if event["kind"] == "note"] == told

@@ -1,26 +1,15 @@
-"""The command that puts studies beside each other."""
+"""Studies that are compared, by their names: where each is, what it is called, where their page goes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-import typer
-
-from ppo_tune.cli.terminal import app, open_study, say, tell
-
-Studies = Annotated[list[str], typer.Argument(metavar="STUDY STUDY...", help="Names of two studies or more.")]
-Storages = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--storage", help="URL of an Optuna store: one for all studies, or one each in their order."
-    ),
-]
-Outs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--out", help="Folder that holds runs/ and reports/: one for all studies, or one each in their order."
-    ),
-]
+from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.files import make_folder
+from ppo_tune.reporting.comparison.comparability import differences_reading, read_contender
+from ppo_tune.reporting.comparison.compare import write_comparison
+from ppo_tune.search.storage import open_study, run_folder, storage_url
 
 T = TypeVar("T")
 
@@ -28,43 +17,57 @@ MAX_NAME = 200
 """Letters of a folder's name; file systems take 255 bytes."""
 
 
-@app.command()
-def compare(
-    studies: Studies,
-    storage: Storages = None,
-    out: Outs = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Where the page goes; default: reports/<study>+<study> in the first --out."),
-    ] = None,
-) -> None:
-    """Write a page that compares studies: samplers, tasks, code versions."""
-    from ppo_tune.files import make_folder
-    from ppo_tune.reporting.comparison.comparability import differences_reading, read_contender
-    from ppo_tune.reporting.comparison.compare import write_comparison
-    from ppo_tune.search.storage import run_folder, storage_url
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison that was written.
 
-    outs = _each(out or [Path()], studies, "--out")
-    storages = _each(storage or [None], studies, "--storage")
+    Attributes:
+        page: The page.
+        sentences: What it says: what differs, then who stands where.
+    """
+
+    page: Path
+    sentences: tuple[str, ...]
+
+
+def compare_studies(
+    names: Sequence[str],
+    *,
+    storages: Sequence[str | None] = (None,),
+    outs: Sequence[Path | str] = (".",),
+    folder: Path | str | None = None,
+) -> Comparison:
+    """Write a page that compares studies: samplers, tasks, code versions.
+
+    Args:
+        names: Of two studies or more.
+        storages: URL of an Optuna store, one for all studies or one each; None takes SQLite beside the trials.
+        outs: Folder that holds `runs/<study>/`, one for all studies or one each.
+        folder: Where the page goes; None takes `reports/<study>+<study>` in the first of `outs`.
+
+    Returns:
+        Where it is, and what it says.
+
+    Raises:
+        PPOTuneError: If there are fewer than two studies, one is given twice, or one cannot be opened.
+    """
+    places = [Path(out) for out in _each(outs, names, "--out")]
+    storages = _each(storages, names, "--storage")
     stores = [
-        url or storage_url(place, name) for name, url, place in zip(studies, storages, outs, strict=True)
+        url or storage_url(place, name) for name, url, place in zip(names, storages, places, strict=True)
     ]
-    _check_different(studies, stores)
+    _check_different(names, stores)
     contenders = []
-    for label, name, url, place in zip(_labels(studies, outs), studies, storages, outs, strict=True):
-        study, config = open_study(name, url, place)
+    for label, name, url, place in zip(_labels(names, places), names, storages, places, strict=True):
+        study, config = open_study(name, storage=url, out=place)
         contenders.append(read_contender(study, config, run_folder(place, name), label))
-    target = make_folder(folder or outs[0] / "reports" / _folder_name(studies))
-    words = write_comparison(contenders, target / "index.html")
-    for sentence in [differences_reading(contenders), *words]:
-        tell(sentence)
-    say(f"comparison {target / 'index.html'}")
+    page = make_folder(Path(folder or places[0] / "reports" / _folder_name(names))) / "index.html"
+    words = write_comparison(contenders, page)
+    return Comparison(page, (differences_reading(contenders), *words))
 
 
 def _each(given: Sequence[T], studies: Sequence[str], flag: str) -> Sequence[T]:
     """One value per study: the only one for all, or one each."""
-    from ppo_tune.errors import ConfigError, Problem
-
     if len(given) not in (1, len(studies)):
         rule = f"give it once for all studies or once for each of the {len(studies)}, but got it {len(given)} times"
         raise ConfigError([Problem(flag, rule)])
@@ -77,8 +80,6 @@ def _check_different(studies: Sequence[str], stores: Sequence[str]) -> None:
     Raises:
         ConfigError: If not.
     """
-    from ppo_tune.errors import ConfigError, Problem
-
     if len(studies) < 2:
         only = f"takes two studies or more, but got only {studies[0]!r}; `ppo-tune report` shows a single one"
         raise ConfigError([Problem("compare", only)])

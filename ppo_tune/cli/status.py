@@ -1,6 +1,5 @@
-"""Commands that look at a study while it runs and afterwards: how it stands, and Optuna's dashboard."""
+"""The command that looks at a study while it runs and afterwards."""
 
-import contextlib
 import json
 import shlex
 import sys
@@ -9,18 +8,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from ppo_tune.cli.terminal import Out, Storage, StudyName, app, console, flags_of, printable, say
-from ppo_tune.errors import MissingExtraError, PPOTuneError
-
-if TYPE_CHECKING:
-    from optuna.study import Study
-
-    from ppo_tune.search.status import StudyStatus, TrialStatus
+import ppo_tune
+from ppo_tune.cli.go_on import flags_of
+from ppo_tune.cli.progress import clock, describe, shorten
+from ppo_tune.cli.terminal import Out, Storage, StudyName, console, printable, say
+from ppo_tune.files import finite
+from ppo_tune.search.results import repeats_reading
+from ppo_tune.search.status import StudyStatus, TrialStatus
 
 MOST_RUNNING = 8
 """Trials under way that are listed one by one."""
@@ -28,7 +27,6 @@ MOST_RUNNING = 8
 LABEL_WIDTH = 10
 
 
-@app.command()
 def status(
     study: StudyName,
     storage: Storage = None,
@@ -36,61 +34,15 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
     """Say how a study stands, also while it runs; changes nothing and disturbs nobody."""
-    found, flags = _read(study, storage, out), flags_of(storage, out)
+    found, flags = ppo_tune.study_status(study, storage=storage, out=out), flags_of(storage, out)
     next_command = _next(found, out, flags)
     if as_json:
-        from ppo_tune.files import finite
-
         facts = {**asdict(found), "done": found.done, "next": next_command}
         sys.stdout.write(json.dumps(finite(facts), default=datetime.isoformat) + "\n")
         return
     for label, text in _rows(found, datetime.now()):
         _say_row(label, _wrap(text))
     _say_row("next", _wrap(next_command) if found.verdict.advice == next_command else [next_command])
-
-
-@app.command()
-def dashboard(
-    study: StudyName,
-    live: Annotated[
-        bool, typer.Option("--live", help="Serve the store itself, which the page can change.")
-    ] = False,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")
-    ] = 8080,
-    storage: Storage = None,
-    out: Out = Path(),
-) -> None:
-    """Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only."""
-    from ppo_tune.cli.serving import local_server
-    from ppo_tune.config.blocks import check_name
-    from ppo_tune.search.address import sqlite_file
-    from ppo_tune.search.dashboard import add_constraints
-    from ppo_tune.search.snapshot import snapshot
-    from ppo_tune.search.storage import load_study_from, storage_url
-
-    try:
-        from optuna_dashboard import wsgi
-    except ImportError:
-        raise MissingExtraError("optuna-dashboard", "dashboard") from None
-    check_name(study)
-    url = storage or storage_url(out, study)
-    if not live and sqlite_file(url) is None:
-        raise PPOTuneError("only an SQLite store can be copied; add --live to serve the store itself")
-    with contextlib.ExitStack() as stack:
-        shown = url if live else stack.enter_context(snapshot(url))
-        copy = sqlite_file(shown)
-        if shown != url and copy is not None:  # never the store itself
-            add_constraints(copy)
-        opened = load_study_from(shown, study)
-        ignored = _annotate(opened, out, live=live)
-        server = stack.enter_context(local_server(port, wsgi(opened._storage)))
-        say(f"dashboard  {server.page(f'/dashboard/studies/{opened._study_id}')}")
-        say(_warning(live))
-        if ignored:
-            say(ignored)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
 
 
 def _wrap(text: str) -> list[str]:
@@ -103,41 +55,8 @@ def _say_row(label: str, lines: list[str]) -> None:
         say(Text.assemble((f"{label if i == 0 else '':<{LABEL_WIDTH}}", "dim"), line))
 
 
-def _annotate(study: "Study", out: Path, *, live: bool) -> str:
-    """Put notes on a copy; returns what the dashboard's best trial leaves out, nothing for a study not of ours."""
-    from ppo_tune.search.dashboard import add_notes, what_it_ignores
-    from ppo_tune.search.storage import run_folder, stored_config
-    from ppo_tune.search.verdict import read_verdict
-
-    if "config" not in study.user_attrs:
-        return ""
-    config = stored_config(study)
-    verdict = read_verdict(study, config, run_folder(out, config.name))
-    if not live:
-        add_notes(study, config, verdict)
-    return what_it_ignores(config, verdict)
-
-
-def _read(study: str, storage: str | None, out: Path) -> "StudyStatus":
-    import optuna
-
-    from ppo_tune.config.blocks import check_name
-    from ppo_tune.search.snapshot import snapshot
-    from ppo_tune.search.status import read_status
-    from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    check_name(study)
-    with snapshot(storage or storage_url(out, study)) as url:
-        opened = load_study_from(url, study)
-        return read_status(opened, stored_config(opened), run_folder(out, study))
-
-
-def _rows(found: "StudyStatus", now: datetime) -> Iterator[tuple[str, str]]:
+def _rows(found: StudyStatus, now: datetime) -> Iterator[tuple[str, str]]:
     """What is said, by label; an empty label goes on with the one before."""
-    from ppo_tune.cli.progress import shorten
-    from ppo_tune.search.results import repeats_reading
-
     yield "study", f"{found.study}, {_headline(found, now)}"
     if found.state != "running" and found.last_ended is not None:
         yield "", f"the last trial ended {_ago(found.last_ended, now)}"
@@ -162,9 +81,7 @@ def _rows(found: "StudyStatus", now: datetime) -> Iterator[tuple[str, str]]:
         yield "failure", shorten(found.failure, 200)
 
 
-def _progress(found: "StudyStatus") -> str:
-    from ppo_tune.cli.progress import clock
-
+def _progress(found: StudyStatus) -> str:
     facts = [f"{found.done} of {found.total} over"]
     if found.seconds_left is not None:
         facts.append(f"about {clock(found.seconds_left)} left")
@@ -173,10 +90,8 @@ def _progress(found: "StudyStatus") -> str:
     return ", ".join(facts)
 
 
-def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
+def _results(found: StudyStatus) -> Iterator[tuple[str, str]]:
     """The trial to go on with beside the default, as the search scored them."""
-    from ppo_tune.cli.progress import describe
-
     best, default = found.best, found.default
     label = "winner" if found.verdict.confirmed else "best"
     if best is not None:
@@ -190,9 +105,7 @@ def _results(found: "StudyStatus") -> Iterator[tuple[str, str]]:
         yield "values", describe(best.params)
 
 
-def _headline(found: "StudyStatus", now: datetime) -> str:
-    from ppo_tune.cli.progress import clock
-
+def _headline(found: StudyStatus, now: datetime) -> str:
     match found.state:
         case "running":
             assert found.started is not None
@@ -207,8 +120,6 @@ def _headline(found: "StudyStatus", now: datetime) -> str:
 
 
 def _ago(then: datetime, now: datetime) -> str:
-    from ppo_tune.cli.progress import clock
-
     return f"{clock(max((now - then).total_seconds(), 0.0))} ago ({then:%d %b %H:%M})"
 
 
@@ -216,7 +127,7 @@ def _counts(endings: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {ending}" for ending, n in sorted(endings.items(), key=lambda item: -item[1]))
 
 
-def _scores(trial: "TrialStatus") -> str:
+def _scores(trial: TrialStatus) -> str:
     """A trial in one line, its numbers under those of another."""
     numbers = {"score": trial.score, "gold": trial.gold, "KL": trial.kl}
     said = [f"{name} {value:7.3f}" for name, value in numbers.items() if value is not None]
@@ -227,7 +138,7 @@ def _scores(trial: "TrialStatus") -> str:
     return "   ".join([f"trial {trial.number:<4}", *said])
 
 
-def _next(found: "StudyStatus", out: Path, flags: str) -> str:
+def _next(found: StudyStatus, out: Path, flags: str) -> str:
     """What one would type now, or what to change where nothing is to be typed yet."""
     name = found.study
     if found.state in ("died", "stopped"):
@@ -242,13 +153,3 @@ def _next(found: "StudyStatus", out: Path, flags: str) -> str:
     if found.state == "complete" and best.is_file():
         return f"ppo-tune train {shlex.quote(str(best))}"
     return f"ppo-tune report {name}{flags}"
-
-
-def _warning(live: bool) -> Text:
-    if live:
-        return Text.assemble(
-            ("careful: ", "yellow"), "this is the store itself; the page can change and delete trials"
-        )
-    return Text(
-        f"a copy of {datetime.now():%H:%M:%S}: start it again to see more; Ctrl-C ends it and deletes the copy"
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.cli.serving import guarded
+from ppo_tune.serving import guarded
 
 TOKEN = "the-token_1"
 COOKIE = f"ppo_tune_8080={TOKEN}"

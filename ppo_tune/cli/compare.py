@@ -1,0 +1,41 @@
+"""The command that puts studies beside each other."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.terminal import say, tell
+
+Studies = Annotated[list[str], typer.Argument(metavar="STUDY STUDY...", help="Names of two studies or more.")]
+Storages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage", help="URL of an Optuna store: one for all studies, or one each in their order."
+    ),
+]
+Outs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--out", help="Folder that holds runs/ and reports/: one for all studies, or one each in their order."
+    ),
+]
+
+
+def compare(
+    studies: Studies,
+    storage: Storages = None,
+    out: Outs = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the page goes; default: reports/<study>+<study> in the first --out."),
+    ] = None,
+) -> None:
+    """Write a page that compares studies: samplers, tasks, code versions."""
+    comparison = ppo_tune.compare_studies(
+        studies, storages=storage or [None], outs=out or [Path()], folder=folder
+    )
+    for sentence in comparison.sentences:
+        tell(sentence)
+    say(f"comparison {comparison.page}")

@@ -1,0 +1,51 @@
+"""The command that confirms a study's best few."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.go_on import flags_of
+from ppo_tune.cli.progress import Display, SearchState
+from ppo_tune.cli.report import write_and_tell
+from ppo_tune.cli.terminal import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING,
+    Out,
+    Storage,
+    StudyName,
+    Workers,
+    console,
+    say,
+)
+
+
+def confirm(
+    study: StudyName,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many of the best, instead of the file's.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=3, help="How many fresh seeds, instead of the file's.")
+    ] = None,
+    workers: Workers = None,
+    storage: Storage = None,
+    out: Out = Path(),
+) -> None:
+    """Run the best few and the default on fresh seeds and unseen prompts, or go on with it."""
+    _, config = ppo_tune.open_study(study, storage=storage, out=out)
+    wanted = {"confirm_top": top, "confirm_seeds": seeds}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    config = config.model_copy(update={"search": config.search.model_copy(update=changes)})
+    display = Display(console, SearchState(config))
+    with display.shown():
+        result = ppo_tune.run_confirmation(
+            config, out=out, storage=storage, workers=workers, watch=display.watch
+        )
+    report = write_and_tell(result.study, config, out)
+    if result.interrupted:
+        say(f"Stopped. Go on with: ppo-tune confirm {study}{flags_of(storage, out)}")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if report.verdict.kind == "nothing_feasible":
+        raise typer.Exit(EXIT_NOTHING)

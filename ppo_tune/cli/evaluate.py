@@ -1,0 +1,56 @@
+"""The command that judges a model."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+import ppo_tune
+from ppo_tune.cli.terminal import console, printable, say
+from ppo_tune.data.draws import measured_on
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder or hub name.")],
+    config: Annotated[Path, typer.Option(help="A study file or config that names the task.")],
+    split: Annotated[
+        Literal["confirmation", "heldout"],
+        typer.Option(help="Prompts that chose nothing, as in evaluation.json; or those of the milestones."),
+    ] = "confirmation",
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the config's.")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="How many responses to show.")] = 5,
+) -> None:
+    """Score a model on a task's prompts, and show what it writes.
+
+    The same model and config give the same numbers: the config's seed, length, temperature and dtype are used (but
+    float32 weights of another model than the config's own stay float32, for a shorter format would round away what a
+    training added). By default they are those of evaluation.json, where `train` wrote the model with this config (it
+    is config.json in the training's folder). With `--split heldout` they are those of the config's milestones; for a
+    study's base model, those of its base.json.
+    """
+    judged = ppo_tune.evaluate_model(model, ppo_tune.load_run(config), split=split, seed=seed)
+    table = Table(box=None, show_header=False)
+    for name, value in judged.metrics().items():
+        if name != "heldout/kl_per_sequence":  # to itself
+            table.add_row(name.removeprefix("heldout/"), f"{value:.3f}")
+    console.print(table)
+    say(measured(judged) if split == "confirmation" else _milestones(judged))
+    for sample in judged.samples[:samples]:
+        gold = "" if sample.gold is None else f", gold {sample.gold:.2f}"
+        console.print()
+        say(Text(printable(sample.prompt), style="dim"))
+        say(Text(f"{printable(sample.response)}  [score {sample.score:.2f}{gold}]"))
+
+
+def measured(judged: "ppo_tune.Evaluation") -> str:
+    """What the numbers above were measured on."""
+    return f"measured on {measured_on(judged.split, len(judged.samples))}"
+
+
+def _milestones(judged: "ppo_tune.Evaluation") -> str:
+    return (
+        f"measured on {len(judged.samples):,} held-out prompts, with the random numbers of the config's milestones: "
+        "compare it with them only"
+    )

@@ -1,0 +1,54 @@
+"""The command that hands a study's winner on: to another trainer, or in our own format."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.terminal import Out, Storage, StudyName, say, tell
+
+
+def export(
+    study: StudyName,
+    to: Annotated[
+        str, typer.Option(help="native, openrlhf, verl, skyrl, or trl (1.12, the last with PPO).")
+    ] = "native",
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: <out>/exports/<study>-<target>.")
+    ] = None,
+    params_ratio: Annotated[
+        float | None, typer.Option(help="Suggest values for a model of so many times the parameters.")
+    ] = None,
+    response_length: Annotated[
+        int | None, typer.Option(help="Suggest values for responses of up to so many tokens.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds something.")] = False,
+    to_terminal: Annotated[
+        bool, typer.Option("--print", help="Print the main file, and write nothing.")
+    ] = False,
+    storage: Storage = None,
+    out: Out = Path(),
+) -> None:
+    """Write the best config for full training: in our own format, or for another trainer."""
+    made = ppo_tune.export_study(
+        study, to, params_ratio=params_ratio, response_length=response_length, storage=storage, out=out
+    )
+    if to_terminal:
+        sys.stdout.write(made.files[made.main])
+        return
+    target = folder or out / "exports" / f"{study}-{to}"
+    for file in made.write(target, force=force):
+        say(f"wrote      {file}")
+    tell(made.verdict)
+    if made.advice:
+        tell(made.advice)
+    elif made.command:
+        say(f"go on with {shlex.join([*made.command, str(target / made.main)])}")
+    losses = {"cannot do": made.conversion.unsupported, "does otherwise": made.conversion.approximated}
+    for what, remarks in losses.items():
+        if remarks:
+            things = f"{len(remarks)} thing{'s' if len(remarks) != 1 else ''}"
+            say(f"{things} that {to} {what}: see {target / made.main}")

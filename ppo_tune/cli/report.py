@@ -1,0 +1,50 @@
+"""The command that writes a study's report."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.progress import describe
+from ppo_tune.cli.terminal import Out, Storage, StudyName, say, tell
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+
+def report(
+    study: StudyName,
+    storage: Storage = None,
+    out: Out = Path(),
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Write summary.md too, for a pull request or a model card.")
+    ] = False,
+    png: Annotated[
+        bool, typer.Option("--png", help="Draw the key figures too; needs the extra `png` and Chromium.")
+    ] = False,
+) -> None:
+    """Write reports/<study>/: the page index.html, trials.csv, curves.csv and best.yaml."""
+    opened, config = ppo_tune.open_study(study, storage=storage, out=out)
+    write_and_tell(opened, config, out, markdown=markdown, png=png)
+
+
+def write_and_tell(
+    study: "Study",
+    config: "ppo_tune.StudyConfig",
+    out: Path,
+    *,
+    markdown: bool = False,
+    png: bool = False,
+) -> "ppo_tune.Report":
+    """Write the report's files, and say what the study says and where they are."""
+    written = ppo_tune.report_study(study, config, out=out, markdown=markdown, png=png)
+    for sentence in written.headline[:2]:
+        tell(sentence)
+    if written.best is not None:
+        say(f"values     {describe(written.params)}")
+        if not written.verdict.advice:
+            say(f"go on with ppo-tune train {shlex.quote(str(written.best))}")
+    say(f"report     {written.page}")
+    return written

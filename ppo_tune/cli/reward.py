@@ -1,0 +1,37 @@
+"""The command that makes a reward model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.settings import with_blocks
+from ppo_tune.cli.terminal import note, progress_bar, say
+from ppo_tune.config.fitting import RewardTrainingConfig
+
+
+@with_blocks
+def reward(
+    data: Annotated[
+        Path, typer.Argument(help="JSONL, CSV or Parquet file with prompt, chosen and rejected.")
+    ],
+    base: Annotated[str, typer.Option(help="Model it starts from; its samples fix mean and scale.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    config: RewardTrainingConfig,
+) -> None:
+    """Make a preference reward model from pairs of responses."""
+    preferences = ppo_tune.read_preferences(data)
+    with progress_bar("fitting") as progress:
+        result = ppo_tune.fit_reward(preferences, base, out, config, progress=progress)
+    for text in result.notes:
+        note(text)
+    low, high = result.interval
+    say(
+        f"{result.preferences:,} preferences, held-out accuracy {result.accuracy:.3f} on {result.heldout_pairs:,} "
+        f"pairs (95 % interval {low:.3f} to {high:.3f}); base samples had mean {result.base_mean:.3f} and standard "
+        f"deviation {result.base_std:.3f}, now 0 and 1"
+    )
+    if result.warning:
+        say(f"careful: {result.warning}")
+    say(f"reward model {out}")

@@ -1,0 +1,58 @@
+"""The command that runs a study."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.go_on import flags_of
+from ppo_tune.cli.progress import Display, SearchState
+from ppo_tune.cli.report import write_and_tell
+from ppo_tune.cli.terminal import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING,
+    HugeGrid,
+    Out,
+    Storage,
+    StudyFile,
+    Workers,
+    console,
+    say,
+)
+
+
+def search(
+    file: StudyFile,
+    workers: Workers = None,
+    storage: Storage = None,
+    n_trials: Annotated[
+        int | None, typer.Option(min=1, help="Total of trials, instead of the file's.")
+    ] = None,
+    out: Out = Path(),
+    yes: HugeGrid = False,
+    no_confirm: Annotated[
+        bool, typer.Option("--no-confirm", help="Leave out the confirmation on fresh seeds.")
+    ] = False,
+) -> None:
+    """Start a study, or go on with it; confirm its best few on fresh seeds; write its report.
+
+    Exit code 3 says that the study is over and no trial of it can be gone on with.
+    """
+    config = ppo_tune.load_study(file, allow_huge_grid=yes)
+    if n_trials is not None:
+        search_block = config.search.model_copy(update={"n_trials": n_trials})
+        config = config.model_copy(update={"search": search_block})
+    display = Display(console, SearchState(config))
+    with display.shown():
+        result = ppo_tune.run_search(
+            config, out=out, storage=storage, workers=workers, watch=display.watch, confirm=not no_confirm
+        )
+    say(f"study {config.name}: {', '.join(f'{n} {ending}' for ending, n in result.endings.items())}")
+    report = write_and_tell(result.study, config, out)
+    if result.interrupted:
+        say(f"Stopped. Go on with: ppo-tune search {shlex.quote(str(file))}{flags_of(storage, out)}")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if report.verdict.kind == "nothing_feasible":
+        raise typer.Exit(EXIT_NOTHING)

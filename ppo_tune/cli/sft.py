@@ -1,0 +1,32 @@
+"""The command that makes a base model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.settings import with_blocks
+from ppo_tune.cli.terminal import note, progress_bar, say
+from ppo_tune.config.fitting import PairColumns, SFTConfig
+
+
+@with_blocks
+def sft(
+    data: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet file of prompts with good responses.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    columns: PairColumns,
+    config: SFTConfig,
+    base: Annotated[str | None, typer.Option(help="Model to go on from; default: a small new GPT-2.")] = None,
+) -> None:
+    """Make a small base model from your prompts and responses, or fit an existing one to them."""
+    pairs = ppo_tune.read_pairs(data, columns)
+    with progress_bar("fitting") as progress:
+        result = ppo_tune.fit_sft(pairs, out, config, base=base, progress=progress)
+    for text in result.notes:
+        note(text)
+    say(
+        f"{result.parameters:,} parameters, {result.examples:,} examples, held-out loss "
+        f"{result.heldout_nats_per_token:.3f} nats per token"
+    )
+    say(f"model {out}")

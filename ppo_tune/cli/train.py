@@ -1,0 +1,105 @@
+"""The command that trains one config at full length."""
+
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+import ppo_tune
+from ppo_tune.cli.evaluate import measured
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, console, note, say
+from ppo_tune.events import Event
+
+if TYPE_CHECKING:
+    from ppo_tune.training.full_length import TrainingResult
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A config, such as reports/quickstart/best.yaml.")],
+    episodes: Annotated[int | None, typer.Option(help="Length, instead of the config's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: trained/<name>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train one config at full length and write a model folder.
+
+    Milestones on the way choose which model is kept; they answer the same held-out prompts with the same random
+    numbers, so the best of them is too high. What is said of the model at the end, on its card and in evaluation.json
+    was measured on other prompts with other random numbers, which chose nothing, and is what `ppo-tune evaluate` says.
+    """
+    loaded = ppo_tune.load_training(config, episodes=episodes, seed=seed)
+    folder = out or Path("trained") / loaded.name
+    say(
+        "milestones compare: each answers the same held-out prompts with the same random numbers, so the best of them "
+        "reads too high; the model that is kept is measured anew at the end"
+    )
+    with _stop_flag() as should_stop:
+        try:
+            result = ppo_tune.train(
+                loaded, out=folder, resume=resume, watch=_print_training, should_stop=should_stop
+            )
+        except ppo_tune.TrainingInterrupted as stopped:
+            say(str(stopped))
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    table = Table("", "before", "after", box=None, header_style="dim")
+    for name, before in result.before.metrics().items():
+        table.add_row(name.removeprefix("heldout/"), f"{before:.3f}", f"{result.after.metrics()[name]:.3f}")
+    console.print(table)
+    say(measured(result.after))
+    say(Text(kept(result, loaded)))
+    say(f"model      {result.model}")
+    command = ["ppo-tune", "evaluate", str(result.model), "--config", str(result.folder / "config.json")]
+    say(f"go on with {shlex.join(command)}")
+
+
+def kept(result: "TrainingResult", config: "ppo_tune.TrainConfig") -> str:
+    """Which of the policies at the milestones the model folder holds, and why."""
+    budget, kl = config.kl_budget, result.after.kl_per_sequence
+    model = f"kept       the model after {result.episodes:,} episodes"
+    if budget is None:
+        return f"{model}, the last"
+    if result.milestone is None:
+        return (
+            f"careful: no milestone stayed within the KL budget of {budget:g} nats, and the last is kept, at "
+            f"{kl:.2f}; look at what it writes, and train shorter or with a higher kl_coef"
+        )
+    chosen = (
+        f"whose milestone scored {result.milestone:.3f}, the best within the KL budget of {budget:g} nats"
+    )
+    beyond = f"; careful: measured again its KL is {kl:.2f}, beyond the budget" if kl > budget else ""
+    return f"{model}, {chosen}{beyond}"
+
+
+def _print_training(event: Event) -> None:
+    if event["kind"] == "note":
+        note(event["text"])
+    if event["kind"] == "evaluation":
+        gold = f", gold {event['heldout/gold']:.3f}" if "heldout/gold" in event else ""
+        say(
+            f"{event['episodes']:>8,.0f} episodes: milestone score {event['heldout/score']:.3f} ± "
+            f"{event['heldout/score_standard_error']:.3f}{gold}, KL {event['heldout/kl_per_sequence']:.2f} nats"
+        )
+
+
+@contextmanager
+def _stop_flag() -> Iterator[Callable[[], bool]]:
+    """Within this block the first Ctrl-C only raises a flag; the second stops at once."""
+    asked = threading.Event()
+
+    def on_interrupt(*_: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

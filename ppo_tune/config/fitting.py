@@ -1,0 +1,84 @@
+"""How a base model or a reward model is fitted: the blocks whose fields are the flags of `sft` and `reward`."""
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from ppo_tune.config.block import Block, Text
+from ppo_tune.config.blocks import problem_of_template
+
+
+class PairColumns(Block):
+    """Where a file of prompts with good responses has them."""
+
+    prompt: Text = Field("prompt", description="Column of the prompts.")
+    response: Text = Field("response", description="Column of the responses.")
+    template: Text = Field("{prompt}", description="Text given to the model, with {column} names.")
+
+
+class SFTConfig(Block):
+    """A small GPT-2 and how it is fitted; the sizes play no part when an existing model is given."""
+
+    layers: int = Field(4, ge=1, description="Transformer blocks of a new model.")
+    heads: int = Field(4, ge=1, description="Attention heads of a new model.")
+    width: int = Field(
+        128, ge=1, validate_default=True, description="Width of a new model, a multiple of its heads."
+    )
+    activation: Literal["gelu_new", "relu"] = Field(
+        "gelu_new", description="Of a new model; relu is faster on a CPU."
+    )
+    tokens: Literal["bpe", "words"] = Field(
+        "bpe", description="Tokenizer of a new model: byte-level BPE, or words."
+    )
+    vocab_size: int = Field(1024, ge=300, description="Vocabulary of a new byte-level BPE.")
+    epochs: int = Field(3, ge=1, description="Passes over the data.")
+    learning_rate: float = Field(
+        3e-3, gt=0, description="Peak step size; about 1e-5 for a large existing model."
+    )
+    batch_size: int = Field(32, ge=1, description="Examples per optimizer step.")
+    heldout_fraction: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Share of the prompts kept, with all their examples, for the loss that is printed.",
+    )
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+
+    @field_validator("width")
+    @classmethod
+    def _check_width(cls, width: int, info: ValidationInfo) -> int:
+        heads = info.data.get("heads", 1)
+        if width % heads:
+            below, above = width // heads * heads, (width // heads + 1) * heads
+            fitting = f"{below} or {above}" if below else str(above)
+            raise ValueError(
+                f"must be a multiple of the {heads} heads, but got {width}; take {fitting}, or other heads"
+            )
+        return width
+
+
+class RewardTrainingConfig(Block):
+    """How a reward model is fitted."""
+
+    epochs: int = Field(1, ge=1, description="Passes over the preferences; reward models overfit early.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak step size; about 1e-5 for a large model.")
+    batch_size: int = Field(32, ge=1, description="Preferences per optimizer step.")
+    heldout_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the prompts kept, with all their preferences, for the accuracy.",
+    )
+    base_samples: int = Field(256, ge=2, description="Responses of the base model that fix mean and scale.")
+    max_new_tokens: int = Field(32, ge=1, description="Greatest length of the base's samples, in tokens.")
+    template: Text = Field(
+        "{prompt}{response}", description="Text the model reads, with {prompt} and {response}."
+    )
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str) -> str:
+        if problem := problem_of_template(template):
+            raise ValueError(problem)
+        return template

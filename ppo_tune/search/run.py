@@ -1,0 +1,213 @@
+"""Search a study or confirm its best, from Python: make or open the store, hold the study's lock, run the workers."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study_file import notes
+from ppo_tune.data.user_files import check_user_files
+from ppo_tune.errors import PPOTuneError, StorageError
+from ppo_tune.events import Event, Watcher
+from ppo_tune.files import make_folder
+from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
+from ppo_tune.search.endings import STATES, count_endings
+from ppo_tune.search.local_workers import LocalWorkers, default_workers
+from ppo_tune.search.pack_size import LEARNING, MIN_ROUNDS
+from ppo_tune.search.plan import Plan, SearchPlan
+from ppo_tune.search.results import best_trial, best_trials
+from ppo_tune.search.storage import (
+    check_same,
+    close_lost_trials,
+    create_study,
+    load_study_from,
+    run_folder,
+    storage_url,
+)
+from ppo_tune.search.supervisor import Supervisor
+from ppo_tune.search.workers import Channel, Worker
+
+
+@dataclass
+class SearchResult:
+    """A study when its search ended.
+
+    Attributes:
+        study: Optuna's object.
+        interrupted: Whether the user stopped it before its total.
+        folder: Where its files are.
+    """
+
+    study: Study
+    interrupted: bool
+    folder: Path
+
+    @property
+    def endings(self) -> dict[str, int]:
+        """How many trials ended in which way."""
+        return count_endings(self.study)
+
+
+def run_search(
+    config: StudyConfig,
+    *,
+    out: Path | str = ".",
+    storage: str | None = None,
+    workers: int | None = None,
+    watch: Watcher = lambda _: None,
+    confirm: bool = True,
+) -> SearchResult:
+    """Run a study to its total of trials, or go on with it; then confirm its best few.
+
+    Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
+
+    Args:
+        config: The experiment.
+        out: Folder that gets `runs/<study>/`.
+        storage: URL of an Optuna store; None keeps SQLite beside the trials.
+        workers: Processes; None takes one per GPU, or one per core without a GPU.
+        watch: Told of everything that happens.
+        confirm: Whether the best few and the default run again at the end; see `run_confirmation`.
+
+    Returns:
+        The study.
+
+    Raises:
+        PPOTuneError: If something cannot be used, another search of the study is running here, or every trial
+            fails for the same reason.
+        WorkerError: If a worker met a bug.
+    """
+    folder = make_folder(run_folder(Path(out), config.name))
+    inputs = check_user_files(config)
+    url = storage or storage_url(Path(out), config.name)
+    n_workers = workers or default_workers()
+    with _only_search(folder, config.name):
+        study = create_study(config, url, inputs.hashes)
+        close_lost_trials(study)
+        watch(_opened(study))
+        for note in [*notes(config), *crowding(config, n_workers), *inputs.notes]:
+            watch({"kind": "note", "text": note})
+        interrupted = _train_all(SearchPlan(config, n_workers), study, url, folder, watch)
+        if confirm and not interrupted and not _is_under_way(study):
+            interrupted = _confirm(config, study, url, folder, n_workers, watch)
+    return SearchResult(study, interrupted, folder)
+
+
+def run_confirmation(
+    config: StudyConfig,
+    *,
+    out: Path | str = ".",
+    storage: str | None = None,
+    workers: int | None = None,
+    watch: Watcher = lambda _: None,
+) -> SearchResult:
+    """Run the best few of a study and the default config on fresh seeds and unseen prompts, or go on with it.
+
+    Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
+
+    Args:
+        config: The experiment; `search.confirm_top` and `search.confirm_seeds` say how much is done.
+        out: Folder that holds `runs/<study>/`.
+        storage: URL of an Optuna store; None takes SQLite beside the trials.
+        workers: Processes; None takes one per GPU, or one per core without a GPU.
+        watch: Told of everything that happens.
+
+    Returns:
+        The study.
+
+    Raises:
+        PPOTuneError: If there is no such study, nothing to confirm, or something cannot be used.
+        WorkerError: If a worker met a bug.
+    """
+    url = storage or storage_url(Path(out), config.name)
+    study = load_study_from(url, config.name)
+    folder = make_folder(run_folder(Path(out), config.name))
+    if not best_trials(study):
+        raise PPOTuneError(
+            f"study {config.name!r} has nothing to confirm: no trial besides the default was completed within the "
+            f"KL budget of {config.search.kl_budget:g} nats; run more trials with `ppo-tune search --n-trials`"
+        )
+    with _only_search(folder, config.name):
+        check_same(study, config, check_user_files(config).hashes)
+        interrupted = _confirm(config, study, url, folder, workers or default_workers(), watch)
+    return SearchResult(study, interrupted, folder)
+
+
+def _confirm(config: StudyConfig, study: Study, url: str, folder: Path, workers: int, watch: Watcher) -> bool:
+    """Confirm under the study's lock; says whether the user stopped it."""
+    if not config.search.confirm_top or not best_trials(study):
+        return False
+    opened = open_confirmation(study, config)
+    close_lost_trials(opened)
+    plan = ConfirmationPlan(config, workers)
+    watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
+    return _train_all(plan, opened, url, make_folder(folder / "confirmation"), watch)
+
+
+def _train_all(plan: Plan, study: Study, url: str, folder: Path, watch: Watcher) -> bool:
+    """Train a plan's trials on this machine; says whether the user stopped it."""
+    return Supervisor(LocalWorkers(train_trials), plan, study, url, folder, watch).run()
+
+
+def train_trials(worker: Worker, channel: Channel) -> None:
+    """The work of a study's workers: train trials of the plan until none is left or a stop is asked for."""
+    from ppo_tune.search.worker import train  # torch is loaded where models are, and not in the supervisor
+
+    train(worker, channel)
+
+
+def _is_under_way(study: Study) -> bool:
+    """Whether another machine still trains trials of the study."""
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+
+def crowding(config: StudyConfig, workers: int) -> list[str]:
+    """A note where so many trials run at once that the sampler proposes most of them without any result."""
+    if config.search.sampler not in LEARNING or workers == 1 or workers * MIN_ROUNDS <= config.n_trials:
+        return []
+    return [
+        f"{workers} workers propose at once, and {config.n_trials} trials are less than {MIN_ROUNDS} rounds of "
+        f"them: {config.search.sampler} can learn little; take fewer --workers or more --n-trials"
+    ]
+
+
+@contextlib.contextmanager
+def _only_search(folder: Path, name: str) -> Iterator[None]:
+    """Hold the study's lock, so that two searches of it on one machine do not fight."""
+    owner = folder / "search.pid"
+    lock = FileLock(folder / "search.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        pid = owner.read_text(encoding="utf-8") if owner.is_file() else "unknown"
+        raise StorageError(
+            f"another search of study {name!r} is running in {folder} (process {pid}); wait for it, or "
+            "stop it first"
+        ) from None
+    try:
+        owner.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _opened(study: Study) -> Event:
+    """What a study held when it was opened: trials over by ending, and the best of them."""
+    best = best_trial(study)
+    return {
+        "kind": "opened",
+        "done": _over(study),
+        "best": (best.number, best.value, best.params) if best else None,
+    }
+
+
+def _over(study: Study) -> dict[str, int]:
+    """How many trials are over, by ending."""
+    return {name: n for name, n in count_endings(study).items() if name in STATES}
