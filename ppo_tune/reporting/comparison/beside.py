@@ -29,7 +29,8 @@ def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:
     )
     units = " Scores of different studies do not compare; each gain is in its own study's units."
     reading += units if obstacles(contenders) else ""
-    return Section("summary", "", reading, table=summary_table(contenders, progress))
+    decimals = {"default_score": 3, "untrained_score": 3}
+    return Section("summary", "", reading, table=summary_table(contenders, progress), decimals=decimals)
 
 
 def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd.DataFrame:
