@@ -73,6 +73,12 @@ class StudyRecord:
         return self.judges or ("gold",)
 
     @property
+    def judge_decimals(self) -> dict[str, int]:
+        """Digits after the point of the judges in tables, by their columns: as many as the score has."""
+        ends = ("", "_change", "_low", "_high", "_gain")
+        return {f"{judge}{end}": 3 for judge in self.judge_columns for end in ends}
+
+    @property
     def compared_by(self) -> str:
         """What trials are compared by, in a word."""
         return "objective" if self.config.task.objective else "reward"

@@ -33,9 +33,10 @@ def chapter(record: StudyRecord) -> Chapter:
                 trials_reading(record.table, record.judge_columns),
                 table=shown_trials(record.table),
                 max_rows=MAX_TRIALS,
+                decimals=record.judge_decimals,
             )
         )
-    return Chapter("settings", "Config and trials", tuple(sections))
+    return Chapter("settings", "Config and trials", tuple(sections), in_summary="nothing", is_pictured=False)
 
 
 def config_table(record: StudyRecord) -> pd.DataFrame:

@@ -22,22 +22,21 @@ from ppo_tune.search.gold_curve import capitalized, fit_judge, judge_by_kl, peak
 MAX_ROWS = 40
 """Of a table of trials on the page."""
 
-TITLE = "Is the reward exploited?"
+PROXY_DECIMALS = dict.fromkeys(("repeated_3grams", "distinct_1", "distinct_2", "score_std"), 3)
 
 
 def chapter(record: StudyRecord) -> Chapter:
     """What the judges say, where there are any; else the signs that a hack leaves in the responses."""
-    if record.scored.empty:
-        return Chapter("hacking", TITLE, ())
-    judged = [section for judge in record.watched for section in judge_sections(record, judge)]
-    return Chapter("hacking", TITLE, tuple(judged) or (proxies_section(record),))
+    sections: tuple[Section, ...] = ()
+    if not record.scored.empty:
+        judged = [section for judge in record.watched for section in judge_sections(record, judge)]
+        sections = tuple(judged) or (proxies_section(record),)
+    return Chapter("hacking", "Is the reward exploited?", sections, in_summary="reading", is_pictured=False)
 
 
 def judge_sections(record: StudyRecord, judge: str) -> list[Section]:
     """Reward against a judge: per trial, along training, and over KL."""
-    anchor = (
-        judge if judge == "gold" else f"judge-{judge}"
-    )  # the page has other anchors, but none called gold
+    anchor = judge if judge == "gold" else f"judge-{judge}"  # other judges may be called like a chapter
     which = f", by {judge}" if len(record.watched) > 1 else ""
     changes = changes_table(record, judge)
     worst = worst_number(record, changes)
@@ -53,15 +52,17 @@ def judge_sections(record: StudyRecord, judge: str) -> list[Section]:
     bins = judge_by_kl(curves, fit)
     sections = [
         Section(anchor, title, reading, changes_figure(changes, judge, record.compared_by),
-                called(ordered(changes, "judge_change"), judge), max_rows=MAX_ROWS, all_rows=file_of(record, judge)),
+                called(ordered(changes, "judge_change"), judge), max_rows=MAX_ROWS, all_rows=file_of(record, judge),
+                decimals={"score_low": 3, "score_high": 3} | record.judge_decimals),
         Section(f"{anchor}-kl", f"How far is too far{which}?",
                 peak_reading(fit, bins, budget, judge) + left_outside(outside_points(curves), "the axes"),
-                kl_figure(curves, fit, bins, budget, judge), called(bins.round(3), judge)),
+                kl_figure(curves, fit, bins, budget, judge), called(bins.round(3), judge),
+                decimals={"curve": 3, "kl_from": 2, "kl_to": 2} | record.judge_decimals),
     ]  # fmt: skip
     if len(marked):
         rows = marked.drop(columns=["ending", "score_error", "judge_error"]).round(3)
         along = Section(f"{anchor}-curves", f"Along training{which}", curves_reading(marked, judge),
-                        curves_figure(marked, judge), called(rows, judge))  # fmt: skip
+                        curves_figure(marked, judge), called(rows, judge), decimals=record.judge_decimals)  # fmt: skip
         sections.insert(1, along)
     return sections
 
@@ -75,7 +76,7 @@ def proxies_section(record: StudyRecord) -> Section:
     figure = proxies_figure(marked) if len(marked) else None
     rows = ordered(table, "signs", ascending=False)
     return Section("proxies", "Signs in the responses", reading, figure, rows, wide=True, max_rows=MAX_ROWS,
-                   all_rows=file_of(record))  # fmt: skip
+                   all_rows=file_of(record), decimals=PROXY_DECIMALS)  # fmt: skip
 
 
 def mark_worst(table: pd.DataFrame, worst: int | None) -> pd.DataFrame:

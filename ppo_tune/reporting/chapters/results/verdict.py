@@ -32,11 +32,11 @@ def chapter(record: StudyRecord) -> Chapter:
         "advice": record.verdict.advice,
     }
     seen = Section("table", "What the search saw", reading, table=results_table(record), template="next.html.jinja",
-                   data=data)  # fmt: skip
+                   data=data, decimals=record.judge_decimals)  # fmt: skip
     sections = [*confirmed.sections(record), seen]
     if len(record.trials):
         sections.append(fidelity.section(record))
-    return Chapter("results", "Results", tuple(sections))
+    return Chapter("results", "Results", tuple(sections), in_summary="tables", is_pictured=False)
 
 
 def results_table(record: StudyRecord) -> pd.DataFrame:
@@ -47,8 +47,8 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
     default, winner = record.baseline, None if record.default_won else record.winner
     rows: list[dict[str, Any]] = []
     if record.base is not None:
-        seen = record.base.heldout
-        rows.append({"what": "untrained model", **asdict(seen), **judged(record, seen)})
+        start = record.base.heldout
+        rows.append({"what": "untrained model", **asdict(start), **judged(record, start)})
     for trial, what in ((default, "default config"), (winner, winner and role_of(record, winner))):
         if trial is not None:
             seen = TrialFacts(trial).seen

@@ -10,13 +10,19 @@ from ppo_tune.search.results import repeated_cells, repeats_reading
 
 def sections(record: StudyRecord) -> list[Section]:
     """The cells and the means by value; nothing for another sampler or before a cell has a score."""
-    if record.config.search.sampler != "grid" or not record.trials:
+    if record.config.search.sampler.name != "grid" or not record.trials:
         return []
     cells = cells_table(record)
     if cells.empty:
         return []
     return [
-        Section("cells", "Cells of the grid", cells_reading(record, cells), table=cells),
+        Section(
+            "cells",
+            "Cells of the grid",
+            cells_reading(record, cells),
+            table=cells,
+            decimals=record.judge_decimals,
+        ),
         Section(
             "marginals",
             "Each value over the others",
