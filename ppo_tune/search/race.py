@@ -85,6 +85,10 @@ class Candidate:
         known = (name for name in names if all(name in run.judges for run in self.runs))
         return {name: np.stack([run.judges[name] for run in self.runs]) for name in known}
 
+    def judged(self, name: str) -> float | None:
+        """Mean score by a judge over seeds and prompts, or None where it did not judge."""
+        return float(self.judges[name].mean()) if name in self.judges else None
+
     @property
     def eos_rate(self) -> float | None:
         """Mean share of responses that end by themselves, over the seeds where it is known; None without any."""

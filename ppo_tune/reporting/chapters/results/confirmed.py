@@ -85,7 +85,7 @@ def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
             "search_score": candidate.search_score,
             "drop": None if candidate.search_score is None else candidate.search_score - candidate.mean,
             "kl": candidate.kl,
-            **{name: float(candidate.judges[name].mean()) for name in judges if name in candidate.judges},
+            **{name: candidate.judged(name) for name in judges},
             "failed": candidate.failures,
         })  # fmt: skip
     return pd.DataFrame(rows, columns=[*COLUMNS, *judges, "failed"])
