@@ -22,7 +22,7 @@ Z_95 = 1.96
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
 
 
-def gather(study: Study, config: StudyConfig, *, out: Path, with_sources: bool) -> Winner:
+def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: bool) -> Winner:
     """What is known of a study's winner.
 
     Args:

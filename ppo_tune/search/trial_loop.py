@@ -9,18 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import optuna
 import torch
 from optuna.study import Study
 from optuna.trial import Trial
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, write_json
 from ppo_tune.models import save_adapter
-from ppo_tune.search.claim import claim_folder
 from ppo_tune.search.endings import STATES
 from ppo_tune.search.facts import (
     CurvePoint,
@@ -230,7 +227,7 @@ class TrialPack:
 
     def _finish(self, place: int, ending: Ending) -> None:
         """Keep what a report needs, and free the place."""
-        run, trained = self.runs.pop(place), self.work.trainer.runs[place]
+        run, trained = self.runs[place], self.work.trainer.runs[place]
         judged = run.evaluation
         if judged is not None:
             samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
@@ -244,15 +241,22 @@ class TrialPack:
         write_ended(run.trial, ending.name, ending.reason, episodes=trained.episodes, tokens=trained.tokens,
                     seconds=run.seconds, judged=judged)  # fmt: skip
         run.tracking.finish(ending.name)
+        del self.runs[place]
         self.work.trainer.drop(place)
+
+    def clear(self, ending: str) -> list[Trial]:
+        """Free all places, whatever their trials were doing; returns the trials that were under way."""
+        left, self.runs = self.runs, {}
+        for run in left.values():
+            run.tracking.finish(ending)
+        for place in list(self.work.trainer.runs):
+            self.work.trainer.drop(place)
+        return [run.trial for run in left.values()]
 
     def abandon(self, study: Study, ending: str) -> None:
         """Give every trial under way back to the study, to be run again."""
-        for place in list(self.runs):
-            run = self.runs.pop(place)
-            run.tracking.finish(ending)
-            self.work.trainer.drop(place)
-            frozen = next(t for t in study.get_trials(deepcopy=False) if t.number == run.trial.number)
+        for trial in self.clear(ending):
+            frozen = next(t for t in study.get_trials(deepcopy=False) if t.number == trial.number)
             give_back(study, frozen, ending)
 
     def _note(self, text: str) -> None:
@@ -313,51 +317,3 @@ def run_trials(
 def tell(study: Study, trial: Trial, ending: Ending) -> None:
     """Tell Optuna how a trial ended."""
     study.tell(trial, ending.value, state=STATES[ending.name], skip_if_finished=True)
-
-
-class Objective:
-    """A study's objective for a plain `optuna.Study.optimize`.
-
-    Every Optuna study has a folder of its own, `runs/<config's name>-objective/<Optuna study's name>`; the models
-    are loaded when its first trial begins.
-
-    Args:
-        config: The study; its space is suggested by the trial itself.
-        out: Where trials write their files.
-
-    Raises:
-        PPOTuneError: If a file that the config names cannot be used.
-
-    Example:
-        study = optuna.create_study(direction="maximize")
-        study.optimize(ppo_tune.Objective(ppo_tune.load_study("search_spaces/quickstart.yaml")), n_trials=20)
-    """
-
-    def __init__(self, config: StudyConfig, out: Path | str = ".") -> None:
-        self.config = config
-        self.folder = StudyFolder.of_objective(Path(out), config.name)
-        self.inputs = check_user_files(config).hashes
-        self.trial_pack: TrialPack | None = None
-
-    def __call__(self, trial: Trial) -> float:
-        """Train one trial to its end.
-
-        Raises:
-            optuna.TrialPruned: If it was pruned, diverged or passed the KL limit.
-            TrialError: If its reward failed or the memory did not suffice.
-            PPOTuneError: If something cannot be used, or the folder belongs to another Optuna study.
-        """
-        folder = claim_folder(self.folder, trial.study, self.config, self.inputs)
-        if self.trial_pack is None or self.trial_pack.folder.path != folder:
-            self.trial_pack = TrialPack(self.config, folder, places=1)
-        self.config.space.suggest(trial)
-        self.trial_pack.join(trial.study)
-        self.trial_pack.begin(0, trial)
-        while not (endings := self.trial_pack.advance()):
-            pass
-        ending = endings[0]
-        if ending.value is not None:
-            return ending.value
-        if STATES[ending.name] is optuna.trial.TrialState.PRUNED:
-            raise optuna.TrialPruned(ending.reason)
-        raise TrialError(f"{ending.name}: {ending.reason}")

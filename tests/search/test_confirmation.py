@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The best few again, on fresh seeds: luck is caught, nothing is lost, and only what can win runs on."""
 
 from collections.abc import Callable

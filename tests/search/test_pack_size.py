@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The size of a pack: chosen by the clock and never slower than one trial alone, held back where a sampler learns."""
 
 import itertools

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Every sampler proposes legal values, the same ones for the same history; a grid is a true grid."""
 
 import itertools

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """How a study stands: what the store says, whose process searches, and what is left to do, worked by hand."""
 
 import os

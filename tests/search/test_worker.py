@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What a worker sends to its supervisor."""
 
 from pathlib import Path

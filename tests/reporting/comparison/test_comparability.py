@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Scores are compared only where they mean the same, and what else differs is said."""
 
 from pathlib import Path
