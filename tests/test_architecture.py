@@ -164,11 +164,18 @@ def test_what_is_stored_of_trials_and_studies_is_read_and_written_in_one_place(n
 
 
 def _file_names(name):
-    """What `ppo_tune.search.folders` calls files, from the strings that it puts after a path."""
-    divisions = [
-        node for node in ast.walk(TREES[name]) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+    """What a module calls files: the strings that it puts after a path, or hands to `folders._Below`."""
+    after = [
+        node.right
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
     ]
-    return {ast.literal_eval(d.right) for d in divisions if isinstance(d.right, ast.Constant)}
+    below = [
+        node.args[0]
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "_Below"
+    ]
+    return {node.value for node in (*after, *below) if isinstance(node, ast.Constant)}
 
 
 @pytest.mark.parametrize(

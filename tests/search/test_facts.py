@@ -15,8 +15,6 @@ from ppo_tune.search.facts import (
     heldout_facts,
     point_of,
     read_heldout,
-    write_begun,
-    write_curve,
     write_ended,
 )
 from ppo_tune.search.study_facts import Chosen, StudyFacts
@@ -73,17 +71,17 @@ def test_a_curve_is_read_back_as_it_was_written(scored: list[tuple[float, float 
     ]  # fmt: skip
     trial = a_study().ask()
 
-    write_curve(trial, curve)
+    TrialFacts(trial).curve = curve
 
     facts = TrialFacts(trial)
-    assert facts.curve == tuple(curve)
+    assert facts.curve == curve
     assert facts.last == (curve[-1] if curve else None)
 
 
 def test_a_milestone_is_stored_under_the_names_of_version_0_1_0() -> None:
     trial = a_study().ask()
 
-    write_curve(trial, [point_of(evaluation([1.0, 2.0], [0.0, 1.0]), 64, 3.0)])
+    TrialFacts(trial).curve = [point_of(evaluation([1.0, 2.0], [0.0, 1.0]), 64, 3.0)]
 
     assert trial.user_attrs["curve"] == [
         {"episodes": 64, "score": 1.5, "gold": 0.5, "kl": 2.0, "seconds": 3.0, "score_error": 0.25, "gold_error": 0.125,
@@ -94,7 +92,8 @@ def test_a_milestone_is_stored_under_the_names_of_version_0_1_0() -> None:
 def test_a_trial_is_stored_under_the_names_of_version_0_1_0() -> None:
     trial = a_study().ask()
 
-    write_begun(trial, {"gamma": 1.0}, 0.5)
+    facts = TrialFacts(trial)
+    facts.config, facts.score_std = {"gamma": 1.0}, 0.5
     write_ended(trial, "completed", "", episodes=64, tokens=700, seconds=9.0, judged=evaluation([1.0], None))
 
     assert trial.user_attrs == {
@@ -106,7 +105,7 @@ def test_a_trial_is_stored_under_the_names_of_version_0_1_0() -> None:
 
 def test_a_running_trial_is_seen_at_its_last_milestone_and_an_ended_one_at_its_end() -> None:
     trial, judged = a_study().ask(), evaluation([1.0], None)
-    write_curve(trial, [point_of(judged, 64, 3.0)])
+    TrialFacts(trial).curve = [point_of(judged, 64, 3.0)]
     running = TrialFacts(trial)
     write_ended(trial, "completed", "", episodes=64, tokens=700, seconds=9.0, judged=judged)
     ended = TrialFacts(trial)
