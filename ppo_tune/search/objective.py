@@ -11,6 +11,7 @@ from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, TrialError
 from ppo_tune.search.claim import claim_folder
 from ppo_tune.search.endings import STATES
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.trial_loop import Ending, TrialPack
 
 
@@ -34,7 +35,7 @@ class Objective:
 
     def __init__(self, config: StudyConfig, out: Path | str = ".") -> None:
         self.config = config
-        self.folder = Path(out) / "runs" / f"{config.name}-objective"
+        self.folder = StudyFolder.of_objective(Path(out), config.name)
         self.inputs = check_user_files(config).hashes
         self.trial_pack: TrialPack | None = None
         self._under_way = threading.Lock()
@@ -65,7 +66,7 @@ class Objective:
 
     def _train(self, trial: Trial) -> Ending:
         folder = claim_folder(self.folder, trial.study, self.config, self.inputs)
-        if self.trial_pack is None or self.trial_pack.folder != folder:
+        if self.trial_pack is None or self.trial_pack.folder.path != folder:
             self.trial_pack = TrialPack(self.config, folder, places=1)
         self.config.space.suggest(trial)
         self.trial_pack.join(trial.study)

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The loop of a worker: ask, train, report, prune, tell; every ending has its name and loses nothing."""
 
 import json
