@@ -14,6 +14,7 @@ import pytest
 import ppo_tune.search
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.confirmation import ConfirmationPlan
+from ppo_tune.search.facts import Owner
 from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.workers import (
@@ -65,7 +66,7 @@ def test_a_runner_keeps_its_promises(member: type[Workers], make_study: StudyMak
     space = {"learning_rate": {"type": "float", "low": 0.1 + 0.2, "high": 1.0, "log": True}}
     plans: list[Plan] = [plan(make_study(space=space), 5) for plan in Plan.__subclasses__()]
     workers = {
-        url: Worker(f"owner {i}", i, plans[i % len(plans)], url, Path("runs"), Share(2, 5))
+        url: Worker(Owner("here", str(i)), i, plans[i % len(plans)], url, Path("runs"), Share(2, 5))
         for i, url in enumerate(("count", "die", "fail", "wait", "hang"))
     }
     runner = member(act)
@@ -76,7 +77,7 @@ def test_a_runner_keeps_its_promises(member: type[Workers], make_study: StudyMak
     begun = {url: messages[0] for url, messages in found.items()}
     runner.stop(workers["wait"])
     runner.kill(workers["hang"])
-    alive = psutil.pid_exists(begun["hang"]["pid"])  # type: ignore[index, call-overload]
+    alive = psutil.pid_exists(begun["hang"]["pid"])  # type: ignore[index]
     collect(runner, found)
 
     assert not alive
@@ -118,7 +119,7 @@ def raising(error: BaseException) -> Work:
 
 
 def test_a_workers_last_message_is_how_its_work_ended(make_study: StudyMaker) -> None:
-    worker, channel = Worker("", 0, SearchPlan(make_study()), "", Path(), Share(1)), Recorder()
+    worker, channel = Worker(Owner.new("here"), 0, SearchPlan(make_study()), "", Path(), Share(1)), Recorder()
 
     carry_out(lambda *_: None, worker, channel)
     carry_out(raising(PPOTuneError("no such model")), worker, channel)
@@ -139,6 +140,7 @@ SUPERVISOR = """
 import importlib, sys, time
 from pathlib import Path
 from ppo_tune.config.study_file import load_study
+from ppo_tune.search.facts import Owner
 from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.workers import Worker
@@ -146,7 +148,7 @@ from tests.search.stub_work import act
 if __name__ == "__main__":
     module, name, file = sys.argv[1:]
     runner = getattr(importlib.import_module(module), name)(act)
-    runner.start(Worker("", 0, SearchPlan(load_study(file)), "hang", Path(), Share(1)))
+    runner.start(Worker(Owner.new("here"), 0, SearchPlan(load_study(file)), "hang", Path(), Share(1)))
     begun = []
     while not begun:
         begun = [event["pid"] for _, event in runner.events(timeout=1.0)]
