@@ -45,7 +45,7 @@ def chapter(record: StudyRecord) -> Chapter:
     cards = make_cards(table, [writer for writer in writers if writer.samples])
     data = {"open": cards[:N_OPEN], "folded": cards[N_OPEN:]}
     section = Section("samples", "", samples_reading(table, writers), template="texts.html.jinja", data=data)
-    return Chapter("texts", "What the models write", (section,))
+    return Chapter("texts", "What the models write", (section,), in_summary="nothing", is_pictured=False)
 
 
 def find_writers(record: StudyRecord) -> list[Writer]:
