@@ -408,7 +408,7 @@ def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], *, ignored: Collection[str] = ()
 ) -> list[str]:
     """What differs between two nested dicts, one line each: place, value before, value now."""
-    old, new = _flatten(before), _flatten(now)
+    old, new = flatten(before), flatten(now)
     return [
         f"  {place}: {_say(old, place)} before, {_say(new, place)} now"
         for place in sorted({*old, *new} - set(ignored))
@@ -419,14 +419,14 @@ def differences(
 _ABSENT = object()
 
 
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(data: Any, prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, with dotted keys; lists are leaves."""
     if not isinstance(data, Mapping):
         return {prefix: data}
     return {
         place: value
         for key, inner in data.items()
-        for place, value in _flatten(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+        for place, value in flatten(inner, f"{prefix}.{key}" if prefix else str(key)).items()
     }
 
 

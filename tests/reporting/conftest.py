@@ -60,9 +60,10 @@ class HandMade:
         trial = self.study.ask(self.config.space.distributions())
         golds = gold or [0.0] * len(scores)
         curve = [
-            {"episodes": 128 * (i + 1), "score": score, "gold": golds[i], "kl": kl, "seconds": 0.5 * (i + 1)}
+            {"episodes": 128 * (i + 1), "score": score, "gold": golds[i], "kl": kl, "seconds": 0.5 * (i + 1),
+             "score_error": 0.1, "gold_error": None}
             for i, score in enumerate(scores)
-        ]
+        ]  # fmt: skip
         facts: dict[str, Any] = {"curve": curve, "config": self.config.ppo.with_params(values).model_dump()}
         if scores:
             facts |= {

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.blocks import StudyConfig, flatten
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
@@ -98,7 +98,7 @@ def settings_of(contender: Contender) -> dict[str, Any]:
         name: _range(param) for name, param in contender.config.space.model_dump(mode="json").items()
     }
     data["search"]["n_trials"] = contender.config.n_trials
-    found = dict(_flatten(data))
+    found = flatten(data)
     for place, content in contender.inputs.items():
         function = str(found.get(place, "")).rpartition(".py:")[2] if place.endswith(".function") else ""
         # A hub name stands for itself.
@@ -110,7 +110,7 @@ def settings_of(contender: Contender) -> dict[str, Any]:
 def differences_table(contenders: Sequence[Contender]) -> pd.DataFrame:
     """What was not set alike, one row per field of a block: setting, then a column per study.
 
-    A setting that a study does not have is "–"; one of the versions is "not stored" in a study that kept none.
+    A setting that a study does not have is "–".
     """
     settings = [settings_of(contender) for contender in contenders]
     fields = dict.fromkeys(map(_field, _differing(settings)))
@@ -240,20 +240,11 @@ def _range(param: Mapping[str, Any]) -> str:
     )
 
 
-def _flatten(data: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings, each with its dotted place; an empty mapping is a leaf."""
-    if not isinstance(data, Mapping) or not data:
-        yield place, data
-        return
-    for key, inner in data.items():
-        yield from _flatten(inner, f"{place}.{key}" if place else str(key))
-
-
 def _say(settings: Settings, field: str) -> str:
     """A field as it stands in a table, with all that is in it."""
     found = {place[len(field) + 1 :]: value for place, value in settings.items() if _field(place) == field}
     if not found:
-        return "not stored" if field.startswith("versions.") else "–"
+        return "–"
     words = {
         deeper: value if isinstance(value, str) else json.dumps(value) for deeper, value in found.items()
     }

@@ -171,7 +171,7 @@ def test_other_machines_are_said(tmp_path: Path) -> None:
 def test_a_study_that_stored_no_versions_says_so_in_its_column(tmp_path: Path) -> None:
     table = comparability.differences_table(two(tmp_path, {"versions": {"torch": "2"}}, {}))
 
-    assert table.to_numpy().tolist() == [["versions.torch", "2", "not stored"]]
+    assert table.to_numpy().tolist() == [["versions.torch", "2", "–"]]
 
 
 def test_studies_that_share_all_but_the_seed_are_one_group(tmp_path: Path) -> None:

@@ -55,9 +55,7 @@ def changes_reading(changes: pd.DataFrame, worst: int | None, n_prompts: int) ->
         )
     unknown = int(changes["gold_low"].isna().sum())
     if unknown:
-        sentences.append(
-            f"{unknown} trials cannot be judged: neither responses nor gold's standard error were kept."
-        )
+        sentences.append(f"{unknown} trials cannot be judged: gold's standard error is not known.")
     return " ".join([*sentences, _agreement(changes)]).strip()
 
 
