@@ -1,6 +1,5 @@
 """From a file to an experiment: every mistake is found here, all at once, before any model is loaded."""
 
-import math
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,24 +14,20 @@ from ppo_tune.config.blocks import (
     PPOConfig,
     SearchConfig,
     StudyConfig,
+    SupportTaskConfig,
     TaskConfig,
     TrainConfig,
     check_name,
 )
-from ppo_tune.config.messages import place_of, say, unknown
+from ppo_tune.config.flags import flag
+from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
-TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "score_std", "log")
-
-_MISSING = {
-    "tensorboard": str(MissingExtraError("tensorboard", "tensorboard")),
-    "wandb": str(MissingExtraError("wandb", "wandb")),
-}
-"""What is said where a logger's package cannot be found."""
+TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
 
 
 def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfig:
@@ -96,35 +91,21 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     for block in ("space", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
-    if episodes is not None and isinstance(reader.data.get("ppo", {}), dict):
-        reader.data["ppo"] = {**reader.data.get("ppo", {}), "episodes": episodes}
-    if seed is not None:
-        reader.data["seed"] = seed
+    reader.replace(("ppo", "episodes"), episodes, flag("episodes"))
+    reader.replace(("seed",), seed, flag("seed"))
     task, model, ppo = reader.run_blocks()
     reader.check_schedule(ppo, {})
-    number = reader.data.get("seed", 0)
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        reader.add(("seed",), f"`seed >= 0` must hold, but got {number!r}")
-    positive = {name: reader.data.get(name) for name in ("kl_budget", "score_std")}
-    for key, value in positive.items():
-        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
-            reader.add((key,), f"`{key} > 0` must hold, or null for none, but got {value!r}")
     log = reader.block("log", Loggers, ())
     reader.check_log(log or ())
     name = str(reader.data.get("name", reader.name))
     reader.check_name(name)
+    numbers = {key: reader.data[key] for key in ("seed", "kl_budget", "score_std") if key in reader.data}
+    # A block with mistakes, which are noted, does not hide those of the numbers.
+    blocks = {"task": task or SupportTaskConfig(name="support"), "model": model or ModelConfig(), "ppo": ppo}
+    config = reader.validated((), TrainConfig, {"name": name, **blocks, **numbers, "log": log or ()})
     reader.finish()
-    return TrainConfig.model_validate(
-        {
-            "name": name,
-            "task": task,
-            "model": model,
-            "ppo": ppo,
-            "seed": number,
-            **positive,
-            "log": log,
-        }
-    )
+    assert isinstance(config, TrainConfig)
+    return config
 
 
 def load_run(path: str | Path) -> StudyConfig | TrainConfig:
@@ -153,7 +134,7 @@ def notes(study: StudyConfig) -> list[str]:
             "ratio is 1 everywhere"
         )
     found += _weak_target(study)
-    found += _repeats_of_cells(study) if study.search.sampler == "grid" else _repeats(study)
+    found += _repeats_of_cells(study) if study.search.sampler.name == "grid" else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
         wanted = study.default(name) if wanted is None else wanted
@@ -234,6 +215,8 @@ class _Reader:
         self.name = path.stem
         self.document: Document = read_yaml(path)
         self.problems = list(self.document.problems)
+        self.noted: set[Path_] = set(self.document.unread)
+        self.flags: dict[Path_, str] = {}
         data = self.document.data
         if not isinstance(data, dict):
             raise ConfigError([Problem("", f"must hold the blocks {', '.join(blocks)}", 1)], self.source)
@@ -248,7 +231,17 @@ class _Reader:
         """Note a mistake, unless the value at its place could not be read."""
         if place in self.document.unread:
             return
-        self.problems.append(Problem(dotted(place), what, self.document.line(place)))
+        self.noted.add(place)
+        line = None if place in self.flags else self.document.line(place)
+        self.problems.append(Problem(self.flags.get(place, dotted(place)), what, line))
+
+    def replace(self, place: Path_, value: Any, flag: str) -> None:
+        """Put a flag's value in place of the file's; None leaves that as it is."""
+        *blocks, key = map(str, place)
+        block = self.data.setdefault(blocks[0], {}) if blocks else self.data
+        if value is not None and isinstance(block, dict):
+            block[key] = value
+            self.flags[place] = flag
 
     def finish(self) -> None:
         if self.problems:
@@ -275,7 +268,7 @@ class _Reader:
         if data is None and name not in self.data:
             self.problems.append(Problem(name, "this block is missing"))
             return None
-        return self._validate((name,), kind, {} if data is None else data)
+        return self.validated((name,), kind, {} if data is None else data)
 
     def space(self) -> dict[str, Param]:
         """The legal parameters of the space block; problems are noted."""
@@ -298,7 +291,7 @@ class _Reader:
             elif isinstance(fixed, dict) and name in fixed:
                 line = self.document.line(("space", name))
                 self.add(("ppo", name), f"stands in ppo and in space (line {line}); keep one")
-            param = self._validate(("space", name), Param, value)
+            param = self.validated(("space", name), Param, value)
             if param is not None and name in PPOConfig.model_fields and name not in SHARED_FIELDS:
                 self._check_values(name, param)
                 found[name] = param
@@ -359,7 +352,7 @@ class _Reader:
                 ("search", "kl_limit"),
                 f"`kl_limit >= kl_budget` must hold, but got {search.kl_limit:g} < {search.kl_budget:g}",
             )
-        if search.sampler != "grid" or not space:
+        if search.sampler.name != "grid" or not space:
             return
         grid = Space(dict(space))
         for name in grid.without_grid_values():
@@ -376,12 +369,11 @@ class _Reader:
         """What is to get the numbers is installed."""
         for i, name in enumerate(log):
             if find_spec(name) is None:
-                self.add((*block, "log", i), _MISSING[name])
+                self.add((*block, "log", i), str(MissingExtraError(name, name)))
 
     def _is_right(self, *names: str) -> bool:
         """Whether nothing was noted of these keys of `ppo`; others are then not blamed for them."""
-        noted = [problem.where for problem in self.problems]
-        return not any(where == f"ppo.{name}" for where in noted for name in names)
+        return not any(("ppo", name) in self.noted for name in names)
 
     def _right_part_of_ppo(self) -> PPOConfig:
         """What can still be checked against the other blocks when some of `ppo` is wrong."""
@@ -390,11 +382,10 @@ class _Reader:
             return PPOConfig()
         return PPOConfig.model_validate({key: value for key, value in data.items() if self._is_right(key)})
 
-    def _validate(self, place: Path_, kind: Any, data: Any) -> Any:
+    def validated(self, place: Path_, kind: Any, data: Any) -> Any:
         try:
             return TypeAdapter(kind).validate_python(data)
         except ValidationError as error:
-            for details in error.errors():
-                inner = place_of(details, data)
-                self.add((*place, *inner), say(details, kind, place, inner))
+            for where, what in mistakes(error, kind, data, place):
+                self.add(where, what)
             return None

@@ -72,13 +72,12 @@ class Page:
 def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
     """The page of a study."""
     search = record.config.search
-    sampler = search.sampler.upper() if search.sampler in ("tpe", "gp", "qmc") else f"{search.sampler} search"
-    pruned = "not pruned" if search.pruner == "none" else f"pruned by {search.pruner.replace('_', ' ')}"
     made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
     return Page(
         title=record.config.name,
         kind=f"PPO-RLHF search on the task “{record.config.task.name}”: {_trials(record)} by "
-        f"{sampler}, {pruned}, {record.config.ppo.episodes:,} episodes each.{_repeats(record)}",
+        f"{search.sampler.title}, {search.pruner.title}, "
+        f"{record.config.ppo.episodes:,} episodes each.{_repeats(record)}",
         headline=verdict.headline(record),
         is_warning=record.verdict.is_warning,
         chapters=chapters,

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Looking at a study: `status` says it in 80 columns and touches nothing, `dashboard` shows a copy of it."""
 
 import contextlib
@@ -26,7 +27,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app
-from ppo_tune.cli.terminal import flags_of
+from ppo_tune.cli.go_on import flags_of
+from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.search.storage import run_folder, storage_url
 from tests.chromium import CHROMIUM, needs_chromium
 from tests.cli.conftest import Cli
@@ -36,7 +38,7 @@ START = """
 import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import ppo_tune.cli.study_views
+import ppo_tune.cli.status, ppo_tune.cli.dashboard
 from ppo_tune.cli import main
 try:
     main()
@@ -167,7 +169,7 @@ def test_labels_alone_are_dim(made: HandMade, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_grid_with_more_trials_than_cells_says_so(cli: Cli, made: HandMade, tmp_path: Path) -> None:
-    search = made.config.search.model_copy(update={"sampler": "grid"})
+    search = made.config.search.model_copy(update={"sampler": GridSamplerConfig(name="grid")})
     made.config = made.config.model_copy(update={"search": search})
     made.study.set_user_attr("config", made.config.model_dump(mode="json"))
     for baseline in (True, False, False):

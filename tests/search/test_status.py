@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """How a study stands: what the store says, whose process searches, and what is left to do, worked by hand."""
 
 import os
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.files import append_json_line
 from ppo_tune.search.confirmation import confirmation_name
 from ppo_tune.search.status import StudyStatus, read_status
@@ -225,7 +227,10 @@ def test_pace_and_time_left_are_those_of_the_search_that_runs(hand_made: HandMad
     add(hand_made, TrialState.COMPLETE, start=at(10), end=at(60), attrs=done)
     add(hand_made, TrialState.PRUNED, start=at(10), end=at(40), attrs={"ending": "pruned", "episodes": 320})
     add(hand_made, TrialState.FAIL, start=at(40), end=at(50), attrs={"ending": "lost", "episodes": 100})
-    add(hand_made, TrialState.RUNNING, start=at(60), attrs={"curve": [{"episodes": 320, "score": 0.5}]})
+    point = dict.fromkeys(
+        ("gold", "gold_error", "score", "score_error", "kl", "seconds", "response_tokens"), 0.5
+    )
+    add(hand_made, TrialState.RUNNING, start=at(60), attrs={"curve": [{**point, "episodes": 320}]})
 
     status = look(hand_made, now=at(110))
 
@@ -267,7 +272,7 @@ def test_runs_of_the_confirmation_are_counted_by_ending(hand_made: HandMade) -> 
     for ending in ("completed", "completed", "diverged"):
         trial = runs.ask()
         facts = {"ending": ending, "confirms": 1, "seed_index": 0, "scores": [1.0], "golds": [0.0]}
-        for name, value in {**facts, "heldout/kl_per_sequence": 1.0}.items():
+        for name, value in {**facts, "heldout/score": 1.0, "heldout/kl_per_sequence": 1.0}.items():
             trial.set_user_attr(name, value)
         runs.tell(trial, 1.0)
     over = look(hand_made)
@@ -324,7 +329,7 @@ def test_a_confirmation_under_way_leaves_the_best_of_the_search(hand_made: HandM
 
 def test_cells_of_a_grid_that_repeat_are_counted(hand_made: HandMade) -> None:
     """Two cells; the default is one of them and does not count, the running one does, and the lost one ran again."""
-    search = hand_made.config.search.model_copy(update={"sampler": "grid"})
+    search = hand_made.config.search.model_copy(update={"sampler": GridSamplerConfig(name="grid")})
     first, second = PARAMS, {**PARAMS, "batch_size": 8}
     hand_made.add("completed", [1.0], baseline=True, params=first)
     for ending, params in (("lost", first), ("completed", first), ("pruned", second), ("pruned", second)):

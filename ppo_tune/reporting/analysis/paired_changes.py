@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from scipy import stats
 
 from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.search.facts import HeldOut, TrialFacts
 from ppo_tune.search.responses import MIN_PROMPTS
 
 Judge = Literal["score", "gold"]
@@ -88,30 +89,23 @@ def number(value: Any) -> float:
 
 def judged_base(record: StudyRecord) -> Judged:
     """The untrained model."""
-    return _judged(record, record.base)
+    return _judged(record, None if record.base is None else record.base.heldout)
 
 
 def judged_trial(record: StudyRecord, trial: FrozenTrial) -> Judged:
     """A trial at its last milestone."""
-    last = (trial.user_attrs.get("curve") or [{}])[-1]
-    named = {
-        "score": "score", "gold": "gold", "kl": "kl_per_sequence", "score_error": "score_standard_error",
-        "gold_error": "gold_standard_error",
-    }  # fmt: skip
-    of_curve = {f"heldout/{name}": last.get(key) for key, name in named.items()}
-    known = {name: value for name, value in of_curve.items() if value is not None}
-    return _judged(record, {**trial.user_attrs, **known})
+    return _judged(record, TrialFacts(trial).seen)
 
 
-def _judged(record: StudyRecord, facts: Mapping[str, Any]) -> Judged:
+def _judged(record: StudyRecord, seen: HeldOut | None) -> Judged:
+    if seen is None:
+        unknown: Mapping[Judge, float] = {"score": math.nan, "gold": math.nan}
+        return Judged(unknown, unknown, {"score": (), "gold": ()}, math.nan, record.n_prompts)
     return Judged(
-        means={"score": number(facts.get("heldout/score")), "gold": number(facts.get("heldout/gold"))},
-        errors={
-            "score": number(facts.get("heldout/score_standard_error")),
-            "gold": number(facts.get("heldout/gold_standard_error")),
-        },
-        by_prompt={"score": facts.get("scores", []), "gold": facts.get("golds", [])},
-        kl=number(facts.get("heldout/kl_per_sequence")),
+        means={"score": seen.score, "gold": number(seen.gold)},
+        errors={"score": seen.score_error, "gold": number(seen.gold_error)},
+        by_prompt={"score": seen.scores, "gold": seen.golds},
+        kl=seen.kl,
         n_prompts=record.n_prompts,
     )
 

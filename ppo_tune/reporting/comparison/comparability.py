@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 import pandas as pd
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig, flatten
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.storage import GROWING
+from ppo_tune.search.study_facts import StudyFacts
 
 Settings = Mapping[str, Any]
 """What was set, by its dotted place."""
@@ -62,7 +64,7 @@ class Contender:
     @property
     def untrained(self) -> float | None:
         """The held-out score of the untrained model; None if not known."""
-        return self.record.base.get("heldout/score")
+        return None if self.record.base is None else self.record.base.heldout.score
 
     @property
     def default(self) -> float | None:
@@ -73,21 +75,23 @@ class Contender:
     @property
     def prompts(self) -> list[str]:
         """Held-out prompts, as far as the untrained model's responses were kept."""
-        return [sample["prompt"] for sample in self.record.base.get("samples", [])]
+        base = self.record.base
+        return [] if base is None else [sample["prompt"] for sample in base.samples]
 
     @property
     def hosts(self) -> set[str]:
         """The machines that its trials ran on, as far as is known."""
-        return {str(t.user_attrs["host"]) for t in self.record.trials if "host" in t.user_attrs}
+        return {host for t in self.record.trials if (host := TrialFacts(t).host) is not None}
 
 
 def read_contender(study: Study, config: StudyConfig, folder: Path, label: str | None = None) -> Contender:
     """A study and what is stored beside its trials; without a label it is called by its name."""
+    facts = StudyFacts(study)
     return Contender(
         label=label or config.name,
         record=read_record(study, config, folder),
-        inputs=study.user_attrs.get("inputs", {}),
-        versions=study.user_attrs.get("versions", {}),
+        inputs=facts.inputs,
+        versions=facts.versions,
     )
 
 
@@ -98,7 +102,7 @@ def settings_of(contender: Contender) -> dict[str, Any]:
         name: _range(param) for name, param in contender.config.space.model_dump(mode="json").items()
     }
     data["search"]["n_trials"] = contender.config.n_trials
-    found = flatten(data)
+    found = dict(_flatten(data))
     for place, content in contender.inputs.items():
         function = str(found.get(place, "")).rpartition(".py:")[2] if place.endswith(".function") else ""
         # A hub name stands for itself.
@@ -224,7 +228,7 @@ def _far_apart(one: Contender, other: Contender) -> bool:
     """Whether two untrained models score so differently that they cannot be the same model and judge."""
     if one.untrained is None or other.untrained is None:
         return False
-    errors = [c.record.base.get("heldout/score_standard_error", 0.0) for c in (one, other)]
+    errors = [c.record.base.heldout.score_error if c.record.base else 0.0 for c in (one, other)]
     return abs(one.untrained - other.untrained) > FAR * math.hypot(*errors) + 1e-6
 
 
@@ -238,6 +242,15 @@ def _range(param: Mapping[str, Any]) -> str:
     return ", ".join(
         [*said, *([f"step {step}"] if step not in (None, 1) else []), *(["log"] if param.get("log") else [])]
     )
+
+
+def _flatten(data: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings, each with its dotted place; an empty mapping is a leaf."""
+    if not isinstance(data, Mapping) or not data:
+        yield place, data
+        return
+    for key, inner in data.items():
+        yield from _flatten(inner, f"{place}.{key}" if place else str(key))
 
 
 def _say(settings: Settings, field: str) -> str:

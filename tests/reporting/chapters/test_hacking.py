@@ -98,7 +98,7 @@ def test_the_best_of_more_milestones_must_lead_by_more(hand_made: HandMade) -> N
 
 def test_nothing_is_flagged_where_errors_are_not_known(hand_made: HandMade) -> None:
     write_base(hand_made, **{"heldout/gold_standard_error": None})
-    add(hand_made, [1.0, 5.0], [3.0, -3.0], error=None)
+    add(hand_made, [1.0, 5.0], [3.0, -3.0], error=math.nan)
 
     record = hand_made.record()
     changes = over.changes_table(record)

@@ -31,9 +31,6 @@ LEGEND = (
     "what noise reaches: if scores were shuffled, a dot would be beyond it in one study of 30."
 )
 
-LEARNING = ("tpe", "gp")
-"""Samplers that learn."""
-
 COMPANY = (
     " The sampler moved all values together, so one may stand out only because it went along with another."
 )
@@ -83,9 +80,10 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
         return (
             f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score "
             f"{when_scored(record)}, and {MIN_TRIALS} are needed."
-            + (" A grid is read from its cells." if record.config.search.sampler == "grid" else "")
+            + (" A grid is read from its cells." if record.config.search.sampler.name == "grid" else "")
         )
-    by_company = COMPANY if table["clear"].sum() > 1 and record.config.search.sampler in LEARNING else ""
+    learns = record.config.search.sampler.learns_after is not None
+    by_company = COMPANY if learns and table["clear"].sum() > 1 else ""
     pruned = ", pruned ones too" if any(ending_of(trial) == "pruned" for trial in trials) else ""
     failed = sum(not is_feasible(trial) for trial in trials)
     worst = f" {failed} that left the KL budget or diverged count as the worst." if failed else ""
