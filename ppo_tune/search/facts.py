@@ -1,16 +1,16 @@
 """The typed record of a stored trial: every key of a trial's user attributes stands here and nowhere else.
 
-`TrialFacts` reads; the functions `write_...` and `enqueue_...` write. Whoever adds a fact adds it here, where both
-sides of its key stand. Of the study's own attributes see `ppo_tune.search.study_facts`.
+`TrialFacts` reads and writes; the functions `write_...` and `enqueue_...` write what belongs together. Whoever adds a
+fact adds it here, where both sides of its key stand. Of the study's own see `ppo_tune.search.study_facts`.
 """
 
 import math
 import os
 import platform
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -101,131 +101,13 @@ class Owner:
         return cls(search, uuid.uuid4().hex)
 
 
-class TrialFacts:
-    """What a trial's row says, besides what Optuna itself knows of it.
-
-    Args:
-        trial: Stored, or under way.
-    """
-
-    def __init__(self, trial: FrozenTrial | Trial) -> None:
-        self.number = trial.number
-        self._attrs: Mapping[str, Any] = trial.user_attrs
-
-    @property
-    def is_default(self) -> bool:
-        """Whether it is the default config."""
-        return bool(self._attrs.get("baseline"))
-
-    @property
-    def confirms(self) -> int:
-        """In a confirmation: the number in the search of the trial that runs again."""
-        return int(self._attrs["confirms"])
-
-    @property
-    def seed_index(self) -> int:
-        """In a confirmation: which of the fresh seeds."""
-        return int(self._attrs["seed_index"])
-
-    @property
-    def origin(self) -> int:
-        """The number under which its values ran first; its own unless an earlier run was lost."""
-        return int(self._attrs.get("rerun_of", self.number))
-
-    @property
-    def attempt(self) -> int:
-        """How many times its values have been tried, this one included."""
-        return int(self._attrs.get("attempt", 1))
-
-    @property
-    def owner(self) -> Owner | None:
-        """Whom it belongs to; None in studies of version 0.1.0."""
-        found = self._attrs.get("owner")
-        return None if found is None else Owner(**found)
-
-    @property
-    def host(self) -> str | None:
-        """The machine it was asked on, for people."""
-        return self._attrs.get("host")
-
-    @property
-    def pid(self) -> int | None:
-        """The process there, for people."""
-        return self._attrs.get("pid")
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a trainer has taken it up."""
-        return "config" in self._attrs
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The hyperparameters that its trainer really used; empty before it began."""
-        found: Mapping[str, Any] = self._attrs.get("config", {})
-        return found
-
-    @property
-    def score_std(self) -> float:
-        """The unit in which its values were learned; version 0.1.0 learned them in the unit of the reward."""
-        return float(self._attrs.get("score_std", 1.0))
-
-    @property
-    def curve(self) -> tuple[CurvePoint, ...]:
-        """What it came to at each milestone so far."""
-        return tuple(map(_read_point, self._attrs.get("curve", ())))
-
-    @property
-    def last(self) -> CurvePoint | None:
-        """The last milestone; None before the first."""
-        curve = self._attrs.get("curve")
-        return _read_point(curve[-1]) if curve else None
-
-    @property
-    def heldout(self) -> HeldOut | None:
-        """What it came to, once it has ended by itself; None where it was never scored."""
-        return read_heldout(self._attrs)
-
-    @property
-    def seen(self) -> HeldOut | None:
-        """What it came to, or until it has ended what it came to at its last milestone."""
-        return self.heldout or self.last
-
-    @property
-    def ending(self) -> str | None:
-        """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
-        return self._attrs.get("ending")
-
-    @property
-    def reason(self) -> str:
-        """Why it ended, in words; empty where there is nothing to say."""
-        return str(self._attrs.get("reason", ""))
-
-    @property
-    def episodes(self) -> int | None:
-        """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
-        return self._attrs.get("episodes")
-
-    @property
-    def tokens(self) -> int | None:
-        """How many response tokens those are."""
-        return self._attrs.get("tokens")
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took by the clock."""
-        return self._attrs.get("seconds")
+def _read_curve(stored: Sequence[Mapping[str, Any]] | None) -> Sequence[CurvePoint]:
+    return [_read_point(point) for point in stored or ()]
 
 
-def point_of(judged: "Evaluation", episodes: int, seconds: float) -> CurvePoint:
-    """What a milestone is worth: an evaluation without what is kept of the last one only."""
-    named = {name: getattr(judged, key.removeprefix("heldout/")) for name, key in HELDOUT.items()}
-    judges = {name: JudgeScore(judge.mean, judge.standard_error) for name, judge in judged.judges.items()}
-    return CurvePoint(**{**named, "eos_rate": None}, judges=judges, episodes=episodes, seconds=seconds)
-
-
-def _read_point(point: Mapping[str, Any]) -> CurvePoint:
-    own = {name: point[name] for name in POINT}
-    others = {name: value for name, value in point.items() if name not in own}
+def _read_point(stored: Mapping[str, Any]) -> CurvePoint:
+    own = {name: stored[name] for name in POINT}
+    others = {name: value for name, value in stored.items() if name not in own}
     return CurvePoint(**own, judges=_judges(others, "_error", {}))
 
 
@@ -238,6 +120,143 @@ def _judges(
         for name, mean in numbers.items()
         if mean is not None and not name.endswith("_error")
     }
+
+
+def _stored_curve(curve: Sequence[CurvePoint]) -> list[dict[str, Any]]:
+    return [
+        {
+            **{name: getattr(point, name) for name in POINT},
+            **{name: judge.mean for name, judge in point.judges.items()},
+            **{f"{name}_error": judge.error for name, judge in point.judges.items()},
+        }
+        for point in curve
+    ]
+
+
+T = TypeVar("T")
+
+
+class Record(Protocol):
+    """What facts are read from, and perhaps written to."""
+
+    attrs: Mapping[str, Any]
+
+    def write(self, key: str, value: Any) -> None:
+        """Store a user attribute."""
+
+
+class Fact(Generic[T]):
+    """A user attribute as a typed member of a record.
+
+    Args:
+        key: Under which it is stored.
+        read: From what is stored, which is None where nothing is, to the value.
+        stored: From a value to what is stored of it.
+    """
+
+    def __init__(
+        self, key: str, read: Callable[[Any], T], stored: Callable[[T], Any] = lambda value: value
+    ) -> None:
+        self._key, self._read, self._stored = key, read, stored
+
+    def __get__(self, record: Record, _: type) -> T:
+        return self._read(record.attrs.get(self._key))
+
+    def __set__(self, record: Record, value: T) -> None:
+        record.write(self._key, self._stored(value))
+
+
+def _as_is(stored: Any) -> Any:
+    return stored
+
+
+class TrialFacts:
+    """What a trial's row says, besides what Optuna itself knows of it.
+
+    Args:
+        trial: Stored, or under way.
+    """
+
+    def __init__(self, trial: FrozenTrial | Trial) -> None:
+        self.trial = trial
+        self.attrs: Mapping[str, Any] = trial.user_attrs
+
+    def write(self, key: str, value: Any) -> None:
+        """Note a fact of a trial under way."""
+        assert isinstance(self.trial, Trial), "only its own worker writes so, see `write_ending`"
+        self.trial.set_user_attr(key, value)
+
+    is_default = Fact("baseline", bool)
+    """Whether it is the default config."""
+
+    confirms = Fact("confirms", int)
+    """In a confirmation: the number in the search of the trial that runs again."""
+
+    seed_index = Fact("seed_index", int)
+    """In a confirmation: which of the fresh seeds."""
+
+    attempt = Fact("attempt", lambda stored: int(stored or 1))
+    """How many times its values have been tried, this one included."""
+
+    owner = Fact("owner", lambda stored: None if stored is None else Owner(**stored))
+    """Whom it belongs to; None in studies of version 0.1.0."""
+
+    host: Fact[str | None] = Fact("host", _as_is)
+    """The machine it was asked on, for people."""
+
+    pid: Fact[int | None] = Fact("pid", _as_is)
+    """The process there, for people."""
+
+    config: Fact[Mapping[str, Any]] = Fact("config", lambda stored: stored or {}, dict)
+    """The hyperparameters that its trainer really used; empty before it began."""
+
+    score_std = Fact("score_std", lambda stored: 1.0 if stored is None else float(stored))
+    """The unit in which its values are learned; version 0.1.0 learned them in the unit of the reward."""
+
+    curve: Fact[Sequence[CurvePoint]] = Fact("curve", _read_curve, _stored_curve)
+    """What it came to at each milestone so far."""
+
+    ending: Fact[str | None] = Fact("ending", _as_is)
+    """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
+
+    reason = Fact("reason", lambda stored: str(stored or ""))
+    """Why it ended, in words; empty where there is nothing to say."""
+
+    episodes: Fact[int | None] = Fact("episodes", _as_is)
+    """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
+
+    tokens: Fact[int | None] = Fact("tokens", _as_is)
+    """How many response tokens those are."""
+
+    seconds: Fact[float | None] = Fact("seconds", _as_is)
+    """How long it took by the clock."""
+
+    @property
+    def origin(self) -> int:
+        """The number under which its values ran first; its own unless an earlier run was lost."""
+        return int(self.attrs.get("rerun_of", self.trial.number))
+
+    @property
+    def last(self) -> CurvePoint | None:
+        """The last milestone; None before the first."""
+        return _read_curve(self.attrs.get("curve", ())[-1:])[0] if self.attrs.get("curve") else None
+
+    @property
+    def heldout(self) -> HeldOut | None:
+        """What it came to, once it has ended by itself; None where it was never scored."""
+        return read_heldout(self.attrs)
+
+    @property
+    def seen(self) -> HeldOut | None:
+        """What it came to, or until it has ended what it came to at its last milestone."""
+        return self.heldout or self.last
+
+
+def point_of(judged: "Evaluation", episodes: int, seconds: float) -> CurvePoint:
+    """What a milestone is worth: an evaluation without what is kept of the last one only."""
+    named = {name: getattr(judged, key.removeprefix("heldout/")) for name, key in HELDOUT.items()}
+    judges = {name: JudgeScore(judge.mean, judge.standard_error) for name, judge in judged.judges.items()}
+    return CurvePoint(**{**named, "eos_rate": None}, judges=judges, episodes=episodes, seconds=seconds)
 
 
 def read_heldout(facts: Mapping[str, Any]) -> HeldOut | None:
@@ -264,63 +283,29 @@ def heldout_facts(judged: "Evaluation") -> dict[str, Any]:
     """
     scores = _digits(sample.score for sample in judged.samples)
     judges = {name: _digits(sample.judges[name] for sample in judged.samples) for name in judged.judges}
-    return {**judged.metrics(), **by_prompt_facts((scores, judges))}
-
-
-ByPrompt = tuple[Sequence[float], Mapping[str, Sequence[float]]]
-"""Scores of every prompt's response: by the objective, and by the judges, by their names."""
-
-
-def by_prompt_facts(by_prompt: ByPrompt) -> dict[str, Any]:
-    """What `read_by_prompt` reads; the judge named gold has a key of its own, as version 0.1.0 knew no other."""
-    scores, judges = by_prompt
-    facts = {"scores": list(scores)}
-    others = {name: list(values) for name, values in judges.items() if name != "gold"}
-    return (
-        facts
-        | ({"golds": list(judges["gold"])} if "gold" in judges else {})
-        | ({"judged": others} if others else {})
-    )
-
-
-def read_by_prompt(facts: Mapping[str, Any]) -> ByPrompt:
-    """Scores of every prompt's response among other facts; nothing where there are none."""
-    golds = facts.get("golds", ())  # without a gold judge version 0.1.0 stored None for each
-    return facts.get("scores", ()), {
-        **({"gold": golds} if len(golds) and None not in golds else {}),
-        **facts.get("judged", {}),
-    }
+    return {**judged.metrics(), **stored_by_prompt((scores, judges))}
 
 
 def _digits(scores: Iterable[float]) -> list[float]:
     return [float(f"{score:.6g}") for score in scores]
 
 
-def write_begun(trial: Trial, config: Mapping[str, Any], score_std: float) -> None:
-    """Note what a trial's trainer really uses.
-
-    Args:
-        trial: That begins.
-        config: Its hyperparameters.
-        score_std: The unit in which its values are learned.
-    """
-    trial.set_user_attr("config", dict(config))
-    trial.set_user_attr("score_std", score_std)
+ByPrompt = tuple[Sequence[float], Mapping[str, Sequence[float]]]
+"""Scores of every prompt's response: by the objective, and by the judges, by their names."""
 
 
-def write_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
-    """Note what a trial came to at its milestones so far."""
-    trial.set_user_attr("curve", [_point_facts(point) for point in curve])
+def stored_by_prompt(by_prompt: ByPrompt) -> dict[str, Any]:
+    """What `read_by_prompt` reads; the judge named gold has a key of its own, as version 0.1.0 knew no other."""
+    judges = {name: list(values) for name, values in by_prompt[1].items()}
+    golds = {"golds": judges.pop("gold")} if "gold" in judges else {}
+    return {"scores": list(by_prompt[0]), **golds, **({"judged": judges} if judges else {})}
 
 
-def _point_facts(point: CurvePoint) -> dict[str, Any]:
-    """What `_read_point` reads."""
-    judged = [(name, judge.mean, judge.error) for name, judge in point.judges.items()]
-    return {
-        **{name: getattr(point, name) for name in POINT},
-        **{name: mean for name, mean, _ in judged},
-        **{f"{name}_error": error for name, _, error in judged},
-    }
+def read_by_prompt(facts: Mapping[str, Any]) -> ByPrompt:
+    """Scores of every prompt's response among other facts; nothing where there are none."""
+    golds = facts.get("golds", ())  # without a gold judge version 0.1.0 stored None for each
+    known = {"gold": golds} if len(golds) and None not in golds else {}
+    return facts.get("scores", ()), {**known, **facts.get("judged", {})}
 
 
 def write_ended(
@@ -334,8 +319,10 @@ def write_ended(
     judged: "Evaluation | None",
 ) -> None:
     """Note how a trial ended, what it cost, and what it came to if it was ever scored."""
-    facts = {"ending": ending, "reason": reason, "episodes": episodes, "tokens": tokens, "seconds": seconds}
-    for name, value in {**facts, **({} if judged is None else heldout_facts(judged))}.items():
+    facts = TrialFacts(trial)
+    facts.ending, facts.reason = ending, reason
+    facts.episodes, facts.tokens, facts.seconds = episodes, tokens, seconds
+    for name, value in ({} if judged is None else heldout_facts(judged)).items():
         trial.set_user_attr(name, value)
 
 
@@ -373,7 +360,7 @@ def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
     """
     facts = TrialFacts(trial)
     identity = ("baseline", "confirms", "seed_index")  # what a trial is in its study
-    kept = {name: trial.user_attrs[name] for name in identity if name in trial.user_attrs}
+    kept = {name: facts.attrs[name] for name in identity if name in facts.attrs}
     again = {**kept, "rerun_of": facts.origin, "attempt": facts.attempt + counts}
     study.enqueue_trial(trial.params, user_attrs=again)
 

@@ -106,12 +106,11 @@ def peak_kl(alpha: float, beta: float) -> float:
     return math.exp(min(2 * (alpha / beta - 1), 700.0)) if beta > 0 else math.inf
 
 
-def fit_judge(points: pd.DataFrame, *, seed: int = 0) -> JudgeFit | None:
+def fit_judge(points: pd.DataFrame) -> JudgeFit | None:
     """Fit the curve to all milestones of all trials; None without at least two trials and three points.
 
     Args:
         points: Columns number, kl and judge_change.
-        seed: Decides the bootstrap.
     """
     known = usable(points)
     n_trials = known["number"].nunique()
@@ -122,7 +121,7 @@ def fit_judge(points: pd.DataFrame, *, seed: int = 0) -> JudgeFit | None:
     (alpha, beta), *_ = np.linalg.lstsq(columns, judged)
     total = float(((judged - judged.mean()) ** 2).sum())
     rest = float(((judged - columns @ np.array([alpha, beta])) ** 2).sum())
-    alphas, betas = _resampled(known["number"].to_numpy(), columns, judged, seed)
+    alphas, betas = _resampled(known["number"].to_numpy(), columns, judged)
     peaks = np.full(len(betas), math.inf)
     peaks[betas > 0] = np.exp(np.minimum(2 * (alphas / betas - 1), 700)[betas > 0])
     low, high = np.percentile(np.sqrt(kl), [5, 95])
@@ -145,15 +144,13 @@ def usable(points: pd.DataFrame) -> pd.DataFrame:
     return points[(points["kl"] > 0) & (points["kl"] < math.inf) & points["judge_change"].notna()]
 
 
-def _resampled(
-    numbers: NDArray[np.int64], columns: Numbers, judged: Numbers, seed: int
-) -> tuple[Numbers, Numbers]:
+def _resampled(numbers: NDArray[np.int64], columns: Numbers, judged: Numbers) -> tuple[Numbers, Numbers]:
     """α and β of resampled trials, from each trial's share of the normal equations."""
     trials, of = np.unique(numbers, return_inverse=True)
     parts = np.zeros((len(trials), 5))
     u, v = columns.T
     np.add.at(parts, of, np.stack([u * u, u * v, v * v, u * judged, v * judged], axis=1))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     counts = rng.multinomial(len(trials), np.full(len(trials), 1 / len(trials)), size=RESAMPLES)
     uu, uv, vv, ug, vg = (counts @ parts).T
     determinant = uu * vv - uv * uv

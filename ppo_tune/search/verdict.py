@@ -231,7 +231,7 @@ def what_to_change(facts: Facts, concerns: Sequence[Concern]) -> str:
 
 
 def _peak(facts: Facts, judge: str) -> str:
-    from ppo_tune.search.gold_curve import (
+    from ppo_tune.search.judge_curve import (
         fit_judge,
         judge_by_kl,
         judge_points,

@@ -5,7 +5,7 @@ import pandas as pd
 from ppo_tune.reporting.analysis.exploitation import called, file_of, worst_number
 from ppo_tune.reporting.analysis.overoptimisation import changes_table, curves_table
 from ppo_tune.reporting.analysis.proxies import proxies_table
-from ppo_tune.reporting.chapters.hacking.gold_figures import (
+from ppo_tune.reporting.chapters.hacking.judge_figures import (
     changes_figure,
     curves_figure,
     kl_figure,
@@ -17,7 +17,7 @@ from ppo_tune.reporting.chapters.hacking.proxies import proxies_figure, proxies_
 from ppo_tune.reporting.drawing import left_outside
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.search.gold_curve import capitalized, fit_judge, judge_by_kl, peak_reading
+from ppo_tune.search.judge_curve import capitalized, fit_judge, judge_by_kl, peak_reading
 
 MAX_ROWS = 40
 """Of a table of trials on the page."""

@@ -23,7 +23,7 @@ from ppo_tune.reporting.drawing import (
     scale_kl,
     tick_texts,
 )
-from ppo_tune.search.gold_curve import JudgeFit, peak_range, usable
+from ppo_tune.search.judge_curve import JudgeFit, peak_range, usable
 
 MAX_POINTS = 1500
 """Milestones in a figure; of more, every so many is drawn. Fit and means are over all."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from ppo_tune.search import gold_curve
-from ppo_tune.search.gold_curve import GoldFit, fit_gold, gold_by_kl, peak_range, peak_reading
+from ppo_tune.search.judge_curve import GoldFit, fit_gold, gold_by_kl, peak_range, peak_reading
 
 KL = np.array([0.05, 0.2, 0.6, 1.5, 3.0, 6.0, 10.0])
 

@@ -7,7 +7,7 @@ import pytest
 
 from ppo_tune.reporting.analysis import overoptimisation as over
 from ppo_tune.reporting.chapters.hacking.chapter import gold_sections
-from ppo_tune.reporting.chapters.hacking.gold_figures import (
+from ppo_tune.reporting.chapters.hacking.judge_figures import (
     MAX_POINTS,
     changes_figure,
     curves_figure,
@@ -16,7 +16,7 @@ from ppo_tune.reporting.chapters.hacking.gold_figures import (
     outside_points,
 )
 from ppo_tune.reporting.drawing import kl_ticks, roots
-from ppo_tune.search.gold_curve import gold_by_kl
+from ppo_tune.search.judge_curve import gold_by_kl
 from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 
