@@ -19,7 +19,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "support": {"name": "support"},
     "dataset": {"name": "dataset", "path": "prompts.jsonl", "reward": RULE},
 }
-STORED = {
+STORED: dict[str, dict[str, Any]] = {
     "support": {"name": "support", "heldout_prompts": 64, "reward": None, "gold": None},
     "dataset": {
         "name": "dataset", "path": "prompts.jsonl", "prompt": "prompt", "reference": None, "template": "{prompt}",

@@ -55,9 +55,9 @@ def changes_reading(
         sentences.append(
             f"{str(winner['role']).capitalize()}{_told(winner, judge)}{' (flagged)' if winner['flag'] else ''}."
         )
-    unknown = int(changes["gold_low"].isna().sum())
+    unknown = int(changes["judge_low"].isna().sum())
     if unknown:
-        sentences.append(f"{unknown} trials cannot be judged: gold's standard error is not known.")
+        sentences.append(f"{unknown} trials cannot be judged: {judge}'s standard error is not known.")
     return " ".join([*sentences, _agreement(changes)]).strip()
 
 
