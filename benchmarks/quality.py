@@ -27,6 +27,8 @@ from scipy.stats import bootstrap
 from ppo_tune import TrialError, load_study
 from ppo_tune.seeding import derive_seed
 from ppo_tune.trainer.assembly import Assembly, assemble
+from ppo_tune.trainer.compiling import CompiledPass
+from ppo_tune.trainer.loss import gradients
 
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
@@ -96,7 +98,7 @@ def main() -> None:
     for compiles, dtype, way in product((False, True), ("float32", "bfloat16"), packings):
         packs, name = packings[way], f"{way}, {dtype}{', compiled' * compiles}"
         bench = bench_for(dtype, len(packs[0]))
-        bench.trainer.compiles = compiles
+        bench.trainer.learn = CompiledPass.of(bench.trainer) if compiles else gradients
         warm_up(bench)
         started = time.perf_counter()
         ways[name] = [score for pack in packs for score in final_scores(bench, pack)]

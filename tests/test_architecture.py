@@ -15,7 +15,7 @@ PACKAGE = "ppo_tune"
 ROWS = (
     ("safe_text", "events"),
     ("errors",),
-    ("seeding", "files", "versions", "serving"),
+    ("seeding", "files", "versions", "serving", "templates"),
     ("config",),
     ("data",),
     ("ppo",),

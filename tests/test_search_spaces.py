@@ -70,7 +70,7 @@ def test_the_bayesian_files_search_the_six(name):
 
     six = {"learning_rate", "gamma", "gae_lambda", "clip_range", "kl_coef", "batch_size"}
     assert six <= set(study.space)
-    assert study.search.sampler == "tpe"
+    assert study.search.sampler.name == "tpe"
 
 
 def test_the_full_file_searches_four_more():
@@ -82,5 +82,5 @@ def test_the_full_file_searches_four_more():
 def test_the_grid_runs_every_cell_and_the_default():
     study = load_study(FOLDER / "grid.yaml")
 
-    assert study.search.sampler == "grid"
+    assert study.search.sampler.name == "grid"
     assert study.n_trials == 1 + study.space.grid_size()

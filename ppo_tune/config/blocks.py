@@ -13,6 +13,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
+from ppo_tune.config.methods import (
+    PrunerConfig,
+    SamplerConfig,
+    SuccessiveHalvingConfig,
+    TPESamplerConfig,
+)
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
 
@@ -298,11 +304,9 @@ LOG = "Where the numbers go besides metrics.jsonl: any of tensorboard and wandb 
 class SearchConfig(Block):
     """How a study looks for the best config."""
 
-    sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = Field(
-        "tpe", description="Who proposes the values."
-    )
-    pruner: Literal["successive_halving", "hyperband", "median", "percentile", "none"] = Field(
-        "successive_halving", description="Who ends hopeless trials early."
+    sampler: SamplerConfig = Field(TPESamplerConfig(name="tpe"), description="Who proposes the values.")
+    pruner: PrunerConfig = Field(
+        SuccessiveHalvingConfig(name="successive_halving"), description="Who ends hopeless trials early."
     )
     n_trials: int | None = Field(
         None, ge=1, description="All trials of the study, the default config included; a grid counts itself."
@@ -379,7 +383,7 @@ class StudyConfig(RunConfig):
         """All trials of the study: those asked for, or the default config and every cell of the grid."""
         if self.search.n_trials is not None:
             return self.search.n_trials
-        return 1 + self.space.grid_size() if self.search.sampler == "grid" else DEFAULT_N_TRIALS
+        return 1 + self.space.grid_size() if self.search.sampler.name == "grid" else DEFAULT_N_TRIALS
 
     @property
     def baseline(self) -> dict[str, Any]:
@@ -407,26 +411,35 @@ DEFAULT_N_TRIALS = 32
 def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], *, ignored: Collection[str] = ()
 ) -> list[str]:
-    """What differs between two nested dicts, one line each: place, value before, value now."""
-    old, new = _flatten(before), _flatten(now)
+    """What differs between two nested dicts, one line each: place, value before, value now.
+
+    Args:
+        before: One.
+        now: The other.
+        ignored: Places that may differ, with all that is within them.
+    """
+    old, new = _flatten(before, now), _flatten(now, before)
     return [
         f"  {place}: {_say(old, place)} before, {_say(new, place)} now"
-        for place in sorted({*old, *new} - set(ignored))
+        for place in sorted({*old, *new})
         if old.get(place, _ABSENT) != new.get(place, _ABSENT)
+        and not any(f"{place}.".startswith(f"{free}.") for free in ignored)
     ]
 
 
 _ABSENT = object()
 
 
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with dotted keys; lists are leaves."""
-    if not isinstance(data, Mapping):
+def _flatten(data: Any, other: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, with dotted keys; lists are leaves, and a dict beside something else in the other."""
+    if not isinstance(data, Mapping) or not isinstance(other, Mapping):
         return {prefix: data}
     return {
         place: value
         for key, inner in data.items()
-        for place, value in _flatten(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+        for place, value in _flatten(
+            inner, other.get(key, inner), f"{prefix}.{key}" if prefix else str(key)
+        ).items()
     }
 
 

@@ -27,7 +27,7 @@ from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
-TRAIN_BLOCKS = ("name", "task", "model", "ppo", "seed", "kl_budget", "score_std", "log")
+TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
 
 
 def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfig:
@@ -134,7 +134,7 @@ def notes(study: StudyConfig) -> list[str]:
             "ratio is 1 everywhere"
         )
     found += _weak_target(study)
-    found += _repeats_of_cells(study) if study.search.sampler == "grid" else _repeats(study)
+    found += _repeats_of_cells(study) if study.search.sampler.name == "grid" else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
         wanted = study.default(name) if wanted is None else wanted
@@ -352,7 +352,7 @@ class _Reader:
                 ("search", "kl_limit"),
                 f"`kl_limit >= kl_budget` must hold, but got {search.kl_limit:g} < {search.kl_budget:g}",
             )
-        if search.sampler != "grid" or not space:
+        if search.sampler.name != "grid" or not space:
             return
         grid = Space(dict(space))
         for name in grid.without_grid_values():

@@ -16,6 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.methods import NoPrunerConfig
 from ppo_tune.data.draws import Draws, confirmation_draws
 from ppo_tune.search.certainty import Scores
 from ppo_tune.search.endings import ending_of, was_lost
@@ -38,7 +39,7 @@ class ConfirmationPlan(Plan):
     """
 
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
-        search = config.search.model_copy(update={"milestones": 1, "pruner": "none"})
+        search = config.search.model_copy(update={"milestones": 1, "pruner": NoPrunerConfig(name="none")})
         super().__init__(config, workers)
         self.config = config.model_copy(update={"search": search})
         self.study_name = confirmation_name(config.name)

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 
 from ppo_tune.config.blocks import StudyConfig
 
-LEARNING = ("tpe", "gp")
-"""The samplers that learn from results."""
-
 MIN_ROUNDS = 4
 """A sampler that learns wants so many rounds: at most a quarter of all trials under way at once."""
 
@@ -74,7 +71,7 @@ def wanted_pack(config: StudyConfig) -> int | None:
 
 def most_under_way(config: StudyConfig, workers: int) -> int | None:
     """How many trials one worker may have under way when it asks for one that learns; None for no limit."""
-    if config.search.sampler not in LEARNING or wanted_pack(config) is not None:
+    if config.search.sampler.learns_after is None or wanted_pack(config) is not None:
         return None
     return max(1, config.n_trials // MIN_ROUNDS // workers)
 

@@ -87,7 +87,7 @@ class SearchPlan(Plan):
     def ask(self, study: Study, under_way: int, owner: Owner) -> Trial | None:
         """The sampler's next proposal; none while a worker with enough under way would learn from more results."""
         most = most_under_way(self.config, self.workers)
-        if most is not None and under_way >= most and needs_results(study):
+        if most is not None and under_way >= most and needs_results(study, self.config.search.sampler):
             return None
         if self.remaining(study) == 0:
             return None

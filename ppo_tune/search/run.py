@@ -20,7 +20,7 @@ from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from ppo_tune.search.endings import STATES, count_endings
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.local_workers import LocalWorkers, default_workers
-from ppo_tune.search.pack_size import LEARNING, MIN_ROUNDS
+from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.results import best_trial, best_trials
 from ppo_tune.search.storage import (
@@ -173,7 +173,7 @@ def _is_under_way(study: Study) -> bool:
 
 def crowding(config: StudyConfig, workers: int) -> list[str]:
     """A note where so many trials run at once that the sampler proposes most of them without any result."""
-    if config.search.sampler not in LEARNING or workers == 1 or workers * MIN_ROUNDS <= config.n_trials:
+    if config.search.sampler.learns_after is None or workers == 1 or workers * MIN_ROUNDS <= config.n_trials:
         return []
     return [
         f"{workers} workers propose at once, and {config.n_trials} trials are less than {MIN_ROUNDS} rounds of "

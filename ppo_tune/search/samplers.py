@@ -6,7 +6,7 @@ a study that was interrupted proposes what it would have proposed, and two worke
 
 import random
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -16,13 +16,18 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.methods import (
+    GPSamplerConfig,
+    GridSamplerConfig,
+    QMCSamplerConfig,
+    RandomSamplerConfig,
+    Sampler,
+    TPESamplerConfig,
+)
 from ppo_tune.config.space import Space
 from ppo_tune.search.endings import was_lost
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.seeding import derive_seed
-
-N_STARTUP_TRIALS = 10
-"""Random trials before a model is trusted."""
 
 
 def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
@@ -32,38 +37,39 @@ def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
         config: The study; an unknown sampler does not get past its config.
         trial_number: Of the trial to be proposed.
     """
-    return SAMPLERS[config.search.sampler](
-        config, derive_seed(config.search.seed, "sampler", trial_number) % 2**32
-    )
+    search = config.search
+    seed = derive_seed(search.seed, "sampler", trial_number) % 2**32
+    match search.sampler:
+        case TPESamplerConfig() as tpe:
+            return TPESampler(n_startup_trials=tpe.n_startup_trials, n_ei_candidates=24, multivariate=True, group=False,
+                              constant_liar=True, seed=seed)  # fmt: skip
+        case GPSamplerConfig() as gp:
+            return GPSampler(n_startup_trials=gp.n_startup_trials, deterministic_objective=False, seed=seed)
+        case RandomSamplerConfig():
+            return RandomSampler(seed=seed)
+        case QMCSamplerConfig():
+            return _qmc(search.seed, seed)
+        case GridSamplerConfig():
+            return GridSampler(config.space, search.seed)
 
 
-def needs_results(study: Study) -> bool:
-    """Whether the next trial of a sampler that learns will be proposed by what others came to.
+def needs_results(study: Study, sampler: Sampler) -> bool:
+    """Whether the next trial will be proposed by what others came to.
 
-    Those of the start-up design are not, and neither is a trial that runs again.
+    Those of a start-up design are not, and neither is a trial that runs again.
     """
     trials = study.get_trials(deepcopy=False)
     if any(trial.state is TrialState.WAITING for trial in trials):
         return False
-    return sum(not was_lost(trial) for trial in trials) >= N_STARTUP_TRIALS
+    return (
+        sampler.learns_after is not None
+        and sum(not was_lost(trial) for trial in trials) >= sampler.learns_after
+    )
 
 
-def _tpe(config: StudyConfig, seed: int) -> BaseSampler:
-    return TPESampler(n_startup_trials=N_STARTUP_TRIALS, n_ei_candidates=24, multivariate=True, group=False,
-                      constant_liar=True, seed=seed)  # fmt: skip
-
-
-def _gp(config: StudyConfig, seed: int) -> BaseSampler:
-    return GPSampler(n_startup_trials=N_STARTUP_TRIALS, deterministic_objective=False, seed=seed)
-
-
-def _random(config: StudyConfig, seed: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-def _qmc(config: StudyConfig, seed: int) -> BaseSampler:
+def _qmc(study_seed: int, seed: int) -> BaseSampler:
     # All proposals are points of one sequence, so all must scramble it with the same seed.
-    shared = derive_seed(config.search.seed, "qmc") % 2**32
+    shared = derive_seed(study_seed, "qmc") % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # since Optuna 3.0, and the file asked for it
         return QMCSampler(
@@ -73,19 +79,6 @@ def _qmc(config: StudyConfig, seed: int) -> BaseSampler:
             independent_sampler=RandomSampler(seed=seed),
             warn_independent_sampling=False,
         )
-
-
-def _grid(config: StudyConfig, seed: int) -> BaseSampler:
-    return GridSampler(config.space, config.search.seed)
-
-
-SAMPLERS: Mapping[str, Callable[[StudyConfig, int], BaseSampler]] = {
-    "tpe": _tpe,
-    "gp": _gp,
-    "random": _random,
-    "qmc": _qmc,
-    "grid": _grid,
-}
 
 
 class GridSampler(BaseSampler):

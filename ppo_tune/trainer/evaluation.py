@@ -103,7 +103,9 @@ class Evaluator:
         self.temperature = temperature
         self.split = split
         self.memory = Memory.with_rows(micro_batch_size, policy.release)
-        self.prompts = PromptSet(task, split, policy.tokenizer, policy.room_for_prompts(max_new_tokens))
+        self.prompts = PromptSet(
+            task, split, policy.tokenizer, policy.layout.room_for_prompts(max_new_tokens)
+        )
         policy.check_readable(self.prompts.ids)
         self.rows = range(min(n_prompts, len(self.prompts)))
         self._batch = self.prompts.batch(self.rows)

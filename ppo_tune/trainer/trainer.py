@@ -10,7 +10,6 @@ Does not know that it is being tuned.
 
 import time
 from collections.abc import Mapping
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,8 +23,8 @@ from ppo_tune.models.memory import Memory, is_out_of_memory
 from ppo_tune.ppo import adapt_kl_coef, explained_variance, masked_mean, masked_sum
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import PromptSet, Task
-from ppo_tune.trainer.compiling import CompiledPass
 from ppo_tune.trainer.experience import Experience, estimate_advantages
+from ppo_tune.trainer.loss import LearningPass, gradients
 from ppo_tune.trainer.processes import ProcessGroup
 from ppo_tune.trainer.rollout import Rollout, collect, score
 from ppo_tune.trainer.update import Learned, Run, improve_policy
@@ -47,7 +46,7 @@ class PPOTrainer:
         processes: The processes that share the work; None trains alone.
 
     Attributes:
-        compiles: Whether full packs learn by a compiled pass; each size of micro-batch is compiled once.
+        learn: The pass that trials learn by; `compiling` has one that saves time.
 
     Raises:
         DataError: If there are fewer training prompts than one rollout needs, or one is too long.
@@ -62,7 +61,7 @@ class PPOTrainer:
         self.shared = shared
         self.processes = processes or ProcessGroup()
         self.processes.check_divides("ppo.rollout_size", shared.rollout_size)
-        room = policy.room_for_prompts(shared.max_new_tokens)
+        room = policy.layout.room_for_prompts(shared.max_new_tokens)
         self.prompts = PromptSet(task, "train", policy.tokenizer, room)
         policy.check_readable(self.prompts.ids)
         if len(self.prompts) < shared.rollout_size:
@@ -72,7 +71,7 @@ class PPOTrainer:
             )
         self.forget_limits()
         self.runs: dict[int, Run] = {}
-        self.compiles = False
+        self.learn: LearningPass = gradients
 
     @property
     def free_places(self) -> list[int]:
@@ -110,10 +109,6 @@ class PPOTrainer:
         """Free a place; the trial's numbers stay in it until another one starts there."""
         del self.runs[place]
 
-    @cached_property
-    def _compiled(self) -> CompiledPass:
-        return CompiledPass(self.policy, self.prompts.longest, self.shared.max_new_tokens)
-
     def forget_limits(self) -> None:
         """Try again to do everything at once, whatever did not fit into memory before."""
         self.memory = Memory.with_rows(self.shared.micro_batch_size, self.policy.release)
@@ -147,7 +142,7 @@ class PPOTrainer:
             temperature=self.shared.temperature,
             micro_batch_size=self.shared.micro_batch_size,
             chunks=self.memory.passes,
-            compiled=self._compiled if self.compiles else None,
+            learn=self.learn,
             processes=self.processes,
         )
         done = time.perf_counter()

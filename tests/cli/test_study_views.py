@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 
 from ppo_tune.cli import app
 from ppo_tune.cli.go_on import flags_of
+from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.search.storage import run_folder, storage_url
 from tests.chromium import CHROMIUM, needs_chromium
 from tests.cli.conftest import Cli
@@ -168,7 +169,7 @@ def test_labels_alone_are_dim(made: HandMade, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_grid_with_more_trials_than_cells_says_so(cli: Cli, made: HandMade, tmp_path: Path) -> None:
-    search = made.config.search.model_copy(update={"sampler": "grid"})
+    search = made.config.search.model_copy(update={"sampler": GridSamplerConfig(name="grid")})
     made.config = made.config.model_copy(update={"search": search})
     made.study.set_user_attr("config", made.config.model_dump(mode="json"))
     for baseline in (True, False, False):
@@ -486,6 +487,7 @@ def test_live_changes_nothing_for_foreign_pages_and_for_those_without_the_token(
 @needs_dashboard
 @pytest.mark.browser
 @needs_chromium
+@pytest.mark.guard
 def test_a_browser_that_opens_the_printed_address_can_change_the_live_store(
     made: HandMade, tmp_path: Path, pages: list[Page]
 ) -> None:

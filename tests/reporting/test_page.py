@@ -14,6 +14,7 @@ import pytest
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from ppo_tune.config.methods import NoPrunerConfig, RandomSamplerConfig
 from ppo_tune.reporting import write_report
 from ppo_tune.reporting.page import Page, build_chapters, page_html, study_page
 from ppo_tune.reporting.section import Chapter, Section
@@ -30,7 +31,7 @@ def written(study: HandMade, folder: Path) -> str:
 
 
 def page_of(*sections: Section) -> str:
-    chapter = Chapter("chapter", "A chapter", sections)
+    chapter = Chapter("chapter", "A chapter", sections, in_summary="nothing", is_pictured=False)
     return page_html(Page("hand", "A study.", ["Nothing won."], True, [chapter], "Made by hand."))
 
 
@@ -190,9 +191,8 @@ def test_an_empty_study_still_has_a_page(hand_made: HandMade, tmp_path: Path) ->
 
 def test_the_page_says_what_was_searched_and_how(hand_made: HandMade) -> None:
     record = hand_made.record()
-    config = record.config.model_copy(
-        update={"search": record.config.search.model_copy(update={"sampler": "random", "pruner": "none"})}
-    )
+    methods = {"sampler": RandomSamplerConfig(name="random"), "pruner": NoPrunerConfig(name="none")}
+    config = record.config.model_copy(update={"search": record.config.search.model_copy(update=methods)})
 
     tuned, drawn = (study_page(one, []).kind for one in (record, replace(record, config=config)))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.config.space import Space
 from ppo_tune.reporting.chapters.health import dynamics
 from ppo_tune.reporting.chapters.importance import chapter as importance
@@ -155,7 +156,7 @@ def test_a_grid_shows_its_cells_with_means_and_says_what_repeats(hand_made: Hand
     rates, coefs = [1e-4, 3e-4, 1e-3], [0.05, 0.2]
     choices = {"learning_rate": rates, "kl_coef": coefs}
     params = {name: {"type": "categorical", "choices": values} for name, values in choices.items()}
-    space(hand_made, params, sampler="grid", n_trials=9)
+    space(hand_made, params, sampler=GridSamplerConfig(name="grid"), n_trials=9)
     cells = [{"learning_rate": rate, "kl_coef": coef} for rate in rates for coef in coefs]
     hand_made.add("completed", [0.2] * 5, params=cells[1], baseline=True)
     for i, cell in enumerate([*cells, cells[0], cells[2]]):

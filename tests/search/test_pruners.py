@@ -1,11 +1,29 @@
 """Pruners see milestones; they spare the late bloomer and end the hopeless."""
 
+import random
+from typing import Any, get_args
+
 import optuna
 import pytest
 
-from ppo_tune.search.pruners import PRUNERS, first_look, make_pruner
+from ppo_tune.config.blocks import SearchConfig
+from ppo_tune.config.methods import Pruner, PrunerConfig
+from ppo_tune.search.pruners import first_look, make_pruner
 
 MILESTONES = 10
+
+MEMBERS: tuple[type[Pruner], ...] = get_args(get_args(PrunerConfig)[0])
+
+NAMES = [get_args(member.model_fields["name"].annotation)[0] for member in MEMBERS]
+
+EAGER = {
+    "successive_halving": {"reduction_factor": 4},
+    "hyperband": {"reduction_factor": 4},
+    "median": {"n_startup_trials": 1},
+    "percentile": {"n_startup_trials": 1, "percentile": 5.0},
+    "none": {},
+}
+"""By pruner: options with which it ends more trials than with those that are left out."""
 
 
 def play(study: optuna.Study, curve: list[float]) -> int:
@@ -20,14 +38,16 @@ def play(study: optuna.Study, curve: list[float]) -> int:
     return 0
 
 
-def study_with(pruner: str, n_good: int = 8) -> optuna.Study:
-    study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner, MILESTONES))
+def study_with(pruner: Any, n_good: int = 8) -> optuna.Study:
+    """A study whose pruner is written like this, with some good trials."""
+    config = SearchConfig.model_validate({"pruner": pruner}).pruner
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(config, MILESTONES))
     for i in range(n_good):
         play(study, [1.0 + 0.01 * i + 0.1 * step for step in range(MILESTONES)])
     return study
 
 
-@pytest.mark.parametrize("pruner", sorted(set(PRUNERS) - {"none"}))
+@pytest.mark.parametrize("pruner", sorted({*NAMES} - {"none"}))
 def test_a_hopeless_trial_ends_early_but_not_before_30_percent_of_its_budget(pruner: str) -> None:
     study = study_with(pruner)
 
@@ -37,18 +57,42 @@ def test_a_hopeless_trial_ends_early_but_not_before_30_percent_of_its_budget(pru
     assert all(step == 0 or step >= 3 for step in pruned_at)
 
 
-@pytest.mark.parametrize("pruner", sorted(PRUNERS))
+@pytest.mark.parametrize("pruner", NAMES)
 def test_the_best_trial_so_far_is_never_pruned(pruner: str) -> None:
     study = study_with(pruner)
 
     assert play(study, [5.0 + step for step in range(MILESTONES)]) == 0
 
 
-@pytest.mark.parametrize("pruner", sorted(PRUNERS))
+@pytest.mark.parametrize("pruner", NAMES)
 def test_a_trial_that_starts_slowly_and_is_good_at_the_first_look_survives(pruner: str) -> None:
     study = study_with(pruner)
 
     assert play(study, [-9.0, -9.0, *(6.0 + step for step in range(MILESTONES - 2))]) == 0
+
+
+def n_pruned(study: optuna.Study) -> int:
+    """How many of a random set of trials are ended early."""
+    rng = random.Random(0)
+    return sum(play(study, [rng.random() + 0.1 * step for step in range(MILESTONES)]) > 0 for _ in range(60))
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [(name, option, value) for name, options in EAGER.items() for option, value in options.items()],
+)
+def test_an_option_changes_how_many_trials_are_ended(name: str, option: str, value: Any) -> None:
+    usual, eager = (study_with(written, n_good=0) for written in (name, {"name": name, option: value}))
+
+    assert n_pruned(eager) > n_pruned(usual)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_every_pruner_says_how_a_report_calls_it_and_every_option_is_tried(member: type[Pruner]) -> None:
+    (name,) = get_args(member.model_fields["name"].annotation)
+
+    assert member.title
+    assert {*EAGER[name], "name"} == set(member.model_fields)
 
 
 def test_no_pruner_prunes_nothing() -> None:

@@ -2,14 +2,19 @@
 """Every sampler proposes legal values, the same ones for the same history; a grid is a true grid."""
 
 import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
 
 import optuna
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.methods import Sampler, SamplerConfig
+from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.run import crowding
-from ppo_tune.search.samplers import SAMPLERS, make_sampler
+from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import ask_as, close_lost_trials
 from tests.worlds import OWNER, StudyMaker
 
@@ -25,19 +30,72 @@ def ask(study: optuna.Study, config: StudyConfig) -> optuna.Trial:
     return ask_as(study, config.space.distributions(), OWNER)
 
 
-def run(study: optuna.Study, config: StudyConfig, n: int) -> list[dict[str, object]]:
-    """Ask and tell n trials; the score is a smooth function of the values."""
+def smooth(params: Mapping[str, Any]) -> float:
+    """A score: best in one corner of the space."""
+    return -abs(float(params["learning_rate"]) - 0.01) - 0.1 * float(params["ppo_epochs"])
+
+
+def run(
+    study: optuna.Study, config: StudyConfig, n: int, score: Callable[[Mapping[str, Any]], float] = smooth
+) -> list[dict[str, Any]]:
+    """Ask and tell n trials."""
     found = []
     for _ in range(n):
         trial = ask(study, config)
-        study.tell(trial, -abs(trial.params["learning_rate"] - 0.01) - 0.1 * trial.params["ppo_epochs"])
+        study.tell(trial, score(trial.params))
         found.append(trial.params)
     return found
 
 
-@pytest.fixture(params=sorted(SAMPLERS))
+MEMBERS: tuple[type[Sampler], ...] = get_args(get_args(SamplerConfig)[0])
+
+
+def written(member: type[Sampler]) -> list[Any]:
+    """A sampler as a study file may have it: by name, and with a shorter start-up design if it has one."""
+    (name,) = get_args(member.model_fields["name"].annotation)
+    has_design = "n_startup_trials" in member.model_fields
+    return [name, *([{"name": name, "n_startup_trials": 3}] if has_design else [])]
+
+
+@pytest.fixture(params=MEMBERS)
 def config(request: pytest.FixtureRequest, make_study: StudyMaker) -> StudyConfig:
-    return make_study(space=SPACE, search={"sampler": request.param, "seed": 3})
+    return make_study(space=SPACE, search={"sampler": written(request.param)[0], "seed": 3})
+
+
+@pytest.mark.parametrize("form", [form for member in MEMBERS for form in written(member)], ids=str)
+def test_proposals_follow_from_results_exactly_where_and_when_the_sampler_says_so(
+    make_study: StudyMaker, form: Any
+) -> None:
+    """Two histories that differ in the scores alone."""
+    config = make_study(space=SPACE, search={"sampler": form, "seed": 3})
+    studies = [optuna.create_study(direction="maximize") for _ in range(2)]
+    after = config.search.sampler.learns_after
+    n = 16 if after is None else after + 4
+
+    up, down = run(studies[0], config, n), run(studies[1], config, n, lambda params: -smooth(params))
+
+    assert up[:after] == down[:after]
+    assert after is None or up != down
+
+
+def test_a_study_that_goes_on_proposes_what_it_would_have_proposed(config: StudyConfig) -> None:
+    expected = run(optuna.create_study(direction="maximize"), config, 13)
+    storage = InMemoryStorage()
+    run(optuna.create_study(direction="maximize", storage=storage, study_name="a"), config, 11)
+
+    assert run(optuna.load_study(storage=storage, study_name="a"), config, 2) == expected[11:]
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_every_sampler_says_how_a_report_calls_it_and_is_limited_if_it_learns(
+    make_study: StudyMaker, member: type[Sampler]
+) -> None:
+    config = make_study(space=SPACE, search={"sampler": written(member)[0], "n_trials": 32})
+    learns = config.search.sampler.learns_after is not None
+
+    assert config.search.sampler.title
+    assert most_under_way(config, workers=2) == (4 if learns else None)
+    assert len(crowding(config, workers=9)) == learns
 
 
 def test_every_proposal_is_inside_the_space(config: StudyConfig) -> None:
@@ -58,7 +116,7 @@ def test_the_same_history_gives_the_same_proposals(config: StudyConfig) -> None:
 
 
 def test_another_seed_gives_other_proposals(config: StudyConfig, make_study: StudyMaker) -> None:
-    other = make_study(space=SPACE, search={"sampler": config.search.sampler, "seed": 4})
+    other = make_study(space=SPACE, search={"sampler": config.search.sampler.model_dump(), "seed": 4})
 
     first = run(optuna.create_study(direction="maximize"), config, 6)
     second = run(optuna.create_study(direction="maximize"), other, 6)

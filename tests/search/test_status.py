@@ -15,6 +15,7 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.files import append_json_line
 from ppo_tune.search.confirmation import confirmation_name
 from ppo_tune.search.status import StudyStatus, read_status
@@ -328,7 +329,7 @@ def test_a_confirmation_under_way_leaves_the_best_of_the_search(hand_made: HandM
 
 def test_cells_of_a_grid_that_repeat_are_counted(hand_made: HandMade) -> None:
     """Two cells; the default is one of them and does not count, the running one does, and the lost one ran again."""
-    search = hand_made.config.search.model_copy(update={"sampler": "grid"})
+    search = hand_made.config.search.model_copy(update={"sampler": GridSamplerConfig(name="grid")})
     first, second = PARAMS, {**PARAMS, "batch_size": 8}
     hand_made.add("completed", [1.0], baseline=True, params=first)
     for ending, params in (("lost", first), ("completed", first), ("pruned", second), ("pruned", second)):

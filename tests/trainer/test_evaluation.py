@@ -271,13 +271,13 @@ def test_a_claim_needs_prompts_that_fit_and_obeys_the_task_about_those_that_do_n
 
 
 def test_a_prompt_has_the_room_that_the_response_leaves():
-    assert tiny_policy().room_for_prompts(12) == 20  # of 32
+    assert tiny_policy().layout.room_for_prompts(12) == 20  # of 32
 
 
 def test_without_a_limit_of_the_context_there_is_no_limit_on_prompts():
     policy = tiny_policy("bloom", hidden_size=16, n_layer=1, n_head=2)
 
-    assert policy.room_for_prompts(12) is None
+    assert policy.layout.room_for_prompts(12) is None
 
 
 def test_a_judge_without_memory_ends_the_trials_and_not_the_search(toy_task, monkeypatch):

@@ -37,24 +37,21 @@ BUDGETS = (
 
 def chapter(record: StudyRecord) -> Chapter:
     """Score against KL."""
-    title = "Score against KL"
+    return Chapter("front", "Score against KL", _sections(record), in_summary="reading", is_pictured=True)
+
+
+def _sections(record: StudyRecord) -> tuple[Section, ...]:
     scored, budget = record.scored, record.config.search.kl_budget
     if scored.empty:
-        return Chapter("front", title, ())
+        return ()
     front, budgets = front_table(record), budgets_table(record)
     said = (
         budgets_reading(budgets, budget),
         _chosen(record, budgets),
         front_reading(record.table, front, budget),
     )
-    section = Section(
-        "front-trials",
-        "",
-        " ".join(filter(None, said)),
-        front_figure(scored, front, budget),
-        budgets.round(3),
-    )
-    return Chapter("front", title, (section,))
+    reading, figure = " ".join(filter(None, said)), front_figure(scored, front, budget)
+    return (Section("front-trials", "", reading, figure, budgets.round(3), decimals={"gold_gain": 3}),)
 
 
 def _chosen(record: StudyRecord, budgets: pd.DataFrame) -> str:

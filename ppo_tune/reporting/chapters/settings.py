@@ -35,7 +35,7 @@ def chapter(record: StudyRecord) -> Chapter:
                 max_rows=MAX_TRIALS,
             )
         )
-    return Chapter("settings", "Config and trials", tuple(sections))
+    return Chapter("settings", "Config and trials", tuple(sections), in_summary="nothing", is_pictured=False)
 
 
 def config_table(record: StudyRecord) -> pd.DataFrame:

@@ -29,7 +29,8 @@ def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:
     )
     units = " Scores of different studies do not compare; each gain is in its own study's units."
     reading += units if obstacles(contenders) else ""
-    return Section("summary", "", reading, table=summary_table(contenders, progress))
+    decimals = {"default_score": 3, "untrained_score": 3}
+    return Section("summary", "", reading, table=summary_table(contenders, progress), decimals=decimals)
 
 
 def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
             "best_trial": "–" if best is None else f"trial {best.number}",
             "confirmed": best is not None and contender.record.verdict.confirmed
             and best.number == contender.record.verdict.trial,
-            "sampler": contender.config.search.sampler,
+            "sampler": str(contender.config.search.sampler),
             "trials": len(contender.record.trials),
             "episodes": part["episodes"].max() if len(part) else 0,
             "seconds": part["seconds"].max() if len(part) else 0.0,

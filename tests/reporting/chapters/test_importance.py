@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ppo_tune.config.methods import RandomSamplerConfig, Sampler, TPESamplerConfig
 from ppo_tune.reporting.analysis import compared, importance
 from ppo_tune.reporting.analysis.evidence import COLUMNS
 from ppo_tune.reporting.chapters.importance import chapter
@@ -258,13 +259,13 @@ def test_words_name_what_is_clear_and_what_is_not(clear: list[bool], words: str)
 @pytest.mark.parametrize(
     ("clear", "sampler", "warned"),
     [
-        ([True, True, False], "tpe", True),
-        ([True, True, False], "random", False),
-        ([True, False, False], "tpe", False),
+        ([True, True, False], TPESamplerConfig(name="tpe"), True),
+        ([True, True, False], RandomSamplerConfig(name="random"), False),
+        ([True, False, False], TPESamplerConfig(name="tpe"), False),
     ],
 )
 def test_two_that_stand_out_of_a_search_that_learns_may_have_moved_together(
-    hand_made: HandMade, clear: list[bool], sampler: str, warned: bool
+    hand_made: HandMade, clear: list[bool], sampler: Sampler, warned: bool
 ) -> None:
     search = hand_made.config.search.model_copy(update={"sampler": sampler})
     hand_made.config = hand_made.config.model_copy(update={"search": search})

@@ -25,15 +25,15 @@ MAX_ROWS = 40
 ALL_ROWS = "hacking.csv"
 """The file beside the page that has all of them; see `exploitation.trials_table`."""
 
-TITLE = "Is the reward exploited?"
+PROXY_DECIMALS = dict.fromkeys(("repeated_3grams", "distinct_1", "distinct_2", "score_std"), 3)
 
 
 def chapter(record: StudyRecord) -> Chapter:
     """What the gold judge says, where there is one; else the signs that a hack leaves in the responses."""
-    if record.scored.empty:
-        return Chapter("hacking", TITLE, ())
-    sections = gold_sections(record) if has_gold(record) else (proxies_section(record),)
-    return Chapter("hacking", TITLE, sections)
+    sections: tuple[Section, ...] = ()
+    if not record.scored.empty:
+        sections = gold_sections(record) if has_gold(record) else (proxies_section(record),)
+    return Chapter("hacking", "Is the reward exploited?", sections, in_summary="reading", is_pictured=False)
 
 
 def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
@@ -51,10 +51,12 @@ def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
     bins = gold_by_kl(curves, fit)
     sections = [
         Section("gold", "Reward up, gold down?", reading, changes_figure(changes),
-                ordered(changes, "gold_change"), max_rows=MAX_ROWS, all_rows=ALL_ROWS),
+                ordered(changes, "gold_change"), max_rows=MAX_ROWS, all_rows=ALL_ROWS,
+                decimals={"score_low": 3, "score_high": 3}),
         Section("gold-kl", "How far is too far?",
                 peak_reading(fit, bins, budget) + left_outside(outside_points(curves), "the axes"),
-                kl_figure(curves, fit, bins, budget), bins.round(3)),
+                kl_figure(curves, fit, bins, budget), bins.round(3),
+                decimals={"curve": 3, "kl_from": 2, "kl_to": 2}),
     ]  # fmt: skip
     if len(marked):
         along = Section("gold-curves", "Along training", curves_reading(marked), curves_figure(marked),
@@ -72,7 +74,7 @@ def proxies_section(record: StudyRecord) -> Section:
     figure = proxies_figure(marked) if len(marked) else None
     rows = ordered(table, "signs", ascending=False)
     return Section("proxies", "Signs in the responses", reading, figure, rows, wide=True, max_rows=MAX_ROWS,
-                   all_rows=ALL_ROWS)  # fmt: skip
+                   all_rows=ALL_ROWS, decimals=PROXY_DECIMALS)  # fmt: skip
 
 
 def mark_worst(table: pd.DataFrame, worst: int | None) -> pd.DataFrame:

@@ -31,9 +31,6 @@ LEGEND = (
     "what noise reaches: if scores were shuffled, a dot would be beyond it in one study of 30."
 )
 
-LEARNING = ("tpe", "gp")
-"""Samplers that learn."""
-
 COMPANY = (
     " The sampler moved all values together, so one may stand out only because it went along with another."
 )
@@ -41,13 +38,19 @@ COMPANY = (
 NOISE_COLOUR = "rgba(213, 94, 0, 0.22)"
 
 
+DECIMALS = dict.fromkeys(COLUMNS, 2)
+
 METHODS = {"ped": "PED-ANOVA", "fanova": "fANOVA"}
 
 
 def chapter(record: StudyRecord) -> Chapter:
     """What makes a trial good, what makes it fail, and whether the two that matter most depend on each other."""
+    return Chapter("importance", "What mattered", _sections(record), in_summary="reading", is_pictured=True)
+
+
+def _sections(record: StudyRecord) -> tuple[Section, ...]:
     if not record.trials or len(record.config.space.root) == 1:  # of one, there is no share to compare
-        return Chapter("importance", "What mattered", ())
+        return ()
     scores, failures = importance_table(record), failing_table(record)
     sections, when = [], when_scored(record)
     for anchor, title, reading, table, explained in (
@@ -57,7 +60,9 @@ def chapter(record: StudyRecord) -> Chapter:
          ("failing", "failing,<br>0 or 1")),
     ):  # fmt: skip
         figure = importance_figure(table, *explained) if len(table) else None
-        sections.append(Section(anchor, title, reading, figure, table if len(table) else None))
+        sections.append(
+            Section(anchor, title, reading, figure, table if len(table) else None, decimals=DECIMALS)
+        )
     if len(scores) > 1 and scores["clear"].any():
         trials = compared(record)[1]
         points = pd.DataFrame(
@@ -65,7 +70,7 @@ def chapter(record: StudyRecord) -> Chapter:
         )
         pair, seed = (scores["name"][0], scores["name"][1]), record.config.search.seed
         sections += interaction.sections(early_sample(record), pair, points, seed)
-    return Chapter("importance", "What mattered", tuple(sections))
+    return tuple(sections)
 
 
 def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
@@ -75,9 +80,10 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
         return (
             f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score "
             f"{when_scored(record)}, and {MIN_TRIALS} are needed."
-            + (" A grid is read from its cells." if record.config.search.sampler == "grid" else "")
+            + (" A grid is read from its cells." if record.config.search.sampler.name == "grid" else "")
         )
-    by_company = COMPANY if table["clear"].sum() > 1 and record.config.search.sampler in LEARNING else ""
+    learns = record.config.search.sampler.learns_after is not None
+    by_company = COMPANY if learns and table["clear"].sum() > 1 else ""
     pruned = ", pruned ones too" if any(ending_of(trial) == "pruned" for trial in trials) else ""
     failed = sum(not is_feasible(trial) for trial in trials)
     worst = f" {failed} that left the KL budget or diverged count as the worst." if failed else ""

@@ -15,6 +15,9 @@ COLUMNS = (
     "config", "outcome", "seeds", "mean", "iqm", "iqm_low", "iqm_high", "gain", "gain_low", "gain_high",
     "beats_default", "beats_runner_up", "search_score", "drop", "kl", "gold", "failed",
 )  # fmt: skip
+DECIMALS = dict.fromkeys(
+    ("mean", "iqm", "iqm_low", "iqm_high", "beats_default", "beats_runner_up", "search_score", "drop"), 3
+)
 
 
 def sections(record: StudyRecord) -> list[Section]:
@@ -30,6 +33,7 @@ def sections(record: StudyRecord) -> list[Section]:
             confirmation_reading(confirmation),
             confirmation_figure(confirmation, table),
             table,
+            decimals=DECIMALS,
         ),
         Section(
             "seeds",

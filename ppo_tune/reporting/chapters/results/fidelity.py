@@ -20,6 +20,7 @@ def section(record: StudyRecord) -> Section:
         fidelity_reading(table, record),
         fidelity_figure(table, record) if table["tau"].notna().any() else None,
         table,
+        decimals={"tau": 2, "low": 2, "high": 2},
     )
 
 
@@ -44,7 +45,7 @@ def fidelity_figure(table: pd.DataFrame, record: StudyRecord) -> go.Figure:
         hovertemplate="after %{x:,} episodes: τ %{y:.2f}<br>%{customdata:.0%} of pairs in the order of the end"
                       "<extra></extra>",
     )  # fmt: skip
-    place = "about a third" if record.config.search.pruner == "none" else "first look of the pruner"
+    place = "about a third" if record.config.search.pruner.name == "none" else "first look of the pruner"
     figure.add_vline(
         x=look_episodes(record), line={"color": GREY, "dash": "dash", "width": 1.5},
         annotation={"text": place, "font": {"color": GREY}, "yanchor": "bottom", "y": 0},

@@ -35,7 +35,7 @@ def chapter(record: StudyRecord) -> Chapter:
     sections = [*confirmed.sections(record), seen]
     if len(record.trials):
         sections.append(fidelity.section(record))
-    return Chapter("results", "Results", tuple(sections))
+    return Chapter("results", "Results", tuple(sections), in_summary="tables", is_pictured=False)
 
 
 def results_table(record: StudyRecord) -> pd.DataFrame:

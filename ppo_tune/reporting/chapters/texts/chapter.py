@@ -45,7 +45,7 @@ def chapter(record: StudyRecord) -> Chapter:
     cards = make_cards(table, [writer for writer in writers if writer.samples])
     data = {"open": cards[:N_OPEN], "folded": cards[N_OPEN:]}
     section = Section("samples", "", samples_reading(table, writers), template="texts.html.jinja", data=data)
-    return Chapter("texts", "What the models write", (section,))
+    return Chapter("texts", "What the models write", (section,), in_summary="nothing", is_pictured=False)
 
 
 def find_writers(record: StudyRecord) -> list[Writer]:
@@ -66,11 +66,6 @@ def _writer(record: StudyRecord, trial: FrozenTrial, roles: list[str]) -> Writer
     names = {**NAMES, "winner": record.best_role}
     also = "".join(f"the {names[role]}, " for role in others)
     return Writer(first, f"{names[first]} ({also}trial {trial.number})", samples_of(record, trial))
-
-
-def samples_table(record: StudyRecord) -> pd.DataFrame:
-    """Responses of all writers to the same held-out prompts; see `pair_samples`."""
-    return pair_samples(find_writers(record))
 
 
 def pair_samples(writers: Sequence[Writer]) -> pd.DataFrame:

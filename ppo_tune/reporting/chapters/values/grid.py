@@ -12,7 +12,7 @@ COLUMNS = ("trials", "score", "gold", "kl", "feasible")
 
 def sections(record: StudyRecord) -> list[Section]:
     """The cells and the means by value; nothing for another sampler or before a cell has a score."""
-    if record.config.search.sampler != "grid" or not record.trials:
+    if record.config.search.sampler.name != "grid" or not record.trials:
         return []
     cells = cells_table(record)
     if cells.empty:

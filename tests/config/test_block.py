@@ -1,0 +1,161 @@
+"""A block says what it names, and no text of one can be forgotten; a typo is answered with the block's own keys."""
+
+from typing import Annotated, Any, get_args, get_origin
+
+import pytest
+from pydantic import Field, TypeAdapter, ValidationError
+
+from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, Named, Names, Text
+from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.messages import say
+from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam, Param
+from tests.blocks import all_blocks, kinds_of, within
+
+
+def has_unmarked_text(kind: Any) -> bool:
+    """Whether a text in a type does not say whether it names something; keys of a mapping name nothing."""
+    parts = get_args(kind)
+    if get_origin(kind) is Annotated and any(isinstance(part, Names) for part in parts):
+        return False
+    return kind is str or any(map(has_unmarked_text, parts[1:] if get_origin(kind) is dict else parts))
+
+
+def unmarked_in(block: type[Block]) -> list[str]:
+    """The fields whose texts could name a file that nobody looks at."""
+    return [
+        key
+        for key, field in block.model_fields.items()
+        if not any(isinstance(part, Names) for part in field.metadata) and has_unmarked_text(field.annotation)
+    ]
+
+
+@pytest.mark.parametrize("block", all_blocks())
+def test_every_text_says_whether_it_names_something_and_of_one_kind(block: type[Block]) -> None:
+    assert unmarked_in(block) == []
+    assert all(len(kinds_of(field)) <= 1 for field in block.model_fields.values())
+
+
+class Deep(Block):
+    words: FileName | None = None
+    judges: dict[str, JudgeName] = Field({})
+
+
+class Rating(Block):
+    """A member that somebody adds."""
+
+    functions: tuple[FunctionName, ...] = ()
+    label: Text = "a.txt"
+    deep: Deep | None = None
+    by_name: dict[str, Deep] = Field({})
+
+
+class Forgetful(Block):
+    """One of which somebody forgot to say what its texts are."""
+
+    path: str
+    scale: str | None = Field(None, pattern="a.*")
+    files: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    weights: dict[str, float] = Field({})
+    labels: dict[str, str] = Field({})
+
+
+def test_the_test_sees_a_text_that_was_forgotten_wherever_it_stands() -> None:
+    assert unmarked_in(Forgetful) == ["path", "scale", "files", "labels"]
+    assert unmarked_in(Rating) == []
+
+
+DEEP = Deep(words="w.txt", judges={"safe": "org/safe"})
+RATING = Rating(functions=("a.py:f", "b.py:g"), deep=DEEP, by_name={"x": DEEP})
+
+
+def test_all_that_is_named_is_found_with_its_place_and_kind_however_deep() -> None:
+    deep = [("words", "file", "w.txt"), ("judges.safe", "judge", "org/safe")]
+    expected = [
+        ("functions.0", "function", "a.py:f"),
+        ("functions.1", "function", "b.py:g"),
+        *((f"deep.{place}", kind, value) for place, kind, value in deep),
+        *((f"by_name.x.{place}", kind, value) for place, kind, value in deep),
+    ]
+
+    assert [(named.place, named.kind, named.value) for named in RATING.names()] == expected
+
+
+def test_a_function_stands_in_the_file_before_its_colon() -> None:
+    assert [named.path for named in RATING.names()][:3] == ["a.py", "b.py", "w.txt"]
+
+
+def test_a_copy_with_other_names_differs_in_nothing_else() -> None:
+    def louder(named: Named) -> str:
+        return named.value.upper()
+
+    changed = RATING.renamed(louder)
+
+    assert [named.value for named in changed.names()] == [louder(named) for named in RATING.names()]
+    assert changed.renamed(lambda named: named.value.lower()) == RATING
+    assert RATING.renamed(lambda named: named.value) == RATING
+    assert changed.label == "a.txt"
+
+
+def typos() -> list[Any]:
+    """Each block of a file at each place, with a key that no block has."""
+    found = []
+    for root in (StudyConfig, TrainConfig):
+        for data, block in within(root):
+            found.append(pytest.param(root, data, block, id=f"{root.__name__}-{block.__name__}-{len(found)}"))
+    return found
+
+
+def with_typo(data: dict[str, Any]) -> dict[str, Any]:
+    """The wrong key in the innermost block; a tag is no block."""
+    inner = [key for key, value in data.items() if isinstance(value, dict | list)]
+    if not inner:
+        return {**data, "zzz": 1}
+    (key,) = inner
+    value = data[key]
+    return {**data, key: [with_typo(value[0])] if isinstance(value, list) else with_typo(value)}
+
+
+def answers(checked: Any, data: Any) -> list[str]:
+    """What is said about unknown keys in data that is to have a type."""
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(checked).validate_python(data)
+    errors = [error for error in caught.value.errors() if error["type"] == "extra_forbidden"]
+    return [say(error, checked, (), (str(error["loc"][-1]),)) for error in errors]
+
+
+def listing(keys: Any) -> str:
+    return f"unknown 'zzz'; choose one of {', '.join(sorted(keys))}"
+
+
+@pytest.mark.parametrize(("root", "data", "block"), typos())
+def test_a_typo_in_a_block_is_answered_with_the_keys_of_that_block(
+    root: type[Block], data: dict[str, Any], block: type[Block]
+) -> None:
+    assert answers(root, with_typo(data)) == [listing(block.model_fields)]
+
+
+@pytest.mark.parametrize("param", [FloatParam, IntParam, CategoricalParam])
+def test_a_typo_in_a_range_is_answered_with_the_keys_of_that_kind_of_range(param: Any) -> None:
+    (kind,) = get_args(param.model_fields["type"].annotation)
+
+    assert answers(Param, {"type": kind, "zzz": 1}) == [listing(param.model_fields)]
+
+
+@pytest.mark.parametrize("key", ["python", "one"])
+def test_a_key_of_a_mapping_is_no_tag(key: str) -> None:
+    blocks = get_args(StudyConfig.model_fields["task"].annotation)
+    reward = blocks[0].model_fields["reward"].annotation
+
+    assert answers(dict[str, reward], {key: {"name": "reference", "zzz": 1}}) == [listing(["name", "metric"])]
+
+
+def test_there_are_blocks_of_every_family() -> None:
+    names = {block.__name__ for block in all_blocks()}
+
+    assert {
+        "SupportTaskConfig",
+        "PythonRewardConfig",
+        "LengthRule",
+        "TPESamplerConfig",
+        "NoPrunerConfig",
+    } <= names
