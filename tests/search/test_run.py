@@ -228,13 +228,11 @@ def test_a_reward_that_always_fails_stops_the_search_with_the_first_reason(
     assert "raised ValueError: no scale for prompt 'a " in output
 
 
-@pytest.mark.parametrize("code", [9, pytest.param(0, marks=pytest.mark.guard)])
 def test_a_trial_that_kills_its_worker_every_time_is_given_up_after_three_attempts(
-    code: int, write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
+    write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
 ) -> None:
-    (tmp_path / "reward.py").write_text(
-        f"import os\ndef score(prompts, responses, **c):\n    os._exit({code})\n"
-    )
+    """Though it ends the process as if all were done."""
+    (tmp_path / "reward.py").write_text("import os\ndef score(prompts, responses, **c):\n    os._exit(0)\n")
     base = {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}
     path = write_study("deadly", task={"reward": base}, search={"n_trials": 1})
     (tmp_path / "runs" / "deadly").mkdir(parents=True)
@@ -245,7 +243,7 @@ def test_a_trial_that_kills_its_worker_every_time_is_given_up_after_three_attemp
     trials = load_study_from(storage_url(tmp_path, "deadly"), "deadly").get_trials()
     assert ended == 3, output  # the study is over, and there is nothing to go on with
     assert [ending_of(trial) for trial in trials] == ["lost", "lost", "crashed"]
-    assert trials[2].user_attrs["reason"] == f"worker 0 died with exit code {code}, 3 times"
+    assert trials[2].user_attrs["reason"] == "worker 0 died with exit code 0, 3 times"
 
 
 def test_a_model_that_cannot_be_used_is_one_message(
