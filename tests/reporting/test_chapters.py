@@ -32,7 +32,7 @@ def built(record: StudyRecord) -> dict[ModuleType, Chapter]:
 @pytest.fixture(scope="module")
 def files(record: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of what lies beside the page."""
-    page = write_files(record, tmp_path_factory.mktemp("report"))
+    page = write_files(record, tmp_path_factory.mktemp("report")).page
     return {path.name for path in page.parent.iterdir()}
 
 
