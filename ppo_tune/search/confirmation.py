@@ -119,9 +119,8 @@ def open_confirmation(study: Study, config: StudyConfig) -> Study:
     facts, measured = StudyFacts(opened), StudyFacts(study).score_std
     facts.config, facts.n_seeds = config, config.search.confirm_seeds
     facts.score_std = 1.0 if measured is None else measured  # trials of version 0.1.0 knew no other unit
-    facts.chosen = facts.chosen | {
-        trial.number: Chosen(trial.params, trial.value, TrialFacts(trial).is_default) for trial in chosen
-    }
+    today = {t.number: Chosen(t.params, t.value, TrialFacts(t).is_default) for t in chosen}
+    facts.chosen = {**facts.chosen, **today}
     return opened
 
 

@@ -1,16 +1,16 @@
 """The typed record of a stored trial: every key of a trial's user attributes stands here and nowhere else.
 
-`TrialFacts` reads; the functions `write_...` and `enqueue_...` write. Whoever adds a fact adds it here, where both
-sides of its key stand. Of the study's own attributes see `ppo_tune.search.study_facts`.
+`TrialFacts` reads and writes; the functions `write_...` and `enqueue_...` write what belongs together. Whoever adds a
+fact adds it here, where both sides of its key stand. Of the study's own see `ppo_tune.search.study_facts`.
 """
 
 import math
 import os
 import platform
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -90,6 +90,51 @@ class Owner:
         return cls(search, uuid.uuid4().hex)
 
 
+def _read_curve(stored: Sequence[Mapping[str, Any]] | None) -> Sequence[CurvePoint]:
+    return [CurvePoint(**point) for point in stored or ()]
+
+
+def _stored_curve(curve: Sequence[CurvePoint]) -> list[dict[str, Any]]:
+    return [{name: getattr(point, name) for name in POINT} for point in curve]
+
+
+T = TypeVar("T")
+
+
+class Record(Protocol):
+    """What facts are read from, and perhaps written to."""
+
+    attrs: Mapping[str, Any]
+
+    def write(self, key: str, value: Any) -> None:
+        """Store a user attribute."""
+
+
+class Fact(Generic[T]):
+    """A user attribute as a typed member of a record.
+
+    Args:
+        key: Under which it is stored.
+        read: From what is stored, which is None where nothing is, to the value.
+        stored: From a value to what is stored of it.
+    """
+
+    def __init__(
+        self, key: str, read: Callable[[Any], T], stored: Callable[[T], Any] = lambda value: value
+    ) -> None:
+        self._key, self._read, self._stored = key, read, stored
+
+    def __get__(self, record: Record, _: type) -> T:
+        return self._read(record.attrs.get(self._key))
+
+    def __set__(self, record: Record, value: T) -> None:
+        record.write(self._key, self._stored(value))
+
+
+def _as_is(stored: Any) -> Any:
+    return stored
+
+
 class TrialFacts:
     """What a trial's row says, besides what Optuna itself knows of it.
 
@@ -98,111 +143,78 @@ class TrialFacts:
     """
 
     def __init__(self, trial: FrozenTrial | Trial) -> None:
-        self.number = trial.number
-        self._attrs: Mapping[str, Any] = trial.user_attrs
+        self.trial = trial
+        self.attrs: Mapping[str, Any] = trial.user_attrs
 
-    @property
-    def is_default(self) -> bool:
-        """Whether it is the default config."""
-        return bool(self._attrs.get("baseline"))
+    def write(self, key: str, value: Any) -> None:
+        """Note a fact of a trial under way."""
+        assert isinstance(self.trial, Trial), "only its own worker writes so, see `write_ending`"
+        self.trial.set_user_attr(key, value)
 
-    @property
-    def confirms(self) -> int:
-        """In a confirmation: the number in the search of the trial that runs again."""
-        return int(self._attrs["confirms"])
+    is_default = Fact("baseline", bool)
+    """Whether it is the default config."""
 
-    @property
-    def seed_index(self) -> int:
-        """In a confirmation: which of the fresh seeds."""
-        return int(self._attrs["seed_index"])
+    confirms = Fact("confirms", int)
+    """In a confirmation: the number in the search of the trial that runs again."""
+
+    seed_index = Fact("seed_index", int)
+    """In a confirmation: which of the fresh seeds."""
+
+    attempt = Fact("attempt", lambda stored: int(stored or 1))
+    """How many times its values have been tried, this one included."""
+
+    owner = Fact("owner", lambda stored: None if stored is None else Owner(**stored))
+    """Whom it belongs to; None in studies of version 0.1.0."""
+
+    host: Fact[str | None] = Fact("host", _as_is)
+    """The machine it was asked on, for people."""
+
+    pid: Fact[int | None] = Fact("pid", _as_is)
+    """The process there, for people."""
+
+    config: Fact[Mapping[str, Any]] = Fact("config", lambda stored: stored or {}, dict)
+    """The hyperparameters that its trainer really used; empty before it began."""
+
+    score_std = Fact("score_std", lambda stored: 1.0 if stored is None else float(stored))
+    """The unit in which its values are learned; version 0.1.0 learned them in the unit of the reward."""
+
+    curve: Fact[Sequence[CurvePoint]] = Fact("curve", _read_curve, _stored_curve)
+    """What it came to at each milestone so far."""
+
+    ending: Fact[str | None] = Fact("ending", _as_is)
+    """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
+
+    reason = Fact("reason", lambda stored: str(stored or ""))
+    """Why it ended, in words; empty where there is nothing to say."""
+
+    episodes: Fact[int | None] = Fact("episodes", _as_is)
+    """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
+
+    tokens: Fact[int | None] = Fact("tokens", _as_is)
+    """How many response tokens those are."""
+
+    seconds: Fact[float | None] = Fact("seconds", _as_is)
+    """How long it took by the clock."""
 
     @property
     def origin(self) -> int:
         """The number under which its values ran first; its own unless an earlier run was lost."""
-        return int(self._attrs.get("rerun_of", self.number))
-
-    @property
-    def attempt(self) -> int:
-        """How many times its values have been tried, this one included."""
-        return int(self._attrs.get("attempt", 1))
-
-    @property
-    def owner(self) -> Owner | None:
-        """Whom it belongs to; None in studies of version 0.1.0."""
-        found = self._attrs.get("owner")
-        return None if found is None else Owner(**found)
-
-    @property
-    def host(self) -> str | None:
-        """The machine it was asked on, for people."""
-        return self._attrs.get("host")
-
-    @property
-    def pid(self) -> int | None:
-        """The process there, for people."""
-        return self._attrs.get("pid")
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a trainer has taken it up."""
-        return "config" in self._attrs
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The hyperparameters that its trainer really used; empty before it began."""
-        found: Mapping[str, Any] = self._attrs.get("config", {})
-        return found
-
-    @property
-    def score_std(self) -> float:
-        """The unit in which its values were learned; version 0.1.0 learned them in the unit of the reward."""
-        return float(self._attrs.get("score_std", 1.0))
-
-    @property
-    def curve(self) -> tuple[CurvePoint, ...]:
-        """What it came to at each milestone so far."""
-        return tuple(CurvePoint(**point) for point in self._attrs.get("curve", ()))
+        return int(self.attrs.get("rerun_of", self.trial.number))
 
     @property
     def last(self) -> CurvePoint | None:
         """The last milestone; None before the first."""
-        curve = self._attrs.get("curve")
-        return CurvePoint(**curve[-1]) if curve else None
+        return _read_curve(self.attrs.get("curve", ())[-1:])[0] if self.attrs.get("curve") else None
 
     @property
     def heldout(self) -> HeldOut | None:
         """What it came to, once it has ended by itself; None where it was never scored."""
-        return read_heldout(self._attrs)
+        return read_heldout(self.attrs)
 
     @property
     def seen(self) -> HeldOut | None:
         """What it came to, or until it has ended what it came to at its last milestone."""
         return self.heldout or self.last
-
-    @property
-    def ending(self) -> str | None:
-        """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
-        return self._attrs.get("ending")
-
-    @property
-    def reason(self) -> str:
-        """Why it ended, in words; empty where there is nothing to say."""
-        return str(self._attrs.get("reason", ""))
-
-    @property
-    def episodes(self) -> int | None:
-        """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
-        return self._attrs.get("episodes")
-
-    @property
-    def tokens(self) -> int | None:
-        """How many response tokens those are."""
-        return self._attrs.get("tokens")
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took by the clock."""
-        return self._attrs.get("seconds")
 
 
 def point_of(judged: "Evaluation", episodes: int, seconds: float) -> CurvePoint:
@@ -233,24 +245,6 @@ def heldout_facts(judged: "Evaluation") -> dict[str, Any]:
     }
 
 
-def write_begun(trial: Trial, config: Mapping[str, Any], score_std: float) -> None:
-    """Note what a trial's trainer really uses.
-
-    Args:
-        trial: That begins.
-        config: Its hyperparameters.
-        score_std: The unit in which its values are learned.
-    """
-    trial.set_user_attr("config", dict(config))
-    trial.set_user_attr("score_std", score_std)
-
-
-def write_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
-    """Note what a trial came to at its milestones so far."""
-    points = [{name: getattr(point, name) for name in POINT} for point in curve]
-    trial.set_user_attr("curve", points)
-
-
 def write_ended(
     trial: Trial,
     ending: str,
@@ -262,8 +256,10 @@ def write_ended(
     judged: "Evaluation | None",
 ) -> None:
     """Note how a trial ended, what it cost, and what it came to if it was ever scored."""
-    facts = {"ending": ending, "reason": reason, "episodes": episodes, "tokens": tokens, "seconds": seconds}
-    for name, value in {**facts, **({} if judged is None else heldout_facts(judged))}.items():
+    facts = TrialFacts(trial)
+    facts.ending, facts.reason = ending, reason
+    facts.episodes, facts.tokens, facts.seconds = episodes, tokens, seconds
+    for name, value in ({} if judged is None else heldout_facts(judged)).items():
         trial.set_user_attr(name, value)
 
 
@@ -301,7 +297,7 @@ def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
     """
     facts = TrialFacts(trial)
     identity = ("baseline", "confirms", "seed_index")  # what a trial is in its study
-    kept = {name: trial.user_attrs[name] for name in identity if name in trial.user_attrs}
+    kept = {name: facts.attrs[name] for name in identity if name in facts.attrs}
     again = {**kept, "rerun_of": facts.origin, "attempt": facts.attempt + counts}
     study.enqueue_trial(trial.params, user_attrs=again)
 

@@ -102,12 +102,11 @@ def peak_kl(alpha: float, beta: float) -> float:
     return math.exp(min(2 * (alpha / beta - 1), 700.0)) if beta > 0 else math.inf
 
 
-def fit_gold(points: pd.DataFrame, *, seed: int = 0) -> GoldFit | None:
+def fit_gold(points: pd.DataFrame) -> GoldFit | None:
     """Fit the curve to all milestones of all trials; None without at least two trials and three points.
 
     Args:
         points: Columns number, kl and gold_change.
-        seed: Decides the bootstrap.
     """
     known = usable(points)
     n_trials = known["number"].nunique()
@@ -118,7 +117,7 @@ def fit_gold(points: pd.DataFrame, *, seed: int = 0) -> GoldFit | None:
     (alpha, beta), *_ = np.linalg.lstsq(columns, gold)
     total = float(((gold - gold.mean()) ** 2).sum())
     rest = float(((gold - columns @ np.array([alpha, beta])) ** 2).sum())
-    alphas, betas = _resampled(known["number"].to_numpy(), columns, gold, seed)
+    alphas, betas = _resampled(known["number"].to_numpy(), columns, gold)
     peaks = np.full(len(betas), math.inf)
     peaks[betas > 0] = np.exp(np.minimum(2 * (alphas / betas - 1), 700)[betas > 0])
     low, high = np.percentile(np.sqrt(kl), [5, 95])
@@ -141,15 +140,13 @@ def usable(points: pd.DataFrame) -> pd.DataFrame:
     return points[(points["kl"] > 0) & (points["kl"] < math.inf) & points["gold_change"].notna()]
 
 
-def _resampled(
-    numbers: NDArray[np.int64], columns: Numbers, gold: Numbers, seed: int
-) -> tuple[Numbers, Numbers]:
+def _resampled(numbers: NDArray[np.int64], columns: Numbers, gold: Numbers) -> tuple[Numbers, Numbers]:
     """α and β of resampled trials, from each trial's share of the normal equations."""
     trials, of = np.unique(numbers, return_inverse=True)
     parts = np.zeros((len(trials), 5))
     u, v = columns.T
     np.add.at(parts, of, np.stack([u * u, u * v, v * v, u * gold, v * gold], axis=1))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     counts = rng.multinomial(len(trials), np.full(len(trials), 1 / len(trials)), size=RESAMPLES)
     uu, uv, vv, ug, vg = (counts @ parts).T
     determinant = uu * vv - uv * uv

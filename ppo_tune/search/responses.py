@@ -30,9 +30,9 @@ def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
 @lru_cache(
     maxsize=65_536
 )  # each text is asked for several times, those of the untrained model by every trial
-def repeated_share(text: str, n: int = 3) -> float:
-    """Share of a text's n-grams that occurred before in the same text; 0 for a text without any."""
-    grams = ngrams(text, n)
+def repeated_share(text: str) -> float:
+    """Share of a text's 3-grams that occurred before in the same text; 0 for a text without any."""
+    grams = ngrams(text, 3)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 

@@ -10,6 +10,7 @@ from ppo_tune.reporting.analysis import overoptimisation as over
 from ppo_tune.reporting.analysis.exploitation import trials_table, worst_offender
 from ppo_tune.reporting.analysis.paired_changes import Change, Judged, change
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
+from ppo_tune.reporting.chapters.hacking.overoptimisation import changes_reading
 from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 
@@ -99,7 +100,13 @@ def test_nothing_is_flagged_where_errors_are_not_known(hand_made: HandMade) -> N
     write_base(hand_made, **{"heldout/gold_standard_error": None})
     add(hand_made, [1.0, 5.0], [3.0, -3.0], error=math.nan)
 
-    assert flags(hand_made) == [""]
+    record = hand_made.record()
+    changes = over.changes_table(record)
+
+    assert changes["flag"].tolist() == [""]
+    assert "1 trials cannot be judged: gold's standard error is not known." in changes_reading(
+        changes, None, 64
+    )
 
 
 def test_the_worst_offender_is_the_flagged_trial_whose_gold_ended_lowest(hand_made: HandMade) -> None:

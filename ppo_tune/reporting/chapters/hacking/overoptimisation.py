@@ -53,6 +53,9 @@ def changes_reading(changes: pd.DataFrame, worst: int | None, n_prompts: int) ->
         sentences.append(
             f"{str(winner['role']).capitalize()}{_told(winner)}{' (flagged)' if winner['flag'] else ''}."
         )
+    unknown = int(changes["gold_low"].isna().sum())
+    if unknown:
+        sentences.append(f"{unknown} trials cannot be judged: gold's standard error is not known.")
     return " ".join([*sentences, _agreement(changes)]).strip()
 
 

@@ -68,11 +68,6 @@ def _writer(record: StudyRecord, trial: FrozenTrial, roles: list[str]) -> Writer
     return Writer(first, f"{names[first]} ({also}trial {trial.number})", samples_of(record, trial))
 
 
-def samples_table(record: StudyRecord) -> pd.DataFrame:
-    """Responses of all writers to the same held-out prompts; see `pair_samples`."""
-    return pair_samples(find_writers(record))
-
-
 def pair_samples(writers: Sequence[Writer]) -> pd.DataFrame:
     """Responses to the same held-out prompts, those first that teach most.
 
