@@ -10,6 +10,8 @@
 # make example      the quickstart's report as the repository keeps it, in reports/example
 # make peers        our exports run by the released trainers' own code, each in an environment of its own; also
 #                   peer-verl, peer-openrlhf, peer-skyrl, peer-trl
+# make docs         the documentation, warnings as errors, in docs/_build/html
+# make figures      what the repository measures: folders, files, functions, imports, lines
 # make gpu          decoding, learning and packs on the first GPU; torch must be a build for it
 
 PYTHON ?= python3
@@ -17,7 +19,7 @@ BIN := .venv/bin
 
 NEXT := 5.24.0
 
-.PHONY: quickstart test check fast families transformers-next lab quality benchmark example gpu clean
+.PHONY: quickstart test check fast families transformers-next lab quality benchmark example docs figures gpu clean
 .PHONY: peers peer-verl peer-openrlhf peer-skyrl peer-trl
 
 quickstart: .venv/user
@@ -58,6 +60,13 @@ example: .venv/dev
 	rm -rf reports/example
 	mkdir reports/example
 	cd reports/quickstart && cp -r summary.md best.yaml trials.csv figures ../example
+
+docs: .venv/docs
+	rm -rf docs/reference docs/_build
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+figures: .venv/user
+	$(BIN)/python benchmarks/house.py .
 
 gpu: .venv/user
 	$(BIN)/python benchmarks/gpu.py
@@ -120,5 +129,9 @@ PEER = $(PYTHON) -m venv .venv-$(1) && \
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+.venv/docs: .venv/user
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-next .venv-trl .venv-verl .venv-openrlhf .venv-skyrl .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf docs/reference docs/_build .venv .venv-next .venv-trl .venv-verl .venv-openrlhf .venv-skyrl .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from ppo_tune.reporting.comparison.studies import compare_studies as compare_studies
     from ppo_tune.rewards import Reward as Reward
     from ppo_tune.search.dashboard import study_dashboard as study_dashboard
+    from ppo_tune.search.objective import Objective as Objective
     from ppo_tune.search.run import run_confirmation as run_confirmation
     from ppo_tune.search.run import run_search as run_search
     from ppo_tune.search.status import study_status as study_status
     from ppo_tune.search.storage import open_study as open_study
-    from ppo_tune.search.trial_loop import Objective as Objective
     from ppo_tune.search.winner import best_config as best_config
     from ppo_tune.tasks import Task as Task
     from ppo_tune.tasks import make_task as make_task
@@ -63,7 +63,7 @@ _HOMES = {
     "Evaluator": "trainer.evaluation",
     "Export": "export",
     "ModelConfig": "config.blocks",
-    "Objective": "search.trial_loop",
+    "Objective": "search.objective",
     "PPOConfig": "config.blocks",
     "PPOTrainer": "trainer.trainer",
     "PPOTuneError": "errors",

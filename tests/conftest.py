@@ -156,7 +156,8 @@ def tiny_model(family: str = "gpt2", *, seed: int = 0, **changes: Any) -> PreTra
     config = AutoConfig.for_model(family, **{**special, **FAMILIES.get(family, {}), **changes})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        return model
 
 
 def tiny_policy(

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The tree of exceptions, and how a list of problems reads."""
 
 import ast

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Files that are whole or not there."""
 
 import hashlib

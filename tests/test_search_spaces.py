@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The study files that are shipped."""
 
 import itertools

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Random streams named by a seed and a purpose."""
 
 import torch

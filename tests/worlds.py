@@ -12,8 +12,10 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.config.study_file import load_study
 from ppo_tune.fitting.sft import fit_sft
+from ppo_tune.search.facts import Owner
 
 COLOURS = ("red", "green", "blue", "black", "white", "grey")
+OWNER = Owner("a search", "a worker")
 THINGS = tuple(f"{kind}{i}" for kind in ("door", "wall", "car", "hat", "cup") for i in range(12))
 
 

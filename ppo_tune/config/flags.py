@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ppo_tune.config.block import Block
-from ppo_tune.config.messages import SIGNS, place_of, say
+from ppo_tune.config.messages import SIGNS, mistakes
 from ppo_tune.errors import ConfigError, Problem
 
 
@@ -31,9 +31,7 @@ def read_flags(blocks: Mapping[str, type[Block]], given: Mapping[str, Any]) -> d
         try:
             made[name] = block.model_validate(values)
         except ValidationError as error:
-            for details in error.errors():
-                place = place_of(details, values)
-                problems.append(Problem(flag(str(place[0])), say(details, block, (), place)))
+            problems += [Problem(flag(str(place[0])), what) for place, what in mistakes(error, block, values)]
     if problems:
         raise ConfigError(problems)
     return made

@@ -1,11 +1,11 @@
 """Pydantic's errors in our words: the place in the user's file, the rule, the value and the way out."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ppo_tune.config.strict_yaml import Path_
@@ -21,6 +21,15 @@ def place_of(details: ErrorDetails, data: Any) -> Path_:
     if details["type"] == "missing":
         path.append(details["loc"][-1])
     return tuple(path)
+
+
+def mistakes(
+    error: ValidationError, checked: Any, data: Any, place: Path_ = ()
+) -> Iterator[tuple[Path_, str]]:
+    """What an error about data says in our words, each with its place in the file; for the arguments see `say`."""
+    for details in error.errors():
+        inner = place_of(details, data)
+        yield (*place, *inner), say(details, checked, place, inner)
 
 
 _NAMES_OF_TYPES = {
@@ -66,7 +75,7 @@ def say(details: ErrorDetails, checked: Any, place: Path_, inner: Path_ = ()) ->
     name = str((*place, *inner)[-1])
     if kind in SIGNS:
         sign, key = SIGNS[kind]
-        return f"`{name} {sign} {context[key]}` must hold, but got {value!r}"
+        return f"`{name} {sign} {context[key]:g}` must hold, but got {value!r}"
     if kind == "extra_forbidden":
         return unknown(name, _keys_at(checked, details["loc"][:-1]))
     if kind in ("literal_error", "union_tag_invalid"):

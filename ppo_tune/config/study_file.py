@@ -1,26 +1,26 @@
 """From a file to an experiment: every mistake is found here, all at once, before any model is loaded."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError, create_model
+from pydantic import TypeAdapter, ValidationError
 
-from ppo_tune.config.block import Block
 from ppo_tune.config.blocks import (
     SHARED_FIELDS,
     Loggers,
     ModelConfig,
     PPOConfig,
-    RunConfig,
     SearchConfig,
     StudyConfig,
+    SupportTaskConfig,
     TaskConfig,
     TrainConfig,
     check_name,
 )
-from ppo_tune.config.messages import place_of, say, unknown
+from ppo_tune.config.flags import flag
+from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
@@ -28,12 +28,6 @@ from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
 TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
-
-_MISSING = {
-    "tensorboard": str(MissingExtraError("tensorboard", "tensorboard")),
-    "wandb": str(MissingExtraError("wandb", "wandb")),
-}
-"""What is said where a logger's package cannot be found."""
 
 
 def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfig:
@@ -97,20 +91,21 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     for block in ("space", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
-    if episodes is not None and isinstance(reader.data.get("ppo", {}), dict):
-        reader.data["ppo"] = {**reader.data.get("ppo", {}), "episodes": episodes}
-    if seed is not None:
-        reader.data["seed"] = seed
+    reader.replace(("ppo", "episodes"), episodes, flag("episodes"))
+    reader.replace(("seed",), seed, flag("seed"))
     task, model, ppo = reader.run_blocks()
     reader.check_schedule(ppo, {})
-    own = reader.values(
-        TrainConfig, TrainConfig.model_fields.keys() - RunConfig.model_fields.keys() - {"name"}
-    )
-    reader.check_log(own.get("log", ()))
+    log = reader.block("log", Loggers, ())
+    reader.check_log(log or ())
     name = str(reader.data.get("name", reader.name))
     reader.check_name(name)
+    own = {key: value for key, value in reader.data.items() if key in TRAIN_BLOCKS}
+    # A block with mistakes, which are noted, does not hide those of the other values.
+    blocks = {"task": task or SupportTaskConfig(name="support"), "model": model or ModelConfig(), "ppo": ppo}
+    config = reader.validated((), TrainConfig, {**own, **blocks, "name": name, "log": log or ()})
     reader.finish()
-    return TrainConfig.model_validate({"name": name, "task": task, "model": model, "ppo": ppo, **own})
+    assert isinstance(config, TrainConfig)
+    return config
 
 
 def load_run(path: str | Path) -> StudyConfig | TrainConfig:
@@ -220,6 +215,8 @@ class _Reader:
         self.name = path.stem
         self.document: Document = read_yaml(path)
         self.problems = list(self.document.problems)
+        self.noted: set[Path_] = set(self.document.unread)
+        self.flags: dict[Path_, str] = {}
         data = self.document.data
         if not isinstance(data, dict):
             raise ConfigError([Problem("", f"must hold the blocks {', '.join(blocks)}", 1)], self.source)
@@ -234,7 +231,17 @@ class _Reader:
         """Note a mistake, unless the value at its place could not be read."""
         if place in self.document.unread:
             return
-        self.problems.append(Problem(dotted(place), what, self.document.line(place)))
+        self.noted.add(place)
+        line = None if place in self.flags else self.document.line(place)
+        self.problems.append(Problem(self.flags.get(place, dotted(place)), what, line))
+
+    def replace(self, place: Path_, value: Any, flag: str) -> None:
+        """Put a flag's value in place of the file's; None leaves that as it is."""
+        *blocks, key = map(str, place)
+        block = self.data.setdefault(blocks[0], {}) if blocks else self.data
+        if value is not None and isinstance(block, dict):
+            block[key] = value
+            self.flags[place] = flag
 
     def finish(self) -> None:
         if self.problems:
@@ -261,16 +268,7 @@ class _Reader:
         if data is None and name not in self.data:
             self.problems.append(Problem(name, "this block is missing"))
             return None
-        return self._validate((name,), kind, {} if data is None else data)
-
-    def values(self, owner: type[Block], names: Collection[str]) -> dict[str, Any]:
-        """Values at the top of the file, checked by the rules of a block's fields of those names."""
-        fields: Any = {
-            name: (field.annotation, field) for name, field in owner.model_fields.items() if name in names
-        }
-        given = {name: self.data[name] for name in names if name in self.data}
-        found = self._validate((), create_model("Values", __base__=Block, **fields), given)
-        return {} if found is None else dict(found)
+        return self.validated((name,), kind, {} if data is None else data)
 
     def space(self) -> dict[str, Param]:
         """The legal parameters of the space block; problems are noted."""
@@ -293,7 +291,7 @@ class _Reader:
             elif isinstance(fixed, dict) and name in fixed:
                 line = self.document.line(("space", name))
                 self.add(("ppo", name), f"stands in ppo and in space (line {line}); keep one")
-            param = self._validate(("space", name), Param, value)
+            param = self.validated(("space", name), Param, value)
             if param is not None and name in PPOConfig.model_fields and name not in SHARED_FIELDS:
                 self._check_values(name, param)
                 found[name] = param
@@ -371,12 +369,11 @@ class _Reader:
         """What is to get the numbers is installed."""
         for i, name in enumerate(log):
             if find_spec(name) is None:
-                self.add((*block, "log", i), _MISSING[name])
+                self.add((*block, "log", i), str(MissingExtraError(name, name)))
 
     def _is_right(self, *names: str) -> bool:
         """Whether nothing was noted of these keys of `ppo`; others are then not blamed for them."""
-        noted = [problem.where for problem in self.problems]
-        return not any(where == f"ppo.{name}" for where in noted for name in names)
+        return not any(("ppo", name) in self.noted for name in names)
 
     def _right_part_of_ppo(self) -> PPOConfig:
         """What can still be checked against the other blocks when some of `ppo` is wrong."""
@@ -385,11 +382,10 @@ class _Reader:
             return PPOConfig()
         return PPOConfig.model_validate({key: value for key, value in data.items() if self._is_right(key)})
 
-    def _validate(self, place: Path_, kind: Any, data: Any) -> Any:
+    def validated(self, place: Path_, kind: Any, data: Any) -> Any:
         try:
             return TypeAdapter(kind).validate_python(data)
         except ValidationError as error:
-            for details in error.errors():
-                inner = place_of(details, data)
-                self.add((*place, *inner), say(details, kind, place, inner))
+            for where, what in mistakes(error, kind, data, place):
+                self.add(where, what)
             return None

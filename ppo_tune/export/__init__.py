@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export import native, openrlhf, skyrl, trl, verl
 from ppo_tune.export.base import Export, Scale, Sources, Winner
-from ppo_tune.export.gather import gather
+from ppo_tune.export.gather import winner_of
 from ppo_tune.search.storage import open_study
 
 __all__ = ["TARGETS", "Export", "Scale", "Sources", "Winner", "export_study", "exporter"]
@@ -73,7 +73,7 @@ def export_study(
     """
     target, scale = _target(to), Scale(params_ratio, response_length)
     study, config = open_study(name, storage=storage, out=out)
-    winner = gather(study, config, out=Path(out), with_sources=target.needs_sources)
+    winner = winner_of(study, config, out=Path(out), with_sources=target.needs_sources)
     facts = winner.provenance
     return replace(
         target.export(winner, scale), verdict=facts["verdict"], advice=facts.get(native.ADVICE, "")

@@ -9,10 +9,11 @@ from optuna.trial import FrozenTrial
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.export.base import Sources, Winner
 from ppo_tune.export.native import ADVICE
-from ppo_tune.files import read_json
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
 from ppo_tune.search.confirmation import read_confirmation
+from ppo_tune.search.facts import HeldOut, TrialFacts
 from ppo_tune.search.storage import run_folder
+from ppo_tune.search.untrained import read_untrained
 from ppo_tune.search.verdict import Verdict, read_verdict
 from ppo_tune.search.winner import best_config, winning_trial
 from ppo_tune.versions import versions
@@ -21,7 +22,7 @@ Z_95 = 1.96
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
 
 
-def gather(study: Study, config: StudyConfig, *, out: Path, with_sources: bool) -> Winner:
+def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: bool) -> Winner:
     """What is known of a study's winner.
 
     Args:
@@ -37,56 +38,61 @@ def gather(study: Study, config: StudyConfig, *, out: Path, with_sources: bool) 
     trial = winning_trial(study, config)
     assert trial is not None
     n_prompts = _n_heldout(config, out)
-    error = trial.user_attrs.get("heldout/score_standard_error")
+    seen = TrialFacts(trial).heldout
+    assert seen is not None, "a trial to go on with was scored"
     return Winner(
         config=best,
         searched=tuple(config.space),
         provenance=provenance(config, trial, read_verdict(study, config, run_folder(out, config.name))),
-        metrics={**_measured(trial, n_prompts), **confirmed(study, config, trial.number)},
-        response_tokens=trial.user_attrs.get("heldout/response_tokens"),
-        score_std=None if error is None else error * n_prompts**0.5,
+        metrics={**_measured(seen, n_prompts), **confirmed(study, config, trial.number)},
+        response_tokens=seen.response_tokens,
+        score_std=seen.score_error * n_prompts**0.5,
         sources=_sources(config) if with_sources else Sources(),
     )
 
 
 def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dict[str, str]:
     """What a trial's config is worth and where it comes from, as an export's first lines tell it."""
-    value, kl = trial.value, trial.user_attrs.get("heldout/kl_per_sequence")
-    told = f"{value:.4f}, at {kl:.2f} nats of KL: one draw, by which it was chosen"
-    score = {} if value is None else {"score in the search": told}
+    facts = TrialFacts(trial)
+    seen = facts.heldout
+    told = (
+        ""
+        if seen is None
+        else f"{seen.score:.4f}, at {seen.kl:.2f} nats of KL: one draw, by which it was chosen"
+    )
     return {
         "verdict": verdict.sentence,
         **({ADVICE: verdict.advice} if verdict.advice else {}),
-        "from": f"study {config.name}, trial {trial.number}, {trial.user_attrs['episodes']} episodes long",
-        **score,
+        "from": f"study {config.name}, trial {trial.number}, {facts.episodes} episodes long",
+        **({"score in the search": told} if told else {}),
         "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
 
 
 def _n_heldout(config: StudyConfig, out: Path) -> int:
     """How many prompts scored a trial: those asked for, or all there were."""
-    base = run_folder(out, config.name) / "base.json"
-    known = read_json(base).get("n_prompts") if base.is_file() else None
-    return int(known or config.task.heldout_prompts)
+    base = read_untrained(run_folder(out, config.name))
+    return config.task.heldout_prompts if base is None else base.n_prompts
 
 
-def _measured(trial: FrozenTrial, n_prompts: int) -> dict[str, Any]:
+def _measured(seen: HeldOut, n_prompts: int) -> dict[str, Any]:
     """What the search saw of the trial; scores with their intervals over prompts."""
-    found: dict[str, Any] = {
-        name.removeprefix("heldout/"): value
-        for name, value in trial.user_attrs.items()
-        if name.startswith("heldout/")
-    }
-    for name in ("score", "gold"):
-        error, mean = found.pop(f"{name}_standard_error", None), found.get(name)
-        if error is not None and mean is not None:
-            found[name] = {
+    found: dict[str, Any] = {}
+    for name, mean, error in (("score", seen.score, seen.score_error), ("gold", seen.gold, seen.gold_error)):
+        if mean is None:
+            continue
+        found[name] = (
+            mean
+            if error is None
+            else {
                 "mean": mean,
                 "standard_error": error,
                 "interval": [mean - Z_95 * error, mean + Z_95 * error],
                 "over": f"95 % interval over {n_prompts} held-out prompts, one seed",
             }
-    return found
+        )
+    others = {"kl_per_sequence": seen.kl, "response_tokens": seen.response_tokens, "eos_rate": seen.eos_rate}
+    return {**found, **others}
 
 
 def confirmed(study: Study, config: StudyConfig, number: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ppo_tune.export.base import Scale, Winner
 SIZE_EXPONENT = 0.375
 """Half way between 0.25 and 0.5: what two published series of models, 1.3 to 175 billion parameters, bracket."""
 
-SURE, LIKELY, UNSURE = "high confidence", "medium confidence", "low confidence"
+SURE, LIKELY = "high confidence", "medium confidence"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What a report is made from: a study's trials as one table, its winner and its default."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,11 @@ from ppo_tune.files import read_json_lines
 from ppo_tune.safe_text import writable
 from ppo_tune.search.concerns import kept_samples
 from ppo_tune.search.endings import ending_of, was_lost
+from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.race import Confirmation
 from ppo_tune.search.results import is_feasible
+from ppo_tune.search.untrained import Untrained
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 
@@ -31,7 +33,7 @@ class StudyRecord:
         winner: The trial to go on with: the confirmed best, else the default; before a confirmation the best
             completed trial within the KL budget. None if there is none.
         baseline: The default config's trial, or None before it began.
-        base: What the untrained model scored, by metric name, with its samples; empty if not known.
+        base: The untrained model; None if not known.
         folder: The study's folder.
         confirmation: The best few on fresh seeds, or None.
         verdict: What the study says.
@@ -42,7 +44,7 @@ class StudyRecord:
     trials: tuple[FrozenTrial, ...]
     winner: FrozenTrial | None
     baseline: FrozenTrial | None
-    base: Mapping[str, Any]
+    base: Untrained | None
     folder: Path
     verdict: Verdict
     lost: tuple[FrozenTrial, ...] = ()
@@ -55,8 +57,8 @@ class StudyRecord:
 
     @property
     def n_prompts(self) -> int:
-        """How many held-out prompts a score of the search is the mean over."""
-        return int(self.base.get("n_prompts", self.config.task.heldout_prompts))
+        """How many held-out prompts score a trial: those asked for, or all there were."""
+        return self.config.task.heldout_prompts if self.base is None else self.base.n_prompts
 
     @property
     def default_won(self) -> bool:
@@ -108,25 +110,20 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
     """
     rows = []
     for trial in record.trials:
-        curve = trial.user_attrs.get("curve", [])
-        last = curve[-1] if curve else {}
-        attrs = trial.user_attrs
-        # A trial under way has not noted what it cost, but its log has.
-        logged = {} if "tokens" in attrs else (metrics_of(record, trial) or [{}])[-1]
+        facts = TrialFacts(trial)
+        last, heldout = facts.last, facts.heldout
         rows.append({
             "number": trial.number,
             "role": role_of(record, trial),
             "ending": ending_of(trial),
-            "score": last.get("score"),
-            "gold": last.get("gold"),
-            "kl": last.get("kl"),
+            "score": last.score if last else None,
+            "gold": last.gold if last else None,
+            "kl": last.kl if last else None,
             "feasible": is_feasible(trial),
-            "episodes": attrs.get("episodes", logged.get("episodes", last.get("episodes", 0))),
-            "tokens": attrs.get("tokens", logged.get("tokens", 0)),
-            "seconds": attrs.get("seconds", logged.get("time/seconds", last.get("seconds", 0.0))),
-            "response_tokens": attrs.get("heldout/response_tokens"),
-            "eos_rate": attrs.get("heldout/eos_rate"),
-            "reason": writable(attrs.get("reason", "")),
+            **cost_of(record, trial),
+            "response_tokens": heldout.response_tokens if heldout else None,
+            "eos_rate": heldout.eos_rate if heldout else None,
+            "reason": writable(facts.reason),
             **{name: trial.params.get(name) for name in record.config.space},
         })  # fmt: skip
     numbers = ["score", "gold", "kl", "response_tokens", "eos_rate", "seconds"]
@@ -144,9 +141,25 @@ def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
     return "default" if record.baseline is not None and trial.number == record.baseline.number else ""
 
 
+def cost_of(record: StudyRecord, trial: FrozenTrial) -> dict[str, float]:
+    """Episodes, tokens and seconds of a trial.
+
+    Running, lost and crashed trials have not noted what they cost, but their logs have.
+    """
+    facts = TrialFacts(trial)
+    if facts.episodes is not None and facts.tokens is not None and facts.seconds is not None:
+        return {"episodes": facts.episodes, "tokens": facts.tokens, "seconds": facts.seconds}
+    logged, last = (metrics_of(record, trial) or [{}])[-1], facts.last
+    return {
+        "episodes": logged.get("episodes", last.episodes if last else 0),
+        "tokens": logged.get("tokens", 0),
+        "seconds": logged.get("time/seconds", last.seconds if last else 0.0),
+    }
+
+
 def metrics_of(record: StudyRecord, trial: FrozenTrial) -> list[dict[str, Any]]:
     """What was logged of each of a trial's iterations; nothing if its file is not there."""
-    path = record.folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl"
+    path = StudyFolder(record.folder).trial(trial.number).metrics
     return [line for line in read_json_lines(path) if "objective/score_mean" in line]
 
 

@@ -16,10 +16,9 @@ from ppo_tune.config.blocks import NAME_RULE, StudyConfig, differences
 from ppo_tune.data.user_files import as_noted
 from ppo_tune.errors import StudyMismatchError
 from ppo_tune.files import make_folder, read_json, write_json
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import GROWING
-
-ATTRIBUTE = "ppo_tune_objective"
-"""Of the study: who it is to its folder, and its experiment."""
+from ppo_tune.search.study_facts import StudyFacts
 
 NOT_OURS = ("name", "search.sampler", "search.pruner")
 """What a study of the user's own decides by itself, beside what may change in any study."""
@@ -39,10 +38,11 @@ def claim_folder(parent: Path, study: Study, config: StudyConfig, inputs: Mappin
         StorageError: If the folder cannot be written.
     """
     folder = make_folder(parent / _folder_name(study.study_name))
-    record = folder / "owner.json"
-    with FileLock(folder / "owner.lock"):
+    names, facts = StudyFolder(folder), StudyFacts(study)
+    record = names.claim
+    with FileLock(names.claim_lock):
         owner = read_json(record)["owner"] if record.is_file() else None
-        known = study.user_attrs.get(ATTRIBUTE)
+        known = facts.claim
         if owner is not None and (known is None or known["owner"] != owner):
             raise StudyMismatchError(
                 f"{folder} holds the trials of another Optuna study of the name {study.study_name!r}; name this "
@@ -51,7 +51,7 @@ def claim_folder(parent: Path, study: Study, config: StudyConfig, inputs: Mappin
         experiment = {**config.model_dump(mode="json"), "content": dict(inputs)}
         if known is None:
             known = {"owner": uuid.uuid4().hex, "experiment": experiment}
-            study.set_user_attr(ATTRIBUTE, known)
+            facts.claim = known
         noted = {**experiment, "content": as_noted(inputs, known["experiment"]["content"])}
         changed = differences(known["experiment"], noted, ignored=(*GROWING, *NOT_OURS))
         if changed:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from optuna.trial import FrozenTrial
 
 from ppo_tune.files import read_json
+from ppo_tune.search.facts import HeldOut, TrialFacts
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.responses import (
     MIN_PROMPTS,
     REPETITION_RISE,
@@ -23,6 +25,7 @@ from ppo_tune.search.responses import (
     mean_repeated_share,
     repetition_low,
 )
+from ppo_tune.search.untrained import Untrained
 
 if TYPE_CHECKING:
     from ppo_tune.search.race import Candidate, Confirmation
@@ -64,16 +67,28 @@ class Case:
     Attributes:
         trial: Of the search.
         default: The default config's trial if it was completed and is another one, else None.
-        base: What the untrained model scored, by metric name, with its samples; empty if not known.
+        base: The untrained model; None if not known.
         folder: The study's, where the responses of its trials are.
         confirmation: Its runs on fresh seeds, if they are finished.
     """
 
     trial: FrozenTrial
     default: FrozenTrial | None
-    base: Mapping[str, Any]
+    base: Untrained | None
     folder: Path
     confirmation: "Confirmation | None" = None
+
+    @property
+    def seen(self) -> HeldOut | None:
+        """What the trial came to in the search."""
+        return TrialFacts(self.trial).heldout
+
+    @property
+    def yardsticks(self) -> dict[str, HeldOut]:
+        """What those came to in the search that the trial is measured against, the nearer one first."""
+        default = None if self.default is None else TrialFacts(self.default).heldout
+        found = {DEFAULT: default, UNTRAINED: None if self.base is None else self.base.heldout}
+        return {name: heldout for name, heldout in found.items() if heldout is not None}
 
     @property
     def candidate(self) -> "Candidate | None":
@@ -121,11 +136,7 @@ def _gold_changes(case: Case) -> list[tuple[str, "_Change | None"]]:
         return [
             (name, _on_seeds(confirmation, candidate, rival)) for name, rival in [*rivals, (UNTRAINED, None)]
         ]
-    yardsticks = [(DEFAULT, case.default.user_attrs)] if case.default is not None else []
-    return [
-        (name, _one_seed(case.trial.user_attrs, facts))
-        for name, facts in [*yardsticks, (UNTRAINED, case.base)]
-    ]
+    return [(name, _one_seed(case.seen, other)) for name, other in case.yardsticks.items() if case.seen]
 
 
 @dataclass(frozen=True)
@@ -155,12 +166,11 @@ def _on_seeds(
     return _Change(found.mean, found.low, found.high, found.probability, seeds)
 
 
-def _one_seed(trial: Mapping[str, Any], other: Mapping[str, Any]) -> _Change | None:
+def _one_seed(trial: HeldOut, other: HeldOut) -> _Change | None:
     """A trial's gold less another's: by prompt where both have it, else by their standard errors, as if unrelated."""
-    own, their = trial.get("heldout/gold"), other.get("heldout/gold")
-    if own is None or their is None:
+    if trial.gold is None or other.gold is None:
         return None
-    both = zip(trial.get("golds", ()), other.get("golds", ()), strict=False)
+    both = zip(trial.golds, other.golds, strict=False)
     pairs = [(a, b) for a, b in both if a is not None and b is not None]
     if len(pairs) >= MIN_PROMPTS:
         import numpy as np
@@ -170,10 +180,7 @@ def _one_seed(trial: Mapping[str, Any], other: Mapping[str, Any]) -> _Change | N
         golds = np.array(pairs, dtype=float).T
         found = gain(golds[:1], golds[1:])
         return _Change(found.mean, found.low, found.high, found.probability)
-    change, errors = (
-        float(own - their),
-        [facts.get("heldout/gold_standard_error") or 0.0 for facts in (trial, other)],
-    )
+    change, errors = trial.gold - other.gold, [found.gold_error or 0.0 for found in (trial, other)]
     if not all(errors):
         return _Change(change, -math.inf, math.inf, float(change >= 0))
     normal = NormalDist(change, math.hypot(*errors))
@@ -182,9 +189,8 @@ def _one_seed(trial: Mapping[str, Any], other: Mapping[str, Any]) -> _Change | N
 
 def _endings(case: Case) -> Concern | None:
     """Whether far fewer responses end by themselves than those of the default or of the untrained model."""
-    rates = {"": case.trial.user_attrs.get("heldout/eos_rate"), UNTRAINED: case.base.get("heldout/eos_rate")}
-    if case.default is not None:
-        rates[DEFAULT] = case.default.user_attrs.get("heldout/eos_rate")
+    rates = {name: found.eos_rate for name, found in reversed(case.yardsticks.items())}
+    rates[""] = None if case.seen is None else case.seen.eos_rate
     for name, candidate in (("", case.candidate), (DEFAULT, case.rival)):
         if candidate is not None and candidate.eos_rate is not None:
             rates[name] = candidate.eos_rate
@@ -198,12 +204,13 @@ def _endings(case: Case) -> Concern | None:
 
 def _texts(case: Case) -> list[Concern]:
     """Whether what the trial wrote in the search collapsed, beside what the untrained model wrote."""
-    before, after = case.base.get("samples", []), kept_samples(case.folder, case.trial)
+    before, after = [] if case.base is None else case.base.samples, kept_samples(case.folder, case.trial)
     start, end = (_variety(samples[: min(len(before), len(after))]) for samples in (before, after))
     repeated = mean_repeated_share(before), mean_repeated_share(after)
-    lengths = [
-        float(facts.get("heldout/response_tokens", math.nan)) for facts in (case.base, case.trial.user_attrs)
-    ]
+    start_tokens, end_tokens = (
+        math.nan if found is None else found.response_tokens
+        for found in (case.yardsticks.get(UNTRAINED), case.seen)
+    )
     found = []
     if repeated[1] - repeated[0] >= REPETITION_RISE and repetition_low(before, after) > 0:
         found.append(
@@ -211,9 +218,9 @@ def _texts(case: Case) -> list[Concern]:
         )
     if end <= VARIETY_RATIO * start:
         found.append(f"its responses are much alike (distinct-2 {end:.2f}, {UNTRAINED} {start:.2f})")
-    if lengths[1] <= SHRUNK * lengths[0]:
+    if end_tokens <= SHRUNK * start_tokens:
         found.append(
-            f"its responses say next to nothing ({lengths[1]:.1f} tokens, {UNTRAINED} {lengths[0]:.1f})"
+            f"its responses say next to nothing ({end_tokens:.1f} tokens, {UNTRAINED} {start_tokens:.1f})"
         )
     return [Concern("text", words, certain=False) for words in found]
 
@@ -224,7 +231,7 @@ def _variety(samples: Samples) -> float:
 
 def kept_samples(folder: Path, trial: FrozenTrial) -> Samples:
     """The responses that were kept of a trial; none if it has none."""
-    path = folder / "trials" / f"{trial.number:04d}" / "samples.json"
+    path = StudyFolder(folder).trial(trial.number).samples
     found: Sequence[Mapping[str, Any]] = read_json(path) if path.is_file() else []
     return found
 

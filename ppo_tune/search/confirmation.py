@@ -5,7 +5,7 @@ racing style: seed by seed, and who cannot win any more is left out. They are th
 same store, `<study>/confirmation`, so that whatever is killed goes on, and several machines can share the work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import NoPrunerConfig
 from ppo_tune.data.draws import Draws, confirmation_draws
-from ppo_tune.files import read_json
 from ppo_tune.search.certainty import Scores
 from ppo_tune.search.endings import ending_of, was_lost
+from ppo_tune.search.facts import Owner, TrialFacts, enqueue_run
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.results import baseline_trial, best_trials
-from ppo_tune.search.storage import confirmation_name
+from ppo_tune.search.storage import ask_as, confirmation_name
+from ppo_tune.search.study_facts import Chosen, StudyFacts
+from ppo_tune.search.untrained import read_untrained
 from ppo_tune.seeding import derive_seed
 
 
@@ -52,29 +54,32 @@ class ConfirmationPlan(Plan):
         waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         return len(self._missing(study)) + len(waiting)
 
-    def ask(self, study: Study, under_way: int) -> Trial | None:
+    def ask(self, study: Study, under_way: int, owner: Owner) -> Trial | None:
         """The run of the earliest seed, of the candidate that did best in the search among those."""
         if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             missing = self._missing(study)
             if not missing:
                 return None
             seed_index, number, params = missing[0]
-            study.enqueue_trial(params, user_attrs={"confirms": number, "seed_index": seed_index})
-        return study.ask(self.config.space.distributions())
+            enqueue_run(study, params, number, seed_index)
+        return ask_as(study, self.config.space.distributions(), owner)
 
     def begin(self, study: Study, folder: Path) -> None:
         """Keep what the untrained model scores on the confirmation's prompts, for runs that fail."""
-        if "base" not in study.user_attrs:
-            base = read_json(folder / "base.json")
-            study.set_user_attr("base", {"scores": base["scores"], "golds": base["golds"]})
+        facts = StudyFacts(study)
+        if facts.untrained is None:
+            base = read_untrained(folder)
+            assert base is not None, "join the study first"
+            facts.untrained = base.heldout.scores, base.heldout.golds
 
     def seed(self, trial: Trial) -> int:
         """By the index of the seed: all candidates draw the same random numbers, none of them the search's."""
-        return derive_seed(self.config.search.seed, "confirmation", trial.user_attrs["seed_index"])
+        return derive_seed(self.config.search.seed, "confirmation", TrialFacts(trial).seed_index)
 
     def label(self, trial: Trial) -> str:
         """The trial of the search, and the seed."""
-        return f"trial {trial.user_attrs['confirms']} on fresh seed {trial.user_attrs['seed_index'] + 1}"
+        facts = TrialFacts(trial)
+        return f"trial {facts.confirms} on fresh seed {facts.seed_index + 1}"
 
     def pruner(self) -> BasePruner:
         """Nobody: the race drops whole candidates."""
@@ -84,9 +89,8 @@ class ConfirmationPlan(Plan):
         """Seed index, trial number and values of the runs to come, in their order."""
         state = confirmation_of(study, self.config)
         begun = {
-            (t.user_attrs["confirms"], t.user_attrs["seed_index"])
-            for t in study.get_trials(deepcopy=False)
-            if not was_lost(t)
+            (facts.confirms, facts.seed_index)
+            for facts in (TrialFacts(t) for t in study.get_trials(deepcopy=False) if not was_lost(t))
         }
         return [
             (seed_index, c.number, dict(c.params))
@@ -112,17 +116,12 @@ def open_confirmation(study: Study, config: StudyConfig) -> Study:
         direction="maximize",
         load_if_exists=True,
     )
-    opened.set_user_attr("config", config.model_dump(mode="json"))
-    opened.set_user_attr("score_std", study.user_attrs.get("score_std", 1.0))
-    known: dict[str, Any] = dict(opened.user_attrs.get("candidates", {}))
-    for trial in chosen:
-        known[str(trial.number)] = {
-            "params": trial.params,
-            "search_score": trial.value,
-            "is_default": bool(trial.user_attrs.get("baseline")),
-        }
-    opened.set_user_attr("candidates", known)
-    opened.set_user_attr("seeds", config.search.confirm_seeds)
+    facts, measured = StudyFacts(opened), StudyFacts(study).score_std
+    facts.config, facts.n_seeds = config, config.search.confirm_seeds
+    facts.score_std = 1.0 if measured is None else measured  # trials of version 0.1.0 knew no other unit
+    facts.chosen = facts.chosen | {
+        trial.number: Chosen(trial.params, trial.value, TrialFacts(trial).is_default) for trial in chosen
+    }
     return opened
 
 
@@ -143,19 +142,20 @@ def read_confirmation(study: Study, config: StudyConfig) -> Confirmation | None:
 
 def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
     """The runs of a confirmation's study, by candidate."""
-    base = opened.user_attrs.get("base", {})
-    scores, golds = np.array(base.get("scores", [0.0]), dtype=float), _floats(base.get("golds"))
+    facts = StudyFacts(opened)
+    by_prompt, by_prompt_golds = facts.untrained or ([0.0], None)
+    scores, golds = np.array(by_prompt, dtype=float), _floats(by_prompt_golds)
     runs: dict[int, dict[int, Run]] = {}
     for trial in opened.get_trials(deepcopy=False):
         if trial.state.is_finished() and not was_lost(trial):
-            of_config = runs.setdefault(trial.user_attrs["confirms"], {})
-            of_config.setdefault(trial.user_attrs["seed_index"], _run(trial, scores, golds, config))
+            run = _run(trial, scores, golds, config)
+            runs.setdefault(TrialFacts(trial).confirms, {}).setdefault(run.seed_index, run)
     candidates = [
-        Candidate(number=int(number), runs=_in_a_row(runs.get(int(number), {})), **facts)
-        for number, facts in opened.user_attrs.get("candidates", {}).items()
+        Candidate(number, c.is_default, c.params, c.search_score, _in_a_row(runs.get(number, {})))
+        for number, c in facts.chosen.items()
     ]
     order = sorted(candidates, key=lambda c: (not c.is_default, -(c.search_score or 0.0), c.number))
-    n_seeds = opened.user_attrs.get("seeds", config.search.confirm_seeds)
+    n_seeds = facts.n_seeds or config.search.confirm_seeds
     return Confirmation(tuple(order), scores, golds, n_seeds, config.search.kl_budget)
 
 
@@ -167,19 +167,16 @@ def _in_a_row(by_seed: Mapping[int, Run]) -> tuple[Run, ...]:
     return tuple(found)
 
 
-def _floats(values: list[float | None] | None) -> Scores | None:
+def _floats(values: Sequence[float | None] | None) -> Scores | None:
     """Numbers as an array; None where there are none."""
     return None if values is None or None in values else np.array(values, dtype=float)
 
 
 def _run(trial: FrozenTrial, base: Scores, base_golds: Scores | None, config: StudyConfig) -> Run:
-    ending, attrs = ending_of(trial), trial.user_attrs
-    completed = ending == "completed"
-    return Run(
-        seed_index=attrs["seed_index"],
-        ending=ending,
-        scores=np.array(attrs["scores"], dtype=float) if completed else base,
-        golds=_floats(attrs["golds"]) if completed else base_golds,
-        kl=attrs["heldout/kl_per_sequence"] if completed else config.search.kl_ceiling,
-        eos_rate=attrs.get("heldout/eos_rate") if completed else None,
-    )
+    ending, facts = ending_of(trial), TrialFacts(trial)
+    if ending != "completed":
+        return Run(facts.seed_index, ending, base, base_golds, config.search.kl_ceiling)
+    seen = facts.heldout
+    assert seen is not None, "who completes was scored"
+    scores = np.array(seen.scores, dtype=float)
+    return Run(facts.seed_index, ending, scores, _floats(seen.golds), seen.kl, seen.eos_rate)

@@ -17,7 +17,8 @@ from ppo_tune.errors import MissingExtraError, PPOTuneError
 from ppo_tune.search.address import sqlite_file
 from ppo_tune.search.results import baseline_trial
 from ppo_tune.search.snapshot import snapshot
-from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
+from ppo_tune.search.storage import load_study_from, run_folder, storage_url
+from ppo_tune.search.study_facts import StudyFacts
 from ppo_tune.search.verdict import Verdict, read_verdict
 from ppo_tune.serving import LocalServer, local_server
 
@@ -78,9 +79,9 @@ def study_dashboard(
 
 def _annotate(study: Study, out: Path, *, live: bool) -> str:
     """Put notes on a copy; returns what the dashboard's best trial leaves out, nothing for a study not of ours."""
-    if "config" not in study.user_attrs:
+    config = StudyFacts(study).config
+    if config is None:
         return ""
-    config = stored_config(study)
     verdict = read_verdict(study, config, run_folder(out, config.name))
     if not live:
         add_notes(study, config, verdict)

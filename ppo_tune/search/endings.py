@@ -16,6 +16,8 @@ Diverged trials are told as pruned, for samplers learn from pruned trials and no
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from ppo_tune.search.facts import TrialFacts
+
 STATES = {
     "completed": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -36,7 +38,7 @@ def ending_of(trial: FrozenTrial) -> str:
     """The name of a trial's ending; "running" or "waiting" before it."""
     if not trial.state.is_finished():
         return trial.state.name.lower()
-    return str(trial.user_attrs.get("ending", trial.state.name.lower()))
+    return TrialFacts(trial).ending or trial.state.name.lower()
 
 
 def was_lost(trial: FrozenTrial) -> bool:

@@ -4,6 +4,7 @@
 sides of its key stand. Of the study's own attributes see `ppo_tune.search.study_facts`.
 """
 
+import math
 import os
 import platform
 import uuid
@@ -52,6 +53,12 @@ class HeldOut:
     golds: Sequence[float | None] = ()
 
 
+POINT = (
+    "episodes", "score", "gold", "kl", "seconds", "score_error", "gold_error", "response_tokens",
+)  # fmt: skip
+"""What is stored of a milestone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint(HeldOut):
     """What a trial came to at one milestone.
@@ -67,32 +74,20 @@ class CurvePoint(HeldOut):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whom a trial under way belongs to: one incarnation of a worker.
+    """Whom a trial under way belongs to: one incarnation of a worker, and nobody who happens to be called alike.
 
     Attributes:
-        token: Random; it alone decides who may give the trial back. Begins with the identity of the folder of the
-            search that started the worker, see `StudyFolder.identity`.
-        host: The machine, for people.
-        pid: The process there, for people.
+        search: The identity of the folder of the search that started the worker, see `StudyFolder.identity`.
+        worker: Random, another one whenever a worker is started.
     """
 
-    token: str
-    host: str
-    pid: int
+    search: str
+    worker: str
 
     @classmethod
-    def here(cls, token: str) -> "Owner":
-        """This process."""
-        return cls(token, platform.node(), os.getpid())
-
-
-def new_token(identity: str) -> str:
-    """The token of a worker that is about to be started.
-
-    Args:
-        identity: Of the folder of its search.
-    """
-    return f"{identity}/{uuid.uuid4().hex}"
+    def new(cls, search: str) -> "Owner":
+        """A worker that is about to be started by a search."""
+        return cls(search, uuid.uuid4().hex)
 
 
 class TrialFacts:
@@ -132,9 +127,10 @@ class TrialFacts:
         return int(self._attrs.get("attempt", 1))
 
     @property
-    def token(self) -> str | None:
-        """Of its owner, see `Owner`; None in studies of version 0.1.0."""
-        return self._attrs.get("owner")
+    def owner(self) -> Owner | None:
+        """Whom it belongs to; None in studies of version 0.1.0."""
+        found = self._attrs.get("owner")
+        return None if found is None else Owner(**found)
 
     @property
     def host(self) -> str | None:
@@ -179,6 +175,11 @@ class TrialFacts:
         return read_heldout(self._attrs)
 
     @property
+    def seen(self) -> HeldOut | None:
+        """What it came to, or until it has ended what it came to at its last milestone."""
+        return self.heldout or self.last
+
+    @property
     def ending(self) -> str | None:
         """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
         return self._attrs.get("ending")
@@ -204,11 +205,19 @@ class TrialFacts:
         return self._attrs.get("seconds")
 
 
+def point_of(judged: "Evaluation", episodes: int, seconds: float) -> CurvePoint:
+    """What a milestone is worth: an evaluation without what is kept of the last one only."""
+    named = {name: getattr(judged, key.removeprefix("heldout/")) for name, key in HELDOUT.items()}
+    return CurvePoint(**{**named, "eos_rate": None}, episodes=episodes, seconds=seconds)
+
+
 def read_heldout(facts: Mapping[str, Any]) -> HeldOut | None:
     """The held-out result among other facts, by the names of `HELDOUT`; None where there is none."""
     if HELDOUT["score"] not in facts:
         return None
     named = {name: facts.get(key) for name, key in HELDOUT.items()}
+    for name in ("score", "score_error", "kl", "response_tokens"):
+        named[name] = math.nan if named[name] is None else named[name]  # a file of JSON knows no NaN
     return HeldOut(**named, scores=facts.get("scores", ()), golds=facts.get("golds", ()))  # type: ignore[arg-type]
 
 
@@ -238,8 +247,7 @@ def write_begun(trial: Trial, config: Mapping[str, Any], score_std: float) -> No
 
 def write_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
     """Note what a trial came to at its milestones so far."""
-    absent = ("eos_rate", "scores", "golds")
-    points = [{name: value for name, value in asdict(p).items() if name not in absent} for p in curve]
+    points = [{name: getattr(point, name) for name in POINT} for point in curve]
     trial.set_user_attr("curve", points)
 
 
@@ -315,7 +323,7 @@ def make_running(study: Study, owner: Owner) -> int:
 
 
 def _owner_facts(owner: Owner) -> dict[str, Any]:
-    return {"owner": owner.token, "host": owner.host, "pid": owner.pid}
+    return {"owner": asdict(owner), "host": platform.node(), "pid": os.getpid()}
 
 
 def _write_owner(study: Study, trial_id: int, owner: Owner) -> None:

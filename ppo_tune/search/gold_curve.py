@@ -1,15 +1,16 @@
 """How gold depends on the distance from the untrained model: the fitted curve, and means by KL."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from scipy import stats
+
+from ppo_tune.search.facts import HeldOut, TrialFacts
 
 Numbers = NDArray[np.float64]
 
@@ -72,19 +73,20 @@ class GoldFit:
         return np.asarray(design(kl) @ np.array([self.alpha, self.beta]))
 
 
-def gold_points(trials: Sequence[FrozenTrial], base: Mapping[str, Any]) -> pd.DataFrame:
+def gold_points(trials: Sequence[FrozenTrial], base: HeldOut | None) -> pd.DataFrame:
     """Every milestone with a gold score: number of the trial, kl, score_change and gold_change.
 
     Args:
         trials: Of the study.
-        base: What the untrained model scored, by metric name.
+        base: What the untrained model came to; None if not known.
     """
-    score, gold = base.get("heldout/score", math.nan), base.get("heldout/gold", math.nan)
+    score = math.nan if base is None else base.score
+    gold = math.nan if base is None or base.gold is None else base.gold
     rows = [
-        (trial.number, point["kl"], point["score"] - score, point["gold"] - gold)
+        (trial.number, point.kl, point.score - score, point.gold - gold)
         for trial in trials
-        for point in trial.user_attrs.get("curve", [])
-        if point.get("gold") is not None
+        for point in TrialFacts(trial).curve
+        if point.gold is not None
     ]
     return pd.DataFrame(rows, columns=["number", "kl", "score_change", "gold_change"]).astype({"kl": float})
 

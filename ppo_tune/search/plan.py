@@ -13,10 +13,11 @@ from optuna.trial import Trial
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.data.draws import Draws, milestone_draws
+from ppo_tune.search.facts import Owner, TrialFacts
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.pruners import make_pruner
 from ppo_tune.search.samplers import make_sampler, needs_results
-from ppo_tune.search.storage import remaining
+from ppo_tune.search.storage import ask_as, remaining
 from ppo_tune.seeding import derive_seed
 
 
@@ -41,12 +42,13 @@ class Plan(ABC):
         """How many trials are still to be given out."""
 
     @abstractmethod
-    def ask(self, study: Study, under_way: int) -> Trial | None:
+    def ask(self, study: Study, under_way: int, owner: Owner) -> Trial | None:
         """The next trial, or None when all are given out, or for now; one process at a time may ask.
 
         Args:
             study: Of which.
             under_way: How many trials the worker has.
+            owner: The worker.
         """
 
     @property
@@ -82,7 +84,7 @@ class SearchPlan(Plan):
         """What is left of the total."""
         return remaining(study, self.config.n_trials)
 
-    def ask(self, study: Study, under_way: int) -> Trial | None:
+    def ask(self, study: Study, under_way: int, owner: Owner) -> Trial | None:
         """The sampler's next proposal; none while a worker with enough under way would learn from more results."""
         most = most_under_way(self.config, self.workers)
         if most is not None and under_way >= most and needs_results(study, self.config.search.sampler):
@@ -90,12 +92,11 @@ class SearchPlan(Plan):
         if self.remaining(study) == 0:
             return None
         study.sampler = make_sampler(self.config, len(study.get_trials(deepcopy=False)))
-        return study.ask(self.config.space.distributions())
+        return ask_as(study, self.config.space.distributions(), owner)
 
     def seed(self, trial: Trial) -> int:
         """By the trial's number; a trial that runs again keeps that of the first time."""
-        number = trial.user_attrs.get("rerun_of", trial.number)
-        return derive_seed(self.config.search.seed, "trial", number)
+        return derive_seed(self.config.search.seed, "trial", TrialFacts(trial).origin)
 
     def pruner(self) -> BasePruner:
         """The study's."""

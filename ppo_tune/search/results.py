@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.endings import was_lost
+from ppo_tune.search.facts import TrialFacts
 
 if TYPE_CHECKING:
     from ppo_tune.search.race import Confirmation
@@ -21,7 +22,7 @@ def is_feasible(trial: FrozenTrial) -> bool:
 def best_trials(study: Study) -> list[FrozenTrial]:
     """The completed trials within the KL budget, best first, without the default."""
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    found = [t for t in completed if is_feasible(t) and not t.user_attrs.get("baseline")]
+    found = [t for t in completed if is_feasible(t) and not TrialFacts(t).is_default]
     return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
 
 
@@ -46,7 +47,7 @@ def chosen_trial(study: Study, confirmation: "Confirmation | None") -> FrozenTri
 def baseline_trial(study: Study) -> FrozenTrial | None:
     """The trial of the default config, however it ended; None before it started."""
     for trial in study.get_trials(deepcopy=False):
-        if trial.user_attrs.get("baseline") and not was_lost(trial):
+        if TrialFacts(trial).is_default and not was_lost(trial):
             return trial
     return None
 
@@ -62,7 +63,7 @@ def repeated_cells(config: StudyConfig, trials: Sequence[FrozenTrial]) -> int:
     taken = [
         repr(sorted(t.params.items()))
         for t in trials
-        if t.state != TrialState.WAITING and not was_lost(t) and not t.user_attrs.get("baseline")
+        if t.state != TrialState.WAITING and not was_lost(t) and not TrialFacts(t).is_default
     ]
     return len(taken) - len(set(taken))
 

@@ -18,6 +18,7 @@ from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from ppo_tune.search.endings import STATES, count_endings
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
@@ -89,11 +90,12 @@ def run_search(
     n_workers = workers or default_workers()
     with _only_search(folder, config.name):
         study = create_study(config, url, inputs.hashes)
-        close_lost_trials(study)
+        search = StudyFolder(folder).identity()
+        close_lost_trials(study, search)
         watch(_opened(study))
         for note in [*notes(config), *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
-        interrupted = _train_all(SearchPlan(config, n_workers), study, url, folder, watch)
+        interrupted = _train_all(SearchPlan(config, n_workers), study, url, folder, search, watch)
         if confirm and not interrupted and not _is_under_way(study):
             interrupted = _confirm(config, study, url, folder, n_workers, watch)
     return SearchResult(study, interrupted, folder)
@@ -144,15 +146,17 @@ def _confirm(config: StudyConfig, study: Study, url: str, folder: Path, workers:
     if not config.search.confirm_top or not best_trials(study):
         return False
     opened = open_confirmation(study, config)
-    close_lost_trials(opened)
+    names = StudyFolder(folder)
+    search = names.identity()
+    close_lost_trials(opened, search)
     plan = ConfirmationPlan(config, workers)
     watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
-    return _train_all(plan, opened, url, make_folder(folder / "confirmation"), watch)
+    return _train_all(plan, opened, url, make_folder(names.confirmation.path), search, watch)
 
 
-def _train_all(plan: Plan, study: Study, url: str, folder: Path, watch: Watcher) -> bool:
+def _train_all(plan: Plan, study: Study, url: str, folder: Path, search: str, watch: Watcher) -> bool:
     """Train a plan's trials on this machine; says whether the user stopped it."""
-    return Supervisor(LocalWorkers(train_trials), plan, study, url, folder, watch).run()
+    return Supervisor(LocalWorkers(train_trials), plan, study, url, folder, search, watch).run()
 
 
 def train_trials(worker: Worker, channel: Channel) -> None:
@@ -180,8 +184,7 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
 @contextlib.contextmanager
 def _only_search(folder: Path, name: str) -> Iterator[None]:
     """Hold the study's lock, so that two searches of it on one machine do not fight."""
-    owner = folder / "search.pid"
-    lock = FileLock(folder / "search.lock")
+    owner, lock = StudyFolder(folder).pid, FileLock(StudyFolder(folder).lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:

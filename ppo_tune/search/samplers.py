@@ -26,6 +26,7 @@ from ppo_tune.config.methods import (
 )
 from ppo_tune.config.space import Space
 from ppo_tune.search.endings import was_lost
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.seeding import derive_seed
 
 
@@ -107,7 +108,7 @@ class GridSampler(BaseSampler):
         others: Sequence[FrozenTrial] = [
             t for t in study.get_trials(deepcopy=False) if t.number != trial.number
         ]
-        taken = {_key(t.params) for t in others if not was_lost(t) and not t.user_attrs.get("baseline")}
+        taken = {_key(t.params) for t in others if not was_lost(t) and not TrialFacts(t).is_default}
         for cell in self.cells:
             if _key(cell) not in taken:
                 return cell

@@ -15,6 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.files import read_json_lines
 from ppo_tune.search.endings import count_endings, ending_of, was_lost
+from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import baseline_trial, best_trials, is_feasible, repeated_cells
 from ppo_tune.search.snapshot import snapshot
 from ppo_tune.search.storage import confirmation_name, load_study_from, run_folder, storage_url, stored_config
@@ -191,12 +193,12 @@ def _confirmation_of(study: Study) -> Study | None:
 def _under_way(trials: Iterable[FrozenTrial]) -> set[str]:
     """The machines whose trials the store holds as running."""
     running = (t for t in trials if t.state == TrialState.RUNNING)
-    return {t.user_attrs.get("host", platform.node()) for t in running}
+    return {TrialFacts(t).host or platform.node() for t in running}
 
 
 def _process_of(folder: Path) -> _Process | None:
     """Who searched here last. The lock itself is not asked, for trying it could turn a search away."""
-    note = folder / "search.pid"
+    note = StudyFolder(folder).pid
     try:
         pid, written = int(note.read_text(encoding="utf-8")), note.stat().st_mtime
     except (OSError, ValueError):
@@ -221,19 +223,19 @@ def _state(process: _Process | None, hosts: set[str], *, all_over: bool) -> Stat
 
 
 def _view(trial: FrozenTrial, folder: Path) -> TrialStatus:
-    facts = trial.user_attrs
-    last = (facts.get("curve") or [{}])[-1]
-    episodes = facts.get("episodes", last.get("episodes", 0))
+    facts = TrialFacts(trial)
+    last = facts.last
+    episodes = facts.episodes if facts.episodes is not None else last.episodes if last else 0
     if trial.state == TrialState.RUNNING:  # its log knows more than the store
-        log = read_json_lines(folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl")
+        log = read_json_lines(StudyFolder(folder).trial(trial.number).metrics)
         episodes = max([episodes, *(line["episodes"] for line in log)])
     return TrialStatus(
         number=trial.number,
         ending=ending_of(trial),
         episodes=episodes,
-        score=last.get("score"),
-        gold=last.get("gold"),
-        kl=last.get("kl"),
+        score=last.score if last else None,
+        gold=last.gold if last else None,
+        kl=last.kl if last else None,
         feasible=is_feasible(trial),
         params=trial.params,
     )
@@ -272,4 +274,4 @@ def _last_failure(trials: Iterable[FrozenTrial]) -> str:
     if not bad:
         return ""
     last = max(bad, key=lambda t: t.datetime_complete or datetime.min)
-    return f"trial {last.number} {ending_of(last)}: {last.user_attrs.get('reason', '')}"
+    return f"trial {last.number} {ending_of(last)}: {TrialFacts(last).reason}"

@@ -1,23 +1,34 @@
 """The study's store: made once, opened by every worker, refused when the experiment has changed."""
 
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import optuna
+import psutil
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.blocks import StudyConfig, check_name, differences
-from ppo_tune.data.user_files import as_noted
+from ppo_tune.data.user_files import RECIPE, as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.endings import STATES, was_lost
+from ppo_tune.search.facts import (
+    Owner,
+    TrialFacts,
+    enqueue_again,
+    enqueue_default,
+    make_running,
+    take_waiting,
+    write_ending,
+)  # fmt: skip
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.study_facts import StudyFacts
 from ppo_tune.versions import versions
 
 BUSY_SECONDS = 60
@@ -29,18 +40,15 @@ GROWING = (
 )  # fmt: skip
 """What may change between two runs of one study: it alters no trial."""
 
-IDENTITY = ("baseline", "confirms", "seed_index")
-"""What a trial is in its study; stays when it runs again under another number."""
-
 
 def run_folder(out: Path, study_name: str) -> Path:
     """Where a study keeps its store and its trials' files."""
-    return out / "runs" / study_name
+    return StudyFolder.of(out, study_name).path
 
 
 def storage_url(out: Path, study_name: str) -> str:
     """The store of a study that names none: SQLite beside its trials."""
-    return sqlite_url(run_folder(out, study_name) / "study.db")
+    return sqlite_url(StudyFolder.of(out, study_name).store)
 
 
 def confirmation_name(study_name: str) -> str:
@@ -69,13 +77,12 @@ def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> St
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=config.name, storage=storage)
         check_same(study, config, inputs)
-        study.set_user_attr("config", config.model_dump(mode="json"))  # what may grow has perhaps grown
-        study.set_user_attr("inputs", dict(inputs))
+        facts = StudyFacts(study)
+        facts.config, facts.inputs = config, inputs  # what may grow has perhaps grown
         return study
-    study.set_user_attr("config", config.model_dump(mode="json"))
-    study.set_user_attr("inputs", dict(inputs))
-    study.set_user_attr("versions", versions())
-    study.enqueue_trial(config.baseline, user_attrs={"baseline": True})
+    facts = StudyFacts(study)
+    facts.config, facts.inputs, facts.versions = config, inputs, versions()
+    enqueue_default(study, config.baseline)
     return study
 
 
@@ -123,9 +130,10 @@ def stored_config(study: Study) -> StudyConfig:
     Raises:
         StudyMismatchError: If it was made by something else than ppo-tune.
     """
-    if "config" not in study.user_attrs:
+    config = StudyFacts(study).config
+    if config is None:
         raise StudyMismatchError(f"study {study.study_name!r} was not made by ppo-tune")
-    return StudyConfig.model_validate_json(json.dumps(study.user_attrs["config"]))
+    return config
 
 
 def remaining(study: Study, n_trials: int) -> int:
@@ -137,35 +145,64 @@ def remaining(study: Study, n_trials: int) -> int:
     return max(n_trials - sum(taken), 0)
 
 
-def close_lost_trials(study: Study, ending: str = "lost") -> list[int]:
-    """Tell the trials that this machine left running as lost, and queue each again with its values.
+def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: Owner) -> Trial:
+    """The next trial, as `Study.ask` gives it, but that it has its owner from the moment in which it runs.
 
-    Only the process that owns the search may call it, when none of its workers is running those trials.
+    Optuna's own would let it run without one while the sampler proposes its values, and whoever died meanwhile would
+    leave a trial that nobody may give back.
+
+    Args:
+        study: Of which.
+        distributions: Of the values.
+        owner: Who trains it.
+    """
+    study._thread_local.cached_all_trials = None  # as `Study.ask` does, so that the sampler sees what is new
+    trial_id = take_waiting(study, owner)
+    trial = Trial(study, make_running(study, owner) if trial_id is None else trial_id)
+    for name, distribution in distributions.items():
+        trial._suggest(name, distribution)
+    return trial
+
+
+def running_of(study: Study, owner: Owner) -> list[FrozenTrial]:
+    """The trials that one incarnation of a worker has under way; those that it left if it has ended."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if TrialFacts(trial).owner == owner]
+
+
+def close_lost_trials(study: Study, search: str, ending: str = "lost") -> list[int]:
+    """Tell the trials that the searches of one folder left running as lost, and queue each again with its values.
+
+    Only the process that holds the folder's lock may call it, when no worker is running: those of earlier searches
+    have ended with them.
+
+    Args:
+        study: Of which.
+        search: The identity of the folder.
+        ending: The name of the ending.
 
     Returns:
         Their numbers.
     """
-    closed = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.user_attrs.get("host", platform.node()) == platform.node():
-            give_back(study, trial, ending)
-            closed.append(trial.number)
-    return closed
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    left = [trial for trial in running if _is_left(TrialFacts(trial), search)]
+    for trial in left:
+        give_back(study, trial, ending)
+    return [trial.number for trial in left]
+
+
+def _is_left(facts: TrialFacts, search: str) -> bool:
+    """Whether a running trial is one of the folder's; of version 0.1.0, which knew no owners, one of a dead process."""
+    if facts.owner is not None:
+        return facts.owner.search == search
+    return facts.host == platform.node() and facts.pid is not None and not psutil.pid_exists(facts.pid)
 
 
 def give_back(study: Study, trial: FrozenTrial, ending: str) -> None:
     """End a running trial as lost and queue its values under another number, with the same random numbers."""
-    set_trial_attr(study, trial, "ending", ending)
+    write_ending(study, trial, ending)
     study.tell(trial.number, state=STATES[ending], skip_if_finished=True)
-    kept = {name: trial.user_attrs[name] for name in IDENTITY if name in trial.user_attrs}
-    origin = trial.user_attrs.get("rerun_of", trial.number)
-    attempts = trial.user_attrs.get("attempt", 1) + (ending == "lost")
-    study.enqueue_trial(trial.params, user_attrs={**kept, "rerun_of": origin, "attempt": attempts})
-
-
-def set_trial_attr(study: Study, trial: FrozenTrial, name: str, value: Any) -> None:
-    """Note something on a trial that another process began."""
-    study._storage.set_trial_user_attr(trial._trial_id, name, value)
+    enqueue_again(study, trial, counts=ending == "lost")
 
 
 def _open(url: str) -> RDBStorage:
@@ -187,17 +224,22 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     Raises:
         StudyMismatchError: If not; says what differs.
     """
-    stored = study.user_attrs.get("inputs", {})
+    stored = StudyFacts(study).inputs
     before = {**stored_config(study).model_dump(mode="json"), "content": stored}
     now = {**config.model_dump(mode="json"), "content": as_noted(inputs, stored)}
     adapts = config.ppo.kl_target is not None or "kl_target" in config.space
     ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number
     changed = differences(before, now, ignored=ignored)
     if changed:
+        way_out = "put the file back as it was, or give it another name to start a new study"
+        if any(line.startswith(f"  content.{RECIPE}:") for line in changed):
+            made = StudyFacts(study).versions
+            task = f"the embedded task of ppo-tune {made.get('ppo-tune')} and torch {made.get('torch')}"
+            way_out = f"it was created with {task}: go on with those, or give the file another name"
         raise StudyMismatchError(
             f"study {config.name!r} exists and was made by another experiment; its trials cannot be compared:\n"
             + "\n".join(changed)
-            + "\nput the file back as it was, or give it another name to start a new study"
+            + f"\n{way_out}"
         )
 
 

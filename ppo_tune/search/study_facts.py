@@ -1,13 +1,16 @@
 """The typed record of a stored study: every key of a study's own user attributes stands here and nowhere else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from optuna.study import Study
 
 from ppo_tune.config.blocks import StudyConfig
+
+ByPrompt = tuple[Sequence[float], Sequence[float | None]]
+"""Scores and gold scores of every prompt."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,14 @@ class StudyFacts:
         self._write("seeds", n_seeds)
 
     @property
-    def untrained(self) -> tuple[list[float], list[float | None]] | None:
+    def untrained(self) -> ByPrompt | None:
         """In a confirmation: scores and gold scores of the untrained model by prompt; None before it was scored."""
         found = self._attrs.get("base")
         return None if found is None else (found["scores"], found["golds"])
 
     @untrained.setter
-    def untrained(self, by_prompt: tuple[list[float], list[float | None]]) -> None:
-        self._write("base", {"scores": by_prompt[0], "golds": by_prompt[1]})
+    def untrained(self, by_prompt: ByPrompt) -> None:
+        self._write("base", {"scores": list(by_prompt[0]), "golds": list(by_prompt[1])})
 
     @property
     def claim(self) -> Mapping[str, Any] | None:

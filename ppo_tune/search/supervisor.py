@@ -7,21 +7,21 @@ Where workers are and how they are reached is `ppo_tune.search.workers`' busines
 import contextlib
 import signal
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import PPOTuneError, SearchStoppedError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.search.endings import STATES
+from ppo_tune.search.facts import Owner, TrialFacts, write_ending
 from ppo_tune.search.pack_size import Share, wanted_pack
 from ppo_tune.search.plan import Plan
-from ppo_tune.search.storage import close_lost_trials, give_back, set_trial_attr
+from ppo_tune.search.storage import close_lost_trials, give_back, running_of
 from ppo_tune.search.workers import Done, Ended, Failed, Message, Refused, Worker, Workers
 
 MAX_ATTEMPTS = 3
@@ -64,21 +64,23 @@ class Supervisor:
         study: Whose trials they are; nobody else here may train any of them.
         url: Of its store.
         folder: Where trials' files go.
+        search: The identity of the study's folder, see `StudyFolder.identity`; its workers' trials belong to it.
         watch: Told of everything that happens.
     """
 
     def __init__(
-        self, workers: Workers, plan: Plan, study: Study, url: str, folder: Path, watch: Watcher
+        self, workers: Workers, plan: Plan, study: Study, url: str, folder: Path, search: str, watch: Watcher
     ) -> None:
         self.workers = workers
         self.plan = plan
         self.study = study
         self.url = url
         self.folder = folder
+        self.search = search
         self.watch = watch
         self._shares: dict[int, Share] = {}
-        self._done: set[str] = set()
-        self._asked_to_stop: set[str] = set()
+        self._done: set[Owner] = set()
+        self._asked_to_stop: set[Owner] = set()
         self._failures = _Failures()
         self._interrupts = 0
         self._idle_deaths = 0
@@ -100,7 +102,7 @@ class Supervisor:
             finally:
                 for worker in self.workers.alive():
                     self.workers.kill(worker)
-                close_lost_trials(self.study, "preempted")
+                close_lost_trials(self.study, self.search, "preempted")
         return self._interrupts > 0 and self.plan.remaining(self.study) > 0
 
     def stop(self) -> None:
@@ -124,7 +126,7 @@ class Supervisor:
 
     def _start(self, index: int, share: Share) -> None:
         self._shares[index] = share
-        self.workers.start(Worker(uuid.uuid4().hex, index, self.plan, self.url, self.folder, share))
+        self.workers.start(Worker(Owner.new(self.search), index, self.plan, self.url, self.folder, share))
 
     def _take_in(self, worker: Worker, message: Message | Ended) -> None:
         match message:
@@ -150,8 +152,7 @@ class Supervisor:
 
     def _replace_if_dead(self, worker: Worker, how: str) -> None:
         """A worker is gone: done with its work, or dead, perhaps with trials under way."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        left = [trial for trial in running if trial.user_attrs.get("owner") == worker.owner]
+        left = running_of(self.study, worker.owner)
         for trial in left:
             self._rerun_or_give_up(trial, worker, f"worker {worker.index} {how}")
         # A reward may end the process as if all were done: who leaves a trial, or work that nobody does, is dead.
@@ -171,13 +172,12 @@ class Supervisor:
             )
 
     def _rerun_or_give_up(self, trial: FrozenTrial, worker: Worker, reason: str) -> None:
-        attempt = trial.user_attrs.get("attempt", 1)
+        attempt = TrialFacts(trial).attempt
         if attempt < MAX_ATTEMPTS or self._interrupts:
             give_back(self.study, trial, "lost")
             self.watch({"kind": "lost", "number": trial.number, "reason": reason, "worker": worker.index})
             return
-        set_trial_attr(self.study, trial, "ending", "crashed")
-        set_trial_attr(self.study, trial, "reason", f"{reason}, {attempt} times")
+        write_ending(self.study, trial, "crashed", f"{reason}, {attempt} times")
         self.study.tell(trial.number, state=STATES["crashed"], skip_if_finished=True)
         self.watch({"kind": "ended", "number": trial.number, "ending": "crashed", "reason": reason, "value": None,
                     "worker": worker.index})  # fmt: skip

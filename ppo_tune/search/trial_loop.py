@@ -9,21 +9,29 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import optuna
 import torch
 from optuna.study import Study
 from optuna.trial import Trial
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.events import Watcher
-from ppo_tune.files import append_json_line, make_folder, read_json, write_json
+from ppo_tune.files import append_json_line, make_folder, write_json
 from ppo_tune.models import save_adapter
-from ppo_tune.search.claim import claim_folder
 from ppo_tune.search.endings import STATES
+from ppo_tune.search.facts import (
+    CurvePoint,
+    TrialFacts,
+    point_of,
+    write_begun,
+    write_curve,
+    write_ended,
+)
+from ppo_tune.search.folders import StudyFolder, TrialFolder
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.storage import give_back
+from ppo_tune.search.study_facts import StudyFacts
+from ppo_tune.search.untrained import read_untrained, write_untrained
 from ppo_tune.tracking import Tracked, Tracking
 from ppo_tune.trainer.assembly import Assembly, assemble
 from ppo_tune.trainer.evaluation import Evaluation
@@ -43,18 +51,17 @@ class TrialRun:
         milestones: Episodes at which it is scored.
         baseline: Whether it is the default config, which is never pruned.
         tracking: Gets what its metrics.jsonl gets.
-        curve: What it scored so far: dicts with `episodes`, `score`, `gold`, `kl`, `seconds`, `response_tokens`,
-            and the standard errors `score_error` and `gold_error`.
+        curve: What it came to at its milestones so far.
         evaluation: The last one.
         started: When it began, by the monotonic clock.
     """
 
     trial: Trial
-    folder: Path
+    folder: TrialFolder
     milestones: tuple[int, ...]
     baseline: bool
     tracking: Tracking
-    curve: list[dict[str, float | None]] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
     evaluation: Evaluation | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -101,7 +108,7 @@ class TrialPack:
     ) -> None:
         self.plan = plan or SearchPlan(config)
         self.config = config = self.plan.config
-        self.folder = folder
+        self.folder = StudyFolder(folder)
         self.emit = emit
         self.work: Assembly = assemble(config, draws=self.plan.draws, places=places, device=device)
         self.runs: dict[int, TrialRun] = {}
@@ -116,11 +123,12 @@ class TrialPack:
         Raises:
             SearchStoppedError: If the untrained model cannot be scored.
         """
-        path = self.folder / "base.json"
-        if not path.is_file():
-            self._score_base(path)
-        if "score_std" not in study.user_attrs:
-            measured = read_json(path).get("score_std")
+        facts = StudyFacts(study)
+        if not self.folder.base.is_file():
+            self._score_base()
+        if facts.score_std is None:
+            base = read_untrained(self.folder.path)
+            measured = None if base is None else base.score_std
             if measured == 0:
                 self._note(
                     "the untrained model's scores are all equal, so values are learned in the unit of the reward; a "
@@ -128,25 +136,25 @@ class TrialPack:
                 )
             # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them.
             joins_old = measured is None or any(
-                "config" in t.user_attrs for t in study.get_trials(deepcopy=False)
+                TrialFacts(t).has_begun for t in study.get_trials(deepcopy=False)
             )
-            study.set_user_attr("score_std", 1.0 if joins_old else measured or 1.0)
-        self.score_std = study.user_attrs["score_std"]
+            facts.score_std = 1.0 if joins_old else measured or 1.0
+        self.score_std = facts.score_std
 
     def begin(self, place: int, trial: Trial) -> None:
         """Put a proposed trial into a free place, and note what its trainer really uses."""
         assert self.score_std is not None, "join the trial's study first"
         config = self.config.ppo.with_params(trial.params)
         self.work.trainer.start(place, config, self.plan.seed(trial), score_std=self.score_std)
-        folder = make_folder(self.folder / "trials" / f"{trial.number:04d}")
-        used = self.work.trainer.runs[place].config.model_dump(mode="json")
-        trial.set_user_attr("config", used)
-        trial.set_user_attr("score_std", self.work.trainer.runs[place].score_std)
-        write_json(folder / "config.json", used)
-        tracked = Tracked(self.config.name, folder.name, self.folder, used, self.config.space)
+        folder, trained = self.folder.trial(trial.number), self.work.trainer.runs[place]
+        make_folder(folder.path)
+        used = trained.config.model_dump(mode="json")
+        write_begun(trial, used, trained.score_std)
+        write_json(folder.config, used)
+        tracked = Tracked(self.config.name, folder.path.name, self.folder.path, used, self.config.space)
         tracking = Tracking(self.config.search.log, tracked, self._note)
         self.runs[place] = TrialRun(
-            trial, folder, self.config.milestone_episodes(), trial.user_attrs.get("baseline", False), tracking
+            trial, folder, self.config.milestone_episodes(), TrialFacts(trial).is_default, tracking
         )
         self.emit({
             "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
@@ -190,13 +198,9 @@ class TrialPack:
             return Ending(judged.ending, str(judged))
         episodes = run.milestones[len(run.curve)]
         run.evaluation = judged
-        run.curve.append({
-            "episodes": episodes, "score": judged.score, "gold": judged.gold, "kl": judged.kl_per_sequence,
-            "seconds": run.seconds, "score_error": judged.score_standard_error,
-            "gold_error": judged.gold_standard_error, "response_tokens": judged.response_tokens,
-        })  # fmt: skip
+        run.curve.append(point_of(judged, episodes, run.seconds))
         _record(run, {"episodes": episodes, **judged.metrics()})
-        run.trial.set_user_attr("curve", run.curve)
+        write_curve(run.trial, run.curve)
         run.trial.report(judged.score, step=len(run.curve))
         self.emit(
             {"kind": "milestone", "number": run.trial.number, "episodes": episodes, "score": judged.score}
@@ -223,69 +227,53 @@ class TrialPack:
 
     def _finish(self, place: int, ending: Ending) -> None:
         """Keep what a report needs, and free the place."""
-        run, trained = self.runs.pop(place), self.work.trainer.runs[place]
+        run, trained = self.runs[place], self.work.trainer.runs[place]
         judged = run.evaluation
         if judged is not None:
             samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
-            write_json(run.folder / "samples.json", samples)
+            write_json(run.folder.samples, samples)
         if ending.name == "completed" and self.work.policy.adapters is not None:
-            save_adapter(self.work.policy, place, run.folder / "adapter")
+            save_adapter(self.work.policy, place, run.folder.adapter)
         ceiling = self.config.search.kl_ceiling
         violated = ending.name in ("diverged", "kl_limit")
         kl = ceiling if violated or judged is None else judged.kl_per_sequence
         run.trial.set_constraint("kl_per_sequence", kl - self.config.search.kl_budget)
-        facts = {
-            "ending": ending.name,
-            "reason": ending.reason,
-            "episodes": trained.episodes,
-            "tokens": trained.tokens,
-            "seconds": run.seconds,
-            **({} if judged is None else {**judged.metrics(), **by_prompt(judged)}),
-        }
-        for name, value in facts.items():
-            run.trial.set_user_attr(name, value)
+        write_ended(run.trial, ending.name, ending.reason, episodes=trained.episodes, tokens=trained.tokens,
+                    seconds=run.seconds, judged=judged)  # fmt: skip
         run.tracking.finish(ending.name)
+        del self.runs[place]
         self.work.trainer.drop(place)
+
+    def clear(self, ending: str) -> list[Trial]:
+        """Free all places, whatever their trials were doing; returns the trials that were under way."""
+        left, self.runs = self.runs, {}
+        for run in left.values():
+            run.tracking.finish(ending)
+        for place in list(self.work.trainer.runs):
+            self.work.trainer.drop(place)
+        return [run.trial for run in left.values()]
 
     def abandon(self, study: Study, ending: str) -> None:
         """Give every trial under way back to the study, to be run again."""
-        for place in list(self.runs):
-            run = self.runs.pop(place)
-            run.tracking.finish(ending)
-            self.work.trainer.drop(place)
-            frozen = next(t for t in study.get_trials(deepcopy=False) if t.number == run.trial.number)
+        for trial in self.clear(ending):
+            frozen = next(t for t in study.get_trials(deepcopy=False) if t.number == trial.number)
             give_back(study, frozen, ending)
 
     def _note(self, text: str) -> None:
         self.emit({"kind": "note", "text": text})
 
-    def _score_base(self, path: Path) -> None:
+    def _score_base(self) -> None:
         """Score the untrained model and write what it does."""
         self.work.policy.reset(0, torch.Generator())
         judged = self.work.evaluator([0])[0]
         if isinstance(judged, TrialError):
             raise SearchStoppedError(f"the untrained model cannot be scored: {judged}")
-        samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
-        facts = {
-            **judged.metrics(),
-            **by_prompt(judged),
-            "n_prompts": len(judged.samples),
-            "samples": samples,
-        }
-        write_json(path, {**facts, "score_std": judged.score_std})
+        write_untrained(self.folder.path, judged, n_samples=N_SAMPLES)
 
 
 def _record(run: TrialRun, line: Metrics) -> None:
-    append_json_line(run.folder / "metrics.jsonl", line)
+    append_json_line(run.folder.metrics, line)
     run.tracking.log(line)
-
-
-def by_prompt(judged: Evaluation) -> dict[str, list[float | None]]:
-    """Scores and gold scores of every prompt, to six digits; configs are compared by them."""
-    return {
-        "scores": [float(f"{sample.score:.6g}") for sample in judged.samples],
-        "golds": [None if sample.gold is None else float(f"{sample.gold:.6g}") for sample in judged.samples],
-    }
 
 
 def run_trials(
@@ -329,51 +317,3 @@ def run_trials(
 def tell(study: Study, trial: Trial, ending: Ending) -> None:
     """Tell Optuna how a trial ended."""
     study.tell(trial, ending.value, state=STATES[ending.name], skip_if_finished=True)
-
-
-class Objective:
-    """A study's objective for a plain `optuna.Study.optimize`.
-
-    Every Optuna study has a folder of its own, `runs/<config's name>-objective/<Optuna study's name>`; the models
-    are loaded when its first trial begins.
-
-    Args:
-        config: The study; its space is suggested by the trial itself.
-        out: Where trials write their files.
-
-    Raises:
-        PPOTuneError: If a file that the config names cannot be used.
-
-    Example:
-        study = optuna.create_study(direction="maximize")
-        study.optimize(ppo_tune.Objective(ppo_tune.load_study("search_spaces/quickstart.yaml")), n_trials=20)
-    """
-
-    def __init__(self, config: StudyConfig, out: Path | str = ".") -> None:
-        self.config = config
-        self.folder = Path(out) / "runs" / f"{config.name}-objective"
-        self.inputs = check_user_files(config).hashes
-        self.trial_pack: TrialPack | None = None
-
-    def __call__(self, trial: Trial) -> float:
-        """Train one trial to its end.
-
-        Raises:
-            optuna.TrialPruned: If it was pruned, diverged or passed the KL limit.
-            TrialError: If its reward failed or the memory did not suffice.
-            PPOTuneError: If something cannot be used, or the folder belongs to another Optuna study.
-        """
-        folder = claim_folder(self.folder, trial.study, self.config, self.inputs)
-        if self.trial_pack is None or self.trial_pack.folder != folder:
-            self.trial_pack = TrialPack(self.config, folder, places=1)
-        self.config.space.suggest(trial)
-        self.trial_pack.join(trial.study)
-        self.trial_pack.begin(0, trial)
-        while not (endings := self.trial_pack.advance()):
-            pass
-        ending = endings[0]
-        if ending.value is not None:
-            return ending.value
-        if STATES[ending.name] is optuna.trial.TrialState.PRUNED:
-            raise optuna.TrialPruned(ending.reason)
-        raise TrialError(f"{ending.name}: {ending.reason}")

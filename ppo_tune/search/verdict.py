@@ -4,21 +4,22 @@ Terminal, status, page, summary and the header of an exported config all say wha
 worked out anywhere else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.files import read_json
 from ppo_tune.search.concerns import Case, Concern, concerns_of
 from ppo_tune.search.endings import ending_of, was_lost
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import baseline_trial, chosen_trial, is_feasible
 from ppo_tune.search.storage import confirmation_name
+from ppo_tune.search.untrained import Untrained, read_untrained
 
 if TYPE_CHECKING:
     from ppo_tune.search.certainty import Gain
@@ -63,7 +64,7 @@ class Facts:
         trials: Those that began, but for the lost ones.
         winner: The trial to go on with, see `Verdict.trial`.
         default: The default config's trial, or None before it began.
-        base: What the untrained model scored, by metric name, with its samples; empty if not known.
+        base: The untrained model; None if not known.
         folder: The study's.
         confirmation: The runs on fresh seeds, or None.
         is_over: Whether all trials have ended.
@@ -73,7 +74,7 @@ class Facts:
     trials: Sequence[FrozenTrial]
     winner: FrozenTrial | None
     default: FrozenTrial | None
-    base: Mapping[str, Any]
+    base: Untrained | None
     folder: Path
     confirmation: "Confirmation | None"
     is_over: bool
@@ -94,13 +95,12 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
     """Collect what a verdict is made from; waits for scipy only where there is a confirmation."""
     every = [t for t in study.get_trials(deepcopy=False) if not was_lost(t)]
     confirmation = _confirmation(study, config)
-    base = folder / "base.json"
     return Facts(
         config=config,
         trials=[t for t in every if t.state != TrialState.WAITING],
         winner=chosen_trial(study, confirmation),
         default=baseline_trial(study),
-        base=read_json(base) if base.is_file() else {},
+        base=read_untrained(folder),
         folder=folder,
         confirmation=confirmation,
         is_over=len(every) >= config.n_trials and all(t.state.is_finished() for t in every),
@@ -178,8 +178,8 @@ def _seen(facts: Facts, winner: FrozenTrial) -> str:
         if _is_default(facts, winner)
         else f"trial {winner.number}"
     )
-    kl, budget = winner.user_attrs.get("heldout/kl_per_sequence"), facts.config.search.kl_budget
-    at = "" if kl is None else f", at {kl:.2f} of {budget:g} nats of KL"
+    seen, budget = TrialFacts(winner).heldout, facts.config.search.kl_budget
+    at = "" if seen is None else f", at {seen.kl:.2f} of {budget:g} nats of KL"
     return f"{name} scored {winner.value or 0.0:.3f} in the search{at}"
 
 
@@ -234,7 +234,7 @@ def what_to_change(facts: Facts, concerns: Sequence[Concern]) -> str:
 def _gold_peak(facts: Facts) -> str:
     from ppo_tune.search.gold_curve import fit_gold, gold_by_kl, gold_points, peak_words  # waits for pandas
 
-    points = gold_points(facts.trials, facts.base)
+    points = gold_points(facts.trials, None if facts.base is None else facts.base.heldout)
     fit = fit_gold(points)
     return peak_words(fit, gold_by_kl(points, fit))
 
@@ -287,9 +287,7 @@ def _way_out(facts: Facts) -> str:
     for trial in facts.trials:
         by_ending.setdefault(ending_of(trial), []).append(trial)
     most = max(by_ending, key=lambda ending: len(by_ending[ending]), default="kl_limit")
-    reason = (
-        " ".join(str(by_ending[most][0].user_attrs.get("reason", "")).split()) if most in by_ending else ""
-    )
+    reason = " ".join(TrialFacts(by_ending[most][0]).reason.split()) if most in by_ending else ""
     return ADVICE.get(most, KL_ADVICE).format(budget=facts.config.search.kl_budget, reason=reason.rstrip("."))
 
 

@@ -6,6 +6,7 @@ from optuna.trial import FrozenTrial
 from ppo_tune.config.blocks import PPOConfig, StudyConfig, TrainConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.confirmation import read_confirmation
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import chosen_trial
 
 FULL_LENGTH = 4
@@ -38,7 +39,8 @@ def full_length(winner: FrozenTrial | None, config: StudyConfig) -> TrainConfig:
             "yet; run more trials with --n-trials, or raise search.kl_budget in a new study"
         )
     length = config.search.train_episodes or FULL_LENGTH * config.ppo.episodes
-    ppo = PPOConfig.model_validate({**winner.user_attrs["config"], "episodes": length})
+    facts = TrialFacts(winner)
+    ppo = PPOConfig.model_validate({**facts.config, "episodes": length})
     return TrainConfig(
         name=config.name,
         task=config.task,
@@ -46,6 +48,5 @@ def full_length(winner: FrozenTrial | None, config: StudyConfig) -> TrainConfig:
         ppo=ppo,
         seed=config.search.seed,
         kl_budget=config.search.kl_budget,
-        # Version 0.1.0 learned values in the unit of the reward.
-        score_std=winner.user_attrs.get("score_std", 1.0),
+        score_std=facts.score_std,
     )

@@ -2,8 +2,6 @@
 
 import contextlib
 import ctypes
-import os
-import platform
 from dataclasses import asdict
 
 import optuna
@@ -14,6 +12,8 @@ from optuna.study import Study
 from optuna.trial import Trial
 
 from ppo_tune.files import append_json_line
+from ppo_tune.search.facts import Owner
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.storage import load_study_from
@@ -26,23 +26,18 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of options in glibc's malloc.h."""
 
 
-def ask(study: Study, plan: Plan, lock: FileLock, owner: str, *, under_way: int = 0) -> Trial | None:
-    """The next trial of a plan, marked as this worker's; None when all are given out, or for now.
+def ask(study: Study, plan: Plan, lock: FileLock, owner: Owner, *, under_way: int = 0) -> Trial | None:
+    """The next trial of a plan; None when all are given out, or for now.
 
     Args:
         study: Of which.
         plan: What there is to do.
         lock: Held meanwhile, for one process at a time may ask.
-        owner: The worker's name, by which its supervisor knows its trials.
+        owner: Whose the trial will be.
         under_way: How many trials the worker has.
     """
     with lock:
-        trial = plan.ask(study, under_way)
-        if trial is not None:
-            trial.set_user_attr("owner", owner)
-            trial.set_user_attr("host", platform.node())
-            trial.set_user_attr("pid", os.getpid())
-        return trial
+        return plan.ask(study, under_way, owner)
 
 
 def train(worker: Worker, channel: Channel) -> None:
@@ -68,7 +63,7 @@ def train(worker: Worker, channel: Channel) -> None:
     )
     study = load_study_from(worker.url, plan.study_name)
     study.pruner = plan.pruner()
-    lock = FileLock(folder / "ask.lock")
+    lock = FileLock(StudyFolder(folder).ask_lock)
     trial_pack = TrialPack(
         plan.config, folder, places=share.pack or 1, device=device, emit=channel.send, plan=plan
     )
@@ -101,7 +96,7 @@ def _find_pack(trial_pack: TrialPack, share: Share, index: int, channel: Channel
     )
     if choice.seconds:
         channel.send({"kind": "pack", "places": choice.pack, "speedup": choice.speedup})
-        append_json_line(trial_pack.folder / "packs.jsonl", {"worker": index, **asdict(choice)})
+        append_json_line(trial_pack.folder.packs, {"worker": index, **asdict(choice)})
 
 
 def _try_compiling(trial_pack: TrialPack, share: Share, index: int, channel: Channel) -> None:
@@ -117,7 +112,7 @@ def _try_compiling(trial_pack: TrialPack, share: Share, index: int, channel: Cha
         channel.send(
             {"kind": "compiled", "speedup": found.speedup, "kept": found.pays, "failure": found.failure}
         )
-        append_json_line(trial_pack.folder / "packs.jsonl", {"worker": index, **asdict(found)})
+        append_json_line(trial_pack.folder.packs, {"worker": index, **asdict(found)})
 
 
 def _device(index: int) -> torch.device:

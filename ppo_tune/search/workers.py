@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
+from ppo_tune.search.facts import Owner
 from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import Plan
 
@@ -22,7 +23,7 @@ class Worker:
     """A worker, by what it is started with; it can be sent to another process.
 
     Attributes:
-        owner: Names this worker and none that was ever started before it.
+        owner: This worker and none that was ever started before it; its trials belong to it.
         index: Its place among those that share the plan, from 0; its successor gets the same.
         plan: What there is to do.
         url: Of the store.
@@ -30,7 +31,7 @@ class Worker:
         share: How much of the plan it can expect to do.
     """
 
-    owner: str
+    owner: Owner
     index: int
     plan: Plan
     url: str

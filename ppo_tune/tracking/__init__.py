@@ -6,13 +6,18 @@ They get a copy, so none is worth a trial: one that fails is told about once, an
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from ppo_tune.config.blocks import Loggers
-from ppo_tune.errors import TrialError
+from ppo_tune.config.messages import unknown
+from ppo_tune.errors import ConfigError, Problem, TrialError
 from ppo_tune.tracking.base import Logger, Tracked
 
-__all__ = ["Logger", "Tracked", "Tracking"]
+__all__ = ["LOGGERS", "Logger", "Tracked", "Tracking"]
+
+LOGGERS = {"tensorboard": "TensorBoard", "wandb": "WandB"}
+"""The class of each logger, in the module of the logger's name."""
 
 WENT_WELL = ("completed", "pruned")
 """Endings that a logger does not show as a failure."""
@@ -25,6 +30,9 @@ class Tracking:
         names: Which; none is fine.
         tracked: The training.
         warn: Told in words of a logger that failed and gets nothing more.
+
+    Raises:
+        ConfigError: If there is no logger of such a name.
     """
 
     def __init__(self, names: Loggers, tracked: Tracked, warn: Callable[[str], None]) -> None:
@@ -32,6 +40,8 @@ class Tracking:
         self._warn = warn
         self._loggers: dict[str, Logger] = {}
         for name in dict.fromkeys(names):
+            if name not in LOGGERS:
+                raise ConfigError([Problem("log", unknown(name, LOGGERS))])
             with self._forgiven(name):
                 self._loggers[name] = _make(name, tracked)
 
@@ -80,12 +90,6 @@ class Tracking:
 
 
 def _make(name: str, tracked: Tracked) -> Logger:
-    match name:
-        case "tensorboard":
-            from ppo_tune.tracking.tensorboard import TensorBoard
-
-            return TensorBoard(tracked)
-        case _:
-            from ppo_tune.tracking.wandb import WandB
-
-            return WandB(tracked)
+    """A logger; its library, an extra, is loaded now."""
+    made: Logger = getattr(import_module(f"ppo_tune.tracking.{name}"), LOGGERS[name])(tracked)
+    return made

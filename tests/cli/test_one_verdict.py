@@ -148,7 +148,7 @@ def test_nothing_to_go_on_with_has_an_exit_code_of_its_own(
 
     out = make(fill_all_failed)
     study = load_study_from(storage_url(out, "hand"), "hand")
-    result = SimpleNamespace(study=study, interrupted=False)
+    result = SimpleNamespace(study=study, interrupted=False, endings={})
     monkeypatch.setattr("ppo_tune.search.run.run_search", lambda *_, **__: result)
     monkeypatch.setattr("ppo_tune.search.run.run_confirmation", lambda *_, **__: result)
     monkeypatch.setattr("ppo_tune.config.study_file.load_study", lambda *_, **__: stored_config(study))

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What a person sees of a search: right numbers, 80 columns, and nothing that a text could steer."""
 
 import io

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Looking at a study: `status` says it in 80 columns and touches nothing, `dashboard` shows a copy of it."""
 
 import contextlib
@@ -26,7 +27,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app
-from ppo_tune.cli.terminal import flags_of
+from ppo_tune.cli.go_on import flags_of
 from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.search.storage import run_folder, storage_url
 from tests.chromium import CHROMIUM, needs_chromium
@@ -37,7 +38,7 @@ START = """
 import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import ppo_tune.cli.study_views
+import ppo_tune.cli.status, ppo_tune.cli.dashboard
 from ppo_tune.cli import main
 try:
     main()

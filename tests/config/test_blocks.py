@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The frozen blocks of an experiment, and the numbers that follow from them."""
 
 from pathlib import Path

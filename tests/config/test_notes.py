@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("here")
 CLIP = "clip_range: {type: float, low: 0.1, high: 0.3}"
 
 
-def test_a_clip_range_that_can_never_matter_is_noted():
+def test_a_clip_range_that_can_never_matter_is_noted() -> None:
     study = load(blocks(space=f"{{{CLIP}}}", ppo="{batch_size: 64, ppo_epochs: 1}"))
 
     assert notes(study) == [
@@ -29,7 +29,7 @@ def test_a_clip_range_that_can_never_matter_is_noted():
         pytest.param("ppo_epochs: {type: int, low: 1, high: 4}", "{batch_size: 64}", id="searched epochs"),
     ],
 )
-def test_a_clip_range_that_sometimes_matters_is_noted(other, ppo):
+def test_a_clip_range_that_sometimes_matters_is_noted(other: str, ppo: str) -> None:
     study = load(blocks(space=f"{{{CLIP}, {other}}}", ppo=ppo))
 
     assert notes(study) == [
@@ -46,7 +46,7 @@ def test_a_clip_range_that_sometimes_matters_is_noted(other, ppo):
         pytest.param(f"{{{GAMMA}}}", "{batch_size: 64, ppo_epochs: 1}", id="not searched"),
     ],
 )
-def test_a_clip_range_that_matters_is_not_noted(space, ppo):
+def test_a_clip_range_that_matters_is_not_noted(space: str, ppo: str) -> None:
     assert notes(load(blocks(space=space, ppo=ppo))) == []
 
 
@@ -59,13 +59,13 @@ def test_a_clip_range_that_matters_is_not_noted(space, ppo):
         ("gamma: {type: float, low: 0.9, high: 0.95, default: 0.5}", "gamma = 0.9: the default 0.5"),
     ],
 )
-def test_a_default_that_the_space_does_not_hold_is_noted(param, expected):
+def test_a_default_that_the_space_does_not_hold_is_noted(param: str, expected: str) -> None:
     study = load(blocks(space=f"{{{param}, {RATE}}}"))
 
     assert notes(study) == [f"trial 0, the default config, uses {expected} is outside the space"]
 
 
-def test_a_default_that_the_space_holds_is_not_noted():
+def test_a_default_that_the_space_holds_is_not_noted() -> None:
     assert notes(load(blocks(space=f"{{{RATE}, {GAMMA}}}"))) == []
 
 
@@ -118,7 +118,9 @@ OTHER_NINE = (
         pytest.param(NINE.replace("high: 3", "high: 4"), "{sampler: grid, n_trials: 12}", [], id="part of a grid"),
     ],
 )  # fmt: skip
-def test_combinations_that_trials_must_repeat_are_counted(space, search, expected):
+def test_combinations_that_trials_must_repeat_are_counted(
+    space: str, search: str, expected: list[str]
+) -> None:
     said = notes(load(blocks(space=f"{{{space}}}", search=search)))
 
     assert [note for note in said if "combination" in note or "cells" in note or "a cell" in note] == expected
@@ -153,7 +155,9 @@ ADAPTIVE = "{kl_target: 4.0, episodes: 2560, rollout_size: 64"
         pytest.param("{kl_horizon: 10000}", GAMMA, None, id="no target"),
     ],
 )
-def test_a_kl_target_that_a_trial_is_too_short_for_is_noted(ppo, space, expected):
+def test_a_kl_target_that_a_trial_is_too_short_for_is_noted(
+    ppo: str, space: str, expected: str | None
+) -> None:
     said = [note for note in notes(load(blocks(space=f"{{{space}}}", ppo=ppo))) if "kl_target does" in note]
 
     assert said == (

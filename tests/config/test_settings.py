@@ -72,26 +72,28 @@ pytestmark = pytest.mark.usefixtures("here")
         ),
     ],
 )
-def test_settings_that_do_not_go_together_are_told_with_the_way_out(contents, expected):
+def test_settings_that_do_not_go_together_are_told_with_the_way_out(
+    contents: dict[str, str], expected: str
+) -> None:
     assert mistakes(blocks(**contents)) == [expected]
 
 
 @pytest.mark.parametrize(
     ("wrong", "told"), [("sometimes", "'sometimes'"), ("1", "1"), ("null", "None"), ("'true'", "'true'")]
 )
-def test_compiling_is_wanted_or_not_or_left_open(wrong, told):
+def test_compiling_is_wanted_or_not_or_left_open(wrong: str, told: str) -> None:
     assert mistakes(blocks(model=f"{{compile: {wrong}}}")) == [
         f"a.yaml:3: model.compile: `true`, `false` or `auto` must stand here, but got {told}"
     ]
 
 
 @pytest.mark.parametrize("good", ["true", "false", "auto"])
-def test_a_study_says_whether_it_compiles(good):
+def test_a_study_says_whether_it_compiles(good: str) -> None:
     assert str(load(blocks(model=f"{{compile: {good}}}")).model.compile).lower() == good
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "2.0", "true", "null", "many", "'4'", "[4]"])
-def test_a_pack_is_a_whole_number_or_auto(wrong):
+def test_a_pack_is_a_whole_number_or_auto(wrong: str) -> None:
     told = {"true": "True", "null": "None", "many": "'many'"}.get(wrong, wrong)
 
     assert mistakes(blocks(search=f"{{pack: {wrong}}}")) == [
@@ -110,18 +112,18 @@ def test_a_pack_is_a_whole_number_or_auto(wrong):
         pytest.param({"ppo": "{learning_rate: 0}"}, id="at a closed end"),
     ],
 )
-def test_settings_at_their_limits_go_together(contents):
+def test_settings_at_their_limits_go_together(contents: dict[str, str]) -> None:
     load(blocks(**contents))
 
 
-def test_a_study_without_a_space_is_told_once_of_a_batch_that_does_not_fit():
+def test_a_study_without_a_space_is_told_once_of_a_batch_that_does_not_fit() -> None:
     (_, message) = mistakes("task: {name: support}\nppo: {batch_size: 24}\n")
 
     assert message == "a.yaml:2: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24"
 
 
 @pytest.mark.parametrize("horizon", ["12.8", "1"])
-def test_a_horizon_by_which_one_rollout_takes_the_coefficient_to_0_is_refused(horizon):
+def test_a_horizon_by_which_one_rollout_takes_the_coefficient_to_0_is_refused(horizon: str) -> None:
     text = blocks(ppo=f"{{kl_target: 4.0, rollout_size: 64, kl_horizon: {horizon}}}")
 
     assert mistakes(text) == [
@@ -130,11 +132,11 @@ def test_a_horizon_by_which_one_rollout_takes_the_coefficient_to_0_is_refused(ho
     ]
 
 
-def test_a_horizon_that_is_not_used_may_be_anything():
+def test_a_horizon_that_is_not_used_may_be_anything() -> None:
     assert load(blocks(ppo="{kl_horizon: 1}")).ppo.kl_horizon == 1.0
 
 
-def test_trial_0_of_a_searched_horizon_uses_a_tenth_of_the_studys_episodes():
+def test_trial_0_of_a_searched_horizon_uses_a_tenth_of_the_studys_episodes() -> None:
     space = "{kl_horizon: {type: float, low: 1, high: 100000}}"
     study = load(blocks(space=space, ppo="{episodes: 12800}"))
 

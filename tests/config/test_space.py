@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The space block: its rules, Optuna's objects made of it, its grid and its baseline."""
 
 import itertools

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """YAML without surprises."""
 
 import json

@@ -1,6 +1,7 @@
 """Training files, and the runs that are read from a file of either kind."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.config.study_files import GRID, blocks, mistakes, train, training
 pytestmark = pytest.mark.usefixtures("here")
 
 
-def test_a_training_file_is_a_training():
+def test_a_training_file_is_a_training() -> None:
     text = training(name="winner", ppo="{gamma: 0.9, episodes: 640}", seed="3", model="{lora_rank: 4}")
 
     config = train(text)
@@ -21,20 +22,20 @@ def test_a_training_file_is_a_training():
     assert config.ppo == PPOConfig(gamma=0.9, episodes=640)
 
 
-def test_a_training_is_called_like_its_file_and_seeded_with_0():
+def test_a_training_is_called_like_its_file_and_seeded_with_0() -> None:
     config = train(training())
 
     assert (config.name, config.seed) == ("a", 0)
 
 
 @pytest.mark.parametrize("ppo", ["{episodes: 640}", "{gamma: 0.9}", "{}", ""])
-def test_episodes_and_seed_of_the_caller_come_before_those_of_the_file(ppo):
+def test_episodes_and_seed_of_the_caller_come_before_those_of_the_file(ppo: str) -> None:
     config = train(training(ppo=ppo, seed="1"), episodes=1280, seed=7)
 
     assert (config.ppo.episodes, config.seed) == (1280, 7)
 
 
-def test_the_other_settings_stay_those_of_the_file():
+def test_the_other_settings_stay_those_of_the_file() -> None:
     assert train(training(ppo="{gamma: 0.9}"), episodes=1280).ppo == PPOConfig(gamma=0.9, episodes=1280)
 
 
@@ -44,22 +45,24 @@ def test_the_other_settings_stay_those_of_the_file():
         pytest.param(
             {"ppo": "{}"},
             {"episodes": 100},
-            "a.yaml:2: ppo.episodes: must be whole rollouts of 64, but got 100; take 128",
+            "a.yaml: --episodes: must be whole rollouts of 64, but got 100; take 128",
             id="episodes that are no whole rollouts",
         ),
         pytest.param(
             {"ppo": "{}"},
             {"episodes": 0},
-            "a.yaml:2: ppo.episodes: `episodes >= 1` must hold, but got 0",
+            "a.yaml: --episodes: `episodes >= 1` must hold, but got 0",
             id="no episodes",
         ),
         pytest.param({"seed": "-1"}, {}, "a.yaml:2: seed: `seed >= 0` must hold, but got -1", id="seed"),
         pytest.param({"seed": "true"}, {}, "a.yaml:2: seed: must be a whole number, but got True", id="bool"),
-        pytest.param({}, {"seed": -1}, "a.yaml: seed: `seed >= 0` must hold, but got -1", id="caller's seed"),
+        pytest.param(
+            {}, {"seed": -1}, "a.yaml: --seed: `seed >= 0` must hold, but got -1", id="caller's seed"
+        ),
         pytest.param(
             {"kl_budget": "0"},
             {},
-            "a.yaml:2: kl_budget: `kl_budget > 0.0` must hold, but got 0",
+            "a.yaml:2: kl_budget: `kl_budget > 0` must hold, but got 0",
             id="budget of nothing",
         ),
         pytest.param(
@@ -71,7 +74,7 @@ def test_the_other_settings_stay_those_of_the_file():
         pytest.param(
             {"score_std": "-1.5"},
             {},
-            "a.yaml:2: score_std: `score_std > 0.0` must hold, but got -1.5",
+            "a.yaml:2: score_std: `score_std > 0` must hold, but got -1.5",
             id="spread below nothing",
         ),
         pytest.param(
@@ -106,17 +109,19 @@ def test_the_other_settings_stay_those_of_the_file():
         ),
     ],
 )
-def test_a_wrong_training_is_refused_with_the_rule(contents, options, expected):
+def test_a_wrong_training_is_refused_with_the_rule(
+    contents: dict[str, str], options: dict[str, Any], expected: str
+) -> None:
     assert mistakes(training(**contents), train, **options) == [expected]
 
 
-def test_a_training_with_an_unsafe_name_is_refused():
+def test_a_training_with_an_unsafe_name_is_refused() -> None:
     (message,) = mistakes(training(name="../x"), train)
 
     assert message.endswith("but got '../x'; rename it")
 
 
-def test_a_study_file_is_no_training():
+def test_a_study_file_is_no_training() -> None:
     lines = mistakes(blocks(search="{sampler: tpe}"), train)
 
     assert lines == [
@@ -125,7 +130,7 @@ def test_a_study_file_is_no_training():
     ]
 
 
-def test_a_run_is_read_from_either_kind_of_file():
+def test_a_run_is_read_from_either_kind_of_file() -> None:
     Path("study.yaml").write_text(blocks(ppo="{vf_coef: 0.5}"))
     Path("train.yaml").write_text(training(ppo="{vf_coef: 0.7}"))
 
@@ -134,14 +139,14 @@ def test_a_run_is_read_from_either_kind_of_file():
     assert [run.ppo.vf_coef for run in runs] == [0.5, 0.7]
 
 
-def test_a_run_is_read_from_a_huge_grid_too():
+def test_a_run_is_read_from_a_huge_grid_too() -> None:
     Path("a.yaml").write_text(blocks(space=GRID, search="{sampler: grid}"))
 
     assert load_run("a.yaml").name == "a"
 
 
 @pytest.mark.parametrize("text", ["5\n", "true\n", "- space\n", "space\n"])
-def test_a_run_is_not_read_from_what_is_no_mapping(text):
+def test_a_run_is_not_read_from_what_is_no_mapping(text: str) -> None:
     Path("a.yaml").write_text(text)
 
     with pytest.raises(ConfigError, match=r"a\.yaml:1: must hold the blocks"):

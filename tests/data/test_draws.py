@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Which prompts and random numbers judge a policy: what chose it never says how good it is."""
 
 from hypothesis import given

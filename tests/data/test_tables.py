@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Rows of JSONL, CSV and Parquet files, and what is wrong with them."""
 
 import csv

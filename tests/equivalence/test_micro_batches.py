@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The micro-batch size is about memory only: it changes neither a gradient nor a sample nor a metric."""
 
 import pytest

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A trial learns the same alone and in a pack, whatever becomes of its neighbours."""
 
 import math

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Two processes train what one process trains; they talk over gloo, as `accelerate launch` would start them."""
 
 import json

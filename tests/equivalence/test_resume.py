@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A training that was stopped and resumed is, on a CPU, bit for bit the one that was not."""
 
 import pytest

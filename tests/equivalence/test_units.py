@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The unit of the reward decides nothing: score, kl_coef, missing_eos_penalty and clip_range_value times c.
 
 For c a power of two every product is exact, so samples and weights are the same bit for bit.

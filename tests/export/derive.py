@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The manifests, worked out from the targets' released wheels, and the targets' own parsers.
 
 None of the targets can be imported here: they want GPUs, Ray, vLLM, and versions that exclude one another. What

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Our own format: what is exported is what is trained."""
 
 import json

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The reward of an exported script scores as ppo-tune's own does, alone and as each target calls it."""
 
 import ast

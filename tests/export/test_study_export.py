@@ -14,7 +14,7 @@ from ppo_tune.config.study_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, StorageError
 from ppo_tune.export.base import TokenFacts
-from ppo_tune.export.gather import confirmed, gather
+from ppo_tune.export.gather import confirmed, winner_of
 from ppo_tune.files import write_json
 from ppo_tune.rewards.preference import ScoreFormat
 from ppo_tune.search.race import Candidate, Confirmation, Run
@@ -73,7 +73,7 @@ def _defaults() -> dict[str, Any]:
 def winner(out: Path, *, with_sources: bool = True) -> Any:
     """What is known of the study's winner."""
     study = load_study_from(storage_url(out, "hand"), "hand")
-    return gather(study, stored_config(study), out=out, with_sources=with_sources)
+    return winner_of(study, stored_config(study), out=out, with_sources=with_sources)
 
 
 def test_our_own_format_is_written_to_a_folder_of_its_own(
@@ -207,7 +207,7 @@ def test_another_trainer_is_told_the_gain_of_a_reward_model(out: Path) -> None:
     config = stored_config(study)
     task = config.task.model_copy(update={"reward": PreferenceRewardConfig.model_validate(reward)})
 
-    known = gather(study, config.model_copy(update={"task": task}), out=out, with_sources=True)
+    known = winner_of(study, config.model_copy(update={"task": task}), out=out, with_sources=True)
 
     assert known.sources.gain == 0.69
     assert winner(out).sources.gain is None  # a function has none
@@ -241,7 +241,7 @@ def test_a_hub_name_stays_one(out: Path) -> None:
 
 
 def test_what_the_search_measured_goes_along_with_its_interval(out: Path) -> None:
-    write_json(run_folder(out, "hand") / "base.json", {"heldout/score": -0.5, "n_prompts": 25})
+    write_json(run_folder(out, "hand") / "base.json", {"heldout/score": -0.5, "n_prompts": 25, "samples": []})
 
     known = winner(out)
 

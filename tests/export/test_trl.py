@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The TRL script: refuses politely where it cannot run, and makes up for what TRL's PPO lacks."""
 
 import ast

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Fitting a language model to prompts with responses."""
 
 import math

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Tokens that the tokenizer does not have are never said, and nothing is learned from them."""
 
 import shutil

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A chat template: what it writes around messages, and what ends an answer."""
 
 import pytest

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Two ways to decode, one result; rows that are finished leave; a decoder of fixed shape is used again."""
 
 import pytest

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A model is heard before it is trained: one that does not say the same of the same text is refused, whatever it is."""
 
 import functools

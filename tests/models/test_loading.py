@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """From a folder to a policy; whatever else the folder holds is refused by name, reason and way out."""
 
 import json

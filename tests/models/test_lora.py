@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Adapters of many trials on one model: each trial's are its own, and switched off they are not there."""
 
 import copy

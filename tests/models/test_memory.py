@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Work that does not fit into memory is halved, rows first, then trials, and nothing is done twice or left out."""
 
 import pytest

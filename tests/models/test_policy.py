@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The policy: what it samples, when a response ends, what it says of given responses, and its reference."""
 
 import copy

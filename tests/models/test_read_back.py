@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What was saved is loaded again and compared: whatever says something else is noticed, and only that."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What is saved is what other libraries load: PEFT's adapters, transformers' folders, our own value head."""
 
 import json

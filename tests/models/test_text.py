@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Between texts and tensors."""
 
 from dataclasses import replace

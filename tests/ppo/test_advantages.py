@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """From scores to advantages: hand numbers, and the laws of token rewards and of GAE."""
 
 import math

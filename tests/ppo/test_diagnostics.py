@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Approximate KL, clip fraction, entropy and explained variance: hand numbers and laws."""
 
 import math

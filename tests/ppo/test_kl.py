@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The three estimators of the KL to the reference, and the controller of its coefficient."""
 
 import pytest

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The clipped policy and value losses and the preference loss: hand numbers and laws."""
 
 import math

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Sums, means and variances over real tokens, and the two ways to bring a trial to variance 1."""
 
 import math

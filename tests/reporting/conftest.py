@@ -14,6 +14,7 @@ from ppo_tune.files import write_json
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
 from ppo_tune.search.endings import STATES
+from tests.worlds import OWNER
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31m"
@@ -60,9 +61,10 @@ class HandMade:
         trial = self.study.ask(self.config.space.distributions())
         golds = gold or [0.0] * len(scores)
         curve = [
-            {"episodes": 128 * (i + 1), "score": score, "gold": golds[i], "kl": kl, "seconds": 0.5 * (i + 1)}
+            {"episodes": 128 * (i + 1), "score": score, "gold": golds[i], "kl": kl, "seconds": 0.5 * (i + 1),
+             "score_error": 0.1, "gold_error": None, "response_tokens": 9.5}
             for i, score in enumerate(scores)
-        ]
+        ]  # fmt: skip
         facts: dict[str, Any] = {"curve": curve, "config": self.config.ppo.with_params(values).model_dump()}
         if scores:
             facts |= {
@@ -120,7 +122,7 @@ def fill_usual(hand_made: HandMade) -> HandMade:
     hand_made.add("running", [0.3])
     base = {"score": -0.5, "gold": 0.3, "kl_per_sequence": 0.0, "score_standard_error": 0.1}
     facts = {f"heldout/{name}": value for name, value in base.items()}
-    write_json(hand_made.folder / "base.json", {**facts, "samples": []})
+    write_json(hand_made.folder / "base.json", {**facts, "n_prompts": N_PROMPTS, "samples": []})
     return hand_made
 
 
@@ -153,13 +155,14 @@ def confirm(
     opened.set_user_attr("base", {"scores": [0.0] * N_PROMPTS, "golds": [0.5] * N_PROMPTS})
     plan, rng = ConfirmationPlan(hand_made.config), np.random.default_rng(0)
     while plan.remaining(opened) and runs:
-        trial = plan.ask(opened, 0)
+        trial = plan.ask(opened, 0, OWNER)
         assert trial is not None
         number, runs = trial.user_attrs["confirms"], runs - 1
         scores = means.get(number, 0.0) + rng.normal(0, noise) + rng.normal(0, 0.1, N_PROMPTS)
         gold = 0.5 + (golds or {}).get(number, 0.2) + rng.normal(0, 0.05, N_PROMPTS)
         facts: dict[str, Any] = {
             "ending": "completed",
+            "heldout/score": float(scores.mean()),
             "scores": scores.tolist(),
             "golds": gold.tolist(),
             "heldout/kl_per_sequence": kl,
@@ -188,7 +191,8 @@ def fill_hacked(made: HandMade) -> HandMade:
         "score_standard_error": 0.1,
         "eos_rate": 0.66,
     }
-    write_json(made.folder / "base.json", {**{f"heldout/{n}": v for n, v in base.items()}, "samples": []})
+    facts = {f"heldout/{name}": value for name, value in base.items()}
+    write_json(made.folder / "base.json", {**facts, "n_prompts": N_PROMPTS, "samples": []})
     made.add(
         "completed",
         [0.3, 0.6, 0.8, 0.9, 0.99],

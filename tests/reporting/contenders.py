@@ -47,7 +47,8 @@ def make(
         made.add(ending, scores, baseline=i == 0, **(more[0] if more else {}))
     if base is not None:
         write_json(
-            place / "base.json", {"heldout/score": base, "heldout/score_standard_error": 0.1, "samples": []}
+            place / "base.json",
+            {"heldout/score": base, "heldout/score_standard_error": 0.1, "n_prompts": 64, "samples": []},
         )
     if inputs is not None:
         made.study.set_user_attr("inputs", dict(inputs))

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The page in a real browser: it draws, it fits, it sorts, it asks for nothing, and hostile texts do nothing."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A study as one table, checked against one made by hand."""
 
 import numpy as np

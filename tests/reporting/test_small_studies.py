@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What the page says of studies that failed, still run, are small, are a grid, or search one hyperparameter."""
 
 import json

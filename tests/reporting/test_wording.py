@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Numbers with the digits that matter, and texts in which everything can be seen."""
 
 import numpy as np

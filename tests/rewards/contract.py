@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What every reward keeps, whatever it likes: one law each, called with a reward that needs no model.
 
 The rows have references, an empty response, a word that no rule knows, and letters beyond ASCII.

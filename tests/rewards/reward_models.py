@@ -1,6 +1,7 @@
 """Folders of tiny reward models, of bare texts and of chats."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers.processors import TemplateProcessing
@@ -13,16 +14,18 @@ from transformers import (
 from tests.conftest import FAMILIES, VOCABULARY, tiny_tokenizer
 
 
-def tiny_classifier(family: str, **changes) -> PreTrainedModel:
+def tiny_classifier(family: str, **changes: Any) -> PreTrainedModel:
     """A random reward model, with dropout where the family has it."""
     special = {"vocab_size": len(VOCABULARY), "eos_token_id": 0, "bos_token_id": 0, "num_labels": 1}
     config = AutoConfig.for_model(family, **{**special, "pad_token_id": 15, **FAMILIES[family], **changes})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return AutoModelForSequenceClassification.from_config(config).eval()
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+        model.eval()
+        return model
 
 
-def save_reward(folder: Path, family: str = "gpt2", **tokens) -> Path:
+def save_reward(folder: Path, family: str = "gpt2", **tokens: str | None) -> Path:
     tiny_classifier(family).save_pretrained(folder)
     tiny_tokenizer(**tokens).save_pretrained(folder)
     return folder

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """One text, one score: in a batch, alone and by plain transformers, for encoders and for decoders."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The score of a reward model: read at the last real token, centred and scaled where its folder says so."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The reward that is a user's own function, and what is wrong with some of them."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Similarity to reference texts."""
 
 import sys

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The reward of readable rules."""
 
 import pytest

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Words in every script: what is compared, what is counted, and where a phrase may stand."""
 
 import pytest

@@ -1,4 +1,4 @@
-"""A search by one worker in this process."""
+"""A search by one worker in this process, and a reward of its own."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,3 +34,12 @@ class Search:
             return None
         self.study.sampler = make_sampler(self.config, len(self.study.get_trials()))
         return self.study.ask(self.config.space.distributions())
+
+
+def write_reward(path: Path, body: str) -> dict[str, object]:
+    """A reward function; it is not asked to fail on the untrained model, which `calls` counts as the first."""
+    path.write_text(
+        f"calls = 0\ndef score(prompts, responses, **columns):\n    global calls\n    calls += 1\n{body}\n",
+        encoding="utf-8",
+    )
+    return {"reward": {"name": "python", "function": f"{path}:score"}}

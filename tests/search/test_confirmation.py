@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The best few again, on fresh seeds: luck is caught, nothing is lost, and only what can win runs on."""
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from ppo_tune.search.storage import (
 from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.search.winner import best_config, winning_trial
 from tests.reporting.conftest import HandMade
-from tests.worlds import StudyMaker
+from tests.worlds import OWNER, StudyMaker
 
 N_PROMPTS = 64
 Truth = dict[int, float]
@@ -45,7 +46,7 @@ def told(study: Study, trial: optuna.Trial, mean: float | None, *, kl: float = 1
         return
     scores = mean + rng.normal(0, 0.05) + rng.normal(0, 0.3, N_PROMPTS)
     facts = {"ending": "completed", "scores": scores.tolist(), "golds": [None] * N_PROMPTS,
-             "heldout/kl_per_sequence": kl}  # fmt: skip
+             "heldout/score": float(scores.mean()), "heldout/kl_per_sequence": kl}  # fmt: skip
     for name, value in facts.items():
         trial.set_user_attr(name, value)
     study.tell(trial, float(scores.mean()))
@@ -57,7 +58,7 @@ def confirm(hand_made: HandMade, truth: Callable[[int], float | None], *, places
     opened.set_user_attr("base", {"scores": [0.0] * N_PROMPTS, "golds": [None] * N_PROMPTS})
     plan = ConfirmationPlan(hand_made.config)
     while plan.remaining(opened):
-        wave = [trial for _ in range(places) if (trial := plan.ask(opened, 0)) is not None]
+        wave = [trial for _ in range(places) if (trial := plan.ask(opened, 0, OWNER)) is not None]
         for trial in wave:
             told(opened, trial, truth(trial.user_attrs["confirms"]))
     return opened
@@ -122,7 +123,7 @@ def test_who_was_dropped_for_the_sake_of_a_config_that_leaves_the_budget_comes_b
     opened.set_user_attr("base", {"scores": [0.0] * N_PROMPTS, "golds": [None] * N_PROMPTS})
     plan = ConfirmationPlan(lucky.config)
     while plan.remaining(opened):
-        trial = plan.ask(opened, 0)
+        trial = plan.ask(opened, 0, OWNER)
         assert trial is not None
         number, seed_index = trial.user_attrs["confirms"], trial.user_attrs["seed_index"]
         runs_away = number == 1 and seed_index > 1
@@ -140,7 +141,7 @@ def test_seeds_come_in_rounds_and_every_config_draws_the_same_ones(lucky: HandMa
     opened = open_confirmation(lucky.study, lucky.config)
     plan = ConfirmationPlan(lucky.config)
 
-    asked = [plan.ask(opened, 0) for _ in range(8)]
+    asked = [plan.ask(opened, 0, OWNER) for _ in range(8)]
 
     assert [t.user_attrs["confirms"] for t in asked] == [0, 1, 2, 3, 4, 5, 0, 1]
     assert [t.user_attrs["seed_index"] for t in asked] == [0] * 6 + [1, 1]
@@ -167,12 +168,12 @@ def test_a_confirmation_draws_other_random_numbers_than_the_search_that_chose_it
 def test_a_lost_run_comes_again_with_its_config_and_its_seed(lucky: HandMade) -> None:
     opened = open_confirmation(lucky.study, lucky.config)
     plan = ConfirmationPlan(lucky.config)
-    first = [plan.ask(opened, 0) for _ in range(3)]
+    first = [plan.ask(opened, 0, OWNER) for _ in range(3)]
     before = plan.remaining(opened)
     give_back(opened, opened.trials[first[2].number], "lost")
 
     assert plan.remaining(opened) == before + 1
-    again = plan.ask(opened, 0)
+    again = plan.ask(opened, 0, OWNER)
 
     assert again.user_attrs["confirms"] == first[2].user_attrs["confirms"]
     assert again.params == first[2].params
@@ -267,10 +268,8 @@ def test_a_confirmation_that_was_cut_off_goes_on_and_ends_as_one_that_was_not(
     study = load_study_from(url, searched.name)
     opened = open_confirmation(study, stored_config(study))
     plan = ConfirmationPlan(searched)
-    cut_off = [plan.ask(opened, 0) for _ in range(2)]
-    for trial in cut_off:
-        trial.set_user_attr("host", "gone")
-    close_lost_trials(opened)  # another machine's: not ours to close
+    [plan.ask(opened, 0, OWNER) for _ in range(2)]
+    close_lost_trials(opened, "another search")  # not ours to close
     for trial in list(opened.trials):
         give_back(opened, trial, "lost")
 

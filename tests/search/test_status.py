@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """How a study stands: what the store says, whose process searches, and what is left to do, worked by hand."""
 
 import os
@@ -226,7 +227,10 @@ def test_pace_and_time_left_are_those_of_the_search_that_runs(hand_made: HandMad
     add(hand_made, TrialState.COMPLETE, start=at(10), end=at(60), attrs=done)
     add(hand_made, TrialState.PRUNED, start=at(10), end=at(40), attrs={"ending": "pruned", "episodes": 320})
     add(hand_made, TrialState.FAIL, start=at(40), end=at(50), attrs={"ending": "lost", "episodes": 100})
-    add(hand_made, TrialState.RUNNING, start=at(60), attrs={"curve": [{"episodes": 320, "score": 0.5}]})
+    point = dict.fromkeys(
+        ("gold", "gold_error", "score", "score_error", "kl", "seconds", "response_tokens"), 0.5
+    )
+    add(hand_made, TrialState.RUNNING, start=at(60), attrs={"curve": [{**point, "episodes": 320}]})
 
     status = look(hand_made, now=at(110))
 
@@ -268,7 +272,7 @@ def test_runs_of_the_confirmation_are_counted_by_ending(hand_made: HandMade) -> 
     for ending in ("completed", "completed", "diverged"):
         trial = runs.ask()
         facts = {"ending": ending, "confirms": 1, "seed_index": 0, "scores": [1.0], "golds": [0.0]}
-        for name, value in {**facts, "heldout/kl_per_sequence": 1.0}.items():
+        for name, value in {**facts, "heldout/score": 1.0, "heldout/kl_per_sequence": 1.0}.items():
             trial.set_user_attr(name, value)
         runs.tell(trial, 1.0)
     over = look(hand_made)

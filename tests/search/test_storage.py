@@ -9,7 +9,9 @@ from optuna.trial import TrialState
 
 from ppo_tune.errors import StorageError, StudyMismatchError
 from ppo_tune.search.endings import count_endings, ending_of
+from ppo_tune.search.facts import Owner
 from ppo_tune.search.storage import (
+    ask_as,
     close_lost_trials,
     create_study,
     load_study_from,
@@ -17,7 +19,7 @@ from ppo_tune.search.storage import (
     stored_config,
 )
 from ppo_tune.versions import versions
-from tests.worlds import StudyMaker
+from tests.worlds import OWNER, StudyMaker
 
 
 @pytest.fixture
@@ -187,10 +189,10 @@ def test_a_trial_left_running_here_is_lost_and_waits_again_with_its_values(
 ) -> None:
     config = make_study()
     study = create_study(config, url, {})
-    first = study.ask(config.space.distributions())
-    second = study.ask(config.space.distributions())
+    first = ask_as(study, config.space.distributions(), OWNER)
+    second = ask_as(study, config.space.distributions(), OWNER)
 
-    closed = close_lost_trials(study)
+    closed = close_lost_trials(study, OWNER.search)
 
     assert closed == [0, 1]
     trials = study.get_trials()
@@ -205,11 +207,11 @@ def test_a_trial_left_running_here_is_lost_and_waits_again_with_its_values(
 def test_a_trial_lost_twice_remembers_where_it_began(make_study: StudyMaker, url: str) -> None:
     config = make_study()
     study = create_study(config, url, {})
-    study.ask(config.space.distributions())
-    close_lost_trials(study)
-    study.ask(config.space.distributions())
+    ask_as(study, config.space.distributions(), OWNER)
+    close_lost_trials(study, OWNER.search)
+    ask_as(study, config.space.distributions(), OWNER)
 
-    close_lost_trials(study)
+    close_lost_trials(study, OWNER.search)
 
     assert study.get_trials()[2].user_attrs == {"baseline": True, "rerun_of": 0, "attempt": 3}
 
@@ -217,7 +219,7 @@ def test_a_trial_lost_twice_remembers_where_it_began(make_study: StudyMaker, url
 def test_a_trial_that_runs_on_another_machine_is_left_alone(make_study: StudyMaker, url: str) -> None:
     config = make_study()
     study = create_study(config, url, {})
-    study.ask(config.space.distributions()).set_user_attr("host", "elsewhere")
+    ask_as(study, config.space.distributions(), Owner("another search", "a worker"))
 
-    assert close_lost_trials(study) == []
+    assert close_lost_trials(study, OWNER.search) == []
     assert study.get_trials()[0].state is TrialState.RUNNING

@@ -1,30 +1,20 @@
+# mypy: ignore-errors
 """The loop of a worker: ask, train, report, prune, tell; every ending has its name and loses nothing."""
 
 import json
 import statistics
 from pathlib import Path
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
-from ppo_tune import Objective
-from ppo_tune.errors import ConfigError, SearchStoppedError, StudyMismatchError, TrialError
+from ppo_tune.errors import SearchStoppedError
 from ppo_tune.files import read_json, read_json_lines, write_json
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.results import baseline_trial, best_trial
 from ppo_tune.search.winner import best_config
-from tests.search.one_worker import Search
+from tests.search.one_worker import Search, write_reward
 from tests.worlds import StudyMaker
-
-
-def write_reward(path: Path, body: str) -> dict[str, object]:
-    """A reward function; it is not asked to fail on the untrained model, which `calls` counts as the first."""
-    path.write_text(
-        f"calls = 0\ndef score(prompts, responses, **columns):\n    global calls\n    calls += 1\n{body}\n",
-        encoding="utf-8",
-    )
-    return {"reward": {"name": "python", "function": f"{path}:score"}}
 
 
 def test_a_search_runs_to_its_total_and_keeps_what_a_report_needs(
@@ -332,97 +322,3 @@ def test_events_tell_a_watcher_what_happens(make_study: StudyMaker, tmp_path: Pa
     ]
     assert search.events[-1]["ending"] == "completed"
     assert json.dumps(search.events)  # plain data, fit for a pipe
-
-
-def test_an_objective_can_be_handed_to_a_plain_study(make_study: StudyMaker, tmp_path: Path) -> None:
-    config = make_study()
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
-
-    study.optimize(Objective(config, out=tmp_path), n_trials=2)
-
-    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 2
-    assert all(1e-4 <= t.params["learning_rate"] <= 1e-1 for t in study.trials)
-    assert all(t.user_attrs["config"]["kl_coef"] == t.params["kl_coef"] for t in study.trials)
-
-
-def test_an_objective_prunes_what_goes_beyond_the_kl_limit(make_study: StudyMaker, tmp_path: Path) -> None:
-    config = make_study(search={"kl_budget": 1e-9, "kl_limit": 1e-9})
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
-
-    study.optimize(Objective(config, out=tmp_path), n_trials=1)
-
-    assert study.trials[0].state is TrialState.PRUNED
-
-
-def test_an_objective_raises_what_is_the_users_mistake(make_study: StudyMaker, tmp_path: Path) -> None:
-    body = "    if calls > 1:\n        raise ValueError('bad')\n    return [float(len(r)) for r in responses]"
-    task = write_reward(tmp_path / "reward.py", body)
-    study = optuna.create_study(direction="maximize")
-
-    with pytest.raises(TrialError, match=r"reward_error: reward function .* raised ValueError: bad"):
-        study.optimize(Objective(make_study(task=task), out=tmp_path), n_trials=1)
-
-
-def folders(out: Path) -> list[str]:
-    """The folders of Optuna studies that objectives of the small study wrote."""
-    return sorted(path.name for path in (out / "runs" / "small-objective").iterdir())
-
-
-def test_two_optuna_studies_share_no_file(make_study: StudyMaker, tmp_path: Path) -> None:
-    objective = Objective(make_study(), out=tmp_path)
-    for name, rate in (("a", 1e-3), ("b/ü", 1e-1)):
-        study = optuna.create_study(study_name=name, direction="maximize")
-        study.enqueue_trial({"learning_rate": rate, "kl_coef": 0.05})
-        study.optimize(objective, n_trials=1)
-
-    configs = (tmp_path / "runs" / "small-objective").glob("*/trials/0000/config.json")
-    assert sorted(read_json(path)["learning_rate"] for path in configs) == [1e-3, 1e-1]
-    assert len(folders(tmp_path)) == 2
-
-
-def test_a_stored_optuna_study_goes_on_in_its_folder(make_study: StudyMaker, tmp_path: Path) -> None:
-    for _ in range(2):
-        study = optuna.create_study(study_name="a", storage=f"sqlite:///{tmp_path}/o.db", load_if_exists=True)
-        study.optimize(Objective(make_study(), out=tmp_path), n_trials=1)
-
-    assert folders(tmp_path) == ["a"]
-    trials = tmp_path / "runs" / "small-objective" / "a" / "trials"
-    assert sorted(path.name for path in trials.iterdir()) == ["0000", "0001"]
-
-
-def test_another_optuna_study_of_the_same_name_is_refused_before_anything_is_written(
-    make_study: StudyMaker, tmp_path: Path
-) -> None:
-    optuna.create_study(study_name="a").optimize(Objective(make_study(), out=tmp_path), n_trials=1)
-    before = read_json(tmp_path / "runs" / "small-objective" / "a" / "trials" / "0000" / "config.json")
-
-    with pytest.raises(StudyMismatchError) as caught:
-        optuna.create_study(study_name="a").optimize(Objective(make_study(), out=tmp_path), n_trials=1)
-
-    folder = tmp_path / "runs" / "small-objective" / "a"
-    assert str(caught.value) == (
-        f"{folder} holds the trials of another Optuna study of the name 'a'; name this one otherwise, or choose "
-        "another `out`"
-    )
-    assert read_json(folder / "trials" / "0000" / "config.json") == before
-
-
-def test_an_optuna_study_holds_trials_of_one_experiment(make_study: StudyMaker, tmp_path: Path) -> None:
-    study = optuna.create_study(study_name="a")
-    study.optimize(Objective(make_study(), out=tmp_path), n_trials=1)
-
-    study.optimize(Objective(make_study(search={"sampler": "tpe"}), out=tmp_path), n_trials=1)
-    with pytest.raises(StudyMismatchError) as caught:
-        study.optimize(Objective(make_study(ppo={"gamma": 0.9}), out=tmp_path), n_trials=1)
-
-    assert str(caught.value) == (
-        "Optuna study 'a' was begun with another experiment; its trials cannot be compared:\n"
-        "  ppo.gamma: 1.0 before, 0.9 now"
-    )
-
-
-def test_an_objective_refuses_a_wrong_file_before_any_trial(make_study: StudyMaker, tmp_path: Path) -> None:
-    task = {"reward": {"name": "python", "function": f"{tmp_path}/none.py:score"}}
-
-    with pytest.raises(ConfigError, match=r"no such file .*none\.py"):
-        Objective(make_study(task=task), out=tmp_path)

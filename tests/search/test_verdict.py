@@ -34,7 +34,7 @@ def samples(texts: list[str]) -> list[dict[str, Any]]:
 def write_base(made: HandMade, texts: list[str] = CALM, **facts: float) -> None:
     usual = {"score": 0.0, "gold": 0.5, "eos_rate": 0.8, "response_tokens": 9.5, **facts}
     named = {f"heldout/{name}": value for name, value in usual.items()}
-    write_json(made.folder / "base.json", {**named, "samples": samples(texts)})
+    write_json(made.folder / "base.json", {**named, "n_prompts": 64, "samples": samples(texts)})
 
 
 def verdict_of(made: HandMade) -> Verdict:
@@ -217,6 +217,7 @@ def test_the_advice_names_the_kl_at_which_gold_is_highest(hand_made: HandMade) -
                 "kl": kl,
                 "score": 1.0,
                 "gold": 0.5 + math.sqrt(kl) * (1 - 0.5 * math.log(kl)) / 2,
+                **dict.fromkeys(("seconds", "score_error", "gold_error", "response_tokens"), 1.0),
             }
             for kl in np.geomspace(0.05, 8, 9) * (1 + 0.01 * i)
         ]

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What a worker sends to its supervisor."""
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from ppo_tune.search import worker
 from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.workers import Channel, Message, Worker
-from tests.worlds import StudyMaker
+from tests.worlds import OWNER, StudyMaker
 
 
 class Recorder(Channel):
@@ -42,6 +43,6 @@ def test_the_first_worker_says_what_the_user_should_know_of_the_models(
     monkeypatch.setattr(plan, "begin", lambda *_: None)
 
     share = Share(workers=2, trials=1, pack=1)
-    worker.train(Worker("", index, plan, "sqlite://", tmp_path, share), channel)
+    worker.train(Worker(OWNER, index, plan, "sqlite://", tmp_path, share), channel)
 
     assert [event["text"] for event in channel.sent if event["kind"] == "note"] == told

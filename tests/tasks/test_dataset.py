@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A user's own prompts: from a file to splits of prompts."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The tokenized prompts of a split, and those that do not fit the model."""
 
 import json

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What ends a response of a task: the end of a turn, and the tokens that the user names."""
 
 import json

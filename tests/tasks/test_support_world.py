@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The synthetic world of customer support: messages, replies, the judge and the annotators."""
 
 import itertools

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A trial and a training log what their metrics.jsonl holds, and end well without their loggers."""
 
 import math

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """TensorBoard reads back what was logged, by its own readers."""
 
 import subprocess

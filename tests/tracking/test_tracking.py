@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Loggers get a copy of the numbers, and whatever becomes of them the training goes on."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Weights & Biases: a run on this disk, and not one byte over the network."""
 
 import json

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The compiled pass: what it learns is what the plain one learns, and what it does not take goes by the plain one."""
 
 import shutil

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The score of a policy on held-out prompts."""
 
 import statistics

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Token rewards, advantages and returns of k trials, each by its own hyperparameters."""
 
 import copy

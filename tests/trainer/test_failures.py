@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """How a trial fails: its reward, its numbers, the machine's memory; the others go on."""
 
 import math
@@ -27,7 +28,7 @@ from tests.trainer.trials import make_trainer
 
 
 @pytest.mark.parametrize("failure", ["raises", "nan"])
-def test_a_failing_reward_ends_its_trial_with_its_message(failure):
+def test_a_failing_reward_ends_its_trial_with_its_message(failure: str) -> None:
     reward = FailingReward(LIKES, **{failure: [2]})
     trainer = make_trainer(tiny_policy(places=2), make_toy_task(reward))
     before = trainer.step()
@@ -40,7 +41,7 @@ def test_a_failing_reward_ends_its_trial_with_its_message(failure):
     assert ("meant to fail" in str(result[0])) == (failure == "raises")
 
 
-def test_a_trial_whose_reward_failed_has_learned_nothing_from_it():
+def test_a_trial_whose_reward_failed_has_learned_nothing_from_it() -> None:
     policy = tiny_policy()
     trainer = make_trainer(policy, make_toy_task(FailingReward(LIKES, raises=[1])))
     trainer.step()
@@ -53,7 +54,7 @@ def test_a_trial_whose_reward_failed_has_learned_nothing_from_it():
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_numbers_that_are_not_finite_end_their_trial_as_diverged(poison):
+def test_numbers_that_are_not_finite_end_their_trial_as_diverged(poison: float) -> None:
     policy = tiny_policy()
     trainer = make_trainer(policy)
     trainer.step()
@@ -65,7 +66,7 @@ def test_numbers_that_are_not_finite_end_their_trial_as_diverged(poison):
     assert str(result) == "log-probabilities or values are not finite after 8 episodes"
 
 
-def test_a_score_beyond_all_bounds_ends_its_trial_as_the_rewards_fault():
+def test_a_score_beyond_all_bounds_ends_its_trial_as_the_rewards_fault() -> None:
     policy = tiny_policy()
     trainer = make_trainer(policy, make_toy_task(WordReward(dict.fromkeys(LIKES, 1e30))))
     before = policy.rows.values.clone()
@@ -84,7 +85,7 @@ class Unchecked(WordReward):
         return torch.full_like(super().__call__(prompts, responses, columns), 1e30)
 
 
-def test_a_gradient_that_is_not_finite_ends_its_trial_as_diverged():
+def test_a_gradient_that_is_not_finite_ends_its_trial_as_diverged() -> None:
     policy = tiny_policy()
     trainer = make_trainer(policy, make_toy_task(Unchecked(LIKES)))
     before = policy.rows.values.clone()
@@ -114,7 +115,7 @@ class Raises(Reward):
     ],
     ids=["GPU", "CPU"],
 )
-def test_a_machine_without_memory_ends_all_its_trials(error):
+def test_a_machine_without_memory_ends_all_its_trials(error: Exception) -> None:
     trainer = make_trainer(tiny_policy(places=2), make_toy_task(Raises(error)))
 
     results = trainer.step()
@@ -126,7 +127,9 @@ def test_a_machine_without_memory_ends_all_its_trials(error):
 
 @pytest.mark.parametrize("room", [1, 3])
 @pytest.mark.parametrize("lora_rank", [4, None])
-def test_a_pack_that_does_not_fit_goes_on_in_parts_and_learns_the_same(room, lora_rank, monkeypatch):
+def test_a_pack_that_does_not_fit_goes_on_in_parts_and_learns_the_same(
+    room: int, lora_rank: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`room` responses fit through the model at once; decoding and whole passes have limits of their own."""
 
     policies = [tiny_policy(places=1 if lora_rank is None else 3, lora_rank=lora_rank) for _ in range(2)]
@@ -160,7 +163,7 @@ def test_a_pack_that_does_not_fit_goes_on_in_parts_and_learns_the_same(room, lor
     assert set(refusals) >= {"generate", "reference"}
 
 
-def test_a_trial_of_which_not_one_response_fits_runs_out_of_memory(monkeypatch):
+def test_a_trial_of_which_not_one_response_fits_runs_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_, **__):
         raise torch.OutOfMemoryError("no room")
 
@@ -175,7 +178,7 @@ def test_a_trial_of_which_not_one_response_fits_runs_out_of_memory(monkeypatch):
     assert trainer.memory.passes == MemoryChunks()
 
 
-def test_a_bug_is_no_result():
+def test_a_bug_is_no_result() -> None:
     trainer = make_trainer(tiny_policy(), make_toy_task(Raises(RuntimeError("a bug"))))
 
     with pytest.raises(RuntimeError, match="a bug"):

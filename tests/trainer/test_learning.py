@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What moves in a training: every field, every tensor, nothing else, and to where the score sends it."""
 
 from functools import cache
@@ -64,19 +65,21 @@ def one_change_each() -> Tensor:
 
 
 @pytest.mark.parametrize("field", SEARCHED)
-def test_every_field_that_can_be_searched_reaches_the_update(field):
+def test_every_field_that_can_be_searched_reaches_the_update(field: str) -> None:
     changed, usual = one_change_each()[list(SEARCHED).index(field)], one_change_each()[-1]
 
     assert (changed - usual).abs().max() > 1e-4
 
 
-def test_the_fields_that_reach_the_update_are_all_that_can_be_searched():
+def test_the_fields_that_reach_the_update_are_all_that_can_be_searched() -> None:
     assert SEARCHED.keys() == PPOConfig.model_fields.keys() - SHARED_FIELDS
 
 
 @pytest.mark.parametrize("lora_rank", [4, None])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_without_a_step_size_nothing_moves_and_nothing_is_clipped(lora_rank, dropout):
+def test_without_a_step_size_nothing_moves_and_nothing_is_clipped(
+    lora_rank: int | None, dropout: float
+) -> None:
     rates = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
     policy = tiny_policy(lora_rank=lora_rank, **rates)
     trainer = make_trainer(policy, learning_rate=0.0, ppo_epochs=3, ent_coef=0.1, temperature=0.7)
@@ -91,7 +94,7 @@ def test_without_a_step_size_nothing_moves_and_nothing_is_clipped(lora_rank, dro
         assert metrics["objective/kl_per_sequence"] == pytest.approx(0.0, abs=1e-5)
 
 
-def test_without_a_step_size_the_ratio_stays_at_one_far_from_the_reference():
+def test_without_a_step_size_the_ratio_stays_at_one_far_from_the_reference() -> None:
     policy = tiny_policy()
     trainer = make_trainer(policy, learning_rate=0.0, clip_range=1e-5, temperature=0.5)
     stir(policy)
@@ -102,7 +105,7 @@ def test_without_a_step_size_the_ratio_stays_at_one_far_from_the_reference():
     assert metrics["objective/kl_per_sequence"] > 0.1
 
 
-def test_with_one_step_per_rollout_the_clip_range_changes_nothing():
+def test_with_one_step_per_rollout_the_clip_range_changes_nothing() -> None:
     policy = tiny_policy(places=2)
     narrow, wide = (small_config(batch_size=8, ppo_epochs=1, clip_range=c) for c in (1e-3, 0.5))
     trainer = PPOTrainer(policy, make_toy_task(WordReward(LIKES)), narrow)
@@ -116,7 +119,7 @@ def test_with_one_step_per_rollout_the_clip_range_changes_nothing():
 
 
 @pytest.mark.parametrize("lora_rank", [4, None])
-def test_training_moves_every_trainable_tensor(lora_rank):
+def test_training_moves_every_trainable_tensor(lora_rank: int | None) -> None:
     policy = tiny_policy(lora_rank=lora_rank)
     trainer = make_trainer(policy)
     before = policy.rows.split(0)
@@ -128,7 +131,7 @@ def test_training_moves_every_trainable_tensor(lora_rank):
 
 
 @pytest.mark.parametrize("lora_rank", [4, None])
-def test_training_leaves_the_reference_untouched(lora_rank):
+def test_training_leaves_the_reference_untouched(lora_rank: int | None) -> None:
     policy = tiny_policy(lora_rank=lora_rank)
     sequences = make_sequences([[2, 3], [5]], [[4, 0], [6, 7]])
     before = policy.reference(sequences, temperature=0.7)
@@ -139,7 +142,7 @@ def test_training_leaves_the_reference_untouched(lora_rank):
     assert torch.equal(before, tiny_policy().reference(sequences, temperature=0.7))
 
 
-def test_training_adapters_leaves_every_weight_of_the_model_untouched():
+def test_training_adapters_leaves_every_weight_of_the_model_untouched() -> None:
     policy = tiny_policy(places=2)
     before = tiny_model().state_dict()
 
@@ -150,7 +153,7 @@ def test_training_adapters_leaves_every_weight_of_the_model_untouched():
     assert all(torch.equal(now[name], before[name]) for name in before)
 
 
-def test_training_takes_log_probabilities_again_under_bfloat16():
+def test_training_takes_log_probabilities_again_under_bfloat16() -> None:
     policy = Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), lora_rank=4)
 
     metrics = train(policy, 1, learning_rate=0.0, batch_size=8)[0]
@@ -158,7 +161,7 @@ def test_training_takes_log_probabilities_again_under_bfloat16():
     assert metrics["policy/approx_kl_per_token"] == pytest.approx(0.0, abs=1e-10)
 
 
-def test_three_seeds_out_of_three_beat_the_untrained_policy():
+def test_three_seeds_out_of_three_beat_the_untrained_policy() -> None:
     policy = tiny_policy(places=3)
     trainer = make_trainer(policy, rollout_size=12, batch_size=6, kl_coef=0.02, episodes=180)
 
@@ -194,7 +197,7 @@ def distance(p: Tensor, q: Tensor) -> float:
 
 
 @pytest.mark.parametrize("kl_coef", [0.3, 1.0])
-def test_a_long_run_on_a_bandit_ends_at_the_tilted_reference(kl_coef):
+def test_a_long_run_on_a_bandit_ends_at_the_tilted_reference(kl_coef: float) -> None:
     policy = tiny_policy(lora_rank=None, n_layer=1)
     scores = torch.tensor([BANDIT.get(word, 0.0) for word in VOCABULARY]).double()
     tilted = first_tokens(policy, None) * (scores / kl_coef).exp()
@@ -206,7 +209,7 @@ def test_a_long_run_on_a_bandit_ends_at_the_tilted_reference(kl_coef):
     assert distance(first_tokens(policy, None), optimum) > 0.15
 
 
-def test_adapters_on_a_bandit_end_where_the_score_sends_them():
+def test_adapters_on_a_bandit_end_where_the_score_sends_them() -> None:
     tokenizer = tiny_tokenizer(**ONLY_STOP)
     wanted = stir(stirred_policy(n_layer=1, lora_rank=8, tokenizer=tokenizer), 0.3)
     optimum, reference = first_tokens(wanted, 0), first_tokens(wanted, None)

@@ -1,8 +1,10 @@
+# mypy: ignore-errors
 """The numbers of an iteration, counted again by hand, and the adaptive coefficient that follows one of them."""
 
 import math
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +27,9 @@ from tests.trainer.trials import ONLY_STOP, make_trainer, train
 
 
 @pytest.mark.parametrize(("batch_size", "ppo_epochs"), [(1, 2), (2, 3), (4, 1), (8, 2)])
-def test_an_iteration_has_epochs_times_rollout_over_batch_optimizer_steps(batch_size, ppo_epochs):
+def test_an_iteration_has_epochs_times_rollout_over_batch_optimizer_steps(
+    batch_size: int, ppo_epochs: int
+) -> None:
     metrics = train(tiny_policy(), 1, batch_size=batch_size, ppo_epochs=ppo_epochs)[0]
 
     assert metrics["policy/optimizer_steps"] == ppo_epochs * 8 / batch_size
@@ -35,7 +39,7 @@ def test_an_iteration_has_epochs_times_rollout_over_batch_optimizer_steps(batch_
     )
 
 
-def test_the_logged_kl_is_that_of_the_sampled_responses(tmp_path):
+def test_the_logged_kl_is_that_of_the_sampled_responses(tmp_path: Path) -> None:
     reward = WordReward(LIKES)
     policy = tiny_policy(tokenizer=tiny_tokenizer(**ONLY_STOP))
     trainer = make_trainer(policy, make_toy_task(reward), learning_rate=0.0, kl_estimator="k3")
@@ -61,7 +65,7 @@ def test_the_logged_kl_is_that_of_the_sampled_responses(tmp_path):
     assert metrics["objective/kl_per_sequence"] == pytest.approx(statistics.mean(kl), abs=1e-5)
 
 
-def test_metrics_say_what_the_responses_were():
+def test_metrics_say_what_the_responses_were() -> None:
     reward = WordReward(LIKES)
     policy = stirred_policy(tokenizer=tiny_tokenizer(**ONLY_STOP))
     trainer = make_trainer(policy, make_toy_task(reward), temperature=1.5)
@@ -82,7 +86,7 @@ def test_metrics_say_what_the_responses_were():
     assert first["policy/entropy_per_token"] < math.log(len(VOCABULARY))
 
 
-def test_a_stop_token_in_a_prompt_does_not_count_as_an_ending():
+def test_a_stop_token_in_a_prompt_does_not_count_as_an_ending() -> None:
     reward = WordReward(LIKES)
     task = make_toy_task(reward)
     prompts = tuple(replace(prompt, text=f"<eos> {prompt.text} <eos>") for prompt in task.prompts["train"])
@@ -95,7 +99,7 @@ def test_a_stop_token_in_a_prompt_does_not_count_as_an_ending():
     assert metrics["response/eos_rate"] < 1
 
 
-def test_an_iteration_says_all_of_these_numbers_and_each_is_finite():
+def test_an_iteration_says_all_of_these_numbers_and_each_is_finite() -> None:
     metrics = train(tiny_policy(), 2)[1]
 
     assert set(metrics) == {
@@ -111,7 +115,7 @@ def test_an_iteration_says_all_of_these_numbers_and_each_is_finite():
 
 
 @pytest.mark.parametrize(("target", "direction"), [(0.01, 1), (1000.0, -1)], ids=["too far", "too near"])
-def test_an_adaptive_coefficient_moves_by_the_logged_kl(target, direction):
+def test_an_adaptive_coefficient_moves_by_the_logged_kl(target: float, direction: int) -> None:
     policy = tiny_policy()
     trainer = make_trainer(policy, kl_coef=0.2, kl_target=target, kl_horizon=100.0)
     stir(policy, 0.3)
@@ -122,7 +126,7 @@ def test_an_adaptive_coefficient_moves_by_the_logged_kl(target, direction):
     assert direction * (metrics["objective/kl_per_sequence"] / target - 1) > 0.2
 
 
-def test_an_adaptive_coefficient_moves_in_proportion_when_the_kl_is_near_its_target():
+def test_an_adaptive_coefficient_moves_in_proportion_when_the_kl_is_near_its_target() -> None:
     probe = make_trainer(tiny_policy(), kl_coef=0.2)
     stir(probe.policy, 0.3)
     kl = probe.step()[0]["objective/kl_per_sequence"]
@@ -134,7 +138,7 @@ def test_an_adaptive_coefficient_moves_in_proportion_when_the_kl_is_near_its_tar
     assert trainer.runs[0].kl_coef == pytest.approx(0.2 * (1 + 0.1 * 8 / 100))
 
 
-def test_an_adaptive_coefficient_moves_over_a_tenth_of_the_episodes_unless_told_otherwise():
+def test_an_adaptive_coefficient_moves_over_a_tenth_of_the_episodes_unless_told_otherwise() -> None:
     trainer = make_trainer(tiny_policy(), kl_coef=0.2, kl_target=1000.0, episodes=800)
 
     trainer.step()
@@ -142,7 +146,7 @@ def test_an_adaptive_coefficient_moves_over_a_tenth_of_the_episodes_unless_told_
     assert trainer.runs[0].kl_coef == pytest.approx(0.2 * (1 - 0.2 * 8 / 80))
 
 
-def test_a_fixed_coefficient_stays():
+def test_a_fixed_coefficient_stays() -> None:
     trainer = make_trainer(tiny_policy(), kl_coef=0.2)
 
     results = [trainer.step()[0]["objective/kl_coef"] for _ in range(3)]

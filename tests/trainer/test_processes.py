@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """One process alone, and how the rows of many come together; real processes: equivalence/test_processes.py."""
 
 import pytest

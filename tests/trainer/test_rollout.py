@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Sampling, evaluating and scoring a rollout."""
 
 import copy

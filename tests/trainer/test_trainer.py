@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Seeds, prompts and places of a trainer: who gets which, in which order, and what is refused."""
 
 import subprocess
@@ -26,7 +27,7 @@ from tests.conftest import (
 from tests.trainer.trials import bandit_task, make_trainer, numbers, train
 
 
-def test_equal_trials_with_equal_seeds_learn_the_same_side_by_side():
+def test_equal_trials_with_equal_seeds_learn_the_same_side_by_side() -> None:
     policy = tiny_policy(places=2)
     trainer = PPOTrainer(policy, make_toy_task(WordReward(LIKES)), small_config())
     for place in (0, 1):
@@ -39,7 +40,7 @@ def test_equal_trials_with_equal_seeds_learn_the_same_side_by_side():
 
 
 @pytest.mark.parametrize("lora_rank", [4, None])
-def test_the_same_seed_gives_the_same_trajectory(lora_rank):
+def test_the_same_seed_gives_the_same_trajectory(lora_rank: int | None) -> None:
     policies = [tiny_policy(lora_rank=lora_rank) for _ in range(2)]
 
     histories = [[numbers(metrics) for metrics in train(policy, 3, ent_coef=0.01)] for policy in policies]
@@ -48,7 +49,7 @@ def test_the_same_seed_gives_the_same_trajectory(lora_rank):
     assert torch.equal(policies[0].rows.values, policies[1].rows.values)
 
 
-def test_trials_with_different_seeds_go_different_ways():
+def test_trials_with_different_seeds_go_different_ways() -> None:
     reward = WordReward(LIKES)
     policy = tiny_policy(places=2)
     trainer = make_trainer(policy, make_toy_task(reward))
@@ -60,7 +61,7 @@ def test_trials_with_different_seeds_go_different_ways():
     assert not torch.equal(policy.rows.values[0], policy.rows.values[1])
 
 
-def test_every_trial_and_every_iteration_has_its_own_sampling_noise():
+def test_every_trial_and_every_iteration_has_its_own_sampling_noise() -> None:
     task = bandit_task(LIKES, 8)
     trainer = make_trainer(tiny_policy(places=2), task, learning_rate=0.0)
 
@@ -73,7 +74,7 @@ def test_every_trial_and_every_iteration_has_its_own_sampling_noise():
 
 
 @pytest.mark.parametrize("n_train", [8, 12, 20])
-def test_every_prompt_comes_once_before_any_comes_again_and_in_a_new_order(n_train):
+def test_every_prompt_comes_once_before_any_comes_again_and_in_a_new_order(n_train: int) -> None:
     reward = WordReward(LIKES)
     trainer = make_trainer(tiny_policy(), make_toy_task(reward, n_train=n_train))
 
@@ -86,7 +87,7 @@ def test_every_prompt_comes_once_before_any_comes_again_and_in_a_new_order(n_tra
     assert first != second
 
 
-def test_fewer_prompts_than_a_rollout_needs_are_refused():
+def test_fewer_prompts_than_a_rollout_needs_are_refused() -> None:
     task = make_toy_task(WordReward(LIKES), n_train=7)
 
     with pytest.raises(DataError) as caught:
@@ -98,7 +99,7 @@ def test_fewer_prompts_than_a_rollout_needs_are_refused():
     )
 
 
-def test_a_prompt_that_leaves_no_room_for_a_response_is_refused():
+def test_a_prompt_that_leaves_no_room_for_a_response_is_refused() -> None:
     task = make_toy_task(WordReward(LIKES))
     long = Prompt(" ".join("a" * 27), where="prompts.csv:9")
     prompts = {**task.prompts, "train": (*task.prompts["train"], long)}
@@ -107,7 +108,7 @@ def test_a_prompt_that_leaves_no_room_for_a_response_is_refused():
         PPOTrainer(tiny_policy(), replace(task, prompts=prompts), small_config())
 
 
-def test_a_rollout_that_cannot_be_shared_out_evenly_is_refused():
+def test_a_rollout_that_cannot_be_shared_out_evenly_is_refused() -> None:
     processes = ProcessGroup()
     processes.size = 3
 
@@ -117,7 +118,7 @@ def test_a_rollout_that_cannot_be_shared_out_evenly_is_refused():
         PPOTrainer(tiny_policy(), make_toy_task(WordReward(LIKES)), small_config(), processes)
 
 
-def test_a_place_is_free_until_a_trial_starts_and_after_it_is_dropped():
+def test_a_place_is_free_until_a_trial_starts_and_after_it_is_dropped() -> None:
     trainer = PPOTrainer(tiny_policy(places=3), make_toy_task(WordReward(LIKES)), small_config())
 
     trainer.start(1, small_config(), seed=0)
@@ -128,14 +129,14 @@ def test_a_place_is_free_until_a_trial_starts_and_after_it_is_dropped():
     assert trainer.free_places == [0, 1, 2]
 
 
-def test_a_taken_place_is_not_given_away():
+def test_a_taken_place_is_not_given_away() -> None:
     trainer = make_trainer(tiny_policy())
 
     with pytest.raises(AssertionError, match="place 0 is taken"):
         trainer.start(0, small_config(), seed=1)
 
 
-def test_a_trial_starts_at_the_reference_whatever_was_in_its_place():
+def test_a_trial_starts_at_the_reference_whatever_was_in_its_place() -> None:
     policy = stirred_policy()
     trainer = PPOTrainer(policy, make_toy_task(WordReward(LIKES)), small_config(learning_rate=0.0))
     trainer.start(0, small_config(learning_rate=0.0), seed=0)
@@ -145,7 +146,7 @@ def test_a_trial_starts_at_the_reference_whatever_was_in_its_place():
     assert metrics["objective/kl_per_sequence"] == pytest.approx(0.0, abs=1e-5)
 
 
-def test_trials_stand_in_the_order_of_their_places_whenever_they_came():
+def test_trials_stand_in_the_order_of_their_places_whenever_they_came() -> None:
     trainer = make_trainer(tiny_policy(places=3))
 
     trainer.drop(0)
@@ -156,7 +157,7 @@ def test_trials_stand_in_the_order_of_their_places_whenever_they_came():
 
 
 @pytest.mark.slow
-def test_training_a_pack_warns_of_nothing():
+def test_training_a_pack_warns_of_nothing() -> None:
     code = (
         "from tests.conftest import tiny_policy\n"
         "from tests.trainer.trials import make_trainer\n"

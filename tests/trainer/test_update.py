@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The update: what one optimizer step does, how many there are, and that trials do not mix."""
 
 import math

@@ -1,8 +1,11 @@
 """Trainers of the tiny policy, and what their iterations say."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ppo_tune.data.prompts import Split
 from ppo_tune.models import Policy
 from ppo_tune.tasks import Prompt, Task
 from ppo_tune.trainer.trainer import PPOTrainer
@@ -16,7 +19,7 @@ from tests.conftest import (
 ONLY_STOP = {"unk_token": None, "pad_token": None}  # so that every other token is seen in the text
 
 
-def make_trainer(policy: Policy, task: Task | None = None, **config) -> PPOTrainer:
+def make_trainer(policy: Policy, task: Task | None = None, **config: Any) -> PPOTrainer:
     """A trainer with a trial in every place, each with its own seed."""
     trainer = PPOTrainer(policy, task or make_toy_task(WordReward(LIKES)), small_config(**config))
     for place in range(policy.places):
@@ -24,19 +27,25 @@ def make_trainer(policy: Policy, task: Task | None = None, **config) -> PPOTrain
     return trainer
 
 
-def train(policy: Policy, iterations: int, task: Task | None = None, **config) -> list[dict]:
+def train(policy: Policy, iterations: int, task: Task | None = None, **config: Any) -> list[dict[str, Any]]:
     """Metrics of the first place, one per iteration."""
     trainer = make_trainer(policy, task, **config)
-    return [trainer.step()[0] for _ in range(iterations)]
+    history = []
+    for _ in range(iterations):
+        result = trainer.step()[0]
+        assert isinstance(result, dict), result
+        history.append(result)
+    return history
 
 
 def bandit_task(weights: dict[str, float], size: int) -> Task:
     """One prompt, always the same."""
-    prompts = {"train": (Prompt("a"),) * size, "heldout": (Prompt("a"),), "confirmation": ()}
+    one = (Prompt("a"),)
+    prompts: dict[Split, tuple[Prompt, ...]] = {"train": one * size, "heldout": one, "confirmation": ()}
     return Task("bandit", prompts, WordReward(weights), gold=None)
 
 
-def numbers(metrics: dict) -> dict:
+def numbers(metrics: dict[str, Any]) -> dict[str, Any]:
     """Metrics without the times."""
     return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A checkpoint is whole or it is not used; what is restored is all that a trial is."""
 
 import json

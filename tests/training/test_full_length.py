@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """One config at full length: it learns, it can be stopped and resumed, and it leaves a model that others load."""
 
 import itertools

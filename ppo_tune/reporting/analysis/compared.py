@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 from ppo_tune.reporting.analysis.fidelity import fidelity_table
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.wording import percent
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.pruners import first_look
 
 
@@ -18,17 +19,15 @@ def compared(record: StudyRecord) -> tuple[int, list[FrozenTrial]]:
     """
     look = first_look(len(record.config.milestone_episodes()))
     trials = [trial for trial in record.trials if _reached(record, trial, look)]
-    look = min(
-        (len(trial.user_attrs["curve"]) for trial in trials if trial.state.is_finished()), default=look
-    )
+    look = min((len(TrialFacts(trial).curve) for trial in trials if trial.state.is_finished()), default=look)
     return look, [trial for trial in trials if _reached(record, trial, look)]
 
 
 def _reached(record: StudyRecord, trial: FrozenTrial, milestone: int) -> bool:
     """Whether a trial has all values of the space and a score at a milestone."""
-    curve = trial.user_attrs.get("curve", [])
+    curve = TrialFacts(trial).curve
     has_values = set(record.config.space) <= set(trial.params)
-    return has_values and len(curve) >= milestone and bool(np.isfinite(curve[milestone - 1]["score"]))
+    return has_values and len(curve) >= milestone and bool(np.isfinite(curve[milestone - 1].score))
 
 
 @dataclass(frozen=True)

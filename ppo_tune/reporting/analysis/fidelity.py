@@ -5,6 +5,7 @@ import pandas as pd
 
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.seeding import derive_seed
 
 MIN_TRIALS = 8
@@ -33,10 +34,8 @@ def fidelity_table(record: StudyRecord) -> pd.DataFrame:
     end's best). Empty when too few trials reached the end or there is only one milestone.
     """
     marks = record.config.milestone_episodes()
-    curves = [t.user_attrs.get("curve", []) for t in record.trials if ending_of(t) == "completed"]
-    scores = np.array(
-        [[p["score"] for p in curve] for curve in curves if len(curve) == len(marks)], dtype=float
-    )
+    curves = [TrialFacts(t).curve for t in record.trials if ending_of(t) == "completed"]
+    scores = np.array([[p.score for p in curve] for curve in curves if len(curve) == len(marks)], dtype=float)
     if len(scores) < MIN_TRIALS or len(marks) < 2:
         return pd.DataFrame(columns=list(COLUMNS), dtype=float)
     n, end = len(scores), scores[:, -1]

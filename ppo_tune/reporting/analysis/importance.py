@@ -14,6 +14,7 @@ from ppo_tune.reporting.analysis.evidence import COLUMNS, Sample, best_quarter, 
 from ppo_tune.reporting.axes import axes_of
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import is_feasible
 
 MIN_TRIALS = 12
@@ -109,7 +110,7 @@ def score_sample(record: StudyRecord) -> Sample:
 def early_sample(record: StudyRecord) -> Sample:
     """The trials that are compared with their scores at that milestone as they were."""
     look, trials = compared(record)
-    return sample_of(record, trials, [trial.user_attrs["curve"][look - 1]["score"] for trial in trials])
+    return sample_of(record, trials, [TrialFacts(trial).curve[look - 1].score for trial in trials])
 
 
 def end_sample(record: StudyRecord) -> Sample:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from ppo_tune.reporting.analysis.paired_changes import (
 )
 from ppo_tune.reporting.record import StudyRecord, role_of
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import CurvePoint, TrialFacts
 
 BELOW, PAST = "gold fell", "past its peak"
 """What a trial may be flagged with: gold fell against the untrained model, or from its own peak."""
@@ -53,7 +53,7 @@ def changes_table(record: StudyRecord) -> pd.DataFrame:
             continue
         score, gold = change(base, after, "score"), change(base, after, "gold")
         fell = score.low > 0 and gold.high < 0
-        past = is_past_peak(curve_of(trial.user_attrs["curve"], base, after))
+        past = is_past_peak(curve_of(TrialFacts(trial).curve, base))
         rows.append({
             "number": trial.number, "role": role_of(record, trial), "ending": ending_of(trial), "kl": after.kl,
             "score_change": score.value, "score_low": score.low, "score_high": score.high,
@@ -87,32 +87,29 @@ def curves_table(record: StudyRecord) -> pd.DataFrame:
     base = judged_base(record)
     rows = []
     for trial in record.trials:
-        curve = [point for point in trial.user_attrs.get("curve", []) if point.get("gold") is not None]
+        curve = [point for point in TrialFacts(trial).curve if point.gold is not None]
         facts = {"number": trial.number, "role": role_of(record, trial), "ending": ending_of(trial)}
-        rows += [{**facts, **point} for point in curve_of(curve, base, judged_trial(record, trial))[1:]]
+        rows += [{**facts, **point} for point in curve_of(curve, base)[1:]]
     return pd.DataFrame(rows, columns=list(POINTS))
 
 
-def curve_of(points: Sequence[Mapping[str, Any]], base: Judged, after: Judged) -> list[dict[str, float]]:
+def curve_of(points: Sequence[CurvePoint], base: Judged) -> list[dict[str, float]]:
     """A trial's milestones as changes against the untrained model, which is the first of them.
-
-    A milestone whose standard errors were not recorded gets those of the last.
 
     Args:
         points: The trial's `curve`.
         base: The untrained model.
-        after: The trial at its last milestone.
     """
     start = {"episodes": 0, "kl": 0.0, "score_change": 0.0, "gold_change": 0.0,
              "score_error": base.errors["score"], "gold_error": base.errors["gold"]}  # fmt: skip
     rest = [
         {
-            "episodes": point["episodes"],
-            "kl": number(point["kl"]),
-            "score_change": number(point["score"]) - base.means["score"],
-            "gold_change": number(point["gold"]) - base.means["gold"],
-            "score_error": number(point.get("score_error", after.errors["score"])),
-            "gold_error": number(point.get("gold_error", after.errors["gold"])),
+            "episodes": point.episodes,
+            "kl": point.kl,
+            "score_change": point.score - base.means["score"],
+            "gold_change": number(point.gold) - base.means["gold"],
+            "score_error": point.score_error,
+            "gold_error": number(point.gold_error),
         }
         for point in points
     ]

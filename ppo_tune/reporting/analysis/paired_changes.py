@@ -15,7 +15,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy import stats
 
-from ppo_tune.reporting.record import StudyRecord, samples_of
+from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.search.facts import HeldOut, TrialFacts
 from ppo_tune.search.responses import MIN_PROMPTS
 
 Judge = Literal["score", "gold"]
@@ -88,42 +89,25 @@ def number(value: Any) -> float:
 
 def judged_base(record: StudyRecord) -> Judged:
     """The untrained model."""
-    return _judged(record, record.base, record.base.get("samples", []))
+    return _judged(record, None if record.base is None else record.base.heldout)
 
 
 def judged_trial(record: StudyRecord, trial: FrozenTrial) -> Judged:
     """A trial at its last milestone."""
-    last = (trial.user_attrs.get("curve") or [{}])[-1]
-    named = {
-        "score": "score", "gold": "gold", "kl": "kl_per_sequence", "score_error": "score_standard_error",
-        "gold_error": "gold_standard_error",
-    }  # fmt: skip
-    of_curve = {f"heldout/{name}": last.get(key) for key, name in named.items()}
-    known = {name: value for name, value in of_curve.items() if value is not None}
-    is_old = "heldout/gold" in known and "scores" not in trial.user_attrs
-    return _judged(record, {**trial.user_attrs, **known}, samples_of(record, trial) if is_old else [])
+    return _judged(record, TrialFacts(trial).seen)
 
 
-def _judged(record: StudyRecord, facts: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Judged:
+def _judged(record: StudyRecord, seen: HeldOut | None) -> Judged:
+    if seen is None:
+        unknown: Mapping[Judge, float] = {"score": math.nan, "gold": math.nan}
+        return Judged(unknown, unknown, {"score": (), "gold": ()}, math.nan, record.n_prompts)
     return Judged(
-        means={"score": number(facts.get("heldout/score")), "gold": number(facts.get("heldout/gold"))},
-        errors={
-            "score": number(facts.get("heldout/score_standard_error")),
-            "gold": _gold_error(facts, samples, record.n_prompts),
-        },
-        by_prompt={"score": facts.get("scores", []), "gold": facts.get("golds", [])},
-        kl=number(facts.get("heldout/kl_per_sequence")),
+        means={"score": seen.score, "gold": number(seen.gold)},
+        errors={"score": seen.score_error, "gold": number(seen.gold_error)},
+        by_prompt={"score": seen.scores, "gold": seen.golds},
+        kl=seen.kl,
         n_prompts=record.n_prompts,
     )
-
-
-def _gold_error(facts: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], n_prompts: int) -> float:
-    """Gold's standard error as it was recorded or, in studies that did not, as the kept responses let expect."""
-    recorded = facts.get("heldout/gold_standard_error")
-    golds = [float(sample["gold"]) for sample in samples if sample["gold"] is not None]
-    if recorded is not None or len(golds) < MIN_PROMPTS:
-        return number(recorded)
-    return float(np.std(golds, ddof=1)) / math.sqrt(n_prompts)
 
 
 def change(before: Judged, after: Judged, judge: Judge) -> Change:

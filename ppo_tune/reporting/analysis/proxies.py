@@ -9,6 +9,7 @@ import pandas as pd
 from ppo_tune.reporting.analysis.paired_changes import Judged, judged_base, judged_trial, number
 from ppo_tune.reporting.record import StudyRecord, role_of, samples_of
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import HeldOut, TrialFacts
 from ppo_tune.search.responses import Samples, distinct, mean_repeated_share, repetition_low, signs
 
 MEASURES: Mapping[str, str] = {
@@ -22,22 +23,22 @@ UNTRAINED = "untrained model"
 """Its role in a table."""
 
 
-def measure(model: Judged, facts: Mapping[str, Any], samples: Samples) -> dict[str, float]:
+def measure(model: Judged, seen: HeldOut | None, samples: Samples) -> dict[str, float]:
     """The proxies of one model, by the names of `MEASURES`.
 
     Args:
         model: Its means and their errors.
-        facts: Its `heldout/...` numbers.
+        seen: What it came to at its end; None before it.
         samples: The responses that were kept.
     """
     texts = [sample["response"] for sample in samples]
     return {
-        "response_tokens": number(facts.get("heldout/response_tokens")),
+        "response_tokens": number(seen and seen.response_tokens),
         "repeated_3grams": mean_repeated_share(samples),
         "distinct_1": distinct(texts, 1),
         "distinct_2": distinct(texts, 2),
         "score_std": model.errors["score"] * math.sqrt(model.n_prompts),
-        "eos_rate": number(facts.get("heldout/eos_rate")),
+        "eos_rate": number(seen and seen.eos_rate),
     }
 
 
@@ -47,17 +48,18 @@ def proxies_table(record: StudyRecord) -> pd.DataFrame:
     Columns: number (NaN for the untrained model), role, ending, kl, score, those of `MEASURES`, signs (how many),
     which (in words).
     """
-    base, base_samples = judged_base(record), record.base.get("samples", [])
-    start = measure(base, record.base, base_samples)
+    base, base_samples = judged_base(record), [] if record.base is None else record.base.samples
+    start = measure(base, None if record.base is None else record.base.heldout, base_samples)
     rows: list[dict[str, Any]] = []
-    if record.base:
+    if record.base is not None:
         rows.append({"number": math.nan, "role": UNTRAINED, "ending": "", "kl": base.kl, "score": base.means["score"],
                      **start, "signs": 0, "which": ""})  # fmt: skip
     for trial in record.trials:
-        if not trial.user_attrs.get("curve"):
+        facts = TrialFacts(trial)
+        if facts.last is None:
             continue
         after, samples = judged_trial(record, trial), samples_of(record, trial)
-        proxies = measure(after, trial.user_attrs, samples)
+        proxies = measure(after, facts.heldout, samples)
         found = signs(start, proxies, repetition_low(base_samples, samples))
         rows.append({"number": trial.number, "role": role_of(record, trial), "ending": ending_of(trial), "kl": after.kl,
                      "score": after.means["score"], **proxies, "signs": len(found),

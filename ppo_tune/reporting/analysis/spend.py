@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from ppo_tune.reporting.record import StudyRecord, metrics_of
+from ppo_tune.reporting.record import StudyRecord, cost_of
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 
 
 def spend_table(record: StudyRecord) -> pd.DataFrame:
@@ -13,17 +14,9 @@ def spend_table(record: StudyRecord) -> pd.DataFrame:
     """
     rows = []
     for trial in (*record.trials, *record.lost):
-        attrs = trial.user_attrs
-        # Running, lost and crashed trials have not noted what they cost, but their logs have.
-        logged = {} if "seconds" in attrs else (metrics_of(record, trial) or [{}])[-1]
-        scored = (attrs.get("curve") or [{}])[-1]
         rows.append({
-            "number": trial.number,
-            "ending": ending_of(trial),
-            "reason": attrs.get("reason", ""),
-            "episodes": attrs.get("episodes", logged.get("episodes", scored.get("episodes", 0))),
-            "tokens": attrs.get("tokens", logged.get("tokens", 0)),
-            "seconds": attrs.get("seconds", logged.get("time/seconds", scored.get("seconds", 0.0))),
+            "number": trial.number, "ending": ending_of(trial), "reason": TrialFacts(trial).reason,
+            **cost_of(record, trial),
         })  # fmt: skip
     columns = ["number", "ending", "reason", "episodes", "tokens", "seconds"]
     return pd.DataFrame(rows, columns=columns).astype({"seconds": float})

@@ -11,6 +11,7 @@ from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cell
 from ppo_tune.safe_text import symbols
+from ppo_tune.search.facts import TrialFacts
 
 MAX_TRIALS = 1000
 """Rows of the table of trials on the page; trials.csv has all."""
@@ -42,8 +43,8 @@ def config_table(record: StudyRecord) -> pd.DataFrame:
 
     The default is what trial 0 really used, and the winner what its trainer really used.
     """
-    default = record.baseline.user_attrs.get("config", {}) if record.baseline else {}
-    winner = record.winner.user_attrs.get("config", {}) if record.winner else {}
+    default = TrialFacts(record.baseline).config if record.baseline else {}
+    winner = TrialFacts(record.winner).config if record.winner else {}
     rows = [
         {
             "name": name,

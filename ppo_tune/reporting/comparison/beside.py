@@ -15,6 +15,7 @@ from ppo_tune.reporting.drawing import ENDING_COLOURS, GREY, layout
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join, percent
 from ppo_tune.search.endings import LOST, STATES
+from ppo_tune.search.facts import TrialFacts
 
 ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
 
@@ -42,16 +43,16 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
     for contender in contenders:
         part = progress[progress["study"] == contender.label]
         best = best_of(contender, progress)
-        found = {} if best is None else best.user_attrs
+        found = None if best is None else TrialFacts(best).heldout
         rows.append({
             "study": contender.label,
-            "score": found.get("heldout/score"),
-            "score_error": found.get("heldout/score_standard_error"),
+            "score": found and found.score,
+            "score_error": found and found.score_error,
             "gain": gain_of(contender, best),
             "default_score": contender.default,
             "untrained_score": contender.untrained,
-            "kl": found.get("heldout/kl_per_sequence"),
-            "gold": found.get("heldout/gold"),
+            "kl": found and found.kl,
+            "gold": found and found.gold,
             "best_trial": "–" if best is None else f"trial {best.number}",
             "confirmed": best is not None and contender.record.verdict.confirmed
             and best.number == contender.record.verdict.trial,

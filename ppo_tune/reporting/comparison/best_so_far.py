@@ -18,6 +18,7 @@ from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import is_feasible
 
 Axis = Literal["episodes", "seconds"]
@@ -84,15 +85,18 @@ def progress_table(contenders: Sequence[Contender]) -> pd.DataFrame:
 def _progress(contender: Contender, budget: float) -> pd.DataFrame:
     trials = ended_trials(contender.record)
     spend = spend_table(contender.record).set_index("number").loc[[trial.number for trial in trials]]
-    points = [trial.user_attrs["curve"][-1] if trial.user_attrs.get("curve") else {} for trial in trials]
-    counts = [_counts(trial, point.get("kl"), budget) for trial, point in zip(trials, points, strict=True)]
+    points = [TrialFacts(trial).last for trial in trials]
+    counts = [
+        _counts(trial, point.kl if point else None, budget)
+        for trial, point in zip(trials, points, strict=True)
+    ]
     frame = pd.DataFrame({
         "study": contender.label,
         "trial": spend.index,
         "ending": spend["ending"].to_numpy(),
         "episodes": spend["episodes"].to_numpy().cumsum(),
         "seconds": busy_seconds(trials, spend["seconds"].tolist()),
-        "score": pd.Series([point.get("score") for point in points], dtype=float),
+        "score": pd.Series([point and point.score for point in points], dtype=float),
         "counts": pd.Series(counts, dtype=bool),
     })  # fmt: skip
     frame["best_so_far"] = frame["score"].where(frame["counts"]).cummax().ffill()

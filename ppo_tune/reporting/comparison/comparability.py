@@ -16,7 +16,9 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.storage import GROWING
+from ppo_tune.search.study_facts import StudyFacts
 
 Settings = Mapping[str, Any]
 """What was set, by its dotted place."""
@@ -62,7 +64,7 @@ class Contender:
     @property
     def untrained(self) -> float | None:
         """The held-out score of the untrained model; None if not known."""
-        return self.record.base.get("heldout/score")
+        return None if self.record.base is None else self.record.base.heldout.score
 
     @property
     def default(self) -> float | None:
@@ -73,21 +75,23 @@ class Contender:
     @property
     def prompts(self) -> list[str]:
         """Held-out prompts, as far as the untrained model's responses were kept."""
-        return [sample["prompt"] for sample in self.record.base.get("samples", [])]
+        base = self.record.base
+        return [] if base is None else [sample["prompt"] for sample in base.samples]
 
     @property
     def hosts(self) -> set[str]:
         """The machines that its trials ran on, as far as is known."""
-        return {str(t.user_attrs["host"]) for t in self.record.trials if "host" in t.user_attrs}
+        return {host for t in self.record.trials if (host := TrialFacts(t).host) is not None}
 
 
 def read_contender(study: Study, config: StudyConfig, folder: Path, label: str | None = None) -> Contender:
     """A study and what is stored beside its trials; without a label it is called by its name."""
+    facts = StudyFacts(study)
     return Contender(
         label=label or config.name,
         record=read_record(study, config, folder),
-        inputs=study.user_attrs.get("inputs", {}),
-        versions=study.user_attrs.get("versions", {}),
+        inputs=facts.inputs,
+        versions=facts.versions,
     )
 
 
@@ -110,7 +114,7 @@ def settings_of(contender: Contender) -> dict[str, Any]:
 def differences_table(contenders: Sequence[Contender]) -> pd.DataFrame:
     """What was not set alike, one row per field of a block: setting, then a column per study.
 
-    A setting that a study does not have is "–"; one of the versions is "not stored" in a study that kept none.
+    A setting that a study does not have is "–".
     """
     settings = [settings_of(contender) for contender in contenders]
     fields = dict.fromkeys(map(_field, _differing(settings)))
@@ -224,7 +228,7 @@ def _far_apart(one: Contender, other: Contender) -> bool:
     """Whether two untrained models score so differently that they cannot be the same model and judge."""
     if one.untrained is None or other.untrained is None:
         return False
-    errors = [c.record.base.get("heldout/score_standard_error", 0.0) for c in (one, other)]
+    errors = [c.record.base.heldout.score_error if c.record.base else 0.0 for c in (one, other)]
     return abs(one.untrained - other.untrained) > FAR * math.hypot(*errors) + 1e-6
 
 
@@ -253,7 +257,7 @@ def _say(settings: Settings, field: str) -> str:
     """A field as it stands in a table, with all that is in it."""
     found = {place[len(field) + 1 :]: value for place, value in settings.items() if _field(place) == field}
     if not found:
-        return "not stored" if field.startswith("versions.") else "–"
+        return "–"
     words = {
         deeper: value if isinstance(value, str) else json.dumps(value) for deeper, value in found.items()
     }

@@ -16,6 +16,7 @@ from ppo_tune.reporting.drawing import layout
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import cell, join
+from ppo_tune.search.facts import TrialFacts
 
 NEAR, FAR = 0.1, 0.5
 """Shares of a range within which the values of best trials agree, and beyond which they stand far apart."""
@@ -127,7 +128,7 @@ def best_values(contenders: Sequence[Contender], progress: pd.DataFrame) -> Sect
     best = {contender.label: best_of(contender, progress) for contender in contenders}
     if all(trial is None for trial in best.values()):
         return None
-    configs = {label: {} if t is None else dict(t.user_attrs.get("config", {})) for label, t in best.items()}
+    configs = {label: {} if t is None else TrialFacts(t).config for label, t in best.items()}
     table = values_table(contenders, configs)
     return Section("best-values", "", values_reading(contenders, configs), table=table)
 

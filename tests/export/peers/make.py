@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Exports for the tests beside this file: tiny models, every target, and what ppo-tune itself says of the rewards.
 
 python -m tests.export.peers.make FOLDER

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """OpenRLHF 0.11.2's own code over our export: prompts, tokenizer, the executor that samples and asks for the reward.
 
 Stubbed: the engine of vLLM, which answers what it is told. What imports vLLM or deepspeed is not run: nothing trains.

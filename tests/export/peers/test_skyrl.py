@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """SkyRL 0.3.0's own code over our export: config, prompts, environment and generator, as our train.py sets them up.
 
 Stubbed: the engine that samples, which needs a GPU, answers what it is told. Placement on GPUs is switched off. And

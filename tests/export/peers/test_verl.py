@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """verl 0.9.1's own code over our export: config, prompts, the agent loop's tokens, reward workers, what is saved.
 
 Nothing of verl is stubbed but what needs a GPU: the engine that samples answers what it is told, and a step of the

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A family that is refused is refused at every door a user comes through, in the same sentence and with code 2."""
 
 import json

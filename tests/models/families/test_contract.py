@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What holds for every family of models: it is right in everything, or refused in one sentence.
 
 About a dozen rows are looked at in every run, and all of them by `make families`.

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Linear layers: whichever library multiplies, they say what torch's own layers say."""
 
 import copy

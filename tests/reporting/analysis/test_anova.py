@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Two ways to share out variance, held against Optuna's own and against sums done by hand."""
 
 import warnings

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Which values are the good ones, in words that the trials bear out."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What is planted stands out, in its order; what is noise does not."""
 
 from collections.abc import Callable, Mapping

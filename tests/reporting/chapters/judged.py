@@ -31,13 +31,14 @@ def add(
     kls = kl or [0.5 * (i + 1) for i in range(len(score))]
     curve = [
         {"episodes": 100 * (i + 1), "score": score[i], "gold": gold[i], "kl": kls[i],
-         "score_error": error, "gold_error": error, "response_tokens": 10.0}
+         "score_error": error, "gold_error": error, "response_tokens": 10.0, "seconds": 1.0}
         for i in range(len(score))
     ]  # fmt: skip
     state = TrialState.RUNNING if ending == "running" else TrialState.COMPLETE
     facts: dict[str, Any] = {
         "heldout/score": score[-1], "heldout/gold": gold[-1], "heldout/kl_per_sequence": kls[-1],
         "heldout/response_tokens": 10.0, "heldout/eos_rate": 0.9, "heldout/score_standard_error": error,
+        "heldout/gold_standard_error": error,
     }  # fmt: skip
     if ending != "running":
         facts["ending"] = ending

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Whether short runs predict long ones: the statistic is the textbook's, and the words say what it cannot know."""
 
 import math

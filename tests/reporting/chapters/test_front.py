@@ -15,7 +15,10 @@ from tests.reporting.conftest import HandMade
 
 def write_base(hand_made: HandMade, score: float = 0.0, gold: float | None = 0.0) -> None:
     facts = {"score": score, "gold": gold, "kl_per_sequence": 0.0, "score_standard_error": 0.1}
-    write_json(hand_made.folder / "base.json", {f"heldout/{name}": value for name, value in facts.items()})
+    write_json(
+        hand_made.folder / "base.json",
+        {**{f"heldout/{name}": value for name, value in facts.items()}, "n_prompts": 64, "samples": []},
+    )
 
 
 def section_of(hand_made: HandMade) -> Section:

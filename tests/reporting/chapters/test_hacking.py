@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ppo_tune.files import write_json
 from ppo_tune.reporting.analysis import overoptimisation as over
 from ppo_tune.reporting.analysis.exploitation import trials_table, worst_offender
-from ppo_tune.reporting.analysis.paired_changes import Change, Judged, change, judged_base, judged_trial
+from ppo_tune.reporting.analysis.paired_changes import Change, Judged, change
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
-from ppo_tune.reporting.chapters.hacking.overoptimisation import changes_reading
-from tests.reporting.chapters.judged import BASE, add, write_base
+from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 
 
@@ -52,20 +50,6 @@ def test_scores_of_other_prompts_are_not_paired() -> None:
 def test_an_interval_that_is_not_known_is_not_written() -> None:
     assert str(Change(0.5)) == "+0.50"
     assert str(Change(0.5, 0.1)) == "+0.50 (+0.30 to +0.70)"
-
-
-def test_an_old_study_gets_golds_error_from_the_kept_responses(hand_made: HandMade) -> None:
-    golds = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    samples = [{"prompt": "p", "response": "r", "score": 0.0, "gold": gold} for gold in golds]
-    old = {key: value for key, value in BASE.items() if key != "heldout/gold_standard_error"}
-    write_json(hand_made.folder / "base.json", {**old, "samples": samples})
-    hand_made.add("completed", [1.0], gold=[2.5], samples=samples)
-
-    record = hand_made.record()
-
-    expected = np.std(golds, ddof=1) / 8  # the root of 64 prompts
-    assert judged_base(record).errors["gold"] == pytest.approx(expected)
-    assert judged_trial(record, record.trials[0]).errors["gold"] == pytest.approx(expected)
 
 
 def test_changes_are_those_against_the_untrained_model(hand_made: HandMade) -> None:
@@ -113,13 +97,9 @@ def test_the_best_of_more_milestones_must_lead_by_more(hand_made: HandMade) -> N
 
 def test_nothing_is_flagged_where_errors_are_not_known(hand_made: HandMade) -> None:
     write_base(hand_made, **{"heldout/gold_standard_error": None})
-    add(hand_made, [1.0, 5.0], [3.0, -3.0], error=None)
+    add(hand_made, [1.0, 5.0], [3.0, -3.0], error=math.nan)
 
-    record = hand_made.record()
-    changes = over.changes_table(record)
-
-    assert changes["flag"].tolist() == [""]
-    assert "1 trials cannot be judged" in changes_reading(changes, None, 64)
+    assert flags(hand_made) == [""]
 
 
 def test_the_worst_offender_is_the_flagged_trial_whose_gold_ended_lowest(hand_made: HandMade) -> None:

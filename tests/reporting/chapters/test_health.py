@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Endings with their reasons, what they cost, and what stopping early spared."""
 
 import pandas as pd

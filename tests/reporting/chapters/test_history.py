@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The search in its order."""
 
 import math

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What a study says of its hyperparameters: for the score, for failing, in a table, a figure and words."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What was set, as it was used, and every trial."""
 
 import numpy as np

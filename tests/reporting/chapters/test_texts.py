@@ -21,7 +21,7 @@ def sample(prompt: str, response: str, score: float = 0.0, gold: float | None = 
 
 
 def keep_base(hand_made: HandMade, samples: list[dict[str, Any]]) -> None:
-    write_json(hand_made.folder / "base.json", {"heldout/score": 0.0, "samples": samples})
+    write_json(hand_made.folder / "base.json", {"heldout/score": 0.0, "n_prompts": 64, "samples": samples})
 
 
 def suspect(monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """A sign of trouble is told where there is one, and a sound trial has none."""
 
 import numpy as np

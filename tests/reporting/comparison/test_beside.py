@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Results, scores and endings stand beside each other as they were."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The best so far against what was spent: every episode is counted, and only what may win counts as best."""
 
 from datetime import datetime, timedelta

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What studies found to matter and where their best trials stand, beside each other."""
 
 from pathlib import Path

@@ -67,7 +67,7 @@ def proxies_section(record: StudyRecord) -> Section:
     """The signs of a hack in the responses of untrained model, default, winner and worst offender."""
     table = proxies_table(record)
     table = mark_worst(table, worst_number(record, table))
-    reading = proxies_reading(table, len(record.base.get("samples", [])), record.n_prompts)
+    reading = proxies_reading(table, 0 if record.base is None else len(record.base.samples), record.n_prompts)
     marked = table[table["role"] != ""]
     figure = proxies_figure(marked) if len(marked) else None
     rows = ordered(table, "signs", ascending=False)

@@ -53,11 +53,6 @@ def changes_reading(changes: pd.DataFrame, worst: int | None, n_prompts: int) ->
         sentences.append(
             f"{str(winner['role']).capitalize()}{_told(winner)}{' (flagged)' if winner['flag'] else ''}."
         )
-    unknown = int(changes["gold_low"].isna().sum())
-    if unknown:
-        sentences.append(
-            f"{unknown} trials cannot be judged: neither responses nor gold's standard error were kept."
-        )
     return " ".join([*sentences, _agreement(changes)]).strip()
 
 

@@ -14,6 +14,7 @@ from ppo_tune.reporting.chapters.health.trouble import MIN_ITERATIONS, end_of, s
 from ppo_tune.reporting.drawing import BLUE, GREY, PURPLE, ROLE_STYLES, layout
 from ppo_tune.reporting.record import StudyRecord, metrics_of
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.search.folders import StudyFolder
 
 PANELS = {
     "objective/score_mean": "score",
@@ -97,7 +98,7 @@ def choose_trials(record: StudyRecord) -> dict[str, FrozenTrial]:
     ranked = [
         number
         for number in record.scored.sort_values(["score", "number"], ascending=[False, True])["number"]
-        if (record.folder / "trials" / f"{number:04d}" / "metrics.jsonl").is_file()
+        if StudyFolder(record.folder).trial(number).metrics.is_file()
     ]
     if not ranked:
         return {}

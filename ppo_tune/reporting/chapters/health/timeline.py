@@ -12,6 +12,7 @@ from ppo_tune.reporting.record import StudyRecord, metrics_of
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import percent
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 
 MIN_PAUSE = 0.1
 """A time in which no trial ran is a pause of the search if it is longer than this share of the time in which any
@@ -82,19 +83,18 @@ def _span(record: StudyRecord, trial: FrozenTrial) -> dict[str, object]:
 
     That a trial was lost is noticed later, sometimes on the next day.
     """
-    start, attrs = trial.datetime_start, trial.user_attrs
+    start, facts = trial.datetime_start, TrialFacts(trial)
     assert start is not None
     end = trial.datetime_complete
-    if end is None or "seconds" not in attrs:
+    if end is None or facts.seconds is None:
         logged = (metrics_of(record, trial) or [{}])[-1]
         last = start + timedelta(seconds=logged.get("time/seconds") or 0.0)
         end = last if end is None else min(end, last)
-    host, pid = str(attrs.get("host", "–")), attrs.get("pid", 0)
     return {
         "number": trial.number,
         "ending": ending_of(trial),
-        "host": host,
-        "pid": pid,
+        "host": facts.host or "–",
+        "pid": facts.pid or 0,
         "start": start,
         "end": end,
     }

@@ -11,6 +11,7 @@ from ppo_tune.reporting.record import StudyRecord, role_of
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import label
 from ppo_tune.search.endings import ending_of
+from ppo_tune.search.facts import TrialFacts
 
 N_BEST = 5
 """Completed trials that are drawn in full colour besides winner and default."""
@@ -36,10 +37,10 @@ def curves_table(record: StudyRecord) -> pd.DataFrame:
             "role": role_of(record, trial),
             "ending": ending_of(trial),
             "feasible": bool(feasible[trial.number]),
-            **{name: point.get(name) for name in ("episodes", "score", "gold", "kl")},
+            **{name: getattr(point, name) for name in ("episodes", "score", "gold", "kl")},
         }
         for trial in record.trials
-        for point in trial.user_attrs.get("curve", [])
+        for point in TrialFacts(trial).curve
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"score": float, "gold": float, "kl": float})
 

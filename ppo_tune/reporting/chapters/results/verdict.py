@@ -1,6 +1,6 @@
 """Who won, by how much, and how sure that is: the sentences that a reader sees first."""
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ from ppo_tune.reporting.chapters.results import confirmed, fidelity
 from ppo_tune.reporting.record import StudyRecord, role_of
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.certainty import Gain, seeds_for
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.race import Candidate, Confirmation
 from ppo_tune.search.verdict import interval, no_better
 
@@ -42,31 +43,17 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
 
     Columns: what, score, score_error (the standard error over prompts), gold, kl, response_tokens, eos_rate.
     """
-    sources: dict[str, Mapping[str, Any]] = {"untrained model": record.base}
-    if record.baseline is not None:
-        sources[f"default config (trial {record.baseline.number}{_so_far(record.baseline)})"] = _seen(
-            record.baseline
-        )
-    if record.winner is not None and not record.default_won:
-        sources[f"{role_of(record, record.winner)} (trial {record.winner.number})"] = record.winner.user_attrs
-    names = {
-        "score": "score", "score_error": "score_standard_error", "gold": "gold", "kl": "kl_per_sequence",
-        "response_tokens": "response_tokens", "eos_rate": "eos_rate",
-    }  # fmt: skip
-    rows = [
-        {"what": what, **{name: source.get(f"heldout/{key}") for name, key in names.items()}}
-        for what, source in sources.items()
-        if source
-    ]
+    default, winner = record.baseline, None if record.default_won else record.winner
+    rows: list[dict[str, Any]] = []
+    if record.base is not None:
+        rows.append({"what": "untrained model", **asdict(record.base.heldout)})
+    for trial, what in ((default, "default config"), (winner, winner and role_of(record, winner))):
+        if trial is not None:
+            seen = TrialFacts(trial).seen
+            name = f"{what} (trial {trial.number}{_so_far(trial)})"
+            rows.append({"what": name, **({} if seen is None else asdict(seen))})
+    names = ["score", "score_error", "gold", "kl", "response_tokens", "eos_rate"]
     return pd.DataFrame(rows, columns=["what", *names]).astype(dict.fromkeys(names, float))
-
-
-def _seen(trial: FrozenTrial) -> Mapping[str, Any]:
-    """The held-out numbers of a trial; of one under way those of its last milestone."""
-    named = {"score": "score", "gold": "gold", "kl": "kl_per_sequence", "score_error": "score_standard_error",
-             "response_tokens": "response_tokens"}  # fmt: skip
-    last = (trial.user_attrs.get("curve") or [{}])[-1]
-    return {**{f"heldout/{name}": last.get(key) for key, name in named.items()}, **trial.user_attrs}
 
 
 def _so_far(trial: FrozenTrial) -> str:
@@ -156,14 +143,14 @@ def _what_more_would_buy(
 
 def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
     """What the search alone can say."""
-    score, sentences = winner.user_attrs["heldout/score"], []
+    score, sentences = winner.value or 0.0, []
     if record.default_won:
         sentences.append("The search found nothing better.")
     else:
-        default = record.baseline.user_attrs.get("heldout/score") if record.baseline is not None else None
-        start = record.base.get("heldout/score")
-        gains = [f"{score - default:+.3f} over the default config"] if default is not None else []
-        gains += [f"{score - start:+.3f} over the untrained model"] if start is not None else []
+        default = None if record.baseline is None else TrialFacts(record.baseline).heldout
+        start = None if record.base is None else record.base.heldout
+        gains = [f"{score - default.score:+.3f} over the default config"] if default is not None else []
+        gains += [f"{score - start.score:+.3f} over the untrained model"] if start is not None else []
         sentences += [f"That is {' and '.join(gains)}."] if gains else []
     running = record.confirmation
     if running is not None:

@@ -56,7 +56,7 @@ def find_writers(record: StudyRecord) -> list[Writer]:
         if trial is not None:
             roles.setdefault(trial.number, []).append(role)
     return [
-        Writer("base", "untrained model", record.base.get("samples", [])),
+        Writer("base", "untrained model", [] if record.base is None else record.base.samples),
         *(_writer(record, trial, held) for held in roles.values() if (trial := trials[held[0]]) is not None),
     ]
 

@@ -1,0 +1,154 @@
+"""All commands at once: what the overview says, what is loaded when, and that each does what a function does."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import ppo_tune
+from ppo_tune import cli as package
+from ppo_tune.cli import COMMANDS, load
+from ppo_tune.search.storage import run_folder, storage_url
+from tests.cli.conftest import Cli
+from tests.reporting.conftest import HandMade, fill_usual
+
+commands = pytest.mark.parametrize("name", COMMANDS)
+
+
+@commands
+def test_a_command_is_the_function_of_its_modules_name_and_the_overview_quotes_it(name: str) -> None:
+    function = getattr(import_module(f"ppo_tune.cli.{name}"), name)
+
+    first = str(inspect.getdoc(function)).partition("\n\n")[0].replace("\n", " ")
+
+    assert first == COMMANDS[name]
+
+
+@commands
+def test_every_flag_of_a_command_has_a_help(name: str) -> None:
+    assert [param.name for param in load(name).params if not param.help] == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", sorted(Path(package.__path__[0]).glob("*.py")), ids=lambda path: path.stem)
+def test_a_module_of_the_command_line_imports_at_its_top(path: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
+
+    late = [
+        ast.unparse(node)
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+
+    assert late == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_waits_for_no_torch_and_the_overview_for_nothing(arguments: list[str]) -> None:
+    code = f"""
+import sys
+sys.argv = ["ppo-tune", *{arguments!r}]
+from ppo_tune.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    loaded = set(done.stderr.split())
+    assert "Usage:" in done.stdout
+    assert loaded.isdisjoint({"torch", "transformers", "pandas", "plotly", "scipy"})
+    if arguments == ["--help"]:
+        assert loaded.isdisjoint({"optuna", "pydantic"})
+
+
+def test_a_command_that_is_none_is_told_with_the_one_that_was_meant(cli: Cli) -> None:
+    outcome = cli("serach")
+
+    assert outcome.code == 2
+    assert "Did you mean 'search'" in outcome.err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished studies, `hand` and `other`."""
+    here = tmp_path_factory.mktemp("finished")
+    for name in ("hand", "other"):
+        folder = run_folder(here / name, "hand")
+        folder.mkdir(parents=True)
+        fill_usual(HandMade(folder, storage_url(here / name, "hand")))
+    return here
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def report(out: Path) -> object:
+    return ppo_tune.write_report(
+        *ppo_tune.open_study("hand", out=out), run_folder(out, "hand"), out / "made", markdown=True
+    )
+
+
+def export(out: Path) -> object:
+    return ppo_tune.export_study("hand", params_ratio=8.0, response_length=64, out=out).write(out / "made")
+
+
+def compare(out: Path) -> object:
+    return ppo_tune.compare_studies(["hand", "hand"], outs=[out, out.parent / "other"], folder=out / "made")
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "folder"),
+    [
+        (report, "report hand --markdown --out {out}", "reports/hand"),
+        (export, "export hand --params-ratio 8 --response-length 64 --out {out}", "exports/hand-native"),
+        (compare, "compare hand hand --out {out} --out {other}", "reports/hand+hand"),
+    ],
+)
+def test_a_command_writes_what_its_function_writes(
+    cli: Cli, finished: Path, function: Callable[[Path], object], arguments: str, folder: str
+) -> None:
+    out = finished / "hand"
+    outcome = cli(*arguments.format(out=out, other=finished / "other").split())
+    assert outcome.code == 0, outcome.err
+
+    function(out)
+
+    assert contents(out / folder)
+    assert contents(out / "made") == contents(out / folder)
+    for path in (out / "made").iterdir():
+        path.unlink()
+
+
+def test_status_prints_what_its_function_finds(cli: Cli, finished: Path) -> None:
+    out = finished / "hand"
+
+    said = json.loads(cli("status", "hand", "--out", out, "--json").out)
+
+    found = asdict(ppo_tune.study_status("hand", out=out))
+    assert {name: said[name] for name in ("state", "endings", "verdict", "best", "default", "total")} == {
+        name: json.loads(json.dumps(found[name], default=str))
+        for name in ("state", "endings", "verdict", "best", "default", "total")
+    }
+
+
+def test_an_export_knows_the_verdict_and_what_runs_it(finished: Path) -> None:
+    made = ppo_tune.export_study("hand", out=finished / "hand")
+
+    assert made.verdict.startswith("Not confirmed: trial 1")
+    assert (made.advice, made.command) == ("", ("ppo-tune", "train"))

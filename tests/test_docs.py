@@ -1,0 +1,72 @@
+"""The generated pages of the documentation name everything that they are made from."""
+
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+import ppo_tune
+from docs import generate
+from ppo_tune.config.blocks import StudyConfig, TrainConfig
+
+
+def blocks_in(annotation: object) -> set[type[BaseModel]]:
+    """The blocks that an annotation names, and those that they name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.values()
+        return {annotation}.union(*(blocks_in(field.annotation) for field in fields))
+    return set().union(*map(blocks_in, get_args(annotation)))
+
+
+def rows_of(page: str, heading: str) -> str:
+    """The text below a heading, to the next one."""
+    (start,) = (
+        i for i, line in enumerate(page.splitlines()) if line.startswith("## ") and line.endswith(heading)
+    )
+    lines = page.splitlines()[start + 1 :]
+    return "\n".join(lines[: next((i for i, line in enumerate(lines) if line.startswith("## ")), len(lines))])
+
+
+BLOCKS = sorted(blocks_in(StudyConfig) | blocks_in(TrainConfig), key=lambda block: block.__name__)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
+def test_every_key_of_every_block_is_explained(block: type[BaseModel]) -> None:
+    heading = {StudyConfig: "A study file", TrainConfig: "A training file"}.get(block, block.__name__)
+    rows = rows_of(generate.study_file_page(), heading)
+
+    keys = set(block.model_fields) - {"root"} - ({"name"} if block is StudyConfig else set())
+
+    assert [key for key in keys if f"| `{key}` | " not in rows] == []
+
+
+def test_a_key_says_what_may_stand_there_what_it_is_worth_left_out_and_what_it_means() -> None:
+    page = generate.study_file_page()
+
+    assert "| `gamma` | a number ≥ 0, ≤ 1 | `1.0` | Discount of later rewards. |" in page
+    assert "| `path` | text | must be given | JSONL, CSV or Parquet file, " in page
+
+
+def test_every_command_and_every_flag_is_explained() -> None:
+    page = generate.commands_page()
+
+    commands = dict(generate.commands())
+    assert {"check", "search", "train"} <= commands.keys()
+    for name, command in commands.items():
+        rows = rows_of(page, f"ppo-tune {name}")
+        flags = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")]
+        assert [flag for flag in flags if f"`{flag}`" not in rows] == []
+
+
+def test_every_public_name_stands_in_the_api() -> None:
+    page = generate.api_page()
+
+    assert [name for name in ppo_tune.__all__ if f":: ppo_tune.{name}\n" not in page] == []
+
+
+def test_links_to_files_that_are_no_pages_become_words() -> None:
+    for name in generate.FROM_THE_ROOT:
+        page = generate.page_of(generate.ROOT / name)
+
+        assert "](../" not in page
+        assert "](ppo_tune/" not in page
