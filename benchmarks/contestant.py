@@ -24,6 +24,8 @@ from ppo_tune.config.blocks import PreferenceRewardConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.rewards import make_reward
 from ppo_tune.search.worker import keep_freed_memory
+from ppo_tune.trainer.compiling import CompiledPass
+from ppo_tune.trainer.loss import gradients
 
 steps = 0
 
@@ -61,7 +63,7 @@ def make_trainer(
         Prompt(line) for line in (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
     )
     reward = make_reward(judge, device)
-    task = Task("benchmark", {"train": prompts, "heldout": (), "confirmation": ()}, reward, gold=None)
+    task = Task("benchmark", {"train": prompts, "heldout": (), "confirmation": ()}, reward, objective=reward)
     config = PPOConfig(
         rollout_size=shape.episodes, batch_size=shape.episodes // shape.mini_batches, ppo_epochs=shape.epochs,
         max_new_tokens=shape.response, episodes=shape.episodes * 100_000,
@@ -88,13 +90,14 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     shape, places = SHAPES[options.shape], options.places
     trainer = make_trainer(shape, options.folder, range(places), full=options.full, dtype=options.dtype)
+    compiled = CompiledPass.of(trainer)
     register_optimizer_step_post_hook(count_step)
     with FlopCounterMode(display=False) as counter:
         trainer.step()
     print(json.dumps({"ready": True, "flops": counter.get_total_flops()}), flush=True)
     for line in sys.stdin:
         setting, seconds = json.loads(line), []
-        trainer.compiles = setting["compiles"]
+        trainer.learn = compiled if setting["compiles"] else gradients
         for _ in range(setting["updates"]):
             steps, started = 0, time.perf_counter()
             (metrics, *_) = trainer.step().values()

@@ -27,6 +27,8 @@ from scipy.stats import bootstrap
 from ppo_tune import TrialError, load_study
 from ppo_tune.seeding import derive_seed
 from ppo_tune.trainer.assembly import Assembly, assemble
+from ppo_tune.trainer.compiling import CompiledPass
+from ppo_tune.trainer.loss import gradients
 
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
@@ -50,7 +52,7 @@ def final_scores(bench: Assembly, seeds: Sequence[int]) -> list[float]:
     (base,) = raise_any(list(bench.evaluator([0]).values()))
     places = range(len(seeds))
     for place, seed in zip(places, seeds, strict=True):
-        bench.trainer.start(place, CONFIG, derive_seed("quality", seed), score_std=base.score_std)
+        bench.trainer.start(place, CONFIG, derive_seed("quality", seed), score_std=base.score_std or 1.0)
     for _ in range(CONFIG.iterations):
         raise_any(list(bench.trainer.step().values()))
     evaluations = bench.evaluator(list(places))
@@ -96,7 +98,7 @@ def main() -> None:
     for compiles, dtype, way in product((False, True), ("float32", "bfloat16"), packings):
         packs, name = packings[way], f"{way}, {dtype}{', compiled' * compiles}"
         bench = bench_for(dtype, len(packs[0]))
-        bench.trainer.compiles = compiles
+        bench.trainer.learn = CompiledPass.of(bench.trainer) if compiles else gradients
         warm_up(bench)
         started = time.perf_counter()
         ways[name] = [score for pack in packs for score in final_scores(bench, pack)]

@@ -25,8 +25,8 @@ from transformers import (
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
+from ppo_tune.models.causal import positions
 from ppo_tune.models.context import context_length
-from ppo_tune.models.decoding import positions
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.loading import best_device, check_files, load_causal_lm, load_tokenizer
 from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note

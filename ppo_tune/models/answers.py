@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ppo_tune.errors import DataError
 from ppo_tune.models.context import problem_of_prompt
+from ppo_tune.models.decoding import PolicyOutput
 from ppo_tune.models.memory import MemoryChunks
-from ppo_tune.models.policy import Policy, PolicyOutput
-from ppo_tune.models.text import Prompts, Sequences, decode_responses, pad_left, tokenize
+from ppo_tune.models.policy import Policy
+from ppo_tune.models.text import Prompts, Sequences, decode_responses, pad_left
 
 
 @torch.no_grad()
@@ -90,9 +91,9 @@ def encode_checked(policy: Policy, texts: Sequence[str], max_new_tokens: int) ->
         DataError: If one does not.
         ModelError: If the model does not know a token of one.
     """
-    ids = tokenize(policy.tokenizer, texts)
+    ids = policy.layout.encode(texts)
     longest = max(map(len, ids))
-    if longest and (problem := problem_of_prompt(longest, policy.room_for_prompts(max_new_tokens))):
+    if longest and (problem := problem_of_prompt(longest, policy.layout.room_for_prompts(max_new_tokens))):
         raise DataError(f"{problem}, or leave it out")
     policy.check_readable(ids)
     return ids

@@ -5,24 +5,42 @@ finished rows on the way. `FixedDecoder` has the same shapes in every step and a
 that on CUDA a step, sampling included, is captured once and replayed as a graph.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from transformers import DynamicCache, PreTrainedConfig, StaticCache
-from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer, StaticLayer
 
-from ppo_tune.models.text import Prompts
+from ppo_tune.models.layout import DecodingState, FixedState, GrowingState, TokenLayout
+from ppo_tune.models.text import Prompts, Sequences
 from ppo_tune.ppo import entropy
 
 KEPT = 0.75
 """Rows are dropped when at most this share of them is still being written."""
 
-Forward = Callable[[Tensor, Tensor, Tensor, Cache], tuple[Tensor, Tensor]]
-"""From ids (N, Q), mask (N, S), positions (N, Q) and a cache to what is said at the last position: logits (N, V)
-and values (N,)."""
+N_DECODERS = 2
+"""Shapes of decoding whose buffers are kept: that of rollouts, and that of evaluations."""
+
+WIDTH_STEP = 16
+"""Prompts of a decoder of fixed shape are this wide, or a multiple, so that few shapes are seen."""
+
+Speak = Callable[[DecodingState], tuple[Tensor, Tensor]]
+"""From N responses to what is said of the next token of each: logits (N, V) and values (N,)."""
+
+
+@dataclass(frozen=True)
+class PolicyOutput:
+    """Log-probabilities, values and entropies of a policy at the tokens of responses.
+
+    Attributes:
+        logprobs: Log-probability of each response token, shape (k, B, T).
+        values: Value estimate before each response token, shape (k, B, T).
+        entropy: Entropy of the distribution at each response token, shape (k, B, T); None if not asked for.
+    """
+
+    logprobs: Tensor
+    values: Tensor
+    entropy: Tensor | None
 
 
 @dataclass
@@ -71,16 +89,17 @@ class Decoded:
         )
         return Decoded(ids, alive, logprobs, values, entropies, self.finished.clone())
 
-    def view(self, k: int, rows: int) -> "Decoded":
-        """The rows of k trials apart: (k·B, T) -> (k, B, T)."""
-        ids, alive, logprobs, values, entropies = (column.view(k, rows, -1) for column in self._columns)
-        return Decoded(ids, alive, logprobs, values, entropies, self.finished.view(k, rows))
+    def to(self, prompts: Prompts) -> tuple[Sequences, PolicyOutput]:
+        """The rows as responses to prompts (k, B, P), N = k·B, and what was said of their tokens."""
+        shape = prompts.ids.shape[:-1]
+        ids, alive, logprobs, values, entropies = (column.view(*shape, -1) for column in self._columns)
+        sequences = Sequences(prompts, ids, alive, self.finished.view(shape))
+        return sequences, PolicyOutput(logprobs, values, entropies)
 
 
 def decode_alive(
-    forward: Forward,
-    config: PreTrainedConfig,
-    prompts: Prompts,
+    speak: Speak,
+    state: GrowingState,
     uniforms: Tensor,
     *,
     temperature: float,
@@ -90,9 +109,8 @@ def decode_alive(
     """Sample responses until the last one ends.
 
     Args:
-        forward: The model.
-        config: The model's own.
-        prompts: Of shape (N, P).
+        speak: The model.
+        state: N responses before their first token.
         uniforms: In (0, 1], shape (N, T).
         temperature: > 0.
         stop_ids: Tokens that end a response.
@@ -104,29 +122,27 @@ def decode_alive(
     """
     n_rows, length = uniforms.shape
     said = Decoded.nothing(n_rows, length, uniforms.device)
-    cache = _growing_cache(config, prompts.ids.shape[-1] + length)
-    drops_rows = drops_rows and all(type(layer) in _KEEP_ROWS_APART for layer in cache.layers)
-    ids, mask, position = prompts.ids, prompts.mask, positions(prompts.mask)
+    drops_rows = drops_rows and state.keeps_rows_apart
     at = torch.arange(n_rows, device=uniforms.device)  # which row of the result each row at work is
     finished = torch.zeros_like(at, dtype=torch.bool)
     steps: list[tuple[Tensor, ...]] = []  # since rows were dropped last
     for t in range(length):
-        logits, values = forward(ids, mask, position, cache)
+        logits, values = speak(state)
         token, logprob, entropies = _sample(logits, uniforms[:, t], temperature)
         alive, finished = ~finished, finished | torch.isin(token, stop_ids)
         steps.append((token, alive, logprob, values, entropies))
         n_alive = len(at) - int(finished.sum())
-        ids, position = token[:, None], position[:, -1:] + 1
-        mask = pad(mask, (0, 1), value=True)  # what a finished row attends to does not matter
         is_last = n_alive == 0 or t + 1 == length
-        if is_last or (drops_rows and n_alive <= KEPT * len(at)):
+        drops = not is_last and drops_rows and n_alive <= KEPT * len(at)
+        if is_last or drops:
             said.note(at, t + 1, steps, finished)
-            if is_last:
-                break
+        if is_last:
+            break
+        state.append(token)
+        if drops:
             kept, steps = (~finished).nonzero()[:, 0], []
-            at, ids, mask, position = at[kept], ids[kept], mask[kept], position[kept]
-            uniforms, finished = uniforms[kept], finished[kept]
-            cache.batch_select_indices(kept)
+            at, uniforms, finished = at[kept], uniforms[kept], finished[kept]
+            state.keep(kept)
     return said.cut(t + 1)
 
 
@@ -134,59 +150,38 @@ class FixedDecoder:
     """Sampling of one shape, again and again.
 
     Args:
-        forward: The model.
-        config: The model's own.
-        n_rows: N.
-        width: P, of the prompts.
-        length: T, of the longest response.
+        speak: The model.
+        state: N responses to prompts of one width.
+        uniforms: Of shape (N, T), the longest response; the numbers do not matter yet.
         temperature: > 0.
-        stop_ids: Tokens that end a response; they decide where.
+        stop_ids: Tokens that end a response.
     """
 
     def __init__(
-        self,
-        forward: Forward,
-        config: PreTrainedConfig,
-        *,
-        n_rows: int,
-        width: int,
-        length: int,
-        temperature: float,
-        stop_ids: Tensor,
+        self, speak: Speak, state: FixedState, uniforms: Tensor, *, temperature: float, stop_ids: Tensor
     ) -> None:
-        device = stop_ids.device
-        self.forward = forward
+        self.speak = speak
+        self.state = state
         self.temperature = temperature
         self.stop_ids = stop_ids
-        self.cache = StaticCache(config, max_cache_len=width + length)
-        self.mask = torch.ones(n_rows, width + length, dtype=torch.bool, device=device)
-        self.uniforms = torch.zeros(n_rows, length, device=device)
-        self.said = Decoded.nothing(n_rows, length, device)
-        self.ids = torch.zeros(n_rows, 1, dtype=torch.long, device=device)
-        self.position = torch.zeros_like(self.ids)
-        self.column = torch.zeros(1, dtype=torch.long, device=device)
-        self.captures = device.type == "cuda"
+        self.uniforms = torch.zeros_like(uniforms)
+        n_rows, length = uniforms.shape
+        self.said = Decoded.nothing(n_rows, length, uniforms.device)
+        self.column = torch.zeros(1, dtype=torch.long, device=uniforms.device)
+        self.captures = uniforms.device.type == "cuda"
         self.graph: torch.cuda.CUDAGraph | None = None
-
-    @staticmethod
-    def suits(config: PreTrainedConfig) -> bool:
-        """Whether every layer's cache keeps count on the device; windows count in Python, which a graph freezes."""
-        return all(type(layer) is StaticLayer for layer in StaticCache(config, max_cache_len=1).layers)
 
     def __call__(self, prompts: Prompts, uniforms: Tensor) -> Decoded:
         """Sample responses to prompts (N, P) by uniforms (N, T).
 
         The result is the decoder's own memory, good until the next call.
         """
-        width, length = prompts.ids.shape[-1], uniforms.shape[-1]
-        self.cache.reset()
-        self.mask[:, :width] = prompts.mask
+        length = uniforms.shape[-1]
         self.uniforms.copy_(uniforms)
         self.said.finished.zero_()
         self.column.zero_()
-        position = positions(prompts.mask)
-        self.position.copy_(position[:, -1:])
-        self._take_in(*self.forward(prompts.ids, self.mask, position, self.cache))
+        self.state.restart(prompts)
+        self._step()
         for t in range(1, length):
             if self.graph is not None:
                 self.graph.replay()
@@ -200,7 +195,7 @@ class FixedDecoder:
         """Record a step, which computes nothing; a model that asks the device something goes on unrecorded."""
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.device(self.ids.device), torch.cuda.graph(graph):
+            with torch.cuda.device(self.column.device), torch.cuda.graph(graph):
                 self._step()
         except torch.OutOfMemoryError:
             raise
@@ -210,10 +205,8 @@ class FixedDecoder:
             self.graph = graph
 
     def _step(self) -> None:
-        self._take_in(*self.forward(self.ids, self.mask, self.position, self.cache))
-
-    def _take_in(self, logits: Tensor, values: Tensor) -> None:
         """Sample a token of each row, note it in the present column, and make it the next input."""
+        logits, values = self.speak(self.state)
         uniforms = self.uniforms.index_select(1, self.column)[:, 0]
         token, logprob, entropies = _sample(logits, uniforms, self.temperature)
         said, alive = self.said, ~self.said.finished
@@ -226,14 +219,47 @@ class FixedDecoder:
         ):
             where.index_copy_(1, self.column, what[:, None])
         said.finished.logical_or_(torch.isin(token, self.stop_ids))
-        self.ids.copy_(token[:, None])
-        self.position.add_(1)
+        self.state.append(token)
         self.column.add_(1)
 
 
-def positions(mask: Tensor) -> Tensor:
-    """Position of each token, counted from the first real one, shape of `mask`."""
-    return (mask.long().cumsum(-1) - 1).clamp(min=0)
+class FixedDecoders:
+    """The decoders of the last few shapes, kept, for each holds its buffers and its graph."""
+
+    def __init__(self, layout: TokenLayout) -> None:
+        self.layout = layout
+        self._kept: dict[Hashable, FixedDecoder] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def clear(self) -> None:
+        """Give them up."""
+        self._kept.clear()
+
+    def __call__(
+        self,
+        places: tuple[int, ...],
+        speak: Speak,
+        prompts: Prompts,
+        uniforms: Tensor,
+        *,
+        temperature: float,
+        stop_ids: Tensor,
+    ) -> Decoded:
+        """Sample responses of some places to prompts (N, P) by uniforms (N, T), cut to the longest."""
+        prompts = prompts.widen(-(-prompts.ids.shape[-1] // WIDTH_STEP) * WIDTH_STEP)
+        shape = (places, prompts.ids.shape, uniforms.shape, temperature)
+        decoder = self._kept.pop(shape, None)
+        while len(self._kept) >= N_DECODERS:
+            del self._kept[next(iter(self._kept))]
+        if decoder is None:
+            state = self.layout.begin_fixed(prompts, uniforms.shape[-1])
+            decoder = FixedDecoder(speak, state, uniforms, temperature=temperature, stop_ids=stop_ids)
+        said = decoder(prompts, uniforms)
+        said = said.cut(int(said.alive.sum(-1).max()))
+        self._kept[shape] = decoder  # only now, for one that failed halfway is not to be used again
+        return said
 
 
 def sample_tokens(log_distribution: Tensor, uniforms: Tensor) -> Tensor:
@@ -262,49 +288,3 @@ def scaled_log_softmax(logits: Tensor, temperature: float) -> Tensor:
     """Log softmax(logits / temperature) in float32, any shape."""
     logits = logits.float()
     return torch.log_softmax(logits if temperature == 1 else logits / temperature, -1)
-
-
-def _growing_cache(config: PreTrainedConfig, room: int) -> DynamicCache:
-    """A cache whose ordinary layers never grow: their memory is taken once."""
-    cache = DynamicCache(config=config)
-    cache.layers = [_Roomy(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
-
-
-class _Roomy(DynamicLayer):
-    """Keys and values of up to `room` tokens as views into buffers, (N, heads, tokens, D)."""
-
-    def __init__(self, room: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.room = room
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Write the new tokens behind the others, and return all."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            shape = (*key_states.shape[:2], self.room)
-            self.key_buffer = key_states.new_empty((*shape, key_states.shape[-1]))
-            self.value_buffer = value_states.new_empty((*shape, value_states.shape[-1]))
-        start = self.get_seq_length()
-        end = start + key_states.shape[-2]
-        self.key_buffer[:, :, start:end] = key_states
-        self.value_buffer[:, :, start:end] = value_states
-        return self._show(end)
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only these rows."""
-        if not self.is_initialized:
-            return
-        length = self.get_seq_length()
-        self.key_buffer, self.value_buffer = self.key_buffer[indices], self.value_buffer[indices]
-        self._show(length)
-
-    def _show(self, length: int) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = self.key_buffer[:, :, :length], self.value_buffer[:, :, :length]
-        return self.keys, self.values
-
-
-_KEEP_ROWS_APART = (_Roomy, DynamicSlidingWindowLayer)
-"""Layers of a cache that hold keys and values and nothing else, so that rows can be taken out of them."""

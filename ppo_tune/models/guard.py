@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.errors import ModelError
+from ppo_tune.models.layout import TokenLayout
 from ppo_tune.models.text import Prompts, Sequences, pad_left
 
 LONG, SHORT = 7, 2
@@ -198,6 +199,14 @@ def own_failures(name: str, *, judge: bool = False) -> Iterator[None]:
             f"{name} cannot be trained: reading and writing a short text as a causal language model, {found}; choose "
             "another language model"
         ) from error
+
+
+@torch.no_grad()
+def read_plainly(layout: TokenLayout, prompt: Sequence[int]) -> tuple[Tensor, list[nn.Module]]:
+    """Logits of what follows a prompt, (V,), by a model left to itself; and its parts that are idle."""
+    idle: list[nn.Module] = []
+    with watched(layout.model, idle):
+        return layout.next_logits(prompt), idle
 
 
 @contextmanager

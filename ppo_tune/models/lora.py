@@ -55,6 +55,10 @@ def adapted_share(
     return sum(n for weight, n in weights.items() if weight in adapted) / max(1, sum(weights.values()))
 
 
+MOST_OF_IT = 0.8
+"""Share of the weights from which it need not be said that the others have no adapters."""
+
+
 class Adapters:
     """The adapters of all layers and places, and the switch that says which are at work.
 
@@ -90,6 +94,17 @@ class Adapters:
         self._count = 0
         for name, layer in self.layers.items():
             layer.forward = partial(self._forward, name, layer)
+
+    @property
+    def remark(self) -> str | None:
+        """What its user should know: how little the adapters reach, where that is little."""
+        if self.share >= MOST_OF_IT:
+            return None
+        return (
+            f"model.lora_rank: the adapters are on linear layers, which hold {100 * self.share:.2g} % of this model's "
+            "weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they are; "
+            "lora_rank: null trains all"
+        )
 
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of each adapter matrix of one trial: A is (in, R), B is (R, out)."""

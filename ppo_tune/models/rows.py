@@ -38,6 +38,21 @@ class ParameterRows:
             self.views[name] = view
             start = columns.stop
 
+    @classmethod
+    def owning(
+        cls, model: nn.Module, shapes: Mapping[str, torch.Size], device: torch.device
+    ) -> "ParameterRows":
+        """One row that holds every weight of a model and is where the model finds them, and more tensors behind."""
+        weights = dict(model.named_parameters())
+        rows = cls(1, {**{name: weight.shape for name, weight in weights.items()}, **shapes}, device)
+        for name, weight in weights.items():
+            view = rows[name]
+            with torch.no_grad():
+                view[0].copy_(weight)
+            weight.data = view.detach()[0]
+            weight.grad = view.grad[0] if view.grad is not None else None
+        return rows
+
     def __getitem__(self, name: str) -> nn.Parameter:
         """The named tensor of all trials, shape (K, ...)."""
         return self.views[name]

@@ -43,7 +43,7 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     by_weight = _taken_for_experts(policy.model, adapters.layers)
     config = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": policy.layout.task_type,
         "base_model_name_or_path": policy.model.name_or_path,
         "r": adapters.rank,
         "lora_alpha": adapters.alpha,

@@ -19,9 +19,6 @@ MAX_ROWS = 8
 MAX_LETTERS = 400
 """Rows of a table, and letters of a reading."""
 
-TOLD = ("importance", "values", "hacking", "front", "search", "health")
-"""Chapters whose first reading stands in the summary, by anchor."""
-
 SPECIAL = re.compile(r"[\\`*{}\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
 ADDRESS = re.compile(r"(https?|ftp|mailto|xmpp|www)(?=[:.])", re.IGNORECASE)
 
@@ -39,12 +36,11 @@ def summary(page: Page, best_yaml: str | None, pictures: Mapping[str, str]) -> s
     """
     lines = [f"# {plain(page.title)}", "", plain(page.kind), "", f"**{plain(page.headline[0])}**"]
     lines += [" ".join(map(plain, page.headline[1:]))] if len(page.headline) > 1 else []
-    by_anchor = {chapter.anchor: chapter for chapter in page.chapters}
-    if "results" in by_anchor:
-        lines += _results(by_anchor["results"])
-    told = [by_anchor[anchor] for anchor in TOLD if anchor in by_anchor]
+    for chapter in page.chapters:
+        lines += _tables(chapter) if chapter.in_summary == "tables" else []
+    told = [_reading(chapter) for chapter in page.chapters if chapter.in_summary == "reading"]
     if told:
-        lines += ["", "## What it says", "", *map(_reading, told)]
+        lines += ["", "## What it says", "", *told]
     shown = [
         f"![{plain(section.title or chapter.title)}]({pictures[section.anchor]})"
         for chapter in page.chapters
@@ -73,7 +69,7 @@ def plain(text: str) -> str:
     )  # a line of text is no heading and no item of a list
 
 
-def _results(chapter: Chapter) -> list[str]:
+def _tables(chapter: Chapter) -> list[str]:
     """The tables that stand on the page without a figure: they are what the verdict rests on."""
     lines: list[str] = []
     for section in chapter.sections:
@@ -92,7 +88,7 @@ def _results(chapter: Chapter) -> list[str]:
 
 def _table(section: Section) -> list[str]:
     assert section.table is not None
-    shown = view(section.table, MAX_ROWS)
+    shown = view(section.table, MAX_ROWS, section.decimals)
     rule = ["---:" if is_number else "---" for is_number in shown.numeric]
     rows = [[plain(cut(text, 60)) for text in row] for row in shown.rows]
     return [f"| {' | '.join(row)} |" for row in ([plain(name) for name in shown.headings], rule, *rows)]

@@ -11,15 +11,12 @@ from ppo_tune.files import make_folder
 from ppo_tune.reporting.drawing import LIGHT, paint
 from ppo_tune.reporting.section import Chapter
 
-PICTURED = ("importance", "front", "search")
-"""Chapters whose figures become pictures, by anchor."""
-
 WIDTH, SCALE = 900, 1.5
 """Of a picture: its width on a page, and how many dots one of the page's pixels gets."""
 
 
 def write_pictures(chapters: Sequence[Chapter], folder: Path) -> list[Path]:
-    """Write the figures of the key chapters, each by the name of its section.
+    """Write the figures of the chapters that are pictured, each by the name of its section.
 
     Args:
         chapters: Of a report.
@@ -35,7 +32,7 @@ def write_pictures(chapters: Sequence[Chapter], folder: Path) -> list[Path]:
     figures = {
         section.anchor: section.figure
         for chapter in chapters
-        if chapter.anchor in PICTURED
+        if chapter.is_pictured
         for section in chapter.sections
         if section.figure is not None
     }

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from plotly import graph_objects as go
+
+Summary = Literal["nothing", "reading", "tables"]
+"""What of a chapter stands in summary.md: nothing, its first reading, or its tables that have no figure."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Section:
         data: What that template needs.
         max_rows: Rows of the table that stand on the page, the first ones.
         all_rows: The file beside the page that has all of them.
+        decimals: Digits after the point by the table's columns, for those that `wording.DECIMALS` does not know.
     """
 
     anchor: str
@@ -35,12 +39,23 @@ class Section:
     data: Mapping[str, Any] = field(default_factory=dict)
     max_rows: int = 200
     all_rows: str = "trials.csv"
+    decimals: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One question that a reader has, and the sections that answer it; left out of the page if it has none."""
+    """One question that a reader has, and the sections that answer it; left out of the page if it has none.
+
+    Attributes:
+        anchor: Name within the page.
+        title: The question, or what answers it.
+        sections: In reading order.
+        in_summary: What of it stands in summary.md.
+        is_pictured: Whether its figures become pictures beside the page, where pictures are wanted.
+    """
 
     anchor: str
     title: str
     sections: tuple[Section, ...]
+    in_summary: Summary
+    is_pictured: bool

@@ -1,13 +1,13 @@
 """A data frame as it stands on a page or in a text: headings, kinds of columns, and its first rows as words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from ppo_tune.reporting.wording import cell, cut, label
+from ppo_tune.reporting.wording import DECIMALS, cell, cut, label
 from ppo_tune.safe_text import symbols
 
 
@@ -30,12 +30,13 @@ class TableView:
     n_rows: int
 
 
-def view(frame: pd.DataFrame, max_rows: int) -> TableView:
-    """The first rows of a frame, in words."""
+def view(frame: pd.DataFrame, max_rows: int, decimals: Mapping[str, int]) -> TableView:
+    """The first rows of a frame, in words; columns that are not in `decimals` have those of `DECIMALS`."""
+    digits = {**DECIMALS, **decimals}
     names = [str(name) for name in frame.columns]
     columns = [frame.iloc[:, i] for i in range(len(names))]
     texts = [
-        [text_of(value, name) for value in column.head(max_rows)]
+        [text_of(value, name, digits) for value in column.head(max_rows)]
         for name, column in zip(names, columns, strict=True)
     ]
     return TableView(
@@ -47,9 +48,9 @@ def view(frame: pd.DataFrame, max_rows: int) -> TableView:
     )
 
 
-def text_of(value: Any, column: str = "") -> str:
+def text_of(value: Any, column: str = "", decimals: Mapping[str, int] = DECIMALS) -> str:
     """A value as it stands in a table: digits that matter, the beginning of a long text, nothing unseen."""
-    return symbols(cut(cell(value, column)))
+    return symbols(cut(cell(value, column, decimals)))
 
 
 def is_numeric(column: pd.Series) -> bool:

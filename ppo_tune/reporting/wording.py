@@ -1,29 +1,24 @@
 """How values stand on a page: the digits that matter, under headings that people read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ppo_tune.config.blocks import PPOConfig
 
-DECIMALS = {
-    "score": 3, "score_error": 3, "gold": 3, "best_so_far": 3, "kl": 2, "importance": 2, "noise": 2, "share": 2,
-    "eos_rate": 2, "response_tokens": 1, "seconds": 1, "ped_anova": 2, "ped_low": 2, "ped_high": 2, "ped_noise": 2,
-    "fanova": 2, "fanova_low": 2, "fanova_high": 2, "fanova_noise": 2, "trials": 1, "tau": 2, "low": 2, "high": 2,
-    "score_change": 3, "score_low": 3, "score_high": 3, "gold_change": 3, "gold_low": 3, "gold_high": 3, "gain": 3,
-    "gain_low": 3, "gain_high": 3, "gold_gain": 3, "curve": 3, "kl_from": 2, "kl_to": 2, "repeated_3grams": 3,
-    "distinct_1": 3, "distinct_2": 3, "score_std": 3, "default_score": 3, "untrained_score": 3, "mean": 3, "iqm": 3,
-    "iqm_low": 3, "iqm_high": 3, "beats_default": 3, "beats_runner_up": 3, "search_score": 3, "drop": 3,
+DECIMALS: Mapping[str, int] = {
+    "score": 3, "score_error": 3, "best_so_far": 3, "kl": 2, "share": 2, "eos_rate": 2, "response_tokens": 1,
+    "seconds": 1, "gain": 3, "gain_low": 3, "gain_high": 3, "score_change": 3,
 }  # fmt: skip
-"""Digits after the point by the name of a column; other numbers get four that matter."""
+"""Digits after the point by the name of a column, for those of several tables; other numbers get four that matter."""
 
 HUGE = 1e5
 """From here on the digits after the point say nothing."""
 
 LABELS = {
-    "number": "trial", "score_error": "±", "gold_error": "±", "kl": "KL", "eos_rate": "EOS rate", "tau": "τ",
+    "number": "trial", "score_error": "±", "kl": "KL", "eos_rate": "EOS rate", "tau": "τ",
     "kl_from": "KL from", "kl_to": "KL to", "repeated_3grams": "repeated 3-grams", "distinct_1": "distinct-1",
     "distinct_2": "distinct-2", "iqm": "interquartile mean",
 }  # fmt: skip
@@ -39,7 +34,7 @@ MAX_LETTERS = 300
 """Of a text in a table on the page; the file of the table has the whole."""
 
 
-def cell(value: Any, column: str = "") -> str:
+def cell(value: Any, column: str = "", decimals: Mapping[str, int] = DECIMALS) -> str:
     """A value as it stands in a table."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
@@ -47,8 +42,8 @@ def cell(value: Any, column: str = "") -> str:
         return "yes" if value else "no"
     if column in SHARES:
         return percent(value, 1)
-    if isinstance(value, float) and column in DECIMALS and abs(value) < HUGE:
-        return f"{round(value, DECIMALS[column]) + 0.0:,.{DECIMALS[column]}f}"  # + 0.0 makes -0.0 a 0.0
+    if isinstance(value, float) and column in decimals and abs(value) < HUGE:
+        return f"{round(value, decimals[column]) + 0.0:,.{decimals[column]}f}"  # + 0.0 makes -0.0 a 0.0
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and column not in NAMES else str(value)

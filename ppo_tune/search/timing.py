@@ -1,12 +1,12 @@
-"""Time packs of throwaway trials, and compiling, on the very workbench that will train the real ones.
+"""Time packs of throwaway trials, and compiling, on the very model that will train the real ones.
 
 They leave no trace: a trial finds its place made new and draws from generators of its own, so it is the same
 after a timing as without one. Only the reward function can tell, for it is called as in any trial.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 
 import torch
 
@@ -16,7 +16,8 @@ from ppo_tune.models.memory import is_out_of_memory
 from ppo_tune.search.pack_size import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, Share, choose_pack
 from ppo_tune.seeding import derive_seed
 from ppo_tune.trainer.assembly import Assembly
-from ppo_tune.trainer.compiling import require_compiler
+from ppo_tune.trainer.compiling import CompiledPass, require_compiler
+from ppo_tune.trainer.loss import LearningPass, gradients
 
 WORTH_COMPILING = 1200.0
 """Seconds of training that a worker must have before it beside which compiling, half a minute or so per size of
@@ -29,21 +30,20 @@ class PackTimer:
     Args:
         work: Where; all its places must be free.
         config: The study.
-        clock: Seconds that pass.
+        learn: The pass that they learn by.
     """
 
-    def __init__(
-        self, work: Assembly, config: StudyConfig, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, work: Assembly, config: StudyConfig, learn: LearningPass = gradients) -> None:
         self.work = work
+        self.learn = learn
         self.ppo = config.ppo.with_params(config.baseline)
         self.seed = config.search.seed
-        self.clock = clock
         self._warm: set[int] = set()
 
     def __call__(self, places: int) -> float | None:
         """Seconds per trial of one iteration; None where the memory does not suffice or a trial fails."""
         trainer = self.work.trainer
+        usual, trainer.learn = trainer.learn, self.learn
         try:
             if self.work.policy.graphs and places != self.work.policy.places:
                 self._warm.clear()  # graphs are recorded anew
@@ -54,14 +54,15 @@ class PackTimer:
             if places not in self._warm and not self._step():
                 return None
             self._warm.add(places)
-            started = self.clock()
+            started = perf_counter()
             sound = self._step()
-            return (self.clock() - started) / places if sound else None
+            return (perf_counter() - started) / places if sound else None
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return None
         finally:
+            trainer.learn = usual
             for place in list(trainer.runs):
                 trainer.drop(place)
 
@@ -86,9 +87,7 @@ def fit_pack(
         announce: Told of every size that is about to be timed.
         should_stop: Asked before each; a wish to stop ends the timing.
     """
-    timer = PackTimer(work, config)
-    compiles = work.trainer.compiles
-    work.trainer.compiles = False  # for each size it would take its time anew
+    timer = PackTimer(work, config)  # uncompiled, for each size would take its time anew
 
     def seconds_per_trial(places: int) -> float | None:
         if should_stop():
@@ -100,7 +99,6 @@ def fit_pack(
     choice = choose_pack(seconds_per_trial, most=most, iterations=config.ppo.iterations * share.trials)
     work.policy.resize(choice.pack)
     work.trainer.forget_limits()
-    work.trainer.compiles = compiles
     if work.policy.device.type == "cuda":
         torch.cuda.empty_cache()  # what a larger pack needed is others' again
     return choice
@@ -160,13 +158,14 @@ def fit_compiling(
     if seconds is None or seconds * iterations < WORTH_COMPILING:
         return None
     announce()
-    work.trainer.compiles = True
+    compiled = CompiledPass.of(work.trainer)
     try:
         require_compiler()
-        found = Compiling(seconds, _shorter(PackTimer(work, config), places))
+        found = Compiling(seconds, _shorter(PackTimer(work, config, compiled), places))
     except ModelError as error:
         found = Compiling(seconds, None, str(error))
-    work.trainer.compiles = found.pays
+    if found.pays:
+        work.trainer.learn = compiled
     return found
 
 

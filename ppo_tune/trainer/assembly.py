@@ -11,7 +11,7 @@ from ppo_tune.errors import NoPromptsError, TrialError
 from ppo_tune.models import Policy, load_policy, load_tokenizer
 from ppo_tune.models.loading import best_device, is_stored_whole
 from ppo_tune.tasks import Task, make_task, stops_of
-from ppo_tune.trainer.compiling import require_compiler
+from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.processes import ProcessGroup
 from ppo_tune.trainer.trainer import PPOTrainer
@@ -84,7 +84,8 @@ def assemble(
     policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
     policy.stop_also(stops)
     trainer = PPOTrainer(policy, task, config.ppo, processes)
-    trainer.compiles = compiles
+    if compiles:
+        trainer.learn = CompiledPass.of(trainer)
     evaluator = _evaluator(policy, task, config, draws or milestone_draws(config))
     return Assembly(policy, task, trainer, evaluator, tuple(stops))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +39,29 @@ class Coefficients:
         return Coefficients(*(getattr(self, name.name)[index] for name in fields(self)))
 
 
+Gradients = tuple[tuple[Tensor | None, ...], Tensor]
+"""A gradient for each trainable parameter, None for one that is not used; and per trial the tokens and the sums of
+`STATISTICS` over them, shape (k, 1 + len(STATISTICS))."""
+
+
+class LearningPass(Protocol):
+    """Whatever gives what `gradients` gives."""
+
+    def __call__(
+        self,
+        policy: Policy,
+        batch: Sequences,
+        numbers: Tensor,
+        coefficients: Coefficients,
+        tokens: Tensor,
+        *,
+        places: Sequence[int],
+        temperature: float,
+        with_entropy: bool,
+    ) -> Gradients:
+        """See `gradients`."""
+
+
 def gradients(
     policy: Policy,
     batch: Sequences,
@@ -49,7 +72,7 @@ def gradients(
     places: Sequence[int],
     temperature: float,
     with_entropy: bool,
-) -> tuple[tuple[Tensor | None, ...], Tensor]:
+) -> Gradients:
     """The gradient of the sum of k trials' losses on a micro-batch, and statistics.
 
     Args:
@@ -63,8 +86,7 @@ def gradients(
         with_entropy: Whether a trial has an entropy bonus.
 
     Returns:
-        A gradient for each trainable parameter of the policy, None for one that is not used; and per trial the tokens
-        and the sums of `STATISTICS` over them, shape (k, 1 + len(STATISTICS)).
+        Gradients and statistics.
     """
     old_logprobs, old_values, advantages, returns = numbers.unbind(2)
     mask, c = batch.response_mask, coefficients

@@ -10,19 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.models import Policy
 from ppo_tune.models.memory import MemoryChunks
 from ppo_tune.seeding import generator
-from ppo_tune.trainer.compiling import CompiledPass
 from ppo_tune.trainer.experience import Experience
-from ppo_tune.trainer.loss import STATISTICS, Coefficients, gradients
+from ppo_tune.trainer.loss import STATISTICS, Coefficients, LearningPass, gradients
 from ppo_tune.trainer.processes import ProcessGroup
 
 
@@ -97,7 +94,7 @@ class MicroBatches:
         experience: Of k trials, (k, B, ·).
         configs: Of the k trials.
         temperature: The one the responses were sampled with.
-        compiled: The pass for those micro-batches that it takes; None has none.
+        learn: The pass through model and losses.
     """
 
     def __init__(
@@ -106,24 +103,19 @@ class MicroBatches:
         experience: Experience,
         configs: Sequence[PPOConfig],
         temperature: float,
-        compiled: CompiledPass | None = None,
+        learn: LearningPass = gradients,
     ) -> None:
         rollout = experience.rollout
         self.policy = policy
         self.places = experience.places
         self.temperature = temperature
-        self.compiled = compiled
+        self.gradients = learn
         self.sequences = rollout.sequences
         self.numbers = torch.stack(
             [rollout.old_logprobs, rollout.old_values, experience.advantages, experience.returns], dim=2
         )
         self.widths = rollout.sequences.prompts.mask.sum(-1).cpu()
         self.lengths = rollout.mask.sum(-1).cpu()
-        if compiled is not None:
-            self.sequences = self.sequences.widen(compiled.width, compiled.length)
-            self.numbers = pad(
-                self.numbers, (0, self.sequences.response_ids.shape[-1] - self.numbers.shape[-1])
-            )
         self.coefficients = Coefficients.of(configs, experience.score_std)
         self.trainable = policy.trainable
         self.with_entropy = any(config.ent_coef for config in configs)
@@ -162,17 +154,11 @@ class MicroBatches:
         trial = torch.tensor(learning)[:, None]
         # Columns that are padding in every row of this micro-batch are left out.
         width, length = int(self.widths[trial, rows].max()), int(self.lengths[trial, rows].max())
-        learn: Any = gradients
-        k, b = rows.shape
-        if self.compiled is not None and self.compiled.takes(k, b, width, length):
-            learn, width, length = self.compiled, self.compiled.width, self.compiled.length
         device = self.policy.device
         batch = self.sequences[trial.to(device), rows.to(device)].cut(width, length)
         numbers = self.numbers[trial.to(device), rows.to(device)][..., :length]
         everybody = len(learning) == len(self.places)
-        found: tuple[Tensor | None, ...]
-        sums: Tensor
-        found, sums = learn(
+        found, sums = self.gradients(
             self.policy,
             batch,
             numbers,
@@ -198,7 +184,7 @@ def improve_policy(
     temperature: float,
     micro_batch_size: int | None = None,
     chunks: MemoryChunks | None = None,
-    compiled: CompiledPass | None = None,
+    learn: LearningPass = gradients,
     processes: ProcessGroup | None = None,
 ) -> dict[int, Learned]:
     """Run every trial's PPO epochs.
@@ -210,7 +196,7 @@ def improve_policy(
         temperature: The one the responses were sampled with.
         micro_batch_size: Rows of each trial per forward pass; None takes the most that divides every batch.
         chunks: What fits into memory; None tries a whole micro-batch.
-        compiled: The pass for those micro-batches that it takes; None has none.
+        learn: The pass through model and losses.
         processes: The processes that share the work.
 
     Returns:
@@ -224,7 +210,7 @@ def improve_policy(
     size = micro_batch_size or reduce(math.gcd, batch_sizes, 0) or 1
     processes.check_divides("ppo.batch_size", size)
     micro_batches = MicroBatches(
-        policy, experience, [runs[place].config for place in places], temperature, compiled
+        policy, experience, [runs[place].config for place in places], temperature, learn
     )
     sums = {place: learned[place].sums for place in places}
     for start in range(0, max((len(plan.rows) for plan in plans), default=0), size):

@@ -15,6 +15,7 @@ from ppo_tune.models import Policy, Prompts, load_policy
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.trainer.compiling import CompiledPass
 from ppo_tune.trainer.experience import estimate_advantages
+from ppo_tune.trainer.loss import gradients
 from ppo_tune.trainer.rollout import collect
 from ppo_tune.trainer.update import Run, improve_policy
 from tests.conftest import (
@@ -149,7 +150,7 @@ def test_gradients_are_finite_and_nothing_is_learned_of_tokens_without_a_text(wh
         assert gradient[known].any(-1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.guard
 @pytest.mark.skipif(
     shutil.which("g++") is None, reason="no C++ compiler on this machine; Debian's package is `g++`"
 )
@@ -166,7 +167,7 @@ def test_the_compiled_pass_learns_the_same():
         optimizer = torch.optim.SGD([policy.rows.row(0)], lr=0.1)
         improve_policy(
             policy, experience, {0: Run(config, 0, optimizer, 0.1)}, temperature=1.0,
-            compiled=CompiledPass(policy, 5, 6) if compiled else None,
+            learn=CompiledPass(policy, 5, 6) if compiled else gradients,
         )  # fmt: skip
         learned.append(policy.rows.values.clone())
 

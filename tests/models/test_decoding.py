@@ -7,8 +7,9 @@ from torch.testing import assert_close
 from transformers import LlamaConfig, MistralConfig, MistralForCausalLM
 
 from ppo_tune.models import Policy
-from ppo_tune.models.decoding import FixedDecoder, _Roomy
-from ppo_tune.models.policy import N_DECODERS, WIDTH_STEP
+from ppo_tune.models.caches import RoomyLayer, counts_on_the_device
+from ppo_tune.models.causal import CausalLayout
+from ppo_tune.models.decoding import N_DECODERS, WIDTH_STEP
 from tests.conftest import (
     FAMILIES,
     make_sequences,
@@ -101,7 +102,7 @@ def test_a_decoder_that_failed_halfway_is_not_used_again(monkeypatch):
     policy, other = stirred_policy(places=2), stirred_policy(places=2)
     policy.graphs = True
     generate(policy)
-    forward, calls = Policy._forward, []
+    forward, calls = CausalLayout.forward, []
 
     def failing(self, *given, **settings):
         calls.append(given)
@@ -110,13 +111,13 @@ def test_a_decoder_that_failed_halfway_is_not_used_again(monkeypatch):
             raise torch.OutOfMemoryError("no room")
         return result
 
-    monkeypatch.setattr(Policy, "_forward", failing)
+    monkeypatch.setattr(CausalLayout, "forward", failing)
     with pytest.raises(torch.OutOfMemoryError):
         generate(policy)
     monkeypatch.undo()
 
     assert not policy._decoders
-    assert policy._head_input is None
+    assert policy.layout._head_input is None
     assert_same(generate(policy), generate(other))
 
 
@@ -133,14 +134,14 @@ def test_a_pass_that_fails_leaves_nothing_of_itself(work, monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):
         getattr(policy, work)(sequences, temperature=1.0, **places)
 
-    assert policy._head_input is None
+    assert policy.layout._head_input is None
 
 
 def test_windows_are_counted_in_python_and_so_never_in_a_graph():
     small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 16}
 
-    assert FixedDecoder.suits(LlamaConfig(**small))
-    assert not FixedDecoder.suits(MistralConfig(**small, sliding_window=8))
+    assert counts_on_the_device(LlamaConfig(**small))
+    assert not counts_on_the_device(MistralConfig(**small, sliding_window=8))
 
 
 def test_with_a_window_decoding_is_the_same_with_graphs_and_without():
@@ -172,13 +173,13 @@ def test_cast_weights_are_decoded_with_graphs_asked_for_or_not(family):
 def test_rows_that_are_finished_leave_a_trial_that_is_alone(monkeypatch):
     policy = stirred_policy(places=1)
     seen = []
-    forward = Policy._forward
+    forward = CausalLayout.forward
 
-    def watched(self, model, ids, *others, **settings):
+    def watched(self, ids, *others, **settings):
         seen.append(len(ids))
-        return forward(self, model, ids, *others, **settings)
+        return forward(self, ids, *others, **settings)
 
-    monkeypatch.setattr(Policy, "_forward", watched)
+    monkeypatch.setattr(CausalLayout, "forward", watched)
     uniforms = uniforms_for(1, 6, 12)
     uniforms[0, :4, 0] = 1e-9  # the stop token has the lowest id, so the least number draws it
 
@@ -217,7 +218,7 @@ def test_rows_stay_where_a_cache_holds_more_than_keys_and_values():
 
 
 def test_a_layer_of_a_cache_that_nothing_was_written_into_loses_no_rows():
-    layer = _Roomy(room=4)
+    layer = RoomyLayer(room=4)
 
     layer.batch_select_indices(torch.tensor([0]))
 

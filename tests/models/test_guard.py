@@ -25,6 +25,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, load_policy
+from ppo_tune.models.decoding import FixedDecoder
 from ppo_tune.models.guard import LONG, SHORT, TOLERANCES, Tolerance, require_reference, two_prompts
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
@@ -321,7 +322,7 @@ def test_parts_that_no_text_passes_through_get_no_adapters():
 
     assert len(policy.adapters.layers) == 14  # seven in each of two layers of the language model
     assert not [name for name in policy.adapters.layers if "vision" in name]
-    assert policy.context_length == 48
+    assert policy.layout.room_for_prompts(0) == 48
 
 
 class Chosen(nn.Module):
@@ -361,15 +362,17 @@ class OnADevice(Policy):
 
 def test_a_model_is_heard_by_the_decoder_that_will_sample(family, monkeypatch):
     widths = []
-    decode = OnADevice._decode_fixed
+    decode = FixedDecoder.__call__
 
-    def watched(self, places, prompts, *others):
+    def watched(self, prompts, *others):
         widths.append(prompts.ids.shape[-1])
-        return decode(self, places, prompts, *others)
+        return decode(self, prompts, *others)
 
-    monkeypatch.setattr(OnADevice, "_decode_fixed", watched)
+    monkeypatch.setattr(FixedDecoder, "__call__", watched)
 
     policy = OnADevice(tiny_model(family), tiny_tokenizer(), lora_rank=2)
 
-    assert widths == ([16] if policy._graphable else [])  # padded to a width that many prompts share
+    assert widths == (
+        [16] if policy.layout.has_fixed_shapes else []
+    )  # padded to a width that many prompts share
     assert not policy._decoders

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ppo_tune.models import Policy, Prompts
+from ppo_tune.models.causal import cache_name, positions
 from ppo_tune.models.context import context_length
-from ppo_tune.models.decoding import positions, sample_tokens
-from ppo_tune.models.policy import cache_name, stop_tokens
+from ppo_tune.models.decoding import sample_tokens
+from ppo_tune.models.layout import stop_tokens
 from ppo_tune.seeding import generator
 from tests.conftest import (
     EOS,
@@ -341,7 +342,7 @@ def test_a_family_without_positions_has_no_limit_and_needs_none():
     together = policy.evaluate(batch, temperature=1.0, places=[0]).logprobs
 
     alone = policy.evaluate(make_sequences(PROMPTS[:1], RESPONSES[:1]), temperature=1.0, places=[0]).logprobs
-    assert policy.context_length is None
+    assert policy.layout.room_for_prompts(0) is None
     assert_close(together[0, 0, :2], alone[0, 0], atol=1e-5, rtol=0)
 
 

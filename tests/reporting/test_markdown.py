@@ -24,7 +24,13 @@ def page(*chapters: Chapter, headline: tuple[str, ...] = ("Trial 1 won.", "By a 
 
 
 def results(table: pd.DataFrame) -> Chapter:
-    return Chapter("results", "Results", (Section("table", "Results", "Means.", table=table),))
+    return Chapter(
+        "results",
+        "Results",
+        (Section("table", "Results", "Means.", table=table),),
+        in_summary="tables",
+        is_pictured=False,
+    )
 
 
 def kinds(text: str) -> set[str]:
@@ -43,7 +49,11 @@ def test_the_summary_holds_verdict_results_readings_pictures_config_and_commands
     table = pd.DataFrame({"what": ["default", "winner"], "score": [0.5, 1.0]})
     figure = go.Figure().add_scatter(x=[1], y=[1])
     mattered = Chapter(
-        "importance", "What mattered", (Section("bars", "", "gamma stands out.", figure, table),)
+        "importance",
+        "What mattered",
+        (Section("bars", "", "gamma stands out.", figure, table),),
+        in_summary="reading",
+        is_pictured=True,
     )
 
     text = summary(page(results(table), mattered), BEST, {"bars": "figures/bars.png"})
@@ -92,7 +102,9 @@ def test_a_long_config_is_cut_to_its_hyperparameters() -> None:
 @pytest.mark.parametrize("hostile", [HOSTILE, *NASTY_TEXTS])
 def test_hostile_texts_stay_texts_wherever_they_stand(hostile: str) -> None:
     table = pd.DataFrame({"what": ["fine", hostile], "score": [0.5, 1.0]})
-    told = Chapter("health", hostile, (Section("health", hostile, hostile),))
+    told = Chapter(
+        "health", hostile, (Section("health", hostile, hostile),), in_summary="reading", is_pictured=False
+    )
     config = BEST.replace("support", hostile.replace("\n", "\n  "))
 
     text = summary(page(results(table), told, headline=(hostile, hostile)), config, {})

@@ -31,7 +31,7 @@ def written(study: HandMade, folder: Path) -> str:
 
 
 def page_of(*sections: Section) -> str:
-    chapter = Chapter("chapter", "A chapter", sections)
+    chapter = Chapter("chapter", "A chapter", sections, in_summary="nothing", is_pictured=False)
     return page_html(Page("hand", "A study.", ["Nothing won."], True, [chapter], "Made by hand."))
 
 

@@ -8,25 +8,17 @@ import pytest
 from plotly import graph_objects as go
 
 from ppo_tune.errors import MissingExtraError, PPOTuneError
-from ppo_tune.reporting.page import build_chapters
-from ppo_tune.reporting.pictures import PICTURED, SCALE, WIDTH, write_pictures
+from ppo_tune.reporting.pictures import SCALE, WIDTH, write_pictures
 from ppo_tune.reporting.section import Chapter, Section
 from tests.chromium import needs_chromium
-from tests.reporting.conftest import HandMade
 
 FIGURE = go.Figure().add_scatter(x=[1, 2], y=[1, 2]).update_layout(height=200)
+DRAWN = (Section("one", "One", "Drawn.", FIGURE), Section("two", "Two", "Only words."))
+LEFT_OUT = (Section("three", "Three", "Not a key figure.", FIGURE),)
 CHAPTERS = (
-    Chapter(
-        "search", "Search", (Section("one", "One", "Drawn.", FIGURE), Section("two", "Two", "Only words."))
-    ),
-    Chapter("health", "Health", (Section("three", "Three", "Not a key figure.", FIGURE),)),
+    Chapter("search", "Search", DRAWN, in_summary="nothing", is_pictured=True),
+    Chapter("health", "Health", LEFT_OUT, in_summary="nothing", is_pictured=False),
 )
-
-
-def test_the_key_chapters_are_those_of_a_study(usual: HandMade) -> None:
-    anchors = {chapter.anchor for chapter in build_chapters(usual.record())}
-
-    assert set(PICTURED) <= anchors
 
 
 @pytest.mark.browser

@@ -86,7 +86,7 @@ def test_a_table_shows_its_first_rows_and_knows_its_numbers() -> None:
         }
     )
 
-    shown = view(frame, max_rows=2)
+    shown = view(frame, max_rows=2, decimals={})
 
     assert shown.headings == ["trial", "score", "ending", "feasible"]
     assert shown.numeric == [True, True, False, False]

@@ -23,6 +23,7 @@ from ppo_tune.search.supervisor import share_after
 from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.search.worker import ask
+from ppo_tune.trainer.compiling import CompiledPass
 from tests.worlds import OWNER, StudyMaker
 
 STARTUP = 10
@@ -239,7 +240,7 @@ def test_a_timing_leaves_no_trace_in_the_trials(make_study: StudyMaker, tmp_path
 
 
 def test_the_timer_counts_one_iteration_per_trial_and_not_the_one_that_warms_up(
-    make_study: StudyMaker, tmp_path: Path
+    make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_study()
     trial_pack = TrialPack(config, tmp_path, places=1)
@@ -252,7 +253,8 @@ def test_the_timer_counts_one_iteration_per_trial_and_not_the_one_that_warms_up(
         return step()
 
     trial_pack.work.trainer.step = slow_step  # type: ignore[method-assign, assignment]
-    timer = PackTimer(trial_pack.work, config, clock=lambda: now)
+    timer = PackTimer(trial_pack.work, config)
+    monkeypatch.setattr("ppo_tune.search.timing.perf_counter", lambda: now)
 
     assert timer(2) == 1.5
     assert timer(2) == 1.5
@@ -396,6 +398,7 @@ def test_a_trial_that_takes_the_place_of_a_pruned_one_scores_what_it_scores_alon
         assert other.user_attrs["tokens"] == one.user_attrs["tokens"]
 
 
+@pytest.mark.guard
 def test_a_worker_keeps_what_it_freed():
     """Written to and freed again and again, a large piece costs its pages once."""
     code = (
@@ -414,12 +417,16 @@ def test_a_worker_keeps_what_it_freed():
     assert int(printed) < 2_000  # anew, 64 MB are 15,625 pages each time, or 32 huge ones
 
 
+def compiles(trial_pack: TrialPack) -> bool:
+    return isinstance(trial_pack.work.trainer.learn, CompiledPass)
+
+
 def told(trial_pack: TrialPack, plain: float | None, compiled: float | ModelError | None) -> list[bool]:
     """Times of a pass as it is and compiled, by whether it is; grows by one entry per look."""
     looks: list[bool] = []
 
-    def look(_: PackTimer, places: int) -> float | None:
-        looks.append(trial_pack.work.trainer.compiles)
+    def look(timer: PackTimer, places: int) -> float | None:
+        looks.append(isinstance(timer.learn, CompiledPass))
         found = compiled if looks[-1] else plain
         if isinstance(found, ModelError):
             raise found
@@ -452,7 +459,7 @@ def test_a_compiled_pass_is_kept_if_it_is_faster(
     )
 
     assert found is not None
-    assert (found.pays, trial_pack.work.trainer.compiles) == (kept, kept)
+    assert (found.pays, compiles(trial_pack)) == (kept, kept)
     assert found.failure == (str(compiled) if isinstance(compiled, ModelError) else "")
     assert announced == [1]
     assert looks[:2] == [False, False] and set(looks[2:]) == {True}
@@ -480,7 +487,7 @@ def test_nothing_is_compiled_where_there_is_little_to_do(
 
     assert fit_compiling(trial_pack.work, trial_pack.config, Share(trials)) is None
     assert looks == [False] * looked
-    assert not trial_pack.work.trainer.compiles
+    assert not compiles(trial_pack)
 
 
 def test_a_wish_to_stop_ends_compiling_before_it_begins(trial_pack: TrialPack) -> None:
@@ -492,18 +499,18 @@ def test_packs_are_timed_without_compiling_each(
 ) -> None:
     looks = told(trial_pack, 1.0, 1.0)
     monkeypatch.setattr(PackTimer, "__call__", trial_pack.timed)  # type: ignore[attr-defined]
-    trial_pack.work.trainer.compiles = True
+    trial_pack.work.trainer.learn = CompiledPass.of(trial_pack.work.trainer)
 
     fit_pack(trial_pack.work, trial_pack.config, Share(8))
 
     assert looks and not any(looks)
-    assert trial_pack.work.trainer.compiles
+    assert compiles(trial_pack)
 
 
-@pytest.mark.parametrize(("asked", "compiles"), [("auto", False), (False, False), (True, True)])
+@pytest.mark.parametrize(("asked", "expected"), [("auto", False), (False, False), (True, True)])
 def test_a_workbench_compiles_if_it_is_told_to(
-    make_study: StudyMaker, tmp_path: Path, asked: bool | str, compiles: bool
+    make_study: StudyMaker, tmp_path: Path, asked: bool | str, expected: bool
 ) -> None:
     trial_pack = TrialPack(make_study(model={"compile": asked}), tmp_path, places=1)
 
-    assert trial_pack.work.trainer.compiles is compiles
+    assert compiles(trial_pack) is expected

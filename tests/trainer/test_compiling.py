@@ -2,7 +2,6 @@
 """The compiled pass: what it learns is what the plain one learns, and what it does not take goes by the plain one."""
 
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.trainer.compiling import MOST_SHAPES, CompiledPass, require_compiler
+from ppo_tune.trainer.loss import LearningPass, gradients
 from ppo_tune.trainer.update import Run, improve_policy
 from tests.conftest import small_config, stirred_policy
 from tests.trainer.experiences import PROMPTS, RESPONSES, make_experience, start
@@ -24,12 +24,12 @@ CONFIGS = [
 ]
 
 
-def learn(policy: Policy, compiled: CompiledPass | None):
+def learn(policy: Policy, learning_pass: LearningPass):
     """Where the places end, and what happened."""
     places = list(range(policy.places))
     experience = make_experience(policy, places)
     runs = {place: start(policy, place, CONFIGS[place]) for place in places}
-    learned = improve_policy(policy, experience, runs, temperature=0.7, compiled=compiled)
+    learned = improve_policy(policy, experience, runs, temperature=0.7, learn=learning_pass)
     return policy.rows.values.clone(), learned
 
 
@@ -40,7 +40,7 @@ def learn(policy: Policy, compiled: CompiledPass | None):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own, of torch's own
 @pytest.mark.parametrize(
     ("family", "settings"),
-    [("gpt2", {"places": 2}), ("llama", {"lora_rank": None})],
+    [("gpt2", {"places": 2, "n_layer": 1}), ("llama", {"lora_rank": None, "num_hidden_layers": 1})],
     ids=["adapters of a pack", "all weights"],
 )
 def test_a_compiled_pass_learns_what_the_plain_one_learns(family, settings):
@@ -48,7 +48,7 @@ def test_a_compiled_pass_learns_what_the_plain_one_learns(family, settings):
     settle(other.model, other.device)  # with the kernels of a search
     compiled = CompiledPass(other, WIDTH, LENGTH)
 
-    expected, said = learn(plain, None)
+    expected, said = learn(plain, gradients)
     values, told = learn(other, compiled)
 
     assert compiled._sizes == {(plain.places, 4)}
@@ -82,7 +82,7 @@ def test_all_that_the_compiled_pass_takes_has_one_width_and_one_length():
 
     # the first trial learns twice from eight responses, four at a time, the second once and leaves it alone then
     assert watched.shapes == [(2, 4, WIDTH, LENGTH)] * 2
-    expected, _ = learn(plain, None)
+    expected, _ = learn(plain, gradients)
     assert_close(values, expected, atol=1e-6, rtol=1e-4)
 
 
@@ -94,7 +94,7 @@ def test_a_micro_batch_that_is_too_long_goes_by_the_plain_pass(width, length):
     values, _ = learn(policy, watched)
 
     assert len(watched.shapes) < 2
-    expected, _ = learn(plain, None)
+    expected, _ = learn(plain, gradients)
     assert_close(values, expected, atol=1e-6, rtol=1e-4)
 
 
@@ -103,7 +103,7 @@ def test_a_pack_that_is_not_full_goes_by_the_plain_pass():
     watched = Watched(policy)
     runs = {place: start(policy, place, CONFIGS[0]) for place in (0, 2)}
 
-    improve_policy(policy, make_experience(policy, [0, 2]), runs, temperature=0.7, compiled=watched)
+    improve_policy(policy, make_experience(policy, [0, 2]), runs, temperature=0.7, learn=watched)
 
     assert watched.shapes == []
 
@@ -132,7 +132,7 @@ def test_a_model_that_looks_at_numbers_is_refused_with_the_way_out():
             make_experience(policy, [0]),
             run,
             temperature=0.7,
-            compiled=CompiledPass(policy, WIDTH, LENGTH),
+            learn=CompiledPass(policy, WIDTH, LENGTH),
         )
 
     message = str(caught.value)
@@ -160,4 +160,6 @@ def test_an_error_that_is_none_of_the_compilers_stays_what_it_is():
     compiled._learn = fail
 
     with pytest.raises(RuntimeError, match="can't allocate memory"):
-        compiled(SimpleNamespace(), torch.zeros(1))
+        compiled(
+            compiled.policy, make_experience(compiled.policy, [0]).rollout.sequences, torch.zeros(1, 8, 4, 1)
+        )

@@ -15,7 +15,7 @@ from ppo_tune.reporting.comparison import standing
 from ppo_tune.reporting.comparison.comparability import Contender, groups, obstacles
 from ppo_tune.reporting.drawing import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, layout
 from ppo_tune.reporting.record import StudyRecord
-from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
@@ -40,17 +40,19 @@ ALL_ROWS = "progress.csv"
 """The file beside the page that has the whole table of progress."""
 
 
-def chapter(contenders: Sequence[Contender], progress: pd.DataFrame) -> Chapter:
+def sections(contenders: Sequence[Contender], progress: pd.DataFrame) -> list[Section]:
     """Best so far against episodes and against seconds, and who reached which score first."""
+    if progress.empty:
+        return []
     shared = not obstacles(contenders)
-    sections = [_against(axis, contenders, progress, shared=shared) for axis in AXES]
+    found = [_against(axis, contenders, progress, shared=shared) for axis in AXES]
     levels = standing.reach_table(progress) if shared else pd.DataFrame()
     if len(levels):
         words = standing.reach_words(levels)
-        sections.append(
+        found.append(
             Section("reached", "Who reached which score", standing.reach_reading(levels), table=words)
         )
-    return Chapter("progress", "Best so far", tuple(sections) if len(progress) else ())
+    return found
 
 
 def _against(axis: Axis, contenders: Sequence[Contender], progress: pd.DataFrame, *, shared: bool) -> Section:

@@ -69,16 +69,20 @@ def chapters_of_comparison(
         progress: See `best_so_far.progress_table`; made anew without it.
     """
     progress = best_so_far.progress_table(contenders) if progress is None else progress
-    chapters = [
-        Chapter("differences", "What differs", (differences(contenders),)),
-        Chapter("results", "Results", _some(beside.summary(contenders, progress))),
-        best_so_far.chapter(contenders, progress),
-        Chapter("scores", "All completed trials", _some(beside.distribution(contenders, progress))),
-        Chapter("mattered", "What mattered", _some(findings.importances(contenders))),
-        Chapter("values", "Good values", _some(findings.best_values(contenders, progress))),
-        Chapter("spend", "Endings and spend", _some(beside.endings(contenders))),
+    chapters: Sequence[tuple[str, str, Sequence[Section | None]]] = (
+        ("differences", "What differs", [differences(contenders)]),
+        ("results", "Results", [beside.summary(contenders, progress)]),
+        ("progress", "Best so far", best_so_far.sections(contenders, progress)),
+        ("scores", "All completed trials", [beside.distribution(contenders, progress)]),
+        ("mattered", "What mattered", [findings.importances(contenders)]),
+        ("values", "Good values", [findings.best_values(contenders, progress)]),
+        ("spend", "Endings and spend", [beside.endings(contenders)]),
+    )
+    return [
+        Chapter(anchor, title, tuple(filter(None, sections)), in_summary="nothing", is_pictured=False)
+        for anchor, title, sections in chapters
+        if any(sections)
     ]
-    return [chapter for chapter in chapters if chapter.sections]
 
 
 def differences(contenders: Sequence[Contender]) -> Section:
@@ -106,7 +110,3 @@ def final_gains(contenders: Sequence[Contender], progress: pd.DataFrame) -> dict
     """By how much the best of each study beats its own default, where that is known."""
     found = {c.label: beside.gain_of(c, beside.best_of(c, progress)) for c in contenders}
     return {label: gain for label, gain in found.items() if gain is not None}
-
-
-def _some(section: Section | None) -> tuple[Section, ...]:
-    return () if section is None else (section,)

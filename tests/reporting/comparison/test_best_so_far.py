@@ -137,9 +137,9 @@ def test_comparable_studies_share_one_panel_and_are_told_apart_by_colour_and_das
     contenders = [make(tmp_path, name, [completed(0.5)], sampler=name) for name in ("tpe", "random", "qmc")]
     progress = best_so_far.progress_table(contenders)
 
-    chapter = best_so_far.chapter(contenders, progress)
+    sections = best_so_far.sections(contenders, progress)
 
-    figure = chapter.sections[0].figure
+    figure = sections[0].figure
     assert figure is not None
     assert [trace.name for trace in figure.data] == ["tpe", "random", "qmc"]
     assert (
@@ -156,14 +156,14 @@ def test_studies_that_cannot_be_compared_have_panels_of_their_own_and_no_ranking
                   make(tmp_path, "b", [completed(50.0), completed(60.0)], task={"heldout_prompts": 5})]  # fmt: skip
     progress = best_so_far.progress_table(contenders)
 
-    chapter = best_so_far.chapter(contenders, progress)
+    sections = best_so_far.sections(contenders, progress)
 
-    assert [section.anchor for section in chapter.sections] == ["against-episodes", "against-seconds"]
-    figure = chapter.sections[0].figure
+    assert [section.anchor for section in sections] == ["against-episodes", "against-seconds"]
+    figure = sections[0].figure
     assert figure is not None
     assert [trace.yaxis for trace in figure.data] == ["y", "y2"]
     assert [list(trace.y) for trace in figure.data] == [[0.0, 0.2], [0.0, 10.0]]
-    assert "their heights do not compare" in chapter.sections[0].reading
+    assert "their heights do not compare" in sections[0].reading
 
 
 def test_a_band_stands_behind_seeds_only(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_band_stands_behind_seeds_only(tmp_path: Path) -> None:
 def test_studies_that_have_not_begun_have_no_chapter(tmp_path: Path) -> None:
     contenders = [make(tmp_path, "a"), make(tmp_path, "b")]
 
-    assert best_so_far.chapter(contenders, best_so_far.progress_table(contenders)).sections == ()
+    assert best_so_far.sections(contenders, best_so_far.progress_table(contenders)) == []
 
 
 def test_one_study_that_has_not_begun_does_not_stop_the_other(tmp_path: Path) -> None:

@@ -44,9 +44,13 @@ ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
 
 def chapter(record: StudyRecord) -> Chapter:
     """Endings with their reasons, their cost, and where the time went."""
+    return Chapter("health", "Run health", _sections(record), in_summary="reading", is_pictured=False)
+
+
+def _sections(record: StudyRecord) -> tuple[Section, ...]:
     spend = spend_table(record)
     if spend.empty:
-        return Chapter("health", "Run health", ())
+        return ()
     endings, ledger = endings_table(spend), ledger_table(spend, record.config.ppo.episodes)
     sections = (
         Section("endings", "How trials ended", endings_reading(spend), table=endings),
@@ -58,7 +62,7 @@ def chapter(record: StudyRecord) -> Chapter:
             ledger,
         ),
     )
-    return Chapter("health", "Run health", sections + timeline.sections(record))
+    return sections + timeline.sections(record)
 
 
 def endings_table(spend: pd.DataFrame) -> pd.DataFrame:

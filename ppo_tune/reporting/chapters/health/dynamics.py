@@ -64,9 +64,15 @@ class Course:
 
 def chapter(record: StudyRecord) -> Chapter:
     """The courses of a few trials, and what is unhealthy about them."""
+    return Chapter(
+        "dynamics", "Inside the training", _sections(record), in_summary="nothing", is_pictured=False
+    )
+
+
+def _sections(record: StudyRecord) -> tuple[Section, ...]:
     courses = read_courses(record)
     if not courses:
-        return Chapter("dynamics", "Inside the training", ())
+        return ()
     config, budget = record.config.ppo, record.config.search.kl_budget
     section = Section(
         "ppo",
@@ -75,7 +81,7 @@ def chapter(record: StudyRecord) -> Chapter:
         dynamics_figure(courses, config, budget),
         dynamics_table(courses),
     )
-    return Chapter("dynamics", "Inside the training", (section,))
+    return (section,)
 
 
 def read_courses(record: StudyRecord) -> list[Course]:

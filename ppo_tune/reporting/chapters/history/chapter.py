@@ -45,7 +45,13 @@ def chapter(record: StudyRecord) -> Chapter:
     )
     curves = curves_table(record)
     along = (curves_section(curves, record.config.ppo.episodes),) if len(curves) else ()
-    return Chapter("search", "How the search went", (progress, *along) if len(record.table) else ())
+    return Chapter(
+        "search",
+        "How the search went",
+        (progress, *along) if len(record.table) else (),
+        in_summary="reading",
+        is_pictured=True,
+    )
 
 
 def history_table(trials: pd.DataFrame) -> pd.DataFrame:

@@ -38,13 +38,19 @@ COMPANY = (
 NOISE_COLOUR = "rgba(213, 94, 0, 0.22)"
 
 
+DECIMALS = dict.fromkeys(COLUMNS, 2)
+
 METHODS = {"ped": "PED-ANOVA", "fanova": "fANOVA"}
 
 
 def chapter(record: StudyRecord) -> Chapter:
     """What makes a trial good, what makes it fail, and whether the two that matter most depend on each other."""
+    return Chapter("importance", "What mattered", _sections(record), in_summary="reading", is_pictured=True)
+
+
+def _sections(record: StudyRecord) -> tuple[Section, ...]:
     if not record.trials or len(record.config.space.root) == 1:  # of one, there is no share to compare
-        return Chapter("importance", "What mattered", ())
+        return ()
     scores, failures = importance_table(record), failing_table(record)
     sections, when = [], when_scored(record)
     for anchor, title, reading, table, explained in (
@@ -54,7 +60,9 @@ def chapter(record: StudyRecord) -> Chapter:
          ("failing", "failing,<br>0 or 1")),
     ):  # fmt: skip
         figure = importance_figure(table, *explained) if len(table) else None
-        sections.append(Section(anchor, title, reading, figure, table if len(table) else None))
+        sections.append(
+            Section(anchor, title, reading, figure, table if len(table) else None, decimals=DECIMALS)
+        )
     if len(scores) > 1 and scores["clear"].any():
         trials = compared(record)[1]
         points = pd.DataFrame(
@@ -62,7 +70,7 @@ def chapter(record: StudyRecord) -> Chapter:
         )
         pair, seed = (scores["name"][0], scores["name"][1]), record.config.search.seed
         sections += interaction.sections(early_sample(record), pair, points, seed)
-    return Chapter("importance", "What mattered", tuple(sections))
+    return tuple(sections)
 
 
 def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:

@@ -44,7 +44,11 @@ def sections(sample: Sample, pair: tuple[str, str], points: pd.DataFrame, seed: 
     table = interaction_table(sample, both)
     reading = interaction_reading(pair, len(sample.target), *explained(sample, both, seed))
     figure = interaction_figure(sample, both, table, points)
-    return [Section("interaction", f"{pair[0]} and {pair[1]} together", reading, figure, table)]
+    return [
+        Section(
+            "interaction", f"{pair[0]} and {pair[1]} together", reading, figure, table, decimals={"trials": 1}
+        )
+    ]
 
 
 def interaction_table(sample: Sample, pair: tuple[int, int]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ def section(record: StudyRecord) -> Section:
         fidelity_reading(table, record),
         fidelity_figure(table, record) if table["tau"].notna().any() else None,
         table,
+        decimals={"tau": 2, "low": 2, "high": 2},
     )
 
 

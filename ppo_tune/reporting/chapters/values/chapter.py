@@ -39,9 +39,15 @@ OUTSIDE = 0.06
 
 def chapter(record: StudyRecord) -> Chapter:
     """Slices, the cells of a grid, and parallel coordinates."""
+    return Chapter(
+        "values", "Good and bad values", _sections(record), in_summary="reading", is_pictured=False
+    )
+
+
+def _sections(record: StudyRecord) -> tuple[Section, ...]:
     scored, axes = record.scored, axes_of(record.config.space)
     if scored.empty:
-        return Chapter("values", "Good and bad values", ())
+        return ()
     columns = ["number", "role", "ending", "score", *record.config.space]
     begun = record.table[
         record.table["number"].isin([trial.number for trial in record.trials if trial.params])
@@ -52,7 +58,7 @@ def chapter(record: StudyRecord) -> Chapter:
     slices = Section("slices", "Each hyperparameter by itself", reading, slices_figure(shown, axes),
                      begun[columns], wide=True)  # fmt: skip
     together = _together(record, scored, axes, columns) if len(axes) > 1 else []
-    return Chapter("values", "Good and bad values", (slices, *grid.sections(record), *together))
+    return (slices, *grid.sections(record), *together)
 
 
 def _together(

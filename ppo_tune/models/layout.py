@@ -1,0 +1,140 @@
+"""Token layouts: how one kind of language model reads prompts, and reads or writes responses.
+
+A layout knows its model and tokenizer, and nothing of places, adapters, value heads and references. Outside of it
+prompts are padded on the left and responses on the right, whatever the kind of model.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ppo_tune.models.lora import output_head
+from ppo_tune.models.text import Prompts, Sequences
+
+
+class Output(NamedTuple):
+    """Output of one pass of a model.
+
+    Attributes:
+        logits: Of the tokens, shape (..., V).
+        hidden: What value heads read, (..., H): the input of the output layer; None if the layout does not listen.
+    """
+
+    logits: Tensor
+    hidden: Tensor | None
+
+
+class DecodingState(ABC):
+    """N responses that are being written: what the model is to read next, and its cache."""
+
+    @abstractmethod
+    def step(self) -> Output:
+        """Let the model read; logits (N, V) and hidden (N, H) of the next token of each row."""
+
+    @abstractmethod
+    def append(self, tokens: Tensor) -> None:
+        """Have these tokens read next, shape (N,)."""
+
+
+class GrowingState(DecodingState):
+    """Responses whose rows may leave, in tensors that grow by a column with every token.
+
+    Attributes:
+        keeps_rows_apart: Whether rows can be taken out of the cache.
+    """
+
+    keeps_rows_apart: bool
+
+    @abstractmethod
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows alone."""
+
+
+class FixedState(DecodingState):
+    """Responses in tensors that stay where they are and keep their shapes, so that a step can be recorded."""
+
+    @abstractmethod
+    def restart(self, prompts: Prompts) -> None:
+        """Forget everything; prompts of shape (N, P) are read next."""
+
+
+class TokenLayout(ABC):
+    """How one kind of language model reads and writes.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        dtype: Of the products; another one than the model's is had by autocast.
+
+    Attributes:
+        task_type: What PEFT calls this kind of model.
+        has_fixed_shapes: Whether `begin_fixed` may be called.
+        stop_ids: Tokens that end a response by what its authors say.
+    """
+
+    task_type: ClassVar[str]
+    has_fixed_shapes: bool
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.device: torch.device = next(model.parameters()).device
+        self.dtype = dtype
+        self.casts = dtype != model.dtype
+        self.stop_ids = stop_tokens(model, tokenizer)
+        self._head_input: Tensor | None = None
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of prompts as this kind of model reads them."""
+
+    @abstractmethod
+    def room_for_prompts(self, max_new_tokens: int) -> int | None:
+        """The longest prompt that leaves room for a response in the model's context; None for no limit."""
+
+    @abstractmethod
+    def next_logits(self, prompt: Sequence[int]) -> Tensor:
+        """Logits of a response's first token, (V,), by the model left to itself: one text, no padding, no mask."""
+
+    @abstractmethod
+    def begin(self, prompts: Prompts, length: int) -> GrowingState:
+        """Responses of at most `length` tokens to prompts (N, P), before their first token."""
+
+    @abstractmethod
+    def begin_fixed(self, prompts: Prompts, length: int) -> FixedState:
+        """The same in buffers that serve all prompts of this shape; `restart` comes first."""
+
+    @abstractmethod
+    def teacher_force(self, sequences: Sequences) -> Output:
+        """Logits (k, B, T, V) and hidden (k, B, T, H) of every response token of (k, B, ·), in one pass."""
+
+    def listen(self) -> None:
+        """From now on hand out what the output layer reads."""
+        output_head(self.model).register_forward_pre_hook(self._remember)
+
+    def _remember(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # Cut to the last positions it is a strided view, which torch would multiply by a copy per row of the head.
+        self._head_input = args[0].contiguous()
+        return (self._head_input, *args[1:])
+
+    def _run(self, **inputs: Any) -> Output:
+        """One pass in the format of the products; one that fails leaves nothing of itself."""
+        try:
+            with torch.autocast(self.device.type, self.dtype, enabled=self.casts):
+                logits: Tensor = self.model(**inputs).logits
+            return Output(logits, self._head_input)
+        finally:
+            self._head_input = None
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the tokens that end a response: the tokenizer's, and those that the model's authors named."""
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
+    return sorted({int(i) for i in ids if i is not None})
