@@ -63,7 +63,7 @@ def make_trainer(
         Prompt(line) for line in (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
     )
     reward = make_reward(judge, device)
-    task = Task("benchmark", {"train": prompts, "heldout": (), "confirmation": ()}, reward, gold=None)
+    task = Task("benchmark", {"train": prompts, "heldout": (), "confirmation": ()}, reward, objective=reward)
     config = PPOConfig(
         rollout_size=shape.episodes, batch_size=shape.episodes // shape.mini_batches, ppo_epochs=shape.epochs,
         max_new_tokens=shape.response, episodes=shape.episodes * 100_000,

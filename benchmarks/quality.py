@@ -52,7 +52,7 @@ def final_scores(bench: Assembly, seeds: Sequence[int]) -> list[float]:
     (base,) = raise_any(list(bench.evaluator([0]).values()))
     places = range(len(seeds))
     for place, seed in zip(places, seeds, strict=True):
-        bench.trainer.start(place, CONFIG, derive_seed("quality", seed), score_std=base.score_std)
+        bench.trainer.start(place, CONFIG, derive_seed("quality", seed), score_std=base.score_std or 1.0)
     for _ in range(CONFIG.iterations):
         raise_any(list(bench.trainer.step().values()))
     evaluations = bench.evaluator(list(places))

@@ -52,6 +52,12 @@ def held(field: FieldInfo, inner: Any) -> Any:
     return {"one": inner} if dict in origins else [inner] if tuple in origins else inner
 
 
+def member_of(field: FieldInfo, data: dict[str, Any]) -> type[Block]:
+    """The block of a field that data is of, by its tag."""
+    blocks = blocks_in(field.annotation)
+    return next(block for block in blocks if len(blocks) == 1 or tag_of(block)["name"] == data["name"])
+
+
 def kinds_of(field: FieldInfo) -> set[Kind]:
     """All that the texts of a field name."""
     parts = [field.annotation, *field.metadata]
@@ -80,6 +86,23 @@ class Examples:
             ):
                 data[key] = self._value(field)
         return data
+
+    def along(self, root: type[Block], path: dict[str, Any]) -> dict[str, Any]:
+        """The data of a block that holds others as a path of `within` says."""
+        given = {}
+        for key, inner in path.items():
+            if isinstance(inner, dict | list):
+                field, nested = root.model_fields[key], self._nested(inner)
+                found = self.along(member_of(field, nested), nested)
+                given[key] = held(field, found)
+        return self.of(root, **given)
+
+    @staticmethod
+    def _nested(inner: dict[str, Any] | list[Any]) -> dict[str, Any]:
+        """The block within what a field holds."""
+        found = inner[0] if isinstance(inner, list) else inner.get("one", inner)
+        assert isinstance(found, dict)
+        return found
 
     def _value(self, field: FieldInfo) -> Any:
         kinds = kinds_of(field)

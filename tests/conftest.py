@@ -213,7 +213,12 @@ def small_config(**changes: Any) -> PPOConfig:
 
 
 def make_toy_task(
-    reward: Reward, *, n_train: int = 12, n_heldout: int = 6, gold: Reward | None = None
+    reward: Reward,
+    *,
+    n_train: int = 12,
+    n_heldout: int = 6,
+    objective: Reward | None = None,
+    **judges: Reward,
 ) -> Task:
     """Prompts of one to five words, no two alike; each row's column `number` tells them apart."""
     rng = random.Random(0)
@@ -229,7 +234,8 @@ def make_toy_task(
             "confirmation": prompts[-1:],
         },
         reward=reward,
-        gold=gold,
+        objective=objective or reward,
+        judges=judges,
     )
 
 

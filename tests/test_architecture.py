@@ -15,7 +15,7 @@ PACKAGE = "ppo_tune"
 ROWS = (
     ("safe_text", "events"),
     ("errors",),
-    ("seeding", "files", "versions", "serving"),
+    ("seeding", "files", "versions", "serving", "templates"),
     ("config",),
     ("data",),
     ("ppo",),
@@ -148,6 +148,45 @@ def test_optuna_stays_where_studies_are(name):
         or name == f"{PACKAGE}.config.space"
         or "optuna" not in imports_of_others(name)
     )
+
+
+@modules
+def test_what_is_stored_of_trials_and_studies_is_read_and_written_in_one_place(name):
+    """Names of user attributes are strings; who spells one elsewhere reads what nobody writes."""
+    words = {
+        word
+        for node in ast.walk(TREES[name])
+        for word in (getattr(node, "attr", None), getattr(node, "arg", None))
+        if word in {"user_attrs", "set_user_attr", "set_trial_user_attr", "set_study_user_attr"}
+    }
+
+    assert name in {f"{PACKAGE}.search.facts", f"{PACKAGE}.search.study_facts"} or words == set()
+
+
+def _file_names(name):
+    """What a module calls files: the strings that it puts after a path, or hands to `folders._Below`."""
+    after = [
+        node.right
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+    ]
+    below = [
+        node.args[0]
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "_Below"
+    ]
+    return {node.value for node in (*after, *below) if isinstance(node, ast.Constant)}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in SOURCES if place_of(name) in {"search", "reporting", "export", "cli"}]
+)
+def test_files_of_a_study_have_their_names_in_one_place(name):
+    home = f"{PACKAGE}.search.folders"
+    names = _file_names(home)
+
+    assert {"runs", "trials", "base.json", "metrics.jsonl", "study.db"} <= names
+    assert name == home or _file_names(name) & (names - {"config.json"}) == set()  # a training has one too
 
 
 @modules

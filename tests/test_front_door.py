@@ -16,7 +16,7 @@ TREE = ast.parse(Path(ppo_tune.__file__).read_text(encoding="utf-8"))
 def test_the_table_the_imports_of_a_type_checker_and_all_are_one_list() -> None:
     (block,) = (node for node in TREE.body if isinstance(node, ast.If))
     imported = {
-        alias.asname: str(node.module).removeprefix("ppo_tune.")
+        str(alias.asname): str(node.module).removeprefix("ppo_tune.")
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names

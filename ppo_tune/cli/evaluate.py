@@ -38,10 +38,10 @@ def evaluate(
     console.print(table)
     say(measured(judged) if split == "confirmation" else _milestones(judged))
     for sample in judged.samples[:samples]:
-        gold = "" if sample.gold is None else f", gold {sample.gold:.2f}"
+        beside = "".join(f", {name} {score:.2f}" for name, score in sample.judges.items())
         console.print()
         say(Text(printable(sample.prompt), style="dim"))
-        say(Text(f"{printable(sample.response)}  [score {sample.score:.2f}{gold}]"))
+        say(Text(f"{printable(sample.response)}  [score {sample.score:.2f}{beside}]"))
 
 
 def measured(judged: "ppo_tune.Evaluation") -> str:

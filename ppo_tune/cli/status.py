@@ -129,7 +129,7 @@ def _counts(endings: Mapping[str, int]) -> str:
 
 def _scores(trial: TrialStatus) -> str:
     """A trial in one line, its numbers under those of another."""
-    numbers = {"score": trial.score, "gold": trial.gold, "KL": trial.kl}
+    numbers = {"score": trial.score, **trial.judges, "KL": trial.kl}
     said = [f"{name} {value:7.3f}" for name, value in numbers.items() if value is not None]
     if trial.ending != "completed":
         said.append(trial.ending)

@@ -81,10 +81,11 @@ def _print_training(event: Event) -> None:
     if event["kind"] == "note":
         note(event["text"])
     if event["kind"] == "evaluation":
-        gold = f", gold {event['heldout/gold']:.3f}" if "heldout/gold" in event else ""
+        judges = (name for name in event if f"{name}_standard_error" in event and name != "heldout/score")
+        beside = "".join(f", {name.removeprefix('heldout/')} {event[name]:.3f}" for name in judges)
         say(
             f"{event['episodes']:>8,.0f} episodes: milestone score {event['heldout/score']:.3f} ± "
-            f"{event['heldout/score_standard_error']:.3f}{gold}, KL {event['heldout/kl_per_sequence']:.2f} nats"
+            f"{event['heldout/score_standard_error']:.3f}{beside}, KL {event['heldout/kl_per_sequence']:.2f} nats"
         )
 
 

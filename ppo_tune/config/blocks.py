@@ -5,12 +5,13 @@ follow from others are properties. Reading files is `ppo_tune.config.study_file`
 """
 
 import math
+import operator
 import re
 from collections.abc import Collection, Mapping
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
 from ppo_tune.config.methods import (
@@ -247,13 +248,58 @@ RewardConfig = Annotated[
 ]
 
 
+REWARD = "reward"
+"""What the reward is called among the judges where trials are compared by something else."""
+
+JUDGE_RULE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+
+TAKEN = frozenset(
+    ("budget", "best", "config", "ending", "eos_rate", "episodes", "failed", "feasible", "flag", "kl",
+     "kl_per_sequence", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens", REWARD,
+     "role", "samples", "score", "seconds", "split", "study", "tokens", "trials", "what", *PPOConfig.model_fields)
+)  # fmt: skip
+"""Names of numbers that stand beside the judges' in what is stored and in tables."""
+
+DERIVED = ("_change", "_error", "_gain", "_high", "_low")
+"""Ends of the names of numbers that are made from a judge's."""
+
+
+def _check_judge(name: str) -> str:
+    """The name of a judge, which becomes that of metrics and columns."""
+    if JUDGE_RULE.fullmatch(name) and name not in TAKEN and not name.endswith(DERIVED):
+        return name
+    raise ValueError(
+        "a judge's name must be letters, digits, dashes and underscores, at most 40, the first a letter, and not that "
+        f"of another number (as score, reward, kl, or one that ends in _error), but got {name!r}; rename it"
+    )
+
+
+def _with_long_form(gold: Any, info: ValidationInfo) -> Any:
+    """The gold judge, wherever it was named: `gold: X` and `judges: {gold: X}` are the same."""
+    if gold is not None and "gold" in info.data.get("judges", {}):
+        raise ValueError("stands in task.judges too; keep one")
+    return info.data.get("judges", {}).pop("gold", gold)
+
+
+Judges = dict[Annotated[str, AfterValidator(_check_judge)], RewardConfig]
+"""Judges by their names."""
+
+Gold = Annotated[RewardConfig | None, AfterValidator(_with_long_form)]
+"""The judge named gold; stands behind `judges`."""
+
+OBJECTIVE = "What trials are compared by, the same from first to last; null = the reward."
+JUDGES = "More judges by their names, never used by the search; `gold` is the short form of one."
+
+
 class SupportTaskConfig(Block):
     """The embedded task: customer-support replies, with its own model, reward and gold reward."""
 
     name: Annotated[Literal["support"], Names("recipe")]
     heldout_prompts: int = Field(64, ge=1, description="How many held-out prompts score a policy.")
     reward: RewardConfig | None = Field(None, description="Instead of the task's own preference model.")
-    gold: RewardConfig | None = Field(None, description="Instead of the task's own hidden scorer.")
+    objective: RewardConfig | None = Field(None, exclude_if=operator.not_, description=OBJECTIVE)
+    judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)
+    gold: Gold = Field(None, validate_default=True, description="Instead of the task's own hidden scorer.")
 
 
 def _as_tuple(value: Any) -> Any:
@@ -287,10 +333,18 @@ class DatasetTaskConfig(Block):
     )
     heldout_prompts: int = Field(128, ge=1, description="How many held-out prompts score a policy.")
     reward: RewardConfig = Field(description="What PPO maximizes.")
-    gold: RewardConfig | None = Field(None, description="A second judge, never used by the search.")
+    objective: RewardConfig | None = Field(None, exclude_if=operator.not_, description=OBJECTIVE)
+    judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)
+    gold: Gold = Field(None, validate_default=True, description="A second judge, never used by the search.")
 
 
 TaskConfig = Annotated[SupportTaskConfig | DatasetTaskConfig, Field(discriminator="name")]
+
+
+def named_judges(task: TaskConfig) -> dict[str, RewardConfig]:
+    """The judges that a task's block names, by their names."""
+    return {**({} if task.gold is None else {"gold": task.gold}), **task.judges}
+
 
 Loggers = Annotated[
     tuple[Literal["tensorboard", "wandb"], ...],

@@ -72,7 +72,7 @@ class Winner:
         provenance: Where it comes from: short facts by name, in the order in which they are told.
         metrics: What was measured, by name; where there is more than a number a mapping, with its interval.
         response_tokens: Mean length of its responses, the stop token included.
-        score_std: Standard deviation of its scores over prompts.
+        score_std: Standard deviation over prompts of what PPO maximizes.
         sources: Model, reward and prompts for another trainer.
     """
 

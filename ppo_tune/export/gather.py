@@ -6,7 +6,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.export.base import Sources, Winner
 from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
@@ -40,13 +40,15 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
     n_prompts = _n_heldout(config, out)
     seen = TrialFacts(trial).heldout
     assert seen is not None, "a trial to go on with was scored"
+    trained_on = seen.judges.get(REWARD)  # where that is not what trials are compared by
+    error = seen.score_error if trained_on is None else trained_on.error
     return Winner(
         config=best,
         searched=tuple(config.space),
         provenance=provenance(config, trial, read_verdict(study, config, run_folder(out, config.name))),
         metrics={**_measured(seen, n_prompts), **confirmed(study, config, trial.number)},
         response_tokens=seen.response_tokens,
-        score_std=seen.score_error * n_prompts**0.5,
+        score_std=None if error is None else error * n_prompts**0.5,
         sources=_sources(config) if with_sources else Sources(),
     )
 
@@ -78,7 +80,8 @@ def _n_heldout(config: StudyConfig, out: Path) -> int:
 def _measured(seen: HeldOut, n_prompts: int) -> dict[str, Any]:
     """What the search saw of the trial; scores with their intervals over prompts."""
     found: dict[str, Any] = {}
-    for name, mean, error in (("score", seen.score, seen.score_error), ("gold", seen.gold, seen.gold_error)):
+    judged = [(name, judge.mean, judge.error) for name, judge in seen.judges.items()]
+    for name, mean, error in (("score", seen.score, seen.score_error), *judged):
         if mean is None:
             continue
         found[name] = (

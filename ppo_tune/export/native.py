@@ -12,9 +12,9 @@ from ruamel.yaml.representer import SafeRepresenter
 from ppo_tune.config.blocks import PPOConfig, TrainConfig
 from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
 from ppo_tune.export.rendering import comment, one_line
-from ppo_tune.export.rendering import render as fill_in
 from ppo_tune.export.transfer import at_scale, rules
 from ppo_tune.files import finite
+from ppo_tune.templates import render as fill_in
 from ppo_tune.versions import versions
 
 BEST, SUGGESTED, CARD, METRICS, PROVENANCE = (

@@ -1,11 +1,7 @@
-"""From settings to text: comments that cannot break out of their line, and the scripts' templates."""
+"""From settings to text: comments that cannot break out of their line, and assignments with their notes."""
 
 import textwrap
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppo_tune.export.base import Conversion, Remark, Scale, Setting, Winner
 from ppo_tune.export.manifest import load_manifest
@@ -13,22 +9,6 @@ from ppo_tune.export.transfer import rules, wanted_context
 
 WIDTH = 108
 """Columns of a comment."""
-
-
-def render(template_file: str, **values: Any) -> str:
-    """A template of the package, filled in."""
-    return _environment().get_template(template_file).render(**values)
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(  # noqa: S701 no HTML: comments are made safe by `one_line`, values by each target
-        loader=PackageLoader("ppo_tune", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def one_line(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig
 from ppo_tune.export.base import REWARD_PLACEHOLDER, Winner
-from ppo_tune.export.rendering import render
+from ppo_tune.templates import render
 
 
 @dataclass(frozen=True)

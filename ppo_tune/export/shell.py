@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ppo_tune.export.base import Beside, Conversion, Export, Scale, Setting, Winner
-from ppo_tune.export.rendering import advice, assignments, header, render, suggestions
+from ppo_tune.export.rendering import advice, assignments, header, suggestions
 from ppo_tune.export.transfer import at_scale
+from ppo_tune.templates import render
 
 MAIN = "train.sh"
 

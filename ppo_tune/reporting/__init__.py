@@ -11,7 +11,7 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.export.gather import provenance
 from ppo_tune.export.native import BEST, render
 from ppo_tune.files import make_folder, write_text
-from ppo_tune.reporting.analysis.exploitation import trials_table
+from ppo_tune.reporting.analysis.exploitation import trials_tables
 from ppo_tune.reporting.chapters.history.curves import curves_table
 from ppo_tune.reporting.markdown import summary
 from ppo_tune.reporting.page import build_chapters, study_page, write_page
@@ -86,14 +86,14 @@ def write_report(
         config: The experiment.
         run_folder: Where the study's trials keep their files.
         folder: Where the report goes.
-        markdown: Whether to write `summary.md` too.
-        png: Whether to write pictures of the key figures too, into `figures/`.
+        markdown: See `report_study`.
+        png: See `report_study`.
 
     Returns:
         The page.
 
     Raises:
-        PPOTuneError: If the folder cannot be written, or pictures are wanted and cannot be drawn.
+        PPOTuneError: As `report_study` does.
     """
     return write_files(read_record(study, config, run_folder), folder, markdown=markdown, png=png).page
 
@@ -108,7 +108,8 @@ def write_files(record: StudyRecord, folder: Path, *, markdown: bool = False, pn
     best_yaml = _write_best(record, folder / BEST)
     page = study_page(record, build_chapters(record))
     write_text(folder / "trials.csv", writable(record.table.to_csv(index=False)))
-    write_text(folder / "hacking.csv", writable(trials_table(record).to_csv(index=False)))
+    for name, table in trials_tables(record).items():
+        write_text(folder / name, writable(table.to_csv(index=False)))
     write_text(folder / "curves.csv", curves_table(record).to_csv(index=False))
     write_page(page, folder / "index.html")
     pictures = write_pictures(page.chapters, folder / FIGURES) if png else []

@@ -11,6 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from ppo_tune.config.space import Space
 from ppo_tune.reporting.wording import cut, short
 
+MOST_TICKS = 5
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -100,30 +102,30 @@ class Axis:
         value = self.value_at(place)
         return str(round(value)) if isinstance(self.distribution, IntDistribution) else short(value)
 
-    def ticks(self, most: int = 5) -> tuple[list[float], list[str]]:
+    def ticks(self) -> tuple[list[float], list[str]]:
         """Places of round values with their texts; every value where they are few."""
         low, high = self.ends
-        if self.choices or (0 < self.n_values <= most and not self.is_log):
+        if self.choices or (0 < self.n_values <= MOST_TICKS and not self.is_log):
             places = [i / max(self.n_values - 1, 1) for i in range(self.n_values)] if low < high else [0.5]
             return places, [cut(self.text_at(place), 12) for place in places]
-        values = _decades(low, high, most) if self.is_log else _multiples(low, high, most)
+        values = _decades(low, high) if self.is_log else _multiples(low, high)
         return [float(place) for place in self.places(values)], [f"{value:.3g}" for value in values]
 
 
-def _decades(low: float, high: float, most: int) -> list[float]:
+def _decades(low: float, high: float) -> list[float]:
     """Powers of ten between two numbers, not all if they are many; 1, 2 and 5 times them if they are few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     tens = [10.0**power for power in powers if low <= 10.0**power <= high]
     if len(tens) >= 3 or (len(tens) == 2 and math.log10(high / low) > 1.5):
-        return tens[:: math.ceil(len(tens) / most)]
+        return tens[:: math.ceil(len(tens) / MOST_TICKS)]
     between = [times * 10.0**power for power in powers for times in (1, 2, 5)]
-    return [value for value in between if low <= value <= high][:most] or [low, high]
+    return [value for value in between if low <= value <= high][:MOST_TICKS] or [low, high]
 
 
-def _multiples(low: float, high: float, most: int) -> list[float]:
+def _multiples(low: float, high: float) -> list[float]:
     """Multiples of a round number between two numbers."""
-    power = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(step for times in (1, 2, 5, 10) if (high - low) / (step := times * power) < most)
+    power = 10.0 ** math.floor(math.log10((high - low) / MOST_TICKS))
+    step = next(step for times in (1, 2, 5, 10) if (high - low) / (step := times * power) < MOST_TICKS)
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 

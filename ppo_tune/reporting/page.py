@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -34,6 +33,7 @@ from ppo_tune.reporting.tables import view
 from ppo_tune.reporting.wording import cell
 from ppo_tune.safe_text import symbols, writable
 from ppo_tune.search.results import repeated_cells, repeats_reading
+from ppo_tune.templates import environment
 from ppo_tune.versions import versions
 
 CHAPTERS = (verdict, importance, values, hacking, front, texts, history, health, dynamics, settings)
@@ -119,20 +119,17 @@ def write_page(page: Page, path: Path) -> None:
 
 def page_html(page: Page) -> str:
     """The whole file: head, style, figures, tables and the scripts that draw and sort them."""
-    environment = Environment(
-        loader=PackageLoader("ppo_tune", "templates"), undefined=StrictUndefined, autoescape=True, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"cell": cell, "symbols": symbols, "figure_json": figure_json, "table_view": view}
+    html = environment(is_html=True)
+    html.filters |= {"cell": cell, "symbols": symbols, "figure_json": figure_json, "table_view": view}
 
     def render(section: Section) -> Markup:
         """What a section's own template makes of its data."""
-        return Markup(environment.get_template(str(section.template)).render(section.data))  # noqa: S704 escaped there
+        return Markup(html.get_template(str(section.template)).render(section.data))  # noqa: S704 escaped there
 
     plotly = get_plotlyjs()
-    style = environment.get_template("report.css.jinja").render(light=LIGHT, dark=DARK)
-    script = environment.get_template("report.js.jinja").render()
-    html = environment.get_template("report.html.jinja").render(
+    style = html.get_template("report.css.jinja").render(light=LIGHT, dark=DARK)
+    script = html.get_template("report.js.jinja").render()
+    text = html.get_template("report.html.jinja").render(
         page=page,
         render=render,
         policy=policy(scripts=(plotly, script), styles=(style, "")),
@@ -141,7 +138,7 @@ def page_html(page: Page) -> str:
         plotly=Markup(plotly),  # noqa: S704 the library's own script
         script=Markup(script),  # noqa: S704
     )
-    return writable(html)
+    return writable(text)
 
 
 def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:

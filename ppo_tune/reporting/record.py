@@ -1,6 +1,7 @@
 """What a report is made from: a study's trials as one table, its winner and its default."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +11,12 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.files import read_json_lines
 from ppo_tune.safe_text import writable
 from ppo_tune.search.concerns import kept_samples
 from ppo_tune.search.endings import ending_of, was_lost
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import HeldOut, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.race import Confirmation
 from ppo_tune.search.results import is_feasible
@@ -54,6 +55,33 @@ class StudyRecord:
     def table(self) -> pd.DataFrame:
         """See `trials_table`."""
         return trials_table(self)
+
+    @cached_property
+    def judges(self) -> tuple[str, ...]:
+        """Who scored trials beside what they are compared by: the task's judges, and a reward that is another."""
+        curves = (TrialFacts(trial).curve for trial in self.trials)
+        return tuple(dict.fromkeys(name for curve in curves for point in curve for name in point.judges))
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The judges by which it is seen whether the reward is exploited: all but the reward."""
+        return tuple(name for name in self.judges if name != REWARD)
+
+    @property
+    def judge_columns(self) -> tuple[str, ...]:
+        """The judges as columns of tables; without any a table has an empty column of gold, which scripts know."""
+        return self.judges or ("gold",)
+
+    @property
+    def judge_decimals(self) -> dict[str, int]:
+        """Digits after the point of the judges in tables, by their columns: as many as the score has."""
+        ends = ("", "_change", "_low", "_high", "_gain")
+        return {f"{judge}{end}": 3 for judge in self.judge_columns for end in ends}
+
+    @property
+    def compared_by(self) -> str:
+        """What trials are compared by, in a word."""
+        return "objective" if self.config.task.objective else "reward"
 
     @property
     def n_prompts(self) -> int:
@@ -97,10 +125,10 @@ def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
 
 
 COLUMNS = (
-    "number", "role", "ending", "score", "gold", "kl", "feasible", "episodes", "tokens", "seconds",
-    "response_tokens", "eos_rate", "reason",
+    "number", "role", "ending", "score", "kl", "feasible", "episodes", "tokens", "seconds", "response_tokens",
+    "eos_rate", "reason",
 )  # fmt: skip
-"""Of the table of trials; one per searched hyperparameter comes after them."""
+"""Of the table of trials; one per judge stands behind the score, and one per searched hyperparameter at the end."""
 
 
 def trials_table(record: StudyRecord) -> pd.DataFrame:
@@ -117,7 +145,7 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
             "role": role_of(record, trial),
             "ending": ending_of(trial),
             "score": last.score if last else None,
-            "gold": last.gold if last else None,
+            **judged(record, last),
             "kl": last.kl if last else None,
             "feasible": is_feasible(trial),
             **cost_of(record, trial),
@@ -126,9 +154,21 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
             "reason": writable(facts.reason),
             **{name: trial.params.get(name) for name in record.config.space},
         })  # fmt: skip
-    numbers = ["score", "gold", "kl", "response_tokens", "eos_rate", "seconds"]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, *record.config.space])
-    return frame.astype(dict.fromkeys(numbers, float))
+    numbers = ["score", *record.judge_columns, "kl", "response_tokens", "eos_rate", "seconds"]
+    columns = with_judges(record, [*COLUMNS, *record.config.space])
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
+
+
+def judged(record: StudyRecord, seen: HeldOut | None) -> dict[str, float | None]:
+    """What the judges say, for a row of a table; None where one did not judge."""
+    found = {} if seen is None else seen.judges
+    return {name: found[name].mean if name in found else None for name in record.judge_columns}
+
+
+def with_judges(record: StudyRecord, columns: Sequence[str], *, after: str = "score") -> list[str]:
+    """Columns of a table with those of the judges behind the score, or another column."""
+    place = columns.index(after) + 1
+    return [*columns[:place], *record.judge_columns, *columns[place:]]
 
 
 def role_of(record: StudyRecord, trial: FrozenTrial) -> str:

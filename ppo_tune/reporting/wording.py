@@ -9,9 +9,8 @@ import numpy as np
 from ppo_tune.config.blocks import PPOConfig
 
 DECIMALS: Mapping[str, int] = {
-    "score": 3, "score_error": 3, "gold": 3, "best_so_far": 3, "kl": 2, "share": 2, "eos_rate": 2, "response_tokens": 1,
-    "seconds": 1, "gain": 3, "gain_low": 3, "gain_high": 3, "score_change": 3, "gold_change": 3, "gold_low": 3,
-    "gold_high": 3,
+    "score": 3, "score_error": 3, "best_so_far": 3, "kl": 2, "share": 2, "eos_rate": 2, "response_tokens": 1,
+    "seconds": 1, "gain": 3, "gain_low": 3, "gain_high": 3, "score_change": 3,
 }  # fmt: skip
 """Digits after the point by the name of a column, for those of several tables; other numbers get four that matter."""
 
@@ -19,7 +18,7 @@ HUGE = 1e5
 """From here on the digits after the point say nothing."""
 
 LABELS = {
-    "number": "trial", "score_error": "±", "gold_error": "±", "kl": "KL", "eos_rate": "EOS rate", "tau": "τ",
+    "number": "trial", "score_error": "±", "kl": "KL", "eos_rate": "EOS rate", "tau": "τ",
     "kl_from": "KL from", "kl_to": "KL to", "repeated_3grams": "repeated 3-grams", "distinct_1": "distinct-1",
     "distinct_2": "distinct-2", "iqm": "interquartile mean",
 }  # fmt: skip

@@ -9,13 +9,13 @@ from ppo_tune.config.blocks import (
     RewardConfig,
     RuleRewardConfig,
 )
-from ppo_tune.rewards.base import Columns, Reward
+from ppo_tune.rewards.base import Columns, LearningReward, Reward
 from ppo_tune.rewards.preference import PreferenceReward
 from ppo_tune.rewards.python import PythonReward
 from ppo_tune.rewards.reference import ReferenceReward
 from ppo_tune.rewards.rule import RuleReward
 
-__all__ = ["Columns", "Reward", "make_reward"]
+__all__ = ["Columns", "LearningReward", "Reward", "make_reward"]
 
 
 def make_reward(config: RewardConfig, device: torch.device) -> Reward:

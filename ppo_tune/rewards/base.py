@@ -69,8 +69,48 @@ class Reward(ABC):
                 )
         return torch.tensor(numbers, dtype=torch.float32)
 
+    def for_trial(self, seed: int) -> "Reward":
+        """The reward that one trial is trained on; a fixed one is the same for all.
+
+        Args:
+            seed: The trial's, which decides all its random numbers.
+        """
+        return self
+
     def __str__(self) -> str:
         return f"reward {type(self).__name__}"
+
+
+class LearningReward(Reward):
+    """A reward that changes as a trial learns, such as a discriminator; every trial is trained on one of its own.
+
+    No trials are compared by it. A trial that is resumed goes on with the numbers that it had.
+    """
+
+    @abstractmethod
+    def for_trial(self, seed: int) -> "LearningReward":
+        """A new one for a trial, which shares nothing that changes with any other."""
+
+    @abstractmethod
+    def learn(
+        self, prompts: Sequence[str], responses: Sequence[str], columns: Columns
+    ) -> Mapping[str, float]:
+        """Learn from a rollout that it has scored; the arguments are those of `score`.
+
+        Returns:
+            Numbers for the trial's log, by names that begin with `reward/`.
+
+        Raises:
+            RewardError: If it cannot.
+        """
+
+    @abstractmethod
+    def state(self) -> Mapping[str, Tensor]:
+        """All that it has learned, as a checkpoint keeps it."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
 
 
 def _numbers(scores: Any) -> list[float]:

@@ -61,18 +61,17 @@ def interquartile_mean(values: Any, axis: int = -1) -> Any:
     return stats.trim_mean(values, 0.25, axis=axis)
 
 
-def bootstrap_interval(values: Scores, *, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(values: Scores) -> tuple[float, float]:
     """Percentile bootstrap interval of the interquartile mean over seeds; NaN for fewer than two.
 
     Args:
         values: One score per seed, shape (S,).
-        seed: Decides the resampling.
     """
     if len(values) < 2:
         return float("nan"), float("nan")
     found = stats.bootstrap(
         (values,), interquartile_mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile",
-        vectorized=True, rng=np.random.default_rng(seed),
+        vectorized=True, rng=np.random.default_rng(0),
     )  # fmt: skip
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 

@@ -1,4 +1,4 @@
-"""What speaks against a trial that scores well: gold falls, responses no longer end, or what they say collapses.
+"""What speaks against a trial that scores well: a judge falls, responses no longer end, or what they say collapses.
 
 A winner is compared with the default config, which is what one would train without a search, and with the untrained
 model. What is not known is no concern.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optuna.trial import FrozenTrial
 
+from ppo_tune.config.blocks import REWARD
 from ppo_tune.files import read_json
 from ppo_tune.search.facts import HeldOut, TrialFacts
 from ppo_tune.search.folders import StudyFolder
@@ -50,14 +51,16 @@ class Concern:
     """One thing that speaks against a trial.
 
     Attributes:
-        kind: `gold` fell, responses do not end, or their text collapsed.
+        kind: A judge fell, responses do not end, or their text collapsed.
         words: The end of a sentence about the trial.
         certain: Whether it is beyond doubt, for a judge: its 95 % interval over enough seeds lies below zero.
+        judge: Who fell; empty for the other kinds.
     """
 
-    kind: Literal["gold", "endings", "text"]
+    kind: Literal["judge", "endings", "text"]
     words: str
     certain: bool = True
+    judge: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,11 @@ class Case:
         return {name: heldout for name, heldout in found.items() if heldout is not None}
 
     @property
+    def judges(self) -> list[str]:
+        """Who judged the trial beside what trials are compared by; the reward of PPO itself is no such judge."""
+        return [] if self.seen is None else [name for name in self.seen.judges if name != REWARD]
+
+    @property
     def candidate(self) -> "Candidate | None":
         """The trial's runs on fresh seeds."""
         return None if self.confirmation is None else self.confirmation.candidate(self.trial.number)
@@ -105,14 +113,14 @@ class Case:
 
 
 def concerns_of(case: Case) -> tuple[Concern, ...]:
-    """All that speaks against a trial, the gold judge first."""
-    found = (_gold(case), _endings(case), *_texts(case))
+    """All that speaks against a trial, the judges first."""
+    found = (*(_fallen(case, judge) for judge in case.judges), _endings(case), *_texts(case))
     return tuple(concern for concern in found if concern is not None)
 
 
-def _gold(case: Case) -> Concern | None:
-    """Whether the gold judge fell against the default or, if not, against the untrained model."""
-    for name, change in _gold_changes(case):
+def _fallen(case: Case, judge: str) -> Concern | None:
+    """Whether a judge fell against the default or, if not, against the untrained model."""
+    for name, change in _changes(case, judge):
         if change is None or not (change.mean < 0 and change.chance <= DOUBT):
             continue
         n = len(change.seeds)
@@ -121,27 +129,30 @@ def _gold(case: Case) -> Concern | None:
         known = math.isfinite(change.low)
         told = f"95 % interval {change.low:+.2f} to {change.high:+.2f}, {seeds}" if known else seeds
         return Concern(
-            "gold",
-            f"gold {change.mean:+.2f} against the {name} ({told})",
+            "judge",
+            f"{judge} {change.mean:+.2f} against the {name} ({told})",
             certain=n >= FEW_SEEDS and change.high < 0,
+            judge=judge,
         )
     return None
 
 
-def _gold_changes(case: Case) -> list[tuple[str, "_Change | None"]]:
+def _changes(case: Case, judge: str) -> list[tuple[str, "_Change | None"]]:
     """Against whom, and by how much: on fresh seeds where they are finished, else in the search."""
     candidate, confirmation = case.candidate, case.confirmation
     if confirmation is not None and candidate is not None:
         rivals = [(DEFAULT, case.rival)] if case.rival is not None else []
         return [
-            (name, _on_seeds(confirmation, candidate, rival)) for name, rival in [*rivals, (UNTRAINED, None)]
+            (name, _on_seeds(confirmation, judge, candidate, rival))
+            for name, rival in [*rivals, (UNTRAINED, None)]
         ]
-    return [(name, _one_seed(case.seen, other)) for name, other in case.yardsticks.items() if case.seen]
+    seen = case.seen
+    return [(name, _one_seed(judge, seen, other)) for name, other in case.yardsticks.items() if seen]
 
 
 @dataclass(frozen=True)
 class _Change:
-    """How much gold changed, the ends of the 95 % interval, the probability of no fall, and the change by seed.
+    """How much a judge changed, the ends of the 95 % interval, the probability of no fall, and the change by seed.
 
     The ends are infinite where the spread is not known, and there is nothing by seed in the search, which has one.
     """
@@ -154,33 +165,34 @@ class _Change:
 
 
 def _on_seeds(
-    confirmation: "Confirmation", candidate: "Candidate", rival: "Candidate | None"
+    confirmation: "Confirmation", judge: str, candidate: "Candidate", rival: "Candidate | None"
 ) -> _Change | None:
-    """A config's gold less a rival's on the fresh seeds of both, or less the untrained model's."""
-    found = confirmation.gold_change(candidate, rival)
-    against = confirmation.base_golds if rival is None else rival.golds
-    if found is None or candidate.golds is None or against is None:
+    """What a judge gives a config less what it gives a rival on the fresh seeds of both, or the untrained model."""
+    found, both = (
+        confirmation.judge_change(judge, candidate, rival),
+        confirmation.judged(judge, candidate, rival),
+    )
+    if found is None or both is None:
         return None
-    means = [against.mean()] * len(candidate.golds) if rival is None else against.mean(1)
-    seeds = tuple(float(own - other) for own, other in zip(candidate.golds.mean(1), means, strict=False))
+    seeds = tuple(float(own - other) for own, other in zip(both[0].mean(1), both[1].mean(1), strict=True))
     return _Change(found.mean, found.low, found.high, found.probability, seeds)
 
 
-def _one_seed(trial: HeldOut, other: HeldOut) -> _Change | None:
-    """A trial's gold less another's: by prompt where both have it, else by their standard errors, as if unrelated."""
-    if trial.gold is None or other.gold is None:
+def _one_seed(judge: str, trial: HeldOut, other: HeldOut) -> _Change | None:
+    """A judge's mean of a trial less another's: by prompt where both have it, else by their errors, as if unrelated."""
+    own, their = trial.judges.get(judge), other.judges.get(judge)
+    if own is None or their is None:
         return None
-    both = zip(trial.golds, other.golds, strict=False)
-    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    pairs = list(zip(own.by_prompt, their.by_prompt, strict=False))
     if len(pairs) >= MIN_PROMPTS:
         import numpy as np
 
         from ppo_tune.search.certainty import gain  # half a second to import
 
-        golds = np.array(pairs, dtype=float).T
-        found = gain(golds[:1], golds[1:])
+        scores = np.array(pairs, dtype=float).T
+        found = gain(scores[:1], scores[1:])
         return _Change(found.mean, found.low, found.high, found.probability)
-    change, errors = trial.gold - other.gold, [found.gold_error or 0.0 for found in (trial, other)]
+    change, errors = own.mean - their.mean, [found.error or 0.0 for found in (own, their)]
     if not all(errors):
         return _Change(change, -math.inf, math.inf, float(change >= 0))
     normal = NormalDist(change, math.hypot(*errors))

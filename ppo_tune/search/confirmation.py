@@ -70,7 +70,8 @@ class ConfirmationPlan(Plan):
         if facts.untrained is None:
             base = read_untrained(folder)
             assert base is not None, "join the study first"
-            facts.untrained = base.heldout.scores, base.heldout.golds
+            judges = {name: judge.by_prompt for name, judge in base.heldout.judges.items()}
+            facts.untrained = base.heldout.scores, judges
 
     def seed(self, trial: Trial) -> int:
         """By the index of the seed: all candidates draw the same random numbers, none of them the search's."""
@@ -82,7 +83,7 @@ class ConfirmationPlan(Plan):
         return f"trial {facts.confirms} on fresh seed {facts.seed_index + 1}"
 
     def pruner(self) -> BasePruner:
-        """Nobody: the race drops whole candidates."""
+        """None, for the race drops whole candidates."""
         return NopPruner()
 
     def _missing(self, study: Study) -> list[tuple[int, int, dict[str, Any]]]:
@@ -119,9 +120,8 @@ def open_confirmation(study: Study, config: StudyConfig) -> Study:
     facts, measured = StudyFacts(opened), StudyFacts(study).score_std
     facts.config, facts.n_seeds = config, config.search.confirm_seeds
     facts.score_std = 1.0 if measured is None else measured  # trials of version 0.1.0 knew no other unit
-    facts.chosen = facts.chosen | {
-        trial.number: Chosen(trial.params, trial.value, TrialFacts(trial).is_default) for trial in chosen
-    }
+    today = {t.number: Chosen(t.params, t.value, TrialFacts(t).is_default) for t in chosen}
+    facts.chosen = {**facts.chosen, **today}
     return opened
 
 
@@ -143,12 +143,12 @@ def read_confirmation(study: Study, config: StudyConfig) -> Confirmation | None:
 def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
     """The runs of a confirmation's study, by candidate."""
     facts = StudyFacts(opened)
-    by_prompt, by_prompt_golds = facts.untrained or ([0.0], None)
-    scores, golds = np.array(by_prompt, dtype=float), _floats(by_prompt_golds)
+    by_prompt, by_judge = facts.untrained or ([0.0], {})
+    scores, judges = np.array(by_prompt, dtype=float), _arrays(by_judge)
     runs: dict[int, dict[int, Run]] = {}
     for trial in opened.get_trials(deepcopy=False):
         if trial.state.is_finished() and not was_lost(trial):
-            run = _run(trial, scores, golds, config)
+            run = _run(trial, scores, judges, config)
             runs.setdefault(TrialFacts(trial).confirms, {}).setdefault(run.seed_index, run)
     candidates = [
         Candidate(number, c.is_default, c.params, c.search_score, _in_a_row(runs.get(number, {})))
@@ -156,7 +156,7 @@ def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
     ]
     order = sorted(candidates, key=lambda c: (not c.is_default, -(c.search_score or 0.0), c.number))
     n_seeds = facts.n_seeds or config.search.confirm_seeds
-    return Confirmation(tuple(order), scores, golds, n_seeds, config.search.kl_budget)
+    return Confirmation(tuple(order), scores, judges, n_seeds, config.search.kl_budget)
 
 
 def _in_a_row(by_seed: Mapping[int, Run]) -> tuple[Run, ...]:
@@ -167,16 +167,17 @@ def _in_a_row(by_seed: Mapping[int, Run]) -> tuple[Run, ...]:
     return tuple(found)
 
 
-def _floats(values: Sequence[float | None] | None) -> Scores | None:
-    """Numbers as an array; None where there are none."""
-    return None if values is None or None in values else np.array(values, dtype=float)
+def _arrays(by_judge: Mapping[str, Sequence[float]]) -> dict[str, Scores]:
+    """Scores by prompt of each judge."""
+    return {name: np.array(values, dtype=float) for name, values in by_judge.items()}
 
 
-def _run(trial: FrozenTrial, base: Scores, base_golds: Scores | None, config: StudyConfig) -> Run:
+def _run(trial: FrozenTrial, base: Scores, base_judges: Mapping[str, Scores], config: StudyConfig) -> Run:
     ending, facts = ending_of(trial), TrialFacts(trial)
     if ending != "completed":
-        return Run(facts.seed_index, ending, base, base_golds, config.search.kl_ceiling)
+        return Run(facts.seed_index, ending, base, base_judges, config.search.kl_ceiling)
     seen = facts.heldout
     assert seen is not None, "who completes was scored"
     scores = np.array(seen.scores, dtype=float)
-    return Run(facts.seed_index, ending, scores, _floats(seen.golds), seen.kl, seen.eos_rate)
+    judges = _arrays({name: judge.by_prompt for name, judge in seen.judges.items()})
+    return Run(facts.seed_index, ending, scores, judges, seen.kl, seen.eos_rate)

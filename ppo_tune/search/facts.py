@@ -1,17 +1,19 @@
 """The typed record of a stored trial: every key of a trial's user attributes stands here and nowhere else.
 
-`TrialFacts` reads; the functions `write_...` and `enqueue_...` write. Whoever adds a fact adds it here, where both
-sides of its key stand. Of the study's own attributes see `ppo_tune.search.study_facts`.
+`TrialFacts` reads and writes; the functions `write_...` and `enqueue_...` write what belongs together. Whoever adds a
+fact adds it here, where both sides of its key stand. Of the study's own see `ppo_tune.search.study_facts`.
 """
 
+import contextlib
 import math
 import os
 import platform
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -19,11 +21,28 @@ if TYPE_CHECKING:
     from ppo_tune.trainer.evaluation import Evaluation
 
 HELDOUT = {
-    "score": "heldout/score", "score_error": "heldout/score_standard_error", "gold": "heldout/gold",
-    "gold_error": "heldout/gold_standard_error", "kl": "heldout/kl_per_sequence",
+    "score": "heldout/score", "score_error": "heldout/score_standard_error", "kl": "heldout/kl_per_sequence",
     "response_tokens": "heldout/response_tokens", "eos_rate": "heldout/eos_rate",
 }  # fmt: skip
-"""Under which names `Evaluation.metrics` gives the fields of a `HeldOut`."""
+"""Under which names `Evaluation.metrics` gives the fields of a `HeldOut`; the other `heldout/` are of the judges."""
+
+POINT = ("episodes", "score", "kl", "seconds", "score_error", "response_tokens")
+"""What is stored of a milestone; the other names are those of the judges, and theirs with `_error`."""
+
+
+@dataclass(frozen=True)
+class JudgeScore:
+    """What one judge says of a model.
+
+    Attributes:
+        mean: Over prompts.
+        error: Its standard error; None if not known.
+        by_prompt: Empty at a milestone.
+    """
+
+    mean: float
+    error: float | None
+    by_prompt: Sequence[float] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,32 +50,30 @@ class HeldOut:
     """What a model came to on the held-out prompts.
 
     Attributes:
-        score: Mean score.
+        score: Mean score, by the objective.
         score_error: Its standard error over prompts.
-        gold: Mean gold score, or None where the task has no gold judge.
-        gold_error: Its standard error, or None.
         kl: Mean KL to the reference, in nats per response.
         response_tokens: Mean length.
         eos_rate: Share of responses that ended by themselves; None at a milestone, which does not keep it.
         scores: By prompt; empty at a milestone.
-        golds: Gold scores likewise.
+        judges: What the judges beside say, by their names.
     """
 
     score: float
     score_error: float
-    gold: float | None
-    gold_error: float | None
     kl: float
     response_tokens: float
     eos_rate: float | None = None
     scores: Sequence[float] = ()
-    golds: Sequence[float | None] = ()
+    judges: Mapping[str, JudgeScore] = field(default_factory=dict)
+
+    def by(self, judge: str) -> JudgeScore:
+        """What a judge says; NaN where it did not judge."""
+        return self.judges.get(judge, JudgeScore(math.nan, None))
 
 
-POINT = (
-    "episodes", "score", "gold", "kl", "seconds", "score_error", "gold_error", "response_tokens",
-)  # fmt: skip
-"""What is stored of a milestone."""
+WANTED = "wanted by "
+"""Begins the key under which a worker says that it wants a waiting trial, before it begins it; see `take_waiting`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +107,75 @@ class Owner:
         return cls(search, uuid.uuid4().hex)
 
 
+def _read_curve(stored: Sequence[Mapping[str, Any]] | None) -> Sequence[CurvePoint]:
+    return [_read_point(point) for point in stored or ()]
+
+
+def _read_point(stored: Mapping[str, Any]) -> CurvePoint:
+    own = {name: stored[name] for name in POINT}
+    others = {name: value for name, value in stored.items() if name not in own}
+    return CurvePoint(**own, judges=_judges(others, "_error", {}))
+
+
+def _judges(
+    numbers: Mapping[str, float | None], error: str, by_prompt: Mapping[str, Sequence[float]]
+) -> dict[str, JudgeScore]:
+    """The judges among numbers by name, with what stands there under the same name with the ending of an error."""
+    return {
+        name: JudgeScore(mean, numbers.get(name + error), by_prompt.get(name, ()))
+        for name, mean in numbers.items()
+        if mean is not None and not name.endswith("_error")
+    }
+
+
+def _stored_curve(curve: Sequence[CurvePoint]) -> list[dict[str, Any]]:
+    return [
+        {
+            **{name: getattr(point, name) for name in POINT},
+            **{name: judge.mean for name, judge in point.judges.items()},
+            **{f"{name}_error": judge.error for name, judge in point.judges.items()},
+        }
+        for point in curve
+    ]
+
+
+T = TypeVar("T")
+
+
+class Record(Protocol):
+    """What facts are read from, and perhaps written to."""
+
+    attrs: Mapping[str, Any]
+
+    def write(self, key: str, value: Any) -> None:
+        """Store a user attribute."""
+
+
+class Fact(Generic[T]):
+    """A user attribute as a typed member of a record.
+
+    Args:
+        key: Under which it is stored.
+        read: From what is stored, which is None where nothing is, to the value.
+        stored: From a value to what is stored of it.
+    """
+
+    def __init__(
+        self, key: str, read: Callable[[Any], T], stored: Callable[[T], Any] = lambda value: value
+    ) -> None:
+        self._key, self._read, self._stored = key, read, stored
+
+    def __get__(self, record: Record, _: type) -> T:
+        return self._read(record.attrs.get(self._key))
+
+    def __set__(self, record: Record, value: T) -> None:
+        record.write(self._key, self._stored(value))
+
+
+def _as_is(stored: Any) -> Any:
+    return stored
+
+
 class TrialFacts:
     """What a trial's row says, besides what Optuna itself knows of it.
 
@@ -98,117 +184,90 @@ class TrialFacts:
     """
 
     def __init__(self, trial: FrozenTrial | Trial) -> None:
-        self.number = trial.number
-        self._attrs: Mapping[str, Any] = trial.user_attrs
+        self.trial = trial
+        self.attrs: Mapping[str, Any] = trial.user_attrs
+
+    def write(self, key: str, value: Any) -> None:
+        """Note a fact of a trial under way."""
+        assert isinstance(self.trial, Trial), "only its own worker writes so, see `write_ending`"
+        self.trial.set_user_attr(key, value)
+
+    is_default = Fact("baseline", bool)
+    """Whether it is the default config."""
+
+    confirms = Fact("confirms", int)
+    """In a confirmation: the number in the search of the trial that runs again."""
+
+    seed_index = Fact("seed_index", int)
+    """In a confirmation: which of the fresh seeds."""
+
+    attempt = Fact("attempt", lambda stored: int(stored or 1))
+    """How many times its values have been tried, this one included."""
+
+    host: Fact[str | None] = Fact("host", _as_is)
+    """The machine it was asked on, for people."""
+
+    pid: Fact[int | None] = Fact("pid", _as_is)
+    """The process there, for people."""
+
+    config: Fact[Mapping[str, Any]] = Fact("config", lambda stored: stored or {}, dict)
+    """The hyperparameters that its trainer really used; empty before it began."""
+
+    score_std = Fact("score_std", lambda stored: 1.0 if stored is None else float(stored))
+    """The unit in which its values are learned; version 0.1.0 learned them in the unit of the reward."""
+
+    curve: Fact[Sequence[CurvePoint]] = Fact("curve", _read_curve, _stored_curve)
+    """What it came to at each milestone so far."""
+
+    ending: Fact[str | None] = Fact("ending", _as_is)
+    """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
+
+    reason = Fact("reason", lambda stored: str(stored or ""))
+    """Why it ended, in words; empty where there is nothing to say."""
+
+    episodes: Fact[int | None] = Fact("episodes", _as_is)
+    """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
+
+    tokens: Fact[int | None] = Fact("tokens", _as_is)
+    """How many response tokens those are."""
+
+    seconds: Fact[float | None] = Fact("seconds", _as_is)
+    """How long it took by the clock."""
 
     @property
-    def is_default(self) -> bool:
-        """Whether it is the default config."""
-        return bool(self._attrs.get("baseline"))
-
-    @property
-    def confirms(self) -> int:
-        """In a confirmation: the number in the search of the trial that runs again."""
-        return int(self._attrs["confirms"])
-
-    @property
-    def seed_index(self) -> int:
-        """In a confirmation: which of the fresh seeds."""
-        return int(self._attrs["seed_index"])
+    def owner(self) -> Owner | None:
+        """Whom it belongs to; None in studies of version 0.1.0, and where two wanted it and neither says it got it."""
+        wanted = [key.removeprefix(WANTED).split("/") for key in self.attrs if key.startswith(WANTED)]
+        if "owner" in self.attrs:
+            return Owner(**self.attrs["owner"])
+        return Owner(*wanted[0]) if len(wanted) == 1 else None
 
     @property
     def origin(self) -> int:
         """The number under which its values ran first; its own unless an earlier run was lost."""
-        return int(self._attrs.get("rerun_of", self.number))
-
-    @property
-    def attempt(self) -> int:
-        """How many times its values have been tried, this one included."""
-        return int(self._attrs.get("attempt", 1))
-
-    @property
-    def owner(self) -> Owner | None:
-        """Whom it belongs to; None in studies of version 0.1.0."""
-        found = self._attrs.get("owner")
-        return None if found is None else Owner(**found)
-
-    @property
-    def host(self) -> str | None:
-        """The machine it was asked on, for people."""
-        return self._attrs.get("host")
-
-    @property
-    def pid(self) -> int | None:
-        """The process there, for people."""
-        return self._attrs.get("pid")
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a trainer has taken it up."""
-        return "config" in self._attrs
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The hyperparameters that its trainer really used; empty before it began."""
-        found: Mapping[str, Any] = self._attrs.get("config", {})
-        return found
-
-    @property
-    def score_std(self) -> float:
-        """The unit in which its values were learned; version 0.1.0 learned them in the unit of the reward."""
-        return float(self._attrs.get("score_std", 1.0))
-
-    @property
-    def curve(self) -> tuple[CurvePoint, ...]:
-        """What it came to at each milestone so far."""
-        return tuple(CurvePoint(**point) for point in self._attrs.get("curve", ()))
+        return int(self.attrs.get("rerun_of", self.trial.number))
 
     @property
     def last(self) -> CurvePoint | None:
         """The last milestone; None before the first."""
-        curve = self._attrs.get("curve")
-        return CurvePoint(**curve[-1]) if curve else None
+        return _read_curve(self.attrs.get("curve", ())[-1:])[0] if self.attrs.get("curve") else None
 
     @property
     def heldout(self) -> HeldOut | None:
         """What it came to, once it has ended by itself; None where it was never scored."""
-        return read_heldout(self._attrs)
+        return read_heldout(self.attrs)
 
     @property
     def seen(self) -> HeldOut | None:
         """What it came to, or until it has ended what it came to at its last milestone."""
         return self.heldout or self.last
 
-    @property
-    def ending(self) -> str | None:
-        """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
-        return self._attrs.get("ending")
-
-    @property
-    def reason(self) -> str:
-        """Why it ended, in words; empty where there is nothing to say."""
-        return str(self._attrs.get("reason", ""))
-
-    @property
-    def episodes(self) -> int | None:
-        """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
-        return self._attrs.get("episodes")
-
-    @property
-    def tokens(self) -> int | None:
-        """How many response tokens those are."""
-        return self._attrs.get("tokens")
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took by the clock."""
-        return self._attrs.get("seconds")
-
 
 def point_of(judged: "Evaluation", episodes: int, seconds: float) -> CurvePoint:
     """What a milestone is worth: an evaluation without what is kept of the last one only."""
     named = {name: getattr(judged, key.removeprefix("heldout/")) for name, key in HELDOUT.items()}
-    return CurvePoint(**{**named, "eos_rate": None}, episodes=episodes, seconds=seconds)
+    judges = {name: JudgeScore(judge.mean, judge.standard_error) for name, judge in judged.judges.items()}
+    return CurvePoint(**{**named, "eos_rate": None}, judges=judges, episodes=episodes, seconds=seconds)
 
 
 def read_heldout(facts: Mapping[str, Any]) -> HeldOut | None:
@@ -218,37 +277,46 @@ def read_heldout(facts: Mapping[str, Any]) -> HeldOut | None:
     named = {name: facts.get(key) for name, key in HELDOUT.items()}
     for name in ("score", "score_error", "kl", "response_tokens"):
         named[name] = math.nan if named[name] is None else named[name]  # a file of JSON knows no NaN
-    return HeldOut(**named, scores=facts.get("scores", ()), golds=facts.get("golds", ()))  # type: ignore[arg-type]
+    others = {
+        key.removeprefix("heldout/"): value
+        for key, value in facts.items()
+        if key.startswith("heldout/") and key not in HELDOUT.values()
+    }
+    scores, by_judge = read_by_prompt(facts)
+    judges = _judges(others, "_standard_error", by_judge)
+    return HeldOut(**named, scores=scores, judges=judges)  # type: ignore[arg-type]
 
 
 def heldout_facts(judged: "Evaluation") -> dict[str, Any]:
-    """What `read_heldout` reads: the metrics, and scores and gold scores of every prompt to six digits.
+    """What `read_heldout` reads: the metrics, and what every prompt's response scored, to six digits.
 
-    Configs are compared by them.
+    Configs are compared by the latter.
     """
-    return {
-        **judged.metrics(),
-        "scores": [float(f"{sample.score:.6g}") for sample in judged.samples],
-        "golds": [None if sample.gold is None else float(f"{sample.gold:.6g}") for sample in judged.samples],
-    }
+    scores = _digits(sample.score for sample in judged.samples)
+    judges = {name: _digits(sample.judges[name] for sample in judged.samples) for name in judged.judges}
+    return {**judged.metrics(), **stored_by_prompt((scores, judges))}
 
 
-def write_begun(trial: Trial, config: Mapping[str, Any], score_std: float) -> None:
-    """Note what a trial's trainer really uses.
-
-    Args:
-        trial: That begins.
-        config: Its hyperparameters.
-        score_std: The unit in which its values are learned.
-    """
-    trial.set_user_attr("config", dict(config))
-    trial.set_user_attr("score_std", score_std)
+def _digits(scores: Iterable[float]) -> list[float]:
+    return [float(f"{score:.6g}") for score in scores]
 
 
-def write_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
-    """Note what a trial came to at its milestones so far."""
-    points = [{name: getattr(point, name) for name in POINT} for point in curve]
-    trial.set_user_attr("curve", points)
+ByPrompt = tuple[Sequence[float], Mapping[str, Sequence[float]]]
+"""Scores of every prompt's response: by the objective, and by the judges, by their names."""
+
+
+def stored_by_prompt(by_prompt: ByPrompt) -> dict[str, Any]:
+    """What `read_by_prompt` reads; the judge named gold has a key of its own, as version 0.1.0 knew no other."""
+    judges = {name: list(values) for name, values in by_prompt[1].items()}
+    golds = {"golds": judges.pop("gold")} if "gold" in judges else {}
+    return {"scores": list(by_prompt[0]), **golds, **({"judged": judges} if judges else {})}
+
+
+def read_by_prompt(facts: Mapping[str, Any]) -> ByPrompt:
+    """Scores of every prompt's response among other facts; nothing where there are none."""
+    golds = facts.get("golds", ())  # without a gold judge version 0.1.0 stored None for each
+    known = {"gold": golds} if len(golds) and None not in golds else {}
+    return facts.get("scores", ()), {**known, **facts.get("judged", {})}
 
 
 def write_ended(
@@ -262,16 +330,18 @@ def write_ended(
     judged: "Evaluation | None",
 ) -> None:
     """Note how a trial ended, what it cost, and what it came to if it was ever scored."""
-    facts = {"ending": ending, "reason": reason, "episodes": episodes, "tokens": tokens, "seconds": seconds}
-    for name, value in {**facts, **({} if judged is None else heldout_facts(judged))}.items():
+    facts = TrialFacts(trial)
+    facts.ending, facts.reason = ending, reason
+    facts.episodes, facts.tokens, facts.seconds = episodes, tokens, seconds
+    for name, value in ({} if judged is None else heldout_facts(judged)).items():
         trial.set_user_attr(name, value)
 
 
 def write_ending(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> None:
     """Note how a trial ended whose worker cannot do so."""
-    for name, value in {"ending": ending, "reason": reason}.items():
-        if value is not None:
-            study._storage.set_trial_user_attr(trial._trial_id, name, value)
+    _write(
+        study, trial._trial_id, {"ending": ending} if reason is None else {"ending": ending, "reason": reason}
+    )
 
 
 def enqueue_default(study: Study, params: Mapping[str, Any]) -> None:
@@ -301,18 +371,23 @@ def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
     """
     facts = TrialFacts(trial)
     identity = ("baseline", "confirms", "seed_index")  # what a trial is in its study
-    kept = {name: trial.user_attrs[name] for name in identity if name in trial.user_attrs}
+    kept = {name: facts.attrs[name] for name in identity if name in facts.attrs}
     again = {**kept, "rerun_of": facts.origin, "attempt": facts.attempt + counts}
     study.enqueue_trial(trial.params, user_attrs=again)
 
 
 def take_waiting(study: Study, owner: Owner) -> int | None:
-    """Begin the first waiting trial as its owner's; returns Optuna's id of it, or None where none waits."""
+    """Begin the first waiting trial as its owner's; returns Optuna's id of it, or None where none waits.
+
+    The owner says first that it wants the trial, under a key of its own, for another machine may want it at the same
+    moment: whoever dies between beginning it and becoming its owner is still known, and nobody takes it from the other.
+    """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        _write_owner(study, trial._trial_id, owner)  # before it runs, so that none ever runs without one
-        if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
-            _write_owner(study, trial._trial_id, owner)  # who asked at the same moment may have written there
-            return trial._trial_id
+        with contextlib.suppress(UpdateFinishedTrialError):  # somebody was quicker
+            _write(study, trial._trial_id, {f"{WANTED}{owner.search}/{owner.worker}": True})
+            if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
+                _write(study, trial._trial_id, _owner_facts(owner))
+                return trial._trial_id
     return None
 
 
@@ -326,6 +401,6 @@ def _owner_facts(owner: Owner) -> dict[str, Any]:
     return {"owner": asdict(owner), "host": platform.node(), "pid": os.getpid()}
 
 
-def _write_owner(study: Study, trial_id: int, owner: Owner) -> None:
-    for name, value in _owner_facts(owner).items():
+def _write(study: Study, trial_id: int, facts: Mapping[str, Any]) -> None:
+    for name, value in facts.items():
         study._storage.set_trial_user_attr(trial_id, name, value)

@@ -7,6 +7,16 @@ from pathlib import Path
 from ppo_tune.files import write_text
 
 
+class _Below:
+    """A file of a folder, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: "TrialFolder | StudyFolder", _: type) -> Path:
+        return folder.path / self._name
+
+
 @dataclass(frozen=True)
 class TrialFolder:
     """The files of one trial.
@@ -17,25 +27,17 @@ class TrialFolder:
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The hyperparameters that its trainer really used."""
-        return self.path / "config.json"
+    config = _Below("config.json")
+    """The hyperparameters that its trainer really used."""
 
-    @property
-    def metrics(self) -> Path:
-        """A line per iteration, and one per milestone."""
-        return self.path / "metrics.jsonl"
+    metrics = _Below("metrics.jsonl")
+    """A line per iteration, and one per milestone."""
 
-    @property
-    def samples(self) -> Path:
-        """Some of its last held-out responses."""
-        return self.path / "samples.json"
+    samples = _Below("samples.json")
+    """Some of its last held-out responses."""
 
-    @property
-    def adapter(self) -> Path:
-        """The trained adapter of a completed trial."""
-        return self.path / "adapter"
+    adapter = _Below("adapter")
+    """The trained adapter of a completed trial."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,34 @@ class StudyFolder:
 
     path: Path
 
+    store = _Below("study.db")
+    """The SQLite file of a study that names no other store."""
+
+    base = _Below("base.json")
+    """What the untrained model does."""
+
+    packs = _Below("packs.jsonl")
+    """What workers found out about the size of packs and about compiling."""
+
+    lock = _Below("search.lock")
+    """Held by the search that runs here."""
+
+    pid = _Below("search.pid")
+    """The process that holds the lock, for people."""
+
+    ask_lock = _Below("ask.lock")
+    """Held by the worker that asks for its next trial."""
+
+    claim = _Below("owner.json")
+    """Which of the user's own Optuna studies the folder belongs to."""
+
+    claim_lock = _Below("owner.lock")
+    """Held while the folder is claimed."""
+
+    _identity = _Below("search.id")
+    _trials = _Below("trials")
+    _confirmation = _Below("confirmation")
+
     @classmethod
     def of(cls, out: Path, study_name: str) -> "StudyFolder":
         """The folder of a study by its name.
@@ -58,66 +88,20 @@ class StudyFolder:
         """
         return cls(out / "runs" / study_name)
 
-    @classmethod
-    def of_objective(cls, out: Path, study_name: str) -> Path:
-        """Holds one folder per Optuna study that `ppo_tune.Objective` trained for."""
-        return out / "runs" / f"{study_name}-objective"
-
-    @property
-    def store(self) -> Path:
-        """The SQLite file of a study that names no other store."""
-        return self.path / "study.db"
-
-    @property
-    def base(self) -> Path:
-        """What the untrained model does."""
-        return self.path / "base.json"
-
-    @property
-    def packs(self) -> Path:
-        """What workers found out about the size of packs and about compiling."""
-        return self.path / "packs.jsonl"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the search that runs here."""
-        return self.path / "search.lock"
-
-    @property
-    def pid(self) -> Path:
-        """The process that holds the lock, for people."""
-        return self.path / "search.pid"
-
-    @property
-    def ask_lock(self) -> Path:
-        """Held by the worker that asks for its next trial."""
-        return self.path / "ask.lock"
-
-    @property
-    def claim(self) -> Path:
-        """Which of the user's own Optuna studies a folder belongs to."""
-        return self.path / "owner.json"
-
-    @property
-    def claim_lock(self) -> Path:
-        """Held while a folder is claimed."""
-        return self.path / "owner.lock"
-
     @property
     def confirmation(self) -> "StudyFolder":
         """That of the study's confirmation."""
-        return StudyFolder(self.path / "confirmation")
+        return StudyFolder(self._confirmation)
 
     def trial(self, number: int) -> TrialFolder:
         """That of one trial."""
-        return TrialFolder(self.path / "trials" / f"{number:04d}")
+        return TrialFolder(self._trials / f"{number:04d}")
 
     def identity(self) -> str:
         """A random name that no other folder has, made at the first call; call it under the search's lock.
 
         Whoever holds the lock knows that no worker which was started from this folder is alive.
         """
-        file = self.path / "search.id"
-        if not file.is_file():
-            write_text(file, uuid.uuid4().hex)
-        return file.read_text(encoding="utf-8")
+        if not self._identity.is_file():
+            write_text(self._identity, uuid.uuid4().hex)
+        return self._identity.read_text(encoding="utf-8")

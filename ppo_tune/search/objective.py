@@ -35,7 +35,7 @@ class Objective:
 
     def __init__(self, config: StudyConfig, out: Path | str = ".") -> None:
         self.config = config
-        self.folder = StudyFolder.of_objective(Path(out), config.name)
+        self.folder = StudyFolder.of(Path(out), f"{config.name}-objective").path
         self.inputs = check_user_files(config).hashes
         self.trial_pack: TrialPack | None = None
         self._under_way = threading.Lock()

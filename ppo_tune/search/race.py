@@ -22,7 +22,7 @@ class Run:
         seed_index: Which of the fresh seeds.
         ending: How it ended.
         scores: One per prompt, shape (P,); those of the untrained model if it did not complete.
-        golds: Gold scores likewise, or None where the task has no gold judge.
+        judges: What each judge says likewise, by their names.
         kl: Nats per response; the limit if it did not complete.
         eos_rate: Share of its responses that end by themselves; None if not known or it did not complete.
     """
@@ -30,7 +30,7 @@ class Run:
     seed_index: int
     ending: str
     scores: Scores
-    golds: Scores | None
+    judges: Mapping[str, Scores]
     kl: float
     eos_rate: float | None = None
 
@@ -78,16 +78,16 @@ class Candidate:
         """Mean KL over seeds, in nats per response."""
         return float(np.mean([run.kl for run in self.runs])) if self.runs else float("nan")
 
-    @property
-    def gold(self) -> float | None:
-        """Mean gold score over seeds and prompts, or None."""
-        return None if self.golds is None else float(self.golds.mean())
-
     @cached_property
-    def golds(self) -> Scores | None:
-        """Gold scores by seed and prompt, shape (S, P), or None."""
-        known = [run.golds for run in self.runs if run.golds is not None]
-        return np.stack(known) if known and len(known) == len(self.runs) else None
+    def judges(self) -> Mapping[str, Scores]:
+        """What the judges say by seed and prompt, shape (S, P), by their names; those who judged every run."""
+        names = self.runs[0].judges if self.runs else ()
+        known = (name for name in names if all(name in run.judges for run in self.runs))
+        return {name: np.stack([run.judges[name] for run in self.runs]) for name in known}
+
+    def judged(self, name: str) -> float | None:
+        """Mean score by a judge over seeds and prompts, or None where it did not judge."""
+        return float(self.judges[name].mean()) if name in self.judges else None
 
     @property
     def eos_rate(self) -> float | None:
@@ -130,14 +130,14 @@ class Confirmation:
     Attributes:
         candidates: The default first, then by what they scored in the search.
         base: Scores of the untrained model by prompt, shape (P,).
-        base_golds: Its gold scores by prompt, or None.
+        base_judges: What the judges say of it by prompt, by their names.
         n_seeds: How many seeds a config gets that stays in the race.
         kl_budget: In nats per response.
     """
 
     candidates: tuple[Candidate, ...]
     base: Scores
-    base_golds: Scores | None
+    base_judges: Mapping[str, Scores]
     n_seeds: int
     kl_budget: float
 
@@ -180,18 +180,31 @@ class Confirmation:
         against = np.broadcast_to(self.base, (n, len(self.base))) if rival is None else rival.scores[:n]
         return gain(candidate.scores[:n], against, comparisons=comparisons)
 
-    def gold_change(self, candidate: Candidate, rival: Candidate | None = None) -> Gain | None:
-        """How much more gold a config has than a rival on the seeds of both, or than the untrained model if it is None.
+    def judged(
+        self, name: str, candidate: Candidate, rival: Candidate | None
+    ) -> tuple[Scores, Scores] | None:
+        """What a judge says of a config and of a rival on the seeds of both, shape (S, P) each.
 
-        None without a gold judge or a second seed.
+        Args:
+            name: Of the judge.
+            candidate: The config.
+            rival: None is the untrained model.
+
+        Returns:
+            None where it did not judge both.
         """
-        against = self.base_golds if rival is None else rival.golds
-        if candidate.golds is None or against is None:
+        own = candidate.judges.get(name)
+        their = self.base_judges.get(name) if rival is None else rival.judges.get(name)
+        if own is None or their is None:
             return None
-        if rival is None:
-            against = np.broadcast_to(against, candidate.golds.shape)
-        n = min(len(candidate.golds), len(against))
-        return gain(candidate.golds[:n], against[:n]) if n > 1 else None
+        their = np.broadcast_to(their, own.shape) if rival is None else their
+        n = min(len(own), len(their))
+        return own[:n], their[:n]
+
+    def judge_change(self, name: str, candidate: Candidate, rival: Candidate | None = None) -> Gain | None:
+        """How much more a judge gives a config than a rival, see `judged`; None without a second seed."""
+        both = self.judged(name, candidate, rival)
+        return None if both is None or len(both[0]) < 2 else gain(*both)
 
     @cached_property
     def outcome(self) -> Outcome:

@@ -1,6 +1,6 @@
 """Signs of trouble in what a model answers: length, repetition, variety, and whether responses end by themselves.
 
-They prove nothing. Where a gold reward says that a policy got worse, they say how; where there is none, they are all
+They prove nothing. Where a judge says that a policy got worse, they say how; where there is none, they are all
 there is.
 """
 
@@ -18,7 +18,7 @@ MIN_PROMPTS = 6
 """Fewer say too little about a spread."""
 
 Samples = Sequence[Mapping[str, Any]]
-"""Responses that were kept, as dicts with prompt, response, score and gold."""
+"""Responses that were kept, as dicts with prompt, response, score, and the scores of judges by their names."""
 
 
 def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
@@ -30,9 +30,9 @@ def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
 @lru_cache(
     maxsize=65_536
 )  # each text is asked for several times, those of the untrained model by every trial
-def repeated_share(text: str, n: int = 3) -> float:
-    """Share of a text's n-grams that occurred before in the same text; 0 for a text without any."""
-    grams = ngrams(text, n)
+def repeated_share(text: str) -> float:
+    """Share of a text's 3-grams that occurred before in the same text; 0 for a text without any."""
+    grams = ngrams(text, 3)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 

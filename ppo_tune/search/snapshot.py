@@ -37,7 +37,7 @@ def snapshot(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Iterator[str]:
         yield url
         return
     with tempfile.TemporaryDirectory(prefix="ppo-tune-", ignore_cleanup_errors=True) as folder:
-        copy = Path(folder) / "study.db"
+        copy = Path(folder) / "copy.db"
         try:
             _copy(source, copy, busy_seconds)
         except (sqlite3.Error, OSError) as error:

@@ -1,16 +1,14 @@
 """The typed record of a stored study: every key of a study's own user attributes stands here and nowhere else."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from optuna.study import Study
 
 from ppo_tune.config.blocks import StudyConfig
-
-ByPrompt = tuple[Sequence[float], Sequence[float | None]]
-"""Scores and gold scores of every prompt."""
+from ppo_tune.search.facts import ByPrompt, Fact, read_by_prompt, stored_by_prompt
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,10 @@ class Chosen:
     is_default: bool
 
 
+def _read_config(stored: Any) -> StudyConfig | None:
+    return None if stored is None else StudyConfig.model_validate_json(json.dumps(stored))
+
+
 class StudyFacts:
     """What a study's own row says, besides what Optuna itself knows of it; read and written here.
 
@@ -37,82 +39,41 @@ class StudyFacts:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self._attrs: Mapping[str, Any] = study.user_attrs
+        self.attrs: Mapping[str, Any] = study.user_attrs
 
-    def _write(self, name: str, value: Any) -> None:
-        self.study.set_user_attr(name, value)
-        self._attrs = {**self._attrs, name: value}
+    def write(self, key: str, value: Any) -> None:
+        """Store a fact."""
+        self.study.set_user_attr(key, value)
+        self.attrs = {**self.attrs, key: value}
 
-    @property
-    def config(self) -> StudyConfig | None:
-        """The experiment; None in a study that something else than ppo-tune made."""
-        found = self._attrs.get("config")
-        return None if found is None else StudyConfig.model_validate_json(json.dumps(found))
+    config: Fact[StudyConfig | None] = Fact("config", _read_config, lambda c: c and c.model_dump(mode="json"))
+    """The experiment; None in a study that something else than ppo-tune made."""
 
-    @config.setter
-    def config(self, config: StudyConfig) -> None:
-        self._write("config", config.model_dump(mode="json"))
+    inputs: Fact[Mapping[str, str]] = Fact("inputs", lambda stored: stored or {}, dict)
+    """Hashes of the files that the experiment depends on, by their places."""
 
-    @property
-    def inputs(self) -> Mapping[str, str]:
-        """Hashes of the files that the experiment depends on, by their places."""
-        return dict(self._attrs.get("inputs", {}))
+    versions: Fact[Mapping[str, str]] = Fact("versions", lambda stored: stored or {}, dict)
+    """Of the libraries that made the study."""
 
-    @inputs.setter
-    def inputs(self, inputs: Mapping[str, str]) -> None:
-        self._write("inputs", dict(inputs))
+    score_std: Fact[float | None] = Fact("score_std", lambda stored: stored)
+    """The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0."""
 
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """Of the libraries that made the study."""
-        return dict(self._attrs.get("versions", {}))
+    chosen: Fact[Mapping[int, Chosen]] = Fact(
+        "candidates",
+        lambda stored: {int(number): Chosen(**facts) for number, facts in (stored or {}).items()},
+        lambda chosen: {str(number): asdict(facts) for number, facts in chosen.items()},
+    )
+    """In a confirmation: its configs, by their numbers in the search."""
 
-    @versions.setter
-    def versions(self, versions: Mapping[str, str]) -> None:
-        self._write("versions", dict(versions))
+    n_seeds: Fact[int | None] = Fact("seeds", lambda stored: stored)
+    """In a confirmation: on how many fresh seeds a config runs that stays in the race."""
 
-    @property
-    def score_std(self) -> float | None:
-        """The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0."""
-        return self._attrs.get("score_std")
+    untrained: Fact[ByPrompt | None] = Fact(
+        "base",
+        lambda stored: None if stored is None else read_by_prompt(stored),
+        lambda found: None if found is None else stored_by_prompt(found),
+    )
+    """In a confirmation: what the untrained model scored; None before it was."""
 
-    @score_std.setter
-    def score_std(self, score_std: float) -> None:
-        self._write("score_std", score_std)
-
-    @property
-    def chosen(self) -> dict[int, Chosen]:
-        """In a confirmation: its configs, by their numbers in the search."""
-        return {int(number): Chosen(**facts) for number, facts in self._attrs.get("candidates", {}).items()}
-
-    @chosen.setter
-    def chosen(self, chosen: Mapping[int, Chosen]) -> None:
-        self._write("candidates", {str(number): asdict(facts) for number, facts in chosen.items()})
-
-    @property
-    def n_seeds(self) -> int | None:
-        """In a confirmation: on how many fresh seeds a config runs that stays in the race."""
-        return self._attrs.get("seeds")
-
-    @n_seeds.setter
-    def n_seeds(self, n_seeds: int) -> None:
-        self._write("seeds", n_seeds)
-
-    @property
-    def untrained(self) -> ByPrompt | None:
-        """In a confirmation: scores and gold scores of the untrained model by prompt; None before it was scored."""
-        found = self._attrs.get("base")
-        return None if found is None else (found["scores"], found["golds"])
-
-    @untrained.setter
-    def untrained(self, by_prompt: ByPrompt) -> None:
-        self._write("base", {"scores": list(by_prompt[0]), "golds": list(by_prompt[1])})
-
-    @property
-    def claim(self) -> Mapping[str, Any] | None:
-        """In a study of the user's own: its `owner`, which its folder names too, and its `experiment`."""
-        return self._attrs.get("ppo_tune_objective")
-
-    @claim.setter
-    def claim(self, claim: Mapping[str, Any]) -> None:
-        self._write("ppo_tune_objective", dict(claim))
+    claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective", lambda stored: stored)
+    """In a study of the user's own: its `owner`, which its folder names too, and its `experiment`."""

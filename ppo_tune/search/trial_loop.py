@@ -1,12 +1,12 @@
 """From a proposed config to a told trial: the loop that keeps K places of a trainer filled.
 
-The loop is the same for one place and for many. It knows nothing of processes: who runs it, and how it
-hears of new trials and of a wish to stop, is `ppo_tune.search.run`'s business.
+The loop is the same for one place and for many. It knows nothing of processes: where new trials and the wish to stop
+come from is its caller's business.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,8 +23,6 @@ from ppo_tune.search.facts import (
     CurvePoint,
     TrialFacts,
     point_of,
-    write_begun,
-    write_curve,
     write_ended,
 )
 from ppo_tune.search.folders import StudyFolder, TrialFolder
@@ -82,7 +80,7 @@ class Ending:
 
 
 class TrialPack:
-    """A workbench whose places are filled with the trials of one study.
+    """A model whose places are filled with the trials of one study.
 
     Args:
         config: The study.
@@ -134,9 +132,10 @@ class TrialPack:
                     "the untrained model's scores are all equal, so values are learned in the unit of the reward; a "
                     "reward that tells no two responses apart teaches nothing"
                 )
-            # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them.
+            # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them; of a
+            # reward that learns no spread is known.
             joins_old = measured is None or any(
-                TrialFacts(t).has_begun for t in study.get_trials(deepcopy=False)
+                TrialFacts(t).config for t in study.get_trials(deepcopy=False)
             )
             facts.score_std = 1.0 if joins_old else measured or 1.0
         self.score_std = facts.score_std
@@ -149,12 +148,16 @@ class TrialPack:
         folder, trained = self.folder.trial(trial.number), self.work.trainer.runs[place]
         make_folder(folder.path)
         used = trained.config.model_dump(mode="json")
-        write_begun(trial, used, trained.score_std)
+        facts = TrialFacts(trial)
+        facts.config, facts.score_std = used, trained.score_std
         write_json(folder.config, used)
-        tracked = Tracked(self.config.name, folder.path.name, self.folder.path, used, self.config.space)
+        judges = tuple(self.work.task.beside)
+        tracked = Tracked(
+            self.config.name, folder.path.name, self.folder.path, used, self.config.space, judges
+        )
         tracking = Tracking(self.config.search.log, tracked, self._note)
         self.runs[place] = TrialRun(
-            trial, folder, self.config.milestone_episodes(), TrialFacts(trial).is_default, tracking
+            trial, folder, self.config.milestone_episodes(), facts.is_default, tracking
         )
         self.emit({
             "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
@@ -200,7 +203,7 @@ class TrialPack:
         run.evaluation = judged
         run.curve.append(point_of(judged, episodes, run.seconds))
         _record(run, {"episodes": episodes, **judged.metrics()})
-        write_curve(run.trial, run.curve)
+        TrialFacts(run.trial).curve = run.curve
         run.trial.report(judged.score, step=len(run.curve))
         self.emit(
             {"kind": "milestone", "number": run.trial.number, "episodes": episodes, "score": judged.score}
@@ -230,7 +233,7 @@ class TrialPack:
         run, trained = self.runs[place], self.work.trainer.runs[place]
         judged = run.evaluation
         if judged is not None:
-            samples = [asdict(sample) for sample in judged.samples[:N_SAMPLES]]
+            samples = [sample.as_dict() for sample in judged.samples[:N_SAMPLES]]
             write_json(run.folder.samples, samples)
         if ending.name == "completed" and self.work.policy.adapters is not None:
             save_adapter(self.work.policy, place, run.folder.adapter)

@@ -1,13 +1,13 @@
 """What the untrained model does on the held-out prompts of a study: where every trial starts."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppo_tune.files import read_json, write_json
 from ppo_tune.search.facts import HeldOut, heldout_facts, read_heldout
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.responses import Samples
 
 if TYPE_CHECKING:
     from ppo_tune.trainer.evaluation import Evaluation
@@ -20,13 +20,14 @@ class Untrained:
     Attributes:
         heldout: What it came to.
         n_prompts: On how many prompts; there may be fewer than were asked for.
-        samples: Some of its responses, as dicts with prompt, response, score and gold.
-        score_std: Standard deviation of its scores over prompts; None in studies of version 0.1.0.
+        samples: Some of its responses, see `Samples`.
+        score_std: Standard deviation over prompts of what PPO maximizes; None where that learns, and in studies of
+            version 0.1.0.
     """
 
     heldout: HeldOut
     n_prompts: int
-    samples: Sequence[Mapping[str, Any]]
+    samples: Samples
     score_std: float | None
 
 
@@ -55,7 +56,7 @@ def write_untrained(folder: Path, judged: "Evaluation", *, n_samples: int) -> No
     facts = {
         **heldout_facts(judged),
         "n_prompts": len(judged.samples),
-        "samples": [asdict(sample) for sample in judged.samples[:n_samples]],
+        "samples": [sample.as_dict() for sample in judged.samples[:n_samples]],
         "score_std": judged.score_std,
     }
     write_json(StudyFolder(folder).base, facts)

@@ -208,7 +208,7 @@ def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:
 
 def _suspicion(concerns: Sequence[Concern]) -> str:
     """What the concerns together look like; responses that are cut off are no more than that."""
-    if any(concern.kind == "gold" and concern.certain for concern in concerns):
+    if any(concern.kind == "judge" and concern.certain for concern in concerns):
         return "it exploits the reward: "
     return "" if all(concern.kind == "endings" for concern in concerns) else "it looks like reward hacking: "
 
@@ -216,12 +216,11 @@ def _suspicion(concerns: Sequence[Concern]) -> str:
 def what_to_change(facts: Facts, concerns: Sequence[Concern]) -> str:
     """What would keep the next search from the same end."""
     kinds, changes = {concern.kind for concern in concerns}, []
-    if kinds & {"gold", "text"}:
+    if kinds & {"judge", "text"}:
         budget = f"{facts.config.search.kl_budget:g} nats"
-        peak = _gold_peak(facts) if "gold" in kinds else ""
-        changes.append(
-            f"lower search.kl_budget ({budget} now{f'; gold {peak}' if peak else ''}) or raise kl_coef"
-        )
+        peaks = {concern.judge: _peak(facts, concern.judge) for concern in concerns if concern.judge}
+        told = "".join(f"; {judge} {peak}" for judge, peak in peaks.items() if peak)
+        changes.append(f"lower search.kl_budget ({budget} now{told}) or raise kl_coef")
     if "endings" in kinds:
         ppo = facts.config.ppo
         changes.append(
@@ -231,12 +230,17 @@ def what_to_change(facts: Facts, concerns: Sequence[Concern]) -> str:
     return f"Do not train it as it is: {', and '.join(changes)}; then search again under another name."
 
 
-def _gold_peak(facts: Facts) -> str:
-    from ppo_tune.search.gold_curve import fit_gold, gold_by_kl, gold_points, peak_words  # waits for pandas
+def _peak(facts: Facts, judge: str) -> str:
+    from ppo_tune.search.judge_curve import (
+        fit_judge,
+        judge_by_kl,
+        judge_points,
+        peak_words,
+    )  # waits for pandas
 
-    points = gold_points(facts.trials, None if facts.base is None else facts.base.heldout)
-    fit = fit_gold(points)
-    return peak_words(fit, gold_by_kl(points, fit))
+    points = judge_points(facts.trials, None if facts.base is None else facts.base.heldout, judge)
+    fit = fit_judge(points)
+    return peak_words(fit, judge_by_kl(points, fit))
 
 
 def _nothing(facts: Facts) -> tuple[Kind, str]:

@@ -1,4 +1,4 @@
-"""The family of tasks: prompts, the reward that PPO maximizes, and the gold reward that judges it."""
+"""The family of tasks: prompts, what PPO maximizes, what trials are compared by, and judges beside."""
 
 import torch
 

@@ -1,28 +1,31 @@
-"""What a task is: prompts in three splits, the reward that PPO maximizes, the gold reward that judges it."""
+"""What a task is: prompts in three splits, what PPO maximizes, what trials are compared by, and judges beside."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
+from ppo_tune.config.blocks import REWARD, TaskConfig, named_judges
 from ppo_tune.data.prompts import Prompt, Split
-from ppo_tune.errors import DataError, NoPromptsError
+from ppo_tune.errors import ConfigError, DataError, NoPromptsError, Problem
 from ppo_tune.models.chat import user_turns
 from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.text import Prompts, pad_left, tokenize
-from ppo_tune.rewards import Reward
+from ppo_tune.rewards import LearningReward, Reward, make_reward
 
 
 @dataclass(frozen=True)
 class Task:
-    """Prompts and their judges.
+    """Prompts, and who scores the responses to them.
 
     Attributes:
         name: As in the study file.
         prompts: The prompts of each split; no prompt is in two of them.
-        reward: What PPO maximizes and the search compares.
-        gold: A second judge that the search never sees, or None.
+        reward: What PPO maximizes. It may learn.
+        objective: What trials are compared by; most often the reward itself.
+        judges: What else scores held-out responses, by name; the search never uses it.
         base_model: Folder of the task's own model, or None when the user must name one.
         chat: Whether prompts are wrapped in the tokenizer's chat template.
         drop_bad_rows: Whether a prompt that does not fit the model is dropped instead of refused.
@@ -32,11 +35,53 @@ class Task:
     name: str
     prompts: Mapping[Split, tuple[Prompt, ...]]
     reward: Reward
-    gold: Reward | None
+    objective: Reward
+    judges: Mapping[str, Reward] = field(default_factory=dict)
     base_model: str | None = None
     chat: bool = False
     drop_bad_rows: bool = False
     n_dropped: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse to compare anything by what is another thing every time.
+
+        Raises:
+            ConfigError: If the objective or a judge learns.
+        """
+        fixed = {"task.objective": self.objective}
+        fixed |= {f"task.judges.{name}": judge for name, judge in self.judges.items()}
+        rule = "must stay the same from first to last, or no two trials could be compared by it, but"
+        problems = [
+            Problem(place, f"{rule} {judge} learns; name one that does not")
+            for place, judge in fixed.items()
+            if isinstance(judge, LearningReward)
+        ]
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def beside(self) -> dict[str, Reward]:
+        """All that scores held-out responses beside the objective: the judges, and a fixed reward of its own."""
+        own = self.reward is not self.objective and not isinstance(self.reward, LearningReward)
+        return {**({REWARD: self.reward} if own else {}), **self.judges}
+
+
+def objective_of(config: TaskConfig, reward: Reward, device: torch.device) -> Reward:
+    """What the trials of a task are compared by.
+
+    Args:
+        config: May name it; else it is the reward.
+        reward: The task's, made already.
+        device: Where a reward model runs.
+    """
+    if config.objective is None or config.objective == config.reward:
+        return reward
+    return make_reward(config.objective, device)
+
+
+def judges_of(config: TaskConfig, device: torch.device) -> dict[str, Reward]:
+    """The judges that a config names, by their names; the arguments are those of `objective_of`."""
+    return {name: make_reward(judge, device) for name, judge in named_judges(config).items()}
 
 
 class PromptSet:

@@ -6,7 +6,7 @@ from ppo_tune.config.blocks import DatasetTaskConfig
 from ppo_tune.data.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.errors import DataError
 from ppo_tune.rewards import make_reward
-from ppo_tune.tasks.base import Task
+from ppo_tune.tasks.base import Task, judges_of, objective_of
 
 
 def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
@@ -30,11 +30,13 @@ def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
                 f"{config.path}: no prompt falls into the {split} split (80, 10 and 10 % by hash), for there "
                 f"are only {len(prompts)} different prompts; more rows are needed"
             )
+    reward = make_reward(config.reward, device)
     return Task(
         name="dataset",
         prompts={split: tuple(members) for split, members in splits.items()},
-        reward=make_reward(config.reward, device),
-        gold=make_reward(config.gold, device) if config.gold else None,
+        reward=reward,
+        objective=objective_of(config, reward, device),
+        judges=judges_of(config, device),
         chat=config.chat,
         drop_bad_rows=config.drop_bad_rows,
         n_dropped=n_dropped,

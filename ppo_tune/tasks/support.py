@@ -19,7 +19,7 @@ from ppo_tune.data.recipes import recipe_hash
 from ppo_tune.errors import StorageError
 from ppo_tune.rewards import Columns, Reward, make_reward
 from ppo_tune.tasks import support_world as world
-from ppo_tune.tasks.base import Task
+from ppo_tune.tasks.base import Task, judges_of, objective_of
 from ppo_tune.tasks.support_recipe import Stage, build, messages
 
 
@@ -40,15 +40,17 @@ def make_support(config: SupportTaskConfig, device: torch.device) -> Task:
         device: Where a reward model runs.
     """
     folder = build_support()
-    reward = config.reward or PreferenceRewardConfig(name="preference", model=str(folder / "reward"))
+    own = PreferenceRewardConfig(name="preference", model=str(folder / "reward"))
+    reward = make_reward(config.reward or own, device)
     splits: dict[Split, list[Prompt]] = {"train": [], "heldout": [], "confirmation": []}
     for text in messages():
         splits[split_of(text)].append(Prompt(text))
     return Task(
         name="support",
         prompts={split: tuple(prompts) for split, prompts in splits.items()},
-        reward=make_reward(reward, device),
-        gold=make_reward(config.gold, device) if config.gold else GoldReward(),
+        reward=reward,
+        objective=objective_of(config, reward, device),
+        judges={"gold": GoldReward(), **judges_of(config, device)},
         base_model=str(folder / "base"),
     )
 

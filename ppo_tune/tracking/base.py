@@ -19,6 +19,7 @@ class Tracked:
         folder: Gets the logger's own folder.
         config: Every hyperparameter that its trainer uses.
         space: What the study searches; None if nothing is.
+        judges: Who scores it beside what trials are compared by.
     """
 
     study: str
@@ -26,6 +27,7 @@ class Tracked:
     folder: Path
     config: Mapping[str, Any]
     space: Space | None = None
+    judges: tuple[str, ...] = ()
 
 
 class Logger(ABC):

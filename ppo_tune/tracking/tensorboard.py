@@ -6,7 +6,7 @@ exception here and now, and whatever is killed leaves all that it logged.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -20,9 +20,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam
 from ppo_tune.files import make_folder
 from ppo_tune.tracking.base import Logger, Tracked
-
-METRICS = {"heldout/score": "score", "heldout/gold": "gold score", "heldout/kl_per_sequence": "KL"}
-"""What the HParams tab shows of a trial, by the name of its curve: the last value of each."""
 
 
 class TensorBoard(Logger):
@@ -44,7 +41,7 @@ class TensorBoard(Logger):
             params = {name: tracked.space[name] for name in tracked.space}
             values = {name: _value(param, tracked.config[name]) for name, param in params.items()}
             columns = [api.HParam(name, _domain(param)) for name, param in params.items()]
-            metrics = [api.Metric(tag, display_name=title) for tag, title in METRICS.items()]
+            metrics = [api.Metric(tag, display_name=title) for tag, title in _shown(tracked.judges).items()]
             self._write(summary=api.hparams_config_pb(columns, metrics))
             self._write(summary=api.hparams_pb(values, trial_id=tracked.name))
         self._has_hparams = tracked.space is not None
@@ -90,3 +87,9 @@ def _value(param: FloatParam | IntParam | CategoricalParam, value: Any) -> bool 
     if kinds == {bool}:
         return bool(value)
     return float(value) if kinds <= {int, float} else str(value)
+
+
+def _shown(judges: Sequence[str]) -> dict[str, str]:
+    """What the HParams tab shows of a trial, by the name of its curve: the last value of each."""
+    judged = {f"heldout/{name}": f"{name} score" for name in judges or ("gold",)}
+    return {"heldout/score": "score", **judged, "heldout/kl_per_sequence": "KL"}

@@ -5,12 +5,13 @@ Their luck of the draw is then similar, and not the same: a level is that of one
 it is too high. Nothing that is searched enters the score.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from itertools import repeat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
+from ppo_tune.config.blocks import REWARD
 from ppo_tune.data.prompts import Split
 from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
@@ -24,12 +25,24 @@ from ppo_tune.trainer.rollout import Rollout, collect, score
 
 @dataclass(frozen=True)
 class Sample:
-    """One held-out prompt with its response and what the judges say of it."""
+    """One held-out prompt with its response, its score by the objective, and those of the judges by their names."""
 
     prompt: str
     response: str
     score: float
-    gold: float | None
+    judges: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is stored: the scores of the judges stand beside the others."""
+        return {"prompt": self.prompt, "response": self.response, "score": self.score, **self.judges}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge says of a policy: its mean score, and the standard error of that over prompts."""
+
+    mean: float
+    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -37,39 +50,50 @@ class Evaluation:
     """A policy's result on prompts that it was not trained on.
 
     Attributes:
-        score: Mean score; the objective of a search.
+        score: Mean score by the task's objective, by which trials are compared.
         score_standard_error: Its standard error over prompts.
-        gold: Mean gold score, or None where the task has no gold reward.
         kl_per_sequence: Mean KL to the reference, in nats per response.
         response_tokens: Mean length, the stop token included.
         eos_rate: Share of responses that ended by themselves.
         samples: The prompts and responses.
-        gold_standard_error: That of the gold score over prompts; None where there is none.
+        judges: What the judges beside say, by their names.
+        score_std: Standard deviation over prompts of what PPO maximizes, 0 where the scores differ by no more than
+            float32 rounds; None where that learns, and so has no scores to go by.
         split: Which prompts they were.
     """
 
     score: float
     score_standard_error: float
-    gold: float | None
     kl_per_sequence: float
     response_tokens: float
     eos_rate: float
     samples: tuple[Sample, ...]
-    gold_standard_error: float | None = None
+    judges: Mapping[str, Judgement] = field(default_factory=dict)
+    score_std: float | None = None
     split: Split = "heldout"
-
-    @property
-    def score_std(self) -> float:
-        """Standard deviation of the scores over prompts; 0 where they differ by no more than float32 rounds."""
-        scores = torch.tensor([sample.score for sample in self.samples], dtype=torch.float64)
-        std = float(scores.std()) if len(scores) > 1 else 0.0
-        return std if std > torch.finfo(torch.float32).eps * float(scores.abs().max()) else 0.0
 
     def metrics(self) -> dict[str, float]:
         """The numbers, by the names under which they are logged."""
-        names = [field.name for field in fields(self) if field.name not in ("samples", "split")]
-        named = {name: getattr(self, name) for name in names}
-        return {f"heldout/{name}": value for name, value in named.items() if value is not None}
+        return {f"heldout/{name}": value for name, value in self._numbers().items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as it is stored of a training."""
+        return {
+            **self._numbers(),
+            "samples": [sample.as_dict() for sample in self.samples],
+            "split": self.split,
+        }
+
+    def _numbers(self) -> dict[str, float]:
+        return {
+            "score": self.score,
+            "score_standard_error": self.score_standard_error,
+            **{name: judge.mean for name, judge in self.judges.items()},
+            "kl_per_sequence": self.kl_per_sequence,
+            "response_tokens": self.response_tokens,
+            "eos_rate": self.eos_rate,
+            **{f"{name}_standard_error": judge.standard_error for name, judge in self.judges.items()},
+        }
 
 
 class Evaluator:
@@ -77,7 +101,7 @@ class Evaluator:
 
     Args:
         policy: The policy; its places are what is scored.
-        task: Prompts, reward and gold reward.
+        task: Prompts, objective and judges.
         n_prompts: How many of the held-out prompts; all if there are fewer.
         max_new_tokens: The longest response.
         temperature: Of the sampling.
@@ -146,33 +170,41 @@ class Evaluator:
         kl_per_sequence = float(masked_sum(kl, rollout.mask)) / len(self.rows)
         if not torch.tensor(kl_per_sequence).isfinite():
             return TrainingDivergedError("the log-probabilities of held-out responses are not finite")
+        prompts, columns = self.prompts.texts(self.rows)
         try:
             scores, responses = score(
-                self.task.reward, self.policy, self.prompts, self.rows, rollout.sequences
+                self.task.objective, self.policy, self.prompts, self.rows, rollout.sequences
             )
-            gold = self._gold_scores(responses)
+            beside = {name: judge(prompts, responses, columns) for name, judge in self.task.beside.items()}
         except RewardError as error:
             return error
-        prompts, _ = self.prompts.texts(self.rows)
-        judged = zip(prompts, responses, scores.tolist(), gold or repeat(None, len(prompts)), strict=True)
+        rewards = scores if self.task.reward is self.task.objective else beside.get(REWARD)
+        said = {name: values.tolist() for name, values in beside.items()}
+        judged = zip(prompts, responses, scores.tolist(), strict=True)
         return Evaluation(
             score=float(scores.mean()),
             score_standard_error=standard_error(scores),
-            gold=sum(gold) / len(gold) if gold else None,
             kl_per_sequence=kl_per_sequence,
             response_tokens=float(rollout.mask.sum(-1).float().mean()),
             eos_rate=float(rollout.sequences.ended.float().mean()),
-            samples=tuple(Sample(*row) for row in judged),
-            gold_standard_error=standard_error(torch.tensor(gold)) if gold else None,
+            samples=tuple(
+                Sample(*row, {name: values[i] for name, values in said.items()})
+                for i, row in enumerate(judged)
+            ),
+            judges={
+                name: Judgement(sum(values) / len(values), standard_error(beside[name]))
+                for name, values in said.items()
+            },
+            score_std=None if rewards is None else spread(rewards),
             split=self.split,
         )
 
-    def _gold_scores(self, responses: Sequence[str]) -> list[float] | None:
-        if self.task.gold is None:
-            return None
-        texts, columns = self.prompts.texts(self.rows)
-        gold: list[float] = self.task.gold(texts, responses, columns).tolist()
-        return gold
+
+def spread(scores: torch.Tensor) -> float:
+    """Standard deviation of some scores; 0 where they differ by no more than float32 rounds."""
+    values = scores.double()
+    std = float(values.std()) if len(values) > 1 else 0.0
+    return std if std > torch.finfo(torch.float32).eps * float(values.abs().max()) else 0.0
 
 
 def standard_error(values: torch.Tensor) -> float:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
-from ppo_tune.models import Policy, Prompts
+from ppo_tune.models import Policy, Prompts, decode_responses
 from ppo_tune.models.answers import draw_uniforms
 from ppo_tune.models.guard import require_reference
 from ppo_tune.models.memory import Memory, is_out_of_memory
 from ppo_tune.ppo import adapt_kl_coef, explained_variance, masked_mean, masked_sum
+from ppo_tune.rewards import LearningReward, Reward
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import PromptSet, Task
 from ppo_tune.trainer.experience import Experience, estimate_advantages
@@ -46,6 +47,7 @@ class PPOTrainer:
         processes: The processes that share the work; None trains alone.
 
     Attributes:
+        rewards: What the trial in a place is trained on.
         learn: The pass that trials learn by; `compiling` has one that saves time.
 
     Raises:
@@ -71,6 +73,7 @@ class PPOTrainer:
             )
         self.forget_limits()
         self.runs: dict[int, Run] = {}
+        self.rewards: dict[int, Reward] = {}
         self.learn: LearningPass = gradients
 
     @property
@@ -103,11 +106,12 @@ class PPOTrainer:
             fused=True,
         )
         self.runs[place] = Run(config, seed, optimizer, config.kl_coef, score_std=score_std)
+        self.rewards[place] = self.task.reward.for_trial(seed)
         self.runs = dict(sorted(self.runs.items()))  # in order, a full pack is the policy's rows as they are
 
     def drop(self, place: int) -> None:
         """Free a place; the trial's numbers stay in it until another one starts there."""
-        del self.runs[place]
+        del self.runs[place], self.rewards[place]
 
     def forget_limits(self) -> None:
         """Try again to do everything at once, whatever did not fit into memory before."""
@@ -154,9 +158,15 @@ class PPOTrainer:
                     f"the gradient is not finite after {run.episodes} episodes"
                 )
                 continue
+            try:
+                told = self._teach_reward(place, experience.rollout[i])
+            except RewardError as error:
+                results[place] = error
+                continue
             self._adapt(run, experience, i)
             results[place] = {
                 **_metrics(run, experience, i, learned[place]),
+                **told,
                 "time/rollout_seconds": sampled - started,
                 "time/learning_seconds": done - sampled,
             }
@@ -215,7 +225,7 @@ class PPOTrainer:
         if self.runs[place].iteration == 0 and self.policy.is_reference(place):
             require_reference(rollout.old_logprobs, rollout.ref_logprobs, rollout.mask, self.policy.tolerance)
         try:
-            return score(self.task.reward, self.policy, self.prompts, rows, rollout.sequences)[0]
+            return score(self.rewards[place], self.policy, self.prompts, rows, rollout.sequences)[0]
         except RewardError as error:
             failures[place] = error
             return nothing
@@ -234,6 +244,14 @@ class PPOTrainer:
             [self.runs[place].kl_coef for place in places],
             [self.runs[place].score_std for place in places],
         )
+
+    def _teach_reward(self, place: int, rollout: Rollout) -> Mapping[str, float]:
+        """Let a trial's reward learn from the rollout that it has scored, if it does; its numbers for the log."""
+        reward = self.rewards[place]
+        if not isinstance(reward, LearningReward):
+            return {}
+        texts, columns = self.prompts.texts(self._prompt_rows(self.runs[place]))
+        return reward.learn(texts, decode_responses(self.policy.tokenizer, rollout.sequences), columns)
 
     def _adapt(self, run: Run, experience: Experience, i: int) -> None:
         """Count the iteration, and move an adaptive KL coefficient by the KL of the rollout."""

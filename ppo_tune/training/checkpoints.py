@@ -7,19 +7,23 @@ random numbers follow from the seed and the iteration.
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ppo_tune.errors import StorageError
 from ppo_tune.files import content_hash, read_json, write_json
+from ppo_tune.rewards import LearningReward
 from ppo_tune.trainer.trainer import PPOTrainer
 
 logger = logging.getLogger(__name__)
 
 KEPT = 2
 _MANIFEST, _FACTS, _TENSORS = "manifest.json", "trial.json", "trial.safetensors"
+_OPTIMIZER, _REWARD = "optimizer.", "reward."
 
 
 def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = KEPT) -> Path:
@@ -42,7 +46,9 @@ def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = K
     tensors = {"values": trainer.policy.rows.values[place].clone()}
     (parameter,) = run.optimizer.param_groups[0]["params"]
     for name, value in run.optimizer.state.get(parameter, {}).items():
-        tensors[f"optimizer.{name}"] = torch.as_tensor(value).detach().clone()
+        tensors[f"{_OPTIMIZER}{name}"] = torch.as_tensor(value).detach().clone()
+    if isinstance(reward := trainer.rewards[place], LearningReward):
+        tensors |= {f"{_REWARD}{name}": value.detach().clone() for name, value in reward.state().items()}
     save_file(tensors, draft / _TENSORS)
     facts = {
         "iteration": run.iteration,
@@ -95,8 +101,11 @@ def _restore(trainer: PPOTrainer, place: int, path: Path) -> None:
     run.kl_coef = float.fromhex(facts["kl_coef"])
     run.score_std = float.fromhex(facts.get("score_std", "0x1p+0"))  # 0.1.0 kept values in the score's unit
     (parameter,) = run.optimizer.param_groups[0]["params"]
-    run.optimizer.state[parameter] = {
-        name.removeprefix("optimizer."): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("optimizer.")
-    }
+    run.optimizer.state[parameter] = _part(tensors, _OPTIMIZER)
+    if isinstance(reward := trainer.rewards[place], LearningReward):
+        reward.restore(_part(tensors, _REWARD))
+
+
+def _part(tensors: Mapping[str, Tensor], owner: str) -> dict[str, Tensor]:
+    """The tensors of one owner, by its own names."""
+    return {name.removeprefix(owner): tensor for name, tensor in tensors.items() if name.startswith(owner)}

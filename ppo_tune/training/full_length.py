@@ -185,7 +185,9 @@ class _Training:
     def _measure(self, before: Evaluation) -> float:
         """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
         std, *_ = self.work.trainer.processes.gather(
-            torch.tensor([before.score_std], device=self.work.policy.device)
+            torch.tensor(
+                [1.0 if before.score_std is None else before.score_std], device=self.work.policy.device
+            )
         )
         if std == 0:
             self.watch({

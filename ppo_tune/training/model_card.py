@@ -1,9 +1,8 @@
 """The card of a trained model: what it is, how it was made, and what the judges say."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.blocks import REWARD, TrainConfig
 from ppo_tune.data.draws import measured_on
+from ppo_tune.templates import render
 from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.versions import versions
 
@@ -18,14 +17,14 @@ def model_card(config: TrainConfig, base: str, episodes: int, before: Evaluation
         before: The base model, on prompts and random numbers that chose nothing.
         after: The trained model on the same.
     """
-    loader = PackageLoader("ppo_tune", "templates")
-    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701 Markdown
-    return environment.get_template("model_card.md.jinja").render(
+    return render(
+        "model_card.md.jinja",
         config=config,
         episodes=episodes,
         base=base,
         before=before,
         after=after,
+        watched=[name for name in after.judges if name != REWARD] or ["gold"],
         measured_on=measured_on(after.split, len(after.samples)),
         versions=versions(),
     )

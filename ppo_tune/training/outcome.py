@@ -4,7 +4,6 @@ Nothing is said of a model in memory: what was written is loaded again, compared
 measure it.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -119,4 +118,4 @@ def _write_claim(
         "n_prompts": len(after.samples),
         "measured_on": measured_on(after.split, len(after.samples)),
     }
-    write_json(folder / "evaluation.json", {**claim, "before": asdict(before), "after": asdict(after)})
+    write_json(folder / "evaluation.json", {**claim, "before": before.as_dict(), "after": after.as_dict()})

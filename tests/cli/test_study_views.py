@@ -487,6 +487,7 @@ def test_live_changes_nothing_for_foreign_pages_and_for_those_without_the_token(
 @needs_dashboard
 @pytest.mark.browser
 @needs_chromium
+@pytest.mark.guard
 def test_a_browser_that_opens_the_printed_address_can_change_the_live_store(
     made: HandMade, tmp_path: Path, pages: list[Page]
 ) -> None:

@@ -43,16 +43,21 @@ class Record:
 
 
 def train(
-    processes: ProcessGroup, configs, *, lora_rank: int | None = 4, reward: WordReward | None = None
+    processes: ProcessGroup,
+    configs,
+    iterations: int = 1,
+    *,
+    lora_rank: int | None = 4,
+    reward: WordReward | None = None,
 ) -> Record:
-    """Three iterations of a pack in this process."""
+    """So many iterations of a pack in this process."""
     reward = reward or WordReward(LIKES)
     policy = tiny_policy(places=len(configs), lora_rank=lora_rank)
     trainer = PPOTrainer(policy, make_toy_task(reward), configs[0], processes)
     for place, config in enumerate(configs):
         trainer.start(place, config, seed=place)
     history = []
-    for _ in range(3):
+    for _ in range(iterations):
         results = trainer.step()
         history.append([describe(results.get(place)) for place in range(len(configs))])
         for place in [place for place, result in results.items() if not isinstance(result, dict)]:
@@ -70,11 +75,11 @@ def describe(result):
 def scenarios(processes: ProcessGroup) -> dict[str, Record]:
     """Everything that the two processes are to do, and the one."""
     return {
-        "pack": train(processes, PACK),
+        "pack": train(processes, PACK, 3),
         "all weights": train(processes, ALL_WEIGHTS, lora_rank=None),
         "micro-batches": train(processes, PARTS),
         "failure": train(
-            processes, PACK, reward=FailingReward(LIKES, raises=[2] if processes.rank == 1 else [])
+            processes, PACK, 3, reward=FailingReward(LIKES, raises=[2] if processes.rank == 1 else [])
         ),
     }
 

@@ -277,10 +277,10 @@ def confirmation() -> Confirmation:
     """Trial 1 beats the default by exactly 2 on five fresh seeds and two prompts."""
 
     def candidate(number: int, lead: float) -> Candidate:
-        runs = tuple(Run(i, "completed", np.array([i, i + 2.0]) + lead, None, kl=1.0 + i) for i in range(5))
+        runs = tuple(Run(i, "completed", np.array([i, i + 2.0]) + lead, {}, kl=1.0 + i) for i in range(5))
         return Candidate(number, is_default=number == 0, params={}, search_score=lead, runs=runs)
 
-    return Confirmation((candidate(0, 0.0), candidate(1, 2.0)), np.zeros(2), None, n_seeds=5, kl_budget=9.0)
+    return Confirmation((candidate(0, 0.0), candidate(1, 2.0)), np.zeros(2), {}, n_seeds=5, kl_budget=9.0)
 
 
 def test_fresh_seeds_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_gradients_are_finite_and_nothing_is_learned_of_tokens_without_a_text(wh
         assert gradient[known].any(-1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.guard
 @pytest.mark.skipif(
     shutil.which("g++") is None, reason="no C++ compiler on this machine; Debian's package is `g++`"
 )

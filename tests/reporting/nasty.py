@@ -184,6 +184,7 @@ def _curve(
 def _heldout(score: float, gold: float, kl: float, rng: np.random.Generator) -> dict[str, Any]:
     return {
         "heldout/score": score, "heldout/score_standard_error": 0.1, "heldout/gold": gold,
+        "heldout/gold_standard_error": 0.1,
         "heldout/kl_per_sequence": kl, "heldout/response_tokens": 12.0, "heldout/eos_rate": 0.7,
         "scores": (score + rng.normal(size=64)).round(5).tolist(),
         "golds": (gold + rng.normal(size=64)).round(5).tolist(),

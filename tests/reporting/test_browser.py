@@ -65,8 +65,12 @@ def open_page(browser: Browser, path: Path, width: int, scheme: str) -> Watched:
 
 @pytest.fixture(
     scope="module",
-    params=[(1280, "light"), (390, "dark"), (1280, "dark"), (390, "light")],
-    ids=["wide-light", "narrow-dark", "wide-dark", "narrow-light"],
+    params=[
+        pytest.param((1280, "light"), id="wide-light"),
+        pytest.param((390, "dark"), id="narrow-dark"),
+        pytest.param((1280, "dark"), id="wide-dark", marks=pytest.mark.guard),
+        pytest.param((390, "light"), id="narrow-light", marks=pytest.mark.guard),
+    ],
 )
 def watched(request: pytest.FixtureRequest, browser: Browser, path: Path) -> Iterator[Watched]:
     """Every width in every scheme, read from top to bottom."""

@@ -32,8 +32,8 @@ def built(record: StudyRecord) -> dict[ModuleType, Chapter]:
 @pytest.fixture(scope="module")
 def files(record: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of what lies beside the page."""
-    page = write_files(record, tmp_path_factory.mktemp("report"))
-    return {path.name for path in page.parent.iterdir()}
+    report = write_files(record, tmp_path_factory.mktemp("report"))
+    return {path.name for path in report.page.parent.iterdir()}
 
 
 def test_every_chapter_that_there_is_stands_on_the_page_once() -> None:

@@ -54,7 +54,7 @@ def test_an_empty_study_has_empty_tables(hand_made: HandMade) -> None:
 
     assert record.table.empty
     assert history.curves_table(record).empty
-    assert texts.samples_table(record).empty
+    assert texts.pair_samples(texts.find_writers(record)).empty
     assert verdict.results_table(record).empty
     assert importance.importance_table(record).empty
 

@@ -234,19 +234,24 @@ def test_a_study_without_a_candidate_has_nothing_to_confirm(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def searched(make_study: StudyMaker, tmp_path: Path) -> StudyConfig:
-    config = make_study(search={"n_trials": 3, "confirm_top": 2, "confirm_seeds": 3, "pack": 2})
-    run_search(config, out=tmp_path, workers=1, confirm=False)
-    return config
+def small_search(make_study: StudyMaker) -> StudyConfig:
+    return make_study(search={"n_trials": 3, "confirm_top": 2, "confirm_seeds": 3, "pack": 2})
+
+
+@pytest.fixture
+def searched(small_search: StudyConfig, tmp_path: Path) -> StudyConfig:
+    """The small search without its confirmation."""
+    run_search(small_search, out=tmp_path, workers=1, confirm=False)
+    return small_search
 
 
 @pytest.mark.slow
 def test_a_real_search_ends_with_runs_on_fresh_seeds_and_unseen_prompts(
-    searched: StudyConfig, tmp_path: Path
+    small_search: StudyConfig, tmp_path: Path
 ) -> None:
-    result = run_search(searched, out=tmp_path, workers=1)
+    result = run_search(small_search, out=tmp_path, workers=1)
 
-    confirmation = read_confirmation(result.study, searched)
+    confirmation = read_confirmation(result.study, small_search)
     assert confirmation is not None
     assert confirmation.outcome.kind in ("better", "no_better")
     heldout = {s["prompt"] for s in _samples(tmp_path / "runs/small/trials/0000")}
@@ -260,7 +265,7 @@ def test_a_real_search_ends_with_runs_on_fresh_seeds_and_unseen_prompts(
     assert not list(result.study.get_trials(states=(optuna.trial.TrialState.RUNNING,)))
 
 
-@pytest.mark.slow
+@pytest.mark.guard
 def test_a_confirmation_that_was_cut_off_goes_on_and_ends_as_one_that_was_not(
     searched: StudyConfig, tmp_path: Path
 ) -> None:

@@ -398,6 +398,7 @@ def test_a_trial_that_takes_the_place_of_a_pruned_one_scores_what_it_scores_alon
         assert other.user_attrs["tokens"] == one.user_attrs["tokens"]
 
 
+@pytest.mark.guard
 def test_a_worker_keeps_what_it_freed():
     """Written to and freed again and again, a large piece costs its pages once."""
     code = (

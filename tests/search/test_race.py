@@ -22,8 +22,10 @@ def candidate(
     for i, mean in enumerate(means):
         done = mean is not None
         scores = UNTRAINED + mean + NOISE[(7 * number + i) % 20] if mean is not None else UNTRAINED
-        golds = UNTRAINED + gold + NOISE[(3 * number + i) % 20] if done else UNTRAINED
-        runs.append(Run(i, "completed" if done else "kl_limit", scores, golds, kl if done else 4.0))
+        judged = UNTRAINED + gold + NOISE[(3 * number + i) % 20] if done else UNTRAINED
+        runs.append(
+            Run(i, "completed" if done else "kl_limit", scores, {"gold": judged}, kl if done else 4.0)
+        )
     return Candidate(number, number == 0, {}, search, tuple(runs))
 
 
@@ -127,7 +129,7 @@ def test_all_race_until_everybody_has_two_seeds() -> None:
 def test_the_gold_score_is_compared_with_the_untrained_models() -> None:
     race = confirmation(candidate(0, [0.1] * 5), candidate(3, [0.9] * 5, gold=-0.3))
 
-    change = race.gold_change(race.candidate(3))
+    change = race.judge_change("gold", race.candidate(3))
 
     assert change is not None
     assert change.mean == pytest.approx(-0.3, abs=0.02)

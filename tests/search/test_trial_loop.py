@@ -32,7 +32,7 @@ def test_a_search_runs_to_its_total_and_keeps_what_a_report_needs(
         assert trial.intermediate_values == {1: curve[0]["score"], 2: curve[1]["score"]}
         for point, name in (("score_error", "score_standard_error"), ("response_tokens", "response_tokens")):
             assert curve[-1][point] == trial.user_attrs[f"heldout/{name}"] > 0
-        assert [point["gold_error"] for point in curve] == [None, None]  # the toy task has no gold reward
+        assert not {"gold", "gold_error"} & {*curve[0], *curve[1]}  # the toy task has no gold reward
         assert trial.user_attrs["episodes"] == 32
         assert trial.user_attrs["tokens"] > 32
         assert trial.constraints == {"kl_per_sequence": pytest.approx(curve[-1]["kl"] - 100.0)}
@@ -146,7 +146,7 @@ def test_trials_that_join_those_of_version_0_1_0_learn_values_as_they_did(
 ) -> None:
     search = Search(make_study(search={"n_trials": 2}), tmp_path / "run")
     base = tmp_path / "run" / "base.json"
-    search.trial_pack._score_base(base)
+    search.trial_pack._score_base()
     facts = read_json(base)
     assert facts.pop("score_std") > 0
     write_json(base, facts)

@@ -127,7 +127,7 @@ def test_one_seeds_gold_is_compared_with_the_defaults_prompt_by_prompt(hand_made
 
 
 def run(seed: int, score: float, gold: float, *, eos: float = 0.75, kl: float = 1.0) -> Run:
-    return Run(seed, "completed", SPREAD + score, SPREAD + gold, kl, eos)
+    return Run(seed, "completed", SPREAD + score, {"gold": SPREAD + gold}, kl, eos)
 
 
 def confirmed(
@@ -147,7 +147,7 @@ def confirmed(
         for mean, of_config, settings in both
     ]
     candidates = [Candidate(i, i == 0, {}, 0.5 + 0.5 * i, of_config) for i, of_config in enumerate(runs)]
-    found = Confirmation(tuple(candidates), SPREAD, SPREAD + 0.5, len(golds), kl_budget=3.0)
+    found = Confirmation(tuple(candidates), SPREAD, {"gold": SPREAD + 0.5}, len(golds), kl_budget=3.0)
     chosen = next((t for t in facts.trials if t.number == found.outcome.winner), None)
     return Facts(facts.config, facts.trials, chosen, facts.default, facts.base, facts.folder, found, True)
 

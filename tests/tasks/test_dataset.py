@@ -288,11 +288,11 @@ def test_the_task_of_a_file_is_judged_by_its_reward_and_its_gold_reward():
         True,
     )
     assert judged.reward(["p"], ["the fan"], {}).item() == 1.0
-    assert judged.gold(["p"], ["the fan"], {}).item() == -1.0
+    assert judged.judges["gold"](["p"], ["the fan"], {}).item() == -1.0
 
 
 def test_without_a_gold_reward_there_is_none():
-    assert task(100).gold is None
+    assert task(100).judges == {}
 
 
 def test_dropped_rows_are_counted():

@@ -19,7 +19,7 @@ CHAT = "{% for m in messages %}b {{ m.content }} {% endfor %}{% if add_generatio
 def task(*prompts: Prompt, **settings: Any) -> Task:
     """A task with these prompts to train on."""
     return Task(
-        "toy", {"train": prompts, "heldout": (), "confirmation": ()}, reward=None, gold=None, **settings
+        "toy", {"train": prompts, "heldout": (), "confirmation": ()}, reward=None, objective=None, **settings
     )
 
 
@@ -45,7 +45,7 @@ def test_a_batch_holds_the_rows_that_are_asked_for_in_their_order(tokenizer):
 
 def test_a_split_holds_its_own_prompts(tokenizer):
     splits = {"train": (Prompt("a"),), "heldout": (Prompt("b"), Prompt("c")), "confirmation": (Prompt("d"),)}
-    toy = Task("toy", splits, reward=None, gold=None)
+    toy = Task("toy", splits, reward=None, objective=None)
 
     texts = [[p.text for p in PromptSet(toy, split, tokenizer, None).prompts] for split in splits]
 

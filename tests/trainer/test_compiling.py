@@ -40,7 +40,7 @@ def learn(policy: Policy, learning_pass: LearningPass):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own, of torch's own
 @pytest.mark.parametrize(
     ("family", "settings"),
-    [("gpt2", {"places": 2}), ("llama", {"lora_rank": None})],
+    [("gpt2", {"places": 2, "n_layer": 1}), ("llama", {"lora_rank": None, "num_hidden_layers": 1})],
     ids=["adapters of a pack", "all weights"],
 )
 def test_a_compiled_pass_learns_what_the_plain_one_learns(family, settings):

@@ -26,6 +26,7 @@ from tests.conftest import (
     tiny_policy,
     tiny_tokenizer,
 )
+from tests.learning import LearningWords
 
 ONLY_STOP = {"unk_token": None, "pad_token": None}  # so that every other token is seen in the text
 
@@ -156,45 +157,75 @@ def test_the_score_is_the_mean_over_prompts_with_its_standard_error(reward, toy_
 def test_a_single_prompt_has_no_standard_error(reward):
     judged = evaluator(stirred_policy(), make_toy_task(reward, gold=reward), n_prompts=1)([0])[0]
 
-    assert (judged.score_standard_error, judged.gold_standard_error) == (0.0, 0.0)
+    assert (judged.score_standard_error, judged.judges["gold"].standard_error) == (0.0, 0.0)
 
 
-def test_every_sample_stands_with_its_prompt_its_score_and_its_gold_score(reward):
-    gold = WordReward({"e": 1.0, "f": 2.0})
-    task = make_toy_task(reward, gold=gold)
+def test_every_sample_stands_with_its_prompt_its_score_and_those_of_all_judges(reward):
+    judges = {"gold": WordReward({"e": 1.0, "f": 2.0}), "safety": WordReward({"a": -1.0})}
+    task = make_toy_task(reward, **judges)
 
     judged = evaluator(stirred_policy(), task, n_prompts=4)([0])[0]
 
     assert [sample.prompt for sample in judged.samples] == [p.text for p in task.prompts["heldout"][:4]]
-    assert [sample.response for sample in judged.samples] == reward.responses[0] == gold.responses[0]
-    expected = [sum(gold.weights.get(word, 0.0) for word in text.split()) for text in gold.responses[0]]
-    assert [sample.gold for sample in judged.samples] == expected
-    assert judged.gold == pytest.approx(statistics.mean(expected))
-    assert judged.gold > 0
-    assert judged.gold_standard_error == pytest.approx(statistics.stdev(expected) / 4**0.5)
+    assert [sample.response for sample in judged.samples] == reward.responses[0]
+    for name, judge in judges.items():
+        assert judge.responses[0] == reward.responses[0]
+        expected = [
+            sum(judge.weights.get(word, 0.0) for word in text.split()) for text in reward.responses[0]
+        ]
+        assert [sample.judges[name] for sample in judged.samples] == expected
+        assert judged.judges[name].mean == pytest.approx(statistics.mean(expected)) != 0
+        assert judged.judges[name].standard_error == pytest.approx(statistics.stdev(expected) / 4**0.5)
 
 
-def test_without_a_gold_reward_there_is_no_gold_score(toy_task):
+def test_without_judges_nobody_scores_but_the_objective(toy_task):
     judged = evaluator(stirred_policy(), toy_task)([0])[0]
 
-    assert judged.gold is None
-    assert judged.gold_standard_error is None
-    assert {sample.gold for sample in judged.samples} == {None}
-    assert not {"heldout/gold", "heldout/gold_standard_error"} & judged.metrics().keys()
+    assert judged.judges == {}
+    assert judged.samples[0].as_dict().keys() == {"prompt", "response", "score"}
 
 
 def test_metrics_are_named_and_hold_every_number(reward):
-    judged = evaluator(stirred_policy(), make_toy_task(reward, gold=reward))([0])[0]
+    judged = evaluator(stirred_policy(), make_toy_task(reward, gold=reward, safety=reward))([0])[0]
 
+    gold, safety = judged.judges["gold"], judged.judges["safety"]
     assert judged.metrics() == {
         "heldout/score": judged.score,
         "heldout/score_standard_error": judged.score_standard_error,
-        "heldout/gold": judged.gold,
+        "heldout/gold": gold.mean,
+        "heldout/safety": safety.mean,
         "heldout/kl_per_sequence": judged.kl_per_sequence,
         "heldout/response_tokens": judged.response_tokens,
         "heldout/eos_rate": judged.eos_rate,
-        "heldout/gold_standard_error": judged.gold_standard_error,
+        "heldout/gold_standard_error": gold.standard_error,
+        "heldout/safety_standard_error": safety.standard_error,
     }
+    assert judged.as_dict().keys() - {name.removeprefix("heldout/") for name in judged.metrics()} == {
+        "samples",
+        "split",
+    }
+
+
+def test_where_trials_are_compared_by_something_else_the_reward_is_a_judge_and_the_unit_is_its_own(reward):
+    objective, task = WordReward({"e": 100.0}), make_toy_task(reward)
+    alone = evaluator(stirred_policy(), task)([0])[0]
+
+    judged = evaluator(stirred_policy(), replace(task, objective=objective))([0])[0]
+
+    assert [sample.score for sample in judged.samples] == [
+        100.0 * text.split().count("e") for text in reward.responses[0]
+    ]
+    assert (judged.judges["reward"].mean, judged.score_std) == (pytest.approx(alone.score), alone.score_std)
+    assert judged.score != pytest.approx(alone.score)
+    assert alone.score_std == pytest.approx(statistics.stdev(sample.score for sample in alone.samples))
+
+
+def test_a_reward_that_learns_is_no_judge_and_has_no_unit(reward):
+    task = replace(make_toy_task(reward), reward=LearningWords())
+
+    judged = evaluator(stirred_policy(), task)([0])[0]
+
+    assert (judged.judges, judged.score_std) == ({}, None)
 
 
 def test_lengths_count_the_stop_token_and_the_stop_rate_counts_responses(reward, toy_task):

@@ -156,7 +156,7 @@ def test_trials_stand_in_the_order_of_their_places_whenever_they_came() -> None:
     assert list(trainer.step()) == [0, 1, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.guard
 def test_training_a_pack_warns_of_nothing() -> None:
     code = (
         "from tests.conftest import tiny_policy\n"

@@ -42,7 +42,7 @@ def bandit_task(weights: dict[str, float], size: int) -> Task:
     """One prompt, always the same."""
     one = (Prompt("a"),)
     prompts: dict[Split, tuple[Prompt, ...]] = {"train": one * size, "heldout": one, "confirmation": ()}
-    return Task("bandit", prompts, WordReward(weights), gold=None)
+    return Task("bandit", prompts, reward := WordReward(weights), objective=reward)
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -140,10 +140,11 @@ def test_the_card_tells_what_was_trained_and_what_the_judges_say(config: TrainCo
     card = (result.model / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: transformers\n")
     assert "# red" in card
+    before, after = result.before.judges["gold"], result.after.judges["gold"]
     assert f"| score (what PPO maximized) | {result.before.score:.3f} ±" in card
     assert (
-        f"| gold score (never used in training) | {result.before.gold:.3f} ± {result.before.gold_standard_error:.3f} "
-        f"| {result.after.gold:.3f} ± {result.after.gold_standard_error:.3f} |" in card
+        f"| gold score (never used in training) | {before.mean:.3f} ± {before.standard_error:.3f} "
+        f"| {after.mean:.3f} ± {after.standard_error:.3f} |" in card
     )
     assert (
         "Measured on 8 prompts that no milestone answers (the confirmation split), with random numbers that chose "

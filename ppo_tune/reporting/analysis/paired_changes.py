@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -19,24 +19,22 @@ from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.search.facts import HeldOut, TrialFacts
 from ppo_tune.search.responses import MIN_PROMPTS
 
-Judge = Literal["score", "gold"]
-
 
 @dataclass(frozen=True)
 class Judged:
     """What is known of a model on the held-out prompts; NaN where it is not.
 
     Attributes:
-        means: Mean score and gold score.
+        means: Of `score` and of the judges, by their names.
         errors: Their standard errors over prompts.
-        by_prompt: Scores and gold scores of every prompt, or empty.
+        by_prompt: Scores of every prompt likewise, or empty.
         kl: Nats per response.
         n_prompts: How many prompts the means are over.
     """
 
-    means: Mapping[Judge, float]
-    errors: Mapping[Judge, float]
-    by_prompt: Mapping[Judge, Sequence[float | None]]
+    means: Mapping[str, float]
+    errors: Mapping[str, float]
+    by_prompt: Mapping[str, Sequence[float | None]]
     kl: float
     n_prompts: int
 
@@ -99,18 +97,20 @@ def judged_trial(record: StudyRecord, trial: FrozenTrial) -> Judged:
 
 def _judged(record: StudyRecord, seen: HeldOut | None) -> Judged:
     if seen is None:
-        unknown: Mapping[Judge, float] = {"score": math.nan, "gold": math.nan}
-        return Judged(unknown, unknown, {"score": (), "gold": ()}, math.nan, record.n_prompts)
+        names = ("score", *record.judge_columns)
+        unknown = dict.fromkeys(names, math.nan)
+        return Judged(unknown, unknown, dict.fromkeys(names, ()), math.nan, record.n_prompts)
+    known = {name: seen.by(name) for name in record.judge_columns}
     return Judged(
-        means={"score": seen.score, "gold": number(seen.gold)},
-        errors={"score": seen.score_error, "gold": number(seen.gold_error)},
-        by_prompt={"score": seen.scores, "gold": seen.golds},
+        means={"score": seen.score, **{name: judge.mean for name, judge in known.items()}},
+        errors={"score": seen.score_error, **{name: number(judge.error) for name, judge in known.items()}},
+        by_prompt={"score": seen.scores, **{name: judge.by_prompt for name, judge in known.items()}},
         kl=seen.kl,
         n_prompts=record.n_prompts,
     )
 
 
-def change(before: Judged, after: Judged, judge: Judge) -> Change:
+def change(before: Judged, after: Judged, judge: str) -> Change:
     """How much one judge's mean rose from one model to another."""
     value = after.means[judge] - before.means[judge]
     first, second = before.by_prompt[judge], after.by_prompt[judge]

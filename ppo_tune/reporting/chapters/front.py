@@ -21,7 +21,7 @@ from ppo_tune.reporting.drawing import (
     roots,
     scale_kl,
 )
-from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting.record import StudyRecord, to_records, with_judges
 from ppo_tune.reporting.section import Chapter, Section
 
 MAX_DRAWN = 600
@@ -30,9 +30,7 @@ MAX_DRAWN = 600
 UNTRAINED = -1
 """Stands for a trial's number where the untrained model is the best."""
 
-BUDGETS = (
-    "budget", "best", "score", "score_error", "gold", "kl", "gain", "gain_low", "gain_high", "gold_gain",
-)  # fmt: skip
+BUDGETS = ("budget", "best", "score", "score_error", "kl", "gain", "gain_low", "gain_high")
 
 
 def chapter(record: StudyRecord) -> Chapter:
@@ -51,7 +49,7 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
         front_reading(record.table, front, budget),
     )
     reading, figure = " ".join(filter(None, said)), front_figure(scored, front, budget)
-    return (Section("front-trials", "", reading, figure, budgets.round(3), decimals={"gold_gain": 3}),)
+    return (Section("front-trials", "", reading, figure, budgets.round(3), decimals=record.judge_decimals),)
 
 
 def _chosen(record: StudyRecord, budgets: pd.DataFrame) -> str:
@@ -68,22 +66,23 @@ def front_table(record: StudyRecord) -> pd.DataFrame:
     Trials beyond the search's KL budget count too. The others do not, for their score is not of the
     full length. The untrained model, where it is known, is where the front begins.
 
-    Columns: number (see `UNTRAINED`), kl, score, gold, by rising KL.
+    Columns: number (see `UNTRAINED`), kl, score, the judges, by rising KL.
     """
     completed = record.table[record.table["ending"] == "completed"]
-    points = [{"number": int(row["number"]), "kl": max(row["kl"], 0.0), "score": row["score"], "gold": row["gold"]}
-              for row in completed.to_dict("records")]  # fmt: skip
+    numbers = ["score", *record.judge_columns]
+    points = [
+        {"number": int(row["number"]), "kl": max(row["kl"], 0.0), **{name: row[name] for name in numbers}}
+        for row in completed.to_dict("records")
+    ]
     base = judged_base(record)
     if not math.isnan(base.means["score"]):
-        points.append(
-            {"number": UNTRAINED, "kl": 0.0, "score": base.means["score"], "gold": base.means["gold"]}
-        )
+        points.append({"number": UNTRAINED, "kl": 0.0, **base.means})
     rows: list[dict[str, float]] = []
     for point in sorted(points, key=lambda point: (point["kl"], -point["score"])):
         if not rows or point["score"] > rows[-1]["score"]:
             rows.append(point)
-    return pd.DataFrame(rows, columns=["number", "kl", "score", "gold"]).astype(
-        {"number": int, "kl": float, "score": float, "gold": float}
+    return pd.DataFrame(rows, columns=["number", "kl", *numbers]).astype(
+        {"number": int, **dict.fromkeys(["kl", *numbers], float)}
     )
 
 
@@ -103,8 +102,9 @@ def budgets_of(budget: float, front: pd.DataFrame) -> list[float]:
 def budgets_table(record: StudyRecord) -> pd.DataFrame:
     """The best score at KL ≤ b for a few b.
 
-    Columns: budget, number, score, score_error (standard error over prompts), gold, kl, and the gain over the
-    budget before it, with its 95 % interval over prompts. The first gain is that over the untrained model.
+    Columns: budget, number, score, score_error (standard error over prompts), the judges, kl, and the gain
+    over the budget before it, with its 95 % interval over prompts, and those of the judges. The first gain is that
+    over the untrained model.
     """
     front = front_table(record)
     trials = {trial.number: trial for trial in record.trials}
@@ -119,10 +119,13 @@ def budgets_table(record: StudyRecord) -> pd.DataFrame:
         is_same = bool(rows) and rows[-1]["best"] == name
         gain = Change(0.0, 0.0) if is_same else change(before, best, "score")
         rows.append({"budget": budget, "best": name, "score": best.means["score"], "score_error": best.errors["score"],
-                     "gold": best.means["gold"], "kl": best.kl, "gain": gain.value, "gain_low": gain.low,
-                     "gain_high": gain.high, "gold_gain": best.means["gold"] - before.means["gold"]})  # fmt: skip
+                     **{name: best.means[name] for name in record.judge_columns}, "kl": best.kl, "gain": gain.value,
+                     "gain_low": gain.low, "gain_high": gain.high,
+                     **{f"{name}_gain": best.means[name] - before.means[name] for name in record.judge_columns},
+                     })  # fmt: skip
         before = best
-    return pd.DataFrame(rows, columns=list(BUDGETS))
+    columns = with_judges(record, BUDGETS, after="score_error")
+    return pd.DataFrame(rows, columns=[*columns, *(f"{name}_gain" for name in record.judge_columns)])
 
 
 def front_figure(trials: pd.DataFrame, front: pd.DataFrame, kl_budget: float) -> go.Figure:
@@ -238,9 +241,10 @@ def budgets_reading(table: pd.DataFrame, budget: float) -> str:
 
 
 def _bought(row: Mapping[str, Any]) -> str:
-    """A gain in words, with what became of gold."""
+    """A gain in words, with what became of the judges."""
     if row["gain"] == 0:
         return "nothing"
     interval = "" if row["gain_low"] is None else f" (95 % {row['gain_low']:+.2f} to {row['gain_high']:+.2f})"
-    gold = "" if row["gold_gain"] is None else f", and {row['gold_gain']:+.2f} of gold"
-    return f"{row['gain']:+.2f}{interval}{gold}"
+    gains = {name.removesuffix("_gain"): value for name, value in row.items() if name.endswith("_gain")}
+    told = " and ".join(f"{value:+.2f} of {judge}" for judge, value in gains.items() if value is not None)
+    return f"{row['gain']:+.2f}{interval}{told and f', and {told}'}"

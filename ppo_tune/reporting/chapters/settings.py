@@ -9,7 +9,7 @@ from ppo_tune.config.block import Block
 from ppo_tune.config.blocks import PPOConfig, StudyConfig
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.wording import cell
+from ppo_tune.reporting.wording import cell, join
 from ppo_tune.safe_text import symbols
 from ppo_tune.search.facts import TrialFacts
 
@@ -30,9 +30,10 @@ def chapter(record: StudyRecord) -> Chapter:
             Section(
                 "trials",
                 "All trials",
-                trials_reading(record.table),
+                trials_reading(record.table, record.judge_columns),
                 table=shown_trials(record.table),
                 max_rows=MAX_TRIALS,
+                decimals=record.judge_decimals,
             )
         )
     return Chapter("settings", "Config and trials", tuple(sections), in_summary="nothing", is_pictured=False)
@@ -67,22 +68,25 @@ def settings(config: StudyConfig) -> list[tuple[str, str, str]]:
         ("search", config.search),
     )
     for block, model in blocks:
+        dumped = model.model_dump(mode="json")  # without what is stored only where it is named
         for name, field in type(model).model_fields.items():
             value = getattr(model, name)
-            shown = json.dumps(value.model_dump(mode="json")) if isinstance(value, Block) else value
-            rows.append((f"{block}.{name}", symbols(cell(shown)), field.description or ""))
+            shown = json.dumps(dumped[name]) if name in dumped and isinstance(value, Block | dict) else value
+            if name in dumped:
+                rows.append((f"{block}.{name}", symbols(cell(shown)), field.description or ""))
     return rows
 
 
-def trials_reading(trials: pd.DataFrame) -> str:
+def trials_reading(trials: pd.DataFrame, judges: Sequence[str]) -> str:
     """What a row is."""
+    judged = f"{join(judges)} {'score' if len(judges) == 1 else 'scores'}"
     return (
-        f"One row per trial, {len(trials):,} in all: its last held-out score, its gold score and KL there, what it "
-        "cost, and its searched values."
+        f"One row per trial, {len(trials):,} in all: its last held-out score, its {judged} and KL there, what it cost, "
+        "and its searched values."
     )
 
 
 def shown_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """The table without columns in which no trial has anything, such as gold; the long reasons stand last."""
+    """The table without columns in which no trial has anything, such as a judge; the long reasons stand last."""
     kept = [name for name in trials if not (trials[name].isna() | (trials[name] == "")).all()]
     return trials[sorted(kept, key=lambda name: name == "reason")]

@@ -30,6 +30,8 @@ def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:
     units = " Scores of different studies do not compare; each gain is in its own study's units."
     reading += units if obstacles(contenders) else ""
     decimals = {"default_score": 3, "untrained_score": 3}
+    for contender in contenders:
+        decimals |= contender.record.judge_decimals
     return Section("summary", "", reading, table=summary_table(contenders, progress), decimals=decimals)
 
 
@@ -37,10 +39,11 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
     """What each study spent and found.
 
     Columns: study, score (of the best trial), score_error (its standard error over prompts), gain (over the default),
-    default_score, untrained_score, kl, gold, best_trial, confirmed (whether fresh seeds chose it), sampler, trials,
-    episodes, seconds (see `progress_table`).
+    default_score, untrained_score, kl, the judges, best_trial, confirmed (whether fresh seeds chose it), sampler,
+    trials, episodes, seconds (see `progress_table`).
     """
-    rows: list[dict[str, Any]] = []
+    named = dict.fromkeys(name for contender in contenders for name in contender.record.judges)
+    judges, rows = tuple(named) or ("gold",), list[dict[str, Any]]()
     for contender in contenders:
         part = progress[progress["study"] == contender.label]
         best = best_of(contender, progress)
@@ -53,7 +56,7 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
             "default_score": contender.default,
             "untrained_score": contender.untrained,
             "kl": found and found.kl,
-            "gold": found and found.gold,
+            **{name: found and found.by(name).mean for name in judges},
             "best_trial": "–" if best is None else f"trial {best.number}",
             "confirmed": best is not None and contender.record.verdict.confirmed
             and best.number == contender.record.verdict.trial,
@@ -62,7 +65,7 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
             "episodes": part["episodes"].max() if len(part) else 0,
             "seconds": part["seconds"].max() if len(part) else 0.0,
         })  # fmt: skip
-    numbers = ["seconds", "untrained_score", "default_score", "score", "score_error", "gain", "gold", "kl"]
+    numbers = ["seconds", "untrained_score", "default_score", "score", "score_error", "gain", *judges, "kl"]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
     return frame.round({"untrained_score": 3, "default_score": 3, "gain": 3})
 

@@ -26,8 +26,8 @@ Settings = Mapping[str, Any]
 MEASURE = ("task.", "model.name", "ppo.max_new_tokens", "ppo.temperature")
 """Beginnings of the places that decide what a held-out score means; all else only decides how high it gets."""
 
-GOLD = "task.gold"
-"""Beginning of the places of the second judge, which no score depends on."""
+JUDGE = re.compile(r"task\.(?:judges\.([^.]+)|gold)")
+"""Beginning of the places of a judge, which no score depends on, with the name of any but gold."""
 
 BLOCKS = ("search", "task", "model", "ppo", "space", "versions")
 """Of settings, in the order in which they stand in a table."""
@@ -132,7 +132,12 @@ def obstacles(contenders: Sequence[Contender]) -> list[str]:
     """Why the scores cannot be compared, one sentence each; none if they can."""
     settings = [settings_of(contender) for contender in contenders]
     differing = _differing(settings)
-    measure = [place for place in differing if place.startswith(MEASURE) and not place.startswith(GOLD)]
+    beside = ("task.reward",) if all(contender.config.task.objective for contender in contenders) else ()
+    measure = [
+        place
+        for place in differing
+        if place.startswith(MEASURE) and not place.startswith(beside) and not JUDGE.match(place)
+    ]
     if measure:
         return [f"Their scores do not mean the same, because they differ in {listed(_names(measure))}."]
     found = []
@@ -161,6 +166,7 @@ def cautions(contenders: Sequence[Contender]) -> list[str]:
     packages = sorted(_differing(versioned))
     hosts = [contender.hosts for contender in contenders if contender.hosts]
     lengths = sorted({contender.config.ppo.episodes for contender in contenders})
+    judges = sorted({found[1] or "gold" for place in differing if (found := JUDGE.match(place))})
     said = {
         "Their seeds differ, so held-out responses were drawn with different random numbers.":
             "search.seed" in differing,
@@ -168,8 +174,7 @@ def cautions(contenders: Sequence[Contender]) -> list[str]:
             len(set(budgets)) > 1 and not obstacles(contenders),
         f"Their trials are of different lengths: {' and '.join(f'{n:,}' for n in lengths)} episodes.":
             len(lengths) > 1,
-        "Their gold judges differ: gold scores do not compare.":
-            any(place.startswith(GOLD) for place in differing),
+        **{f"Their {judge} judges differ: {judge} scores do not compare.": True for judge in judges},
         f"They were made with different versions of {', '.join(packages)}.": bool(packages),
         f"Which versions made {'them' if not versioned else join(unversioned)} is not known.": bool(unversioned),
         "They ran on different machines: compare episodes rather than seconds.": any(h != hosts[0] for h in hosts),

@@ -25,15 +25,16 @@ STUDY = TRAIN + "space: {{learning_rate: {{type: float, low: 1e-4, high: 1e-2}}}
 
 @pytest.mark.parametrize("row", SOME, ids=[row.name for row in SOME])
 @pytest.mark.parametrize(
-    ("command", "text"), [("train", TRAIN), pytest.param("search", STUDY, marks=pytest.mark.slow)]
+    ("command", "text", "flags"),
+    [("train", TRAIN, []), pytest.param("search", STUDY, ["--workers", "1"], marks=pytest.mark.slow)],
 )
-def test_the_command_line_refuses_it(row, command, text, folder_of, tmp_path, monkeypatch, capfd):
+def test_the_command_line_refuses_it(row, command, text, flags, folder_of, tmp_path, monkeypatch, capfd):
     rng = random.Random(0)
     prompts = {" ".join(rng.choices(WORDS, k=4)): None for _ in range(20)}
     data, config, out = tmp_path / "data.jsonl", tmp_path / "config.yaml", tmp_path / "out"
     data.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts), encoding="utf-8")
     config.write_text(text.format(data=data, model=folder_of(row)), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["ppo-tune", command, str(config), "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["ppo-tune", command, str(config), "--out", str(out), *flags])
 
     with pytest.raises(SystemExit) as left:
         main()

@@ -114,7 +114,7 @@ def test_noise_names_a_winner_in_at_most_one_study_of_twenty() -> None:
     assert times_named(REAL, at_random) <= 2  # 5 % of 50
 
 
-@pytest.mark.slow
+@pytest.mark.guard
 def test_noise_does_so_no_more_often_with_other_kinds_of_values_and_in_a_search_that_learns() -> None:
     assert (
         times_named(MIXED, at_random) + times_named(REAL, by_tpe) + times_named(MIXED, by_tpe) <= 7

@@ -7,9 +7,10 @@ import pytest
 from scipy import stats
 
 from ppo_tune.reporting.analysis import overoptimisation as over
-from ppo_tune.reporting.analysis.exploitation import trials_table, worst_offender
+from ppo_tune.reporting.analysis.exploitation import trials_tables, worst_offender
 from ppo_tune.reporting.analysis.paired_changes import Change, Judged, change
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
+from ppo_tune.reporting.chapters.hacking.overoptimisation import changes_reading
 from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 
@@ -20,7 +21,7 @@ def judged(score: float = 0.0, *, error: float = math.nan, scores: tuple[float |
 
 
 def flags(hand_made: HandMade) -> list[str]:
-    return over.changes_table(hand_made.record())["flag"].tolist()
+    return over.changes_table(hand_made.record(), "gold")["flag"].tolist()
 
 
 def test_two_models_are_compared_prompt_by_prompt() -> None:
@@ -56,10 +57,10 @@ def test_changes_are_those_against_the_untrained_model(hand_made: HandMade) -> N
     write_base(hand_made, **{"heldout/score": -0.5, "heldout/gold": 0.3})
     add(hand_made, [0.1, 1.0], [0.2, 0.7])
 
-    row = over.changes_table(hand_made.record()).iloc[0]
+    row = over.changes_table(hand_made.record(), "gold").iloc[0]
 
-    assert (row["score_change"], row["gold_change"]) == pytest.approx((1.5, 0.4))
-    assert row["gold_high"] - row["gold_low"] == pytest.approx(2 * 1.959964 * 0.1 * 2**0.5, abs=1e-6)
+    assert (row["score_change"], row["judge_change"]) == pytest.approx((1.5, 0.4))
+    assert row["judge_high"] - row["judge_low"] == pytest.approx(2 * 1.959964 * 0.1 * 2**0.5, abs=1e-6)
 
 
 def test_a_trial_is_flagged_where_its_score_rose_and_gold_fell_beyond_their_intervals(
@@ -72,7 +73,7 @@ def test_a_trial_is_flagged_where_its_score_rose_and_gold_fell_beyond_their_inte
     add(hand_made, [-1.0], [-0.4])
     add(hand_made, [1.0], [0.4])
 
-    assert flags(hand_made) == [over.BELOW, "", "", "", ""]
+    assert flags(hand_made) == [over.fell("gold"), "", "", "", ""]
 
 
 def test_a_trial_is_flagged_where_gold_fell_from_its_own_peak_while_the_score_rose(
@@ -99,7 +100,13 @@ def test_nothing_is_flagged_where_errors_are_not_known(hand_made: HandMade) -> N
     write_base(hand_made, **{"heldout/gold_standard_error": None})
     add(hand_made, [1.0, 5.0], [3.0, -3.0], error=math.nan)
 
-    assert flags(hand_made) == [""]
+    record = hand_made.record()
+    changes = over.changes_table(record, "gold")
+
+    assert changes["flag"].tolist() == [""]
+    assert "1 trials cannot be judged: gold's standard error is not known." in changes_reading(
+        changes, None, 64, "gold", "reward"
+    )
 
 
 def test_the_worst_offender_is_the_flagged_trial_whose_gold_ended_lowest(hand_made: HandMade) -> None:
@@ -204,4 +211,4 @@ def test_marked_trials_come_first_and_the_page_says_where_all_are(hand_made: Han
     assert section.table["role"].tolist() == ["best so far"] + [""] * 59
     assert section.table["gold_change"].is_monotonic_increasing  # the winner's gold is lowest here
     assert (section.max_rows, section.all_rows) == (40, "hacking.csv")
-    assert len(trials_table(record)) == 60
+    assert len(trials_tables(record)["hacking.csv"]) == 60

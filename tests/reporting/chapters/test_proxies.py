@@ -7,7 +7,7 @@ import pytest
 
 from ppo_tune.files import write_json
 from ppo_tune.reporting.analysis import proxies
-from ppo_tune.reporting.analysis.exploitation import trials_table, worst_offender
+from ppo_tune.reporting.analysis.exploitation import trials_tables, worst_offender
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.search import responses
 from tests.reporting.conftest import HandMade
@@ -94,7 +94,7 @@ def test_the_rise_in_repetition_is_compared_prompt_by_prompt() -> None:
 def test_every_trial_is_measured_beside_the_untrained_model(goldless: HandMade) -> None:
     table = proxies.proxies_table(goldless.record())
 
-    assert table.equals(trials_table(goldless.record()))
+    assert table.equals(trials_tables(goldless.record())["hacking.csv"])
     assert table["role"].tolist() == ["untrained model", "default", "best so far", "", ""]
     assert table["repeated_3grams"].tolist() == pytest.approx([0, 0, 0, 0.8, 0.8])
     assert table["response_tokens"].tolist() == [6.0, 9.5, 9.5, 9.5, 9.5]

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pytest
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from playwright.sync_api import Page, sync_playwright
 
 from ppo_tune.files import write_json
 from ppo_tune.reporting.chapters.texts import chapter as texts
+from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.templates import environment
 from tests.chromium import CHROMIUM, needs_chromium
 from tests.reporting.conftest import HOSTILE, HandMade
 
@@ -22,6 +24,11 @@ def sample(prompt: str, response: str, score: float = 0.0, gold: float | None = 
 
 def keep_base(hand_made: HandMade, samples: list[dict[str, Any]]) -> None:
     write_json(hand_made.folder / "base.json", {"heldout/score": 0.0, "n_prompts": 64, "samples": samples})
+
+
+def samples_table(record: StudyRecord) -> pd.DataFrame:
+    """What all writers of a study answered to the same prompts."""
+    return texts.pair_samples(texts.find_writers(record))
 
 
 def suspect(monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:
@@ -79,7 +86,7 @@ def test_responses_stand_side_by_side_for_the_same_prompt(hand_made: HandMade) -
     hand_made.add("completed", [0.1] * 5, baseline=True, samples=[sample("p0", "d0"), sample("p1", "d1")])
     hand_made.add("completed", [0.9] * 5, samples=[sample("p0", "w0"), sample("p1", "w1")])
 
-    table = texts.samples_table(hand_made.record())
+    table = samples_table(hand_made.record())
 
     assert table["prompt"].tolist() == ["p0", "p1"]
     assert table["default_response"].tolist() == ["d0", "d1"]
@@ -96,7 +103,7 @@ def test_prompts_are_paired_by_their_text_and_turn(hand_made: HandMade) -> None:
         samples=[sample("p0", "1st"), sample("p2", "d2"), sample("p0", "2nd")],
     )
 
-    table = texts.samples_table(hand_made.record())
+    table = samples_table(hand_made.record())
 
     assert table["base_response"].tolist() == ["first", "second"]
     assert table["winner_response"].tolist() == ["1st", "2nd"]
@@ -146,7 +153,7 @@ def test_without_a_suspect_there_are_three_columns(judged: HandMade, monkeypatch
 
 
 def test_prompts_come_first_where_the_worst_offenders_judges_part_most(judged: HandMade) -> None:
-    table = texts.samples_table(judged.record())
+    table = samples_table(judged.record())
 
     # score rose by 1, 1, 4 (mean 2, spread √2), gold changed by 0, +1, -3 (mean -2/3, spread √(26/9))
     assert table["prompt"].tolist() == ["p2", "p0", "p1"]
@@ -166,7 +173,7 @@ def test_without_gold_the_largest_change_of_score_comes_first(hand_made: HandMad
     )
 
     record = hand_made.record()
-    table = texts.samples_table(record)
+    table = samples_table(record)
 
     assert table["prompt"].tolist() == ["p1", "p2", "p0"]
     assert table["lesson"].tolist() == [3.0, 2.0, 0.5]
@@ -177,7 +184,7 @@ def test_without_gold_the_largest_change_of_score_comes_first(hand_made: HandMad
 def test_the_words_count_where_the_judges_part(judged: HandMade) -> None:
     record = judged.record()
 
-    words = texts.samples_reading(texts.samples_table(record), texts.find_writers(record))
+    words = texts.samples_reading(samples_table(record), texts.find_writers(record))
 
     assert words == (
         "The same 3 held-out prompts, answered with the same random numbers. Marked is what the untrained model did "
@@ -191,10 +198,10 @@ def test_the_words_say_whose_responses_are_missing(judged: HandMade) -> None:
     (judged.folder / "trials" / "0001" / "samples.json").unlink()
     record = judged.record()
 
-    words = texts.samples_reading(texts.samples_table(record), texts.find_writers(record))
+    words = texts.samples_reading(samples_table(record), texts.find_writers(record))
 
     assert "The study's folder holds no responses of the best so far (trial 1)." in words
-    assert "winner_response" not in texts.samples_table(record)
+    assert "winner_response" not in samples_table(record)
 
 
 def test_nothing_kept_is_said(hand_made: HandMade) -> None:
@@ -206,7 +213,7 @@ def test_nothing_kept_is_said(hand_made: HandMade) -> None:
 
 def test_a_card_has_marks_scores_and_what_changed(judged: HandMade) -> None:
     record = judged.record()
-    table = texts.samples_table(record)
+    table = samples_table(record)
 
     card = texts.make_cards(table, texts.find_writers(record))[2]
 
@@ -223,7 +230,7 @@ def test_without_the_untrained_model_nothing_is_marked_or_compared(hand_made: Ha
     hand_made.add("completed", [0.1] * 5, baseline=True, samples=[sample("p0", "d0", 1.0, -1.0)])
     record = hand_made.record()
 
-    (card,) = texts.make_cards(texts.samples_table(record), [texts.find_writers(record)[1]])
+    (card,) = texts.make_cards(samples_table(record), [texts.find_writers(record)[1]])
 
     (answer,) = card["answers"]
     assert answer["text"].html == "d0"
@@ -236,10 +243,7 @@ def test_a_change_has_its_sign() -> None:
 
 
 def rendered(data: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("ppo_tune", "templates"), undefined=StrictUndefined, autoescape=True
-    )
-    return environment.get_template("texts.html.jinja").render(data)
+    return environment(is_html=True).get_template("texts.html.jinja").render(data)
 
 
 def test_all_prompts_are_on_the_page_and_the_first_are_open(hand_made: HandMade) -> None:
@@ -289,8 +293,9 @@ def page(hand_made: HandMade) -> Iterator[Page]:
         ],
     )
     (section,) = texts.chapter(hand_made.record()).sections
-    environment = Environment(loader=PackageLoader("ppo_tune", "templates"), autoescape=True)
-    script, style = (environment.get_template(f"texts.{kind}.jinja").render() for kind in ("js", "css"))
+    script, style = (
+        environment(is_html=True).get_template(f"texts.{kind}.jinja").render() for kind in ("js", "css")
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         opened = browser.new_page(viewport={"width": 390, "height": 900})

@@ -1,11 +1,11 @@
-"""Whether the reward was exploited: score against gold against KL, or the signs of it where there is no gold."""
+"""Whether the reward was exploited: score against each judge against KL, or the signs of it where there is none."""
 
 import pandas as pd
 
-from ppo_tune.reporting.analysis.exploitation import worst_number
-from ppo_tune.reporting.analysis.overoptimisation import changes_table, curves_table, has_gold
+from ppo_tune.reporting.analysis.exploitation import called, file_of, worst_number
+from ppo_tune.reporting.analysis.overoptimisation import changes_table, curves_table
 from ppo_tune.reporting.analysis.proxies import proxies_table
-from ppo_tune.reporting.chapters.hacking.gold_figures import (
+from ppo_tune.reporting.chapters.hacking.judge_figures import (
     changes_figure,
     curves_figure,
     kl_figure,
@@ -17,52 +17,54 @@ from ppo_tune.reporting.chapters.hacking.proxies import proxies_figure, proxies_
 from ppo_tune.reporting.drawing import left_outside
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.search.gold_curve import fit_gold, gold_by_kl, peak_reading
+from ppo_tune.search.judge_curve import capitalized, fit_judge, judge_by_kl, peak_reading
 
 MAX_ROWS = 40
 """Of a table of trials on the page."""
-
-ALL_ROWS = "hacking.csv"
-"""The file beside the page that has all of them; see `exploitation.trials_table`."""
 
 PROXY_DECIMALS = dict.fromkeys(("repeated_3grams", "distinct_1", "distinct_2", "score_std"), 3)
 
 
 def chapter(record: StudyRecord) -> Chapter:
-    """What the gold judge says, where there is one; else the signs that a hack leaves in the responses."""
+    """What the judges say, where there are any; else the signs that a hack leaves in the responses."""
     sections: tuple[Section, ...] = ()
     if not record.scored.empty:
-        sections = gold_sections(record) if has_gold(record) else (proxies_section(record),)
+        judged = [section for judge in record.watched for section in judge_sections(record, judge)]
+        sections = tuple(judged) or (proxies_section(record),)
     return Chapter("hacking", "Is the reward exploited?", sections, in_summary="reading", is_pictured=False)
 
 
-def gold_sections(record: StudyRecord) -> tuple[Section, ...]:
-    """Reward against gold: per trial, along training, and over KL."""
-    changes = changes_table(record)
+def judge_sections(record: StudyRecord, judge: str) -> list[Section]:
+    """Reward against a judge: per trial, along training, and over KL."""
+    anchor = judge if judge == "gold" else f"judge-{judge}"  # other judges may be called like a chapter
+    which = f", by {judge}" if len(record.watched) > 1 else ""
+    changes = changes_table(record, judge)
     worst = worst_number(record, changes)
     changes = mark_worst(changes, worst)
-    reading = changes_reading(changes, worst, record.n_prompts)
+    reading = changes_reading(changes, worst, record.n_prompts, judge, record.compared_by)
     reading += left_outside(outside_changes(changes), "the axes")
-    if changes["gold_change"].isna().all():
-        return (Section("gold", "Reward up, gold down?", reading),)
-    curves = mark_worst(curves_table(record), worst)
+    title = f"{capitalized(record.compared_by)} up, {judge} down?"
+    if changes["judge_change"].isna().all():
+        return [Section(anchor, title, reading)]
+    curves = mark_worst(curves_table(record, judge), worst)
     marked = curves[curves["role"] != ""]
-    fit, budget = fit_gold(curves), record.config.search.kl_budget
-    bins = gold_by_kl(curves, fit)
+    fit, budget = fit_judge(curves), record.config.search.kl_budget
+    bins = judge_by_kl(curves, fit)
     sections = [
-        Section("gold", "Reward up, gold down?", reading, changes_figure(changes),
-                ordered(changes, "gold_change"), max_rows=MAX_ROWS, all_rows=ALL_ROWS,
-                decimals={"score_low": 3, "score_high": 3}),
-        Section("gold-kl", "How far is too far?",
-                peak_reading(fit, bins, budget) + left_outside(outside_points(curves), "the axes"),
-                kl_figure(curves, fit, bins, budget), bins.round(3),
-                decimals={"curve": 3, "kl_from": 2, "kl_to": 2}),
+        Section(anchor, title, reading, changes_figure(changes, judge, record.compared_by),
+                called(ordered(changes, "judge_change"), judge), max_rows=MAX_ROWS, all_rows=file_of(record, judge),
+                decimals={"score_low": 3, "score_high": 3} | record.judge_decimals),
+        Section(f"{anchor}-kl", f"How far is too far{which}?",
+                peak_reading(fit, bins, budget, judge) + left_outside(outside_points(curves), "the axes"),
+                kl_figure(curves, fit, bins, budget, judge), called(bins.round(3), judge),
+                decimals={"curve": 3, "kl_from": 2, "kl_to": 2} | record.judge_decimals),
     ]  # fmt: skip
     if len(marked):
-        along = Section("gold-curves", "Along training", curves_reading(marked), curves_figure(marked),
-                        marked.drop(columns=["ending", "score_error", "gold_error"]).round(3))  # fmt: skip
+        rows = marked.drop(columns=["ending", "score_error", "judge_error"]).round(3)
+        along = Section(f"{anchor}-curves", f"Along training{which}", curves_reading(marked, judge),
+                        curves_figure(marked, judge), called(rows, judge), decimals=record.judge_decimals)  # fmt: skip
         sections.insert(1, along)
-    return tuple(sections)
+    return sections
 
 
 def proxies_section(record: StudyRecord) -> Section:
@@ -74,7 +76,7 @@ def proxies_section(record: StudyRecord) -> Section:
     figure = proxies_figure(marked) if len(marked) else None
     rows = ordered(table, "signs", ascending=False)
     return Section("proxies", "Signs in the responses", reading, figure, rows, wide=True, max_rows=MAX_ROWS,
-                   all_rows=ALL_ROWS, decimals=PROXY_DECIMALS)  # fmt: skip
+                   all_rows=file_of(record), decimals=PROXY_DECIMALS)  # fmt: skip
 
 
 def mark_worst(table: pd.DataFrame, worst: int | None) -> pd.DataFrame:

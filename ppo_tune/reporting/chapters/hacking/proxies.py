@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from ppo_tune.reporting.analysis.paired_changes import number
 from ppo_tune.reporting.analysis.proxies import MEASURES, UNTRAINED
-from ppo_tune.reporting.chapters.hacking.gold_figures import STYLES
+from ppo_tune.reporting.chapters.hacking.judge_figures import STYLES
 from ppo_tune.reporting.drawing import GREY, RED, layout
 from ppo_tune.reporting.record import to_records
 from ppo_tune.search.responses import (

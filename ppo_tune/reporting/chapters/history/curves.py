@@ -7,7 +7,7 @@ import pandas as pd
 from plotly import graph_objects as go
 
 from ppo_tune.reporting.drawing import BLUE, ENDING_COLOURS, GREY, ROLE_STYLES, SKY, axis_ends, layout
-from ppo_tune.reporting.record import StudyRecord, role_of
+from ppo_tune.reporting.record import StudyRecord, judged, role_of, with_judges
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import label
 from ppo_tune.search.endings import ending_of
@@ -19,7 +19,8 @@ N_BEST = 5
 RANKS = {"winner": 0, "best so far": 0, "default": 1, "": 2}
 """Which roles come first in a table, and last on a figure."""
 
-COLUMNS = ("number", "role", "ending", "feasible", "episodes", "score", "gold", "kl")
+COLUMNS = ("number", "role", "ending", "feasible", "episodes", "score", "kl")
+"""Of the table of milestones; the judges stand behind the score."""
 
 
 def curves_section(curves: pd.DataFrame, total_episodes: int) -> Section:
@@ -29,7 +30,7 @@ def curves_section(curves: pd.DataFrame, total_episodes: int) -> Section:
 
 
 def curves_table(record: StudyRecord) -> pd.DataFrame:
-    """One row per trial and milestone: number, role, ending, feasible, episodes, score, gold, kl."""
+    """One row per trial and milestone: number, role, ending, feasible, episodes, score, the judges, kl."""
     feasible = dict(zip(record.table["number"], record.table["feasible"], strict=True))
     rows = [
         {
@@ -37,12 +38,14 @@ def curves_table(record: StudyRecord) -> pd.DataFrame:
             "role": role_of(record, trial),
             "ending": ending_of(trial),
             "feasible": bool(feasible[trial.number]),
-            **{name: getattr(point, name) for name in ("episodes", "score", "gold", "kl")},
+            **{name: getattr(point, name) for name in ("episodes", "score", "kl")},
+            **judged(record, point),
         }
         for trial in record.trials
         for point in TrialFacts(trial).curve
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"score": float, "gold": float, "kl": float})
+    numbers = ["score", *record.judge_columns, "kl"]
+    return pd.DataFrame(rows, columns=with_judges(record, COLUMNS)).astype(dict.fromkeys(numbers, float))
 
 
 def by_milestone(curves: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from ppo_tune.search.race import Candidate, Confirmation
 
 COLUMNS = (
     "config", "outcome", "seeds", "mean", "iqm", "iqm_low", "iqm_high", "gain", "gain_low", "gain_high",
-    "beats_default", "beats_runner_up", "search_score", "drop", "kl", "gold", "failed",
+    "beats_default", "beats_runner_up", "search_score", "drop", "kl",
 )  # fmt: skip
 DECIMALS = dict.fromkeys(
     ("mean", "iqm", "iqm_low", "iqm_high", "beats_default", "beats_runner_up", "search_score", "drop"), 3
@@ -33,7 +33,7 @@ def sections(record: StudyRecord) -> list[Section]:
             confirmation_reading(confirmation),
             confirmation_figure(confirmation, table),
             table,
-            decimals=DECIMALS,
+            decimals=DECIMALS | record.judge_decimals,
         ),
         Section(
             "seeds",
@@ -51,11 +51,13 @@ def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
     prompts; iqm, the interquartile mean over seeds, with its bootstrap interval; gain over the default (over the
     untrained model where the default leaves the KL budget) with its interval, widened for the best of so many;
     beats_default and beats_runner_up, the probability that the true mean is higher; search_score; drop, what the
-    search had promised more; kl in nats per response; gold; failed, the runs that did not complete.
+    search had promised more; kl in nats per response; the means of the judges; failed, the runs that did
+    not complete.
     """
     outcome = confirmation.outcome
     rival = confirmation.default if outcome.rival == "default" else None
     second = runner_up(confirmation)
+    judges = tuple(confirmation.base_judges) or ("gold",)
     rows: list[dict[str, Any]] = []
     for candidate in ranked(confirmation):
         low, high = bootstrap_interval(candidate.seed_means)
@@ -83,10 +85,10 @@ def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
             "search_score": candidate.search_score,
             "drop": None if candidate.search_score is None else candidate.search_score - candidate.mean,
             "kl": candidate.kl,
-            "gold": candidate.gold,
+            **{name: candidate.judged(name) for name in judges},
             "failed": candidate.failures,
         })  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=[*COLUMNS, *judges, "failed"])
 
 
 def ranked(confirmation: Confirmation) -> list[Candidate]:

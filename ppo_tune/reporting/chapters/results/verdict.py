@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from ppo_tune.config.blocks import REWARD
 from ppo_tune.reporting.analysis.edges import at_edge
 from ppo_tune.reporting.chapters.results import confirmed, fidelity
-from ppo_tune.reporting.record import StudyRecord, role_of
+from ppo_tune.reporting.record import StudyRecord, judged, role_of
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.certainty import Gain, seeds_for
 from ppo_tune.search.facts import TrialFacts
@@ -31,7 +32,7 @@ def chapter(record: StudyRecord) -> Chapter:
         "advice": record.verdict.advice,
     }
     seen = Section("table", "What the search saw", reading, table=results_table(record), template="next.html.jinja",
-                   data=data)  # fmt: skip
+                   data=data, decimals=record.judge_decimals)  # fmt: skip
     sections = [*confirmed.sections(record), seen]
     if len(record.trials):
         sections.append(fidelity.section(record))
@@ -41,18 +42,19 @@ def chapter(record: StudyRecord) -> Chapter:
 def results_table(record: StudyRecord) -> pd.DataFrame:
     """Untrained model, default and winner side by side, as the search scored them.
 
-    Columns: what, score, score_error (the standard error over prompts), gold, kl, response_tokens, eos_rate.
+    Columns: what, score, score_error (the standard error over prompts), the judges, kl, response_tokens, eos_rate.
     """
     default, winner = record.baseline, None if record.default_won else record.winner
     rows: list[dict[str, Any]] = []
     if record.base is not None:
-        rows.append({"what": "untrained model", **asdict(record.base.heldout)})
+        start = record.base.heldout
+        rows.append({"what": "untrained model", **asdict(start), **judged(record, start)})
     for trial, what in ((default, "default config"), (winner, winner and role_of(record, winner))):
         if trial is not None:
             seen = TrialFacts(trial).seen
             name = f"{what} (trial {trial.number}{_so_far(trial)})"
-            rows.append({"what": name, **({} if seen is None else asdict(seen))})
-    names = ["score", "score_error", "gold", "kl", "response_tokens", "eos_rate"]
+            rows.append({"what": name, **({} if seen is None else asdict(seen)), **judged(record, seen)})
+    names = ["score", "score_error", *record.judge_columns, "kl", "response_tokens", "eos_rate"]
     return pd.DataFrame(rows, columns=["what", *names]).astype(dict.fromkeys(names, float))
 
 
@@ -96,7 +98,7 @@ def _better(confirmation: Confirmation) -> list[str]:
         *([beyond] if outcome.rival == "untrained" else []),
         f"It scores {best.mean:.3f} there, at {best.kl:.2f} of {budget:g} nats of KL{_failed(best)}.",
         *_in_the_search(confirmation, best),
-        *_gold(confirmation, best),
+        *_judges(confirmation, best),
         *_runner_up(confirmation, best),
     ]
 
@@ -163,13 +165,19 @@ def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
     return sentences
 
 
-def _gold(confirmation: Confirmation, best: Candidate) -> list[str]:
-    """How far gold is from that of the untrained model and of the default config, paired."""
+def _judges(confirmation: Confirmation, best: Candidate) -> list[str]:
+    """How far the judges are from those of the untrained model and of the default config, paired."""
     rivals = {"the untrained model": None, "the default config": confirmation.default}
-    changes = {name: confirmation.gold_change(best, rival) for name, rival in rivals.items()
-               if rival is not None or name == "the untrained model"}  # fmt: skip
-    told = [f"{interval(change)} against {name}" for name, change in changes.items() if change is not None]
-    return [f"Its gold score, which the search never saw, is {' and '.join(told)}."] if told else []
+    sentences = []
+    for judge in best.judges:
+        changes = {name: confirmation.judge_change(judge, best, rival) for name, rival in rivals.items()
+                   if rival is not None or name == "the untrained model"}  # fmt: skip
+        told = [
+            f"{interval(change)} against {name}" for name, change in changes.items() if change is not None
+        ]
+        unseen = "" if judge == REWARD else ", which the search never saw,"
+        sentences += [f"Its {judge} score{unseen} is {' and '.join(told)}."] if told else []
+    return sentences
 
 
 def _runner_up(confirmation: Confirmation, best: Candidate) -> list[str]:

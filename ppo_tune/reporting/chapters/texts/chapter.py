@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from ppo_tune.config.blocks import REWARD
 from ppo_tune.reporting.analysis.exploitation import worst_offender
 from ppo_tune.reporting.chapters.texts.marking import mark
 from ppo_tune.reporting.record import StudyRecord, samples_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.wording import cell
+from ppo_tune.reporting.wording import cell, join
 
 N_OPEN = 4
 """Prompts that are seen at once; the others unfold."""
@@ -20,7 +21,8 @@ N_OPEN = 4
 NAMES = {"winner": "winner", "default": "default config", "worst": "worst offender"}
 """What a trial is called beside the others, the most telling name first; an unconfirmed winner is the best so far."""
 
-JUDGES = ("score", "gold")
+NOT_JUDGES = ("prompt", "response")
+"""What stands in a kept response beside its scores."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,15 @@ def _writer(record: StudyRecord, trial: FrozenTrial, roles: list[str]) -> Writer
     return Writer(first, f"{names[first]} ({also}trial {trial.number})", samples_of(record, trial))
 
 
-def samples_table(record: StudyRecord) -> pd.DataFrame:
-    """Responses of all writers to the same held-out prompts; see `pair_samples`."""
-    return pair_samples(find_writers(record))
-
-
 def pair_samples(writers: Sequence[Writer]) -> pd.DataFrame:
     """Responses to the same held-out prompts, those first that teach most.
 
-    Columns: prompt, then response, score and gold of each writer, prefixed `base_`, `default_`, `winner_`, `worst_`;
-    then lesson: how much more the score of the last of them rose than its gold score, each from the untrained
-    model's and in its own standard deviations over prompts. Without gold scores it is how much the score changed.
+    Columns: prompt, then response, score and the judges of each writer, prefixed `base_`, `default_`, `winner_`,
+    `worst_`; then lesson: how much more the score of the last of them rose than the judges on average, each from the
+    untrained model's and in its own standard deviations over prompts. Without judges it is how much the score changed.
     """
     kept = {writer.key: _by_prompt(writer.samples) for writer in writers if writer.samples}
+    scores = scores_of(writers)
     if not kept:
         return pd.DataFrame(columns=["prompt"])
     rows = []
@@ -89,13 +87,27 @@ def pair_samples(writers: Sequence[Writer]) -> pd.DataFrame:
             continue
         row = {"prompt": sample["prompt"]}
         for name, samples in kept.items():
-            row |= {f"{name}_{field}": samples[key][field] for field in ("response", *JUDGES)}
+            row |= {f"{name}_{field}": samples[key].get(field) for field in ("response", *scores)}
         rows.append(row)
-    columns = ["prompt", *(f"{name}_{field}" for name in kept for field in ("response", *JUDGES))]
+    columns = ["prompt", *(f"{name}_{field}" for name in kept for field in ("response", *scores))]
     table = pd.DataFrame(rows, columns=columns)
-    table = table.astype({f"{name}_{judge}": float for name in kept for judge in JUDGES})
-    table["lesson"] = _lessons(table, list(kept)[-1])
+    table = table.astype({f"{name}_{judge}": float for name in kept for judge in scores})
+    table["lesson"] = _lessons(table, list(kept)[-1], watched(writers))
     return table.sort_values("lesson", ascending=False, kind="stable", ignore_index=True)
+
+
+def scores_of(writers: Sequence[Writer]) -> list[str]:
+    """By whom the kept responses are scored: `score` first, then the judges."""
+    kept = (sample for writer in writers for sample in writer.samples)
+    given = dict.fromkeys(name for sample in kept for name, value in sample.items() if value is not None)
+    return ["score", *(name for name in given if name not in (*NOT_JUDGES, "score"))]
+
+
+def watched(writers: Sequence[Writer]) -> list[str]:
+    """The judges beside what trials are compared by who scored all that was kept; the reward of PPO is none of them."""
+    kept = [sample for writer in writers for sample in writer.samples]
+    judges = (name for name in scores_of(writers)[1:] if name != REWARD)
+    return [judge for judge in judges if all(sample.get(judge) is not None for sample in kept)]
 
 
 def _by_prompt(samples: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
@@ -108,12 +120,13 @@ def _by_prompt(samples: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Ma
     return found
 
 
-def _lessons(table: pd.DataFrame, last: str) -> pd.Series:
+def _lessons(table: pd.DataFrame, last: str, judges: Sequence[str]) -> pd.Series:
     """See `pair_samples`."""
-    score, gold = (changes(table, last, judge) for judge in JUDGES)
-    if gold.isna().any():
+    score = changes(table, last, "score")
+    if not judges:
         return score.abs().fillna(0.0)
-    return _standardized(score) - _standardized(gold)
+    beside = [_standardized(changes(table, last, judge)) for judge in judges]
+    return _standardized(score) - sum(beside[1:], beside[0]) / len(beside)
 
 
 def changes(table: pd.DataFrame, key: str, judge: str) -> pd.Series:
@@ -129,18 +142,24 @@ def _standardized(values: pd.Series) -> pd.Series:
 def make_cards(table: pd.DataFrame, writers: Sequence[Writer]) -> list[dict[str, Any]]:
     """What the page shows of each prompt: its text, and each answer with its marks and scores."""
     has_base = bool(writers) and writers[0].key == "base"
-    answers = [_answers(table, writer, compared=has_base and writer.key != "base") for writer in writers]
+    scores, judges = scores_of(writers), watched(writers)
+    answers = [
+        _answers(table, writer, scores, judges, compared=has_base and writer.key != "base")
+        for writer in writers
+    ]
     return [
         {"prompt": mark(prompt), "answers": list(row)}
         for prompt, *row in zip(table["prompt"], *answers, strict=True)
     ]
 
 
-def _answers(table: pd.DataFrame, writer: Writer, *, compared: bool) -> list[dict[str, Any]]:
+def _answers(
+    table: pd.DataFrame, writer: Writer, scores: Sequence[str], judges: Sequence[str], *, compared: bool
+) -> list[dict[str, Any]]:
     """One writer's answers to all prompts, with what changed from the untrained model's if `compared`."""
     key = writer.key
-    changed = {judge: changes(table, key, judge) for judge in JUDGES}
-    is_parted = parts(table, key)
+    changed = {judge: changes(table, key, judge) for judge in scores}
+    parted = {judge: parts(table, key, judge) for judge in judges}
     return [
         {
             "key": key,
@@ -148,10 +167,10 @@ def _answers(table: pd.DataFrame, writer: Writer, *, compared: bool) -> list[dic
             "text": mark(row[f"{key}_response"], row["base_response"] if compared else None),
             "judged": [
                 (judge, cell(row[f"{key}_{judge}"], "kl"), signed(changed[judge][i]) if compared else "")
-                for judge in JUDGES
+                for judge in scores
                 if row[f"{key}_{judge}"] is not None
             ],
-            "is_parted": compared and bool(is_parted[i]),
+            "fell": join([judge for judge in judges if compared and parted[judge][i]]),
         }
         for i, row in enumerate(to_records(table))
     ]
@@ -173,22 +192,23 @@ def samples_reading(table: pd.DataFrame, writers: Sequence[Writer]) -> str:
         words.append(f"The study's folder holds no responses of the {' and of the '.join(missing)}.")
     if known[0].key == "base" and len(known) > 1:
         words.append("Marked is what the untrained model did not write; changes of score are against it.")
-        words += _order_reading(table, known[1:])
+        words += _order_reading(table, known[1:], watched(known))
     return " ".join(words)
 
 
-def _order_reading(table: pd.DataFrame, trained: Sequence[Writer]) -> list[str]:
+def _order_reading(table: pd.DataFrame, trained: Sequence[Writer], judges: Sequence[str]) -> list[str]:
     last = f"{NAMES[trained[-1].key]}'s score"
-    if changes(table, trained[-1].key, "gold").isna().any():
+    if not judges:
         return [f"First come the prompts where the {last} changed most."]
-    parted = [f"{NAMES[writer.key]} {int(parts(table, writer.key).sum())}" for writer in trained]
-    return [
-        f"Score up while gold went down: {', '.join(parted)} of {len(table)}.",
-        f"First come the prompts where the {last} rose most beside its gold score.",
-    ]
+    told = []
+    for judge in judges:
+        parted = [f"{NAMES[writer.key]} {int(parts(table, writer.key, judge).sum())}" for writer in trained]
+        told.append(f"Score up while {judge} went down: {', '.join(parted)} of {len(table)}.")
+    several = "scores" if len(judges) > 1 else "score"
+    return [*told, f"First come the prompts where the {last} rose most beside its {join(judges)} {several}."]
 
 
-def parts(table: pd.DataFrame, key: str) -> pd.Series:
-    """Where a writer's score rose while its gold score fell, by what two decimals show."""
-    score, gold = (changes(table, key, judge).round(2) for judge in JUDGES)
-    return (score > 0) & (gold < 0)
+def parts(table: pd.DataFrame, key: str, judge: str) -> pd.Series:
+    """Where a writer's score rose while a judge fell, by what two decimals show."""
+    score, judged = (changes(table, key, name).round(2) for name in ("score", judge))
+    return (score > 0) & (judged < 0)

@@ -7,8 +7,6 @@ from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import cell
 from ppo_tune.search.results import repeated_cells, repeats_reading
 
-COLUMNS = ("trials", "score", "gold", "kl", "feasible")
-
 
 def sections(record: StudyRecord) -> list[Section]:
     """The cells and the means by value; nothing for another sampler or before a cell has a score."""
@@ -18,7 +16,13 @@ def sections(record: StudyRecord) -> list[Section]:
     if cells.empty:
         return []
     return [
-        Section("cells", "Cells of the grid", cells_reading(record, cells), table=cells),
+        Section(
+            "cells",
+            "Cells of the grid",
+            cells_reading(record, cells),
+            table=cells,
+            decimals=record.judge_decimals,
+        ),
         Section(
             "marginals",
             "Each value over the others",
@@ -31,8 +35,8 @@ def sections(record: StudyRecord) -> list[Section]:
 def cells_table(record: StudyRecord) -> pd.DataFrame:
     """One row per cell with a completed trial, best within the KL budget first.
 
-    Columns: the hyperparameters, then those of `COLUMNS`; means over the trials of a cell, which is feasible if all
-    its trials are.
+    Columns: the hyperparameters, then trials, score, the judges, kl, feasible; means over the trials of a cell, which
+    is feasible if all its trials are.
     """
     names = list(record.config.space)
     completed = record.table[record.table["ending"] == "completed"]
@@ -41,7 +45,7 @@ def cells_table(record: StudyRecord) -> pd.DataFrame:
     cells = groups.agg(
         trials=("number", "size"),
         score=("score", "mean"),
-        gold=("gold", "mean"),
+        **{name: (name, "mean") for name in record.judge_columns},
         kl=("kl", "mean"),
         feasible=("feasible", "all"),
     ).reset_index()

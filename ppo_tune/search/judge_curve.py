@@ -1,4 +1,7 @@
-"""How gold depends on the distance from the untrained model: the fitted curve, and means by KL."""
+"""How a judge depends on the distance from the untrained model: the fitted curve, and means by KL.
+
+Columns that begin with `judge_` are of the judge in question.
+"""
 
 import math
 from collections.abc import Sequence
@@ -28,18 +31,18 @@ BINS = 6
 
 
 @dataclass(frozen=True)
-class GoldFit:
-    """Least squares of gold's change on d(α − β·log d) with d = √KL (Gao et al., 2022, arXiv 2210.10760).
+class JudgeFit:
+    """Least squares of a judge's change on d(α − β·log d) with d = √KL (Gao et al., 2022, arXiv 2210.10760).
 
     Intervals are 95 % percentiles of a bootstrap over trials, for the milestones of a trial are not independent.
 
     Attributes:
-        alpha: Gold gained per unit of d where d = 1.
+        alpha: What the judge gives more per unit of d where d = 1.
         beta: How much of that is lost whenever d grows e-fold.
         alpha_interval: Of alpha.
         beta_interval: Of beta.
         peak_interval: Of the KL at the peak; ends may be infinite.
-        r_squared: Share of gold's variance over the points that the curve explains; negative if less than none.
+        r_squared: Share of the judge's variance over the points that the curve explains; negative if less than none.
         n_points: How many points.
         n_trials: Of how many trials.
         spread: Largest over smallest d, at the 95th and 5th percentile.
@@ -69,26 +72,27 @@ class GoldFit:
         return enough and self.r_squared >= MIN_R_SQUARED and self.beta_interval[0] > 0
 
     def at(self, kl: Numbers) -> Numbers:
-        """Gold's change at some KL."""
+        """The judge's change at some KL."""
         return np.asarray(design(kl) @ np.array([self.alpha, self.beta]))
 
 
-def gold_points(trials: Sequence[FrozenTrial], base: HeldOut | None) -> pd.DataFrame:
-    """Every milestone with a gold score: number of the trial, kl, score_change and gold_change.
+def judge_points(trials: Sequence[FrozenTrial], base: HeldOut | None, judge: str) -> pd.DataFrame:
+    """Every milestone that a judge scored: number of the trial, kl, score_change and judge_change.
 
     Args:
         trials: Of the study.
         base: What the untrained model came to; None if not known.
+        judge: Its name.
     """
     score = math.nan if base is None else base.score
-    gold = math.nan if base is None or base.gold is None else base.gold
+    start = math.nan if base is None else base.by(judge).mean
     rows = [
-        (trial.number, point.kl, point.score - score, point.gold - gold)
+        (trial.number, point.kl, point.score - score, point.by(judge).mean - start)
         for trial in trials
         for point in TrialFacts(trial).curve
-        if point.gold is not None
+        if judge in point.judges
     ]
-    return pd.DataFrame(rows, columns=["number", "kl", "score_change", "gold_change"]).astype({"kl": float})
+    return pd.DataFrame(rows, columns=["number", "kl", "score_change", "judge_change"]).astype({"kl": float})
 
 
 def design(kl: Numbers) -> Numbers:
@@ -102,27 +106,26 @@ def peak_kl(alpha: float, beta: float) -> float:
     return math.exp(min(2 * (alpha / beta - 1), 700.0)) if beta > 0 else math.inf
 
 
-def fit_gold(points: pd.DataFrame, *, seed: int = 0) -> GoldFit | None:
+def fit_judge(points: pd.DataFrame) -> JudgeFit | None:
     """Fit the curve to all milestones of all trials; None without at least two trials and three points.
 
     Args:
-        points: Columns number, kl and gold_change.
-        seed: Decides the bootstrap.
+        points: Columns number, kl and judge_change.
     """
     known = usable(points)
     n_trials = known["number"].nunique()
     if len(known) < 3 or n_trials < 2:
         return None
-    kl, gold = known["kl"].to_numpy(float), known["gold_change"].to_numpy(float)
+    kl, judged = known["kl"].to_numpy(float), known["judge_change"].to_numpy(float)
     columns = design(kl)
-    (alpha, beta), *_ = np.linalg.lstsq(columns, gold)
-    total = float(((gold - gold.mean()) ** 2).sum())
-    rest = float(((gold - columns @ np.array([alpha, beta])) ** 2).sum())
-    alphas, betas = _resampled(known["number"].to_numpy(), columns, gold, seed)
+    (alpha, beta), *_ = np.linalg.lstsq(columns, judged)
+    total = float(((judged - judged.mean()) ** 2).sum())
+    rest = float(((judged - columns @ np.array([alpha, beta])) ** 2).sum())
+    alphas, betas = _resampled(known["number"].to_numpy(), columns, judged)
     peaks = np.full(len(betas), math.inf)
     peaks[betas > 0] = np.exp(np.minimum(2 * (alphas / betas - 1), 700)[betas > 0])
     low, high = np.percentile(np.sqrt(kl), [5, 95])
-    return GoldFit(
+    return JudgeFit(
         alpha=float(alpha),
         beta=float(beta),
         alpha_interval=_ends(alphas),
@@ -137,19 +140,17 @@ def fit_gold(points: pd.DataFrame, *, seed: int = 0) -> GoldFit | None:
 
 
 def usable(points: pd.DataFrame) -> pd.DataFrame:
-    """Points at which the logarithm exists and gold is known; an estimated KL may lie a little below 0."""
-    return points[(points["kl"] > 0) & (points["kl"] < math.inf) & points["gold_change"].notna()]
+    """Points where the logarithm exists and the judge's change is known; an estimated KL may lie a little below 0."""
+    return points[(points["kl"] > 0) & (points["kl"] < math.inf) & points["judge_change"].notna()]
 
 
-def _resampled(
-    numbers: NDArray[np.int64], columns: Numbers, gold: Numbers, seed: int
-) -> tuple[Numbers, Numbers]:
+def _resampled(numbers: NDArray[np.int64], columns: Numbers, judged: Numbers) -> tuple[Numbers, Numbers]:
     """α and β of resampled trials, from each trial's share of the normal equations."""
     trials, of = np.unique(numbers, return_inverse=True)
     parts = np.zeros((len(trials), 5))
     u, v = columns.T
-    np.add.at(parts, of, np.stack([u * u, u * v, v * v, u * gold, v * gold], axis=1))
-    rng = np.random.default_rng(seed)
+    np.add.at(parts, of, np.stack([u * u, u * v, v * v, u * judged, v * judged], axis=1))
+    rng = np.random.default_rng(0)
     counts = rng.multinomial(len(trials), np.full(len(trials), 1 / len(trials)), size=RESAMPLES)
     uu, uv, vv, ug, vg = (counts @ parts).T
     determinant = uu * vv - uv * uv
@@ -166,15 +167,24 @@ def _ends(values: Numbers) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def gold_by_kl(points: pd.DataFrame, fit: GoldFit | None = None) -> pd.DataFrame:
-    """Mean change of score and gold by ranges of KL that hold about as many points each.
+def judge_by_kl(points: pd.DataFrame, fit: JudgeFit | None = None) -> pd.DataFrame:
+    """Mean change of score and judge by ranges of KL that hold about as many points each.
 
     A trial counts once per range, with the mean of its milestones there; the interval is Student's over trials.
 
-    Columns: kl_from, kl_to, trials, score_change, gold_change, gold_low, gold_high, and curve: the mean of the
+    Columns: kl_from, kl_to, trials, score_change, judge_change, judge_low, judge_high, and curve: the mean of the
     fitted curve at the same milestones, NaN without a fit.
     """
-    columns = ["kl_from", "kl_to", "trials", "score_change", "gold_change", "gold_low", "gold_high", "curve"]
+    columns = [
+        "kl_from",
+        "kl_to",
+        "trials",
+        "score_change",
+        "judge_change",
+        "judge_low",
+        "judge_high",
+        "curve",
+    ]
     known = usable(points)
     n_bins = min(BINS, len(known) // 8)
     if n_bins < 2:
@@ -182,37 +192,37 @@ def gold_by_kl(points: pd.DataFrame, fit: GoldFit | None = None) -> pd.DataFrame
     known = known.assign(curve=fit.at(known["kl"].to_numpy(float)) if fit is not None else math.nan)
     rows = []
     for _, part in known.groupby(pd.qcut(known["kl"], n_bins, duplicates="drop"), observed=True):
-        means = part.groupby("number")[["score_change", "gold_change", "curve"]].mean()
-        n, gold = len(means), means["gold_change"]
-        reach = float(stats.t.ppf(0.975, n - 1)) * float(gold.std()) / math.sqrt(n) if n > 1 else math.nan
-        rows.append([part["kl"].min(), part["kl"].max(), n, means["score_change"].mean(), gold.mean(),
-                     gold.mean() - reach, gold.mean() + reach, means["curve"].mean()])  # fmt: skip
+        means = part.groupby("number")[["score_change", "judge_change", "curve"]].mean()
+        n, judged = len(means), means["judge_change"]
+        reach = float(stats.t.ppf(0.975, n - 1)) * float(judged.std()) / math.sqrt(n) if n > 1 else math.nan
+        rows.append([part["kl"].min(), part["kl"].max(), n, means["score_change"].mean(), judged.mean(),
+                     judged.mean() - reach, judged.mean() + reach, means["curve"].mean()])  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype({"trials": int})
 
 
 def missed(bins: pd.DataFrame) -> int:
     """In how many ranges of KL the fitted curve is outside the interval of the mean."""
-    return int(((bins["curve"] < bins["gold_low"]) | (bins["curve"] > bins["gold_high"])).sum())
+    return int(((bins["curve"] < bins["judge_low"]) | (bins["curve"] > bins["judge_high"])).sum())
 
 
-def is_trusted(fit: GoldFit | None, bins: pd.DataFrame) -> bool:
+def is_trusted(fit: JudgeFit | None, bins: pd.DataFrame) -> bool:
     """Whether the fitted curve may say where the peak is: it fits, and misses few of the means."""
     return fit is not None and fit.fits and missed(bins) <= MAX_MISSED * len(bins)
 
 
-def peak_range(fit: GoldFit | None, bins: pd.DataFrame) -> tuple[float, float] | None:
-    """Between which KLs gold is highest; None where no peak was reached or nothing can be told.
+def peak_range(fit: JudgeFit | None, bins: pd.DataFrame) -> tuple[float, float] | None:
+    """Between which KLs the judge is highest; None where no peak was reached or nothing can be told.
 
     The interval of the fitted curve's peak if the curve is to be trusted. Else the range of KL with the highest mean
-    and its neighbours that cannot be told from it, if gold is lower at the largest KL.
+    and its neighbours that cannot be told from it, if the judge is lower at the largest KL.
     """
     if fit is not None and is_trusted(fit, bins):
         low, high = fit.peak_interval
         return (low, min(high, fit.largest_kl)) if fit.peak_kl <= fit.largest_kl else None
-    if bins["gold_low"].isna().all():
+    if bins["judge_low"].isna().all():
         return None
-    lows, highs = bins["gold_low"].to_numpy(float), bins["gold_high"].to_numpy(float)
-    best = int(bins["gold_change"].to_numpy(float).argmax())
+    lows, highs = bins["judge_low"].to_numpy(float), bins["judge_high"].to_numpy(float)
+    best = int(bins["judge_change"].to_numpy(float).argmax())
     alike = highs >= lows[best]
     first = last = best
     while first > 0 and alike[first - 1]:
@@ -224,15 +234,17 @@ def peak_range(fit: GoldFit | None, bins: pd.DataFrame) -> tuple[float, float] |
     return float(bins["kl_from"].iloc[first]), float(bins["kl_to"].iloc[last])
 
 
-def peak_reading(fit: GoldFit | None, bins: pd.DataFrame, budget: float) -> str:
-    """At which KL gold is highest, and what that means for the KL budget."""
+def peak_reading(fit: JudgeFit | None, bins: pd.DataFrame, budget: float, judge: str) -> str:
+    """At which KL a judge is highest, and what that means for the KL budget."""
     if bins.empty:
-        return "Too few milestones have a gold score to say at which KL it is highest."
-    return f"{_where(fit, bins)}{_advice(peak_range(fit, bins), budget)} {_fit_words(fit, bins)}"
+        return f"Too few milestones have a {judge} score to say at which KL it is highest."
+    return (
+        f"{_where(fit, bins, judge)}{_advice(peak_range(fit, bins), budget, judge)} {_fit_words(fit, bins)}"
+    )
 
 
-def peak_words(fit: GoldFit | None, bins: pd.DataFrame) -> str:
-    """Where gold is highest, as the end of a sentence about it; empty where no peak can be told from chance."""
+def peak_words(fit: JudgeFit | None, bins: pd.DataFrame) -> str:
+    """Where a judge is highest, as the end of a sentence about it; empty where no peak can be told from chance."""
     peak = None if bins.empty else peak_range(fit, bins)
     if peak is None:
         return ""
@@ -241,30 +253,38 @@ def peak_words(fit: GoldFit | None, bins: pd.DataFrame) -> str:
     return f"is highest between {peak[0]:.1f} and {peak[1]:.1f} nats"
 
 
-def _where(fit: GoldFit | None, bins: pd.DataFrame) -> str:
+def _where(fit: JudgeFit | None, bins: pd.DataFrame, judge: str) -> str:
     peak, largest = peak_range(fit, bins), float(bins["kl_to"].iloc[-1])
     if peak is None:
-        return f"Gold has no peak that can be told from chance up to {largest:,.1f} nats, the largest KL seen"
+        return (
+            f"{capitalized(judge)} has no peak that can be told from chance up to {largest:,.1f} nats, the largest KL "
+            "seen"
+        )
     low, high = peak
-    said = f"Over all trials gold {peak_words(fit, bins)}"
+    said = f"Over all trials {judge} {peak_words(fit, bins)}"
     if is_trusted(fit, bins):
         return f"{said} (95 % {low:.1f} to {high:.1f})"
     inside = bins[(bins["kl_from"] >= low) & (bins["kl_to"] <= high)]
-    best, last = inside["gold_change"].max(), bins.iloc[-1]
+    best, last = inside["judge_change"].max(), bins.iloc[-1]
     return (f"{said} ({best:+.2f}) and lower beyond "
-            f"{last['kl_from']:.1f} nats ({last['gold_change']:+.2f}, 95 % {last['gold_low']:+.2f} to "
-            f"{last['gold_high']:+.2f})")  # fmt: skip
+            f"{last['kl_from']:.1f} nats ({last['judge_change']:+.2f}, 95 % {last['judge_low']:+.2f} to "
+            f"{last['judge_high']:+.2f})")  # fmt: skip
 
 
-def _advice(peak: tuple[float, float] | None, budget: float) -> str:
+def capitalized(judge: str) -> str:
+    """A judge's name at the beginning of a sentence."""
+    return judge[:1].upper() + judge[1:]
+
+
+def _advice(peak: tuple[float, float] | None, budget: float, judge: str) -> str:
     if peak is None:
         return "."
     if budget > peak[1]:
-        return f". The KL budget of {budget:g} nats reaches beyond: there more reward means less gold, on average."
+        return f". The KL budget of {budget:g} nats reaches beyond: there more reward means less {judge}, on average."
     return f". The KL budget of {budget:g} nats {'stays below' if budget < peak[0] else 'is in that range'}."
 
 
-def _fit_words(fit: GoldFit | None, bins: pd.DataFrame) -> str:
+def _fit_words(fit: JudgeFit | None, bins: pd.DataFrame) -> str:
     """The fitted curve with its numbers, and how far it can be believed."""
     if fit is None:
         return "There are too few trials to fit a curve."

@@ -1,4 +1,4 @@
-"""Figures of score against gold against KL."""
+"""Figures of score against a judge against KL; columns that begin with `judge_` are of that judge."""
 
 import math
 
@@ -23,7 +23,7 @@ from ppo_tune.reporting.drawing import (
     scale_kl,
     tick_texts,
 )
-from ppo_tune.search.gold_curve import GoldFit, peak_range, usable
+from ppo_tune.search.judge_curve import JudgeFit, peak_range, usable
 
 MAX_POINTS = 1500
 """Milestones in a figure; of more, every so many is drawn. Fit and means are over all."""
@@ -32,31 +32,35 @@ MANY_FLAGS = 30
 """With more of them rings are small and thin, or they would hide what is inside."""
 
 STYLES = {**ROLE_STYLES, "worst offender": (PURPLE, "triangle-down")}
-NAMES = {"score": "score change", "gold": "gold change"}
 
 
-def changes_figure(changes: pd.DataFrame) -> go.Figure:
-    """Gold's change against the score's, coloured by KL, with the quadrant of hacks shaded and rings for flags."""
+def titles(judge: str) -> dict[str, str]:
+    """What the two axes of changes are called, by the beginnings of their columns."""
+    return {"score": "score change", "judge": f"{judge} change"}
+
+
+def changes_figure(changes: pd.DataFrame, judge: str, compared_by: str) -> go.Figure:
+    """A judge's change against the score's, coloured by KL, with the quadrant of hacks shaded and rings for flags."""
     figure = go.Figure()
-    known = changes[changes["gold_change"].notna()].round(4)
+    known = changes[changes["judge_change"].notna()].round(4)
     plain, flagged = known[known["role"] == ""], known[known["flag"] != ""]
     colours = {"color": np.sqrt(plain["kl"].clip(lower=0)).round(3), "coloraxis": "coloraxis"}
-    _add_changes(figure, plain, "", {"size": 9, **colours})
+    _add_changes(figure, judge, plain, "", {"size": 9, **colours})
     for role, (colour, symbol) in STYLES.items():
         part = known[known["role"] == role]
         bars = {"type": "data", "color": colour, "thickness": 1.5, "width": 0}
         errors = {axis: {**bars, "array": part[f"{name}_high"] - part[f"{name}_change"]}
-                  for axis, name in (("error_x", "score"), ("error_y", "gold"))}  # fmt: skip
+                  for axis, name in (("error_x", "score"), ("error_y", "judge"))}  # fmt: skip
         mark = {"symbol": symbol, "size": 15, "color": colour, "line": {"color": "white", "width": 1}}
-        _add_changes(figure, part, role, mark, **errors)
+        _add_changes(figure, judge, part, role, mark, **errors)
     figure.add_scatter(
-        x=flagged["score_change"], y=flagged["gold_change"], mode="markers", name="flagged", hoverinfo="skip",
+        x=flagged["score_change"], y=flagged["judge_change"], mode="markers", name="flagged", hoverinfo="skip",
         showlegend=len(flagged) > 0,
         marker={"symbol": "circle-open", "color": PURPLE,
                 **({"size": 19, "line_width": 2.5} if len(flagged) <= MANY_FLAGS else {"size": 12, "line_width": 1})},
     )  # fmt: skip
-    layout(figure, NAMES["score"], NAMES["gold"])
-    _shade_hacks(figure, known)
+    layout(figure, titles(judge)["score"], titles(judge)["judge"])
+    _shade_hacks(figure, known, f"{compared_by} up, {judge} down")
     largest = kl_end(known["kl"])
     bar = {"title": {"text": "KL"}, "thickness": 10, **tick_texts(kl_ticks(largest))}
     colours = {"colorscale": [[0, SKY], [1, RED]], "cmin": 0, "cmax": math.sqrt(largest), "colorbar": bar}
@@ -64,23 +68,23 @@ def changes_figure(changes: pd.DataFrame) -> go.Figure:
 
 
 def _add_changes(
-    figure: go.Figure, part: pd.DataFrame, role: str, mark: dict[str, object], **errors: object
+    figure: go.Figure, judge: str, part: pd.DataFrame, role: str, mark: dict[str, object], **errors: object
 ) -> None:
     who = f"{role}, trial" if role else "trial"
     figure.add_scatter(
-        x=part["score_change"], y=part["gold_change"], mode="markers", name=role or "trials",
+        x=part["score_change"], y=part["judge_change"], mode="markers", name=role or "trials",
         showlegend=bool(role) and len(part) > 0, marker=mark, customdata=part[["number", "kl", "flag"]], **errors,
-        hovertemplate=f"{who} %{{customdata[0]}}<br>score %{{x:+.3f}}, gold %{{y:+.3f}}<br>"
+        hovertemplate=f"{who} %{{customdata[0]}}<br>score %{{x:+.3f}}, {judge} %{{y:+.3f}}<br>"
                       "KL %{customdata[1]:.2f} nats<br>%{customdata[2]}<extra></extra>",
     )  # fmt: skip
 
 
-def _shade_hacks(figure: go.Figure, known: pd.DataFrame) -> None:
-    """Shade the quadrant in which the score rose and gold fell, and fix the axes so that it is filled."""
-    (left, right), (bottom, top) = change_ends(known, "score"), change_ends(known, "gold")
+def _shade_hacks(figure: go.Figure, known: pd.DataFrame, told: str) -> None:
+    """Shade the quadrant in which the score rose and the judge fell, and fix the axes so that it is filled."""
+    (left, right), (bottom, top) = change_ends(known, "score"), change_ends(known, "judge")
     figure.add_shape(type="rect", x0=0, x1=right, y0=bottom, y1=0, fillcolor=RED, opacity=0.09, line_width=0,
                      layer="below")  # fmt: skip
-    figure.add_annotation(x=right, y=bottom, text="reward up, gold down", showarrow=False, xanchor="right",
+    figure.add_annotation(x=right, y=bottom, text=told, showarrow=False, xanchor="right",
                           yanchor="bottom", font={"color": RED, "size": 12})  # fmt: skip
     for line in ({"x0": 0, "x1": 0, "y0": bottom, "y1": top}, {"x0": left, "x1": right, "y0": 0, "y1": 0}):
         figure.add_shape(type="line", **line, line={"color": GREY, "width": 1}, layer="below")
@@ -100,15 +104,15 @@ def change_ends(known: pd.DataFrame, name: str) -> tuple[float, float]:
 
 def outside_changes(changes: pd.DataFrame) -> int:
     """How many trials the figure of changes does not show."""
-    known = changes[changes["gold_change"].notna()]
+    known = changes[changes["judge_change"].notna()]
     inside = known["score_change"].between(*change_ends(known, "score"))
-    return int((~(inside & known["gold_change"].between(*change_ends(known, "gold")))).sum())
+    return int((~(inside & known["judge_change"].between(*change_ends(known, "judge")))).sum())
 
 
-def curves_figure(curves: pd.DataFrame) -> go.Figure:
-    """Score above gold, both against KL along training: a line per marked trial, with 95 % bars where it matters.
+def curves_figure(curves: pd.DataFrame, judge: str) -> go.Figure:
+    """Score above a judge, both against KL along training: a line per marked trial, with 95 % bars where it matters.
 
-    The bars stand where gold was highest and at the end.
+    The bars stand where the judge was highest and at the end.
     """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for role, (colour, symbol) in STYLES.items():
@@ -116,9 +120,9 @@ def curves_figure(curves: pd.DataFrame) -> go.Figure:
         if line.empty:
             continue
         n = len(line)
-        matters = np.isin(np.arange(n), [int(line["gold_change"].to_numpy(float).argmax()), n - 1])
+        matters = np.isin(np.arange(n), [int(line["judge_change"].to_numpy(float).argmax()), n - 1])
         kl = [0.0, *line["kl"].clip(lower=0)]
-        for row, name in ((1, "score"), (2, "gold")):
+        for row, name in ((1, "score"), (2, "judge")):
             reach = np.where(matters, 1.96 * line[f"{name}_error"].fillna(0), 0)
             figure.add_scatter(
                 x=roots(kl), y=[0.0, *line[f"{name}_change"].round(4)], mode="lines+markers", name=role,
@@ -128,41 +132,43 @@ def curves_figure(curves: pd.DataFrame) -> go.Figure:
                 error_y={"type": "data", "array": [0.0, *reach.round(4)], "color": colour, "thickness": 1.5,
                          "width": 4},
                 customdata=[[int(e), round(k, 2)] for e, k in zip([0, *line["episodes"]], kl, strict=True)],
-                hovertemplate=f"{role}, {name} %{{y:+.3f}}<br>%{{customdata[0]:,}} episodes, KL "
-                              "%{customdata[1]} nats<extra></extra>",
+                hovertemplate=f"{role}, {titles(judge)[name].removesuffix(' change')} %{{y:+.3f}}<br>"
+                              "%{customdata[0]:,} episodes, KL %{customdata[1]} nats<extra></extra>",
             )  # fmt: skip
     layout(figure, None, None)
-    for row, name in ((1, "score"), (2, "gold")):
+    for row, name in ((1, "score"), (2, "judge")):
         figure.add_hline(y=0, row=row, col=1, line={"color": GREY, "width": 1}, layer="below")
-        figure.update_yaxes(title_text=NAMES[name], row=row, col=1)
+        figure.update_yaxes(title_text=titles(judge)[name], row=row, col=1)
     scale_kl(figure, float(curves["kl"].max()), row=2, col=1)
     return figure.update_layout(height=520, hovermode="closest")
 
 
-def kl_figure(points: pd.DataFrame, fit: GoldFit | None, bins: pd.DataFrame, budget: float) -> go.Figure:
-    """Gold's change against √KL at every milestone, the means by ranges of KL, and the fitted curve if it fits."""
+def kl_figure(
+    points: pd.DataFrame, fit: JudgeFit | None, bins: pd.DataFrame, budget: float, judge: str
+) -> go.Figure:
+    """A judge's change against √KL at every milestone, the means by ranges of KL, and the fitted curve if it fits."""
     figure = go.Figure()
     known = usable(points)
     drawn = known.iloc[:: math.ceil(len(known) / MAX_POINTS) or 1]
     figure.add_scatter(
-        x=roots(drawn["kl"]), y=drawn["gold_change"].round(4), mode="markers", name="every milestone of every trial",
+        x=roots(drawn["kl"]), y=drawn["judge_change"].round(4), mode="markers", name="every milestone of every trial",
         marker={"color": SKY, "size": 6}, opacity=0.5, customdata=drawn[["number", "episodes", "kl"]].round(3),
-        hovertemplate="trial %{customdata[0]} after %{customdata[1]:,} episodes<br>KL %{customdata[2]:.2f} nats, gold "
-                      "%{y:+.3f}<extra></extra>",
+        hovertemplate="trial %{customdata[0]} after %{customdata[1]:,} episodes<br>KL %{customdata[2]:.2f} nats, "
+                      f"{judge} %{{y:+.3f}}<extra></extra>",
     )  # fmt: skip
     if len(bins):
         middle = (bins["kl_from"].pow(0.5) + bins["kl_to"].pow(0.5)) / 2
         figure.add_scatter(
-            x=middle.round(3), y=bins["gold_change"].round(4), mode="markers", name="mean by range of KL",
+            x=middle.round(3), y=bins["judge_change"].round(4), mode="markers", name="mean by range of KL",
             marker={"color": BLUE, "size": 11, "symbol": "square"},
-            error_y={"type": "data", "array": (bins["gold_high"] - bins["gold_change"]).round(4), "color": BLUE,
+            error_y={"type": "data", "array": (bins["judge_high"] - bins["judge_change"]).round(4), "color": BLUE,
                      "thickness": 2, "width": 0},
             customdata=bins[["kl_from", "kl_to", "trials"]].round(2),
-            hovertemplate="%{customdata[0]} to %{customdata[1]} nats, %{customdata[2]} trials<br>mean gold %{y:+.3f}"
-                          "<extra></extra>",
+            hovertemplate="%{customdata[0]} to %{customdata[1]} nats, %{customdata[2]} trials<br>"
+                          f"mean {judge} %{{y:+.3f}}<extra></extra>",
         )  # fmt: skip
-    largest, (low, high) = kl_end(known["kl"]) if len(known) else budget, axis_ends(known["gold_change"])
-    layout(figure, None, NAMES["gold"])
+    largest, (low, high) = kl_end(known["kl"]) if len(known) else budget, axis_ends(known["judge_change"])
+    layout(figure, None, titles(judge)["judge"])
     figure.update_yaxes(range=[low - 0.07 * ((high - low) or 1.0), high + 0.07 * ((high - low) or 1.0)])
     figure.add_hline(y=0, line={"color": GREY, "width": 1}, layer="below")
     if fit is not None and fit.fits:
@@ -172,7 +178,7 @@ def kl_figure(points: pd.DataFrame, fit: GoldFit | None, bins: pd.DataFrame, bud
     if (peak := peak_range(fit, bins)) is not None:
         start, end = roots(peak)
         figure.add_vrect(x0=start, x1=end, fillcolor=GREEN, opacity=0.13, line_width=0, layer="below",
-                         annotation={"text": "gold highest", "font": {"color": GREEN}, "yanchor": "bottom"},
+                         annotation={"text": f"{judge} highest", "font": {"color": GREEN}, "yanchor": "bottom"},
                          annotation_position="inside bottom")  # fmt: skip
     if budget <= 2 * largest:
         largest = max(largest, budget)
@@ -184,7 +190,7 @@ def kl_figure(points: pd.DataFrame, fit: GoldFit | None, bins: pd.DataFrame, bud
 
 
 def outside_points(points: pd.DataFrame) -> int:
-    """How many milestones the figure of gold against KL does not show."""
+    """How many milestones the figure of a judge against KL does not show."""
     known = usable(points)
-    inside = known["gold_change"].between(*axis_ends(known["gold_change"]))
+    inside = known["judge_change"].between(*axis_ends(known["judge_change"]))
     return int((~inside | (known["kl"] > kl_end(known["kl"]))).sum())

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ppo_tune.search import gold_curve
-from ppo_tune.search.gold_curve import GoldFit, fit_gold, gold_by_kl, peak_range, peak_reading
+from ppo_tune.search import judge_curve
+from ppo_tune.search.judge_curve import JudgeFit, fit_judge, judge_by_kl, peak_range, peak_reading
 
 KL = np.array([0.05, 0.2, 0.6, 1.5, 3.0, 6.0, 10.0])
 
@@ -26,14 +26,14 @@ def made(
         d = np.sqrt(kl)
         gold = d * (alpha - beta * np.log(d)) + rng.normal(0, noise, len(KL)) + rng.normal(0, offset)
         rows += [
-            {"number": number, "kl": k, "gold_change": g, "score_change": k}
+            {"number": number, "kl": k, "judge_change": g, "score_change": k}
             for k, g in zip(kl, gold, strict=True)
         ]
     return pd.DataFrame(rows)
 
 
-def fitted(points: pd.DataFrame) -> GoldFit:
-    fit = fit_gold(points)
+def fitted(points: pd.DataFrame) -> JudgeFit:
+    fit = fit_judge(points)
     assert fit is not None
     return fit
 
@@ -65,12 +65,12 @@ def test_the_least_squares_are_those_of_scipy() -> None:
     fit = fitted(points)
 
     expected, _ = optimize.curve_fit(
-        lambda kl, a, b: np.sqrt(kl) * (a - b * np.log(np.sqrt(kl))), points["kl"], points["gold_change"]
+        lambda kl, a, b: np.sqrt(kl) * (a - b * np.log(np.sqrt(kl))), points["kl"], points["judge_change"]
     )
     assert (fit.alpha, fit.beta) == pytest.approx(expected, abs=1e-6)
-    residual = points["gold_change"] - fit.at(points["kl"].to_numpy())
+    residual = points["judge_change"] - fit.at(points["kl"].to_numpy())
     assert fit.r_squared == pytest.approx(
-        1 - residual.var(ddof=0) / points["gold_change"].var(ddof=0), abs=0.01
+        1 - residual.var(ddof=0) / points["judge_change"].var(ddof=0), abs=0.01
     )
 
 
@@ -112,7 +112,9 @@ def test_what_says_too_little_does_not_fit(points: pd.DataFrame) -> None:
     fit = fitted(points)
 
     assert not fit.fits
-    assert "does not fit and is not drawn" in peak_reading(fit, gold_by_kl(pd.concat([points] * 3), fit), 3.0)
+    assert "does not fit and is not drawn" in peak_reading(
+        fit, judge_by_kl(pd.concat([points] * 3), fit), 3.0, "gold"
+    )
 
 
 def test_a_curve_that_never_bends_down_has_no_peak() -> None:
@@ -120,7 +122,7 @@ def test_a_curve_that_never_bends_down_has_no_peak() -> None:
 
 
 def test_one_trial_is_not_fitted() -> None:
-    assert fit_gold(made(0.8, 0.5, n_trials=1)) is None
+    assert fit_judge(made(0.8, 0.5, n_trials=1)) is None
 
 
 def test_kl_at_or_below_zero_and_unknown_gold_are_left_out() -> None:
@@ -129,43 +131,43 @@ def test_kl_at_or_below_zero_and_unknown_gold_are_left_out() -> None:
         {
             "number": 99,
             "kl": [0.0, -0.01, math.inf, 1.0],
-            "gold_change": [5.0, 5.0, 5.0, math.nan],
+            "judge_change": [5.0, 5.0, 5.0, math.nan],
             "score_change": 0.0,
         }
     )
 
-    assert fit_gold(pd.concat([good, bad])) == fit_gold(good)
+    assert fit_judge(pd.concat([good, bad])) == fit_judge(good)
 
 
 def test_a_trial_counts_once_in_a_range_of_kl() -> None:
     rng = np.random.default_rng(1)
-    low = [{"number": n, "kl": 0.1 + 0.01 * rng.random(), "gold_change": float(n), "score_change": 1.0}
+    low = [{"number": n, "kl": 0.1 + 0.01 * rng.random(), "judge_change": float(n), "score_change": 1.0}
            for n in range(5) for _ in range(4 - n % 2)]  # fmt: skip
-    high = [{**row, "kl": row["kl"] + 5, "gold_change": row["gold_change"] / 2} for row in low]
+    high = [{**row, "kl": row["kl"] + 5, "judge_change": row["judge_change"] / 2} for row in low]
 
-    bins = gold_by_kl(pd.DataFrame(low + high))
+    bins = judge_by_kl(pd.DataFrame(low + high))
 
     assert bins["trials"].tolist() == [5] * len(bins)
     expected = stats.ttest_1samp(range(5), 0).confidence_interval(0.95)
     first = bins.iloc[0]
-    assert (first["gold_change"], first["gold_low"], first["gold_high"]) == pytest.approx((2, *expected))
+    assert (first["judge_change"], first["judge_low"], first["judge_high"]) == pytest.approx((2, *expected))
 
 
 def test_too_few_points_have_no_ranges() -> None:
     points = made(0.8, 0.5, n_trials=2)
 
-    assert gold_by_kl(points).empty
-    assert peak_reading(None, gold_by_kl(points), 3.0).startswith("Too few milestones")
+    assert judge_by_kl(points).empty
+    assert peak_reading(None, judge_by_kl(points), 3.0, "gold").startswith("Too few milestones")
 
 
 def test_a_curve_that_holds_says_where_the_peak_is() -> None:
     points = made(0.8, 0.8, noise=0.05)
     fit = fitted(points)
-    bins = gold_by_kl(points, fit)
+    bins = judge_by_kl(points, fit)
 
-    assert gold_curve.is_trusted(fit, bins)
+    assert judge_curve.is_trusted(fit, bins)
     assert peak_range(fit, bins) == fit.peak_interval
-    words = peak_reading(fit, bins, 8.0)
+    words = peak_reading(fit, bins, 8.0, "gold")
     low, high = fit.peak_interval
     assert words.startswith(
         f"Over all trials gold peaks at {fit.peak_kl:.1f} nats (95 % {low:.1f} to {high:.1f}). "
@@ -177,14 +179,14 @@ def test_a_curve_that_holds_says_where_the_peak_is() -> None:
 
 def test_a_curve_that_misses_the_means_is_not_relied_on() -> None:
     points = made(0.8, 0.8, noise=0.02)
-    points["gold_change"] = np.where(points["kl"].between(0.3, 2.2), 1.4, 0.3)
+    points["judge_change"] = np.where(points["kl"].between(0.3, 2.2), 1.4, 0.3)
     fit = fitted(points)
-    bins = gold_by_kl(points, fit)
+    bins = judge_by_kl(points, fit)
 
-    words = peak_reading(fit, bins, 1.0)
+    words = peak_reading(fit, bins, 1.0, "gold")
 
-    assert gold_curve.missed(bins) >= 2
-    assert not gold_curve.is_trusted(fit, bins)
+    assert judge_curve.missed(bins) >= 2
+    assert not judge_curve.is_trusted(fit, bins)
     low, high = peak_range(fit, bins) or (0, 0)
     assert 0.2 < low < 0.8
     assert 0.6 < high < 2.2
@@ -195,19 +197,19 @@ def test_a_curve_that_misses_the_means_is_not_relied_on() -> None:
 def test_ranges_that_cannot_be_told_from_the_best_belong_to_the_peak() -> None:
     bins = pd.DataFrame({
         "kl_from": [0.0, 1.0, 2.0, 3.0], "kl_to": [1.0, 2.0, 3.0, 4.0], "trials": 9, "score_change": 1.0,
-        "gold_change": [0.1, 0.9, 1.0, 0.2], "gold_low": [0.0, 0.7, 0.8, 0.1], "gold_high": [0.2, 1.1, 1.2, 0.3],
+        "judge_change": [0.1, 0.9, 1.0, 0.2], "judge_low": [0.0, 0.7, 0.8, 0.1], "judge_high": [0.2, 1.1, 1.2, 0.3],
         "curve": math.nan,
     })  # fmt: skip
 
     assert peak_range(None, bins) == (1.0, 3.0)
-    assert "stays below" in peak_reading(None, bins, 0.5)
+    assert "stays below" in peak_reading(None, bins, 0.5, "gold")
 
 
 def test_gold_that_still_rises_has_no_peak() -> None:
     points = made(0.0, 0.1, noise=0.05)
-    points["gold_change"] = np.sqrt(points["kl"]) + 0.3
+    points["judge_change"] = np.sqrt(points["kl"]) + 0.3
     fit = fitted(points)
-    bins = gold_by_kl(points, fit)
+    bins = judge_by_kl(points, fit)
 
     assert peak_range(fit, bins) is None
-    assert "Gold has no peak that can be told from chance up to" in peak_reading(fit, bins, 3.0)
+    assert "Gold has no peak that can be told from chance up to" in peak_reading(fit, bins, 3.0, "gold")

@@ -1,0 +1,125 @@
+"""The fingerprint holds all that a config names: whatever changes there changes it, whichever block names it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from ppo_tune.config.block import Block, FileName, Kind, Named, Text
+from ppo_tune.config.blocks import RunConfig, TrainConfig
+from ppo_tune.data.user_files import IMPORTS, RECIPE, as_noted, check_user_files, with_full_paths
+from ppo_tune.errors import PPOTuneError
+from tests.blocks import Examples, all_blocks, kinds_of, within
+
+PLACES = [
+    pytest.param(path, id=f"{i}-{block.__name__}") for i, (path, block) in enumerate(within(TrainConfig))
+]
+
+
+@pytest.fixture
+def config(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """A training that has a block at one of its places, and names all that it can there; the files lie here."""
+    monkeypatch.chdir(tmp_path)
+    data = Examples(Path()).along(TrainConfig, request.param)
+    return TrainConfig.model_validate({**data, "ppo": {"rollout_size": 8}})
+
+
+def named_files(block: Block) -> list[Named]:
+    return [named for named in block.names() if named.kind != "recipe"]
+
+
+def change(path: Path) -> None:
+    """Let a file, or one in a folder, hold something else that is as good."""
+    file = path / "config.json" if path.is_dir() else path
+    text = file.read_text(encoding="utf-8")
+    added = "\n" + json.dumps({"prompt": "one more"}) if file.suffix == ".jsonl" else "\n"
+    file.write_text(text + added, encoding="utf-8")
+
+
+@pytest.mark.parametrize("config", PLACES, indirect=True)
+def test_a_change_of_any_file_that_any_block_names_changes_its_fingerprint_and_no_other(
+    config: TrainConfig,
+) -> None:
+    before = check_user_files(config).hashes
+
+    assert {named.place for named in config.names()} <= before.keys()
+    for named in named_files(config):
+        change(Path(named.path))
+        now = check_user_files(config).hashes
+        assert {place for place in now if now[place] != before[place]} == {named.place}
+        before = now
+
+
+@pytest.mark.parametrize("config", PLACES, indirect=True)
+def test_what_is_handed_on_is_found_from_anywhere(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = check_user_files(config).hashes
+    moved = with_full_paths(config)
+    monkeypatch.chdir(tmp_path.parent)
+
+    now = check_user_files(moved).hashes
+
+    assert {place: now[place] for place in before if IMPORTS not in place} == before
+    assert all(Path(named.path).is_absolute() for named in named_files(moved))
+    assert not any(Path(named.path).exists() for named in named_files(config))
+
+
+def test_a_hub_name_stays_as_it_is_and_stands_for_itself() -> None:
+    config = RunConfig.model_validate({"task": {"name": "support"}, "model": {"name": "org/model"}})
+
+    assert with_full_paths(config) == config
+    assert check_user_files(config).hashes["model.name"] == "org/model"
+
+
+def test_every_kind_of_thing_is_named_by_some_block_or_tried_here() -> None:
+    kinds = {
+        kind for block in all_blocks() for field in block.model_fields.values() for kind in kinds_of(field)
+    }
+
+    assert kinds == set(get_args(Kind))
+
+
+class Words(Block):
+    """What a later reward could name."""
+
+    path: FileName
+    label: Text = ""
+
+
+class OfWords(RunConfig):
+    words: Words
+
+
+def of_words(path: str) -> OfWords:
+    return OfWords.model_validate({"task": {"name": "support"}, "words": {"path": path}})
+
+
+def test_a_file_that_a_new_block_names_is_looked_for_and_part_of_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        PPOTuneError, match=re.escape(f"words.path: no such file 'w.txt' (looked in {tmp_path})")
+    ):
+        check_user_files(of_words("w.txt"))
+    Path("w.txt").write_text("red", encoding="utf-8")
+
+    assert {*check_user_files(of_words("w.txt")).hashes} == {"task.name", "words.path"}
+
+
+@pytest.mark.parametrize(
+    ("before", "compared"),
+    [
+        pytest.param({"f": "1"}, {"f"}, id="neither imports nor recipe"),
+        pytest.param({"f": "1", f"f{IMPORTS}old.py": "2"}, {"f", f"f{IMPORTS}a.py"}, id="imports"),
+        pytest.param({"f": "1", RECIPE: "2"}, {"f", RECIPE}, id="recipe"),
+        pytest.param({}, {"f"}, id="nothing"),
+    ],
+)
+def test_what_an_older_study_did_not_note_is_not_compared(before: dict[str, Any], compared: set[str]) -> None:
+    now = {"f": "1", f"f{IMPORTS}a.py": "3", RECIPE: "4"}
+
+    assert as_noted(now, before) == {place: now[place] for place in compared}

@@ -1,0 +1,173 @@
+"""What every kind of runner promises, each member with real workers that train nothing."""
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import ppo_tune.search
+from ppo_tune.errors import PPOTuneError
+from ppo_tune.search.confirmation import ConfirmationPlan
+from ppo_tune.search.facts import Owner
+from ppo_tune.search.pack_size import Share
+from ppo_tune.search.plan import Plan, SearchPlan
+from ppo_tune.search.workers import (
+    Channel,
+    Done,
+    Ended,
+    Failed,
+    Message,
+    Refused,
+    Work,
+    Worker,
+    Workers,
+    carry_out,
+)
+from tests.search.stub_work import act, given
+from tests.worlds import StudyMaker
+
+for _module in pkgutil.iter_modules(ppo_tune.search.__path__):
+    if _module.name.endswith("_workers"):
+        importlib.import_module(f"ppo_tune.search.{_module.name}")
+
+MEMBERS = [member for member in Workers.__subclasses__() if member.__module__.startswith("ppo_tune.")]
+"""Every runner; a new one is found here by itself."""
+
+members = pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__name__)
+
+Found = dict[str, list[Message | Ended]]
+"""What came of workers, by their URLs."""
+
+
+def collect(runner: Workers, found: Found, *, until: str = "", seconds: float = 300) -> Found:
+    """Take in what comes until none is alive, or an event of that kind came from each."""
+    deadline = time.monotonic() + seconds
+    while runner.alive() and time.monotonic() < deadline:
+        for worker, message in runner.events(timeout=1.0):
+            found.setdefault(worker.url, []).append(message)
+        if until and all(until in kinds(found.get(worker.url, [])) for worker in runner.alive()):
+            break
+    return found
+
+
+def kinds(messages: list[Message | Ended]) -> list[str]:
+    return [m["kind"] if isinstance(m, dict) else type(m).__name__ for m in messages]
+
+
+@members
+def test_a_runner_keeps_its_promises(member: type[Workers], make_study: StudyMaker) -> None:
+    """Everything comes in its order; who is asked to stop can know it; who is killed is gone; each has one end."""
+    space = {"learning_rate": {"type": "float", "low": 0.1 + 0.2, "high": 1.0, "log": True}}
+    plans: list[Plan] = [plan(make_study(space=space), 5) for plan in Plan.__subclasses__()]
+    workers = {
+        url: Worker(Owner("here", str(i)), i, plans[i % len(plans)], url, Path("runs"), Share(2, 5))
+        for i, url in enumerate(("count", "die", "fail", "wait", "hang"))
+    }
+    runner = member(act)
+    for worker in workers.values():
+        runner.start(worker)
+
+    found = collect(runner, {}, until="begun")
+    begun = {url: messages[0] for url, messages in found.items()}
+    runner.stop(workers["wait"])
+    runner.kill(workers["hang"])
+    alive = psutil.pid_exists(begun["hang"]["pid"])  # type: ignore[index]
+    collect(runner, found)
+
+    assert not alive
+    for url, event in begun.items():
+        assert isinstance(event, dict)
+        assert event["given"] == given(workers[url])  # and so a plan comes through as it was
+    assert kinds(found["count"]) == ["begun", *["counted"] * 100, "Done", "Ended"]
+    assert [m["i"] for m in found["count"][1:-2] if isinstance(m, dict)] == list(range(100))
+    assert kinds(found["die"]) == ["begun", "Ended"]  # who ends as if all were done has not said so
+    assert kinds(found["fail"]) == ["begun", "Failed", "Ended"]
+    assert found["wait"][1:-1] == [{"kind": "stopping", "still": True}, Done()]
+    assert kinds(found["hang"]) == ["begun", "Ended"]
+    assert all(isinstance(messages[-1], Ended) and messages[-1].reason for messages in found.values())
+    assert runner.alive() == []
+    for worker in workers.values():  # nothing happens to those that have ended
+        runner.stop(worker)
+        runner.kill(worker)
+    assert list(runner.events(timeout=0.01)) == []
+
+
+class Recorder(Channel):
+    """Keeps what is sent, and never asks for a stop."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def stop_requested(self) -> bool:
+        return False
+
+
+def raising(error: BaseException) -> Work:
+    def work(worker: Worker, channel: Channel) -> None:
+        raise error
+
+    return work
+
+
+def test_a_workers_last_message_is_how_its_work_ended(make_study: StudyMaker) -> None:
+    worker, channel = Worker(Owner.new("here"), 0, SearchPlan(make_study()), "", Path(), Share(1)), Recorder()
+
+    carry_out(lambda *_: None, worker, channel)
+    carry_out(raising(PPOTuneError("no such model")), worker, channel)
+    carry_out(raising(ValueError("a bug")), worker, channel)
+    with pytest.raises(SystemExit):
+        carry_out(raising(SystemExit(0)), worker, channel)
+
+    assert channel.sent[:2] == [Done(), Refused("no such model")]
+    assert isinstance(channel.sent[2], Failed) and "ValueError: a bug" in channel.sent[2].traceback
+    assert len(channel.sent) == 3  # a reward that ends its process has not done the work
+
+
+def test_every_plan_is_tried() -> None:
+    assert set(Plan.__subclasses__()) == {SearchPlan, ConfirmationPlan}
+
+
+SUPERVISOR = """
+import importlib, sys, time
+from pathlib import Path
+from ppo_tune.config.study_file import load_study
+from ppo_tune.search.facts import Owner
+from ppo_tune.search.pack_size import Share
+from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.workers import Worker
+from tests.search.stub_work import act
+if __name__ == "__main__":
+    module, name, file = sys.argv[1:]
+    runner = getattr(importlib.import_module(module), name)(act)
+    runner.start(Worker(Owner.new("here"), 0, SearchPlan(load_study(file)), "hang", Path(), Share(1)))
+    begun = []
+    while not begun:
+        begun = [event["pid"] for _, event in runner.events(timeout=1.0)]
+    print(begun[0], flush=True)
+    time.sleep(3600)
+"""
+
+
+@members
+def test_a_worker_whose_supervisor_was_killed_ends(member: type[Workers], tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    script, study = tmp_path / "supervisor.py", root / "search_spaces" / "quickstart.yaml"
+    script.write_text(SUPERVISOR, encoding="utf-8")
+    arguments = [sys.executable, str(script), member.__module__, member.__name__, str(study)]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as supervisor:
+        assert supervisor.stdout is not None
+        process = psutil.Process(int(supervisor.stdout.readline()))
+
+        supervisor.kill()
+
+        assert psutil.wait_procs([process], timeout=20)[1] == []
