@@ -1,5 +1,6 @@
 """The study's store: made once, opened by every worker, refused when the experiment has changed."""
 
+import contextlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import optuna
 import psutil
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -200,9 +201,16 @@ def _is_left(facts: TrialFacts, search: str) -> bool:
 
 def give_back(study: Study, trial: FrozenTrial, ending: str) -> None:
     """End a running trial as lost and queue its values under another number, with the same random numbers."""
-    write_ending(study, trial, ending)
-    study.tell(trial.number, state=STATES[ending], skip_if_finished=True)
-    enqueue_again(study, trial, counts=ending == "lost")
+    if end_trial(study, trial, ending):
+        enqueue_again(study, trial, counts=ending == "lost")
+
+
+def end_trial(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> bool:
+    """End a running trial whose worker cannot; says whether it did, for another process may have ended it meanwhile."""
+    with contextlib.suppress(UpdateFinishedTrialError):
+        write_ending(study, trial, ending, reason)
+        return study._storage.set_trial_state_values(trial._trial_id, STATES[ending])
+    return False
 
 
 def _open(url: str) -> RDBStorage:

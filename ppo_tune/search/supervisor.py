@@ -17,11 +17,10 @@ from optuna.trial import FrozenTrial
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import PPOTuneError, SearchStoppedError
 from ppo_tune.events import Event, Watcher
-from ppo_tune.search.endings import STATES
-from ppo_tune.search.facts import Owner, TrialFacts, write_ending
+from ppo_tune.search.facts import Owner, TrialFacts
 from ppo_tune.search.pack_size import Share, wanted_pack
 from ppo_tune.search.plan import Plan
-from ppo_tune.search.storage import close_lost_trials, give_back, running_of
+from ppo_tune.search.storage import close_lost_trials, end_trial, give_back, running_of
 from ppo_tune.search.workers import Done, Ended, Failed, Message, Refused, Worker, Workers
 
 MAX_ATTEMPTS = 3
@@ -176,12 +175,10 @@ class Supervisor:
         if attempt < MAX_ATTEMPTS or self._interrupts:
             give_back(self.study, trial, "lost")
             self.watch({"kind": "lost", "number": trial.number, "reason": reason, "worker": worker.index})
-            return
-        write_ending(self.study, trial, "crashed", f"{reason}, {attempt} times")
-        self.study.tell(trial.number, state=STATES["crashed"], skip_if_finished=True)
-        self.watch({"kind": "ended", "number": trial.number, "ending": "crashed", "reason": reason, "value": None,
-                    "worker": worker.index})  # fmt: skip
-        self._failures.count("crashed", reason)
+        elif end_trial(self.study, trial, "crashed", f"{reason}, {attempt} times"):
+            self.watch({"kind": "ended", "number": trial.number, "ending": "crashed", "reason": reason,
+                        "value": None, "worker": worker.index})  # fmt: skip
+            self._failures.count("crashed", reason)
 
 
 def share_after(config: StudyConfig, share: Share) -> Share:
