@@ -1,5 +1,6 @@
 """The command that confirms a study's best few."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,18 +8,8 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.go_on import flags_of
-from ppo_tune.cli.progress import Display, SearchState
-from ppo_tune.cli.report import write_and_tell
-from ppo_tune.cli.terminal import (
-    EXIT_INTERRUPTED,
-    EXIT_NOTHING,
-    Out,
-    Storage,
-    StudyName,
-    Workers,
-    console,
-    say,
-)
+from ppo_tune.cli.search import show
+from ppo_tune.cli.terminal import Out, Storage, StudyName, Workers
 
 
 def confirm(
@@ -38,14 +29,5 @@ def confirm(
     wanted = {"confirm_top": top, "confirm_seeds": seeds}
     changes = {name: value for name, value in wanted.items() if value is not None}
     config = config.model_copy(update={"search": config.search.model_copy(update=changes)})
-    display = Display(console, SearchState(config))
-    with display.shown():
-        result = ppo_tune.run_confirmation(
-            config, out=out, storage=storage, workers=workers, watch=display.watch
-        )
-    report = write_and_tell(result.study, config, out)
-    if result.interrupted:
-        say(f"Stopped. Go on with: ppo-tune confirm {study}{flags_of(storage, out)}")
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if report.verdict.kind == "nothing_feasible":
-        raise typer.Exit(EXIT_NOTHING)
+    run = partial(ppo_tune.run_confirmation, config, out=out, storage=storage, workers=workers)
+    show(run, config, out, again=f"ppo-tune confirm {study}{flags_of(storage, out)}")

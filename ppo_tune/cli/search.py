@@ -1,8 +1,9 @@
 """The command that runs a study."""
 
 import shlex
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,9 @@ from ppo_tune.cli.terminal import (
     console,
     say,
 )
+
+if TYPE_CHECKING:
+    from ppo_tune.search.run import SearchResult
 
 
 def search(
@@ -44,15 +48,28 @@ def search(
     if n_trials is not None:
         search_block = config.search.model_copy(update={"n_trials": n_trials})
         config = config.model_copy(update={"search": search_block})
+    run = partial(
+        ppo_tune.run_search, config, out=out, storage=storage, workers=workers, confirm=not no_confirm
+    )
+    show(run, config, out, again=f"ppo-tune search {shlex.quote(str(file))}{flags_of(storage, out)}")
+
+
+def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path, *, again: str) -> None:
+    """Run a search or a confirmation, show it meanwhile, and write the report.
+
+    Args:
+        run: Takes a watcher.
+        config: The experiment.
+        out: Folder that holds runs/ and reports/.
+        again: The command that goes on with it.
+    """
     display = Display(console, SearchState(config))
     with display.shown():
-        result = ppo_tune.run_search(
-            config, out=out, storage=storage, workers=workers, watch=display.watch, confirm=not no_confirm
-        )
+        result = run(watch=display.watch)
     say(f"study {config.name}: {', '.join(f'{n} {ending}' for ending, n in result.endings.items())}")
     report = write_and_tell(result.study, config, out)
     if result.interrupted:
-        say(f"Stopped. Go on with: ppo-tune search {shlex.quote(str(file))}{flags_of(storage, out)}")
+        say(f"Stopped. Go on with: {again}")
         raise typer.Exit(EXIT_INTERRUPTED)
     if report.verdict.kind == "nothing_feasible":
         raise typer.Exit(EXIT_NOTHING)

@@ -86,14 +86,14 @@ def write_report(
         config: The experiment.
         run_folder: Where the study's trials keep their files.
         folder: Where the report goes.
-        markdown: Whether to write `summary.md` too.
-        png: Whether to write pictures of the key figures too, into `figures/`.
+        markdown: See `report_study`.
+        png: See `report_study`.
 
     Returns:
         The page.
 
     Raises:
-        PPOTuneError: If the folder cannot be written, or pictures are wanted and cannot be drawn.
+        PPOTuneError: As `report_study` does.
     """
     return write_files(read_record(study, config, run_folder), folder, markdown=markdown, png=png).page
 

@@ -83,7 +83,7 @@ class ConfirmationPlan(Plan):
         return f"trial {facts.confirms} on fresh seed {facts.seed_index + 1}"
 
     def pruner(self) -> BasePruner:
-        """Nobody: the race drops whole candidates."""
+        """None, for the race drops whole candidates."""
         return NopPruner()
 
     def _missing(self, study: Study) -> list[tuple[int, int, dict[str, Any]]]:

@@ -4,6 +4,7 @@
 fact adds it here, where both sides of its key stand. Of the study's own see `ppo_tune.search.study_facts`.
 """
 
+import contextlib
 import math
 import os
 import platform
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -68,6 +70,10 @@ class HeldOut:
     def by(self, judge: str) -> JudgeScore:
         """What a judge says; NaN where it did not judge."""
         return self.judges.get(judge, JudgeScore(math.nan, None))
+
+
+WANTED = "wanted by "
+"""Begins the key under which a worker says that it wants a waiting trial, before it begins it; see `take_waiting`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +204,6 @@ class TrialFacts:
     attempt = Fact("attempt", lambda stored: int(stored or 1))
     """How many times its values have been tried, this one included."""
 
-    owner = Fact("owner", lambda stored: None if stored is None else Owner(**stored))
-    """Whom it belongs to; None in studies of version 0.1.0."""
-
     host: Fact[str | None] = Fact("host", _as_is)
     """The machine it was asked on, for people."""
 
@@ -230,6 +233,14 @@ class TrialFacts:
 
     seconds: Fact[float | None] = Fact("seconds", _as_is)
     """How long it took by the clock."""
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whom it belongs to; None in studies of version 0.1.0, and where two wanted it and neither says it got it."""
+        wanted = [key.removeprefix(WANTED).split("/") for key in self.attrs if key.startswith(WANTED)]
+        if "owner" in self.attrs:
+            return Owner(**self.attrs["owner"])
+        return Owner(*wanted[0]) if len(wanted) == 1 else None
 
     @property
     def origin(self) -> int:
@@ -328,9 +339,9 @@ def write_ended(
 
 def write_ending(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> None:
     """Note how a trial ended whose worker cannot do so."""
-    for name, value in {"ending": ending, "reason": reason}.items():
-        if value is not None:
-            study._storage.set_trial_user_attr(trial._trial_id, name, value)
+    _write(
+        study, trial._trial_id, {"ending": ending} if reason is None else {"ending": ending, "reason": reason}
+    )
 
 
 def enqueue_default(study: Study, params: Mapping[str, Any]) -> None:
@@ -366,12 +377,17 @@ def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
 
 
 def take_waiting(study: Study, owner: Owner) -> int | None:
-    """Begin the first waiting trial as its owner's; returns Optuna's id of it, or None where none waits."""
+    """Begin the first waiting trial as its owner's; returns Optuna's id of it, or None where none waits.
+
+    The owner says first that it wants the trial, under a key of its own, for another machine may want it at the same
+    moment: whoever dies between beginning it and becoming its owner is still known, and nobody takes it from the other.
+    """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        _write_owner(study, trial._trial_id, owner)  # before it runs, so that none ever runs without one
-        if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
-            _write_owner(study, trial._trial_id, owner)  # who asked at the same moment may have written there
-            return trial._trial_id
+        with contextlib.suppress(UpdateFinishedTrialError):  # somebody was quicker
+            _write(study, trial._trial_id, {f"{WANTED}{owner.search}/{owner.worker}": True})
+            if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
+                _write(study, trial._trial_id, _owner_facts(owner))
+                return trial._trial_id
     return None
 
 
@@ -385,6 +401,6 @@ def _owner_facts(owner: Owner) -> dict[str, Any]:
     return {"owner": asdict(owner), "host": platform.node(), "pid": os.getpid()}
 
 
-def _write_owner(study: Study, trial_id: int, owner: Owner) -> None:
-    for name, value in _owner_facts(owner).items():
+def _write(study: Study, trial_id: int, facts: Mapping[str, Any]) -> None:
+    for name, value in facts.items():
         study._storage.set_trial_user_attr(trial_id, name, value)

@@ -1,7 +1,7 @@
 """What a set of workers has to do: which trials there are to train, and how each is begun.
 
 A search proposes trials until their total is reached; a confirmation (`ppo_tune.search.confirmation`) runs known
-configs again. Workers and their parent are the same for both and only ask a plan.
+configs again. Workers and their supervisor are the same for both and only ask a plan.
 """
 
 from abc import ABC, abstractmethod

@@ -1,7 +1,7 @@
 """From a proposed config to a told trial: the loop that keeps K places of a trainer filled.
 
-The loop is the same for one place and for many. It knows nothing of processes: who runs it, and how it
-hears of new trials and of a wish to stop, is `ppo_tune.search.run`'s business.
+The loop is the same for one place and for many. It knows nothing of processes: where new trials and the wish to stop
+come from is its caller's business.
 """
 
 import time
@@ -80,7 +80,7 @@ class Ending:
 
 
 class TrialPack:
-    """A workbench whose places are filled with the trials of one study.
+    """A model whose places are filled with the trials of one study.
 
     Args:
         config: The study.

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ppo_tune
 from ppo_tune import cli as package
 from ppo_tune.cli import COMMANDS, load
+from ppo_tune.export import TARGETS
 from ppo_tune.search.storage import run_folder, storage_url
 from tests.cli.conftest import Cli
 from tests.reporting.conftest import HandMade, fill_usual
@@ -152,3 +154,67 @@ def test_an_export_knows_the_verdict_and_what_runs_it(finished: Path) -> None:
 
     assert made.verdict.startswith("Not confirmed: trial 1")
     assert (made.advice, made.command) == ("", ("ppo-tune", "train"))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+    """What a search or a confirmation is asked to do, which ends there."""
+    calls: list[tuple[Any, dict[str, Any]]] = []
+
+    def note(config: Any, **settings: Any) -> None:
+        calls.append((config, settings))
+        raise ppo_tune.PPOTuneError("enough")
+
+    monkeypatch.setattr("ppo_tune.search.run.run_search", note)
+    monkeypatch.setattr("ppo_tune.search.run.run_confirmation", note)
+    return calls
+
+
+def test_flags_of_search_reach_the_search(
+    cli: Cli, asked: list[tuple[Any, dict[str, Any]]], write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = write_study()
+
+    cli("search", file)
+    cli(
+        "search",
+        file,
+        "--no-confirm",
+        "--n-trials",
+        3,
+        "--workers",
+        2,
+        "--storage",
+        "sqlite:///x",
+        "--out",
+        tmp_path,
+    )
+
+    (_, plain), (config, settings) = asked
+    assert (plain["confirm"], plain["workers"], plain["storage"]) == (True, None, None)
+    assert config.search.n_trials == 3
+    assert {name: settings[name] for name in ("confirm", "workers", "storage", "out")} == {
+        "confirm": False, "workers": 2, "storage": "sqlite:///x", "out": tmp_path
+    }  # fmt: skip
+
+
+def test_flags_of_confirm_reach_the_confirmation(
+    cli: Cli, asked: list[tuple[Any, dict[str, Any]]], finished: Path
+) -> None:
+    out = finished / "hand"
+
+    cli("confirm", "hand", "--out", out)
+    cli("confirm", "hand", "--top", 2, "--seeds", 7, "--workers", 3, "--out", out)
+
+    (plain, _), (config, settings) = asked
+    _, stored = ppo_tune.open_study("hand", out=out)
+    assert plain.search == stored.search
+    assert (config.search.confirm_top, config.search.confirm_seeds) == (2, 7)
+    assert (stored.search.confirm_top, stored.search.confirm_seeds) != (2, 7)
+    assert (settings["workers"], settings["out"]) == (3, out)
+
+
+def test_the_help_of_export_names_every_target(cli: Cli) -> None:
+    said = cli("export", "--help").out
+
+    assert [target for target in TARGETS if target not in said] == []

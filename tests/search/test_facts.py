@@ -114,7 +114,8 @@ def test_a_trial_is_stored_under_the_names_of_version_0_1_0() -> None:
         "config": {"gamma": 1.0}, "score_std": 0.5, "ending": "completed", "reason": "", "episodes": 64, "tokens": 700,
         "seconds": 9.0, "heldout/score": 1.5, "heldout/score_standard_error": 0.25, "heldout/kl_per_sequence": 2.0,
         "heldout/response_tokens": 9.0, "heldout/eos_rate": 0.75, "heldout/gold": 0.5,
-        "heldout/gold_standard_error": 0.125, "scores": [1.0], "golds": [0.25],
+        "heldout/gold_standard_error": 0.125,
+        "scores": [1.0], "golds": [0.25],
     }  # fmt: skip
 
 

@@ -16,11 +16,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.endings import ending_of
-from ppo_tune.search.facts import Owner, TrialFacts
+from ppo_tune.search.facts import Owner, TrialFacts, take_waiting
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.samplers import make_sampler
-from ppo_tune.search.storage import ask_as, close_lost_trials, create_study
+from ppo_tune.search.storage import ask_as, close_lost_trials, create_study, running_of
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.workers import Done, Ended, Message, Worker, Workers
 from tests.worlds import OWNER, StudyMaker
@@ -162,6 +162,42 @@ def test_no_trial_ever_runs_without_its_owner(study: Study, config: StudyConfig)
         ask_as(study, config.space.distributions(), owner)
 
     assert set(watching.seen) == set(owners)
+
+
+def test_a_waiting_trial_that_two_machines_want_is_the_quicker_ones_and_stays_it(
+    study: Study, config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower one has seen the trial waiting, and says that it wants it, when the quicker one trains it already."""
+    quicker, slower = Owner.new("here"), Owner.new("there")
+    waiting = study.get_trials(states=(TrialState.WAITING,))
+    ask_as(study, config.space.distributions(), quicker)
+
+    with monkeypatch.context() as late:
+        late.setattr(study, "get_trials", lambda **_: waiting)
+        taken = take_waiting(study, slower)
+
+    assert taken is None
+    assert TrialFacts(study.get_trials()[0]).owner == quicker
+    assert close_lost_trials(study, slower.search) == []
+
+
+def test_who_dies_between_beginning_a_waiting_trial_and_owning_it_is_known(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying, write = Owner.new("a search"), study._storage.set_trial_user_attr
+
+    def die(trial_id: int, key: str, value: Any) -> None:
+        if key == "owner":
+            raise KeyboardInterrupt
+        write(trial_id, key, value)
+
+    with monkeypatch.context() as dies:
+        dies.setattr(study._storage, "set_trial_user_attr", die)
+        with pytest.raises(KeyboardInterrupt):
+            take_waiting(study, dying)
+
+    assert [trial.number for trial in running_of(study, dying)] == [0]
+    assert running_of(study, Owner.new("a search")) == []
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])

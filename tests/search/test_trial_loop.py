@@ -146,7 +146,7 @@ def test_trials_that_join_those_of_version_0_1_0_learn_values_as_they_did(
 ) -> None:
     search = Search(make_study(search={"n_trials": 2}), tmp_path / "run")
     base = tmp_path / "run" / "base.json"
-    search.trial_pack._score_base(base)
+    search.trial_pack._score_base()
     facts = read_json(base)
     assert facts.pop("score_std") > 0
     write_json(base, facts)

@@ -223,7 +223,7 @@ def test_a_card_has_marks_scores_and_what_changed(judged: HandMade) -> None:
     assert default["text"].html == "thanks <mark>!</mark>"
     assert winner["text"].html == "<mark>many</mark> thanks ."
     assert winner["judged"] == [("score", "1.00", "+1.00"), ("gold", "0.50", "-0.50")]
-    assert [answer["is_parted"] for answer in (base, default, winner, worst)] == [False, False, True, False]
+    assert [answer["fell"] for answer in (base, default, winner, worst)] == ["", "", "gold", ""]
 
 
 def test_without_the_untrained_model_nothing_is_marked_or_compared(hand_made: HandMade) -> None:
@@ -235,7 +235,7 @@ def test_without_the_untrained_model_nothing_is_marked_or_compared(hand_made: Ha
     (answer,) = card["answers"]
     assert answer["text"].html == "d0"
     assert answer["judged"] == [("score", "1.00", ""), ("gold", "-1.00", "")]
-    assert not answer["is_parted"]
+    assert answer["fell"] == ""
 
 
 def test_a_change_has_its_sign() -> None:
