@@ -99,10 +99,10 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     reader.check_log(log or ())
     name = str(reader.data.get("name", reader.name))
     reader.check_name(name)
-    numbers = {key: reader.data[key] for key in ("seed", "kl_budget", "score_std") if key in reader.data}
-    # A block with mistakes, which are noted, does not hide those of the numbers.
+    own = {key: value for key, value in reader.data.items() if key in TRAIN_BLOCKS}
+    # A block with mistakes, which are noted, does not hide those of the other values.
     blocks = {"task": task or SupportTaskConfig(name="support"), "model": model or ModelConfig(), "ppo": ppo}
-    config = reader.validated((), TrainConfig, {"name": name, **blocks, **numbers, "log": log or ()})
+    config = reader.validated((), TrainConfig, {**own, **blocks, "name": name, "log": log or ()})
     reader.finish()
     assert isinstance(config, TrainConfig)
     return config

@@ -30,7 +30,7 @@ from ppo_tune.models.context import context_length
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.loading import best_device, check_files, load_causal_lm, load_tokenizer
 from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
-from ppo_tune.models.text import check_tokens, tokenize
+from ppo_tune.models.text import check_tokens, pad_right, tokenize
 from ppo_tune.seeding import derive_seed, generator
 
 Texts = TypeVar("Texts", bound=tuple[str, ...])
@@ -277,15 +277,10 @@ def _heldout_loss(model: PreTrainedModel, examples: list[Any], batch_size: int) 
 def _nats(model: PreTrainedModel, examples: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, int]:
     """Summed negative log-likelihood of the response tokens, and how many there are."""
     device = next(model.parameters()).device
-    width = max(len(p) + len(r) for p, r in examples)
-    rows = [p + r + [0] * (width - len(p) - len(r)) for p, r in examples]
-    ids = torch.tensor(rows, device=device)
-    column = torch.arange(width, device=device)
+    ids, mask = pad_right([p + r for p, r in examples], device)
     start = torch.tensor([len(p) for p, _ in examples], device=device)[:, None]
-    end = torch.tensor([len(p) + len(r) for p, r in examples], device=device)[:, None]
-    mask = column < end
     logits = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions(mask)).logits.float()
-    learned = (column >= start) & mask
+    learned = (torch.arange(ids.shape[-1], device=device) >= start) & mask
     losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
     return torch.where(learned[:, 1:], losses, 0.0).sum(), int(learned[:, 1:].sum())
 

@@ -150,11 +150,20 @@ def pad_left(rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") 
     return Prompts(ids, mask)
 
 
-def encode_prompts(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], device: torch.device | str = "cpu"
-) -> Prompts:
-    """Tokenize and pad prompts: B texts -> shape (B, P)."""
-    return pad_left(tokenize(tokenizer, texts), device)
+def pad_right(
+    rows: Sequence[Sequence[int]], device: torch.device, *, padding: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Token ids of different lengths, real tokens at the left end, (B, S); and True at them, where one is at least.
+
+    Args:
+        rows: Token ids of B texts; an empty one counts as one token of padding.
+        device: Where the tensors go.
+        padding: The id that stands at padding.
+    """
+    width = max(1, max(map(len, rows)))
+    ids = torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows], device=device)
+    lengths = torch.tensor([max(1, len(row)) for row in rows], device=device)
+    return ids, torch.arange(width, device=device) < lengths[:, None]
 
 
 def decode_responses(tokenizer: PreTrainedTokenizerBase, sequences: Sequences) -> list[str]:

@@ -18,7 +18,7 @@ from ppo_tune.models.context import context_length
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.guard import own_failures
 from ppo_tune.models.loading import load_tokenizer, load_whole
-from ppo_tune.models.text import begin_once, check_tokens
+from ppo_tune.models.text import begin_once, check_tokens, pad_right
 from ppo_tune.rewards.base import Columns, Reward, sample
 
 SIDECAR = "reward.json"
@@ -238,17 +238,12 @@ def raw_scores(
     """
     rows = _rows_of_ids(model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens)
     check_tokens(rows, tokenizer, model, f"reward model {model.name_or_path!r}")
-    device = next(model.parameters()).device
-    width = max(1, max(map(len, rows)))
-    fill_in = _padding(model, tokenizer)
-    ids = torch.tensor([row + [fill_in] * (width - len(row)) for row in rows], device=device)
-    last = torch.tensor([max(len(row), 1) - 1 for row in rows], device=device)
-    mask = torch.arange(width, device=device) <= last[:, None]
+    ids, mask = pad_right(rows, next(model.parameters()).device, padding=_padding(model, tokenizer))
     head = getattr(model, "score", None)
     if not isinstance(head, torch.nn.Module):  # an encoder: it pools by itself
         return model(input_ids=ids, attention_mask=mask.long()).logits[:, 0].float()  # type: ignore[no-any-return]
     hidden = model.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    picked = hidden[torch.arange(len(rows), device=device), last]
+    picked = hidden[torch.arange(len(rows), device=ids.device), mask.sum(-1) - 1]
     return head(picked)[:, 0].float()  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.blocks import StudyConfig, check_name, differences
-from ppo_tune.data.user_files import as_noted
+from ppo_tune.data.user_files import RECIPE, as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.endings import STATES, was_lost
@@ -231,10 +231,15 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number
     changed = differences(before, now, ignored=ignored)
     if changed:
+        way_out = "put the file back as it was, or give it another name to start a new study"
+        if any(line.startswith(f"  content.{RECIPE}:") for line in changed):
+            made = StudyFacts(study).versions
+            task = f"the embedded task of ppo-tune {made.get('ppo-tune')} and torch {made.get('torch')}"
+            way_out = f"it was created with {task}: go on with those, or give the file another name"
         raise StudyMismatchError(
             f"study {config.name!r} exists and was made by another experiment; its trials cannot be compared:\n"
             + "\n".join(changed)
-            + "\nput the file back as it was, or give it another name to start a new study"
+            + f"\n{way_out}"
         )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ProcessGroup:
-    """One process on its own; `AcceleratedTeam` does the same for many.
+    """Processes that train together: one on its own; `AcceleratedProcesses` are many.
 
     Attributes:
         rank: This process among all, from 0.
@@ -48,7 +48,7 @@ class ProcessGroup:
             raise ConfigError([Problem(name, what)])
 
 
-class AcceleratedTeam(ProcessGroup):
+class AcceleratedProcesses(ProcessGroup):
     """Processes started by `accelerate launch`.
 
     Args:

@@ -24,7 +24,7 @@ from ppo_tune.tasks import prepare_task
 from ppo_tune.tracking import Tracked, Tracking
 from ppo_tune.trainer.assembly import Assembly, assemble, claim_evaluator, judge
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
-from ppo_tune.trainer.processes import AcceleratedTeam
+from ppo_tune.trainer.processes import AcceleratedProcesses
 from ppo_tune.training.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
 from ppo_tune.training.outcome import leave
 
@@ -93,7 +93,7 @@ def train(
     if accelerator.is_main_process:
         _reserve(folder, config, inputs.hashes, resume=resume)
     accelerator.wait_for_everyone()
-    work = assemble(config, device=accelerator.device, processes=AcceleratedTeam(accelerator))
+    work = assemble(config, device=accelerator.device, processes=AcceleratedProcesses(accelerator))
     claims = claim_evaluator(work.policy, work.task, config)
     tell = watch if accelerator.is_main_process else _nobody
     for note in (*inputs.notes, *work.notes):

@@ -16,6 +16,7 @@ import pytest
 import ppo_tune
 from ppo_tune import cli as package
 from ppo_tune.cli import COMMANDS, load
+from ppo_tune.export import TARGETS
 from ppo_tune.search.storage import run_folder, storage_url
 from tests.cli.conftest import Cli
 from tests.reporting.conftest import HandMade, fill_usual
@@ -211,3 +212,9 @@ def test_flags_of_confirm_reach_the_confirmation(
     assert (config.search.confirm_top, config.search.confirm_seeds) == (2, 7)
     assert (stored.search.confirm_top, stored.search.confirm_seeds) != (2, 7)
     assert (settings["workers"], settings["out"]) == (3, out)
+
+
+def test_the_help_of_export_names_every_target(cli: Cli) -> None:
+    said = cli("export", "--help").out
+
+    assert [target for target in TARGETS if target not in said] == []

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ppo_tune.config.blocks import PPOConfig, SearchConfig
+from ppo_tune.config.methods import QMCSamplerConfig
 from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError
 from tests.config.study_files import DATASET, blocks, load, mistakes, train
@@ -37,7 +38,7 @@ def test_a_file_is_a_study_of_its_name() -> None:
     assert study.ppo == PPOConfig(rollout_size=32, episodes=320, batch_size=16)
     ends = study.space.model_dump()
     assert (ends["learning_rate"]["low"], ends["ppo_epochs"]["high"]) == (1e-5, 4)
-    assert study.search == SearchConfig(sampler="qmc", n_trials=8, seed=3)
+    assert study.search == SearchConfig(sampler=QMCSamplerConfig(name="qmc"), n_trials=8, seed=3)
 
 
 def test_task_and_space_are_enough() -> None:

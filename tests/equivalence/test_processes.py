@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from ppo_tune.trainer.processes import AcceleratedTeam, ProcessGroup
+from ppo_tune.trainer.processes import AcceleratedProcesses, ProcessGroup
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import LIKES, FailingReward, WordReward, make_toy_task, small_config, tiny_policy
 
@@ -91,7 +91,7 @@ def process(rank: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "RANK": rank}
     os.environ.update({name: str(value) for name, value in {**address, "LOCAL_RANK": rank}.items()})
-    processes = AcceleratedTeam(Accelerator(cpu=True))
+    processes = AcceleratedProcesses(Accelerator(cpu=True))
     for name, record in scenarios(processes).items():
         save_file({"numbers": record.numbers}, folder / f"{name}-{rank}.safetensors")
         facts = {"history": record.history, "answered": record.answered, "size": processes.size}

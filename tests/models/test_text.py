@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
-from ppo_tune.models import decode_responses, encode_prompts
-from ppo_tune.models.text import pad_left, tokenize
+from ppo_tune.models import decode_responses
+from ppo_tune.models.text import pad_left, pad_right, tokenize
 from tests.conftest import make_sequences, tiny_tokenizer
 from tests.tokenizers_of import KINDS, TEXTS
 
@@ -34,14 +34,14 @@ def ending_tokenizer():
 
 
 def test_prompts_are_padded_on_the_left():
-    prompts = encode_prompts(tiny_tokenizer(), ["d", "a b c"])
+    prompts = pad_left(tokenize(tiny_tokenizer(), ["d", "a b c"]))
 
     assert prompts.mask.tolist() == [[False, False, True], [True, True, True]]
     assert prompts.ids[prompts.mask].tolist() == [5, 2, 3, 4]
 
 
 def test_padding_needs_no_pad_token():
-    prompts = encode_prompts(tiny_tokenizer(pad_token=None), ["d", "a b c"])
+    prompts = pad_left(tokenize(tiny_tokenizer(pad_token=None), ["d", "a b c"]))
 
     assert prompts.ids[prompts.mask].tolist() == [5, 2, 3, 4]
 
@@ -178,3 +178,11 @@ def test_one_row_of_sequences_is_that_row_of_every_field():
     assert row.response_ids.tolist() == [3, 4, 8]
     assert row.response_mask.tolist() == [True, True, True]
     assert not row.ended
+
+
+def test_texts_are_padded_on_the_right_and_an_empty_one_is_a_token_of_padding() -> None:
+    ids, mask = pad_right([[7, 8, 9], [], [5]], torch.device("cpu"), padding=3)
+
+    assert ids.tolist() == [[7, 8, 9], [3, 3, 3], [5, 3, 3]]
+    assert mask.sum(-1).tolist() == [3, 1, 1]
+    assert mask[:, 0].all()

@@ -16,7 +16,7 @@ MEMBERS: tuple[type[Pruner], ...] = get_args(get_args(PrunerConfig)[0])
 
 NAMES = [get_args(member.model_fields["name"].annotation)[0] for member in MEMBERS]
 
-EAGER = {
+EAGER: dict[str, dict[str, Any]] = {
     "successive_halving": {"reduction_factor": 4},
     "hyperband": {"reduction_factor": 4},
     "median": {"n_startup_trials": 1},

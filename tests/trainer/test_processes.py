@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ppo_tune.errors import ConfigError
-from ppo_tune.trainer.processes import AcceleratedTeam, ProcessGroup
+from ppo_tune.trainer.processes import AcceleratedProcesses, ProcessGroup
 
 
 class FakeAccelerator:
@@ -41,7 +41,7 @@ def test_alone_there_is_nothing_to_share():
 
 
 def test_a_process_knows_its_rank_and_how_many_there_are():
-    processes = AcceleratedTeam(FakeAccelerator(torch.zeros(1), torch.zeros(1), torch.zeros(1)))
+    processes = AcceleratedProcesses(FakeAccelerator(torch.zeros(1), torch.zeros(1), torch.zeros(1)))
 
     assert (processes.rank, processes.size) == (1, 3)
 
@@ -52,14 +52,14 @@ def test_rows_come_back_in_the_order_they_were_dealt_out(size, shape):
     rows = torch.randn(6, *shape)
     accelerator = FakeAccelerator(*(rows[rank::size] for rank in range(size)))
     accelerator.process_index = size - 1
-    processes = AcceleratedTeam(accelerator)
+    processes = AcceleratedProcesses(accelerator)
 
     assert torch.equal(processes.gather(rows[processes.rank :: processes.size]), rows)
 
 
 def test_rows_that_are_not_contiguous_are_made_so_before_they_travel():
     rows = torch.arange(12).view(3, 4).T
-    processes = AcceleratedTeam(FakeAccelerator(rows[0::2].contiguous(), rows[1::2].contiguous()))
+    processes = AcceleratedProcesses(FakeAccelerator(rows[0::2].contiguous(), rows[1::2].contiguous()))
 
     assert torch.equal(processes.gather(rows[1::2]), rows)
 
@@ -69,7 +69,7 @@ def test_a_team_of_one_adds_nothing_up():
     accelerator.process_index = 0
     total = torch.tensor([2.0])
 
-    AcceleratedTeam(accelerator).add_up(total)
+    AcceleratedProcesses(accelerator).add_up(total)
 
     assert total.tolist() == [2.0]
 
@@ -77,20 +77,20 @@ def test_a_team_of_one_adds_nothing_up():
 def test_waiting_waits_for_everyone():
     accelerator = FakeAccelerator(torch.zeros(1), torch.zeros(1))
 
-    AcceleratedTeam(accelerator).wait()
+    AcceleratedProcesses(accelerator).wait()
 
     assert accelerator.waited == 1
 
 
 @pytest.mark.parametrize("rows", [2, 4, 64])
 def test_rows_that_can_be_shared_out_evenly_are_accepted(rows):
-    processes = AcceleratedTeam(FakeAccelerator(torch.zeros(1), torch.zeros(1)))
+    processes = AcceleratedProcesses(FakeAccelerator(torch.zeros(1), torch.zeros(1)))
 
     processes.check_divides("ppo.batch_size", rows)
 
 
 def test_rows_that_cannot_be_shared_out_evenly_are_refused():
-    processes = AcceleratedTeam(FakeAccelerator(torch.zeros(1), torch.zeros(1)))
+    processes = AcceleratedProcesses(FakeAccelerator(torch.zeros(1), torch.zeros(1)))
 
     with pytest.raises(ConfigError) as caught:
         processes.check_divides("ppo.batch_size", 7)
