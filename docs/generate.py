@@ -18,7 +18,7 @@ from ppo_tune.cli import app
 from ppo_tune.config.blocks import StudyConfig, TrainConfig
 
 ROOT = Path(__file__).parent.parent
-FROM_THE_ROOT = ("CONTRIBUTING.md",)
+FROM_THE_ROOT = ("ARCHITECTURE.md", "CONTRIBUTING.md")
 """Files of the repository's first folder that are pages too."""
 
 WORDS = {

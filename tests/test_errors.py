@@ -6,10 +6,12 @@ import inspect
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from ppo_tune import errors
+from ppo_tune.config.blocks import Loggers
 from ppo_tune.errors import (
     ConfigError,
     DataError,
@@ -86,14 +88,18 @@ def test_every_extra_that_a_message_names_can_be_installed():
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "ppo_tune").rglob("*.py")]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
-    named = {
-        ast.literal_eval(call.args[1])
+    missing = [
+        call.args[1]
         for call in calls
         if isinstance(call.func, ast.Name) and call.func.id == "MissingExtraError"
-    }
+    ]
+    named = {extra.value for extra in missing if isinstance(extra, ast.Constant)}
+    loggers = get_args(get_args(get_args(Loggers)[0])[0])  # whose extras are called as they are
 
     assert named
-    assert named <= extras.keys()
+    assert named | {*loggers} <= extras.keys()
+    assert "wandb" in loggers
+    assert [ast.unparse(extra) for extra in missing if not isinstance(extra, ast.Constant)] == ["name"]
 
 
 def test_the_tree_in_the_docstring_is_the_real_one():

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from tests.record import RUNS, kept
+
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "ppo_tune"
 LAYERS = {
@@ -65,3 +67,11 @@ def test_no_new_test_module_is_left_out_of_the_type_check() -> None:
     ]
 
     assert len(unchecked) <= N_UNCHECKED
+
+
+def test_what_ci_leaves_out_was_green_when_it_last_ran() -> None:
+    results = kept()
+
+    assert results.keys() <= RUNS.keys()
+    assert [name for name, result in results.items() if result["failures"] or result["errors"]] == []
+    assert [name for name, result in results.items() if result["commit"].endswith("-dirty")] == []

@@ -7,14 +7,13 @@ H hidden, R rank. Decoder-only models; prompts are padded on the left, responses
 from ppo_tune.models.loading import load_policy, load_tokenizer
 from ppo_tune.models.policy import Policy
 from ppo_tune.models.saving import load_adapter, save_adapter, save_merged
-from ppo_tune.models.text import Prompts, Sequences, decode_responses, encode_prompts
+from ppo_tune.models.text import Prompts, Sequences, decode_responses
 
 __all__ = [
     "Policy",
     "Prompts",
     "Sequences",
     "decode_responses",
-    "encode_prompts",
     "load_adapter",
     "load_policy",
     "load_tokenizer",

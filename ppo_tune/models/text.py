@@ -166,13 +166,6 @@ def pad_right(
     return ids, torch.arange(width, device=device) < lengths[:, None]
 
 
-def encode_prompts(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], device: torch.device | str = "cpu"
-) -> Prompts:
-    """Tokenize and pad prompts: B texts -> shape (B, P)."""
-    return pad_left(tokenize(tokenizer, texts), device)
-
-
 def decode_responses(tokenizer: PreTrainedTokenizerBase, sequences: Sequences) -> list[str]:
     """The text of each response in its place, without its stop token and without padding.
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
-from ppo_tune.models import decode_responses, encode_prompts
+from ppo_tune.models import decode_responses
 from ppo_tune.models.text import pad_left, pad_right, tokenize
 from tests.conftest import make_sequences, tiny_tokenizer
 from tests.tokenizers_of import KINDS, TEXTS
@@ -34,14 +34,14 @@ def ending_tokenizer():
 
 
 def test_prompts_are_padded_on_the_left():
-    prompts = encode_prompts(tiny_tokenizer(), ["d", "a b c"])
+    prompts = pad_left(tokenize(tiny_tokenizer(), ["d", "a b c"]))
 
     assert prompts.mask.tolist() == [[False, False, True], [True, True, True]]
     assert prompts.ids[prompts.mask].tolist() == [5, 2, 3, 4]
 
 
 def test_padding_needs_no_pad_token():
-    prompts = encode_prompts(tiny_tokenizer(pad_token=None), ["d", "a b c"])
+    prompts = pad_left(tokenize(tiny_tokenizer(pad_token=None), ["d", "a b c"]))
 
     assert prompts.ids[prompts.mask].tolist() == [5, 2, 3, 4]
 

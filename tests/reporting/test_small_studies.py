@@ -97,27 +97,13 @@ def test_too_few_iterations_show_no_soundness_and_kl_beyond_the_budget_is_a_sign
     )
 
 
-def test_without_a_winner_nothing_is_said_of_edges_or_of_blue_lines(hand_made: HandMade) -> None:
+def test_without_a_winner_nothing_is_said_of_edges(hand_made: HandMade) -> None:
     found = sections(fill_all_failed(hand_made).record())
 
     assert "Neither the winner" not in found["slices"].reading
     assert found["slices"].reading.startswith(
         "No trial was completed within the KL budget, so there are no good values to look at."
     )
-    assert found["parallel"].reading.startswith(
-        "A line is a trial: all in grey, for none was completed within the KL budget."
-    )
-
-
-def test_with_too_few_trials_axes_stand_in_the_order_of_the_file(hand_made: HandMade) -> None:
-    for i in range(11):
-        hand_made.add("completed", [0.1 * i] * 5)
-    few = sections(hand_made.record())["parallel"].reading
-    hand_made.add("completed", [0.5] * 5)
-    enough = sections(hand_made.record())["parallel"].reading
-
-    assert "Axes stand in the order of the study file" in few
-    assert "Axes stand in the order of PED-ANOVA" in enough
 
 
 def test_a_running_study_says_how_far_it_is(hand_made: HandMade) -> None:
@@ -141,7 +127,7 @@ def space(made: HandMade, params: dict[str, Any], **search: Any) -> None:
     made.config = made.config.model_copy(update={"space": Space.model_validate(params), "search": block})
 
 
-def test_a_single_hyperparameter_has_neither_importance_nor_parallel_lines(hand_made: HandMade) -> None:
+def test_a_single_hyperparameter_has_no_importance(hand_made: HandMade) -> None:
     space(hand_made, {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}})
     for i in range(14):
         hand_made.add("completed", [0.1 * i] * 5, params={"learning_rate": 1e-4 * (i + 1)})

@@ -1,5 +1,9 @@
 # mypy: ignore-errors
-"""Real processes, really killed: whatever dies, the same command goes on to the same total."""
+"""Real processes, really killed: whatever dies, the same command goes on to the same total.
+
+What the supervisor decides is tested without processes in test_supervisor.py; CI runs a few whole searches, and those
+that only repeat its decisions with real processes are guards.
+"""
 
 import os
 import re
@@ -62,7 +66,7 @@ class Command:
 
     def wait_for_running(self, n_finished: int) -> optuna.trial.FrozenTrial:
         """The first running trial that has been scored and is far from its end, once so many are finished."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 200
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.stdout.read()
             if (self.out / "runs" / self.name / "base.json").is_file():  # made after the store
@@ -207,6 +211,7 @@ def test_a_second_search_of_a_running_study_is_refused_and_does_no_harm(
     assert not (folder / "base.json").exists()
 
 
+@pytest.mark.guard
 def test_a_reward_that_always_fails_stops_the_search_with_the_first_reason(
     write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
 ) -> None:
@@ -228,6 +233,7 @@ def test_a_reward_that_always_fails_stops_the_search_with_the_first_reason(
     assert "raised ValueError: no scale for prompt 'a " in output
 
 
+@pytest.mark.guard
 def test_a_trial_that_kills_its_worker_every_time_is_given_up_after_three_attempts(
     write_study: Callable[..., Path], tmp_path: Path, start: Callable[..., Command]
 ) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from ppo_tune.reporting.analysis.anova import ped_anova
 from ppo_tune.reporting.analysis.compared import compared, foresight
 from ppo_tune.reporting.analysis.directions import FAILING, SCORING, Wording, direction, good_range
 from ppo_tune.reporting.analysis.evidence import COLUMNS, Sample, best_quarter, happened, importance_of
@@ -75,25 +74,6 @@ def _table(
     table = importance_of(sample, seed)
     directions = [told(row["name"]) if row["clear"] else NOISE for row in to_records(table)]
     return table.assign(direction=directions)
-
-
-def by_importance(record: StudyRecord) -> list[str]:
-    """Names of the hyperparameters, the most important for the score first; as in the file with too few trials.
-
-    By PED-ANOVA alone, which takes no time.
-    """
-    sample = score_sample(record)
-    n = len(sample.target)
-    if n < MIN_TRIALS:
-        return list(record.config.space)
-    marked = best_quarter(sample.target[np.newaxis])
-    found = ped_anova(sample.axes, sample.places, np.arange(n)[np.newaxis], marked)[0]
-    return [sample.axes[j].name for j in np.argsort(-found, kind="stable")]
-
-
-def has_evidence(record: StudyRecord) -> bool:
-    """Whether there are enough trials for an importance."""
-    return len(compared(record)[1]) >= MIN_TRIALS
 
 
 def score_sample(record: StudyRecord) -> Sample:

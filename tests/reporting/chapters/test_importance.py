@@ -288,13 +288,3 @@ def test_the_figure_shows_both_methods_with_intervals_and_noise(hand_made: HandM
     assert [dot.x[0] for dot in dots] == [round(row["ped_anova"], 4), round(row["fanova"], 4)]
     assert dots[0].error_x.array[0] == pytest.approx(row["ped_high"] - row["ped_anova"], abs=1e-4)
     assert [len(trace.y) for trace in figure.data if trace.name == importance.NOISE] == [2, 2]
-
-
-def test_the_most_important_comes_first_in_other_figures(hand_made: HandMade) -> None:
-    planted(hand_made, 40)
-    assert importance.by_importance(hand_made.record())[0] == "learning_rate"
-
-
-def test_with_too_few_trials_the_order_is_that_of_the_file(hand_made: HandMade) -> None:
-    planted(hand_made, 5)
-    assert importance.by_importance(hand_made.record()) == ["learning_rate", "batch_size", "ppo_epochs"]

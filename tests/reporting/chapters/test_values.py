@@ -10,7 +10,6 @@ from ppo_tune.config.space import Space
 from ppo_tune.reporting.analysis import edges
 from ppo_tune.reporting.axes import axes_of
 from ppo_tune.reporting.chapters.values import chapter as values
-from ppo_tune.reporting.chapters.values import parallel
 from ppo_tune.reporting.chapters.values.edges import edges_reading
 from ppo_tune.reporting.record import StudyRecord
 from tests.reporting.conftest import HandMade
@@ -157,73 +156,8 @@ def test_the_figures_of_a_thousand_trials_are_small(hand_made: HandMade) -> None
     sections = values.chapter(record).sections
 
     sizes = [len(section.figure.to_json()) for section in sections if section.figure is not None]
-    assert [size < 300_000 for size in sizes] == [True, True]
-    assert [len(section.figure.data) < 30 for section in sections if section.figure is not None] == [
-        True,
-        True,
-    ]
-
-
-def test_the_best_lines_are_completed_and_within_the_budget(hand_made: HandMade) -> None:
-    for score in range(6):
-        hand_made.add("completed", [float(score)] * 5)
-    hand_made.add("kl_limit", [99.0], kl=9.0)
-    hand_made.add("completed", [98.0] * 5, kl=9.0)
-    scored = hand_made.record().scored
-
-    best, others = parallel.best_and_others(scored)
-
-    assert best["number"].tolist() == [5, 4, 3]
-    assert sorted([*best["number"], *others["number"]]) == list(range(8))
-    assert parallel.parallel_reading(scored, axes_of(hand_made.config.space)) == (
-        "A line is a trial: the best 3 within the KL budget in blue over the 5 others in grey. Axes stand in the order "
-        "of PED-ANOVA, the score at the right."
-    )
-
-
-def test_a_wild_line_ends_where_the_axis_does(hand_made: HandMade) -> None:
-    for score in (1.0, 1.1, 1.2, 1.3, 1.4):
-        hand_made.add("completed", [score] * 5)
-    hand_made.add("pruned", [1000.0])
-    scored = hand_made.record().scored
-
-    reading = parallel.parallel_reading(scored, axes_of(hand_made.config.space))
-
-    assert parallel.score_ends(scored) == (1.0, 1.4)
-    assert "the score at the right; a score far from all others stands at its end." in reading
-
-
-def test_each_line_passes_its_values_and_ends_at_its_score(hand_made: HandMade) -> None:
-    """A third up the decades, the middle choice, the first number; the worst and the best score at the ends."""
-    hand_made.add("completed", [0.0] * 5, params=params(rate=10 ** (-4 + 2 / 3), batch=16, epochs=1))
-    hand_made.add("completed", [1.0] * 5, params=params(rate=1e-2, batch=32, epochs=4))
-    record = hand_made.record()
-
-    figure = parallel.parallel_figure(record.scored, axes_of(record.config.space))
-
-    lines = next(trace for trace in figure.data if trace.name == "best 2")
-    best, worst = np.array(lines.y[:5], float), np.array(lines.y[5:], float)
-    assert best[:4] == pytest.approx([1, 1, 1, 1], abs=0.021)
-    assert worst[:4] == pytest.approx([1 / 3, 0.5, 0, 0], abs=0.021)
-    assert np.isnan(best[4]) and np.isnan(worst[4])
-    assert list(figure.layout.xaxis.ticktext) == [
-        "learning_<br>rate",
-        "batch_<br>size",
-        "ppo_<br>epochs",
-        "score",
-    ]
-
-
-def test_no_more_than_eight_axes_are_drawn(hand_made: HandMade) -> None:
-    """Seven hyperparameters and the score."""
-    hand_made.add("completed", [1.0] * 5)
-    scored = hand_made.record().scored
-    axes = axes_of(hand_made.config.space) * 3
-
-    figure = parallel.parallel_figure(scored, axes)
-
-    assert len(figure.layout.xaxis.ticktext) == 8
-    assert "The 2 least important are left out." in parallel.parallel_reading(scored, axes)
+    assert [size < 300_000 for size in sizes] == [True]
+    assert all(len(section.figure.data) < 30 for section in sections if section.figure is not None)
 
 
 def test_constant_and_missing_values_break_nothing(hand_made: HandMade) -> None:
@@ -238,9 +172,9 @@ def test_constant_and_missing_values_break_nothing(hand_made: HandMade) -> None:
         hand_made.add("completed", [1.0] * 5,
                       params={"batch_size": 16, "learning_rate": 1e-3, "clip_range_value": clip})  # fmt: skip
 
-    slices, together = values.chapter(hand_made.record()).sections
+    (slices,) = values.chapter(hand_made.record()).sections
 
-    assert slices.figure is not None and together.figure is not None
+    assert slices.figure is not None
     texts = [text for trace in slices.figure.data for text in trace.text if trace.xaxis == "x3"]
     assert sorted(texts) == ["0.2<br>score 1.000", "0.2<br>score 1.000", "None<br>score 1.000"]
 

@@ -1,4 +1,4 @@
-"""Score against the searched values: one by one, and all together."""
+"""Score against the searched values, one by one."""
 
 import math
 
@@ -8,16 +8,15 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from ppo_tune.reporting.analysis.edges import best_values, edges_table
-from ppo_tune.reporting.analysis.importance import by_importance, has_evidence
 from ppo_tune.reporting.axes import Axis, axes_of
 from ppo_tune.reporting.chapters.values import grid
 from ppo_tune.reporting.chapters.values.edges import edges_reading
-from ppo_tune.reporting.chapters.values.parallel import parallel_figure, parallel_reading, score_ends
 from ppo_tune.reporting.drawing import (
     ENDING_COLOURS,
     ENDING_SYMBOLS,
     GREY,
     ROLE_STYLES,
+    axis_ends,
     layout,
     roles_in,
 )
@@ -38,15 +37,14 @@ OUTSIDE = 0.06
 
 
 def chapter(record: StudyRecord) -> Chapter:
-    """Slices, the cells of a grid, and parallel coordinates."""
+    """Slices, and the cells of a grid."""
     return Chapter(
         "values", "Good and bad values", _sections(record), in_summary="reading", is_pictured=False
     )
 
 
 def _sections(record: StudyRecord) -> tuple[Section, ...]:
-    scored, axes = record.scored, axes_of(record.config.space)
-    if scored.empty:
+    if record.scored.empty:
         return ()
     columns = ["number", "role", "ending", "score", *record.config.space]
     begun = record.table[
@@ -55,20 +53,9 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
     shown = some(begun, MAX_POINTS)
     edges = edges_reading(edges_table(record), len(best_values(record)), record.best_role)
     reading = f"{edges} {slices_reading(shown, len(begun))}"
-    slices = Section("slices", "Each hyperparameter by itself", reading, slices_figure(shown, axes),
-                     begun[columns], wide=True)  # fmt: skip
-    together = _together(record, scored, axes, columns) if len(axes) > 1 else []
-    return (slices, *grid.sections(record), *together)
-
-
-def _together(
-    record: StudyRecord, scored: pd.DataFrame, axes: tuple[Axis, ...], columns: list[str]
-) -> list[Section]:
-    """Lines through all axes, which take two or more."""
-    ordered = [next(axis for axis in axes if axis.name == name) for name in by_importance(record)]
-    reading = parallel_reading(scored, ordered, by_importance=has_evidence(record))
-    figure = parallel_figure(scored, ordered)
-    return [Section("parallel", "All hyperparameters together", reading, figure, scored[columns], wide=True)]
+    figure = slices_figure(shown, axes_of(record.config.space))
+    slices = Section("slices", "Each hyperparameter by itself", reading, figure, begun[columns], wide=True)
+    return (slices, *grid.sections(record))
 
 
 def some(trials: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -91,6 +78,11 @@ def slices_reading(shown: pd.DataFrame, n: int) -> str:
     if n_high:
         words += f" {n_high} at the top {'has' if n_high == 1 else 'have'} one far above all others."
     return words + (f" {len(shown)} of {n} trials are drawn." if len(shown) < n else "")
+
+
+def score_ends(trials: pd.DataFrame) -> tuple[float, float]:
+    """Ends of an axis of scores, with the marked trials."""
+    return axis_ends(trials["score"], trials.loc[trials["role"] != "", "score"])
 
 
 def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
