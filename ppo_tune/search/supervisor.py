@@ -54,6 +54,7 @@ class _Failures:
             )
 
 
+@dataclass
 class Supervisor:
     """Starts the workers that share a plan, and starts again what died.
 
@@ -67,22 +68,19 @@ class Supervisor:
         watch: Told of everything that happens.
     """
 
-    def __init__(
-        self, workers: Workers, plan: Plan, study: Study, url: str, folder: Path, search: str, watch: Watcher
-    ) -> None:
-        self.workers = workers
-        self.plan = plan
-        self.study = study
-        self.url = url
-        self.folder = folder
-        self.search = search
-        self.watch = watch
-        self._shares: dict[int, Share] = {}
-        self._done: set[Owner] = set()
-        self._asked_to_stop: set[Owner] = set()
-        self._failures = _Failures()
-        self._interrupts = 0
-        self._idle_deaths = 0
+    workers: Workers
+    plan: Plan
+    study: Study
+    url: str
+    folder: Path
+    search: str
+    watch: Watcher
+    _shares: dict[int, Share] = field(default_factory=dict)
+    _done: set[Owner] = field(default_factory=set)
+    _asked_to_stop: set[Owner] = field(default_factory=set)
+    _failures: _Failures = field(default_factory=_Failures)
+    _interrupts: int = 0
+    _idle_deaths: int = 0
 
     def run(self) -> bool:
         """Supervise until all workers have ended for good; says whether the user stopped it before its total.
