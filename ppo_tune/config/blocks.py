@@ -11,15 +11,10 @@ from collections.abc import Collection, Mapping
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
-from ppo_tune.config.methods import (
-    PrunerConfig,
-    SamplerConfig,
-    SuccessiveHalvingConfig,
-    TPESamplerConfig,
-)
+from ppo_tune.config.block import FROM_LIST, Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
+from ppo_tune.config.methods import PrunerConfig, SamplerConfig, SuccessiveHalvingConfig, TPESamplerConfig
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
 
@@ -302,12 +297,7 @@ class SupportTaskConfig(Block):
     gold: Gold = Field(None, validate_default=True, description="Instead of the task's own hidden scorer.")
 
 
-def _as_tuple(value: Any) -> Any:
-    """A list of a file as the frozen model holds it."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
 """Texts, none of them empty."""
 
 
@@ -346,10 +336,7 @@ def named_judges(task: TaskConfig) -> dict[str, RewardConfig]:
     return {**({} if task.gold is None else {"gold": task.gold}), **task.judges}
 
 
-Loggers = Annotated[
-    tuple[Literal["tensorboard", "wandb"], ...],
-    BeforeValidator(_as_tuple),
-]
+Loggers = Annotated[tuple[Literal["tensorboard", "wandb"], ...], FROM_LIST]
 """Who gets the numbers of a training besides its metrics.jsonl; each needs the extra of its name."""
 
 LOG = "Where the numbers go besides metrics.jsonl: any of tensorboard and wandb (offline)."
@@ -467,10 +454,7 @@ def differences(
 ) -> list[str]:
     """What differs between two nested dicts, one line each: place, value before, value now.
 
-    Args:
-        before: One.
-        now: The other.
-        ignored: Places that may differ, with all that is within them.
+    Places that are ignored may differ, with all that is within them.
     """
     old, new = _flatten(before, now), _flatten(now, before)
     return [
