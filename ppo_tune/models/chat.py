@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.data.model_folders import missing_chat_template
 from ppo_tune.errors import ModelError
+from ppo_tune.models.text import tokenize
 
 MARK = "qzx"
 """What an assistant says where only what the template writes after it is of interest."""
@@ -23,6 +24,18 @@ def user_turns(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, aske
     """
     chats = [[{"role": "user", "content": text}] for text in texts]
     return [_render(tokenizer, chat, asked_by, add_generation_prompt=True) for chat in chats]
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
+    """Token ids of a task's prompts: as they stand, or each as a user's turn.
+
+    Raises:
+        ModelError: If they are turns, and there is no chat template, or it fails.
+    """
+    if not chat:
+        return tokenize(tokenizer, texts)
+    turns = user_turns(tokenizer, texts, asked_by="task.chat")
+    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in turns]
 
 
 def exchange(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, *, asked_by: str) -> str:
