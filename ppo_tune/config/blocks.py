@@ -200,8 +200,7 @@ class PreferenceRewardConfig(Block):
     @field_validator("template")
     @classmethod
     def _check_template(cls, template: str | None) -> str | None:
-        problem = None if template is None else problem_of_template(template)
-        if problem:
+        if template is not None and (problem := problem_of_template(template)):
             raise ValueError(problem)
         return template
 

@@ -177,12 +177,8 @@ class PPOTrainer:
         places, size, length = list(self.runs), self.shared.rollout_size, self.shared.max_new_tokens
         rows = [self._prompt_rows(run) for run in self.runs.values()]
         prompts = self.prompts.batch(row for trial in rows for row in trial)
-        uniforms = torch.stack(
-            [
-                draw_uniforms(size, length, generator(run.seed, "sampling", run.iteration))
-                for run in self.runs.values()
-            ]
-        )
+        rngs = [generator(run.seed, "sampling", run.iteration) for run in self.runs.values()]
+        uniforms = torch.stack([draw_uniforms(size, length, rng) for rng in rngs])
         mine = slice(self.processes.rank, size, self.processes.size)
         shape = (len(places), size, -1)
         part = collect(
