@@ -212,12 +212,9 @@ def problem_of_template(template: str) -> str | None:
         fields = [(name, spec, how) for _, name, spec, how in Formatter().parse(template) if name is not None]
     except ValueError as error:
         return f"{rule}, but {template!r} has {str(error).lower()}; double a literal brace"
-    names = [name for name, _, _ in fields]
-    if (
-        "response" in names
-        and {*names} <= {"prompt", "response"}
-        and not any(spec or how for _, spec, how in fields)
-    ):
+    names = {name for name, _, _ in fields}
+    bare = not any(spec or how for _, spec, how in fields)
+    if bare and "response" in names and names <= {"prompt", "response"}:
         return None
     return f"{rule}, but got {template!r}"
 
@@ -437,12 +434,9 @@ class StudyConfig(RunConfig):
 
     def milestone_episodes(self) -> tuple[int, ...]:
         """Episodes at which every trial is scored, whole rollouts, rising to the end of the budget."""
-        size, iterations = self.ppo.rollout_size, self.ppo.iterations
-        marks = {
-            max(1, round(iterations * i / self.search.milestones))
-            for i in range(1, self.search.milestones + 1)
-        }
-        return tuple(size * mark for mark in sorted(marks))
+        n, iterations = self.search.milestones, self.ppo.iterations
+        marks = {max(1, round(iterations * i / n)) for i in range(1, n + 1)}
+        return tuple(self.ppo.rollout_size * mark for mark in sorted(marks))
 
 
 DEFAULT_N_TRIALS = 32
@@ -470,13 +464,11 @@ _ABSENT = object()
 def _flatten(data: Any, other: Any, prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, with dotted keys; lists are leaves, and a dict beside something else in the other."""
     if not isinstance(data, Mapping) or not isinstance(other, Mapping):
-        return {prefix: data}
+        return {prefix[:-1]: data}
     return {
         place: value
         for key, inner in data.items()
-        for place, value in _flatten(
-            inner, other.get(key, inner), f"{prefix}.{key}" if prefix else str(key)
-        ).items()
+        for place, value in _flatten(inner, other.get(key, inner), f"{prefix}{key}.").items()
     }
 
 

@@ -78,11 +78,8 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, as it is stored of a training."""
-        return {
-            **self._numbers(),
-            "samples": [sample.as_dict() for sample in self.samples],
-            "split": self.split,
-        }
+        samples = [sample.as_dict() for sample in self.samples]
+        return {**self._numbers(), "samples": samples, "split": self.split}
 
     def _numbers(self) -> dict[str, float]:
         return {

@@ -98,13 +98,8 @@ class PPOTrainer:
         micro = self.shared.micro_batch_size or 1
         assert config.batch_size % micro == 0, f"micro_batch_size {micro} must divide {config.batch_size}"
         self.policy.reset(place, generator(seed, "init"))
-        optimizer = torch.optim.AdamW(
-            [self.policy.rows.row(place)],
-            lr=config.learning_rate,
-            eps=config.adam_epsilon,
-            weight_decay=0.0,
-            fused=True,
-        )
+        row, lr, eps = self.policy.rows.row(place), config.learning_rate, config.adam_epsilon
+        optimizer = torch.optim.AdamW([row], lr=lr, eps=eps, weight_decay=0.0, fused=True)
         self.runs[place] = Run(config, seed, optimizer, config.kl_coef, score_std=score_std)
         self.rewards[place] = self.task.reward.for_trial(seed)
         self.runs = dict(sorted(self.runs.items()))  # in order, a full pack is the policy's rows as they are
