@@ -19,13 +19,8 @@ MARK = "qzx"
 def user_turns(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, asked_by: str) -> list[str]:
     """Each text as a user's turn, up to where the assistant begins to write.
 
-    Args:
-        tokenizer: Whose template.
-        texts: What the user says.
-        asked_by: The setting that asks for the template, for messages.
-
     Raises:
-        ModelError: If there is no chat template, or it fails.
+        ModelError: If there is no chat template, or it fails; names the setting that asked for it.
     """
     chats = [[{"role": "user", "content": text}] for text in texts]
     return [_render(tokenizer, chat, asked_by, add_generation_prompt=True) for chat in chats]

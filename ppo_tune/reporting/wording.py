@@ -72,3 +72,11 @@ def join(names: Sequence[str]) -> str:
 def short(value: object) -> str:
     """A value with the digits that matter."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for least, unit, name in ((172_800, 86_400, "days"), (7_200, 3_600, "hours"), (120, 60, "minutes")):
+        if seconds >= least:
+            return f"{seconds / unit:.{0 if seconds / unit >= 10 else 1}f} {name}"
+    return f"{seconds:.{0 if seconds >= 10 else 1}f} seconds"

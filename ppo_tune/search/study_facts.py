@@ -8,7 +8,8 @@ from typing import Any
 from optuna.study import Study
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.facts import ByPrompt, Fact, read_by_prompt, stored_by_prompt
+from ppo_tune.search.facts import Fact
+from ppo_tune.search.heldout import ByPrompt, read_by_prompt, stored_by_prompt
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class StudyFacts:
     versions: Fact[Mapping[str, str]] = Fact("versions", lambda stored: stored or {}, dict)
     """Of the libraries that made the study."""
 
-    score_std: Fact[float | None] = Fact("score_std", lambda stored: stored)
+    score_std: Fact[float | None] = Fact("score_std")
     """The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0."""
 
     chosen: Fact[Mapping[int, Chosen]] = Fact(
@@ -65,7 +66,7 @@ class StudyFacts:
     )
     """In a confirmation: its configs, by their numbers in the search."""
 
-    n_seeds: Fact[int | None] = Fact("seeds", lambda stored: stored)
+    n_seeds: Fact[int | None] = Fact("seeds")
     """In a confirmation: on how many fresh seeds a config runs that stays in the race."""
 
     untrained: Fact[ByPrompt | None] = Fact(
@@ -75,5 +76,5 @@ class StudyFacts:
     )
     """In a confirmation: what the untrained model scored; None before it was."""
 
-    claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective", lambda stored: stored)
+    claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective")
     """In a study of the user's own: its `owner`, which its folder names too, and its `experiment`."""

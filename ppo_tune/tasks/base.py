@@ -67,20 +67,14 @@ class Task:
 
 
 def objective_of(config: TaskConfig, reward: Reward, device: torch.device) -> Reward:
-    """What the trials of a task are compared by.
-
-    Args:
-        config: May name it; else it is the reward.
-        reward: The task's, made already.
-        device: Where a reward model runs.
-    """
+    """What the trials of a task are compared by: what its config names, or else the reward, made already."""
     if config.objective is None or config.objective == config.reward:
         return reward
     return make_reward(config.objective, device)
 
 
 def judges_of(config: TaskConfig, device: torch.device) -> dict[str, Reward]:
-    """The judges that a config names, by their names; the arguments are those of `objective_of`."""
+    """The judges that a config names, by their names."""
     return {name: make_reward(judge, device) for name, judge in named_judges(config).items()}
 
 

@@ -1,8 +1,8 @@
 """The loss of PPO on one micro-batch of k trials: its gradient, and statistics of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,22 +44,8 @@ Gradients = tuple[tuple[Tensor | None, ...], Tensor]
 `STATISTICS` over them, shape (k, 1 + len(STATISTICS))."""
 
 
-class LearningPass(Protocol):
-    """Whatever gives what `gradients` gives."""
-
-    def __call__(
-        self,
-        policy: Policy,
-        batch: Sequences,
-        numbers: Tensor,
-        coefficients: Coefficients,
-        tokens: Tensor,
-        *,
-        places: Sequence[int],
-        temperature: float,
-        with_entropy: bool,
-    ) -> Gradients:
-        """See `gradients`."""
+LearningPass = Callable[..., Gradients]
+"""Whatever takes what `gradients` takes, and gives what it gives."""
 
 
 def gradients(
@@ -73,20 +59,11 @@ def gradients(
     temperature: float,
     with_entropy: bool,
 ) -> Gradients:
-    """The gradient of the sum of k trials' losses on a micro-batch, and statistics.
+    """The gradient of the sum of k trials' losses on a micro-batch (k, b, ·), and statistics.
 
-    Args:
-        policy: The policy.
-        batch: The micro-batch, (k, b, ·).
-        numbers: Old log-probabilities, old values, advantages and returns, shape (k, b, 4, T).
-        coefficients: Of the k trials.
-        tokens: Of each trial's mini-batch, shape (k,).
-        places: Of the k trials.
-        temperature: The one the responses were sampled with.
-        with_entropy: Whether a trial has an entropy bonus.
-
-    Returns:
-        Gradients and statistics.
+    `numbers` are old log-probabilities, old values, advantages and returns, (k, b, 4, T); `tokens` those of each
+    trial's mini-batch, (k,); the temperature is that of the sampling; `with_entropy` says whether a trial has an
+    entropy bonus.
     """
     old_logprobs, old_values, advantages, returns = numbers.unbind(2)
     mask, c = batch.response_mask, coefficients

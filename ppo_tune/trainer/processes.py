@@ -34,9 +34,6 @@ class ProcessGroup:
     def add_up(self, tensor: Tensor) -> None:
         """Replace the tensor by its sum over all processes."""
 
-    def wait(self) -> None:
-        """Go on when all processes are here."""
-
     def check_divides(self, name: str, rows: int) -> None:
         """Refuse a number of rows that cannot be shared out evenly.
 
@@ -49,11 +46,7 @@ class ProcessGroup:
 
 
 class AcceleratedProcesses(ProcessGroup):
-    """Processes started by `accelerate launch`.
-
-    Args:
-        accelerator: Accelerate's object; knows how the processes talk.
-    """
+    """Processes started by `accelerate launch`, which know by its `Accelerator` how to talk to each other."""
 
     def __init__(self, accelerator: "Accelerator") -> None:
         self.accelerator = accelerator
@@ -69,7 +62,3 @@ class AcceleratedProcesses(ProcessGroup):
         """Replace the tensor by its sum over all processes."""
         if self.size > 1:
             torch.distributed.all_reduce(tensor)
-
-    def wait(self) -> None:
-        """Go on when all processes are here."""
-        self.accelerator.wait_for_everyone()

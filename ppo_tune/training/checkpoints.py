@@ -27,17 +27,7 @@ _OPTIMIZER, _REWARD = "optimizer.", "reward."
 
 
 def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = KEPT) -> Path:
-    """Write all that a trial is at this moment.
-
-    Args:
-        trainer: Who trains it.
-        place: Where.
-        folder: Holds the checkpoints of this trial.
-        kept: How many of them stay, the new one included.
-
-    Returns:
-        The new checkpoint.
-    """
+    """Write all that a trial is at this moment; so many checkpoints stay in its folder, the new one included."""
     run = trainer.runs[place]
     final = folder / f"episodes-{run.episodes:010d}"
     draft = folder / f".{final.name}.draft"
@@ -50,13 +40,8 @@ def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = K
     if isinstance(reward := trainer.rewards[place], LearningReward):
         tensors |= {f"{_REWARD}{name}": value.detach().clone() for name, value in reward.state().items()}
     save_file(tensors, draft / _TENSORS)
-    facts = {
-        "iteration": run.iteration,
-        "tokens": run.tokens,
-        "kl_coef": run.kl_coef.hex(),
-        "score_std": run.score_std.hex(),
-    }
-    write_json(draft / _FACTS, facts)
+    floats = {"kl_coef": run.kl_coef.hex(), "score_std": run.score_std.hex()}
+    write_json(draft / _FACTS, {"iteration": run.iteration, "tokens": run.tokens, **floats})
     write_json(draft / _MANIFEST, {name: content_hash(draft / name) for name in (_TENSORS, _FACTS)})
     shutil.rmtree(final, ignore_errors=True)
     draft.replace(final)

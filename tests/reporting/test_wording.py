@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo_tune.reporting.tables import is_numeric, text_of, view
-from ppo_tune.reporting.wording import cell, cut, label
+from ppo_tune.reporting.wording import cell, cut, duration, label
 from ppo_tune.safe_text import symbols, writable
 
 
@@ -100,3 +100,12 @@ def test_a_table_shows_its_first_rows_and_knows_its_numbers() -> None:
 )
 def test_a_column_of_mixed_kinds_is_numeric_only_if_all_it_knows_is(values: list, expected: bool) -> None:
     assert is_numeric(pd.Series(values, dtype=object)) is expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.3, "0.3 seconds"), (49, "49 seconds"), (125, "2.1 minutes"), (7_199, "120 minutes"), (9_000, "2.5 hours"),
+     (216_000, "2.5 days")],
+)  # fmt: skip
+def test_times_have_the_unit_that_suits_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,14 +1,10 @@
-"""How much of what became of trials each hyperparameter explains by itself, by two methods.
+"""PED-ANOVA: how much of the chance of being marked (among the best quarter; failed) each hyperparameter explains.
 
-    PED-ANOVA   variance of the chance of being marked (among the best quarter; failed)
-    fANOVA      variance of the number itself, as a regression forest sees it over the whole search space
-
-Both are Optuna's to the last digit where their settings are the same, but thousands of times faster: a report asks
-them hundreds of times, for shuffled and resampled studies.
+It is Optuna's to the last digit where the settings are the same, but thousands of times faster: a report asks it
+hundreds of times, for shuffled and resampled studies.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
@@ -17,12 +13,6 @@ from ppo_tune.reporting.axes import Axis
 
 GRID = 50
 """Steps into which PED-ANOVA divides the range of a real number."""
-
-TREES, TREE_TRIALS = 12, 256
-"""Of the forest: trees, and how many trials each of them sees at most."""
-
-DEPTH, LEAF_TRIALS = 5, 5
-"""Of a tree: its depth at most, and the trials in a leaf at least. Finer ones learn the noise of tens of trials."""
 
 
 def ped_anova(
@@ -122,70 +112,3 @@ def smooth_numbers(counts: np.ndarray, widths: np.ndarray) -> np.ndarray:
     sums = np.einsum("mku,mu->mk", kernels, counts / inside)
     wide = np.diff(ndtr((np.arange(steps + 1) - steps / 2) / steps))
     return np.asarray((sums + wide / wide.sum()) / (counts.sum(axis=1, keepdims=True) + 1))
-
-
-def forest_anova(units: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
-    """fANOVA: how a regression forest's prediction varies over the search space, and with each value alone.
-
-    Unlike Optuna's, a logarithmic range counts by its logarithm and a choice is one axis, not one for each value;
-    and trees are coarse, for some tens of trials show large effects only.
-
-    Args:
-        units: Where trials stand in the unit cube; shape (n, p).
-        target: What the forest learns; shape (n,).
-
-    Returns:
-        Variances by one hyperparameter alone, shape (p,), and that of the whole; means over trees.
-    """
-    from sklearn import config_context  # takes a second, and only the report of a larger study needs it
-    from sklearn.tree import DecisionTreeRegressor
-
-    random = np.random.RandomState(0)  # the same forest for every version of a study
-    found = []
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        for _ in range(TREES):
-            drawn = random.randint(0, len(units), size=min(len(units), TREE_TRIALS))
-            tree = DecisionTreeRegressor(max_depth=DEPTH, min_samples_leaf=LEAF_TRIALS, random_state=random)
-            grown = tree.fit(units[drawn], target[drawn], check_input=False).tree_
-            found.append(box_variances(*leaves(grown)))
-    return np.mean([alone for alone, _ in found], axis=0), float(np.mean([whole for _, whole in found]))
-
-
-def leaves(tree: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The boxes into which a tree of scikit-learn divides the unit cube, and its prediction in each.
-
-    Returns:
-        Lower and upper corners, shape (leaves, p), and values, shape (leaves,).
-    """
-    low, high = np.zeros((tree.node_count, tree.n_features)), np.ones((tree.node_count, tree.n_features))
-    splits = zip(tree.children_left, tree.children_right, tree.feature, tree.threshold, strict=True)
-    for node, (left, right, feature, threshold) in enumerate(splits):
-        if left >= 0:  # children come after their parents
-            low[left] = low[right] = low[node]
-            high[left] = high[right] = high[node]
-            high[left, feature] = low[right, feature] = threshold
-    is_leaf = tree.children_left < 0
-    return low[is_leaf], high[is_leaf], tree.value[is_leaf, 0, 0]
-
-
-def box_variances(low: np.ndarray, high: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """How a function that is constant in boxes varies over the unit cube, and with each axis alone.
-
-    Its mean over all other axes is a step function of one axis, to which each box adds over its own interval; the
-    integral of the square is a sum over pairs of boxes and how far their intervals overlap.
-
-    Args:
-        low: Lower corners; shape (boxes, p).
-        high: Upper corners; shape (boxes, p).
-        values: In each box; shape (boxes,).
-
-    Returns:
-        Variances by one axis alone, shape (p,), and that of the whole.
-    """
-    sides = high - low
-    volumes = sides.prod(axis=1)
-    deviations = values - volumes @ values
-    heights = (volumes * deviations)[:, np.newaxis] / sides
-    overlaps = np.minimum(high[:, np.newaxis], high) - np.maximum(low[:, np.newaxis], low)
-    alone = np.einsum("lj,mj,lmj->j", heights, heights, np.maximum(overlaps, 0.0))
-    return alone, float(volumes @ deviations**2)

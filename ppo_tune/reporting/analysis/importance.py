@@ -56,7 +56,7 @@ def failing_table(record: StudyRecord) -> pd.DataFrame:
 def _table(
     sample: Sample, wording: Wording, seed: int, told: Callable[[str], str] | None = None
 ) -> pd.DataFrame:
-    """The importance of each hyperparameter by both methods.
+    """The importance of each hyperparameter.
 
     Columns: name; share of variance, both ends of its 90 % bootstrap interval and what noise reaches (`COLUMNS`);
     clear; direction (which values are the good ones, or that noise does the same). Those that stand out most come

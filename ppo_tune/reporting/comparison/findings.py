@@ -46,7 +46,7 @@ def importances(contenders: Sequence[Contender]) -> Section | None:
 def importances_of(record: StudyRecord) -> dict[str, tuple[float, bool]]:
     """The share of each hyperparameter by PED-ANOVA, and whether that is beyond noise; empty without enough trials."""
     table = importance.importance_table(record)
-    return {row["name"]: (row["ped_anova"], row["ped_anova"] > row["ped_noise"]) for row in to_records(table)}
+    return {row["name"]: (row["ped_anova"], row["clear"]) for row in to_records(table)}
 
 
 def importances_table(found: Importances) -> pd.DataFrame:

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Two ways to share out variance, held against Optuna's own and against sums done by hand."""
+"""PED-ANOVA, held against Optuna's own and against sums done by hand."""
 
 import warnings
 
@@ -8,11 +8,10 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
-from sklearn.ensemble import RandomForestRegressor
 
-from ppo_tune.reporting.analysis.anova import box_variances, forest_anova, leaves, ped_anova
+from ppo_tune.reporting.analysis.anova import ped_anova
 from ppo_tune.reporting.analysis.evidence import best_quarter
 from ppo_tune.reporting.axes import Axis
 
@@ -115,53 +114,3 @@ def test_a_resampled_study_is_not_sharper_than_the_study() -> None:
 
     assert like_the_study[0] == by_itself[0]
     assert by_itself[1] > 2 * like_the_study[1]
-
-
-def test_the_forests_variances_are_optunas() -> None:
-    ranges = {name: FloatDistribution(0.0, 1.0) for name in ("a", "b", "c")}
-    study = study_of(60, ranges)
-    units = np.array([[t.params[name] for name in ranges] for t in study.trials])
-    scores = np.array([t.value for t in study.trials])
-    forest = RandomForestRegressor(n_estimators=4, max_depth=5, random_state=3).fit(units, scores)
-
-    found = [box_variances(*leaves(tree.tree_)) for tree in forest.estimators_]
-
-    by_optuna = shares_by_optuna(study, FanovaImportanceEvaluator(n_trees=4, max_depth=5, seed=3))
-    ours = np.mean([alone / whole for alone, whole in found], axis=0)
-    assert ours == pytest.approx([by_optuna[name] for name in ranges])
-
-
-def test_a_step_along_one_axis_is_all_its_own() -> None:
-    """1 beyond a quarter of the first axis, else 0: variance 3/16, none of it along the second."""
-    low, high = np.array([[0.0, 0.0], [0.25, 0.0]]), np.array([[0.25, 1.0], [1.0, 1.0]])
-
-    alone, whole = box_variances(low, high, np.array([0.0, 1.0]))
-
-    assert alone == pytest.approx([3 / 16, 0.0])
-    assert whole == pytest.approx(3 / 16)
-
-
-def test_a_pure_interaction_belongs_to_no_axis() -> None:
-    """1 where both are in the same half, else 0."""
-    low = np.array([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]])
-
-    alone, whole = box_variances(low, low + 0.5, np.array([1.0, 0.0, 0.0, 1.0]))
-
-    assert alone == pytest.approx([0.0, 0.0])
-    assert whole == pytest.approx(1 / 4)
-
-
-def test_a_forest_of_equal_scores_varies_nowhere() -> None:
-    alone, whole = forest_anova(np.random.default_rng(0).random((20, 3)), np.ones(20))
-
-    assert alone.tolist() == [0.0, 0.0, 0.0]
-    assert whole == 0.0
-
-
-def test_a_forest_gives_an_additive_function_its_known_shares() -> None:
-    """2a + b over the unit square: variances 4/12 and 1/12, so four fifths and one."""
-    units = np.random.default_rng(0).random((2000, 2))
-
-    alone, whole = forest_anova(units, 2 * units[:, 0] + units[:, 1])
-
-    assert alone / whole == pytest.approx([0.8, 0.2], abs=0.06)

@@ -96,8 +96,9 @@ def test_the_target_its_episode_and_the_caveat_stand_beside_the_figure(hand_made
     assert "cannot be told from chance as a forecast of the end (rank agreement τ" in section.reading
     assert "So no direction is read from them." in section.reading
     assert section.figure is not None
-    titles = [section.figure.layout[axis].title.text for axis in ("xaxis", "xaxis2")]
-    assert [title.endswith("after 256 episodes (40 %)") for title in titles] == [True, True]
+    assert section.figure.layout.xaxis.title.text == (
+        "share of the variance of being in the best quarter after 256 episodes (40 %)"
+    )
 
 
 def test_scores_of_the_end_need_no_caveat(hand_made: HandMade) -> None:
@@ -273,18 +274,18 @@ def test_two_that_stand_out_of_a_search_that_learns_may_have_moved_together(
     assert ("went along with another" in chapter.score_reading(hand_made.record(), table_of(clear))) == warned
 
 
-def test_the_figure_shows_both_methods_with_intervals_and_noise(hand_made: HandMade) -> None:
+def test_the_figure_shows_shares_with_intervals_and_noise(hand_made: HandMade) -> None:
     planted(hand_made, 40)
     table = importance.importance_table(hand_made.record())
 
-    figure = chapter.importance_figure(table, "this", "that")
+    clear, other, noise = chapter.importance_figure(table, "this").data
 
-    bars = [trace for trace in figure.data if trace.type == "bar"]
-    dots = [trace for trace in figure.data if trace.name == "stands out"]
     row = table.iloc[0]
-    assert [list(bar.x) for bar in bars] == [
-        table[::-1][name].round(4).tolist() for name in ("ped_noise", "fanova_noise")
-    ]
-    assert [dot.x[0] for dot in dots] == [round(row["ped_anova"], 4), round(row["fanova"], 4)]
-    assert dots[0].error_x.array[0] == pytest.approx(row["ped_high"] - row["ped_anova"], abs=1e-4)
-    assert [len(trace.y) for trace in figure.data if trace.name == importance.NOISE] == [2, 2]
+    assert (clear.name, other.name) == ("stands out", importance.NOISE)
+    assert (list(clear.y), list(clear.x)) == ([row["name"]], [round(row["ped_anova"], 4)])
+    assert clear.error_x.array[0] == pytest.approx(row["ped_high"] - row["ped_anova"], abs=1e-4)
+    assert clear.error_x.arrayminus[0] == pytest.approx(row["ped_anova"] - row["ped_low"], abs=1e-4)
+    assert len(other.y) == 2
+    assert dict(zip(noise.y, noise.x, strict=True)) == dict(
+        zip(table["name"], table["ped_noise"].round(4), strict=True)
+    )

@@ -25,17 +25,13 @@ def best(rate: float, batch: int, epochs: int) -> tuple[str, list[float], dict[s
 
 
 def tables(monkeypatch: pytest.MonkeyPatch, **found: dict[str, tuple[float, bool]]) -> None:
-    """Let each study's importances by PED-ANOVA be these, beyond noise or not; fANOVA always says the contrary."""
+    """Let each study's importances by PED-ANOVA be these, beyond noise or not."""
 
     def importance_table(record: StudyRecord) -> pd.DataFrame:
         rows = [
-            {"name": n, "ped_anova": value, "ped_noise": value + (-0.1 if sure else 0.1), "fanova": 1 - value,
-             "fanova_noise": 1 - value + (0.1 if sure else -0.1), "clear": True}
-            for n, (value, sure) in found[record.config.name].items()
+            {"name": n, "ped_anova": value, "clear": sure} for n, (value, sure) in found[record.config.name].items()
         ]  # fmt: skip
-        return pd.DataFrame(
-            rows, columns=["name", "ped_anova", "ped_noise", "fanova", "fanova_noise", "clear"]
-        )
+        return pd.DataFrame(rows, columns=["name", "ped_anova", "clear"])
 
     monkeypatch.setattr(importance, "importance_table", importance_table)
     seen = compared.Foresight(640, 1.0, True, "")

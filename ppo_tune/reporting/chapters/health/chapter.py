@@ -3,15 +3,12 @@
 import re
 
 import pandas as pd
-from plotly import graph_objects as go
 
 from ppo_tune.reporting.analysis.spend import spend_table
 from ppo_tune.reporting.chapters.health import timeline
-from ppo_tune.reporting.chapters.health.timeline import duration
-from ppo_tune.reporting.drawing import layout
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.wording import cut, percent
+from ppo_tune.reporting.wording import cut, duration, percent
 from ppo_tune.search.endings import LOST, STATES
 
 MAX_REASONS = 3
@@ -43,7 +40,7 @@ ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
 
 
 def chapter(record: StudyRecord) -> Chapter:
-    """Endings with their reasons, their cost, and where the time went."""
+    """Endings with their reasons, their cost, and how busy the workers were."""
     return Chapter("health", "Run health", _sections(record), in_summary="reading", is_pictured=False)
 
 
@@ -54,13 +51,7 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
     endings, ledger = endings_table(spend), ledger_table(spend, record.config.ppo.episodes)
     sections = (
         Section("endings", "How trials ended", endings_reading(spend), table=endings),
-        Section(
-            "cost",
-            "What it cost",
-            ledger_reading(ledger),
-            ledger_figure(ledger),
-            ledger,
-        ),
+        Section("cost", "What it cost", ledger_reading(ledger), table=ledger),
     )
     return sections + timeline.sections(record)
 
@@ -145,28 +136,6 @@ def ledger_table(spend: pd.DataFrame, budget: int) -> pd.DataFrame:
     ledger["share_of_seconds"] = (ledger["seconds"] / max(spend["seconds"].sum(), 1e-9)).round(3)
     whole = {name: int for name in ("trials", "episodes", "tokens")}
     return ledger.astype(whole)[["ending", *sums[:4], "share_of_seconds", *sums[4:]]]
-
-
-def ledger_figure(ledger: pd.DataFrame) -> go.Figure:
-    """The share of each ending in trials, episodes, tokens and seconds."""
-    measures = ["trials", "episodes", "tokens", "seconds"]
-    total, rows = ledger.iloc[-1], ledger.iloc[:-1]
-    figure = go.Figure()
-    for row in to_records(rows):
-        shares = [round(row[name] / total[name], 4) if total[name] else 0.0 for name in measures]
-        figure.add_bar(
-            y=measures, x=shares, orientation="h", name=row["ending"].replace("_", " "),
-            customdata=[f"{row[name]:,.0f} {name}" for name in measures],
-            marker=timeline.bar_style(row["ending"]),
-            hovertemplate=f"{row['ending']}: %{{customdata}}, %{{x:.0%}}<extra></extra>",
-        )  # fmt: skip
-    layout(figure, "share of the search", None)
-    figure.update_layout(
-        barmode="stack", height=260, bargap=0.35, hovermode="closest", legend_traceorder="normal"
-    )
-    figure.update_xaxes(tickformat=".0%", range=[0, 1])
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    return figure
 
 
 def ledger_reading(ledger: pd.DataFrame) -> str:

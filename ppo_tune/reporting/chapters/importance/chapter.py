@@ -3,12 +3,9 @@
 import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
-from plotly.subplots import make_subplots
 
 from ppo_tune.reporting.analysis.compared import compared, foresight, when_scored
-from ppo_tune.reporting.analysis.evidence import (
-    COLUMNS,
-)
+from ppo_tune.reporting.analysis.evidence import COLUMNS
 from ppo_tune.reporting.analysis.importance import (
     MIN_FAILURES,
     MIN_TRIALS,
@@ -19,7 +16,7 @@ from ppo_tune.reporting.analysis.importance import (
     importance_table,
 )
 from ppo_tune.reporting.chapters.importance import interaction
-from ppo_tune.reporting.drawing import BLUE, GREY, layout
+from ppo_tune.reporting.drawing import BLUE, GREY, RED, layout
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import join
@@ -27,20 +24,15 @@ from ppo_tune.search.endings import ending_of
 from ppo_tune.search.results import is_feasible
 
 LEGEND = (
-    "A dot is the share of variance that a hyperparameter explains alone, with its 90 % bootstrap interval. Shaded is "
-    "what noise reaches: if scores were shuffled, a dot would be beyond it in one study of 30."
+    "A bar is the share of variance that a hyperparameter explains alone (PED-ANOVA), with its 90 % bootstrap "
+    "interval. The tick is what noise reaches: if scores were shuffled, a bar would be beyond it in one study of 30."
 )
 
 COMPANY = (
     " The sampler moved all values together, so one may stand out only because it went along with another."
 )
 
-NOISE_COLOUR = "rgba(213, 94, 0, 0.22)"
-
-
 DECIMALS = dict.fromkeys(COLUMNS, 2)
-
-METHODS = {"ped": "PED-ANOVA", "fanova": "fANOVA"}
 
 
 def chapter(record: StudyRecord) -> Chapter:
@@ -52,14 +44,13 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
     if not record.trials or len(record.config.space.root) == 1:  # of one, there is no share to compare
         return ()
     scores, failures = importance_table(record), failing_table(record)
-    sections, when = [], when_scored(record)
+    sections = []
     for anchor, title, reading, table, explained in (
         ("importance-score", "For the score", score_reading(record, scores), scores,
-         (f"being in<br>the best quarter<br>{when}", f"the score<br>{when}")),
-        ("importance-failing", "For failing", failing_reading(record, failures), failures,
-         ("failing", "failing,<br>0 or 1")),
+         f"being in the best quarter {when_scored(record)}"),
+        ("importance-failing", "For failing", failing_reading(record, failures), failures, "failing"),
     ):  # fmt: skip
-        figure = importance_figure(table, *explained) if len(table) else None
+        figure = importance_figure(table, explained) if len(table) else None
         sections.append(
             Section(anchor, title, reading, figure, table if len(table) else None, decimals=DECIMALS)
         )
@@ -120,45 +111,32 @@ def clear_reading(table: pd.DataFrame) -> str:
     return words + (f" {join(others)} {'is' if len(others) == 1 else 'are'} {NOISE}." if others else "")
 
 
-def importance_figure(table: pd.DataFrame, marked: str, number: str) -> go.Figure:
-    """Both methods side by side: a dot with its interval for each hyperparameter, and what noise reaches.
+def importance_figure(table: pd.DataFrame, explained: str) -> go.Figure:
+    """A bar with its interval for each hyperparameter, blue where it stands out, and a tick at what noise reaches.
 
     Args:
         table: Of importances.
-        marked: What PED-ANOVA explains.
-        number: What fANOVA explains.
+        explained: What they explain.
     """
     rows = table.iloc[::-1]
-    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
-    for column, (method, title) in enumerate(METHODS.items(), start=1):
-        share = next(name for name in COLUMNS if name.startswith(method))
+    figure = go.Figure()
+    for is_clear, colour, label in ((True, BLUE, "stands out"), (False, GREY, NOISE)):
+        part = rows[rows["clear"] == is_clear]
+        value, low, high = part["ped_anova"], part["ped_low"], part["ped_high"]
         figure.add_bar(
-            x=rows[f"{method}_noise"].round(4), y=rows["name"], orientation="h", width=0.9, showlegend=column == 1,
-            name="what noise reaches", marker={"color": NOISE_COLOUR, "line": {"width": 0}},
-            hovertemplate="noise reaches %{x:.2f}<extra></extra>", row=1, col=column,
+            x=value.round(4), y=part["name"], orientation="h", name=label, showlegend=len(part) > 0, width=0.6,
+            marker={"color": colour, "line": {"width": 0}},
+            error_x={"array": (high - value).round(4), "arrayminus": (value - low).round(4), "thickness": 2},
+            customdata=np.stack([low, high], axis=1).round(3),
+            hovertemplate="%{y}: %{x:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})<extra></extra>",
         )  # fmt: skip
-        for is_clear, colour, label in ((True, BLUE, "stands out"), (False, GREY, NOISE)):
-            part = rows[rows["clear"] == is_clear]
-            value, low, high = part[share], part[f"{method}_low"], part[f"{method}_high"]
-            figure.add_scatter(
-                x=value.round(4), y=part["name"], mode="markers", name=label, legendgroup=label,
-                showlegend=column == 1 and len(part) > 0, marker={"color": colour, "size": 10},
-                error_x={"array": (high - value).round(4), "arrayminus": (value - low).round(4), "color": colour,
-                         "thickness": 2, "width": 4},
-                customdata=np.stack([low, high], axis=1).round(3),
-                hovertemplate=f"%{{y}}, {title}: %{{x:.2f}} (%{{customdata[0]:.2f}} to %{{customdata[1]:.2f}})"
-                              "<extra></extra>",
-                row=1, col=column,
-            )  # fmt: skip
-    layout(figure, None, None)
-    for column, (title, what) in enumerate(zip(METHODS.values(), (marked, number), strict=True), start=1):
-        figure.update_xaxes(title_text=f"<b>{title}</b><br>variance of<br>{what}", col=column)
-    ends = rows[[name for name in COLUMNS if name.endswith(("high", "noise"))]]
-    most = float(ends.to_numpy().max())
-    figure.update_xaxes(
-        range=[0, 1.04 * most], dtick=0.5 if most > 0.6 else 0.25 if most > 0.3 else 0.1, tickangle=0
-    )
+    figure.add_scatter(
+        x=rows["ped_noise"].round(4), y=rows["name"], mode="markers", name="what noise reaches",
+        marker={"symbol": "line-ns-open", "color": RED, "size": 22, "line": {"width": 3}},
+        hovertemplate="noise reaches %{x:.2f}<extra></extra>",
+    )  # fmt: skip
+    layout(figure, f"share of the variance of {explained}", None)
+    most = float(rows[["ped_high", "ped_noise"]].to_numpy().max())
+    figure.update_xaxes(range=[0, 1.04 * most])
     figure.update_yaxes(categoryorder="array", categoryarray=list(rows["name"]), showgrid=False)
-    return figure.update_layout(
-        height=175 + 34 * len(rows), hovermode="closest", barmode="overlay", margin_b=100
-    )
+    return figure.update_layout(height=130 + 34 * len(rows), hovermode="closest", barmode="overlay")
