@@ -18,6 +18,7 @@ from rich.text import Text
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.events import Event
+from ppo_tune.search.status import time_left
 
 LINE_SECONDS = 15.0
 """How often a log gets a line while trials are under way."""
@@ -126,7 +127,8 @@ class SearchState:
         """A guess from the trials that this run has finished; None before the first."""
         if not self.finished:
             return None
-        return (self.total - self.n_done) * self.seconds / (self.finished + len(self.running) / 2)
+        parts = sum(self.running.values()) / self.config.ppo.episodes
+        return time_left(self.total - self.n_done - parts, self.finished + parts, self.seconds)
 
 
 class Display:
@@ -140,10 +142,8 @@ class Display:
     def __init__(self, console: Console, state: SearchState) -> None:
         self.console = console
         self.state = state
-        self._live: Live | None = None
         self._last_line = time.monotonic()
-        self._announced = ""
-        self._told: set[tuple[str, int | None]] = set()
+        self._told: set[str] = set()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -151,10 +151,7 @@ class Display:
         if not self.console.is_terminal:
             yield
             return
-        with Live(
-            get_renderable=self.render, console=self.console, refresh_per_second=4, transient=True
-        ) as live:
-            self._live = live
+        with Live(get_renderable=self.render, console=self.console, refresh_per_second=4, transient=True):
             yield
 
     def watch(self, event: Event) -> None:
@@ -190,54 +187,71 @@ class Display:
         return Group(bar, facts)
 
     def _counts(self) -> str:
-        counts = [f"{n} {ending}" for ending, n in sorted(self.state.done.items(), key=lambda item: -item[1])]
-        running = [f"{len(self.state.running)} running"] if self.state.running else []
-        return ", ".join(counts + running + [self.state.timing] * bool(self.state.timing))
+        running = f"{len(self.state.running)} running" if self.state.running else ""
+        return ", ".join(filter(None, [counts(self.state.done), running, self.state.timing]))
 
     def _line(self, event: Event) -> str:
-        state, kind = self.state, event["kind"]
-        if kind == "ended":
-            value = f" {event['value']:.3f}" if event["value"] is not None else ""
-            reason = f" ({event['reason']})" if event["reason"] else ""
-            best = " best so far" if state.best and state.best[0] == event["number"] else ""
-            over = " (over the KL budget)" if value and not event.get("feasible", True) else ""
-            trial = f"{state.label(event['number'])} {event['ending']}"
-            return f"[{state.n_done}/{state.total}] {trial}{value}{best}{over}{reason}"
-        if kind == "note":
-            return f"note: {event['text']}"
-        if kind == "lost":
-            return f"{state.label(event['number'])} was lost and runs again: {event['reason']}"
-        if kind in ("pack", "compiled"):
-            return self._found_out(event)
-        if kind == "confirming" and event["remaining"]:
-            most = f"at most {event['remaining']} runs on fresh seeds and unseen prompts"
-            return f"confirming the best few and the default: {most}"
-        if self.console.is_terminal:
-            return ""
-        if kind == "stage" and event["name"] != self._announced:
-            self._announced = event["name"]
-            return f"building the task's {event['name']} (once, then cached)"
-        if kind in ("progress", "timing", "compiling") and time.monotonic() - self._last_line > LINE_SECONDS:
-            self._last_line = time.monotonic()
-            if state.timing:
-                return self._counts()
-            left = "" if state.seconds_left is None else f", {clock(state.seconds_left)} left"
-            return f"{self._counts()}; {state.episodes_per_second:,.0f} episodes per second{left}"
-        return ""
+        """What is worth a line of its own; empty if nothing is."""
+        match event["kind"]:
+            case "ended":
+                return self._ended(event)
+            case "note":
+                return f"note: {event['text']}"
+            case "lost":
+                return f"{self.state.label(event['number'])} was lost and runs again: {event['reason']}"
+            case "pack" if event["places"] > 1:
+                places = f"pack of {event['places']}"
+                return self._once(places, f"{places}: {_faster(event)} as alone")
+            case "compiled":
+                found = (
+                    f"compiled learning pass: {_faster(event) if event['kept'] else 'no faster, so left out'}"
+                )
+                return self._once("compiled", f"note: {event['failure']}" if event["failure"] else found)
+            case "confirming" if event["remaining"]:
+                most = f"at most {event['remaining']} runs on fresh seeds and unseen prompts"
+                return f"confirming the best few and the default: {most}"
+            case _:
+                return "" if self.console.is_terminal else self._log_line(event)
 
-    def _found_out(self, event: Event) -> str:
-        """What a worker found out before its first trial, if no other has said it."""
-        faster = f"{event['speedup']:.1f} times as many trials per second"
-        if event["kind"] == "pack":
-            words = f"pack of {event['places']}: {faster} as alone" if event["places"] > 1 else ""
-        elif event["failure"]:
-            words = f"note: {event['failure']}"
-        else:
-            words = f"compiled learning pass: {faster if event['kept'] else 'no faster, so left out'}"
-        about = (event["kind"], event.get("places"))
+    def _ended(self, event: Event) -> str:
+        state, value = self.state, event["value"]
+        line = f"[{state.n_done}/{state.total}] {state.label(event['number'])} {event['ending']}"
+        if value is not None:
+            line += f" {value:.3f}"
+        if state.best and state.best[0] == event["number"]:
+            line += " best so far"
+        if value is not None and not event["feasible"]:
+            line += " (over the KL budget)"
+        return line + (f" ({event['reason']})" if event["reason"] else "")
+
+    def _once(self, about: str, line: str) -> str:
+        """A line that several workers have to say, and one says."""
         new = about not in self._told
         self._told.add(about)
-        return words if new else ""
+        return line if new else ""
+
+    def _log_line(self, event: Event) -> str:
+        """What a log is told from time to time, where no display shows it."""
+        state, kind = self.state, event["kind"]
+        if kind == "stage":
+            return self._once(event["name"], f"building the task's {event['name']} (once, then cached)")
+        is_due = time.monotonic() - self._last_line > LINE_SECONDS
+        if kind not in ("progress", "timing", "compiling") or not is_due:
+            return ""
+        self._last_line = time.monotonic()
+        if state.timing:
+            return self._counts()
+        left = "" if state.seconds_left is None else f", {clock(state.seconds_left)} left"
+        return f"{self._counts()}; {state.episodes_per_second:,.0f} episodes per second{left}"
+
+
+def _faster(event: Event) -> str:
+    return f"{event['speedup']:.1f} times as many trials per second"
+
+
+def counts(endings: Mapping[str, int]) -> str:
+    """How many trials ended in which way, the most frequent first."""
+    return ", ".join(f"{n} {ending}" for ending, n in sorted(endings.items(), key=lambda item: -item[1]))
 
 
 def describe(params: Mapping[str, Any]) -> str:

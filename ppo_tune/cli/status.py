@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from rich.text import Text
 
 import ppo_tune
 from ppo_tune.cli.go_on import flags_of
-from ppo_tune.cli.progress import clock, describe, shorten
+from ppo_tune.cli.progress import clock, counts, describe, shorten
 from ppo_tune.cli.terminal import Out, Storage, StudyName, console, printable, say
 from ppo_tune.files import finite
 from ppo_tune.search.results import repeats_reading
@@ -62,7 +62,7 @@ def _rows(found: StudyStatus, now: datetime) -> Iterator[tuple[str, str]]:
         yield "", f"the last trial ended {_ago(found.last_ended, now)}"
     yield "trials", _progress(found)
     if found.endings:
-        yield "", _counts(found.endings)
+        yield "", counts(found.endings)
     if found.repeats:
         yield "", repeats_reading(found.repeats)
     yield "verdict", found.verdict.sentence
@@ -76,7 +76,7 @@ def _rows(found: StudyStatus, now: datetime) -> Iterator[tuple[str, str]]:
         yield "", f"and {len(found.running) - MOST_RUNNING} more"
     if found.confirmation is not None:
         runs = {"under way" if name == "running" else name: n for name, n in found.confirmation.items()}
-        yield "confirmed", f"on fresh seeds: {_counts(runs) or 'no runs yet'}"
+        yield "confirmed", f"on fresh seeds: {counts(runs) or 'no runs yet'}"
     if found.failure:
         yield "failure", shorten(found.failure, 200)
 
@@ -121,10 +121,6 @@ def _headline(found: StudyStatus, now: datetime) -> str:
 
 def _ago(then: datetime, now: datetime) -> str:
     return f"{clock(max((now - then).total_seconds(), 0.0))} ago ({then:%d %b %H:%M})"
-
-
-def _counts(endings: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} {ending}" for ending, n in sorted(endings.items(), key=lambda item: -item[1]))
 
 
 def _scores(trial: TrialStatus) -> str:

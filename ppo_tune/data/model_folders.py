@@ -109,10 +109,6 @@ def check_kind(architectures: Any, model: str, *, encodes: bool, known: bool = T
         raise ModelError(f"{model} holds a {kind}, not a causal language model; {WAY_OUT}")
 
 
-def _object(value: Any) -> Facts:
-    return value if isinstance(value, dict) else {}
-
-
 def _names(architectures: Any) -> list[str]:
     return [str(name) for name in architectures] if isinstance(architectures, list) else []
 

@@ -15,6 +15,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
         "tasks/support_recipe.py",
         "tasks/support_world.py",
         "config/fitting.py",
+        "fitting/loop.py",
         "fitting/sft.py",
         "fitting/reward_model.py",
     )

@@ -29,6 +29,7 @@ LARGEST_CELL = 2**31 - 1
 EMPTY_WORDS = frozenset(("nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT"))
 """What other programs write for an empty cell."""
 
+_NO_OBJECT = "each line must hold a JSON object"
 _NOT_UTF8 = "not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)"
 
 
@@ -168,20 +169,15 @@ def _read_jsonl(path: Path, text_columns: Sequence[str], notes: list[str]) -> It
             columns = json.loads(text, object_pairs_hook=_object)
         except UnicodeDecodeError:
             yield f"{where}: {_NOT_UTF8}"
-            continue
         except json.JSONDecodeError as error:
             yield f"{where}: not valid JSON: {error.msg}"
-            continue
         except _KeyTwiceError as error:
             yield f"{where}: {error}"
-            continue
         except (ValueError, RecursionError) as error:  # a number too long, lists too deep
             yield f"{where}: more than Python can hold: {error}"
-            continue
-        if isinstance(columns, dict):
-            yield Row(columns, where)
         else:
-            yield f"{where}: each line must hold a JSON object, but got {text[:40]!r}"
+            is_row = isinstance(columns, dict)
+            yield Row(columns, where) if is_row else f"{where}: {_NO_OBJECT}, but got {text[:40]!r}"
 
 
 def _read_csv(path: Path, text_columns: Sequence[str], notes: list[str]) -> Iterator[Row | str]:

@@ -272,7 +272,8 @@ def _ambiguity(path: Path, world: World) -> str | None:
             if own is None or spec is None or top == __name__.partition(".")[0]:
                 continue
             if spec.origin is None or Path(spec.origin).resolve() != own:
-                other = spec.origin if _is_file(spec.origin) else "the standard library's"
+                is_file = spec.origin is not None and os.path.isfile(spec.origin)
+                other = spec.origin if is_file else "the standard library's"
                 return f"cannot be imported: {top} in {file.name} could mean {own} or {other}; rename yours"
     return None
 
@@ -308,7 +309,3 @@ def _is_users(place: str) -> bool:
 def _holds_packages(folder: str) -> bool:
     """Whether packages were installed into a folder, wherever it is, as by pip's --target."""
     return os.path.isdir(folder) and any(name.endswith(".dist-info") for name in os.listdir(folder))
-
-
-def _is_file(origin: str | None) -> bool:
-    return origin is not None and os.path.isfile(origin)

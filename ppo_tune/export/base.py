@@ -189,16 +189,6 @@ class Conversion:
     unsupported: tuple[Remark, ...] = ()
     approximated: tuple[Remark, ...] = ()
 
-    def covered(self) -> set[str]:
-        """Our names that are exported, or said to be lost or altered."""
-        places: tuple[Setting | Remark, ...] = (
-            *self.settings,
-            *self.constants,
-            *self.unsupported,
-            *self.approximated,
-        )
-        return {name for place in places for name in place.fields}
-
 
 @dataclass(frozen=True)
 class Export:

@@ -1,7 +1,7 @@
 """Conversions and remarks that several targets share."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from ppo_tune.config.block import Kind
 from ppo_tune.export.base import (
@@ -9,7 +9,9 @@ from ppo_tune.export.base import (
     PROMPTS_PLACEHOLDER,
     REWARD_PLACEHOLDER,
     Beside,
+    Conversion,
     Remark,
+    Setting,
     Value,
     Winner,
 )
@@ -24,19 +26,67 @@ BETAS = [0.9, 0.999]
 """Of AdamW, in every training of ppo-tune; its weight decay is 0."""
 
 
+FRESH_HEAD = "with a fresh head; ours was a head on the policy's model"
+"""What to say of a critic's model."""
+
+LINEAR = Remark(("lr_schedule",), "falls at every optimizer step; in ppo-tune at every rollout")
+"""Of a trainer whose linear schedule counts optimizer steps."""
+
+
+def with_own_critic(
+    winner: Winner,
+    settings: Iterable[Setting],
+    *,
+    clipped: Collection[str],
+    own: Iterable[Remark],
+    lost: Iterable[Remark] = (),
+    serve_it: str = "",
+) -> Conversion:
+    """The conversion of a trainer whose critic is a model of its own, and whose adaptive KL counts per token.
+
+    Args:
+        winner: What is exported.
+        settings: The trainer's options.
+        clipped: Estimators of the KL of which it clips each token's estimate.
+        own: What else it does differently.
+        lost: What else it cannot do.
+        serve_it: How it is made to serve a reward model by itself, in its words and as the subject of a sentence, with
+            {model}; empty if it cannot.
+    """
+    ppo = winner.config.ppo
+    weight = Remark(
+        ("vf_coef",),
+        f"{ppo.vf_coef:g} weighed the value loss against the policy's in one shared model; the critic here is a model "
+        "of its own with an optimizer of its own, so there is nothing to weigh",
+    )
+    same_steps = Remark(
+        ("learning_rate", "max_grad_norm"),
+        "the critic gets the policy's; ppo-tune clips the gradient of both together. "
+        "1 to 10 times the policy's learning rate is usual for a critic: worth a try of its own",
+    )
+    ten = Remark(("kl_estimator",), "each token's estimate is clipped to ±10 nats")
+    return Conversion(
+        settings=tuple(settings),
+        unsupported=(weight, *off_in_target(winner, "whiten_rewards", "kl_budget", "dtype"), *lost),
+        approximated=(
+            same_steps,
+            *function_remarks(winner),
+            *_reward_model_remarks(winner, serve_it),
+            *_kl_target_remarks(winner),
+            *own,
+            *([ten] if ppo.kl_estimator in clipped else []),
+            *_whole_remarks(winner),
+            *_plain_prompt_remarks(winner),
+            *prompt_remarks(winner),
+            *_prompt_room_remarks(winner),
+            *_stop_remarks(winner),
+        ),
+    )
+
+
 def model_name(winner: Winner) -> str:
     """The policy's model, or a placeholder."""
     return winner.sources.model or MODEL_PLACEHOLDER
-
-
-def reward_model_name(winner: Winner) -> str:
-    """The reward model, or a placeholder."""
-    return next(iter(_named_by_reward(winner, "judge")), REWARD_PLACEHOLDER)
-
-
-def has_reward_model(winner: Winner) -> bool:
-    """Whether the reward is a model, and not a function."""
-    return winner.sources.reward is None or bool(_named_by_reward(winner, "judge"))
 
 
 def _named_by_reward(winner: Winner, kind: Kind) -> list[str]:
@@ -60,7 +110,7 @@ def prompt_room(winner: Winner) -> int:
     return PROMPT_TOKENS
 
 
-def prompt_room_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _prompt_room_remarks(winner: Winner) -> tuple[Remark, ...]:
     """What is guessed where the longest prompt is not known."""
     if winner.sources.tokens.longest_prompt is not None:
         return ()
@@ -91,7 +141,7 @@ def kl_target_per_token(winner: Winner) -> float | None:
     return ppo.kl_target / (winner.response_tokens or ppo.max_new_tokens)
 
 
-def kl_target_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _kl_target_remarks(winner: Winner) -> tuple[Remark, ...]:
     """What is inexact in the adaptive KL target of a target that counts per token."""
     ppo = winner.config.ppo
     if ppo.kl_target is None:
@@ -120,7 +170,7 @@ def whole(number: float) -> int:
     return max(1, round(number))
 
 
-def whole_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _whole_remarks(winner: Winner) -> tuple[Remark, ...]:
     """What was rounded by `whole`."""
     config = winner.config
     numbers = {}
@@ -133,21 +183,6 @@ def whole_remarks(winner: Winner) -> tuple[Remark, ...]:
         for name, number in numbers.items()
         if number != whole(number)
     )
-
-
-def own_critic_remarks(winner: Winner) -> tuple[tuple[Remark, ...], tuple[Remark, ...]]:
-    """What a critic of its own loses of ours, a head on the policy's model: unsupported, approximated."""
-    lost = Remark(
-        ("vf_coef",),
-        f"{winner.config.ppo.vf_coef:g} weighed the value loss against the policy's in one shared model; the critic "
-        "here is a model of its own with an optimizer of its own, so there is nothing to weigh",
-    )
-    altered = Remark(
-        ("learning_rate", "max_grad_norm"),
-        "the critic gets the policy's; ppo-tune clips the gradient of both together. "
-        "1 to 10 times the policy's learning rate is usual for a critic: worth a try of its own",
-    )
-    return (lost,), (altered,)
 
 
 def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
@@ -182,22 +217,6 @@ def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
     return tuple(Remark((name,), remarks[name][1]) for name in names if remarks[name][0])
 
 
-def detail_remarks(winner: Winner, *, clipped: Collection[str]) -> tuple[Remark, ...]:
-    """Small differences of trainers that step their schedule at every optimizer step and clip KL estimates.
-
-    Args:
-        winner: Whose config.
-        clipped: Estimators of which the target clips each token's estimate.
-    """
-    ppo = winner.config.ppo
-    linear = Remark(("lr_schedule",), "falls at every optimizer step; in ppo-tune at every rollout")
-    ten = Remark(("kl_estimator",), "each token's estimate is clipped to ±10 nats")
-    return (
-        *([linear] if ppo.lr_schedule == "linear" else []),
-        *([ten] if ppo.kl_estimator in clipped else []),
-    )
-
-
 def function_remarks(winner: Winner) -> tuple[Remark, ...]:
     """Where a user's own function stays."""
     return tuple(
@@ -210,20 +229,18 @@ def function_remarks(winner: Winner) -> tuple[Remark, ...]:
     )
 
 
-def reward_model_remarks(winner: Winner, serve_it: str) -> tuple[Remark, ...]:
-    """What differs, and what must change, where a target is made to serve the reward model by itself.
-
-    Args:
-        winner: Whose reward.
-        serve_it: How that is done, in the target's words, as the subject of a sentence.
-    """
-    if not has_reward_model(winner):
+def _reward_model_remarks(winner: Winner, serve_it: str) -> tuple[Remark, ...]:
+    """What differs, and what must change, where a target is made to serve the reward model by itself."""
+    judges = _named_by_reward(winner, "judge")
+    is_model = winner.sources.reward is None or bool(judges)
+    if not serve_it or not is_model:
         return ()
+    served = serve_it.format(model=next(iter(judges), REWARD_PLACEHOLDER))
     return (
         Remark(
             ("reward",),
             "reward.py scores texts as ppo-tune does, gain · output + bias of the reward model at the last token, "
-            f"beside the rollouts and one response at a time. {serve_it} is faster with a large reward model, but "
+            f"beside the rollouts and one response at a time. {served} is faster with a large reward model, but "
             f"takes the raw output, and at another token{_in_raw_units(winner)}",
         ),
     )
@@ -244,7 +261,7 @@ def _in_raw_units(winner: Winner) -> str:
     return f": then {told}, its gain"
 
 
-def plain_prompt_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _plain_prompt_remarks(winner: Winner) -> tuple[Remark, ...]:
     """What differs where a target tokenizes plain prompts without the tokenizer's own special tokens."""
     if is_chat(winner) or winner.sources.tokens.before is not None:
         return ()
@@ -257,14 +274,9 @@ def plain_prompt_remarks(winner: Winner) -> tuple[Remark, ...]:
     )
 
 
-def before_prompt(winner: Winner) -> str:
-    """The special tokens before a plain prompt, as text for a target that adds none."""
-    return winner.sources.tokens.before or ""
-
-
 def plain_template(winner: Winner) -> str:
     """A chat template that leaves a prompt plain, for a target that wraps every prompt in one."""
-    before = before_prompt(winner)
+    before = winner.sources.tokens.before
     printed = f"{{{{ {json.dumps(before, ensure_ascii=False)} }}}}" if before else ""
     return printed + "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
@@ -281,7 +293,7 @@ def end_texts(winner: Winner) -> list[str] | None:
     return None if ends is None else [text for text in ends.values() if text]
 
 
-def stop_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _stop_remarks(winner: Winner) -> tuple[Remark, ...]:
     """What is lost where a target ends responses at the tokens of the model's own authors only."""
     tokens = winner.sources.tokens
     if not tokens.stops:

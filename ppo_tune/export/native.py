@@ -17,13 +17,8 @@ from ppo_tune.files import finite
 from ppo_tune.templates import render as fill_in
 from ppo_tune.versions import versions
 
-BEST, SUGGESTED, CARD, METRICS, PROVENANCE = (
-    "best.yaml",
-    "suggested.yaml",
-    "README.md",
-    "metrics.json",
-    "provenance.json",
-)
+BEST, SUGGESTED, CARD = "best.yaml", "suggested.yaml", "README.md"
+METRICS, PROVENANCE = "metrics.json", "provenance.json"
 
 ADVICE = "advice"
 """The fact of a config that is not to be trained as it is: what to do instead."""

@@ -8,28 +8,18 @@ from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
     BETAS,
+    FRESH_HEAD,
+    LINEAR,
     NEVER,
-    before_prompt,
-    detail_remarks,
     end_texts,
-    function_remarks,
     is_chat,
     kl_target_per_token,
-    kl_target_remarks,
     micro_batch,
     model_name,
-    off_in_target,
-    own_critic_remarks,
-    plain_prompt_remarks,
     prompt_file,
-    prompt_remarks,
     prompt_room,
-    prompt_room_remarks,
-    reward_model_name,
-    reward_model_remarks,
-    stop_remarks,
     whole,
-    whole_remarks,
+    with_own_critic,
 )
 from ppo_tune.export.data import columns_text, prompt_lines
 from ppo_tune.export.rendering import comment
@@ -37,6 +27,8 @@ from ppo_tune.export.reward_file import python_file
 from ppo_tune.export.shell import ShellTarget, beside
 
 GPUS = Literally('"$gpus"')
+
+SERVE_IT = "--reward.remote_url '' --reward.model_name_or_path {model}"
 
 MACHINE = (
     *(Setting(f"--{role}.num_gpus_per_node", GPUS) for role in ("actor", "critic", "ref", "reward")),
@@ -52,32 +44,9 @@ MACHINE = (
 
 def convert(winner: Winner) -> Conversion:
     """A winner in OpenRLHF's flags."""
-    lost, altered = own_critic_remarks(winner)
-    return Conversion(
-        settings=(
-            *_sources(winner),
-            *_algorithm(winner),
-            *_optimizers(winner),
-            *_batches(winner),
-        ),
-        unsupported=(
-            *lost,
-            *off_in_target(winner, "whiten_rewards", "kl_budget", "dtype"),
-        ),
-        approximated=(
-            *altered,
-            *function_remarks(winner),
-            *reward_model_remarks(
-                winner, f"--reward.remote_url '' --reward.model_name_or_path {reward_model_name(winner)}"
-            ),
-            *kl_target_remarks(winner),
-            *_own_remarks(winner),
-            *whole_remarks(winner),
-            *plain_prompt_remarks(winner),
-            *prompt_remarks(winner),
-            *prompt_room_remarks(winner),
-            *stop_remarks(winner),
-        ),
+    settings = (*_sources(winner), *_algorithm(winner), *_optimizers(winner), *_batches(winner))
+    return with_own_critic(
+        winner, settings, clipped=("k2", "k3"), own=_own_remarks(winner), serve_it=SERVE_IT
     )
 
 
@@ -85,11 +54,7 @@ def _sources(winner: Winner) -> tuple[Setting, ...]:
     model = model_name(winner)
     return (
         Setting("--actor.model_name_or_path", model),
-        Setting(
-            "--critic.model_name_or_path",
-            model,
-            note="with a fresh head; ours was a head on the policy's model",
-        ),
+        Setting("--critic.model_name_or_path", model, note=FRESH_HEAD),
         Setting("--reward.remote_url", Beside("reward.py"), ("reward", "missing_eos_penalty")),
         Setting("--data.prompt_dataset", prompt_file(winner)),
         Setting("--data.input_key", "prompt"),
@@ -186,7 +151,9 @@ def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
         remarks.append(
             Remark(("kl_target",), "a note in this release's source doubts its adaptive KL: watch it")
         )
-    return (*remarks, *detail_remarks(winner, clipped=("k2", "k3")))
+    if ppo.lr_schedule == "linear":
+        remarks.append(LINEAR)
+    return tuple(remarks)
 
 
 def write(setting: Setting) -> str:
@@ -228,10 +195,9 @@ def export(winner: Winner, scale: Scale) -> Export:
             "ends": repr(end_texts(winner)),
         },
     )
-    before = before_prompt(winner)
-    return TARGET.export(
-        winner, scale, {"reward.py": reward, **prompt_lines(winner, lambda prompt: _row(prompt, before))}
-    )
+    before = winner.sources.tokens.before or ""
+    prompts = prompt_lines(winner, lambda prompt: _row(prompt, before))
+    return TARGET.export(winner, scale, {"reward.py": reward, **prompts})
 
 
 def _row(prompt: Prompt, before: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The reward as Python source that stands without ppo-tune where it can: a function `score`, and its callers."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +70,6 @@ def python_file(
     )
 
 
-STANDARD = ("importlib", "json", "os", "pathlib", "sys", "threading")
-
-
 def _sorted(imports: Sequence[str]) -> tuple[list[str], list[str]]:
     """Imports as a formatter would have them, one line per module: the standard library's, and the others."""
     names: dict[str, set[str]] = {}
@@ -84,5 +82,5 @@ def _sorted(imports: Sequence[str]) -> tuple[list[str], list[str]]:
     ]
     groups: tuple[list[str], list[str]] = ([], [])
     for line in sorted(lines, key=lambda line: (line.startswith("from"), line)):
-        groups[line.split()[1].partition(".")[0] not in STANDARD].append(line)
+        groups[line.split()[1].partition(".")[0] not in sys.stdlib_module_names].append(line)
     return groups

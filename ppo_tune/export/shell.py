@@ -1,10 +1,11 @@
 """A Bash script that calls a trainer: three arrays of options, for the machine, as tuned, and suggested."""
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ppo_tune.export.base import Beside, Conversion, Export, Scale, Setting, Winner
+from ppo_tune.export.base import Beside, Conversion, Export, Literally, Scale, Setting, Winner
 from ppo_tune.export.rendering import advice, assignments, header, suggestions
 from ppo_tune.export.transfer import at_scale
 from ppo_tune.templates import render
@@ -61,3 +62,33 @@ class ShellTarget:
 def beside(file: Beside, before: str = "", after: str = "") -> str:
     """The shell word for a file of the script's own folder, between two fixed texts."""
     return f'{shlex.quote(before) if before else ""}"$here"{shlex.quote(f"/{file.name}{after}")}'
+
+
+def override(
+    setting: Setting,
+    quoted: Callable[[str], str],
+    plain: re.Pattern[str],
+    brackets: tuple[str, str] = ("", ""),
+) -> str:
+    """A dotted override, `name=value`, as one shell word.
+
+    Args:
+        setting: What is set.
+        quoted: A text as the target's parser reads it back.
+        plain: Texts that it reads as they stand.
+        brackets: What stands before and after a file or a quoted text.
+    """
+    name, (before, after) = setting.name, brackets
+    match setting.value:
+        case bool(value):
+            return f"{name}={str(value).lower()}"
+        case Beside() as file:
+            return beside(file, f'{name}={before}"', f'"{after}')
+        case Literally(text):
+            return f"{name}={text}"
+        case list(numbers):
+            return shlex.quote(f"{name}=[{','.join(map(str, numbers))}]")
+        case str(text) if not plain.fullmatch(text):
+            return shlex.quote(f"{name}={before}{quoted(text)}{after}")
+        case value:
+            return f"{name}={value}"

@@ -2,36 +2,28 @@
 
 import json
 import re
-import shlex
 
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
     BETAS,
-    detail_remarks,
+    FRESH_HEAD,
+    LINEAR,
     end_ids,
-    function_remarks,
     is_chat,
     kl_target_per_token,
-    kl_target_remarks,
     micro_batch,
     model_name,
-    off_in_target,
-    own_critic_remarks,
-    plain_prompt_remarks,
     plain_template,
     prompt_file,
-    prompt_remarks,
     prompt_room,
-    prompt_room_remarks,
-    stop_remarks,
     whole,
-    whole_remarks,
+    with_own_critic,
 )
 from ppo_tune.export.data import columns_text, prompt_lines
 from ppo_tune.export.rendering import comment
 from ppo_tune.export.reward_file import python_file
-from ppo_tune.export.shell import ShellTarget, beside
+from ppo_tune.export.shell import ShellTarget, override
 
 ALGORITHM, GENERATOR = "trainer.algorithm", "generator.sampling_params"
 ENVIRONMENT = "ppo_tune_reward"
@@ -55,47 +47,26 @@ MACHINE = (
 
 def convert(winner: Winner) -> Conversion:
     """A winner in SkyRL's overrides."""
-    lost, altered = own_critic_remarks(winner)
-    return Conversion(
-        settings=(
-            *_sources(winner),
-            *_algorithm(winner),
-            *_network(winner, "policy"),
-            *_network(winner, "critic"),
-            *_batches(winner),
-        ),
-        unsupported=(
-            *lost,
-            *off_in_target(winner, "whiten_rewards", "kl_budget", "dtype"),
-            Remark(
-                ("adam_epsilon",),
-                f"{winner.config.ppo.adam_epsilon:g}; the optimizer here is built with torch's 1e-08, which takes "
-                "larger steps where gradients are small",
-            ),
-        ),
-        approximated=(
-            *altered,
-            *function_remarks(winner),
-            *kl_target_remarks(winner),
-            *_own_remarks(winner),
-            *whole_remarks(winner),
-            *plain_prompt_remarks(winner),
-            *prompt_remarks(winner),
-            *prompt_room_remarks(winner),
-            *stop_remarks(winner),
-        ),
+    settings = (
+        *_sources(winner),
+        *_algorithm(winner),
+        *_network(winner, "policy"),
+        *_network(winner, "critic"),
+        *_batches(winner),
     )
+    torchs_own = Remark(
+        ("adam_epsilon",),
+        f"{winner.config.ppo.adam_epsilon:g}; the optimizer here is built with torch's 1e-08, which takes larger steps "
+        "where gradients are small",
+    )
+    return with_own_critic(winner, settings, clipped=("k3",), own=_own_remarks(winner), lost=(torchs_own,))
 
 
 def _sources(winner: Winner) -> tuple[Setting, ...]:
     model = model_name(winner)
     return (
         Setting("trainer.policy.model.path", model),
-        Setting(
-            "trainer.critic.model.path",
-            model,
-            note="with a fresh head; ours was a head on the policy's model",
-        ),
+        Setting("trainer.critic.model.path", model, note=FRESH_HEAD),
         Setting("environment.env_class", ENVIRONMENT, ("reward", "missing_eos_penalty"), "in train.py"),
         Setting("data.train_data", prompt_file(winner)),
     )
@@ -186,7 +157,9 @@ def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
     if ppo.ent_coef:
         mean = "a mean of the micro-batches' means; ppo-tune's is over all tokens"
         remarks.append(Remark(("ent_coef",), mean))
-    return (*remarks, *detail_remarks(winner, clipped=("k3",)))
+    if ppo.lr_schedule == "linear":
+        remarks.append(LINEAR)
+    return tuple(remarks)
 
 
 def yaml_text(text: str) -> str:
@@ -196,30 +169,13 @@ def yaml_text(text: str) -> str:
     return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in quoted)
 
 
+PLAIN = re.compile(r"(?!(?:true|false|yes|no|on|off)\Z)[a-z][a-z0-9_]*")
+"""Texts that OmegaConf's command line reads as they stand."""
+
+
 def write(setting: Setting) -> str:
-    """An override as one shell word."""
-    name = setting.name
-    wrapped = ("[", "]") if name == "data.train_data" else ("", "")
-    match setting.value:
-        case bool(value):
-            return f"{name}={str(value).lower()}"
-        case Beside() as file:
-            return beside(file, f'{name}={wrapped[0]}"', f'"{wrapped[1]}')
-        case Literally(text):
-            return f"{name}={text}"
-        case list(numbers):
-            return shlex.quote(f"{name}=[{','.join(map(str, numbers))}]")
-        case str(text) if not re.fullmatch(r"[a-z][a-z0-9_]*", text) or text in (
-            "true",
-            "false",
-            "yes",
-            "no",
-            "on",
-            "off",
-        ):
-            return shlex.quote(f"{name}={wrapped[0]}{yaml_text(text)}{wrapped[1]}")
-        case value:
-            return f"{name}={value}"
+    """An override as one shell word; the prompts are a list of files."""
+    return override(setting, yaml_text, PLAIN, ("[", "]") if setting.name == "data.train_data" else ("", ""))
 
 
 TARGET = ShellTarget(

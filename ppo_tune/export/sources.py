@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ppo_tune.config.blocks import PreferenceRewardConfig, RewardConfig, StudyConfig
+from ppo_tune.config.blocks import PreferenceRewardConfig, StudyConfig
 from ppo_tune.data.prompts import Prompt, read_prompts, split_of
 from ppo_tune.data.user_files import full_path, with_full_paths
 from ppo_tune.errors import PPOTuneError
@@ -15,45 +15,31 @@ from ppo_tune.tasks import make_task
 
 
 def read_sources(config: StudyConfig) -> Sources:
-    """Model, reward and training prompts of a study, as another trainer finds them."""
+    """Model, reward and training prompts of a study, with what can be read of their tokens and of the reward's gain.
+
+    The models of an embedded task are built if the cache does not hold them.
+    """
+    model, reward, unread = config.model.name, config.task.reward, ""
+    prompts: tuple[Prompt, ...] | None = None
     if config.task.name == "support":
-        return _support_sources(config)
-    prompts, unread = None, ""
-    try:
-        prompts = tuple(p for p in read_prompts(config.task)[0] if split_of(p.text) == "train")
-    except PPOTuneError as error:
-        unread = str(error)
-    return _all_known(config, config.model.name, config.task.reward, prompts, unread)
-
-
-def _support_sources(config: StudyConfig) -> Sources:
-    """Those of the embedded task, which is built if the cache does not hold it."""
-    task = make_task(config.task, torch.device("cpu"))
-    model, reward = config.model.name or task.base_model, config.task.reward
-    if (
-        reward is None and task.base_model is not None
-    ):  # the task's own reward model stands beside its base model
-        reward = PreferenceRewardConfig(name="preference", model=str(Path(task.base_model).parent / "reward"))
-    return _all_known(config, model, reward, task.prompts["train"])
-
-
-def _all_known(
-    config: StudyConfig,
-    model: str | None,
-    reward: RewardConfig | None,
-    prompts: tuple[Prompt, ...] | None,
-    unread: str = "",
-) -> Sources:
-    """Model, reward and prompts with what can be read of them: lengths in tokens, and a reward model's gain."""
-    tokens, kept = TokenFacts(), prompts
+        task = make_task(config.task, torch.device("cpu"))
+        model, prompts = model or task.base_model, task.prompts["train"]
+        if reward is None and task.base_model is not None:  # the task's own stands beside its base model
+            own = str(Path(task.base_model).parent / "reward")
+            reward = PreferenceRewardConfig(name="preference", model=own)
+    else:
+        try:
+            prompts = tuple(p for p in read_prompts(config.task)[0] if split_of(p.text) == "train")
+        except PPOTuneError as error:
+            unread = str(error)
+    tokens = TokenFacts()
     if model is not None and prompts is not None:
-        tokens, kept = read_tokens(model, prompts, config.task, response_tokens=config.ppo.max_new_tokens)
-    judge = reward if isinstance(reward, PreferenceRewardConfig) else None
+        tokens, prompts = read_tokens(model, prompts, config.task, response_tokens=config.ppo.max_new_tokens)
     return Sources(
         model=full_path(model) if model else None,
         reward=None if reward is None else with_full_paths(reward),
-        prompts=kept,
+        prompts=prompts,
         unread=unread,
         tokens=tokens,
-        gain=None if judge is None else read_format(judge.model).gain,
+        gain=read_format(reward.model).gain if isinstance(reward, PreferenceRewardConfig) else None,
     )

@@ -12,10 +12,9 @@ from ppo_tune.config.blocks import DatasetTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.export.base import TokenFacts
-from ppo_tune.models.chat import user_turns
+from ppo_tune.models.chat import prompt_ids
 from ppo_tune.models.context import usable_positions
 from ppo_tune.models.loading import load_tokenizer
-from ppo_tune.models.text import tokenize
 from ppo_tune.tasks import stops_of
 
 
@@ -39,7 +38,7 @@ def read_tokens(
     chat = isinstance(task, DatasetTaskConfig) and task.chat
     try:
         tokenizer = load_tokenizer(model)
-        rows = _encode(tokenizer, texts, chat=chat)
+        rows = prompt_ids(tokenizer, texts, chat=chat)
         stops = stops_of(task, tokenizer)
     except (ModelError, ConfigError):
         return TokenFacts(context=context), tuple(prompts)
@@ -56,14 +55,6 @@ def read_tokens(
         stops=tuple(i for i in stops if i not in named),
     )
     return facts, tuple(prompt for prompt, _ in kept)
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
-    """Token ids of prompts as ppo-tune reads them."""
-    if not chat:
-        return tokenize(tokenizer, texts)
-    turns = user_turns(tokenizer, texts, asked_by="task.chat")
-    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in turns]
 
 
 def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -76,31 +76,23 @@ def _learning_rate(winner: Winner) -> Rule:
 
 def _where_used(ppo: PPOConfig, rescale: str) -> tuple[Rule, ...]:
     """Rules of what is off by default, where it is on."""
-    found = []
-    if ppo.kl_target is not None:
-        told = "per sequence keep it for the same reward; per token it falls as 1 / length"
-        found.append(Rule("kl_target", told, LIKELY))
-    if ppo.clip_range_value is not None:
-        found.append(Rule("clip_range_value", f"in units of the reward: {rescale}", SURE))
-    if ppo.missing_eos_penalty:
-        found.append(Rule("missing_eos_penalty", f"in units of the reward: {rescale}", SURE))
-    if ppo.whiten_rewards:
-        found.append(
-            Rule(
-                "whiten_rewards",
-                "a kl_coef found with it means nothing without it; keep both or neither",
-                SURE,
-            )
-        )
-    return tuple(found)
+    in_units = f"in units of the reward: {rescale}"
+    by_length = "per sequence keep it for the same reward; per token it falls as 1 / length"
+    whitened = "a kl_coef found with it means nothing without it; keep both or neither"
+    found = (
+        (ppo.kl_target is not None, Rule("kl_target", by_length, LIKELY)),
+        (ppo.clip_range_value is not None, Rule("clip_range_value", in_units, SURE)),
+        (ppo.missing_eos_penalty > 0, Rule("missing_eos_penalty", in_units, SURE)),
+        (ppo.whiten_rewards, Rule("whiten_rewards", whitened, SURE)),
+    )
+    return tuple(rule for is_used, rule in found if is_used)
 
 
 def wanted_context(winner: Winner, scale: Scale) -> str:
     """What a larger run's prompts and responses need, where the tuned model's context is shorter; else nothing."""
     tokens, response = winner.sources.tokens, scale.response_length
-    if None in (response, tokens.context, tokens.longest_prompt):
+    if response is None or tokens.context is None or tokens.longest_prompt is None:
         return ""
-    assert response is not None and tokens.context is not None and tokens.longest_prompt is not None
     wanted = tokens.longest_prompt + response
     if wanted <= tokens.context:
         return ""
@@ -117,13 +109,8 @@ def at_scale(winner: Winner, scale: Scale) -> Winner:
         ConfigError: If the same model is to write longer responses than its context has room for.
     """
     if scale.params_ratio is None and (too_short := wanted_context(winner, scale)):
-        raise ConfigError(
-            [
-                Problem(
-                    "--response-length", f"{too_short}; shorten it, or say --params-ratio for another model"
-                )
-            ]
-        )
+        what = f"{too_short}; shorten it, or say --params-ratio for another model"
+        raise ConfigError([Problem("--response-length", what)])
     ppo = winner.config.ppo
     changed: dict[str, float] = {}
     tokens = winner.response_tokens

@@ -1,38 +1,28 @@
 """verl: a command with Hydra overrides."""
 
 import re
-import shlex
 
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
     BETAS,
+    FRESH_HEAD,
     NEVER,
     end_ids,
-    function_remarks,
     is_chat,
     kl_target_per_token,
-    kl_target_remarks,
     micro_batch,
     model_name,
-    off_in_target,
-    own_critic_remarks,
-    plain_prompt_remarks,
     plain_template,
     prompt_file,
-    prompt_remarks,
     prompt_room,
-    prompt_room_remarks,
-    reward_model_name,
-    reward_model_remarks,
-    stop_remarks,
     whole,
-    whole_remarks,
+    with_own_critic,
 )
 from ppo_tune.export.data import columns_text, prompt_lines
 from ppo_tune.export.rendering import comment
 from ppo_tune.export.reward_file import python_file
-from ppo_tune.export.shell import ShellTarget, beside
+from ppo_tune.export.shell import ShellTarget, override
 
 ACTOR, ROLLOUT, REF = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.ref"
 MODEL = "actor_rollout_ref.model"
@@ -63,32 +53,14 @@ MACHINE = (
 
 def convert(winner: Winner) -> Conversion:
     """A winner in verl's overrides."""
-    lost, altered = own_critic_remarks(winner)
-    return Conversion(
-        settings=(
-            *_sources(winner),
-            *_algorithm(winner),
-            *_network(winner, ACTOR, "optim", MODEL),
-            *_network(winner, "critic", "optim", "critic.model"),
-            *_batches(winner),
-        ),
-        unsupported=(
-            *lost,
-            *off_in_target(winner, "whiten_rewards", "kl_budget", "dtype"),
-        ),
-        approximated=(
-            *altered,
-            *function_remarks(winner),
-            *reward_model_remarks(winner, SERVE_IT.format(model=reward_model_name(winner))),
-            *kl_target_remarks(winner),
-            *_own_remarks(winner),
-            *whole_remarks(winner),
-            *plain_prompt_remarks(winner),
-            *prompt_remarks(winner),
-            *prompt_room_remarks(winner),
-            *stop_remarks(winner),
-        ),
+    settings = (
+        *_sources(winner),
+        *_algorithm(winner),
+        *_network(winner, ACTOR, MODEL),
+        *_network(winner, "critic", "critic.model"),
+        *_batches(winner),
     )
+    return with_own_critic(winner, settings, clipped=("k3",), own=_own_remarks(winner), serve_it=SERVE_IT)
 
 
 def _sources(winner: Winner) -> tuple[Setting, ...]:
@@ -100,7 +72,7 @@ def _sources(winner: Winner) -> tuple[Setting, ...]:
     )
     return (
         Setting(f"{MODEL}.path", model),
-        Setting("critic.model.path", model, note="with a fresh head; ours was a head on the policy's model"),
+        Setting("critic.model.path", model, note=FRESH_HEAD),
         *([] if is_chat(winner) else [plain]),
         Setting("reward.reward_manager.source", "importlib"),
         Setting("reward.reward_manager.module.path", Beside("reward.py"), ("reward", "missing_eos_penalty")),
@@ -142,10 +114,10 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
     )  # fmt: skip
 
 
-def _network(winner: Winner, place: str, optimizer: str, model: str) -> tuple[Setting, ...]:
+def _network(winner: Winner, place: str, model: str) -> tuple[Setting, ...]:
     """Optimizer and adapters of one network."""
     ppo, adapters = winner.config.ppo, winner.config.model
-    optim = f"{place}.{optimizer}"
+    optim = f"{place}.optim"
     schedule = "constant" if ppo.lr_schedule == "constant" else "cosine"
     return (
         Setting(f"{optim}.lr", ppo.learning_rate, ("learning_rate",)),
@@ -206,8 +178,6 @@ def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
         )
     if ppo.clip_range_value is None:
         remarks.append(Remark(("clip_range_value",), f"cannot be switched off: it is {NEVER:g}"))
-    if ppo.kl_estimator == "k3":
-        remarks.append(Remark(("kl_estimator",), "each token's estimate is clipped to ±10 nats"))
     return tuple(remarks)
 
 
@@ -221,28 +191,13 @@ def hydra_text(text: str) -> str:
     return f'"{quoted}"'
 
 
+PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)\Z)[a-z][a-z0-9_-]*")
+"""Texts that Hydra reads as they stand."""
+
+
 def write(setting: Setting) -> str:
     """An override as one shell word."""
-    name = setting.name
-    match setting.value:
-        case bool(value):
-            return f"{name}={str(value).lower()}"
-        case Beside() as file:
-            return beside(file, f'{name}="', '"')
-        case Literally(text):
-            return f"{name}={text}"
-        case list(numbers):
-            return shlex.quote(f"{name}=[{','.join(map(str, numbers))}]")
-        case str(text) if not re.fullmatch(r"[a-z][a-z0-9_-]*", text) or text in (
-            "true",
-            "false",
-            "null",
-            "nan",
-            "inf",
-        ):
-            return shlex.quote(f"{name}={hydra_text(text)}")
-        case value:
-            return f"{name}={value}"
+    return override(setting, hydra_text, PLAIN)
 
 
 TARGET = ShellTarget(

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.errors import DataError
-from ppo_tune.fitting.sft import Progress, cut_prompts, hold_out
+from ppo_tune.fitting.loop import Progress, fit
+from ppo_tune.fitting.sft import cut_prompts, hold_out
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
 from ppo_tune.models.fast.kernels import settle
@@ -106,7 +108,11 @@ def fit_reward(
     samples = sample_base(base, [prompt for prompt, _, _ in train], config)
     tokenizer = load_tokenizer(base)
     model = _classifier(base, tokenizer, config.seed)
-    _fit(model, tokenizer, train, config, progress)
+
+    def loss(batch: list[Preference]) -> Tensor:
+        return preference_loss(*_score_pairs(model, tokenizer, batch, config)).mean()
+
+    fit(model, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
     with torch.no_grad():
         chosen, rejected = _score_pairs(model, tokenizer, heldout, config)
         accuracy = share_right(chosen, rejected)
@@ -193,32 +199,6 @@ def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> Pre
             rng = generator(derive_seed(seed, "reward", "head"))
             weight.data.copy_(torch.randn(weight.shape, generator=rng) / math.sqrt(weight.shape[-1] + 1))
     return settle(model, torch.device("cpu"))
-
-
-def _fit(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    preferences: list[Preference],
-    config: RewardTrainingConfig,
-    progress: Progress,
-) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
-    n_batches = math.ceil(len(preferences) / config.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * n_batches)
-    model.train(False)  # dropout off: it draws from the global random numbers
-    for epoch in range(config.epochs):
-        order = torch.randperm(
-            len(preferences), generator=generator(config.seed, "reward", "order", epoch)
-        ).tolist()
-        for i in range(n_batches):
-            rows = order[i * config.batch_size : (i + 1) * config.batch_size]
-            chosen, rejected = _score_pairs(model, tokenizer, [preferences[j] for j in rows], config)
-            preference_loss(chosen, rejected).mean().backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            progress((epoch * n_batches + i + 1) / (config.epochs * n_batches))
 
 
 def _score_pairs(

@@ -6,7 +6,7 @@ Knows nothing of reinforcement learning.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -25,6 +26,7 @@ from transformers import (
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
+from ppo_tune.fitting.loop import Progress, fit
 from ppo_tune.models.causal import positions
 from ppo_tune.models.context import context_length
 from ppo_tune.models.fast.kernels import settle
@@ -35,8 +37,8 @@ from ppo_tune.seeding import derive_seed, generator
 
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
-Progress = Callable[[float], None]
-"""Told how much of the work is done, from 0 to 1."""
+Example = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its response."""
 
 READ_BACK = 8
 """Held-out examples on which the saved model is compared with the fitted one."""
@@ -118,7 +120,12 @@ def fit_sft(
         [prompt for prompt, _ in pairs], config.heldout_fraction, generator(config.seed, "sft", "split")
     )
     train = [examples[i] for i in split.train]
-    _fit(model, train, config, progress)
+
+    def loss_per_token(batch: list[Example]) -> Tensor:
+        loss, n_tokens = _nats(model, batch)
+        return loss / n_tokens
+
+    fit(model, train, loss_per_token, _warm_cosine, config, kind="sft", progress=progress)
     heldout = [examples[i] for i in split.heldout]
     loss = _heldout_loss(model, heldout, config.batch_size)
     rows = heldout[:READ_BACK]
@@ -235,46 +242,29 @@ def _context_for(longest: int) -> int:
     return 64 * math.ceil(longest * 1.5 / 64)
 
 
-def _tokenize_pairs(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
-) -> list[tuple[list[int], list[int]]]:
+def _tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> list[Example]:
     prompts = tokenize(tokenizer, [prompt for prompt, _ in pairs])
     responses = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]
     return [(p, [*r, tokenizer.eos_token_id]) for p, r in zip(prompts, responses, strict=True)]
 
 
-def _fit(model: PreTrainedModel, examples: list[Any], config: SFTConfig, progress: Progress) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
-    n_steps = config.epochs * math.ceil(len(examples) / config.batch_size)
+def _warm_cosine(optimizer: torch.optim.Optimizer, n_steps: int) -> LRScheduler:
+    """A twentieth of the steps to warm up, then a cosine to a thousandth."""
     warmup = max(1, n_steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
+    return LambdaLR(
         optimizer,
         lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / n_steps)) + 1e-3),
     )
-    model.train(False)  # dropout off: it draws from the global random numbers, and PPO has none either
-    step = 0
-    for epoch in range(config.epochs):
-        order = torch.randperm(
-            len(examples), generator=generator(config.seed, "sft", "order", epoch)
-        ).tolist()
-        for rows in _chunks(order, config.batch_size):
-            loss, n_tokens = _nats(model, [examples[i] for i in rows])
-            (loss / n_tokens).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            step += 1
-            progress(step / n_steps)
 
 
 @torch.no_grad()
-def _heldout_loss(model: PreTrainedModel, examples: list[Any], batch_size: int) -> float:
-    sums = [_nats(model, chunk) for chunk in _chunks(examples, batch_size)]
+def _heldout_loss(model: PreTrainedModel, examples: list[Example], batch_size: int) -> float:
+    chunks = (examples[i : i + batch_size] for i in range(0, len(examples), batch_size))
+    sums = [_nats(model, chunk) for chunk in chunks]
     return float(sum(loss for loss, _ in sums)) / sum(n for _, n in sums)
 
 
-def _nats(model: PreTrainedModel, examples: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, int]:
+def _nats(model: PreTrainedModel, examples: Sequence[Example]) -> tuple[Tensor, int]:
     """Summed negative log-likelihood of the response tokens, and how many there are."""
     device = next(model.parameters()).device
     ids, mask = pad_right([p + r for p, r in examples], device)
@@ -283,7 +273,3 @@ def _nats(model: PreTrainedModel, examples: Sequence[tuple[list[int], list[int]]
     learned = (torch.arange(ids.shape[-1], device=device) >= start) & mask
     losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
     return torch.where(learned[:, 1:], losses, 0.0).sum(), int(learned[:, 1:].sum())
-
-
-def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
-    return (items[i : i + size] for i in range(0, len(items), size))

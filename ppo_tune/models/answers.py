@@ -26,15 +26,9 @@ def answer(
     places: Sequence[int],
     chunks: MemoryChunks | None = None,
 ) -> tuple[Sequences, PolicyOutput]:
-    """Sample a response to every prompt.
+    """Sample a response of k places to each of their prompts (k, B, P), at a temperature > 0.
 
-    Args:
-        policy: The policy.
-        prompts: Prompts of shape (k, B, P).
-        uniforms: Numbers in (0, 1] that decide the samples, shape (k, B, T).
-        temperature: > 0.
-        places: The k places that the leading axis stands for.
-        chunks: What fits into memory; None tries everything at once.
+    Uniforms, numbers in (0, 1] of shape (k, B, T), decide the samples; `chunks` is what fits into memory, None for all.
 
     Returns:
         Sequences of shape (k, B, ·) on the policy's device, cut to the longest response, and what the policy said of
@@ -64,14 +58,7 @@ def answer(
 def answer_texts(
     policy: Policy, texts: Sequence[str], uniforms: Tensor, *, temperature: float, place: int = 0
 ) -> list[str]:
-    """Responses of one place to prompts, from text to text.
-
-    Args:
-        policy: The policy.
-        texts: N prompts.
-        uniforms: Numbers in (0, 1] that decide the samples, shape (N, T).
-        temperature: > 0.
-        place: Who answers.
+    """Responses of one place to N texts, decided by uniforms (N, T) in (0, 1].
 
     Raises:
         DataError: If a prompt leaves no room for a response in the model's context.

@@ -19,11 +19,6 @@ from ppo_tune.models.text import Prompts, Sequences, tokenize
 class CausalLayout(TokenLayout):
     """How a decoder-only model reads and writes; the response token at column t is predicted at P + t - 1.
 
-    Args:
-        model: Any causal language model of transformers.
-        tokenizer: Its tokenizer.
-        dtype: Of the products.
-
     Attributes:
         context_length: The longest text the model can read, in tokens; None where it has no limit.
     """

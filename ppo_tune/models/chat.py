@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.data.model_folders import missing_chat_template
 from ppo_tune.errors import ModelError
+from ppo_tune.models.text import tokenize
 
 MARK = "qzx"
 """What an assistant says where only what the template writes after it is of interest."""
@@ -18,16 +19,23 @@ MARK = "qzx"
 def user_turns(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, asked_by: str) -> list[str]:
     """Each text as a user's turn, up to where the assistant begins to write.
 
-    Args:
-        tokenizer: Whose template.
-        texts: What the user says.
-        asked_by: The setting that asks for the template, for messages.
-
     Raises:
-        ModelError: If there is no chat template, or it fails.
+        ModelError: If there is no chat template, or it fails; names the setting that asked for it.
     """
     chats = [[{"role": "user", "content": text}] for text in texts]
     return [_render(tokenizer, chat, asked_by, add_generation_prompt=True) for chat in chats]
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
+    """Token ids of a task's prompts: as they stand, or each as a user's turn.
+
+    Raises:
+        ModelError: If they are turns, and there is no chat template, or it fails.
+    """
+    if not chat:
+        return tokenize(tokenizer, texts)
+    turns = user_turns(tokenizer, texts, asked_by="task.chat")
+    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in turns]
 
 
 def exchange(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, *, asked_by: str) -> str:

@@ -13,12 +13,7 @@ def context_length(model: PreTrainedModel) -> int | None:
 
 
 def problem_of_prompt(n_tokens: int, room: int | None) -> str | None:
-    """Rule that a prompt of so many tokens breaks, with ways out; None if it breaks none.
-
-    Args:
-        n_tokens: Of the prompt.
-        room: The most that leaves room for a response; None for no limit.
-    """
+    """Rule that a prompt of so many tokens breaks, with ways out; None if it breaks none, as with no limit of room."""
     if n_tokens == 0:
         return "`tokens >= 1` must hold for a prompt, but the tokenizer makes none of it; write some text"
     if room is not None and n_tokens > room:

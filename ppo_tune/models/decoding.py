@@ -106,19 +106,10 @@ def decode_alive(
     stop_ids: Tensor,
     drops_rows: bool,
 ) -> Decoded:
-    """Sample responses until the last one ends.
+    """Sample N responses until the last one ends, by uniforms (N, T) in (0, 1]; the result is cut to the longest.
 
-    Args:
-        speak: The model.
-        state: N responses before their first token.
-        uniforms: In (0, 1], shape (N, T).
-        temperature: > 0.
-        stop_ids: Tokens that end a response.
-        drops_rows: Whether rows that are finished leave. A product rounds by the number of its rows, so where
-            trials share it, one of them would feel in the last bit when its neighbour's responses end.
-
-    Returns:
-        What was said, cut to the longest response.
+    Where `drops_rows`, rows that are finished leave. A product rounds by the number of its rows, so where trials share
+    it, one of them would feel in the last bit when its neighbour's responses end.
     """
     n_rows, length = uniforms.shape
     said = Decoded.nothing(n_rows, length, uniforms.device)
@@ -147,15 +138,7 @@ def decode_alive(
 
 
 class FixedDecoder:
-    """Sampling of one shape, again and again.
-
-    Args:
-        speak: The model.
-        state: N responses to prompts of one width.
-        uniforms: Of shape (N, T), the longest response; the numbers do not matter yet.
-        temperature: > 0.
-        stop_ids: Tokens that end a response.
-    """
+    """Sampling of one shape, again and again: that of the state and of uniforms (N, T), the longest response."""
 
     def __init__(
         self, speak: Speak, state: FixedState, uniforms: Tensor, *, temperature: float, stop_ids: Tensor
@@ -210,13 +193,7 @@ class FixedDecoder:
         uniforms = self.uniforms.index_select(1, self.column)[:, 0]
         token, logprob, entropies = _sample(logits, uniforms, self.temperature)
         said, alive = self.said, ~self.said.finished
-        for where, what in (
-            (said.ids, token),
-            (said.alive, alive),
-            (said.logprobs, logprob),
-            (said.values, values),
-            (said.entropy, entropies),
-        ):
+        for where, what in zip(said._columns, (token, alive, logprob, values, entropies), strict=True):
             where.index_copy_(1, self.column, what[:, None])
         said.finished.logical_or_(torch.isin(token, self.stop_ids))
         self.state.append(token)
@@ -263,14 +240,9 @@ class FixedDecoders:
 
 
 def sample_tokens(log_distribution: Tensor, uniforms: Tensor) -> Tensor:
-    """The token at which the cumulative distribution reaches a uniform number.
+    """Token ids (N,) at which the cumulative distribution reaches uniforms (N,) in (0, 1].
 
-    Args:
-        log_distribution: Log-probabilities of every token, shape (N, V).
-        uniforms: Numbers in (0, 1], shape (N,).
-
-    Returns:
-        Token ids, shape (N,); a token of probability 0 is never chosen.
+    From log-probabilities (N, V); a token of probability 0 is never chosen.
     """
     cumulative = log_distribution.exp().cumsum(-1)
     index = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:])

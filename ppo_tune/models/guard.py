@@ -7,13 +7,13 @@ whatever comes after it. A model of which that is not true can be trained, and e
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.errors import ModelError
+from ppo_tune.models.decoding import PolicyOutput
 from ppo_tune.models.layout import TokenLayout
 from ppo_tune.models.text import Prompts, Sequences, pad_left
 
@@ -74,32 +74,19 @@ class Reader:
         short: Of a shorter one.
     """
 
-    sample: Callable[[Prompts, Tensor], tuple[Sequences, "Heard"]]
-    score: Callable[[Sequences], "Heard"]
+    sample: Callable[[Prompts, Tensor], tuple[Sequences, PolicyOutput]]
+    score: Callable[[Sequences], PolicyOutput]
     plain: Tensor
     long: Sequence[int]
     short: Sequence[int]
-
-
-class Heard(Protocol):
-    """Something with the log-probability of each response token, (1, B, T)."""
-
-    @property
-    def logprobs(self) -> Tensor:
-        """In nats."""
 
 
 @torch.no_grad()
 def examine(reader: Reader, tolerance: Tolerance, name: str) -> None:
     """Have a model answer two prompts of different length, and read its answers again in other ways.
 
-    Args:
-        reader: The model as training hears it.
-        tolerance: Of the format of its products.
-        name: What the error calls it.
-
     Raises:
-        ModelError: If it does not say the same of the same text.
+        ModelError: If it does not say the same of the same text, by the tolerance of the format of its products.
     """
     prompts = pad_left([reader.long] * N_ROWS + [reader.short] * N_ROWS, reader.plain.device)
     sequences, said = reader.sample(prompts[None], _uniforms())
@@ -132,11 +119,7 @@ def examine(reader: Reader, tolerance: Tolerance, name: str) -> None:
 def require_reference(logprobs: Tensor, reference: Tensor, mask: Tensor, tolerance: Tolerance) -> None:
     """See that a policy that nothing was taught yet is its reference, whatever `examine` may have missed.
 
-    Args:
-        logprobs: Of sampled tokens under the policy, shape (..., T).
-        reference: The same under the reference.
-        mask: True at real tokens, same shape.
-        tolerance: Of the format of the products.
+    Log-probabilities of sampled tokens under both, (..., T); the mask is True at real tokens.
 
     Raises:
         ModelError: If their distance is more than rounding.
@@ -163,12 +146,7 @@ def _uniforms() -> Tensor:
 
 
 def two_prompts(tokenizer: PreTrainedTokenizerBase, n_known: int) -> tuple[list[int], list[int]]:
-    """A long and a short prompt of ordinary tokens.
-
-    Args:
-        tokenizer: Which tokens there are.
-        n_known: Rows of the model's embedding.
-    """
+    """A long and a short prompt of ordinary tokens, for an embedding of `n_known` rows."""
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     known = range(min(len(tokenizer), n_known))
     ordinary = [i for i in known if i not in special] or known
@@ -178,12 +156,7 @@ def two_prompts(tokenizer: PreTrainedTokenizerBase, n_known: int) -> tuple[list[
 
 @contextmanager
 def own_failures(name: str, *, judge: bool = False) -> Iterator[None]:
-    """What a model's own code raises over a short text becomes a refusal.
-
-    Args:
-        name: What the error calls it.
-        judge: Whether it was to judge the text; else it was to go on with it.
-    """
+    """What a model's own code raises over a short text, that it was to judge or to go on with, becomes a refusal."""
     try:
         yield
     except (ModelError, torch.OutOfMemoryError):

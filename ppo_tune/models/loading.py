@@ -75,10 +75,8 @@ def load_policy(
 def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.dtype:
     """bfloat16 where the processor multiplies it faster and the model is wide enough to gain, else float32.
 
-    Args:
-        width: Of the model's layers; below `MIN_WIDTH` products are not what takes the time.
-        device: Where the model will work.
-        all_weights: Whether they are trained and stay float32: casting them costs a CPU what it gains.
+    Below `MIN_WIDTH` products are not what takes the time. Where all weights are trained they stay float32, and casting
+    them costs a CPU what it gains.
     """
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -98,11 +96,7 @@ def is_stored_whole(name: str) -> bool:
 
 
 def check_files(name: str, *, judge: bool = False) -> None:
-    """Refuse a model by its JSON files alone, before its tokenizer or a weight is read.
-
-    Args:
-        name: A folder or hub name.
-        judge: Whether it is to judge texts; else it is to write them.
+    """Refuse a model, a language model or a judge of texts, by its JSON files alone: before its tokenizer or a weight.
 
     Raises:
         ModelError: If it holds an adapter, quantised weights, code of its own or another kind of model.
@@ -145,16 +139,10 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
 
 
 def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTrainedModel:
-    """Load a model with all of its weights; transformers would make up those that it does not find.
-
-    Args:
-        auto: The class of transformers that loads this kind of model.
-        name: A folder or hub name.
-        refusal: How the error begins.
-        settings: What `from_pretrained` is told besides.
+    """Load a model by a class of transformers; that would make up the weights that it does not find.
 
     Raises:
-        ModelError: If the model cannot be loaded, or a weight is missing or of another size.
+        ModelError: If the model cannot be loaded, or a weight is missing or of another size; begins with `refusal`.
     """
     check_files(name, judge=auto is not AutoModelForCausalLM)
     with _refused(refusal):

@@ -132,12 +132,7 @@ class Adapters:
 
     @contextmanager
     def at_work(self, count: int, index: Tensor | None) -> Iterator[None]:
-        """Within this block, an input of k·B rows belongs to k places, B rows each, in order.
-
-        Args:
-            count: k.
-            index: Which places; None for all.
-        """
+        """Within this block, an input of k·B rows belongs to k places, B rows each, in order; no index means all."""
         self._selection, self._count = index, count
         try:
             yield

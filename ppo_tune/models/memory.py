@@ -34,12 +34,7 @@ class MemoryChunks:
     def run(
         self, work: Callable[[slice, slice], T], *, trials: int, rows: int
     ) -> Iterator[tuple[slice, slice, T]]:
-        """Do all of the work, chunk by chunk.
-
-        Args:
-            work: Does the given trials and rows; when it runs out of memory it must have changed nothing.
-            trials: How many there are.
-            rows: How many responses each has.
+        """Do all of the work, chunk by chunk; `work` that runs out of memory must have changed nothing.
 
         Yields:
             The trials and the rows of a chunk, and what the work gave.

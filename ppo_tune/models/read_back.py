@@ -52,14 +52,7 @@ class Said:
 
 
 def say(policy: Policy, place: int, prompts: Prompts, uniforms: Tensor) -> Said:
-    """Let one trial respond to some prompts.
-
-    Args:
-        policy: The policy.
-        place: Which of its trials.
-        prompts: Prompts of shape (N, P).
-        uniforms: Numbers in (0, 1], shape (N, T).
-    """
+    """Let one trial respond to prompts (N, P), by uniforms (N, T) in (0, 1]."""
     batch = prompts[None].to(policy.device)
     with torch.no_grad():
         sequences, _ = policy.generate(batch, uniforms[None], temperature=1.0, places=[place])
@@ -97,10 +90,6 @@ def logprobs_of(
 def model_note(folder: Path, said: Said) -> str | None:
     """Load a saved model by transformers alone, and compare it with what it was saved from.
 
-    Args:
-        folder: The saved model.
-        said: What the model in memory says.
-
     Returns:
         Why it was not read back; None if it was, and says the same.
 
@@ -124,11 +113,6 @@ def model_note(folder: Path, said: Said) -> str | None:
 
 def adapter_note(policy: Policy, folder: Path, said: Said) -> str | None:
     """Load a saved adapter by peft, if that is there, and take it away if peft reads it wrongly.
-
-    Args:
-        policy: The policy that it was saved from.
-        folder: The saved adapter.
-        said: What the policy says.
 
     Returns:
         What its user must know; None if peft reads it rightly.

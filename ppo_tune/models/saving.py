@@ -22,13 +22,8 @@ _PREFIX = "base_model.model."
 def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     """Write one trial's adapters as PEFT would, with the value head beside them.
 
-    Whether peft reads them as they are meant is found out by `read_back`, which loads the model a second time: after
-    a training, and not after every trial of a search.
-
-    Args:
-        policy: A policy with adapters.
-        place: Which of its trials.
-        folder: Made if need be; `peft.PeftModel.from_pretrained(base, folder)` reads it.
+    `peft.PeftModel.from_pretrained(base, folder)` reads the folder. Whether it does so as it is meant is found out by
+    `read_back`, which loads the model a second time: after a training, and not after every trial of a search.
     """
     adapters = policy.adapters
     assert adapters is not None, "a policy without adapters is saved merged"
@@ -75,11 +70,6 @@ def save_merged(policy: Policy, place: int, folder: Path) -> None:
 
     The weights are float32 whatever the model's dtype: what an adapter adds to a weight in few steps is less than the
     step between two bfloat16 numbers, and would be rounded away.
-
-    Args:
-        policy: The policy.
-        place: Which of its trials.
-        folder: Made if need be; `AutoModelForCausalLM.from_pretrained(folder)` reads it.
     """
     state = {name: _exact(tensor) for name, tensor in policy.model.state_dict().items()}
     if policy.adapters is not None:

@@ -93,13 +93,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[l
 def begin_once(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], rows: Sequence[list[int]]
 ) -> list[list[int]]:
-    """Token ids in which a text that writes the beginning-of-sequence token itself gets no second one.
-
-    Args:
-        tokenizer: What made the rows.
-        texts: N texts.
-        rows: Their token ids.
-    """
+    """Token ids in which a text that writes the beginning-of-sequence token itself gets no second one."""
     bos, word = tokenizer.bos_token_id, tokenizer.bos_token
     if bos is None:
         return list(rows)
@@ -113,12 +107,6 @@ def check_tokens(
     rows: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str
 ) -> None:
     """Make sure that a model can read some texts. A tokenizer may know tokens beside them that no model ever saw.
-
-    Args:
-        rows: Token ids of the texts.
-        tokenizer: Who made them.
-        model: Who is to read them.
-        name: What the error calls the model.
 
     Raises:
         ModelError: If a token has no row in the model's input embedding.
@@ -134,15 +122,7 @@ def check_tokens(
 
 
 def pad_left(rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Prompts:
-    """Stack token ids of different lengths, real tokens at the right end.
-
-    Args:
-        rows: Token ids of B prompts.
-        device: Where the tensors go.
-
-    Returns:
-        Prompts of shape (B, P), P the longest row.
-    """
+    """Stack token ids of B texts, real tokens at the right end: prompts (B, P), P the longest."""
     width = max(map(len, rows))
     ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=device)
     lengths = torch.tensor([len(row) for row in rows], device=device)
@@ -153,12 +133,9 @@ def pad_left(rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") 
 def pad_right(
     rows: Sequence[Sequence[int]], device: torch.device, *, padding: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Token ids of different lengths, real tokens at the left end, (B, S); and True at them, where one is at least.
+    """Token ids of B texts, real tokens at the left end, (B, S); and True at them.
 
-    Args:
-        rows: Token ids of B texts; an empty one counts as one token of padding.
-        device: Where the tensors go.
-        padding: The id that stands at padding.
+    An empty text counts as one token of padding.
     """
     width = max(1, max(map(len, rows)))
     ids = torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows], device=device)
@@ -167,19 +144,12 @@ def pad_right(
 
 
 def decode_responses(tokenizer: PreTrainedTokenizerBase, sequences: Sequences) -> list[str]:
-    """The text of each response in its place, without its stop token and without padding.
+    """The text of each of B responses in its place, without its stop token and without padding.
 
     A response's text is what prompt and response say together less what the prompt says alone, so that both
     joined are the text as written: many tokenizers drop the space before the first word of what they decode, and
     bytes of one character may stand on both sides. A response that begins with a word so begins with its space.
     A model's authors may name a stop token that their tokenizer takes for a word.
-
-    Args:
-        tokenizer: The policy's tokenizer.
-        sequences: Prompts with responses, of shape (B, ·).
-
-    Returns:
-        B texts.
     """
     widths = sequences.prompts.mask.sum(-1).tolist()
     padded = zip(sequences.prompts.ids.tolist(), widths, strict=True)

@@ -102,18 +102,14 @@ def fill(template: str, prompt: str, response: str) -> str:
     return template.format(prompt=prompt, response=response)
 
 
-def gain_and_bias(
-    mean: float, std: float, *, wanted_mean: float = 0.0, wanted_std: float = 1.0
-) -> tuple[float, float]:
-    """The line that gives scores of this mean and spread the wanted ones.
-
-    gain = σ* / σ and bias = μ* - gain · μ.
+def gain_and_bias(mean: float, std: float) -> tuple[float, float]:
+    """The line that gives scores of this mean and spread mean 0 and standard deviation 1.
 
     Reference:
         Ziegler et al., 2019, arXiv:1909.08593, 2.2.
     """
-    gain = wanted_std / std
-    return gain, wanted_mean - gain * mean
+    gain = 1 / std
+    return gain, -gain * mean
 
 
 class PreferenceReward(Reward):

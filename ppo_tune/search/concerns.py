@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import REWARD
 from ppo_tune.files import read_json
-from ppo_tune.search.facts import HeldOut, TrialFacts
+from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.heldout import HeldOut
 from ppo_tune.search.responses import (
     MIN_PROMPTS,
     REPETITION_RISE,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from scipy import stats
 
-from ppo_tune.search.facts import HeldOut, TrialFacts
+from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.heldout import HeldOut
 
 Numbers = NDArray[np.float64]
 

@@ -264,7 +264,12 @@ def _pace(
     done = sum(t.state.is_finished() and not was_lost(t) for t in begun) + parts
     over = sum(t.state.is_finished() and not was_lost(t) for t in trials)
     missing = total - over - parts
-    return rate, missing * seconds / done if done and missing > 0 else None
+    return rate, time_left(missing, done, seconds)
+
+
+def time_left(missing: float, done: float, seconds: float) -> float | None:
+    """A guess of the seconds left, from the trials done in so many; None where there is nothing to guess by."""
+    return missing * seconds / done if done and missing > 0 else None
 
 
 def _last_failure(trials: Iterable[FrozenTrial]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from optuna.study import Study
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.facts import ByPrompt, Fact, read_by_prompt, stored_by_prompt
+from ppo_tune.search.facts import Fact
+from ppo_tune.search.heldout import ByPrompt, read_by_prompt, stored_by_prompt
 
 
 @dataclass(frozen=True)

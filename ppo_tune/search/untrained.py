@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppo_tune.files import read_json, write_json
-from ppo_tune.search.facts import HeldOut, heldout_facts, read_heldout
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.heldout import HeldOut, heldout_facts, read_heldout
 from ppo_tune.search.responses import Samples
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase
 from ppo_tune.config.blocks import REWARD, TaskConfig, named_judges
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import ConfigError, DataError, NoPromptsError, Problem
-from ppo_tune.models.chat import user_turns
+from ppo_tune.models.chat import prompt_ids
 from ppo_tune.models.context import problem_of_prompt
-from ppo_tune.models.text import Prompts, pad_left, tokenize
+from ppo_tune.models.text import Prompts, pad_left
 from ppo_tune.rewards import LearningReward, Reward, make_reward
 
 
@@ -67,20 +67,14 @@ class Task:
 
 
 def objective_of(config: TaskConfig, reward: Reward, device: torch.device) -> Reward:
-    """What the trials of a task are compared by.
-
-    Args:
-        config: May name it; else it is the reward.
-        reward: The task's, made already.
-        device: Where a reward model runs.
-    """
+    """What the trials of a task are compared by: what its config names, or else the reward, made already."""
     if config.objective is None or config.objective == config.reward:
         return reward
     return make_reward(config.objective, device)
 
 
 def judges_of(config: TaskConfig, device: torch.device) -> dict[str, Reward]:
-    """The judges that a config names, by their names; the arguments are those of `objective_of`."""
+    """The judges that a config names, by their names."""
     return {name: make_reward(judge, device) for name, judge in named_judges(config).items()}
 
 
@@ -104,7 +98,8 @@ class PromptSet:
         self.prompts: list[Prompt] = []
         self.ids: list[list[int]] = []
         self.n_dropped = 0
-        for prompt, ids in zip(task.prompts[split], _encode(task, split, tokenizer), strict=True):
+        rows = prompt_ids(tokenizer, [prompt.text for prompt in task.prompts[split]], chat=task.chat)
+        for prompt, ids in zip(task.prompts[split], rows, strict=True):
             problem = problem_of_prompt(len(ids), max_prompt_tokens)
             if problem is None:
                 self.prompts.append(prompt)
@@ -135,11 +130,3 @@ class PromptSet:
         prompts = [self.prompts[row] for row in rows]
         columns = {name: [p.columns[name] for p in prompts] for name in prompts[0].columns} if prompts else {}
         return [p.text for p in prompts], columns
-
-
-def _encode(task: Task, split: Split, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    texts = [prompt.text for prompt in task.prompts[split]]
-    if not task.chat:
-        return tokenize(tokenizer, texts)
-    wrapped = user_turns(tokenizer, texts, asked_by="task.chat")
-    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in wrapped]

@@ -12,10 +12,6 @@ from ppo_tune.tasks.base import Task, judges_of, objective_of
 def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
     """The task of a file: its prompts, split by their hash, with the rewards that the config names.
 
-    Args:
-        config: Where the prompts stand and who judges the responses.
-        device: Where a reward model runs.
-
     Raises:
         DataError: If the file or one of its rows cannot be used.
         ConfigError: If the template names a column that there is not, or a reward cannot be made.

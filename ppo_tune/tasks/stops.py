@@ -10,10 +10,6 @@ from ppo_tune.models.chat import turn_end
 def stops_of(config: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of the tokens that end a response: the end of an assistant's turn in a chat, and those of `stop`.
 
-    Args:
-        config: The task.
-        tokenizer: The policy's.
-
     Raises:
         ModelError: If the task is a chat and the tokenizer has no chat template that works.
         ConfigError: If a text of `stop` is no single token.

@@ -33,12 +33,7 @@ class GoldReward(Reward):
 
 
 def make_support(config: SupportTaskConfig, device: torch.device) -> Task:
-    """The support task; builds its models if the cache does not hold them.
-
-    Args:
-        config: May replace the rewards.
-        device: Where a reward model runs.
-    """
+    """The support task, with other rewards where the config names them; builds its models if the cache lacks them."""
     folder = build_support()
     own = PreferenceRewardConfig(name="preference", model=str(folder / "reward"))
     reward = make_reward(config.reward or own, device)

@@ -44,12 +44,7 @@ Stage = Callable[[str, float], None]
 
 
 def build(draft: Path, stage: Stage) -> None:
-    """Fit both models.
-
-    Args:
-        draft: Gets the folders base and reward, and done.json when they are whole.
-        stage: Told of the progress.
-    """
+    """Fit both models; the draft gets the folders base and reward, and done.json when they are whole."""
     rng = random.Random(SEED)
     everyone = list(messages().values())
     learned = [rng.choice(everyone) for _ in range(N_SFT_PAIRS)]

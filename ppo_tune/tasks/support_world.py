@@ -15,17 +15,8 @@ import random
 from dataclasses import dataclass
 
 PRODUCTS = (
-    "router",
-    "printer",
-    "phone",
-    "laptop",
-    "camera",
-    "tablet",
-    "speaker",
-    "monitor",
-    "watch",
-    "kettle",
-)
+    "router", "printer", "phone", "laptop", "camera", "tablet", "speaker", "monitor", "watch", "kettle",
+)  # fmt: skip
 
 REMEDIES = {
     "is dead": "charge the battery",

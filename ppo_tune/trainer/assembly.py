@@ -39,20 +39,18 @@ class Assembly:
     def notes(self) -> tuple[str, ...]:
         """What the user should know before anything is trained."""
         name = self.policy.tokenizer.name_or_path
-        endless = (
-            f"the tokenizer of {name!r} has no end-of-sequence token and no stop token is named: nothing ends a "
-            "response but max_new_tokens"
-        )
-        talkative = (
-            f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a response "
-            "may go on into the user's next turn; name a token that ends one by task.stop"
-        )
-        found = (
-            self.policy.remark,
-            None if len(self.policy.stop_ids) else endless,
-            talkative if self.task.chat and not self.stops else None,
-        )
-        return tuple(filter(None, found))
+        found = [self.policy.remark] if self.policy.remark else []
+        if not len(self.policy.stop_ids):
+            found.append(
+                f"the tokenizer of {name!r} has no end-of-sequence token and no stop token is named: nothing ends a "
+                "response but max_new_tokens"
+            )
+        if self.task.chat and not self.stops:
+            found.append(
+                f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a "
+                "response may go on into the user's next turn; name a token that ends one by task.stop"
+            )
+        return tuple(found)
 
 
 def assemble(
@@ -144,10 +142,7 @@ def _is_same(name: str, other: str | None) -> bool:
 def claim_evaluator(policy: Policy, task: Task, config: StudyConfig | TrainConfig) -> Evaluator:
     """Scores a policy on what chose nothing, or comes as close as the task's prompts allow.
 
-    Args:
-        policy: The policy.
-        task: Where the confirmation split has too few prompts, the held-out ones are answered.
-        config: Its seed, length and temperature count.
+    Where the confirmation split has too few prompts, the held-out ones are answered.
     """
     try:
         found = _evaluator(policy, task, config, claim_draws(config))
@@ -159,11 +154,7 @@ def claim_evaluator(policy: Policy, task: Task, config: StudyConfig | TrainConfi
 
 
 def judge(evaluator: Evaluator, reference: Policy | None = None) -> Evaluation:
-    """The evaluation of a policy's first place.
-
-    Args:
-        evaluator: Of the policy.
-        reference: From whose reference the KL is measured; None is the policy's own.
+    """The evaluation of a policy's first place; its KL is to the reference of another policy, if one is given.
 
     Raises:
         TrialError: If the policy or its reward fails.

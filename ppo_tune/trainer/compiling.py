@@ -42,10 +42,7 @@ def require_compiler() -> None:
 class CompiledPass:
     """A policy's pass through model and losses for full packs, compiled when a size is first seen.
 
-    Args:
-        policy: Whose.
-        width: Tokens that prompts are padded to.
-        length: Tokens that responses are padded to.
+    Prompts are padded to `width` tokens, and responses to `length`.
     """
 
     def __init__(self, policy: Policy, width: int, length: int) -> None:

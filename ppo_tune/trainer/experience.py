@@ -50,18 +50,9 @@ def estimate_advantages(
     kl_coefs: Sequence[float],
     score_stds: Sequence[float],
 ) -> Experience:
-    """Penalize by KL, place the scores, and estimate advantages; each trial by its own hyperparameters.
+    """Penalize by KL, place the scores (k, B), and estimate advantages; each trial by its own hyperparameters.
 
-    Args:
-        places: The k places.
-        rollout: Their responses, (k, B, ·).
-        scores: One per response, shape (k, B).
-        configs: The k configs.
-        kl_coefs: The k present KL coefficients.
-        score_stds: The k standard deviations of the untrained model's scores, > 0.
-
-    Returns:
-        The experience.
+    The k KL coefficients are the present ones; the k `score_stds`, > 0, are of the untrained model's scores.
     """
     device = scores.device
     units = list(zip(configs, score_stds, strict=True))

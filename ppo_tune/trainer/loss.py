@@ -73,20 +73,11 @@ def gradients(
     temperature: float,
     with_entropy: bool,
 ) -> Gradients:
-    """The gradient of the sum of k trials' losses on a micro-batch, and statistics.
+    """The gradient of the sum of k trials' losses on a micro-batch (k, b, ·), and statistics.
 
-    Args:
-        policy: The policy.
-        batch: The micro-batch, (k, b, ·).
-        numbers: Old log-probabilities, old values, advantages and returns, shape (k, b, 4, T).
-        coefficients: Of the k trials.
-        tokens: Of each trial's mini-batch, shape (k,).
-        places: Of the k trials.
-        temperature: The one the responses were sampled with.
-        with_entropy: Whether a trial has an entropy bonus.
-
-    Returns:
-        Gradients and statistics.
+    `numbers` are old log-probabilities, old values, advantages and returns, (k, b, 4, T); `tokens` those of each
+    trial's mini-batch, (k,); the temperature is that of the sampling; `with_entropy` says whether a trial has an
+    entropy bonus.
     """
     old_logprobs, old_values, advantages, returns = numbers.unbind(2)
     mask, c = batch.response_mask, coefficients

@@ -49,11 +49,7 @@ class ProcessGroup:
 
 
 class AcceleratedProcesses(ProcessGroup):
-    """Processes started by `accelerate launch`.
-
-    Args:
-        accelerator: Accelerate's object; knows how the processes talk.
-    """
+    """Processes started by `accelerate launch`, which know by its `Accelerator` how to talk to each other."""
 
     def __init__(self, accelerator: "Accelerator") -> None:
         self.accelerator = accelerator

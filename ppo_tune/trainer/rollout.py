@@ -77,22 +77,12 @@ def collect(
     memory: Memory | None = None,
     reference: Policy | None = None,
 ) -> Rollout:
-    """Sample a response to every prompt, and evaluate it under policy and reference.
+    """Sample a response of k places to each of their prompts (k, B, P), and evaluate it under policy and reference.
 
-    In float32 the log-probabilities of sampling agree with those of the training pass to 1e-6 and are used as
-    they are; in a shorter format they do not, and the responses are evaluated again.
-
-    Args:
-        policy: The policy.
-        prompts: Prompts of shape (k, B, P).
-        uniforms: Numbers in (0, 1] that decide the samples, shape (k, B, T).
-        temperature: Of the sampling.
-        places: The k places that the leading axis stands for.
-        memory: What fits; None tries everything at once.
-        reference: Whose reference the responses are compared with; None is the policy's own.
-
-    Returns:
-        The rollout, on the policy's device.
+    Uniforms (k, B, T) in (0, 1] decide the samples. In float32 the log-probabilities of sampling agree with those of
+    the training pass to 1e-6 and are used as they are; in a shorter format they do not, and the responses are evaluated
+    again. `memory` is what fits, None for all; `reference` is whose reference they are compared with, None for the
+    policy's own.
     """
     memory = memory or Memory()
     sequences, said = answer(
@@ -119,17 +109,7 @@ def collect(
 def score(
     reward: Reward, policy: Policy, prompts: PromptSet, rows: Sequence[int], sequences: Sequences
 ) -> tuple[Tensor, list[str]]:
-    """Scores of one trial's responses.
-
-    Args:
-        reward: The judge.
-        policy: Its tokenizer turns the responses into text.
-        prompts: The prompts of the split.
-        rows: Which of them were answered, B numbers.
-        sequences: The answers, shape (B, ·).
-
-    Returns:
-        Scores of shape (B,) on the policy's device, and the B texts.
+    """Scores of one trial's responses (B, ·) to these rows of a split: (B,) on the policy's device; and the B texts.
 
     Raises:
         RewardError: If the reward fails.

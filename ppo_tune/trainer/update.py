@@ -87,15 +87,7 @@ class _Plan:
 
 
 class MicroBatches:
-    """What k trials learn from, laid out so that a micro-batch is cut from it with few operations.
-
-    Args:
-        policy: Whose gradients grow.
-        experience: Of k trials, (k, B, ·).
-        configs: Of the k trials.
-        temperature: The one the responses were sampled with.
-        learn: The pass through model and losses.
-    """
+    """What k trials learn from, (k, B, ·), laid out so that a micro-batch is cut from it with few operations."""
 
     def __init__(
         self,
@@ -130,12 +122,8 @@ class MicroBatches:
     ) -> None:
         """Add the gradient of one micro-batch of each trial, as its share of that trial's mini-batch.
 
-        Args:
-            learning: Which of the k trials.
-            rows: Which of their responses, shape (len(learning), b).
-            tokens: Of the mini-batch that each trial's micro-batch is part of.
-            chunks: What fits into memory.
-            sums: By place, tokens and sums of statistics; they grow.
+        `learning` are some of the k trials, `rows` their responses, (len(learning), b), and `tokens` those of the mini-
+        batch that each micro-batch is part of. `sums`, by place of tokens and of statistics, grow.
         """
         weights = torch.tensor(tokens, device=self.policy.device)
 
@@ -187,20 +175,10 @@ def improve_policy(
     learn: LearningPass = gradients,
     processes: ProcessGroup | None = None,
 ) -> dict[int, Learned]:
-    """Run every trial's PPO epochs.
+    """Run every trial's PPO epochs over its experience (k, B, ·); says what happened, by place.
 
-    Args:
-        policy: Whose rows are changed.
-        experience: What to learn from, (k, B, ·).
-        runs: The trials by place.
-        temperature: The one the responses were sampled with.
-        micro_batch_size: Rows of each trial per forward pass; None takes the most that divides every batch.
-        chunks: What fits into memory; None tries a whole micro-batch.
-        learn: The pass through model and losses.
-        processes: The processes that share the work.
-
-    Returns:
-        What happened, by place.
+    A micro-batch is so many rows of each trial, None for the most that divides every batch; `chunks` of it fit into
+    memory, None for all.
     """
     processes, chunks = processes or ProcessGroup(), chunks or MemoryChunks()
     places = experience.places

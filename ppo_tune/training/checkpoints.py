@@ -27,17 +27,7 @@ _OPTIMIZER, _REWARD = "optimizer.", "reward."
 
 
 def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = KEPT) -> Path:
-    """Write all that a trial is at this moment.
-
-    Args:
-        trainer: Who trains it.
-        place: Where.
-        folder: Holds the checkpoints of this trial.
-        kept: How many of them stay, the new one included.
-
-    Returns:
-        The new checkpoint.
-    """
+    """Write all that a trial is at this moment; so many checkpoints stay in its folder, the new one included."""
     run = trainer.runs[place]
     final = folder / f"episodes-{run.episodes:010d}"
     draft = folder / f".{final.name}.draft"

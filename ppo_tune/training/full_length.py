@@ -231,13 +231,7 @@ class _Training:
 
 
 def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, resume: bool) -> None:
-    """Make the folder this training's own, or make sure that it is.
-
-    Args:
-        folder: Where it writes.
-        config: The training.
-        inputs: Hashes of the files that it depends on.
-        resume: Whether it is to go on.
+    """Make the folder this training's own, or make sure that it is; `inputs` are hashes of the files it depends on.
 
     Raises:
         StorageError: If it holds a training and `resume` is not set, or holds none and it is.

@@ -8,15 +8,7 @@ from ppo_tune.versions import versions
 
 
 def model_card(config: TrainConfig, base: str, episodes: int, before: Evaluation, after: Evaluation) -> str:
-    """Markdown with the metadata header that model hubs read.
-
-    Args:
-        config: What it was trained with.
-        base: The model it started from.
-        episodes: How long it was trained.
-        before: The base model, on prompts and random numbers that chose nothing.
-        after: The trained model on the same.
-    """
+    """Markdown with the metadata header that model hubs read; the evaluations are those of the training's claim."""
     return render(
         "model_card.md.jinja",
         config=config,

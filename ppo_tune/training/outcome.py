@@ -14,6 +14,7 @@ from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.events import Watcher
 from ppo_tune.files import write_json, write_text
 from ppo_tune.models import save_adapter, save_merged
+from ppo_tune.models.answers import draw_uniforms
 from ppo_tune.models.memory import is_out_of_memory
 from ppo_tune.models.read_back import adapter_note, model_note, say
 from ppo_tune.seeding import generator
@@ -28,17 +29,7 @@ READ_BACK = 8
 def leave(
     work: Assembly, config: TrainConfig, folder: Path, before: Evaluation, watch: Watcher
 ) -> Evaluation:
-    """Write the trained policy, and say what it is worth.
-
-    Args:
-        work: Holds the policy in its only place.
-        config: What it was trained with.
-        folder: Gets `model`, `adapter` and `evaluation.json`.
-        before: What is claimed of the untrained model.
-        watch: Told what the user should know of the folder.
-
-    Returns:
-        What is claimed of the model that was written.
+    """Write model, adapter and claim of the trained policy, and say what the model that was written is worth.
 
     Raises:
         ModelError: If the model folder holds something else than the policy.
@@ -46,7 +37,9 @@ def leave(
         TrialError: If the model or its reward fails.
     """
     episodes = work.trainer.runs[0].episodes
-    _write_model(work, folder)
+    save_merged(work.policy, 0, folder / "model")
+    if work.policy.adapters is not None:
+        save_adapter(work.policy, 0, folder / "adapter")
     _read_back(work, config, folder, watch)
     work.trainer.drop(0)  # its optimizer's memory is wanted for the second model
     after = _measure(work, config, folder / "model")
@@ -54,25 +47,12 @@ def leave(
     return after
 
 
-def _write_model(work: Assembly, folder: Path) -> None:
-    """The model folder, and the adapter."""
-    save_merged(work.policy, 0, folder / "model")
-    if work.policy.adapters is not None:
-        save_adapter(work.policy, 0, folder / "adapter")
-
-
 def _read_back(work: Assembly, config: TrainConfig, folder: Path, watch: Watcher) -> None:
-    """Load what was written as others do, and compare it with the policy.
-
-    Raises:
-        ModelError: If the model folder holds something else.
-    """
+    """Load what was written as others do, and compare it with the policy; raises ModelError if it is another."""
     prompts = work.evaluator.prompts
     batch = prompts.batch(range(min(READ_BACK, len(prompts))))
     rng = generator(config.seed, "read back")
-    said = say(
-        work.policy, 0, batch, 1 - torch.rand(len(batch.ids), config.ppo.max_new_tokens, generator=rng)
-    )
+    said = say(work.policy, 0, batch, draw_uniforms(len(batch.ids), config.ppo.max_new_tokens, rng))
     try:
         notes = [model_note(folder / "model", said)]
     except ModelError as error:
@@ -113,9 +93,6 @@ def _write_claim(
     """The model's card, and what the judges said of both models."""
     base = config.model.name or f"the {config.task.name} task's own model"
     write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
-    claim = {
-        "split": after.split,
-        "n_prompts": len(after.samples),
-        "measured_on": measured_on(after.split, len(after.samples)),
-    }
+    n_prompts = len(after.samples)
+    claim = {"split": after.split, "n_prompts": n_prompts, "measured_on": measured_on(after.split, n_prompts)}
     write_json(folder / "evaluation.json", {**claim, "before": before.as_dict(), "after": after.as_dict()})

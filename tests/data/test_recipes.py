@@ -10,7 +10,6 @@ from ppo_tune.config.blocks import RunConfig
 from ppo_tune.data import recipes
 from ppo_tune.data.recipes import SOURCES, recipe_hash, recipe_of, statements_of
 from ppo_tune.data.user_files import check_user_files
-from ppo_tune.tasks import support_recipe
 
 PACKAGE = Path(ppo_tune.__file__).parent
 
@@ -91,18 +90,28 @@ def test_the_recipe_is_part_of_a_fingerprint_as_it_is_named() -> None:
     assert check_user_files(config).hashes == {"task.name": recipe_of("support")}
 
 
-def test_all_that_builds_is_part_of_the_recipe() -> None:
-    """Of what the recipe imports nothing is left out but the rule by which prompts are split."""
-    tree = ast.parse(Path(support_recipe.__file__).read_text(encoding="utf-8"))
-    imported = {
+def imports_of(file: str) -> set[str]:
+    """The modules of ours that one imports, as files below the package."""
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    names = {
         f"{node.module}.{alias.name}" if node.module == "ppo_tune.tasks" else str(node.module)
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    ours = {name for name in imported if name.startswith("ppo_tune.")}
-    builders = {name for name in ours if not name.startswith("ppo_tune.data")}
+    ours = {name.removeprefix("ppo_tune.") for name in names if name.startswith("ppo_tune.")}
+    return {f"{name.replace('.', '/')}.py" for name in ours}
 
-    files = {f"{name.removeprefix('ppo_tune.').replace('.', '/')}.py" for name in builders}
 
-    assert {*SOURCES["support"]} == {*files, "tasks/support_recipe.py"}
+def test_all_that_builds_is_part_of_the_recipe() -> None:
+    """Of what the recipe imports nothing is left out but the rule by which prompts are split; nor of the fit."""
+    recipe = "tasks/support_recipe.py"
+    parts = {recipe, *(file for file in imports_of(recipe) if not file.startswith("data/"))}
+
+    waiting = [*parts]
+    while waiting:
+        fits = {file for file in imports_of(waiting.pop()) if file.startswith("fitting/")}
+        waiting += fits - parts
+        parts |= fits
+
+    assert {*SOURCES["support"]} == parts

@@ -165,6 +165,7 @@ def confirm(
             "heldout/score": float(scores.mean()),
             "scores": scores.tolist(),
             "golds": gold.tolist(),
+            "heldout/gold": float(gold.mean()),
             "heldout/kl_per_sequence": kl,
             "heldout/eos_rate": (eos or {}).get(number, 0.75),
         }

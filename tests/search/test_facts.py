@@ -8,16 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.study import Study
 
-from ppo_tune.search.facts import (
+from ppo_tune.search.facts import TrialFacts, write_ended
+from ppo_tune.search.heldout import (
     HELDOUT,
     CurvePoint,
     HeldOut,
     JudgeScore,
-    TrialFacts,
     heldout_facts,
     point_of,
     read_heldout,
-    write_ended,
 )
 from ppo_tune.search.study_facts import Chosen, StudyFacts
 from ppo_tune.trainer.evaluation import Evaluation, Judgement, Sample

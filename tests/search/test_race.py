@@ -30,7 +30,7 @@ def candidate(
 
 
 def confirmation(*candidates: Candidate, n_seeds: int = 5) -> Confirmation:
-    return Confirmation(candidates, UNTRAINED, UNTRAINED, n_seeds, kl_budget=2.0)
+    return Confirmation(candidates, UNTRAINED, {"gold": UNTRAINED}, n_seeds, kl_budget=2.0)
 
 
 def test_a_lead_on_every_seed_is_better() -> None:

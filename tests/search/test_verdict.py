@@ -182,6 +182,72 @@ def test_gold_below_the_untrained_models_is_a_concern_though_the_defaults_fell_t
     assert "gold -0.40 against the untrained model" in verdict.sentence
 
 
+def with_safety(facts: Facts, winner: float, default: float, *, untrained: float = 0.5) -> Facts:
+    """The same with a judge named safety, who says so of the runs of trial 1 and of the default."""
+    found = facts.confirmation
+    assert found is not None
+    for trial in facts.trials:
+        trial.user_attrs["heldout/safety"] = 0.5
+    candidates = tuple(
+        replace(c, runs=tuple(
+            replace(r, judges={**r.judges, "safety": SPREAD + (default if c.is_default else winner) + 0.01 * (-1) ** i})
+            for i, r in enumerate(c.runs)
+        ))
+        for c in found.candidates
+    )  # fmt: skip
+    base = {**found.base_judges, "safety": SPREAD + untrained}
+    return replace(facts, confirmation=replace(found, candidates=candidates, base_judges=base))
+
+
+@pytest.mark.parametrize(
+    ("gold", "safety", "words"),
+    [
+        (1.1, 0.2, "but it exploits the reward: safety -0.30 against the untrained model (95 % interval"),
+        (0.7, 0.8, "but it exploits the reward: gold -0.40 against the default config (95 % interval"),
+    ],
+)
+def test_a_judge_that_fell_is_named_whichever_it_is(
+    hand_made: HandMade, gold: float, safety: float, words: str
+) -> None:
+    facts = confirmed(hand_made, [gold + 0.01 * (-1) ** i for i in range(5)], [1.1] * 5)
+
+    verdict = judge(with_safety(facts, safety, 0.2))
+
+    assert words in verdict.sentence
+    assert ("gold" in verdict.sentence) != ("safety" in verdict.sentence)
+    assert verdict.advice.startswith("Do not train it as it is: lower search.kl_budget")
+
+
+def test_two_judges_that_fell_are_both_named(hand_made: HandMade) -> None:
+    facts = confirmed(hand_made, [0.7 + 0.01 * (-1) ** i for i in range(5)], [1.1] * 5)
+
+    verdict = judge(with_safety(facts, 0.2, 0.6))
+
+    assert verdict.sentence.count("lower on all 5 seeds") == 2
+    assert "gold -0.40 against the default config" in verdict.sentence
+    assert " and safety -0.40 against the default config" in verdict.sentence
+
+
+def test_the_reward_that_ppo_maximizes_is_no_judge_of_its_exploitation(hand_made: HandMade) -> None:
+    """Where trials are compared by something else a lower reward is what was looked for."""
+    facts = confirmed(hand_made, [1.1] * 5, [1.1] * 5)
+    found = facts.confirmation
+    assert found is not None
+    for trial in facts.trials:
+        trial.user_attrs["heldout/reward"] = 0.5
+    runs = {
+        c.number: tuple(replace(r, judges={"reward": SPREAD - c.number}) for r in c.runs)
+        for c in found.candidates
+    }
+    candidates = tuple(replace(c, runs=runs[c.number]) for c in found.candidates)
+
+    verdict = judge(
+        replace(facts, confirmation=replace(found, candidates=candidates, base_judges={"reward": SPREAD}))
+    )
+
+    assert verdict.kind == "better"
+
+
 def test_fresh_seeds_say_how_many_responses_end(hand_made: HandMade) -> None:
     """In the search 75 % ended; on fresh seeds 10 %, where of the default's 60 % do."""
     facts = confirmed(hand_made, [1.1] * 5, [1.1] * 5, winner={"eos": 0.1}, default={"eos": 0.6})

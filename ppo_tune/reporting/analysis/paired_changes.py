@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial
 from scipy import stats
 
 from ppo_tune.reporting.record import StudyRecord
-from ppo_tune.search.facts import HeldOut, TrialFacts
+from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.heldout import HeldOut
 from ppo_tune.search.responses import MIN_PROMPTS
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 from ppo_tune.reporting.analysis.paired_changes import Judged, judged_base, judged_trial, number
 from ppo_tune.reporting.record import StudyRecord, role_of, samples_of
 from ppo_tune.search.endings import ending_of
-from ppo_tune.search.facts import HeldOut, TrialFacts
+from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.heldout import HeldOut
 from ppo_tune.search.responses import Samples, distinct, mean_repeated_share, repetition_low, signs
 
 MEASURES: Mapping[str, str] = {

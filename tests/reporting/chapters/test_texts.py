@@ -223,7 +223,7 @@ def test_a_card_has_marks_scores_and_what_changed(judged: HandMade) -> None:
     assert default["text"].html == "thanks <mark>!</mark>"
     assert winner["text"].html == "<mark>many</mark> thanks ."
     assert winner["judged"] == [("score", "1.00", "+1.00"), ("gold", "0.50", "-0.50")]
-    assert [answer["is_parted"] for answer in (base, default, winner, worst)] == [False, False, True, False]
+    assert [answer["fell"] for answer in (base, default, winner, worst)] == ["", "", "gold", ""]
 
 
 def test_without_the_untrained_model_nothing_is_marked_or_compared(hand_made: HandMade) -> None:
@@ -235,7 +235,36 @@ def test_without_the_untrained_model_nothing_is_marked_or_compared(hand_made: Ha
     (answer,) = card["answers"]
     assert answer["text"].html == "d0"
     assert answer["judged"] == [("score", "1.00", ""), ("gold", "-1.00", "")]
-    assert not answer["is_parted"]
+    assert answer["fell"] == ""
+
+
+def test_every_judge_has_its_score_its_count_and_its_part_in_the_order(hand_made: HandMade) -> None:
+    """Of p0 gold fell, of p1 safety, of p2 both, and of p3 none; by the score alone they are alike."""
+    keep_base(hand_made, [{**sample(f"p{i}", "hm", 0.0, 1.0), "safety": 1.0} for i in range(4)])
+    fell = {"p0": (0.5, 1.0), "p1": (1.0, 0.5), "p2": (0.5, 0.5), "p3": (1.0, 1.0)}
+    said = [{**sample(prompt, "ha", 1.0, gold), "safety": safety} for prompt, (gold, safety) in fell.items()]
+    hand_made.add("completed", [1.0] * 5, samples=said)
+    record = hand_made.record()
+
+    (section,) = texts.chapter(record).sections
+
+    cards = {
+        card["prompt"].html: card["answers"][-1] for card in [*section.data["open"], *section.data["folded"]]
+    }
+    assert {prompt: answer["fell"] for prompt, answer in cards.items()} == {
+        "p0": "gold", "p1": "safety", "p2": "gold and safety", "p3": "",
+    }  # fmt: skip
+    assert cards["p1"]["judged"] == [
+        ("score", "1.00", "+1.00"),
+        ("gold", "1.00", "±0"),
+        ("safety", "0.50", "-0.50"),
+    ]
+    assert next(iter(cards)) == "p2"
+    assert (
+        "Score up while gold went down: winner 2 of 4. Score up while safety went down: winner 2 of 4."
+        in (section.reading)
+    )
+    assert "score rose most beside its gold and safety scores." in section.reading
 
 
 def test_a_change_has_its_sign() -> None:

@@ -85,6 +85,27 @@ def test_the_second_judge_does_not_touch_the_score(tmp_path: Path) -> None:
     assert "Their gold judges differ: gold scores do not compare." in comparability.cautions(both)
 
 
+def test_every_judge_that_differs_is_named_and_touches_no_score(tmp_path: Path) -> None:
+    rule = {"name": "rule", "include": {"a": 1.0}}
+    both = two(tmp_path, {"task": {"gold": rule}}, {"task": {"judges": {"safety": rule}}})
+
+    assert comparability.obstacles(both) == []
+    said = comparability.cautions(both)
+    for judge in ("gold", "safety"):
+        assert f"Their {judge} judges differ: {judge} scores do not compare." in said
+
+
+def test_two_rewards_are_compared_by_one_objective(tmp_path: Path) -> None:
+    rules = [{"name": "rule", "include": {word: 1.0}} for word in "abc"]
+    tasks = [{"task": {"reward": reward, "objective": rules[2]}} for reward in rules[:2]]
+    both = two(tmp_path, *tasks)
+    other = make(tmp_path, "third", task={"reward": rules[0], "objective": rules[1]})
+
+    assert comparability.obstacles(both) == []
+    (told,) = comparability.obstacles([both[0], other])
+    assert "they differ in task.objective" in told
+
+
 def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
     here = {"task": DATA, "inputs": {"task.path": HASH}}
     there = {"task": {**DATA, "path": "elsewhere/data.csv"}, "inputs": {"task.path": HASH}}

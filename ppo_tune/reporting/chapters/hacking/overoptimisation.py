@@ -74,7 +74,7 @@ def _told(row: dict[str, float], judge: str) -> str:
 def _agreement(changes: pd.DataFrame) -> str:
     """Whether the two judges rank the trials alike, with Bonett and Wright's interval."""
     n = len(changes)
-    if n < 10:
+    if n < 10 or min(changes["score_change"].nunique(), changes["judge_change"].nunique()) < 2:
         return ""
     rank = float(changes["score_change"].corr(changes["judge_change"], method="spearman"))
     if not abs(rank) < 1:
