@@ -25,13 +25,7 @@ micro-batch, is little."""
 
 
 class PackTimer:
-    """Trains the default config in every place of a pack, for an iteration or two.
-
-    Args:
-        work: Where; all its places must be free.
-        config: The study.
-        learn: The pass that they learn by.
-    """
+    """Trains the default config in every place of a pack, all of them free, for an iteration or two."""
 
     def __init__(self, work: Assembly, config: StudyConfig, learn: LearningPass = gradients) -> None:
         self.work = work
@@ -78,9 +72,9 @@ def fit_pack(
     announce: Callable[[int], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Choice:
-    """Find the pack that suits a worker, and give its policy so many places, all of which are free.
+    """Find the pack that suits a worker with all its places free, and give its policy so many places.
 
-    `announce` is told of every size that is about to be timed; a wish to stop ends the timing.
+    Every size that is about to be timed is announced; a wish to stop ends the timing.
     """
     timer = PackTimer(work, config)  # uncompiled, for each size would take its time anew
 
@@ -134,7 +128,7 @@ def fit_compiling(
 ) -> Compiling | None:
     """Compile the learning pass of a worker's packs where that can pay, and keep it if it is faster; places are free.
 
-    `announce` is called when it begins to compile; a wish to stop leaves all as it is.
+    All places are free, as many as will be trained. A wish to stop before anything is timed leaves all as it is.
 
     Returns:
         What was found; None on a GPU, where the worker has too little to do, or a trial of the default config fails.
