@@ -158,11 +158,9 @@ def _changes(facts: Facts, judge: str) -> list[tuple[str, "_Change | None"]]:
     """Against whom, and by how much: on fresh seeds where they are finished, else in the search."""
     candidate, confirmation = facts.candidate, facts.confirmed
     if confirmation is not None and candidate is not None:
-        rivals = [(DEFAULT, facts.rival)] if facts.rival is not None else []
-        return [
-            (name, _on_seeds(confirmation, judge, candidate, rival))
-            for name, rival in [*rivals, (UNTRAINED, None)]
-        ]
+        known = {DEFAULT: facts.rival} if facts.rival is not None else {}
+        rivals = {**known, UNTRAINED: None}
+        return [(name, _on_seeds(confirmation, judge, candidate, rival)) for name, rival in rivals.items()]
     seen = facts.seen
     return [(name, _one_seed(judge, seen, other)) for name, other in facts.compared.items() if seen]
 

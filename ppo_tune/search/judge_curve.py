@@ -169,16 +169,8 @@ def judge_by_kl(points: pd.DataFrame, fit: JudgeFit | None = None) -> pd.DataFra
     Columns: kl_from, kl_to, trials, score_change, judge_change, judge_low, judge_high, and curve: the mean of the
     fitted curve at the same milestones, NaN without a fit.
     """
-    columns = [
-        "kl_from",
-        "kl_to",
-        "trials",
-        "score_change",
-        "judge_change",
-        "judge_low",
-        "judge_high",
-        "curve",
-    ]
+    changes = ["score_change", "judge_change"]
+    columns = ["kl_from", "kl_to", "trials", *changes, "judge_low", "judge_high", "curve"]
     known = usable(points)
     n_bins = min(BINS, len(known) // 8)
     if n_bins < 2:
@@ -186,7 +178,7 @@ def judge_by_kl(points: pd.DataFrame, fit: JudgeFit | None = None) -> pd.DataFra
     known = known.assign(curve=fit.at(known["kl"].to_numpy(float)) if fit is not None else math.nan)
     rows = []
     for _, part in known.groupby(pd.qcut(known["kl"], n_bins, duplicates="drop"), observed=True):
-        means = part.groupby("number")[["score_change", "judge_change", "curve"]].mean()
+        means = part.groupby("number")[[*changes, "curve"]].mean()
         n, judged = len(means), means["judge_change"]
         reach = float(stats.t.ppf(0.975, n - 1)) * float(judged.std()) / math.sqrt(n) if n > 1 else math.nan
         rows.append([part["kl"].min(), part["kl"].max(), n, means["score_change"].mean(), judged.mean(),

@@ -16,7 +16,7 @@ from ppo_tune.files import read_json_lines
 from ppo_tune.search.endings import LOST, count_endings, ending_of, was_lost
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.results import baseline_trial, best_trials, is_feasible, repeated_cells
+from ppo_tune.search.results import best_trials, is_feasible, repeated_cells
 from ppo_tune.search.snapshot import snapshot
 from ppo_tune.search.storage import (
     confirmation_study,
@@ -25,7 +25,7 @@ from ppo_tune.search.storage import (
     storage_url,
     stored_config,
 )  # fmt: skip
-from ppo_tune.search.verdict import Verdict, read_verdict
+from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 State = Literal["running", "elsewhere", "died", "stopped", "complete"]
 """A search runs here; trials run on other machines; it died and left trials; it was stopped; all trials are over."""
@@ -154,7 +154,8 @@ def read_status(
     views = {t.number: _view(t, folder) for t in trials}
     searching = started if sum(counts.values()) < total else None  # later it confirms
     rate, left = _pace(trials, views, config.ppo.episodes, total, searching, now or datetime.now())
-    verdict, default = read_verdict(study, config, folder), baseline_trial(study)
+    facts = read_facts(study, config, folder)
+    verdict, default = judge(facts), facts.default
     confirmed = count_endings(confirmation) if confirmation else None
     ended = [t.datetime_complete for t in every if t.datetime_complete]
     return StudyStatus(

@@ -154,6 +154,6 @@ def fit_compiling(
 
 
 def _shorter(timer: PackTimer, places: int) -> float | None:
-    """The shorter of two looks, for noise only ever adds."""
+    """The shorter of two times, for noise only ever adds."""
     first, second = timer(places), timer(places)
     return None if first is None or second is None else min(first, second)
