@@ -33,7 +33,7 @@ def sections(record: StudyRecord) -> list[Section]:
             confirmation_reading(confirmation),
             confirmation_figure(confirmation, table),
             table,
-            decimals=DECIMALS | record.judge_decimals,
+            decimals=DECIMALS | record.judge_decimals(table),
         ),
         Section(
             "seeds",
