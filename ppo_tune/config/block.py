@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 Kind = Literal["file", "model", "judge", "function", "recipe"]
@@ -46,6 +46,10 @@ class Named:
         return self.value.rpartition(":")[0] if self.kind == "function" else self.value
 
 
+FROM_LIST = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+"""Of a tuple: a list of a file as a frozen model holds it."""
+
+
 class Block(BaseModel):
     """A frozen block of settings: unknown keys, NaN and numbers in quotes are refused."""
 
@@ -63,12 +67,7 @@ class Block(BaseModel):
         return found
 
     def renamed(self, rename: Callable[[Named], str], place: str = "") -> Self:
-        """A copy in which everything named here or within has another name.
-
-        Args:
-            rename: The new name of each.
-            place: Of this block in the config.
-        """
+        """A copy in which everything named here or within has another name; `place` is the block's in the config."""
         changed = {}
         for key, field in type(self).model_fields.items():
             before = getattr(self, key)

@@ -129,12 +129,8 @@ def _fallen(case: Case, judge: str) -> Concern | None:
         seeds = f"lower on {'all' if lower == n else f'{lower} of'} {n} seeds" if n else "one seed"
         known = math.isfinite(change.low)
         told = f"95 % interval {change.low:+.2f} to {change.high:+.2f}, {seeds}" if known else seeds
-        return Concern(
-            "judge",
-            f"{judge} {change.mean:+.2f} against the {name} ({told})",
-            certain=n >= FEW_SEEDS and change.high < 0,
-            judge=judge,
-        )
+        words = f"{judge} {change.mean:+.2f} against the {name} ({told})"
+        return Concern("judge", words, certain=n >= FEW_SEEDS and change.high < 0, judge=judge)
     return None
 
 
@@ -169,10 +165,8 @@ def _on_seeds(
     confirmation: "Confirmation", judge: str, candidate: "Candidate", rival: "Candidate | None"
 ) -> _Change | None:
     """What a judge gives a config less what it gives a rival on the fresh seeds of both, or the untrained model."""
-    found, both = (
-        confirmation.judge_change(judge, candidate, rival),
-        confirmation.judged(judge, candidate, rival),
-    )
+    found = confirmation.judge_change(judge, candidate, rival)
+    both = confirmation.judged(judge, candidate, rival)
     if found is None or both is None:
         return None
     seeds = tuple(float(own - other) for own, other in zip(both[0].mean(1), both[1].mean(1), strict=True))

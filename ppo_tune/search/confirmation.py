@@ -24,7 +24,7 @@ from ppo_tune.search.facts import Owner, TrialFacts, enqueue_run
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.results import baseline_trial, best_trials
-from ppo_tune.search.storage import ask_as, confirmation_name
+from ppo_tune.search.storage import ask_as, confirmation_name, confirmation_study
 from ppo_tune.search.study_facts import Chosen, StudyFacts
 from ppo_tune.search.untrained import read_untrained
 from ppo_tune.seeding import derive_seed
@@ -102,12 +102,7 @@ class ConfirmationPlan(Plan):
 
 
 def open_confirmation(study: Study, config: StudyConfig) -> Study:
-    """The confirmation of a study, made or gone on with; today's best few join those of earlier times.
-
-    Args:
-        study: The search.
-        config: The experiment.
-    """
+    """The confirmation of a search, made or gone on with; today's best few join those of earlier times."""
     top = best_trials(study)[: config.search.confirm_top]
     default = baseline_trial(study)
     chosen = [*([default] if default is not None else []), *top]
@@ -126,18 +121,10 @@ def open_confirmation(study: Study, config: StudyConfig) -> Study:
 
 
 def read_confirmation(study: Study, config: StudyConfig) -> Confirmation | None:
-    """What the confirmation of a study holds; None if there is none.
-
-    Args:
-        study: The search.
-        config: The experiment.
-    """
-    try:
-        opened = optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
-    except KeyError:
-        return None
-    found = confirmation_of(opened, config)
-    return found if any(c.runs for c in found.candidates) else None
+    """What the confirmation of a search holds; None if there is none."""
+    opened = confirmation_study(study)
+    found = None if opened is None else confirmation_of(opened, config)
+    return found if found is not None and any(c.runs for c in found.candidates) else None
 
 
 def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:

@@ -36,9 +36,10 @@ LOST = ("preempted", "lost")
 
 def ending_of(trial: FrozenTrial) -> str:
     """The name of a trial's ending; "running" or "waiting" before it."""
-    if not trial.state.is_finished():
-        return trial.state.name.lower()
-    return TrialFacts(trial).ending or trial.state.name.lower()
+    noted = TrialFacts(trial).ending
+    if noted in LOST and trial.state is not TrialState.FAIL:  # its own worker told what it came to meanwhile
+        return "completed" if trial.state is TrialState.COMPLETE else "pruned"
+    return noted or trial.state.name.lower()
 
 
 def was_lost(trial: FrozenTrial) -> bool:

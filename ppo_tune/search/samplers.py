@@ -31,12 +31,7 @@ from ppo_tune.seeding import derive_seed
 
 
 def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
-    """The sampler that proposes one trial.
-
-    Args:
-        config: The study; an unknown sampler does not get past its config.
-        trial_number: Of the trial to be proposed.
-    """
+    """The sampler that proposes the trial of this number."""
     search = config.search
     seed = derive_seed(search.seed, "sampler", trial_number) % 2**32
     match search.sampler:

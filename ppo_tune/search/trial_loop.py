@@ -130,9 +130,7 @@ class TrialPack:
                 )
             # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them; of a
             # reward that learns no spread is known.
-            joins_old = measured is None or any(
-                TrialFacts(t).config for t in study.get_trials(deepcopy=False)
-            )
+            joins_old = any(TrialFacts(t).config for t in study.get_trials(deepcopy=False))
             facts.score_std = 1.0 if joins_old else measured or 1.0
         self.score_std = facts.score_std
 
@@ -147,35 +145,26 @@ class TrialPack:
         facts = TrialFacts(trial)
         facts.config, facts.score_std = used, trained.score_std
         write_json(folder.config, used)
-        judges = tuple(self.work.task.beside)
-        tracked = Tracked(
-            self.config.name, folder.path.name, self.folder.path, used, self.config.space, judges
-        )
+        name, judges = self.config.name, tuple(self.work.task.beside)
+        tracked = Tracked(name, folder.path.name, self.folder.path, used, self.config.space, judges)
         tracking = Tracking(self.config.search.log, tracked, self._note)
-        self.runs[place] = TrialRun(
-            trial, folder, self.config.milestone_episodes(), facts.is_default, tracking
-        )
+        milestones = self.config.milestone_episodes()
+        self.runs[place] = TrialRun(trial, folder, milestones, facts.is_default, tracking)
         self.emit({
             "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
         })  # fmt: skip
 
     def advance(self) -> dict[int, Ending]:
-        """One iteration of every trial; scores those that are at a milestone.
-
-        Returns:
-            The endings of the trials that are over; their places are free again.
-        """
+        """One iteration of every trial; scores those at a milestone. Returns the endings of those that are over."""
         endings: dict[int, Ending] = {}
         for place, result in self.work.trainer.step().items():
-            ending = self._take_in(self.runs[place], result)
-            if ending:
+            if ending := self._take_in(self.runs[place], result):
                 endings[place] = ending
         going_on = sorted(self.runs.keys() - endings)
         due = [place for place in going_on if self._is_due(place, self.runs[place])]
         if due:
             for place, judged in self.work.evaluator(due).items():
-                ending = self._judge(self.runs[place], judged)
-                if ending:
+                if ending := self._judge(self.runs[place], judged):
                     endings[place] = ending
         for place, ending in endings.items():
             self._finish(place, ending)
@@ -201,11 +190,9 @@ class TrialPack:
         _record(run, {"episodes": episodes, **judged.metrics()})
         TrialFacts(run.trial).curve = run.curve
         run.trial.report(judged.score, step=len(run.curve))
-        self.emit(
-            {"kind": "milestone", "number": run.trial.number, "episodes": episodes, "score": judged.score}
-        )
-        beyond = self._check_kl(judged.kl_per_sequence, episodes)
-        if beyond:
+        number = run.trial.number
+        self.emit({"kind": "milestone", "number": number, "episodes": episodes, "score": judged.score})
+        if beyond := self._check_kl(judged.kl_per_sequence, episodes):
             return beyond
         if len(run.curve) == len(run.milestones):
             feasible = judged.kl_per_sequence <= self.config.search.kl_budget
@@ -219,10 +206,8 @@ class TrialPack:
         ceiling = self.config.search.kl_ceiling
         if kl <= ceiling:
             return None
-        error = KLLimitError(
-            f"KL {kl:.1f} beyond {ceiling:g} nats per sequence after {episodes:.0f} episodes"
-        )
-        return Ending(error.ending, str(error))
+        reason = f"KL {kl:.1f} beyond {ceiling:g} nats per sequence after {episodes:.0f} episodes"
+        return Ending(KLLimitError.ending, reason)
 
     def _finish(self, place: int, ending: Ending) -> None:
         """Keep what a report needs, and free the place."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -18,7 +17,7 @@ from ppo_tune.search.concerns import Case, Concern, concerns_of
 from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import baseline_trial, chosen_trial, is_feasible
-from ppo_tune.search.storage import confirmation_name
+from ppo_tune.search.storage import confirmation_study
 from ppo_tune.search.untrained import Untrained, read_untrained
 
 if TYPE_CHECKING:
@@ -108,9 +107,7 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
 
 
 def _confirmation(study: Study, config: StudyConfig) -> "Confirmation | None":
-    try:
-        optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
-    except KeyError:
+    if confirmation_study(study) is None:
         return None
     from ppo_tune.search.confirmation import read_confirmation  # half a second to import
 
@@ -126,11 +123,10 @@ def judge(facts: Facts) -> Verdict:
         return Verdict(kind, trial, confirmed, sentence, _way_out(facts) if facts.is_over else "")
     concerns = concerns_of(_case(facts, facts.winner))
     if concerns:
-        return Verdict(
-            "caution", trial, confirmed, _caution(facts, concerns), what_to_change(facts, concerns)
-        )
+        said, advice = _caution(facts, concerns), what_to_change(facts, concerns)
+        return Verdict("caution", trial, confirmed, said, advice)
     if facts.confirmed is None:
-        return Verdict("not_confirmed", trial, confirmed, _not_confirmed(facts, facts.winner))
+        return Verdict("not_confirmed", trial, confirmed, f"Not confirmed: {_seen(facts, facts.winner)}.")
     kind = "better" if facts.confirmed.outcome.kind == "better" else "no_better"
     sentence = _better(facts.confirmed) if kind == "better" else no_better(facts.confirmed)
     return Verdict(kind, trial, confirmed, sentence)
@@ -138,10 +134,9 @@ def judge(facts: Facts) -> Verdict:
 
 def _case(facts: Facts, winner: FrozenTrial) -> Case:
     default = facts.default
-    is_yardstick = (
-        default is not None and default.number != winner.number and ending_of(default) == "completed"
-    )
-    return Case(winner, default if is_yardstick else None, facts.base, facts.folder, facts.confirmed)
+    if default is not None and (default.number == winner.number or ending_of(default) != "completed"):
+        default = None
+    return Case(winner, default, facts.base, facts.folder, facts.confirmed)
 
 
 def _better(confirmation: "Confirmation") -> str:
@@ -167,24 +162,13 @@ def no_better(confirmation: "Confirmation") -> str:
     )
 
 
-def _not_confirmed(facts: Facts, winner: FrozenTrial) -> str:
-    return f"Not confirmed: {_seen(facts, winner)}."
-
-
 def _seen(facts: Facts, winner: FrozenTrial) -> str:
     """What the search saw of a trial."""
-    name = (
-        f"trial {winner.number}, the default config,"
-        if _is_default(facts, winner)
-        else f"trial {winner.number}"
-    )
+    is_default = facts.default is not None and facts.default.number == winner.number
+    name = f"trial {winner.number}{', the default config,' if is_default else ''}"
     seen, budget = TrialFacts(winner).heldout, facts.config.search.kl_budget
     at = "" if seen is None else f", at {seen.kl:.2f} of {budget:g} nats of KL"
     return f"{name} scored {winner.value or 0.0:.3f} in the search{at}"
-
-
-def _is_default(facts: Facts, trial: FrozenTrial) -> bool:
-    return facts.default is not None and facts.default.number == trial.number
 
 
 def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:
@@ -231,12 +215,8 @@ def what_to_change(facts: Facts, concerns: Sequence[Concern]) -> str:
 
 
 def _peak(facts: Facts, judge: str) -> str:
-    from ppo_tune.search.judge_curve import (
-        fit_judge,
-        judge_by_kl,
-        judge_points,
-        peak_words,
-    )  # waits for pandas
+    # Waits for pandas.
+    from ppo_tune.search.judge_curve import fit_judge, judge_by_kl, judge_points, peak_words
 
     points = judge_points(facts.trials, None if facts.base is None else facts.base.heldout, judge)
     fit = fit_judge(points)

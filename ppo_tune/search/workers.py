@@ -104,12 +104,9 @@ class Workers(ABC):
 
     @abstractmethod
     def events(self, timeout: float) -> Iterator[tuple[Worker, Message | Ended]]:
-        """What workers sent, each worker's in its order; waits until there is something.
+        """What workers sent, each worker's in its order; waits until there is something, or for `timeout` seconds.
 
         Exactly one `Ended` comes of every worker, after all that it sent; then it is no longer `alive`.
-
-        Args:
-            timeout: Seconds to wait at most.
         """
 
     @abstractmethod

@@ -19,14 +19,9 @@ from ppo_tune.trainer.trainer import PPOTrainer
 
 @dataclass(frozen=True)
 class Assembly:
-    """One model in memory, with what trains it and what scores it.
+    """One model in memory, with its task, what trains it and what scores it.
 
-    Attributes:
-        policy: The model.
-        task: What it is to learn.
-        trainer: Who trains it.
-        evaluator: Who scores it.
-        stops: What ends the task's responses besides the model's own tokens.
+    Besides the model's own tokens, `stops` end a response of the task.
     """
 
     policy: Policy
