@@ -49,11 +49,7 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
         front_reading(record.table, front, budget),
     )
     reading, figure = " ".join(filter(None, said)), front_figure(scored, front, budget)
-    return (
-        Section(
-            "front-trials", "", reading, figure, budgets.round(3), decimals=record.judge_decimals(budgets)
-        ),
-    )
+    return (Section("front-trials", "", reading, figure, budgets.round(3), decimals=record.judge_decimals),)
 
 
 def _chosen(record: StudyRecord, budgets: pd.DataFrame) -> str:
