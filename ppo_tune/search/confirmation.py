@@ -32,12 +32,7 @@ from ppo_tune.seeding import derive_seed
 
 
 class ConfirmationPlan(Plan):
-    """Run each candidate on one fresh seed after the other, as long as it can win.
-
-    Args:
-        config: The study.
-        workers: How many workers share it.
-    """
+    """Run each candidate on one fresh seed after the other, as long as it can win."""
 
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
         search = config.search.model_copy(update={"milestones": 1, "pruner": NoPrunerConfig(name="none")})

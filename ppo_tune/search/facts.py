@@ -77,11 +77,7 @@ class Fact(Generic[T]):
 
 
 class TrialFacts:
-    """What a trial's row says, besides what Optuna itself knows of it.
-
-    Args:
-        trial: Stored, or under way.
-    """
+    """What the row of a trial says, stored or under way, besides what Optuna itself knows of it."""
 
     def __init__(self, trial: FrozenTrial | Trial) -> None:
         self.trial = trial

@@ -73,10 +73,6 @@ class GridSampler(BaseSampler):
 
     The study itself is the record: a cell is taken if a trial has its values, unless that trial was lost with
     its worker.
-
-    Args:
-        space: The grid.
-        seed: Decides the order.
     """
 
     def __init__(self, space: Space, seed: int) -> None:

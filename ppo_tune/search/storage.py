@@ -171,9 +171,7 @@ def close_lost_trials(study: Study, search: str, ending: str = "lost") -> list[i
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     left = [trial for trial in running if _is_left(TrialFacts(trial), search)]
-    for trial in left:
-        give_back(study, trial, ending)
-    return [trial.number for trial in left]
+    return [trial.number for trial in left if give_back(study, trial, ending)]
 
 
 def _is_left(facts: TrialFacts, search: str) -> bool:
@@ -183,10 +181,12 @@ def _is_left(facts: TrialFacts, search: str) -> bool:
     return facts.host == platform.node() and facts.pid is not None and not psutil.pid_exists(facts.pid)
 
 
-def give_back(study: Study, trial: FrozenTrial, ending: str) -> None:
-    """End a running trial as lost and queue its values under another number, with the same random numbers."""
-    if end_trial(study, trial, ending):
+def give_back(study: Study, trial: FrozenTrial, ending: str) -> bool:
+    """End a running trial as lost and queue its values under another number, as `end_trial` does and says."""
+    was_running = end_trial(study, trial, ending)
+    if was_running:
         enqueue_again(study, trial, counts=ending == "lost")
+    return was_running
 
 
 def end_trial(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> bool:

@@ -32,11 +32,7 @@ def _read_config(stored: Any) -> StudyConfig | None:
 
 
 class StudyFacts:
-    """What a study's own row says, besides what Optuna itself knows of it; read and written here.
-
-    Args:
-        study: A search, a confirmation, or a study of the user's own.
-    """
+    """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it."""
 
     def __init__(self, study: Study) -> None:
         self.study = study

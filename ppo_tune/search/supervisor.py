@@ -169,13 +169,13 @@ class Supervisor:
             )
 
     def _rerun_or_give_up(self, trial: FrozenTrial, worker: Worker, reason: str) -> None:
-        attempt = TrialFacts(trial).attempt
+        attempt, number = TrialFacts(trial).attempt, trial.number
         if attempt < MAX_ATTEMPTS or self._interrupts:
-            give_back(self.study, trial, "lost")
-            self.watch({"kind": "lost", "number": trial.number, "reason": reason, "worker": worker.index})
+            if give_back(self.study, trial, "lost"):
+                self.watch({"kind": "lost", "number": number, "reason": reason, "worker": worker.index})
         elif end_trial(self.study, trial, "crashed", f"{reason}, {attempt} times"):
-            self.watch({"kind": "ended", "number": trial.number, "ending": "crashed", "reason": reason,
-                        "value": None, "worker": worker.index})  # fmt: skip
+            self.watch({"kind": "ended", "number": number, "ending": "crashed", "reason": reason, "value": None,
+                        "worker": worker.index})  # fmt: skip
             self._failures.count("crashed", reason)
 
 
