@@ -5,6 +5,7 @@ racing style: seed by seed, and who cannot win any more is left out. They are th
 same store, `<study>/confirmation`, so that whatever is killed goes on, and several machines can share the work.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,7 @@ def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
 
 def _in_a_row(by_seed: Mapping[int, Run]) -> tuple[Run, ...]:
     """The runs of seeds 0, 1, 2, … up to the first that is missing, so that all configs share their seeds."""
-    found: list[Run] = []
-    while len(found) in by_seed:
-        found.append(by_seed[len(found)])
-    return tuple(found)
+    return tuple(by_seed[seed] for seed in itertools.takewhile(by_seed.__contains__, itertools.count()))
 
 
 def _arrays(by_judge: Mapping[str, Sequence[float]]) -> dict[str, Scores]:

@@ -1,7 +1,7 @@
 """How a trial can end, and what Optuna is told of it.
 
     completed      reached its budget                              COMPLETE with its score
-    pruned         hopeless beside the others                      PRUNED
+    pruned         behind the others                               PRUNED
     diverged       a loss or a log-probability was not finite      PRUNED, not feasible
     kl_limit       too far from the reference                      PRUNED, not feasible
     out_of_memory  the device has no room for it                   FAIL
@@ -12,6 +12,8 @@
 
 Diverged trials are told as pruned, for samplers learn from pruned trials and not from failed ones.
 """
+
+from collections import Counter
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -49,8 +51,4 @@ def was_lost(trial: FrozenTrial) -> bool:
 
 def count_endings(study: Study) -> dict[str, int]:
     """How many trials ended in which way; lost ones are counted once, as what replaced them."""
-    counts: dict[str, int] = {}
-    for trial in study.get_trials(deepcopy=False):
-        if not was_lost(trial):
-            counts[ending_of(trial)] = counts.get(ending_of(trial), 0) + 1
-    return counts
+    return dict(Counter(ending_of(t) for t in study.get_trials(deepcopy=False) if not was_lost(t)))

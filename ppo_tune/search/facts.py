@@ -27,7 +27,7 @@ WANTED = "wanted by "
 
 @dataclass(frozen=True)
 class Owner:
-    """Whom a trial under way belongs to: one incarnation of a worker, and nobody who happens to be called alike.
+    """Whom a trial under way belongs to: one incarnation of a worker, and no other one of the same name.
 
     Attributes:
         search: The identity of the folder of the search that started the worker, see `StudyFolder.identity`.

@@ -232,9 +232,7 @@ def peak_reading(fit: JudgeFit | None, bins: pd.DataFrame, budget: float, judge:
     """At which KL a judge is highest, and what that means for the KL budget."""
     if bins.empty:
         return f"Too few milestones have a {judge} score to say at which KL it is highest."
-    return (
-        f"{_where(fit, bins, judge)}{_advice(peak_range(fit, bins), budget, judge)} {_fit_words(fit, bins)}"
-    )
+    return f"{_where(fit, bins, judge)}{_advice(peak_range(fit, bins), budget, judge)}{_fit_words(fit, bins)}"
 
 
 def peak_words(fit: JudgeFit | None, bins: pd.DataFrame) -> str:
@@ -279,18 +277,14 @@ def _advice(peak: tuple[float, float] | None, budget: float, judge: str) -> str:
 
 
 def _fit_words(fit: JudgeFit | None, bins: pd.DataFrame) -> str:
-    """The fitted curve with its numbers, and how far it can be believed."""
-    if fit is None:
-        return "There are too few trials to fit a curve."
-    numbers = (
-        f"α {fit.alpha:.2f} ({_range(fit.alpha_interval)}), β {fit.beta:.2f} ({_range(fit.beta_interval)}), R² "
-        f"{fit.r_squared:.2f}, {fit.n_points} milestones of {fit.n_trials} trials"
+    """The fitted curve with its numbers; nothing where it is not relied on."""
+    if fit is None or not is_trusted(fit, bins):
+        return ""
+    return (
+        f" Curve: d(α − β·log d), d = √KL; α {fit.alpha:.2f} ({_range(fit.alpha_interval)}), β {fit.beta:.2f} "
+        f"({_range(fit.beta_interval)}), R² {fit.r_squared:.2f}, {fit.n_points} milestones of {fit.n_trials} trials, "
+        f"intervals over trials. It misses {missed(bins)} of {len(bins)} means (squares)."
     )
-    if not fit.fits:
-        return f"The curve d(α − β·log d), d = √KL, does not fit and is not drawn: {numbers}."
-    doubt = "" if is_trusted(fit, bins) else ", so its own peak is not relied on"
-    return (f"Curve: d(α − β·log d), d = √KL; {numbers}, intervals over trials. It misses {missed(bins)} of "
-            f"{len(bins)} means (squares){doubt}.")  # fmt: skip
 
 
 def _range(ends: tuple[float, float]) -> str:

@@ -66,7 +66,7 @@ class Plan(ABC):
 
     @abstractmethod
     def pruner(self) -> BasePruner:
-        """Who ends hopeless trials."""
+        """The pruner of its trials."""
 
 
 class SearchPlan(Plan):

@@ -1,4 +1,4 @@
-"""Who ends hopeless trials: Optuna's pruners with every setting written out.
+"""Pruners, which end trials that fall behind: Optuna's with every setting written out.
 
 A step is the number of a milestone, so trials are compared at equal episodes whatever their batch size.
 None of them looks before 30 % of the budget: a low learning rate blooms late.

@@ -24,7 +24,7 @@ from ppo_tune.search.storage import (
     run_folder,
     storage_url,
     stored_config,
-)
+)  # fmt: skip
 from ppo_tune.search.verdict import Verdict, read_verdict
 
 State = Literal["running", "elsewhere", "died", "stopped", "complete"]
@@ -144,7 +144,7 @@ def read_status(
     trials = study.get_trials(deepcopy=False)
     confirmation = confirmation_study(study)
     every = [*trials, *(confirmation.get_trials(deepcopy=False) if confirmation else ())]
-    under_way = _under_way(every)
+    under_way = {TrialFacts(t).host or platform.node() for t in every if t.state == TrialState.RUNNING}
     process = _process_of(folder)
     counts = count_endings(study)
     waiting, running = counts.pop("waiting", 0), counts.pop("running", 0)
@@ -180,12 +180,6 @@ def read_status(
         and not (confirmed and "waiting" not in confirmed),
         repeats=repeated_cells(config, trials),
     )
-
-
-def _under_way(trials: Iterable[FrozenTrial]) -> set[str]:
-    """The machines whose trials the store holds as running."""
-    running = (t for t in trials if t.state == TrialState.RUNNING)
-    return {TrialFacts(t).host or platform.node() for t in running}
 
 
 def _process_of(folder: Path) -> _Process | None:
@@ -251,10 +245,9 @@ def _pace(
         return None, None
     rate = sum(views[t.number].episodes for t in begun) / seconds
     parts = sum(views[t.number].episodes for t in trials if not t.state.is_finished()) / budget
-    done = sum(t.state.is_finished() and not was_lost(t) for t in begun) + parts
-    over = sum(t.state.is_finished() and not was_lost(t) for t in trials)
-    missing = total - over - parts
-    return rate, time_left(missing, done, seconds)
+    over = {t.number for t in trials if t.state.is_finished() and not was_lost(t)}
+    done = sum(t.number in over for t in begun) + parts
+    return rate, time_left(total - len(over) - parts, done, seconds)
 
 
 def time_left(missing: float, done: float, seconds: float) -> float | None:

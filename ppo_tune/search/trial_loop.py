@@ -161,7 +161,8 @@ class TrialPack:
             if ending := self._take_in(self.runs[place], result):
                 endings[place] = ending
         going_on = sorted(self.runs.keys() - endings)
-        due = [place for place in going_on if self._is_due(place, self.runs[place])]
+        episodes = {place: self.work.trainer.runs[place].episodes for place in going_on}
+        due = [p for p in going_on if episodes[p] >= self.runs[p].milestones[len(self.runs[p].curve)]]
         if due:
             for place, judged in self.work.evaluator(due).items():
                 if ending := self._judge(self.runs[place], judged):
@@ -169,9 +170,6 @@ class TrialPack:
         for place, ending in endings.items():
             self._finish(place, ending)
         return endings
-
-    def _is_due(self, place: int, run: TrialRun) -> bool:
-        return self.work.trainer.runs[place].episodes >= run.milestones[len(run.curve)]
 
     def _take_in(self, run: TrialRun, result: Metrics | TrialError) -> Ending | None:
         if isinstance(result, TrialError):
@@ -181,7 +179,7 @@ class TrialPack:
         return self._check_kl(result["objective/kl_per_sequence"], result["episodes"])
 
     def _judge(self, run: TrialRun, judged: Evaluation | TrialError) -> Ending | None:
-        """Report a score to Optuna, and end the trial where it is at its end, hopeless or out of bounds."""
+        """Report a score to Optuna, and end the trial where it is at its end, behind the others or out of bounds."""
         if isinstance(judged, TrialError):
             return Ending(judged.ending, str(judged))
         episodes = run.milestones[len(run.curve)]
@@ -214,8 +212,7 @@ class TrialPack:
         run, trained = self.runs[place], self.work.trainer.runs[place]
         judged = run.evaluation
         if judged is not None:
-            samples = [sample.as_dict() for sample in judged.samples[:N_SAMPLES]]
-            write_json(run.folder.samples, samples)
+            write_json(run.folder.samples, [sample.as_dict() for sample in judged.samples[:N_SAMPLES]])
         if ending.name == "completed" and self.work.policy.adapters is not None:
             save_adapter(self.work.policy, place, run.folder.adapter)
         ceiling = self.config.search.kl_ceiling
@@ -287,17 +284,13 @@ def run_trials(
             return
         runs = dict(trial_pack.runs)
         for place, ending in trial_pack.advance().items():
-            tell(study, runs[place].trial, ending)
+            trial = runs[place].trial
+            study.tell(trial, ending.value, state=STATES[ending.name], skip_if_finished=True)
             trial_pack.emit({
-                "kind": "ended", "number": runs[place].trial.number, "ending": ending.name,
+                "kind": "ended", "number": trial.number, "ending": ending.name,
                 "reason": ending.reason, "value": ending.value, "feasible": ending.feasible,
             })  # fmt: skip
             free.append(place)
         if should_stop():
             trial_pack.abandon(study, "preempted")
             return
-
-
-def tell(study: Study, trial: Trial, ending: Ending) -> None:
-    """Tell Optuna how a trial ended."""
-    study.tell(trial, ending.value, state=STATES[ending.name], skip_if_finished=True)

@@ -123,7 +123,7 @@ class Workers(ABC):
 
 
 def carry_out(work: Work, worker: Worker, channel: Channel) -> None:
-    """A worker's whole life: do its work, and send how that ended."""
+    """Do a worker's work, and send how that ended."""
     try:
         work(worker, channel)
     except PPOTuneError as error:

@@ -99,11 +99,8 @@ def train(
     for note in (*inputs.notes, *work.notes):
         tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
-    tracking = Tracking(
-        config.log if accelerator.is_main_process else (),
-        tracked,
-        warn=lambda text: watch({"kind": "note", "text": text}),
-    )
+    loggers = config.log if accelerator.is_main_process else ()
+    tracking = Tracking(loggers, tracked, warn=lambda text: watch({"kind": "note", "text": text}))
     training = _Training(config, folder, work, claims, tell, tracking, accelerator.is_main_process)
     with tracking.finished_after():
         before = training.run(resume=resume, should_stop=should_stop)
@@ -178,16 +175,13 @@ class _Training:
 
     def _measure(self, before: Evaluation) -> float:
         """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
-        std, *_ = self.work.trainer.processes.gather(
-            torch.tensor(
-                [1.0 if before.score_std is None else before.score_std], device=self.work.policy.device
-            )
-        )
+        own = 1.0 if before.score_std is None else before.score_std
+        std, *_ = self.work.trainer.processes.gather(torch.tensor([own], device=self.work.policy.device))
         if std == 0:
-            self.watch({
-                "kind": "note",
-                "text": "the untrained model's scores are all equal, so values are learned in the unit of the reward",
-            })  # fmt: skip
+            text = (
+                "the untrained model's scores are all equal, so values are learned in the unit of the reward"
+            )
+            self.watch({"kind": "note", "text": text})
         return float(std) or 1.0
 
     def _judge(self, episodes: float) -> None:

@@ -112,9 +112,7 @@ def test_what_says_too_little_does_not_fit(points: pd.DataFrame) -> None:
     fit = fitted(points)
 
     assert not fit.fits
-    assert "does not fit and is not drawn" in peak_reading(
-        fit, judge_by_kl(pd.concat([points] * 3), fit), 3.0, "gold"
-    )
+    assert "α" not in peak_reading(fit, judge_by_kl(pd.concat([points] * 3), fit), 3.0, "gold")
 
 
 def test_a_curve_that_never_bends_down_has_no_peak() -> None:
@@ -191,7 +189,7 @@ def test_a_curve_that_misses_the_means_is_not_relied_on() -> None:
     assert 0.2 < low < 0.8
     assert 0.6 < high < 2.2
     assert f"gold is highest between {low:.1f} and {high:.1f} nats (+1.40) and lower beyond" in words
-    assert "The KL budget of 1 nats is in that range" in words
+    assert words.endswith("The KL budget of 1 nats is in that range.")
 
 
 def test_ranges_that_cannot_be_told_from_the_best_belong_to_the_peak() -> None:

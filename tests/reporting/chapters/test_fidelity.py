@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ppo_tune.reporting.analysis.fidelity import fidelity_table, rank_agreements
-from ppo_tune.reporting.chapters.results import fidelity
+from ppo_tune.reporting.chapters.history import fidelity
 from tests.reporting.conftest import HandMade
 
 
@@ -177,7 +177,6 @@ def test_too_few_trials_are_said_to_be_too_few(hand_made: HandMade) -> None:
 
     section = fidelity.section(record)
 
-    assert section.figure is None
     assert section.table is not None
     assert section.table.empty
     assert section.reading == (
@@ -203,14 +202,3 @@ def test_equal_scores_have_no_order(hand_made: HandMade) -> None:
         words
         == "After 256 of 640 episodes (40 %) all 8 trials that reached the end had the same score: no order to compare."
     )
-
-
-def test_the_figure_shows_the_table(hand_made: HandMade) -> None:
-    section = fidelity.section(fill(hand_made, SWAPPED, ORDER).record())
-
-    assert section.figure is not None
-    assert section.table is not None
-    band, line = section.figure.data
-    assert list(line.x) == [128, 256, 384, 512]
-    assert list(line.y) == section.table["tau"].round(4).tolist()
-    assert len(band.x) == 4  # there and back over the two milestones that have an interval

@@ -143,9 +143,7 @@ def test_lines_are_drawn_between_numbers_only(
     sample = sample_of(places, rng.random(700), *ranges)
     points = pd.DataFrame({"number": range(700), "role": ["winner", *[""] * 699]})
 
-    figure = interaction.interaction_figure(
-        sample, (0, 1), interaction.interaction_table(sample, (0, 1)), points
-    )
+    figure = interaction.interaction_figure(sample, (0, 1), points)
 
     assert figure.data[0].type == kind
     assert [(trace.name, len(trace.x)) for trace in figure.data[1:]] == [
@@ -172,6 +170,20 @@ def test_the_two_that_matter_most_are_shown_where_something_is_clear(hand_made: 
     assert section.anchor == "interaction"
     assert section.title.startswith("learning_rate and ")
     assert importance_table(record)["name"][1] in section.title
+    assert section.reading.startswith("No sign that the best ")
+    assert section.figure is None and section.table is None
+
+
+def test_a_figure_is_shown_only_where_a_dependence_is_found() -> None:
+    places = np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (6, 1)).astype(float)
+    sample = sample_of(places, (places[:, 0] == places[:, 1]).astype(float), BATCH, BATCH)
+    points = pd.DataFrame({"number": range(24), "role": [""] * 24})
+
+    section = interaction.sections(sample, ("a", "b"), points, 0)[0]
+
+    assert section.reading.endswith("blank where there are none.")
+    assert section.figure is not None and section.table is not None
+    assert np.array(section.figure.data[0].z).tolist() == [[1, 0], [0, 1]]
 
 
 def test_few_trials_show_nothing_of_two_at_once() -> None:

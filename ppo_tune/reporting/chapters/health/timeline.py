@@ -103,7 +103,7 @@ def busy_seconds(spans: pd.DataFrame) -> float:
 def workers_reading(spans: pd.DataFrame, workers: pd.DataFrame) -> str:
     """How busy the workers were, and how often the search paused."""
     idle, together, pauses = workers["idle"], workers["side_by_side"], int(spans["session"].max())
-    most = workers.loc[idle.idxmax(), "worker"]
+    most = workers["worker"].iloc[int(idle.to_numpy().argmax())]
     many = "One worker" if len(workers) == 1 else f"{len(workers)} workers"
     words = (
         f"{many} searched for {duration(spans['end'].max())}. From its first trial to its last, a worker had nothing "

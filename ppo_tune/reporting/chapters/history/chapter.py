@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
+from ppo_tune.reporting.chapters.history import fidelity
 from ppo_tune.reporting.chapters.history.curves import curves_section, curves_table
 from ppo_tune.reporting.drawing import (
     ENDING_COLOURS,
@@ -34,7 +35,7 @@ MANY = 200
 
 
 def chapter(record: StudyRecord) -> Chapter:
-    """The optimisation history and the learning curves."""
+    """The optimisation history, the learning curves, and whether short runs predict long ones."""
     history, noise = history_table(record.table), seed_noise(record.confirmation)
     progress = Section(
         "progress",
@@ -48,7 +49,7 @@ def chapter(record: StudyRecord) -> Chapter:
     return Chapter(
         "search",
         "How the search went",
-        (progress, *along) if len(record.table) else (),
+        (progress, *along, fidelity.section(record)) if len(record.table) else (),
         in_summary="reading",
         is_pictured=True,
     )

@@ -29,7 +29,7 @@ LEVEL = 0.05
 
 
 def sections(sample: Sample, pair: tuple[str, str], points: pd.DataFrame, seed: int) -> list[Section]:
-    """The contour over two hyperparameters; none with too few trials.
+    """Whether two hyperparameters depend on each other, with a contour if they do; nothing with too few trials.
 
     Args:
         sample: The trials with their scores.
@@ -40,44 +40,48 @@ def sections(sample: Sample, pair: tuple[str, str], points: pd.DataFrame, seed: 
     if len(sample.target) < MIN_TRIALS:
         return []
     names = [axis.name for axis in sample.axes]
-    both = (names.index(pair[0]), names.index(pair[1]))
-    table = interaction_table(sample, both)
-    reading = interaction_reading(pair, len(sample.target), *explained(sample, both, seed))
-    figure = interaction_figure(sample, both, table, points)
-    return [
-        Section(
-            "interaction", f"{pair[0]} and {pair[1]} together", reading, figure, table, decimals={"trials": 1}
-        )
-    ]
+    both, title = (names.index(pair[0]), names.index(pair[1])), f"{pair[0]} and {pair[1]} together"
+    alone, added, chance = explained(sample, both, seed)
+    reading = interaction_reading(pair, len(sample.target), alone, added, chance)
+    if chance >= LEVEL:
+        return [Section("interaction", title, reading)]
+    figure, table = interaction_figure(sample, both, points), interaction_table(sample, both)
+    return [Section("interaction", title, reading, figure, table, decimals={"trials": 1})]
 
 
-def interaction_table(sample: Sample, pair: tuple[int, int]) -> pd.DataFrame:
-    """The mean score in the cells of two axes, smoothed over neighbouring values.
+def smoothed(sample: Sample, pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean score in the cells of two axes, smoothed over neighbouring values, and the weight of the trials there.
 
     A trial's weight falls with its distance by a normal curve as wide as Scott's rule says for two numbers; between
     choices nothing is smoothed. Scores far out count as the fence does. Cells that hold less than one trial's
-    weight are left out.
+    weight are NaN.
+
+    Returns:
+        Both of shape (cells of the first axis, cells of the second).
+    """
+    scores = sample.target.clip(*fences(pd.Series(sample.target)))
+    first, second = (
+        _nearness(sample.axes[j], cell_middles(sample.axes[j]), sample.places[:, j]) for j in pair
+    )
+    trials = first @ second.T
+    return np.where(trials >= 1, (first * scores) @ second.T / np.maximum(trials, 1e-9), np.nan), trials
+
+
+def interaction_table(sample: Sample, pair: tuple[int, int]) -> pd.DataFrame:
+    """The cells of `smoothed` that are not blank.
 
     Columns: the two hyperparameters (values in the middle of a cell; choices as text), score, trials (their weight).
     """
-    axes = [sample.axes[j] for j in pair]
-    scores = sample.target.clip(*fences(pd.Series(sample.target)))
-    middles = [cell_middles(axis) for axis in axes]
-    near = [
-        _nearness(axis, middle, sample.places[:, j])
-        for axis, middle, j in zip(axes, middles, pair, strict=True)
-    ]
-    weights = near[0][:, np.newaxis] * near[1][np.newaxis]
-    trials = weights.sum(axis=-1)
-    rows = zip(*np.nonzero(trials >= 1), strict=True)
+    x_axis, y_axis = (sample.axes[j] for j in pair)
+    x, y = cell_middles(x_axis), cell_middles(y_axis)
+    scores, trials = smoothed(sample, pair)
     return pd.DataFrame(
         [
-            (_value(axes[0], middles[0][a]), _value(axes[1], middles[1][b]), weights[a, b] @ scores / trials[a, b],
-             trials[a, b])
-            for a, b in rows
+            (_value(x_axis, x[a]), _value(y_axis, y[b]), scores[a, b], trials[a, b])
+            for a, b in np.argwhere(trials >= 1)
         ],
-        columns=[axes[0].name, axes[1].name, "score", "trials"],
-    )  # fmt: skip
+        columns=[x_axis.name, y_axis.name, "score", "trials"],
+    )
 
 
 def cell_middles(axis: Axis) -> np.ndarray:
@@ -142,36 +146,30 @@ def _basis(columns: np.ndarray) -> np.ndarray:
 
 
 def interaction_reading(pair: tuple[str, str], n: int, alone: float, added: float, chance: float) -> str:
-    """Whether the two depend on each other, and how far the picture can be trusted."""
+    """Whether the two depend on each other, and how far that can be trusted."""
     first, second = pair
+    verdict, colours = (
+        f"No sign that the best {second} depends on {first}; a weak dependence would not show.",
+        "",
+    )
     if chance < LEVEL:
         verdict = f"Which {second} is best depends on {first}: choose them together."
-    else:
-        verdict = f"No sign that the best {second} depends on {first}; a weak dependence would not show."
+        colours = " Colours are means over neighbouring trials, blank where there are none."
     return (
         f"{verdict} Each by itself, they explain {100 * alone:.0f} % of the variance of the score over {n} trials, and "
-        f"their combination {100 * added:.0f} % more; shuffling does as much in {100 * chance:.0f} % of cases. Colours "
-        "are means over neighbouring trials, blank where there are none."
+        f"their combination {100 * added:.0f} % more; shuffling does as much in {100 * chance:.0f} % of cases.{colours}"
     )
 
 
-def interaction_figure(
-    sample: Sample, pair: tuple[int, int], table: pd.DataFrame, points: pd.DataFrame
-) -> go.Figure:
+def interaction_figure(sample: Sample, pair: tuple[int, int], points: pd.DataFrame) -> go.Figure:
     """Mean score over two hyperparameters, with the trials on top; lines between numbers, cells between choices."""
     x_axis, y_axis = (sample.axes[j] for j in pair)
-    x, y = cell_middles(x_axis), cell_middles(y_axis)
-    columns, rows = (
-        np.abs(middles - places[:, np.newaxis]).argmin(axis=1)
-        for middles, places in ((x, _column_places(x_axis, table)), (y, _column_places(y_axis, table)))
-    )
-    scores = np.full((len(y), len(x)), np.nan)
-    scores[rows, columns] = table["score"].round(4)
     figure = go.Figure()
     trace = go.Heatmap if x_axis.choices or y_axis.choices else go.Contour
     figure.add_trace(trace(
-        x=x, y=y, z=scores, colorscale="Cividis", hoverinfo="skip", name="mean score",
-        colorbar={"title": {"text": "score"}, "thickness": 12}, **({} if trace is go.Heatmap else {"ncontours": 8}),
+        x=cell_middles(x_axis), y=cell_middles(y_axis), z=smoothed(sample, pair)[0].T.round(4), name="mean score",
+        colorscale="Cividis", colorbar={"title": {"text": "score"}, "thickness": 12}, hoverinfo="skip",
+        **({} if trace is go.Heatmap else {"ncontours": 8}),
     ))  # fmt: skip
     add_points(figure, sample, pair, points)
     layout(figure, x_axis.name, y_axis.name)
@@ -202,10 +200,3 @@ def add_points(figure: go.Figure, sample: Sample, pair: tuple[int, int], points:
             showlegend=bool(role) and len(chosen) > 0, text=said, customdata=points["number"].iloc[chosen],
             hovertemplate="trial %{customdata}<br>%{text}<extra></extra>",
         )  # fmt: skip
-
-
-def _column_places(axis: Axis, table: pd.DataFrame) -> np.ndarray:
-    if not axis.choices:
-        return axis.places(table[axis.name])
-    texts = [str(choice) for choice in axis.choices]
-    return axis.places(axis.choices[texts.index(text)] for text in table[axis.name])

@@ -22,26 +22,11 @@ DECIMALS = dict.fromkeys(
 
 def sections(record: StudyRecord) -> list[Section]:
     """One section, or none before a confirmation."""
-    confirmation = record.confirmation
-    if confirmation is None:
+    if (confirmation := record.confirmation) is None:
         return []
-    table = confirmation_table(confirmation)
-    return [
-        Section(
-            "confirmation",
-            "On fresh seeds",
-            confirmation_reading(confirmation),
-            confirmation_figure(confirmation, table),
-            table,
-            decimals=DECIMALS | record.judge_decimals,
-        ),
-        Section(
-            "seeds",
-            "Seed by seed",
-            "Mean score over the unseen prompts. Runs with the same seed drew the same random numbers.",
-            table=seeds_table(confirmation),
-        ),
-    ]
+    table, reading = confirmation_table(confirmation), confirmation_reading(confirmation)
+    figure, decimals = confirmation_figure(confirmation, table), DECIMALS | record.judge_decimals
+    return [Section("confirmation", "On fresh seeds", reading, figure, table, decimals=decimals)]
 
 
 def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
@@ -52,7 +37,7 @@ def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
     untrained model where the default leaves the KL budget) with its interval, widened for the best of so many;
     beats_default and beats_runner_up, the probability that the true mean is higher; search_score; drop, what the
     search had promised more; kl in nats per response; the means of the judges; failed, the runs that did
-    not complete.
+    not complete; the mean score on each fresh seed, on which all configs drew the same random numbers.
     """
     outcome = confirmation.outcome
     rival = confirmation.default if outcome.rival == "default" else None
@@ -87,8 +72,10 @@ def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
             "kl": candidate.kl,
             **{name: candidate.judged(name) for name in judges},
             "failed": candidate.failures,
+            **by_seed(candidate),
         })  # fmt: skip
-    return pd.DataFrame(rows, columns=[*COLUMNS, *judges, "failed"])
+    seeds = [f"seed {i + 1}" for i in range(confirmation.n_seeds)]
+    return pd.DataFrame(rows, columns=[*COLUMNS, *judges, "failed", *seeds])
 
 
 def ranked(confirmation: Confirmation) -> list[Candidate]:
@@ -96,17 +83,13 @@ def ranked(confirmation: Confirmation) -> list[Candidate]:
     return sorted((c for c in confirmation.candidates if c.runs), key=lambda c: -c.mean)
 
 
-def seeds_table(confirmation: Confirmation) -> pd.DataFrame:
-    """One row per config, best first, a column per fresh seed: the mean score, or how the run ended."""
-    rows = []
-    for candidate in ranked(confirmation):
-        row: dict[str, Any] = {"config": name_of(candidate)}
-        for run in candidate.runs:
-            row[f"seed {run.seed_index + 1}"] = (
-                f"{run.scores.mean():.3f}" if run.completed else f"{run.ending} ({run.scores.mean():.3f})"
-            )
-        rows.append(row)
-    return pd.DataFrame(rows).fillna("–")
+def by_seed(candidate: Candidate) -> dict[str, str]:
+    """The mean score on each fresh seed, with its ending where the run did not complete."""
+    return {
+        f"seed {run.seed_index + 1}": f"{run.scores.mean():.3f}"
+        + ("" if run.completed else f" ({run.ending})")
+        for run in candidate.runs
+    }
 
 
 def runner_up(confirmation: Confirmation) -> Candidate | None:

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import REWARD
 from ppo_tune.reporting.analysis.edges import at_edge
-from ppo_tune.reporting.chapters.results import confirmed, fidelity
+from ppo_tune.reporting.chapters.results import confirmed
 from ppo_tune.reporting.record import StudyRecord, judged, role_of
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.certainty import Gain, seeds_for
@@ -21,7 +21,7 @@ MIN_COMPLETED = 5
 
 
 def chapter(record: StudyRecord) -> Chapter:
-    """The confirmation, what the search saw, and whether its short runs can be trusted."""
+    """The confirmation, and what the search saw."""
     reading = (
         f"In the search, one seed each: means over the same {record.n_prompts} held-out prompts with the same sampling "
         "noise; ± is the standard error over prompts, KL is in nats per response."
@@ -33,10 +33,8 @@ def chapter(record: StudyRecord) -> Chapter:
     }
     seen = Section("table", "What the search saw", reading, table=results_table(record), template="next.html.jinja",
                    data=data, decimals=record.judge_decimals)  # fmt: skip
-    sections = [*confirmed.sections(record), seen]
-    if len(record.trials):
-        sections.append(fidelity.section(record))
-    return Chapter("results", "Results", tuple(sections), in_summary="tables", is_pictured=False)
+    sections = (*confirmed.sections(record), seen)
+    return Chapter("results", "Results", sections, in_summary="tables", is_pictured=False)
 
 
 def results_table(record: StudyRecord) -> pd.DataFrame:

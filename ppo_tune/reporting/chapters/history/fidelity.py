@@ -1,10 +1,8 @@
 """Whether short runs predict long ones: the trials' order early on against their order at the end."""
 
 import pandas as pd
-from plotly import graph_objects as go
 
 from ppo_tune.reporting.analysis.fidelity import MIN_TRIALS, fidelity_table
-from ppo_tune.reporting.drawing import BLUE, GREY, layout
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Section
 from ppo_tune.search.endings import ending_of
@@ -14,54 +12,14 @@ from ppo_tune.search.pruners import first_look
 def section(record: StudyRecord) -> Section:
     """Rank agreement at every milestone, with its words."""
     table = fidelity_table(record)
-    return Section(
-        "fidelity",
-        "Do short runs predict long ones?",
-        fidelity_reading(table, record),
-        fidelity_figure(table, record) if table["tau"].notna().any() else None,
-        table,
-        decimals={"tau": 2, "low": 2, "high": 2},
-    )
-
-
-def look_episodes(record: StudyRecord) -> int:
-    """Episodes at the pruner's first look, about a third of the budget."""
-    marks = record.config.milestone_episodes()
-    return marks[first_look(len(marks)) - 1]
-
-
-def fidelity_figure(table: pd.DataFrame, record: StudyRecord) -> go.Figure:
-    """Rank agreement with the end against episodes, with its interval as a band."""
-    figure = go.Figure()
-    shown = table.round(4)
-    band = shown[shown["low"].notna()]
-    figure.add_scatter(
-        x=[*band["episodes"], *band["episodes"][::-1]], y=[*band["high"], *band["low"][::-1]], mode="lines",
-        fill="toself", fillcolor="rgba(0,114,178,0.18)", line={"width": 0}, name="95 % interval", hoverinfo="skip",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=shown["episodes"], y=shown["tau"], mode="lines+markers", name="agreement with the end",
-        line={"color": BLUE, "width": 2}, marker={"size": 7}, customdata=shown["same_order"],
-        hovertemplate="after %{x:,} episodes: τ %{y:.2f}<br>%{customdata:.0%} of pairs in the order of the end"
-                      "<extra></extra>",
-    )  # fmt: skip
-    place = "about a third" if record.config.search.pruner.name == "none" else "first look of the pruner"
-    figure.add_vline(
-        x=look_episodes(record), line={"color": GREY, "dash": "dash", "width": 1.5},
-        annotation={"text": place, "font": {"color": GREY}, "yanchor": "bottom", "y": 0},
-    )  # fmt: skip
-    figure.add_hline(y=0, line={"color": GREY, "dash": "dot", "width": 1.5},
-                     annotation={"text": "chance", "font": {"color": GREY}, "xanchor": "right"})  # fmt: skip
-    layout(figure, "episodes", "rank agreement τ")
-    figure.update_yaxes(range=[min(-0.1, float(shown[["low", "tau"]].min().min()) - 0.05), 1.05])
-    figure.update_xaxes(range=[0, 1.02 * record.config.milestone_episodes()[-1]])
-    figure.update_layout(height=320)
-    return figure
+    reading, decimals = fidelity_reading(table, record), {"tau": 2, "low": 2, "high": 2}
+    return Section("fidelity", "Do short runs predict long ones?", reading, table=table, decimals=decimals)
 
 
 def fidelity_reading(table: pd.DataFrame, record: StudyRecord) -> str:
     """Whether the order at the pruner's first look predicts the end, how sure that is, and what it leaves out."""
-    marks, look = record.config.milestone_episodes(), look_episodes(record)
+    marks = record.config.milestone_episodes()
+    look = marks[first_look(len(marks)) - 1]
     reached = sum(ending_of(t) == "completed" for t in record.trials)
     if len(marks) < 2:
         return "Trials are scored only at their end (search.milestones is 1): nothing says what shorter ones are worth."
