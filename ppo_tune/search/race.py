@@ -158,7 +158,7 @@ class Confirmation:
     def racing(self) -> list[Candidate]:
         """Those that can still win, and the default, which is the yardstick.
 
-        Nobody is beaten by a config that has left the KL budget by now: who was dropped for its sake comes back.
+        A config that has left the KL budget by now beats no other: what was dropped for its sake comes back.
         """
         alive = list(self.candidates)
         for n in range(2, self.n_seeds):
