@@ -28,13 +28,7 @@ FunctionName = Annotated[str, Names("function"), Field(pattern=r".+\.py:[A-Za-z_
 
 @dataclass(frozen=True)
 class Named:
-    """Something outside the study file that a block names.
-
-    Attributes:
-        place: Where in the config, such as task.reward.model.
-        kind: What it is.
-        value: As it stands there.
-    """
+    """Something outside the study file that a block names, at a place in the config such as task.reward.model."""
 
     place: str
     kind: Kind

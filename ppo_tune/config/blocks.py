@@ -449,7 +449,7 @@ def differences(
 
     Places that are ignored may differ, with all that is within them.
     """
-    old, new = _flatten(before, now), _flatten(now, before)
+    old, new = flatten(before, now), flatten(now, before)
     return [
         f"  {place}: {_say(old, place)} before, {_say(new, place)} now"
         for place in sorted({*old, *new})
@@ -461,14 +461,16 @@ def differences(
 _ABSENT = object()
 
 
-def _flatten(data: Any, other: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(data: Any, other: Any, place: str = "") -> dict[str, Any]:
     """Nested dicts as one, with dotted keys; lists are leaves, and a dict beside something else in the other."""
     if not isinstance(data, Mapping) or not isinstance(other, Mapping):
-        return {prefix[:-1]: data}
+        return {place: data}
     return {
-        place: value
+        deeper: value
         for key, inner in data.items()
-        for place, value in _flatten(inner, other.get(key, inner), f"{prefix}{key}.").items()
+        for deeper, value in flatten(
+            inner, other.get(key, inner), f"{place}.{key}" if place else str(key)
+        ).items()
     }
 
 

@@ -3,8 +3,11 @@
 import pandas as pd
 
 from ppo_tune.reporting.record import StudyRecord, cost_of
-from ppo_tune.search.endings import ending_of
+from ppo_tune.search.endings import STATES, ending_of
 from ppo_tune.search.facts import TrialFacts
+
+ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
+"""Where an ending stands among the others in tables and figures."""
 
 
 def spend_table(record: StudyRecord) -> pd.DataFrame:

@@ -7,17 +7,15 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.analysis.spend import spend_table
+from ppo_tune.reporting.analysis.spend import ORDER, spend_table
 from ppo_tune.reporting.comparison.best_so_far import ALL_ROWS, styles
 from ppo_tune.reporting.comparison.comparability import Contender, groups, obstacles
 from ppo_tune.reporting.comparison.standing import MOST_NAMED
-from ppo_tune.reporting.drawing import ENDING_COLOURS, GREY, layout
+from ppo_tune.reporting.drawing import layout
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join, percent
-from ppo_tune.search.endings import LOST, STATES
+from ppo_tune.search.endings import LOST
 from ppo_tune.search.facts import TrialFacts
-
-ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
 
 
 def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:
@@ -29,10 +27,10 @@ def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:
     )
     units = " Scores of different studies do not compare; each gain is in its own study's units."
     reading += units if obstacles(contenders) else ""
-    decimals = {"default_score": 3, "untrained_score": 3}
+    table, decimals = summary_table(contenders, progress), {"default_score": 3, "untrained_score": 3}
     for contender in contenders:
-        decimals |= contender.record.judge_decimals
-    return Section("summary", "", reading, table=summary_table(contenders, progress), decimals=decimals)
+        decimals |= contender.record.judge_decimals(table)
+    return Section("summary", "", reading, table=table, decimals=decimals)
 
 
 def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd.DataFrame:
@@ -155,7 +153,7 @@ def endings(contenders: Sequence[Contender]) -> Section | None:
     table = endings_table(contenders)
     if table.empty:
         return None
-    return Section("endings", "", endings_reading(table), endings_figure(table), table)
+    return Section("endings", "", endings_reading(table), table=table)
 
 
 def endings_table(contenders: Sequence[Contender]) -> pd.DataFrame:
@@ -171,25 +169,6 @@ def endings_table(contenders: Sequence[Contender]) -> pd.DataFrame:
         sums["share"] = sums["episodes"] / max(int(sums["episodes"].sum()), 1)
         parts.append(sums.sort_values("ending", key=lambda names: names.map(ORDER)))
     return pd.concat(parts, ignore_index=True)
-
-
-def endings_figure(table: pd.DataFrame) -> go.Figure:
-    """One bar of episodes per study, parted by ending."""
-    figure = go.Figure()
-    for ending in sorted(table["ending"].unique(), key=ORDER.__getitem__):
-        part = table[table["ending"] == ending]
-        figure.add_bar(
-            y=part["study"], x=part["episodes"], orientation="h", name=ending.replace("_", " "),
-            marker={"color": ENDING_COLOURS.get(ending, GREY)}, customdata=part[["trials", "share"]].round(4),
-            hovertemplate=f"%{{y}}: %{{customdata[0]}} trials {ending}<br>%{{x:,}} episodes (%{{customdata[1]:.0%}})"
-                          "<extra></extra>",
-        )  # fmt: skip
-    names = list(table["study"].unique())
-    layout(figure, "episodes", None)
-    figure.update_yaxes(categoryorder="array", categoryarray=names, autorange="reversed")
-    figure.update_layout(legend_traceorder="normal")
-    figure.update_layout(barmode="stack", height=130 + 44 * len(names), bargap=0.35)
-    return figure
 
 
 def endings_reading(table: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.blocks import StudyConfig, flatten
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.endings import ending_of
@@ -36,8 +36,6 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 FAR = 2.0
 """How many standard errors apart untrained models may score when they answer with different random numbers."""
-
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def settings_of(contender: Contender) -> dict[str, Any]:
         name: _range(param) for name, param in contender.config.space.model_dump(mode="json").items()
     }
     data["search"]["n_trials"] = contender.config.n_trials
-    found = dict(_flatten(data))
+    found = flatten(data, data)
     for place, content in contender.inputs.items():
         function = str(found.get(place, "")).rpartition(".py:")[2] if place.endswith(".function") else ""
         # A hub name stands for itself.
@@ -224,9 +222,8 @@ def _names(places: Iterable[str]) -> list[str]:
 def _differing(settings: Sequence[Settings]) -> list[str]:
     """Places whose values are not equal in all of them, in the order of the first that has them."""
     places = dict.fromkeys(place for found in settings for place in found)
-    return [
-        p for p in places if any(found.get(p, _ABSENT) != settings[0].get(p, _ABSENT) for found in settings)
-    ]
+    said = {place: [(place in found, found.get(place)) for found in settings] for place in places}
+    return [place for place, values in said.items() if any(value != values[0] for value in values)]
 
 
 def _far_apart(one: Contender, other: Contender) -> bool:
@@ -247,15 +244,6 @@ def _range(param: Mapping[str, Any]) -> str:
     return ", ".join(
         [*said, *([f"step {step}"] if step not in (None, 1) else []), *(["log"] if param.get("log") else [])]
     )
-
-
-def _flatten(data: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings, each with its dotted place; an empty mapping is a leaf."""
-    if not isinstance(data, Mapping) or not data:
-        yield place, data
-        return
-    for key, inner in data.items():
-        yield from _flatten(inner, f"{place}.{key}" if place else str(key))
 
 
 def _say(settings: Settings, field: str) -> str:

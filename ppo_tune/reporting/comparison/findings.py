@@ -1,13 +1,11 @@
 """What each of several studies found: the hyperparameters that mattered, and the values of its best trial."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.config.space import CategoricalParam
 from ppo_tune.reporting.analysis import compared, importance
 from ppo_tune.reporting.comparison.beside import best_of
 from ppo_tune.reporting.comparison.best_so_far import styles
@@ -17,9 +15,6 @@ from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import cell, join
 from ppo_tune.search.facts import TrialFacts
-
-NEAR, FAR = 0.1, 0.5
-"""Shares of a range within which the values of best trials agree, and beyond which they stand far apart."""
 
 PALE = 0.3
 """Opacity of an importance that cannot be told from noise."""
@@ -130,7 +125,8 @@ def best_values(contenders: Sequence[Contender], progress: pd.DataFrame) -> Sect
         return None
     configs = {label: {} if t is None else TrialFacts(t).config for label, t in best.items()}
     table = values_table(contenders, configs)
-    return Section("best-values", "", values_reading(contenders, configs), table=table)
+    reading = "One best trial of each is one draw: a value that does not matter can end up anywhere."
+    return Section("best-values", "", reading, table=table)
 
 
 def values_table(contenders: Sequence[Contender], configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -155,42 +151,3 @@ def values_table(contenders: Sequence[Contender], configs: Mapping[str, Mapping[
 
 def _value(value: Any) -> str:
     return "null" if value is None else cell(value)
-
-
-def values_reading(contenders: Sequence[Contender], configs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where the best trials agree and where they stand far apart, over hyperparameters that two studies searched."""
-    spreads = {}
-    for name in dict.fromkeys(name for contender in contenders for name in contender.config.space):
-        searched = [c for c in contenders if name in c.config.space and name in configs[c.label]]
-        if len(searched) > 1:
-            spreads[name] = _spread(name, searched, [configs[c.label][name] for c in searched])
-    if not spreads:
-        return "No hyperparameter was searched by two studies that have a best trial."
-    near = [name for name, spread in spreads.items() if spread <= NEAR]
-    far = [name for name, spread in spreads.items() if spread > FAR]
-    said = [
-        f"The best trials agree on {join(near)}." if near else "The best trials agree on no hyperparameter."
-    ]
-    if far:
-        said.append(f"They stand more than half the range apart in {join(far)}.")
-    return " ".join(
-        [*said, "One best trial of each is one draw: a value that does not matter can end up anywhere."]
-    )
-
-
-def _spread(name: str, contenders: Sequence[Contender], values: Sequence[Any]) -> float:
-    """How far apart values are, as a share of the range of all studies; 0 or 1 for choices."""
-    params = [contender.config.space[name] for contender in contenders]
-    if any(isinstance(param, CategoricalParam) for param in params):
-        return float(len(set(map(repr, values))) > 1)
-    ends = [end for contender in contenders for end in _ends(contender, name)]
-    logarithmic = any(getattr(param, "log", False) for param in params)
-    scale = math.log if logarithmic else float
-    width = scale(max(ends)) - scale(min(ends))
-    return (scale(max(values)) - scale(min(values))) / width if width else 0.0
-
-
-def _ends(contender: Contender, name: str) -> tuple[float, float]:
-    distribution = contender.config.space.distributions()[name]
-    low, high = distribution.low, distribution.high  # type: ignore[attr-defined]
-    return low, high

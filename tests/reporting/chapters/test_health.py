@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ppo_tune.files import append_json_line
 from ppo_tune.reporting.analysis.spend import spend_table
 from ppo_tune.reporting.chapters.health import chapter as health
+from ppo_tune.search.endings import STATES
 from tests.reporting.conftest import HandMade
 
 
@@ -75,7 +76,7 @@ def test_a_lost_trial_costs_what_its_log_says(usual: HandMade) -> None:
     number = usual.add("running", [0.2])
     frozen = next(t for t in usual.study.trials if t.number == number)
     usual.study._storage.set_trial_user_attr(frozen._trial_id, "ending", "lost")
-    usual.study.tell(number, state=health.STATES["lost"])
+    usual.study.tell(number, state=STATES["lost"])
     folder = usual.folder / "trials" / f"{number:04d}"
     folder.mkdir(parents=True)
     for i in (1, 2):

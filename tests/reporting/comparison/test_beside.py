@@ -105,8 +105,6 @@ def test_what_completed_trials_took_is_said(contenders: list[Contender]) -> None
     assert section.reading == (
         "Episodes spent on trials that reached the end: 83 % in a (3 of 4 trials) and 100 % in b (1 of 1 trials)."
     )
-    assert section.figure is not None
-    assert [trace.name for trace in section.figure.data] == ["completed", "pruned", "lost"]
 
 
 def test_of_many_studies_the_extremes_are_named(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_the_page_holds_every_section_and_figure(tmp_path: Path, comparable: lis
     ):
         assert f'id="{anchor}"' in page
     figures = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
-    assert len(figures) == 4
+    assert len(figures) == 3
     assert all(json.loads(figure)["data"] for figure in figures)
     assert "They differ in search.sampler." in page
     assert len(page) < 8_000_000

@@ -4,12 +4,12 @@ import re
 
 import pandas as pd
 
-from ppo_tune.reporting.analysis.spend import spend_table
+from ppo_tune.reporting.analysis.spend import ORDER, spend_table
 from ppo_tune.reporting.chapters.health import timeline
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cut, duration, percent
-from ppo_tune.search.endings import LOST, STATES
+from ppo_tune.search.endings import LOST
 
 MAX_REASONS = 3
 """Reasons that are told of each ending; the others are counted."""
@@ -35,8 +35,6 @@ WORDS = {
     "running": "still running",
 }
 """Endings whose names are not words."""
-
-ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
 
 
 def chapter(record: StudyRecord) -> Chapter:

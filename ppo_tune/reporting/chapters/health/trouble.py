@@ -1,6 +1,6 @@
 """Signs that a trial's training was unhealthy, each with the limit from which on it is told.
 
-The limits are wide: they are meant to miss a mild case sooner than to cry wolf over a sound trial.
+The limits are wide: they would rather miss a mild case than warn of a sound trial.
 """
 
 import pandas as pd
