@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 Kind = Literal["file", "model", "judge", "function", "recipe"]
@@ -28,13 +28,7 @@ FunctionName = Annotated[str, Names("function"), Field(pattern=r".+\.py:[A-Za-z_
 
 @dataclass(frozen=True)
 class Named:
-    """Something outside the study file that a block names.
-
-    Attributes:
-        place: Where in the config, such as task.reward.model.
-        kind: What it is.
-        value: As it stands there.
-    """
+    """Something outside the study file that a block names, at a place in the config such as task.reward.model."""
 
     place: str
     kind: Kind
@@ -44,6 +38,10 @@ class Named:
     def path(self) -> str:
         """The file or folder; a hub's name is taken for one too."""
         return self.value.rpartition(":")[0] if self.kind == "function" else self.value
+
+
+FROM_LIST = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+"""Of a tuple: a list of a file as a frozen model holds it."""
 
 
 class Block(BaseModel):
@@ -63,12 +61,7 @@ class Block(BaseModel):
         return found
 
     def renamed(self, rename: Callable[[Named], str], place: str = "") -> Self:
-        """A copy in which everything named here or within has another name.
-
-        Args:
-            rename: The new name of each.
-            place: Of this block in the config.
-        """
+        """A copy in which everything named here or within has another name; `place` is the block's in the config."""
         changed = {}
         for key, field in type(self).model_fields.items():
             before = getattr(self, key)

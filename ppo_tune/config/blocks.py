@@ -11,15 +11,10 @@ from collections.abc import Collection, Mapping
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
-from ppo_tune.config.methods import (
-    PrunerConfig,
-    SamplerConfig,
-    SuccessiveHalvingConfig,
-    TPESamplerConfig,
-)
+from ppo_tune.config.block import FROM_LIST, Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
+from ppo_tune.config.methods import PrunerConfig, SamplerConfig, SuccessiveHalvingConfig, TPESamplerConfig
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
 
@@ -205,8 +200,7 @@ class PreferenceRewardConfig(Block):
     @field_validator("template")
     @classmethod
     def _check_template(cls, template: str | None) -> str | None:
-        problem = None if template is None else problem_of_template(template)
-        if problem:
+        if template is not None and (problem := problem_of_template(template)):
             raise ValueError(problem)
         return template
 
@@ -218,12 +212,9 @@ def problem_of_template(template: str) -> str | None:
         fields = [(name, spec, how) for _, name, spec, how in Formatter().parse(template) if name is not None]
     except ValueError as error:
         return f"{rule}, but {template!r} has {str(error).lower()}; double a literal brace"
-    names = [name for name, _, _ in fields]
-    if (
-        "response" in names
-        and {*names} <= {"prompt", "response"}
-        and not any(spec or how for _, spec, how in fields)
-    ):
+    names = {name for name, _, _ in fields}
+    bare = not any(spec or how for _, spec, how in fields)
+    if bare and "response" in names and names <= {"prompt", "response"}:
         return None
     return f"{rule}, but got {template!r}"
 
@@ -302,12 +293,7 @@ class SupportTaskConfig(Block):
     gold: Gold = Field(None, validate_default=True, description="Instead of the task's own hidden scorer.")
 
 
-def _as_tuple(value: Any) -> Any:
-    """A list of a file as the frozen model holds it."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
 """Texts, none of them empty."""
 
 
@@ -346,10 +332,7 @@ def named_judges(task: TaskConfig) -> dict[str, RewardConfig]:
     return {**({} if task.gold is None else {"gold": task.gold}), **task.judges}
 
 
-Loggers = Annotated[
-    tuple[Literal["tensorboard", "wandb"], ...],
-    BeforeValidator(_as_tuple),
-]
+Loggers = Annotated[tuple[Literal["tensorboard", "wandb"], ...], FROM_LIST]
 """Who gets the numbers of a training besides its metrics.jsonl; each needs the extra of its name."""
 
 LOG = "Where the numbers go besides metrics.jsonl: any of tensorboard and wandb (offline)."
@@ -451,12 +434,9 @@ class StudyConfig(RunConfig):
 
     def milestone_episodes(self) -> tuple[int, ...]:
         """Episodes at which every trial is scored, whole rollouts, rising to the end of the budget."""
-        size, iterations = self.ppo.rollout_size, self.ppo.iterations
-        marks = {
-            max(1, round(iterations * i / self.search.milestones))
-            for i in range(1, self.search.milestones + 1)
-        }
-        return tuple(size * mark for mark in sorted(marks))
+        n, iterations = self.search.milestones, self.ppo.iterations
+        marks = {max(1, round(iterations * i / n)) for i in range(1, n + 1)}
+        return tuple(self.ppo.rollout_size * mark for mark in sorted(marks))
 
 
 DEFAULT_N_TRIALS = 32
@@ -467,10 +447,7 @@ def differences(
 ) -> list[str]:
     """What differs between two nested dicts, one line each: place, value before, value now.
 
-    Args:
-        before: One.
-        now: The other.
-        ignored: Places that may differ, with all that is within them.
+    Places that are ignored may differ, with all that is within them.
     """
     old, new = flatten(before, now), flatten(now, before)
     return [

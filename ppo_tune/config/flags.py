@@ -12,14 +12,7 @@ from ppo_tune.errors import ConfigError, Problem
 
 
 def read_flags(blocks: Mapping[str, type[Block]], given: Mapping[str, Any]) -> dict[str, Block]:
-    """Blocks made of flags.
-
-    Args:
-        blocks: Their types, by any name; no two have a field in common.
-        given: Values by field.
-
-    Returns:
-        The blocks, by their name.
+    """Blocks made of flags, by any name; `given` has the values by field, and no two blocks have a field in common.
 
     Raises:
         ConfigError: With every mistake, by its flag.

@@ -65,11 +65,8 @@ _SENTENCES = {
 def say(details: ErrorDetails, checked: Any, place: Path_, inner: Path_ = ()) -> str:
     """One of pydantic's errors in our words: the rule, the value, the way out.
 
-    Args:
-        details: The error.
-        checked: The type that the data was to have.
-        place: Where the data that was checked stands in the file.
-        inner: Where in that data the error is; left out for a single value.
+    `checked` is the type that the data was to have, `place` where the data stands in the file, and `inner` where in
+    that data the error is, left out for a single value.
     """
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     name = str((*place, *inner)[-1])

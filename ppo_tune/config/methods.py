@@ -46,30 +46,29 @@ class Sampler(Method):
         return None
 
 
-class TPESamplerConfig(Sampler):
+class LearningSampler(Sampler):
+    """Where a model of others' results says, after a start-up design."""
+
+    n_startup_trials: StartupTrials = Field(10, description="Random trials before its model is trusted.")
+
+    @property
+    def learns_after(self) -> int:
+        """The start-up design."""
+        return self.n_startup_trials
+
+
+class TPESamplerConfig(LearningSampler):
     """Where good trials are dense and others are not."""
 
     title = "TPE"
     name: Literal["tpe"]
-    n_startup_trials: StartupTrials = Field(10, description="Random trials before the densities are trusted.")
-
-    @property
-    def learns_after(self) -> int:
-        """The start-up design."""
-        return self.n_startup_trials
 
 
-class GPSamplerConfig(Sampler):
+class GPSamplerConfig(LearningSampler):
     """Where a Gaussian process expects the most improvement."""
 
     title = "GP"
     name: Literal["gp"]
-    n_startup_trials: StartupTrials = Field(10, description="Random trials before the process is trusted.")
-
-    @property
-    def learns_after(self) -> int:
-        """The start-up design."""
-        return self.n_startup_trials
 
 
 class RandomSamplerConfig(Sampler):

@@ -9,24 +9,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainValidator,
-    RootModel,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Discriminator, Field, PlainValidator, RootModel, Tag, model_validator
+
+from ppo_tune.config.block import FROM_LIST, Block
 
 
 def _plain(value: Any) -> Any:
@@ -48,10 +35,8 @@ MAX_GRID_CELLS = 10_000
 """A grid larger than this is run only when the user insists."""
 
 
-class _Range(BaseModel):
+class _Range(Block):
     """What float and int ranges share: two ends, a scale, and a baseline value."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     log: bool = Field(False, description="Search the logarithm of the value.")
 
@@ -75,16 +60,11 @@ class FloatParam(_Range):
     high: float | None = Field(
         None, description="Upper end, included; may be left out when `points` lists values."
     )
-    points: Points | None = Field(
+    points: Annotated[Points | None, FROM_LIST] = Field(
         None,
         description="Values of a grid search: a list, or how many to space evenly (on the log scale if log).",
     )
     default: float | None = Field(None, description="The value of trial 0; left out: the trainer's default.")
-
-    @field_validator("points", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _check(self) -> "FloatParam":
@@ -113,10 +93,6 @@ class FloatParam(_Range):
         """The range as Optuna's object."""
         low, high = self.ends
         return FloatDistribution(low=low, high=high, log=self.log)
-
-    def size(self) -> float:
-        """How many values a search can draw: infinitely many."""
-        return math.inf
 
     def grid_size(self) -> int:
         """How many values a grid search has; 0 when the file does not state them."""
@@ -166,10 +142,6 @@ class IntParam(_Range):
         """The range as Optuna's object."""
         return IntDistribution(low=self.low, high=self.high, log=self.log, step=self.step)
 
-    def size(self) -> float:
-        """How many values a search can draw."""
-        return self.grid_size()
-
     def grid_size(self) -> int:
         """How many values the range has."""
         return (self.high - self.low) // self.step + 1
@@ -187,19 +159,14 @@ class IntParam(_Range):
         return min(below, min(below + self.step, self.high), key=lambda whole: abs(whole - inside))
 
 
-class CategoricalParam(BaseModel):
+class CategoricalParam(Block):
     """One of a list of values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
     type: Literal["categorical"]
-    choices: tuple[Choice, ...] = Field(min_length=1, description="The values, in any order.")
+    choices: Annotated[tuple[Choice, ...], Field(min_length=1), FROM_LIST] = Field(
+        description="The values, in any order."
+    )
     default: Choice = Field(None, description="The value of trial 0; left out: the trainer's default.")
-
-    @field_validator("choices", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _check(self) -> "CategoricalParam":
@@ -210,10 +177,6 @@ class CategoricalParam(BaseModel):
     def distribution(self) -> BaseDistribution:
         """The choices as Optuna's object."""
         return CategoricalDistribution(choices=self.choices)
-
-    def size(self) -> float:
-        """How many values a search can draw."""
-        return self.grid_size()
 
     def grid_size(self) -> int:
         """How many choices there are."""
@@ -262,7 +225,7 @@ class Space(RootModel[dict[str, Param]]):
 
     def size(self) -> float:
         """How many combinations a search can draw; infinite with a float among them."""
-        return math.prod(param.size() for param in self.root.values())
+        return math.inf if any(param.type == "float" for param in self.root.values()) else self.grid_size()
 
     def has_cell(self, values: Mapping[str, Any]) -> bool:
         """Whether these values, one for every name, are a cell of the grid."""
@@ -283,14 +246,7 @@ class Space(RootModel[dict[str, Param]]):
         return (dict(zip(self.root, cell, strict=True)) for cell in itertools.product(*values))
 
     def baseline(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of trial 0: a parameter's own `default`, else the trainer's, moved into the space.
-
-        Args:
-            defaults: The trainer's default of every searched name.
-
-        Returns:
-            A legal value for every name.
-        """
+        """The values of trial 0: a parameter's own `default`, else the trainer's, moved into the space."""
         return {
             name: param.nearest(defaults[name] if param.default is None else param.default)
             for name, param in self.root.items()

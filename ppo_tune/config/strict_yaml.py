@@ -51,12 +51,6 @@ class Document:
 def read_yaml(path: Path) -> Document:
     """Read a YAML file.
 
-    Args:
-        path: The file.
-
-    Returns:
-        Its data with line numbers and mistakes of form.
-
     Raises:
         ConfigError: If the file cannot be read at all: missing, too large, not UTF-8, or not YAML 1.2.
     """

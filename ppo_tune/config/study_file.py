@@ -61,16 +61,8 @@ def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfi
         )
     reader.check_name(reader.name)
     reader.finish()
-    return StudyConfig.model_validate(
-        {
-            "name": reader.name,
-            "task": task,
-            "model": model,
-            "ppo": ppo,
-            "space": Space(space),
-            "search": search,
-        }
-    )
+    blocks = {"task": task, "model": model, "ppo": ppo, "space": Space(space), "search": search}
+    return StudyConfig.model_validate({"name": reader.name, **blocks})
 
 
 def load_training(path: str | Path, *, episodes: int | None = None, seed: int | None = None) -> TrainConfig:

@@ -29,11 +29,7 @@ def recipe_of(task: str) -> str:
 
 
 def recipe_hash(task: str) -> str:
-    """A hash of what the models of an embedded task are built by.
-
-    Args:
-        task: Its name in the study file.
-    """
+    """A hash of what the models of an embedded task, named as in the study file, are built by."""
     package = Path(__file__).parent.parent
     statements = (statements_of((package / name).read_text(encoding="utf-8")) for name in SOURCES[task])
     return hashlib.sha256("\n".join([_torch(), *statements]).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Conversions and remarks that several targets share."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from ppo_tune.config.block import Kind
 from ppo_tune.export.base import (
@@ -24,7 +24,6 @@ PROMPT_TOKENS = 512
 
 BETAS = [0.9, 0.999]
 """Of AdamW, in every training of ppo-tune; its weight decay is 0."""
-
 
 FRESH_HEAD = "with a fresh head; ours was a head on the policy's model"
 """What to say of a critic's model."""
@@ -110,17 +109,14 @@ def prompt_room(winner: Winner) -> int:
     return PROMPT_TOKENS
 
 
-def _prompt_room_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _prompt_room_remarks(winner: Winner) -> Iterator[Remark]:
     """What is guessed where the longest prompt is not known."""
-    if winner.sources.tokens.longest_prompt is not None:
-        return ()
-    return (
-        Remark(
+    if winner.sources.tokens.longest_prompt is None:
+        yield Remark(
             ("prompts",),
             f"how long they are is not known, for they or the model's tokenizer could not be read: there is room for "
             f"{prompt_room(winner)} tokens; write your longest in its place",
-        ),
-    )
+        )
 
 
 def is_chat(winner: Winner) -> bool:
@@ -141,48 +137,53 @@ def kl_target_per_token(winner: Winner) -> float | None:
     return ppo.kl_target / (winner.response_tokens or ppo.max_new_tokens)
 
 
-def _kl_target_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _kl_target_remarks(winner: Winner) -> Iterator[Remark]:
     """What is inexact in the adaptive KL target of a target that counts per token."""
     ppo = winner.config.ppo
     if ppo.kl_target is None:
-        return ()
-    length = (
-        f"the mean of {winner.response_tokens:.1f} tokens"
-        if winner.response_tokens
-        else f"max_new_tokens = {ppo.max_new_tokens}, for the mean length is not known"
+        return
+    length = f"max_new_tokens = {ppo.max_new_tokens}, for the mean length is not known"
+    if winner.response_tokens:
+        length = f"the mean of {winner.response_tokens:.1f} tokens"
+    yield Remark(
+        ("kl_target",),
+        f"ours is {ppo.kl_target:g} nats per sequence; here it is per token: divided by {length}. "
+        "Divide again when responses grow longer",
     )
-    return (
-        Remark(
-            ("kl_target",),
-            f"ours is {ppo.kl_target:g} nats per sequence; here it is per token: divided by {length}. "
-            "Divide again when responses grow longer",
-        ),
-        *(
-            [Remark(("kl_target", "kl_estimator"), f"measured here by {ppo.kl_estimator}; by k1 in ppo-tune")]
-            if ppo.kl_estimator != "k1"
-            else []
-        ),
-    )
+    if ppo.kl_estimator != "k1":
+        yield Remark(("kl_target", "kl_estimator"), f"measured here by {ppo.kl_estimator}; by k1 in ppo-tune")
 
 
-def whole(number: float) -> int:
+def _whole(number: float) -> int:
     """The nearest whole number, at least 1, for an option that takes no other."""
     return max(1, round(number))
 
 
-def _whole_remarks(winner: Winner) -> tuple[Remark, ...]:
-    """What was rounded by `whole`."""
+def kl_horizon(winner: Winner) -> int | None:
+    """The horizon of the adaptive KL in episodes, a whole number; None where kl_coef is fixed."""
+    ppo = winner.config.ppo
+    return None if ppo.kl_target is None else _whole(ppo.kl_horizon_episodes)
+
+
+def lora_alpha(winner: Winner) -> int | None:
+    """The adapters' alpha, a whole number; None where all weights are trained."""
+    model = winner.config.model
+    return None if model.lora_rank is None else _whole(model.lora_alpha)
+
+
+def _whole_remarks(winner: Winner) -> Iterator[Remark]:
+    """What was rounded by `_whole`."""
     config = winner.config
     numbers = {}
     if config.ppo.kl_target is not None:
         numbers["kl_horizon"] = config.ppo.kl_horizon_episodes
     if config.model.lora_rank is not None:
         numbers["lora_alpha"] = config.model.lora_alpha
-    return tuple(
-        Remark((name,), f"{number:g} is rounded to {whole(number)}: the option takes whole numbers")
-        for name, number in numbers.items()
-        if number != whole(number)
-    )
+    for name, number in numbers.items():
+        if number != _whole(number):
+            yield Remark(
+                (name,), f"{number:g} is rounded to {_whole(number)}: the option takes whole numbers"
+            )
 
 
 def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
@@ -193,11 +194,6 @@ def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
             ppo.whiten_rewards,
             "token rewards are not scaled here, and a kl_coef found with it means nothing without it: tune again "
             "with whiten_rewards: false",
-        ),
-        "missing_eos_penalty": (
-            bool(ppo.missing_eos_penalty),
-            f"{ppo.missing_eos_penalty:g} was subtracted from the score of a response cut off at the limit; "
-            "here it is not",
         ),
         "dual_clip": (
             ppo.dual_clip is not None,
@@ -217,33 +213,27 @@ def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
     return tuple(Remark((name,), remarks[name][1]) for name in names if remarks[name][0])
 
 
-def function_remarks(winner: Winner) -> tuple[Remark, ...]:
+def function_remarks(winner: Winner) -> Iterator[Remark]:
     """Where a user's own function stays."""
-    return tuple(
-        Remark(
+    for path in _named_by_reward(winner, "function"):
+        yield Remark(
             ("reward",),
             f"your function is not copied: {path}, with what it imports from its folder, must be found where the "
             "reward is computed",
         )
-        for path in _named_by_reward(winner, "function")
-    )
 
 
-def _reward_model_remarks(winner: Winner, serve_it: str) -> tuple[Remark, ...]:
+def _reward_model_remarks(winner: Winner, serve_it: str) -> Iterator[Remark]:
     """What differs, and what must change, where a target is made to serve the reward model by itself."""
     judges = _named_by_reward(winner, "judge")
-    is_model = winner.sources.reward is None or bool(judges)
-    if not serve_it or not is_model:
-        return ()
-    served = serve_it.format(model=next(iter(judges), REWARD_PLACEHOLDER))
-    return (
-        Remark(
+    if serve_it and (judges or winner.sources.reward is None):
+        served = serve_it.format(model=next(iter(judges), REWARD_PLACEHOLDER))
+        yield Remark(
             ("reward",),
             "reward.py scores texts as ppo-tune does, gain · output + bias of the reward model at the last token, "
             f"beside the rollouts and one response at a time. {served} is faster with a large reward model, but "
             f"takes the raw output, and at another token{_in_raw_units(winner)}",
-        ),
-    )
+        )
 
 
 def _in_raw_units(winner: Winner) -> str:
@@ -261,17 +251,14 @@ def _in_raw_units(winner: Winner) -> str:
     return f": then {told}, its gain"
 
 
-def _plain_prompt_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _plain_prompt_remarks(winner: Winner) -> Iterator[Remark]:
     """What differs where a target tokenizes plain prompts without the tokenizer's own special tokens."""
-    if is_chat(winner) or winner.sources.tokens.before is not None:
-        return ()
-    return (
-        Remark(
+    if not is_chat(winner) and winner.sources.tokens.before is None:
+        yield Remark(
             ("prompts",),
             "tokenized here without the beginning-of-sequence token that some tokenizers add, and ppo-tune with them; "
             "the tokenizer could not be read, or adds what cannot be written into a prompt",
-        ),
-    )
+        )
 
 
 def plain_template(winner: Winner) -> str:
@@ -293,29 +280,23 @@ def end_texts(winner: Winner) -> list[str] | None:
     return None if ends is None else [text for text in ends.values() if text]
 
 
-def _stop_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _stop_remarks(winner: Winner) -> Iterator[Remark]:
     """What is lost where a target ends responses at the tokens of the model's own authors only."""
     tokens = winner.sources.tokens
-    if not tokens.stops:
-        return ()
-    names = " and ".join(f"{(tokens.ends or {})[i]!r} (id {i})" for i in tokens.stops)
-    return (
-        Remark(
+    if tokens.stops:
+        names = " and ".join(f"{(tokens.ends or {})[i]!r} (id {i})" for i in tokens.stops)
+        yield Remark(
             ("stop",),
             f"ppo-tune ends a response at {names} too; the sampler here reads eos_token_id in the model's "
             "generation_config.json: write the id into that list, or responses go on",
-        ),
-    )
+        )
 
 
-def prompt_remarks(winner: Winner) -> tuple[Remark, ...]:
+def prompt_remarks(winner: Winner) -> Iterator[Remark]:
     """What is missing where the prompts could not be read."""
-    if winner.sources.prompts is not None:
-        return ()
-    return (
-        Remark(
+    if winner.sources.prompts is None:
+        yield Remark(
             ("prompts",),
             f"they could not be read{winner.sources.unread and f' ({winner.sources.unread})'}: name your file in place "
             f"of {PROMPTS_PLACEHOLDER}, without the rows that ppo-tune held out",
-        ),
-    )
+        )

@@ -57,19 +57,15 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
 def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dict[str, str]:
     """What a trial's config is worth and where it comes from, as an export's first lines tell it."""
     facts = TrialFacts(trial)
-    seen = facts.heldout
-    told = (
-        ""
-        if seen is None
-        else f"{seen.score:.4f}, at {seen.kl:.2f} nats of KL: one draw, by which it was chosen"
-    )
-    return {
+    seen, by = facts.heldout, "one draw, by which it was chosen"
+    told = {
         "verdict": verdict.sentence,
-        **({ADVICE: verdict.advice} if verdict.advice else {}),
+        ADVICE: verdict.advice,
         "from": f"study {config.name}, trial {trial.number}, {facts.episodes} episodes long",
-        **({"score in the search": told} if told else {}),
+        "score in the search": "" if seen is None else f"{seen.score:.4f}, at {seen.kl:.2f} nats of KL: {by}",
         "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
+    return {name: text for name, text in told.items() if text}
 
 
 def _n_heldout(config: StudyConfig, out: Path) -> int:
@@ -83,18 +79,15 @@ def _measured(seen: HeldOut, n_prompts: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     judged = [(name, judge.mean, judge.error) for name, judge in seen.judges.items()]
     for name, mean, error in (("score", seen.score, seen.score_error), *judged):
-        if mean is None:
-            continue
-        found[name] = (
-            mean
-            if error is None
-            else {
+        if mean is not None and error is not None:
+            found[name] = {
                 "mean": mean,
                 "standard_error": error,
                 "interval": [mean - Z_95 * error, mean + Z_95 * error],
                 "over": f"95 % interval over {n_prompts} held-out prompts, one seed",
             }
-        )
+        elif mean is not None:
+            found[name] = mean
     others = {"kl_per_sequence": seen.kl, "response_tokens": seen.response_tokens, "eos_rate": seen.eos_rate}
     return {**found, **others}
 

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+from collections.abc import Iterator
 
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
@@ -13,12 +14,13 @@ from ppo_tune.export.conversions import (
     NEVER,
     end_texts,
     is_chat,
+    kl_horizon,
     kl_target_per_token,
+    lora_alpha,
     micro_batch,
     model_name,
     prompt_file,
     prompt_room,
-    whole,
     with_own_critic,
 )
 from ppo_tune.export.data import columns_text, prompt_lines
@@ -65,7 +67,6 @@ def _sources(winner: Winner) -> tuple[Setting, ...]:
 
 def _algorithm(winner: Winner) -> tuple[Setting, ...]:
     ppo = winner.config.ppo
-    adaptive = ppo.kl_target is not None
     return (
         Setting("--algo.advantage.estimator", "gae"),
         Setting("--algo.advantage.gamma", ppo.gamma, ("gamma",)),
@@ -77,7 +78,7 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
         Setting("--algo.kl.init_coef", ppo.kl_coef, ("kl_coef",), "in the reward, per token"),
         Setting("--algo.kl.estimator", ppo.kl_estimator, ("kl_estimator",)),
         Setting("--algo.kl.target", kl_target_per_token(winner), ("kl_target",), "nats per token"),
-        Setting("--algo.kl.horizon", whole(ppo.kl_horizon_episodes) if adaptive else None, ("kl_horizon",)),
+        Setting("--algo.kl.horizon", kl_horizon(winner), ("kl_horizon",)),
         Setting("--actor.entropy_coef", ppo.ent_coef or None, ("ent_coef",)),
         Setting("--reward.clip_range", [-NEVER, NEVER], note="ppo-tune clips no scores; it cannot be switched off"),
     )  # fmt: skip
@@ -85,7 +86,7 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
 
 def _optimizers(winner: Winner) -> tuple[Setting, ...]:
     ppo, model = winner.config.ppo, winner.config.model
-    nets = tuple(
+    nets = (
         setting
         for net in ("actor", "critic")
         for setting in (
@@ -100,7 +101,7 @@ def _optimizers(winner: Winner) -> tuple[Setting, ...]:
     )
     adapters = (
         Setting("--ds.lora.rank", model.lora_rank or 0, ("lora_rank",)),
-        Setting("--ds.lora.alpha", whole(model.lora_alpha) if model.lora_rank else None, ("lora_alpha",)),
+        Setting("--ds.lora.alpha", lora_alpha(winner), ("lora_alpha",)),
         Setting("--ds.param_dtype", "bf16", ("dtype",)),
     )
     return (*nets, *adapters)
@@ -139,21 +140,15 @@ def _passes(winner: Winner) -> tuple[int, int]:
     return passes, math.ceil(ppo.iterations / passes) * ppo.rollout_size
 
 
-def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _own_remarks(winner: Winner) -> Iterator[Remark]:
     ppo = winner.config.ppo
-    remarks = []
     if winner.sources.prompts is None:
-        remarks.append(
-            Remark(("episodes",), f"{ppo.episodes} responses are one pass over as many prompts; with fewer prompts "
-                   "raise --train.num_episodes")
-        )  # fmt: skip
+        yield Remark(("episodes",), f"{ppo.episodes} responses are one pass over as many prompts; with fewer prompts "
+                     "raise --train.num_episodes")  # fmt: skip
     if ppo.kl_target is not None:
-        remarks.append(
-            Remark(("kl_target",), "a note in this release's source doubts its adaptive KL: watch it")
-        )
+        yield Remark(("kl_target",), "a note in this release's source doubts its adaptive KL: watch it")
     if ppo.lr_schedule == "linear":
-        remarks.append(LINEAR)
-    return tuple(remarks)
+        yield LINEAR
 
 
 def write(setting: Setting) -> str:

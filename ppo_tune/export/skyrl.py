@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
@@ -11,13 +12,14 @@ from ppo_tune.export.conversions import (
     LINEAR,
     end_ids,
     is_chat,
+    kl_horizon,
     kl_target_per_token,
+    lora_alpha,
     micro_batch,
     model_name,
     plain_template,
     prompt_file,
     prompt_room,
-    whole,
     with_own_critic,
 )
 from ppo_tune.export.data import columns_text, prompt_lines
@@ -74,7 +76,6 @@ def _sources(winner: Winner) -> tuple[Setting, ...]:
 
 def _algorithm(winner: Winner) -> tuple[Setting, ...]:
     ppo = winner.config.ppo
-    adaptive = ppo.kl_target is not None
     return (
         Setting(f"{ALGORITHM}.advantage_estimator", "gae"),
         Setting(f"{ALGORITHM}.gamma", ppo.gamma, ("gamma",)),
@@ -92,9 +93,9 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
         Setting(f"{ALGORITHM}.use_kl_loss", False),
         Setting(f"{ALGORITHM}.kl_loss_coef", ppo.kl_coef, ("kl_coef",), "in the reward, per token, for all its name"),
         Setting(f"{ALGORITHM}.kl_estimator_type", ppo.kl_estimator, ("kl_estimator",)),
-        Setting(f"{ALGORITHM}.kl_ctrl.type", "adaptive" if adaptive else "fixed", ("kl_target",)),
+        Setting(f"{ALGORITHM}.kl_ctrl.type", "adaptive" if ppo.kl_target else "fixed", ("kl_target",)),
         Setting(f"{ALGORITHM}.kl_ctrl.kl_target", kl_target_per_token(winner), ("kl_target",), "nats per token"),
-        Setting(f"{ALGORITHM}.kl_ctrl.horizon", whole(ppo.kl_horizon_episodes) if adaptive else None, ("kl_horizon",)),
+        Setting(f"{ALGORITHM}.kl_ctrl.horizon", kl_horizon(winner), ("kl_horizon",)),
     )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def _network(winner: Winner, role: str) -> tuple[Setting, ...]:
         Setting(f"{optimizer}.num_warmup_steps", 0),
         Setting(f"{optimizer}.max_grad_norm", ppo.max_grad_norm, ("max_grad_norm",)),
         Setting(f"{lora}.rank", model.lora_rank or 0, ("lora_rank",)),
-        Setting(f"{lora}.alpha", whole(model.lora_alpha) if model.lora_rank else None, ("lora_alpha",)),
+        Setting(f"{lora}.alpha", lora_alpha(winner), ("lora_alpha",)),
     )
 
 
@@ -138,28 +139,24 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
     )
 
 
-def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _own_remarks(winner: Winner) -> Iterator[Remark]:
     ppo = winner.config.ppo
-    remarks = [
-        Remark((), "this release starts on Python 3.12 or later: on 3.11, which its package allows, pydantic refuses "
-               "one of its types"),
-        Remark(("batch_size",), "mini-batches are cut in the order of the rollout, the same in every epoch; "
-               "ppo-tune draws a new order for each"),
-        Remark(("gae_lambda", "gamma"), "advantages are not masked: a response shorter than the longest of its rollout "
-               "counts the critic's value after its last token as one more step"),
-        Remark(("vf_coef",), "the value loss is a mean over responses of means over tokens; ppo-tune's is over tokens"),
-    ]  # fmt: skip
+    yield Remark((), "this release starts on Python 3.12 or later: on 3.11, which its package allows, pydantic refuses "
+                 "one of its types")  # fmt: skip
+    yield Remark(("batch_size",), "mini-batches are cut in the order of the rollout, the same in every epoch; "
+                 "ppo-tune draws a new order for each")  # fmt: skip
+    yield Remark(("gae_lambda", "gamma"), "advantages are not masked: a response shorter than the longest of its "
+                 "rollout counts the critic's value after its last token as one more step")  # fmt: skip
+    yield Remark(("vf_coef",), "the value loss is a mean over responses of means over tokens; ppo-tune's is over "
+                 "tokens")  # fmt: skip
     if not is_chat(winner):
-        remarks.append(
-            Remark(("prompts",), "SkyRL wraps every prompt in the tokenizer's chat template; ours are plain, so "
-                   "train.py sets one that adds nothing, and what is saved in trained/ has it too")
-        )  # fmt: skip
+        yield Remark(("prompts",), "SkyRL wraps every prompt in the tokenizer's chat template; ours are plain, so "
+                     "train.py sets one that adds nothing, and what is saved in trained/ has it too")  # fmt: skip
     if ppo.ent_coef:
         mean = "a mean of the micro-batches' means; ppo-tune's is over all tokens"
-        remarks.append(Remark(("ent_coef",), mean))
+        yield Remark(("ent_coef",), mean)
     if ppo.lr_schedule == "linear":
-        remarks.append(LINEAR)
-    return tuple(remarks)
+        yield LINEAR
 
 
 def yaml_text(text: str) -> str:

@@ -5,6 +5,8 @@ model under policy and value (so that vf_coef means what it meant), clipped grad
 coefficient, and scores of texts instead of tokens.
 """
 
+from collections.abc import Iterator
+
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import PROMPTS_PLACEHOLDER, Conversion, Export, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
@@ -138,45 +140,34 @@ def _stop_token(winner: Winner) -> str:
     return (tokens.ends or {})[tokens.stops[0]] if tokens.stops else ""
 
 
-def _stops(winner: Winner) -> tuple[Remark, ...]:
+def _stops(winner: Winner) -> Iterator[Remark]:
     """What is lost where TRL ends responses at one token only."""
     tokens = winner.sources.tokens
     others = [repr(text) for text in (tokens.ends or {}).values() if text != _stop_token(winner)]
-    if not tokens.stops or not others:
-        return ()
-    return (
-        Remark(
-            ("stop",),
-            f"TRL ends a response at one token; {' and '.join(others)} ended one in ppo-tune too, and does not here",
-        ),
-    )
+    if tokens.stops and others:
+        ended = f"{' and '.join(others)} ended one in ppo-tune too, and does not here"
+        yield Remark(("stop",), f"TRL ends a response at one token; {ended}")
 
 
-def _lost(winner: Winner) -> tuple[Remark, ...]:
+def _lost(winner: Winner) -> Iterator[Remark]:
     ppo = winner.config.ppo
-    remarks = []
     if ppo.kl_estimator == "k2":
-        remarks.append(Remark(("kl_estimator",), "TRL knows k1 and k3, not k2; k1 is used"))
+        yield Remark(("kl_estimator",), "TRL knows k1 and k3, not k2; k1 is used")
     if ppo.whiten_rewards and not _whitens(winner):
-        remarks.append(
-            Remark(("whiten_rewards",), f"TRL wants a batch_size of {LEAST_TO_WHITEN} or more for it; it is off, and "
-                   "a kl_coef found with it means nothing without it")
-        )  # fmt: skip
-    return tuple(remarks)
+        yield Remark(("whiten_rewards",), f"TRL wants a batch_size of {LEAST_TO_WHITEN} or more for it; it is off, and "
+                     "a kl_coef found with it means nothing without it")  # fmt: skip
 
 
-def _altered(winner: Winner) -> tuple[Remark, ...]:
-    return (
-        Remark(
-            ("gae_lambda", "gamma"),
-            "TRL puts the score one position after the end-of-sequence token: a response that ends by itself "
-            "discounts it once more",
-        ),
-        Remark(
-            ("micro_batch_size",),
-            f"each mini-batch of {winner.config.ppo.batch_size} responses goes through the model in one pass: with "
-            "several mini-batches TRL cannot accumulate. Where memory ends, use more GPUs or gradient_checkpointing",
-        ),
+def _altered(winner: Winner) -> Iterator[Remark]:
+    yield Remark(
+        ("gae_lambda", "gamma"),
+        "TRL puts the score one position after the end-of-sequence token: a response that ends by itself "
+        "discounts it once more",
+    )
+    yield Remark(
+        ("micro_batch_size",),
+        f"each mini-batch of {winner.config.ppo.batch_size} responses goes through the model in one pass: with "
+        "several mini-batches TRL cannot accumulate. Where memory ends, use more GPUs or gradient_checkpointing",
     )
 
 

@@ -1,6 +1,7 @@
 """verl: a command with Hydra overrides."""
 
 import re
+from collections.abc import Iterator
 
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
@@ -10,13 +11,14 @@ from ppo_tune.export.conversions import (
     NEVER,
     end_ids,
     is_chat,
+    kl_horizon,
     kl_target_per_token,
+    lora_alpha,
     micro_batch,
     model_name,
     plain_template,
     prompt_file,
     prompt_room,
-    whole,
     with_own_critic,
 )
 from ppo_tune.export.data import columns_text, prompt_lines
@@ -85,20 +87,13 @@ def _sources(winner: Winner) -> tuple[Setting, ...]:
 
 def _algorithm(winner: Winner) -> tuple[Setting, ...]:
     ppo = winner.config.ppo
-    adaptive = ppo.kl_target is not None
-    clip = tuple(
-        Setting(f"{ACTOR}.{name}", ppo.clip_range, ("clip_range",), note)
-        for name, note in (
-            ("clip_ratio", ""),
-            ("clip_ratio_low", "what the loss reads"),
-            ("clip_ratio_high", "it too"),
-        )
-    )
     return (
         Setting("algorithm.adv_estimator", "gae"),
         Setting("algorithm.gamma", ppo.gamma, ("gamma",)),
         Setting("algorithm.lam", ppo.gae_lambda, ("gae_lambda",)),
-        *clip,
+        Setting(f"{ACTOR}.clip_ratio", ppo.clip_range, ("clip_range",)),
+        Setting(f"{ACTOR}.clip_ratio_low", ppo.clip_range, ("clip_range",), "what the loss reads"),
+        Setting(f"{ACTOR}.clip_ratio_high", ppo.clip_range, ("clip_range",), "it too"),
         Setting(f"{ACTOR}.clip_ratio_c", ppo.dual_clip or NEVER, ("dual_clip",), "" if ppo.dual_clip else "off"),
         Setting(f"{ACTOR}.loss_agg_mode", "token-mean"),
         Setting(f"{ACTOR}.entropy_coeff", ppo.ent_coef, ("ent_coef",)),
@@ -108,15 +103,15 @@ def _algorithm(winner: Winner) -> tuple[Setting, ...]:
         Setting(f"{ACTOR}.use_kl_loss", False),
         Setting("algorithm.kl_ctrl.kl_coef", ppo.kl_coef, ("kl_coef",), "in the reward, per token"),
         Setting("algorithm.kl_penalty", KL_NAMES[ppo.kl_estimator], ("kl_estimator",)),
-        Setting("algorithm.kl_ctrl.type", "adaptive" if adaptive else "fixed", ("kl_target",)),
+        Setting("algorithm.kl_ctrl.type", "adaptive" if ppo.kl_target else "fixed", ("kl_target",)),
         Setting("algorithm.kl_ctrl.target_kl", kl_target_per_token(winner), ("kl_target",), "nats per token"),
-        Setting("algorithm.kl_ctrl.horizon", whole(ppo.kl_horizon_episodes) if adaptive else None, ("kl_horizon",)),
+        Setting("algorithm.kl_ctrl.horizon", kl_horizon(winner), ("kl_horizon",)),
     )  # fmt: skip
 
 
 def _network(winner: Winner, place: str, model: str) -> tuple[Setting, ...]:
     """Optimizer and adapters of one network."""
-    ppo, adapters = winner.config.ppo, winner.config.model
+    ppo, micro = winner.config.ppo, micro_batch(winner)
     optim = f"{place}.optim"
     schedule = "constant" if ppo.lr_schedule == "constant" else "cosine"
     return (
@@ -128,14 +123,10 @@ def _network(winner: Winner, place: str, model: str) -> tuple[Setting, ...]:
         Setting(f"{optim}.lr_warmup_steps_ratio", 0.0),
         Setting(f"{optim}.clip_grad", ppo.max_grad_norm, ("max_grad_norm",), "what the engine reads"),
         Setting(f"{place}.grad_clip", ppo.max_grad_norm, ("max_grad_norm",)),
-        Setting(f"{model}.lora_rank", adapters.lora_rank or 0, ("lora_rank",)),
-        Setting(
-            f"{model}.lora_alpha", whole(adapters.lora_alpha) if adapters.lora_rank else None, ("lora_alpha",)
-        ),
+        Setting(f"{model}.lora_rank", winner.config.model.lora_rank or 0, ("lora_rank",)),
+        Setting(f"{model}.lora_alpha", lora_alpha(winner), ("lora_alpha",)),
         Setting(f"{place}.data_loader_seed", winner.config.seed, ("seed",)),
-        Setting(
-            f"{place}.ppo_micro_batch_size_per_gpu", micro_batch(winner), ("micro_batch_size",), "memory only"
-        ),
+        Setting(f"{place}.ppo_micro_batch_size_per_gpu", micro, ("micro_batch_size",), "memory only"),
     )
 
 
@@ -165,20 +156,15 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
     )  # fmt: skip
 
 
-def _own_remarks(winner: Winner) -> tuple[Remark, ...]:
+def _own_remarks(winner: Winner) -> Iterator[Remark]:
     ppo = winner.config.ppo
-    remarks = [Remark((), SHARDS)]
+    yield Remark((), SHARDS)
     if ppo.lr_schedule == "linear":
-        remarks.append(
-            Remark(("lr_schedule",), "verl has no linear schedule: here it falls as a cosine to 0")
-        )
+        yield Remark(("lr_schedule",), "verl has no linear schedule: here it falls as a cosine to 0")
     if ppo.dual_clip is None:
-        remarks.append(
-            Remark(("dual_clip",), f"cannot be switched off: its bound is {NEVER:g} times the advantage")
-        )
+        yield Remark(("dual_clip",), f"cannot be switched off: its bound is {NEVER:g} times the advantage")
     if ppo.clip_range_value is None:
-        remarks.append(Remark(("clip_range_value",), f"cannot be switched off: it is {NEVER:g}"))
-    return tuple(remarks)
+        yield Remark(("clip_range_value",), f"cannot be switched off: it is {NEVER:g}")
 
 
 def hydra_text(text: str) -> str:

@@ -8,16 +8,10 @@ from transformers import PreTrainedTokenizerBase
 
 
 class Alphabet:
-    """Tokens that the tokenizer has, and those that end a response.
+    """Tokens that the tokenizer has, and those that end a response, which need no text.
 
     Output layers are often padded to a round width. A token without a text could be sampled and learned from, and no
     judge would ever see it: so its probability is 0, for policy and reference alike.
-
-    Args:
-        tokenizer: The policy's tokenizer.
-        stop_ids: Tokens that end a response; they need no text.
-        width: Of the output layer.
-        device: Of the logits.
     """
 
     def __init__(

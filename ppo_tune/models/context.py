@@ -34,14 +34,10 @@ def usable_positions(config: PreTrainedConfig) -> int | None:
 
 def first_position(model: PreTrainedModel) -> int:
     """The position of a text's first token: 0, or the one behind that of padding where padding has one."""
-    return next(
-        (
-            module.padding_idx + 1
-            for name, module in model.named_modules()
-            if "position" in name and isinstance(module, nn.Embedding) and module.padding_idx is not None
-        ),
-        0,
-    )
+    for name, module in model.named_modules():
+        if "position" in name and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.padding_idx + 1
+    return 0
 
 
 def _where_embeddings_change(config: PreTrainedConfig) -> Iterator[int]:

@@ -65,10 +65,7 @@ class FixedState(DecodingState):
 class TokenLayout(ABC):
     """How one kind of language model reads and writes.
 
-    Args:
-        model: The model.
-        tokenizer: Its tokenizer.
-        dtype: Of the products; another one than the model's is had by autocast.
+    Products are of `dtype`; another one than the model's is had by autocast.
 
     Attributes:
         task_type: What PEFT calls this kind of model.

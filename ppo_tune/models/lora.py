@@ -175,9 +175,8 @@ class _Adapted(torch.autograd.Function):
         """The sum, and what is needed to go back: A and B in the dtype of x, and (x A) turned, (k, R, n)."""
         a, b = a.to(x.dtype), b.to(x.dtype)
         low = torch.bmm(a.mT, x.mT)
-        said = product(
-            x.flatten(0, 1), weight, bias
-        )  # flat it is no view, which a model could not add to in place
+        # Flat it is no view, which a model could not add to in place.
+        said = product(x.flatten(0, 1), weight, bias)
         said.view(*x.shape[:-1], -1).baddbmm_(low.mT, b, alpha=scale)
         return said, a, b, low
 

@@ -58,12 +58,8 @@ def say(policy: Policy, place: int, prompts: Prompts, uniforms: Tensor) -> Said:
         sequences, _ = policy.generate(batch, uniforms[None], temperature=1.0, places=[place])
         logprobs = policy.evaluate(sequences, temperature=1.0, places=[place]).logprobs[0]
     mask = sequences.response_mask[0]
-    rows = [
-        (ids[real].tolist(), response[kept].tolist())
-        for ids, real, response, kept in zip(
-            prompts.ids, prompts.mask, sequences.response_ids[0], mask, strict=True
-        )
-    ]
+    texts = zip(prompts.ids, prompts.mask, sequences.response_ids[0], mask, strict=True)
+    rows = [(ids[real].tolist(), response[kept].tolist()) for ids, real, response, kept in texts]
     said = [row[kept].cpu() for row, kept in zip(logprobs, mask, strict=True)]
     width = policy.model.get_output_embeddings().weight.shape[0]
     alphabet = Alphabet(policy.tokenizer, policy.stop_ids.tolist(), width)

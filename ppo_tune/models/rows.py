@@ -25,7 +25,7 @@ class ParameterRows:
     """
 
     def __init__(self, n_rows: int, shapes: Mapping[str, torch.Size], device: torch.device) -> None:
-        _let_autograd_make_its_remark()
+        _suppress_stride_warning()
         width = sum(math.prod(shape) for shape in shapes.values())
         self.values = torch.zeros(n_rows, width, device=device)
         self.grads = torch.zeros(n_rows, width, device=device)
@@ -75,8 +75,8 @@ class ParameterRows:
 
 
 @cache
-def _let_autograd_make_its_remark() -> None:
-    """Hear now what autograd says once per process: gradients of strided views may be slower to add up.
+def _suppress_stride_warning() -> None:
+    """Have autograd give here, unseen, a warning that it gives once per process: strided gradients may add up slower.
 
     A view into K rows is strided, and so is its gradient. A filter on warnings would be the user's to lift.
     """

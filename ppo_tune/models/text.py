@@ -65,19 +65,14 @@ class Sequences:
     def widen(self, width: int, length: int) -> "Sequences":
         """With more padding, where prompts or responses have fewer columns."""
         more = (0, max(0, length - self.response_ids.shape[-1]))
-        prompts, ids, mask = (
-            self.prompts.widen(width),
-            pad(self.response_ids, more),
-            pad(self.response_mask, more),
-        )
-        return Sequences(prompts, ids, mask, self.ended)
+        ids, mask = pad(self.response_ids, more), pad(self.response_mask, more)
+        return Sequences(self.prompts.widen(width), ids, mask, self.ended)
 
     def cut(self, width: int, length: int) -> "Sequences":
         """Without the columns beyond the longest prompt and the longest response."""
         prompts = self.prompts[..., self.prompts.ids.shape[-1] - width :]
-        return Sequences(
-            prompts, self.response_ids[..., :length], self.response_mask[..., :length], self.ended
-        )
+        ids, mask = self.response_ids[..., :length], self.response_mask[..., :length]
+        return Sequences(prompts, ids, mask, self.ended)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

@@ -73,11 +73,11 @@ class StudyRecord:
         """The judges as columns of tables; without any a table has an empty column of gold, which scripts know."""
         return self.judges or ("gold",)
 
-    @property
-    def judge_decimals(self) -> dict[str, int]:
-        """Digits after the point of the judges in tables, by their columns: as many as the score has."""
+    def judge_decimals(self, table: pd.DataFrame) -> dict[str, int]:
+        """Digits after the point of the judges in a table, by their columns: as many as the score has."""
         ends = ("", "_change", "_low", "_high", "_gain")
-        return {f"{judge}{end}": 3 for judge in self.judge_columns for end in ends}
+        names = {f"{judge}{end}" for judge in self.judge_columns for end in ends}
+        return dict.fromkeys(names & {*table.columns}, 3)
 
     @property
     def compared_by(self) -> str:

@@ -11,7 +11,7 @@ from ppo_tune.errors import StorageError
 HIDDEN = "***"
 
 _SECRET = re.compile(r"pass(word|wd|phrase)?$|pwd|secret|token", re.IGNORECASE)
-"""Keys of a query whose values are nobody's business."""
+"""Keys of a query whose values are secret."""
 
 _SQLITE_QUERY = frozenset((
     "uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements",

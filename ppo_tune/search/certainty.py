@@ -62,11 +62,7 @@ def interquartile_mean(values: Any, axis: int = -1) -> Any:
 
 
 def bootstrap_interval(values: Scores) -> tuple[float, float]:
-    """Percentile bootstrap interval of the interquartile mean over seeds; NaN for fewer than two.
-
-    Args:
-        values: One score per seed, shape (S,).
-    """
+    """Percentile bootstrap interval of the interquartile mean over seeds, shape (S,); NaN for fewer than two."""
     if len(values) < 2:
         return float("nan"), float("nan")
     found = stats.bootstrap(

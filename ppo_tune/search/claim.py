@@ -27,12 +27,6 @@ NOT_OURS = ("name", "search.sampler", "search.pruner")
 def claim_folder(parent: Path, study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> Path:
     """The folder of an Optuna study below `parent`, made its own at the first call.
 
-    Args:
-        parent: Holds one folder per Optuna study.
-        study: Whose trials are to be trained.
-        config: How.
-        inputs: Hashes of the files that the experiment depends on.
-
     Raises:
         StudyMismatchError: If the folder belongs to another Optuna study, or this one to another experiment.
         StorageError: If the folder cannot be written.

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import REWARD
+from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.files import read_json
+from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut
@@ -39,7 +40,7 @@ FEW_SEEDS = 5
 """With fewer a judge's fall is only what it looks like, however narrow the interval."""
 
 FAR_BELOW = 0.5
-"""Responses no longer end where fewer of them do than this share of the yardstick's."""
+"""Responses no longer end where fewer of them do than this share of what the trial is compared with."""
 
 SHRUNK = 0.2
 """Responses this short, as a share of the untrained model's, say next to nothing."""
@@ -65,63 +66,82 @@ class Concern:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A trial with what it is measured against.
+class Facts:
+    """What a verdict is made from: the trial to go on with, and what it is compared with.
 
     Attributes:
-        trial: Of the search.
-        default: The default config's trial if it was completed and is another one, else None.
+        config: The experiment.
+        trials: Those that began, but for the lost ones.
+        winner: The trial to go on with, see `chosen_trial`.
+        default: The default config's trial, or None before it began.
         base: The untrained model; None if not known.
-        folder: The study's, where the responses of its trials are.
-        confirmation: Its runs on fresh seeds, if they are finished.
+        folder: The study's.
+        confirmation: The runs on fresh seeds, or None.
+        is_over: Whether all trials have ended.
     """
 
-    trial: FrozenTrial
+    config: StudyConfig
+    trials: Sequence[FrozenTrial]
+    winner: FrozenTrial | None
     default: FrozenTrial | None
     base: Untrained | None
     folder: Path
-    confirmation: "Confirmation | None" = None
+    confirmation: "Confirmation | None"
+    is_over: bool
+
+    @property
+    def confirmed(self) -> "Confirmation | None":
+        """The confirmation, if it is finished."""
+        found = self.confirmation
+        return None if found is None or found.outcome.kind == "unfinished" else found
 
     @property
     def seen(self) -> HeldOut | None:
-        """What the trial came to in the search."""
-        return TrialFacts(self.trial).heldout
+        """What the winner came to in the search."""
+        return None if self.winner is None else TrialFacts(self.winner).heldout
 
     @property
-    def yardsticks(self) -> dict[str, HeldOut]:
-        """What those came to in the search that the trial is measured against, the nearer one first."""
-        default = None if self.default is None else TrialFacts(self.default).heldout
-        found = {DEFAULT: default, UNTRAINED: None if self.base is None else self.base.heldout}
-        return {name: heldout for name, heldout in found.items() if heldout is not None}
+    def compared(self) -> dict[str, HeldOut]:
+        """What those came to in the search that the winner is compared with, the nearer one first.
+
+        The default config is one of them if it was completed and is not the winner itself.
+        """
+        found = {UNTRAINED: self.base.heldout} if self.base is not None else {}
+        default, winner = self.default, self.winner
+        if default is None or winner is None or default.number == winner.number:
+            return found
+        heldout = TrialFacts(default).heldout if ending_of(default) == "completed" else None
+        return found if heldout is None else {DEFAULT: heldout, **found}
 
     @property
     def judges(self) -> list[str]:
-        """Who judged the trial beside what trials are compared by; the reward of PPO itself is no such judge."""
+        """The judges of the winner beside what trials are compared by; the reward of PPO itself is none of them."""
         return [] if self.seen is None else [name for name in self.seen.judges if name != REWARD]
 
     @property
     def candidate(self) -> "Candidate | None":
-        """The trial's runs on fresh seeds."""
-        return None if self.confirmation is None else self.confirmation.candidate(self.trial.number)
+        """The winner's runs on fresh seeds, if they are finished."""
+        found, winner = self.confirmed, self.winner
+        return None if found is None or winner is None else found.candidate(winner.number)
 
     @property
     def rival(self) -> "Candidate | None":
-        """The default's runs on fresh seeds; None where it is the trial itself or left the KL budget."""
-        found = self.confirmation
-        if found is None or found.default is None or found.outcome.rival != "default":
+        """The default's runs on fresh seeds; None where it is the winner itself or left the KL budget."""
+        found = self.confirmed
+        if found is None or found.outcome.rival != "default":
             return None
-        return None if found.default.number == self.trial.number else found.default
+        return None if found.default is self.candidate else found.default
 
 
-def concerns_of(case: Case) -> tuple[Concern, ...]:
+def concerns_of(facts: Facts) -> tuple[Concern, ...]:
     """All that speaks against a trial, the judges first."""
-    found = (*(_fallen(case, judge) for judge in case.judges), _endings(case), *_texts(case))
+    found = (*(_fallen(facts, judge) for judge in facts.judges), _endings(facts), *_texts(facts))
     return tuple(concern for concern in found if concern is not None)
 
 
-def _fallen(case: Case, judge: str) -> Concern | None:
+def _fallen(facts: Facts, judge: str) -> Concern | None:
     """Whether a judge fell against the default or, if not, against the untrained model."""
-    for name, change in _changes(case, judge):
+    for name, change in _changes(facts, judge):
         if change is None or not (change.mean < 0 and change.chance <= DOUBT):
             continue
         n = len(change.seeds)
@@ -129,26 +149,22 @@ def _fallen(case: Case, judge: str) -> Concern | None:
         seeds = f"lower on {'all' if lower == n else f'{lower} of'} {n} seeds" if n else "one seed"
         known = math.isfinite(change.low)
         told = f"95 % interval {change.low:+.2f} to {change.high:+.2f}, {seeds}" if known else seeds
-        return Concern(
-            "judge",
-            f"{judge} {change.mean:+.2f} against the {name} ({told})",
-            certain=n >= FEW_SEEDS and change.high < 0,
-            judge=judge,
-        )
+        words = f"{judge} {change.mean:+.2f} against the {name} ({told})"
+        return Concern("judge", words, certain=n >= FEW_SEEDS and change.high < 0, judge=judge)
     return None
 
 
-def _changes(case: Case, judge: str) -> list[tuple[str, "_Change | None"]]:
+def _changes(facts: Facts, judge: str) -> list[tuple[str, "_Change | None"]]:
     """Against whom, and by how much: on fresh seeds where they are finished, else in the search."""
-    candidate, confirmation = case.candidate, case.confirmation
+    candidate, confirmation = facts.candidate, facts.confirmed
     if confirmation is not None and candidate is not None:
-        rivals = [(DEFAULT, case.rival)] if case.rival is not None else []
+        rivals = [(DEFAULT, facts.rival)] if facts.rival is not None else []
         return [
             (name, _on_seeds(confirmation, judge, candidate, rival))
             for name, rival in [*rivals, (UNTRAINED, None)]
         ]
-    seen = case.seen
-    return [(name, _one_seed(judge, seen, other)) for name, other in case.yardsticks.items() if seen]
+    seen = facts.seen
+    return [(name, _one_seed(judge, seen, other)) for name, other in facts.compared.items() if seen]
 
 
 @dataclass(frozen=True)
@@ -169,10 +185,8 @@ def _on_seeds(
     confirmation: "Confirmation", judge: str, candidate: "Candidate", rival: "Candidate | None"
 ) -> _Change | None:
     """What a judge gives a config less what it gives a rival on the fresh seeds of both, or the untrained model."""
-    found, both = (
-        confirmation.judge_change(judge, candidate, rival),
-        confirmation.judged(judge, candidate, rival),
-    )
+    found = confirmation.judge_change(judge, candidate, rival)
+    both = confirmation.judged(judge, candidate, rival)
     if found is None or both is None:
         return None
     seeds = tuple(float(own - other) for own, other in zip(both[0].mean(1), both[1].mean(1), strict=True))
@@ -200,11 +214,11 @@ def _one_seed(judge: str, trial: HeldOut, other: HeldOut) -> _Change | None:
     return _Change(change, normal.inv_cdf(0.025), normal.inv_cdf(0.975), 1 - normal.cdf(0))
 
 
-def _endings(case: Case) -> Concern | None:
+def _endings(facts: Facts) -> Concern | None:
     """Whether far fewer responses end by themselves than those of the default or of the untrained model."""
-    rates = {name: found.eos_rate for name, found in reversed(case.yardsticks.items())}
-    rates[""] = None if case.seen is None else case.seen.eos_rate
-    for name, candidate in (("", case.candidate), (DEFAULT, case.rival)):
+    rates = {name: found.eos_rate for name, found in reversed(facts.compared.items())}
+    rates[""] = None if facts.seen is None else facts.seen.eos_rate
+    for name, candidate in (("", facts.candidate), (DEFAULT, facts.rival)):
         if candidate is not None and candidate.eos_rate is not None:
             rates[name] = candidate.eos_rate
     own = rates.pop("")
@@ -215,14 +229,15 @@ def _endings(case: Case) -> Concern | None:
     return Concern("endings", f"{_percent(1 - own)} of its responses are cut off ({others})")
 
 
-def _texts(case: Case) -> list[Concern]:
+def _texts(facts: Facts) -> list[Concern]:
     """Whether what the trial wrote in the search collapsed, beside what the untrained model wrote."""
-    before, after = [] if case.base is None else case.base.samples, kept_samples(case.folder, case.trial)
+    before = [] if facts.base is None else facts.base.samples
+    after = [] if facts.winner is None else kept_samples(facts.folder, facts.winner)
     start, end = (_variety(samples[: min(len(before), len(after))]) for samples in (before, after))
     repeated = mean_repeated_share(before), mean_repeated_share(after)
     start_tokens, end_tokens = (
         math.nan if found is None else found.response_tokens
-        for found in (case.yardsticks.get(UNTRAINED), case.seen)
+        for found in (facts.compared.get(UNTRAINED), facts.seen)
     )
     found = []
     if repeated[1] - repeated[0] >= REPETITION_RISE and repetition_low(before, after) > 0:

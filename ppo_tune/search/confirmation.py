@@ -5,6 +5,7 @@ racing style: seed by seed, and who cannot win any more is left out. They are th
 same store, `<study>/confirmation`, so that whatever is killed goes on, and several machines can share the work.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,14 @@ from ppo_tune.search.facts import Owner, TrialFacts, enqueue_run
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.results import baseline_trial, best_trials
-from ppo_tune.search.storage import ask_as, confirmation_name
+from ppo_tune.search.storage import ask_as, confirmation_name, confirmation_study
 from ppo_tune.search.study_facts import Chosen, StudyFacts
 from ppo_tune.search.untrained import read_untrained
 from ppo_tune.seeding import derive_seed
 
 
 class ConfirmationPlan(Plan):
-    """Run each candidate on one fresh seed after the other, as long as it can win.
-
-    Args:
-        config: The study.
-        workers: How many workers share it.
-    """
+    """Run each candidate on one fresh seed after the other, as long as it can win."""
 
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
         search = config.search.model_copy(update={"milestones": 1, "pruner": NoPrunerConfig(name="none")})
@@ -102,12 +98,7 @@ class ConfirmationPlan(Plan):
 
 
 def open_confirmation(study: Study, config: StudyConfig) -> Study:
-    """The confirmation of a study, made or gone on with; today's best few join those of earlier times.
-
-    Args:
-        study: The search.
-        config: The experiment.
-    """
+    """The confirmation of a search, made or gone on with; today's best few join those of earlier times."""
     top = best_trials(study)[: config.search.confirm_top]
     default = baseline_trial(study)
     chosen = [*([default] if default is not None else []), *top]
@@ -126,18 +117,10 @@ def open_confirmation(study: Study, config: StudyConfig) -> Study:
 
 
 def read_confirmation(study: Study, config: StudyConfig) -> Confirmation | None:
-    """What the confirmation of a study holds; None if there is none.
-
-    Args:
-        study: The search.
-        config: The experiment.
-    """
-    try:
-        opened = optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
-    except KeyError:
-        return None
-    found = confirmation_of(opened, config)
-    return found if any(c.runs for c in found.candidates) else None
+    """What the confirmation of a search holds; None if there is none."""
+    opened = confirmation_study(study)
+    found = None if opened is None else confirmation_of(opened, config)
+    return found if found is not None and any(c.runs for c in found.candidates) else None
 
 
 def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
@@ -161,10 +144,7 @@ def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
 
 def _in_a_row(by_seed: Mapping[int, Run]) -> tuple[Run, ...]:
     """The runs of seeds 0, 1, 2, … up to the first that is missing, so that all configs share their seeds."""
-    found: list[Run] = []
-    while len(found) in by_seed:
-        found.append(by_seed[len(found)])
-    return tuple(found)
+    return tuple(by_seed[seed] for seed in itertools.takewhile(by_seed.__contains__, itertools.count()))
 
 
 def _arrays(by_judge: Mapping[str, Sequence[float]]) -> dict[str, Scores]:

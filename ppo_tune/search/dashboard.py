@@ -102,13 +102,7 @@ def add_constraints(file: Path) -> None:
 
 
 def add_notes(study: Study, config: StudyConfig, verdict: Verdict) -> None:
-    """Say on the pages of study, winner and default what each is.
-
-    Args:
-        study: Opened from a copy.
-        config: The experiment.
-        verdict: What the study says.
-    """
+    """Say on the pages of study, winner and default what each is; the study is opened from a copy."""
     from optuna_dashboard import save_note
     from optuna_dashboard._note import save_note_with_version
 
@@ -125,18 +119,9 @@ def add_notes(study: Study, config: StudyConfig, verdict: Verdict) -> None:
 
 def what_it_ignores(config: StudyConfig, verdict: Verdict) -> str:
     """What the dashboard's best trial and importances leave out, and which trial is ours."""
-    budget = config.search.kl_budget
-    ours = (
-        "there is none within it"
-        if verdict.trial is None
-        else f"{name_of_best(verdict)} is trial {verdict.trial}"
-    )
+    best = "the winner" if verdict.confirmed else "the best so far within it"
+    ours = "there is none within it" if verdict.trial is None else f"{best} is trial {verdict.trial}"
     return (
-        f"The dashboard's best trial ignores the KL budget of {budget:g} nats and fresh seeds: {ours}. Its importances "
-        "count completed trials alone and say nothing of noise; the report's do."
+        f"The dashboard's best trial ignores the KL budget of {config.search.kl_budget:g} nats and fresh seeds: "
+        f"{ours}. Its importances count completed trials alone and say nothing of noise; the report's do."
     )
-
-
-def name_of_best(verdict: Verdict) -> str:
-    """What the trial to go on with is called."""
-    return "the winner" if verdict.confirmed else "the best so far within it"

@@ -1,7 +1,7 @@
 """How a trial can end, and what Optuna is told of it.
 
     completed      reached its budget                              COMPLETE with its score
-    pruned         hopeless beside the others                      PRUNED
+    pruned         behind the others                               PRUNED
     diverged       a loss or a log-probability was not finite      PRUNED, not feasible
     kl_limit       too far from the reference                      PRUNED, not feasible
     out_of_memory  the device has no room for it                   FAIL
@@ -12,6 +12,8 @@
 
 Diverged trials are told as pruned, for samplers learn from pruned trials and not from failed ones.
 """
+
+from collections import Counter
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -36,9 +38,10 @@ LOST = ("preempted", "lost")
 
 def ending_of(trial: FrozenTrial) -> str:
     """The name of a trial's ending; "running" or "waiting" before it."""
-    if not trial.state.is_finished():
-        return trial.state.name.lower()
-    return TrialFacts(trial).ending or trial.state.name.lower()
+    noted = TrialFacts(trial).ending
+    if noted in LOST and trial.state is not TrialState.FAIL:  # its own worker told what it came to meanwhile
+        return "completed" if trial.state is TrialState.COMPLETE else "pruned"
+    return noted or trial.state.name.lower()
 
 
 def was_lost(trial: FrozenTrial) -> bool:
@@ -48,8 +51,4 @@ def was_lost(trial: FrozenTrial) -> bool:
 
 def count_endings(study: Study) -> dict[str, int]:
     """How many trials ended in which way; lost ones are counted once, as what replaced them."""
-    counts: dict[str, int] = {}
-    for trial in study.get_trials(deepcopy=False):
-        if not was_lost(trial):
-            counts[ending_of(trial)] = counts.get(ending_of(trial), 0) + 1
-    return counts
+    return dict(Counter(ending_of(t) for t in study.get_trials(deepcopy=False) if not was_lost(t)))

@@ -27,7 +27,7 @@ WANTED = "wanted by "
 
 @dataclass(frozen=True)
 class Owner:
-    """Whom a trial under way belongs to: one incarnation of a worker, and nobody who happens to be called alike.
+    """Whom a trial under way belongs to: one incarnation of a worker, and no other one of the same name.
 
     Attributes:
         search: The identity of the folder of the search that started the worker, see `StudyFolder.identity`.
@@ -65,7 +65,7 @@ class Fact(Generic[T]):
     """
 
     def __init__(
-        self, key: str, read: Callable[[Any], T], stored: Callable[[T], Any] = lambda value: value
+        self, key: str, read: Callable[[Any], T] = lambda it: it, stored: Callable[[T], Any] = lambda it: it
     ) -> None:
         self._key, self._read, self._stored = key, read, stored
 
@@ -76,16 +76,8 @@ class Fact(Generic[T]):
         record.write(self._key, self._stored(value))
 
 
-def _as_is(stored: Any) -> Any:
-    return stored
-
-
 class TrialFacts:
-    """What a trial's row says, besides what Optuna itself knows of it.
-
-    Args:
-        trial: Stored, or under way.
-    """
+    """What the row of a trial says, stored or under way, besides what Optuna itself knows of it."""
 
     def __init__(self, trial: FrozenTrial | Trial) -> None:
         self.trial = trial
@@ -108,10 +100,10 @@ class TrialFacts:
     attempt = Fact("attempt", lambda stored: int(stored or 1))
     """How many times its values have been tried, this one included."""
 
-    host: Fact[str | None] = Fact("host", _as_is)
+    host: Fact[str | None] = Fact("host")
     """The machine it was asked on, for people."""
 
-    pid: Fact[int | None] = Fact("pid", _as_is)
+    pid: Fact[int | None] = Fact("pid")
     """The process there, for people."""
 
     config: Fact[Mapping[str, Any]] = Fact("config", lambda stored: stored or {}, dict)
@@ -123,19 +115,19 @@ class TrialFacts:
     curve: Fact[Sequence[CurvePoint]] = Fact("curve", read_curve, stored_curve)
     """What it came to at each milestone so far."""
 
-    ending: Fact[str | None] = Fact("ending", _as_is)
+    ending: Fact[str | None] = Fact("ending")
     """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
 
     reason = Fact("reason", lambda stored: str(stored or ""))
     """Why it ended, in words; empty where there is nothing to say."""
 
-    episodes: Fact[int | None] = Fact("episodes", _as_is)
+    episodes: Fact[int | None] = Fact("episodes")
     """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
 
-    tokens: Fact[int | None] = Fact("tokens", _as_is)
+    tokens: Fact[int | None] = Fact("tokens")
     """How many response tokens those are."""
 
-    seconds: Fact[float | None] = Fact("seconds", _as_is)
+    seconds: Fact[float | None] = Fact("seconds")
     """How long it took by the clock."""
 
     @property
@@ -187,9 +179,7 @@ def write_ended(
 
 def write_ending(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> None:
     """Note how a trial ended whose worker cannot do so."""
-    _write(
-        study, trial._trial_id, {"ending": ending} if reason is None else {"ending": ending, "reason": reason}
-    )
+    _write(study, trial._trial_id, {"ending": ending} | ({} if reason is None else {"reason": reason}))
 
 
 def enqueue_default(study: Study, params: Mapping[str, Any]) -> None:
@@ -198,24 +188,14 @@ def enqueue_default(study: Study, params: Mapping[str, Any]) -> None:
 
 
 def enqueue_run(study: Study, params: Mapping[str, Any], number: int, seed_index: int) -> None:
-    """Queue a run of a confirmation.
-
-    Args:
-        study: The confirmation.
-        params: The values.
-        number: Of the trial in the search.
-        seed_index: Which of the fresh seeds.
-    """
+    """Queue a run of a confirmation: of the trial with this number in the search, on this fresh seed."""
     study.enqueue_trial(dict(params), user_attrs={"confirms": number, "seed_index": seed_index})
 
 
 def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
     """Queue the values of a trial that was cut off, under another number and with the same random numbers.
 
-    Args:
-        study: Of the trial.
-        trial: That was cut off.
-        counts: Whether that was an attempt which failed.
+    `counts` says whether that was an attempt which failed.
     """
     facts = TrialFacts(trial)
     identity = ("baseline", "confirms", "seed_index")  # what a trial is in its study

@@ -80,12 +80,7 @@ class StudyFolder:
 
     @classmethod
     def of(cls, out: Path, study_name: str) -> "StudyFolder":
-        """The folder of a study by its name.
-
-        Args:
-            out: Holds `runs/` and `reports/`.
-            study_name: As in the study file.
-        """
+        """The folder of a study by its name; `out` holds `runs/` and `reports/`."""
         return cls(out / "runs" / study_name)
 
     @property

@@ -80,10 +80,7 @@ class JudgeFit:
 def judge_points(trials: Sequence[FrozenTrial], base: HeldOut | None, judge: str) -> pd.DataFrame:
     """Every milestone that a judge scored: number of the trial, kl, score_change and judge_change.
 
-    Args:
-        trials: Of the study.
-        base: What the untrained model came to; None if not known.
-        judge: Its name.
+    The changes are NaN where what the untrained model came to is not known.
     """
     score = math.nan if base is None else base.score
     start = math.nan if base is None else base.by(judge).mean
@@ -108,11 +105,7 @@ def peak_kl(alpha: float, beta: float) -> float:
 
 
 def fit_judge(points: pd.DataFrame) -> JudgeFit | None:
-    """Fit the curve to all milestones of all trials; None without at least two trials and three points.
-
-    Args:
-        points: Columns number, kl and judge_change.
-    """
+    """Fit the curve to the milestones of `judge_points`; None without at least two trials and three points."""
     known = usable(points)
     n_trials = known["number"].nunique()
     if len(known) < 3 or n_trials < 2:

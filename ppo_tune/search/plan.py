@@ -43,12 +43,9 @@ class Plan(ABC):
 
     @abstractmethod
     def ask(self, study: Study, under_way: int, owner: Owner) -> Trial | None:
-        """The next trial, or None when all are given out, or for now; one process at a time may ask.
+        """The next trial of a worker that has so many under way, or None when all are given out, or for now.
 
-        Args:
-            study: Of which.
-            under_way: How many trials the worker has.
-            owner: The worker.
+        One process at a time may ask.
         """
 
     @property
@@ -57,12 +54,7 @@ class Plan(ABC):
         return milestone_draws(self.study_config)
 
     def begin(self, study: Study, folder: Path) -> None:  # noqa: B027 most plans need nothing
-        """Called once by every worker that is ready to train.
-
-        Args:
-            study: Of which.
-            folder: Where its trials' files go.
-        """
+        """Called once by every worker that is ready to train; `folder` gets the files of its trials."""
 
     @abstractmethod
     def seed(self, trial: Trial) -> int:
@@ -74,7 +66,7 @@ class Plan(ABC):
 
     @abstractmethod
     def pruner(self) -> BasePruner:
-        """Who ends hopeless trials."""
+        """The pruner of its trials."""
 
 
 class SearchPlan(Plan):

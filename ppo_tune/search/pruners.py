@@ -1,4 +1,4 @@
-"""Who ends hopeless trials: Optuna's pruners with every setting written out.
+"""Pruners, which end trials that fall behind: Optuna's with every setting written out.
 
 A step is the number of a milestone, so trials are compared at equal episodes whatever their batch size.
 None of them looks before 30 % of the budget: a low learning rate blooms late.
@@ -29,12 +29,7 @@ GRACE = 0.3
 
 
 def make_pruner(config: PrunerConfig, milestones: int) -> BasePruner:
-    """The pruner of a study.
-
-    Args:
-        config: Its kind and options; an unknown kind does not get past the config.
-        milestones: How often a trial is scored; the last one is its end.
-    """
+    """The pruner of a study whose trials are scored at so many milestones; the last one is their end."""
     first = first_look(milestones)
     match config:
         case SuccessiveHalvingConfig():

@@ -156,9 +156,9 @@ class Confirmation:
         return next(c for c in self.candidates if c.number == number)
 
     def racing(self) -> list[Candidate]:
-        """Those that can still win, and the default, which is the yardstick.
+        """Those that can still win, and the default, which they are compared with.
 
-        A config that has left the KL budget by now beats no other: what was dropped for its sake comes back.
+        A config that has left the KL budget by now beats no other: one that was dropped for its sake comes back.
         """
         alive = list(self.candidates)
         for n in range(2, self.n_seeds):
@@ -185,13 +185,7 @@ class Confirmation:
     ) -> tuple[Scores, Scores] | None:
         """What a judge says of a config and of a rival on the seeds of both, shape (S, P) each.
 
-        Args:
-            name: Of the judge.
-            candidate: The config.
-            rival: None is the untrained model.
-
-        Returns:
-            None where it did not judge both.
+        No rival is the untrained model; returns None where it did not judge both.
         """
         own = candidate.judges.get(name)
         their = self.base_judges.get(name) if rival is None else rival.judges.get(name)
@@ -210,12 +204,11 @@ class Confirmation:
     def outcome(self) -> Outcome:
         """What it found."""
         default, challengers = self.default, self.challengers
-        has_default = (
-            default is not None and len(default.runs) >= self.n_seeds and default.kl <= self.kl_budget
-        )
-        rival = default if has_default else None
-        name: Literal["default", "untrained"] = "default" if has_default else "untrained"
-        fallback = default.number if default is not None and has_default else None
+        rival = default
+        if default is None or len(default.runs) < self.n_seeds or default.kl > self.kl_budget:
+            rival = None
+        name: Literal["default", "untrained"] = "untrained" if rival is None else "default"
+        fallback = None if rival is None else rival.number
         if any(len(c.runs) < self.n_seeds for c in self.racing()):
             return Outcome("unfinished", None, name, None, None)
         finished = [c for c in challengers if len(c.runs) >= self.n_seeds and c.kl <= self.kl_budget]

@@ -52,12 +52,9 @@ def distinct(texts: Sequence[str], n: int) -> float:
 
 
 def signs(base: Mapping[str, float], trained: Mapping[str, float], repetition_low: float) -> list[str]:
-    """What looks like a hack, in words; a proxy that is not known is no sign.
+    """What looks like a hack, in words, by the proxies of the untrained model and of a trial.
 
-    Args:
-        base: Proxies of the untrained model.
-        trained: Those of a trial.
-        repetition_low: Lower end of the 95 % interval of the rise in repetition.
+    A proxy that is not known is no sign; `repetition_low` as the function of that name gives it.
     """
     limit = limits(base)
     found = {

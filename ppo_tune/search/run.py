@@ -30,7 +30,7 @@ from ppo_tune.search.storage import (
     load_study_from,
     run_folder,
     storage_url,
-)
+)  # fmt: skip
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.workers import Channel, Worker
 
@@ -96,7 +96,8 @@ def run_search(
         for note in [*notes(config), *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
         interrupted = _train_all(SearchPlan(config, n_workers), study, url, folder, search, watch)
-        if confirm and not interrupted and not _is_under_way(study):
+        elsewhere = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))  # another machine's
+        if confirm and not interrupted and not elsewhere:
             interrupted = _confirm(config, study, url, folder, n_workers, watch)
     return SearchResult(study, interrupted, folder)
 
@@ -146,10 +147,9 @@ def _confirm(config: StudyConfig, study: Study, url: str, folder: Path, workers:
     if not config.search.confirm_top or not best_trials(study):
         return False
     opened = open_confirmation(study, config)
-    names = StudyFolder(folder)
+    names, plan = StudyFolder(folder), ConfirmationPlan(config, workers)
     search = names.identity()
     close_lost_trials(opened, search)
-    plan = ConfirmationPlan(config, workers)
     watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
     return _train_all(plan, opened, url, make_folder(names.confirmation.path), search, watch)
 
@@ -164,11 +164,6 @@ def train_trials(worker: Worker, channel: Channel) -> None:
     from ppo_tune.search.worker import train  # torch is loaded where models are, and not in the supervisor
 
     train(worker, channel)
-
-
-def _is_under_way(study: Study) -> bool:
-    """Whether another machine still trains trials of the study."""
-    return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 def crowding(config: StudyConfig, workers: int) -> list[str]:
@@ -204,11 +199,8 @@ def _only_search(folder: Path, name: str) -> Iterator[None]:
 def _opened(study: Study) -> Event:
     """What a study held when it was opened: trials over by ending, and the best of them."""
     best = best_trial(study)
-    return {
-        "kind": "opened",
-        "done": _over(study),
-        "best": (best.number, best.value, best.params) if best else None,
-    }
+    found = (best.number, best.value, best.params) if best else None
+    return {"kind": "opened", "done": _over(study), "best": found}
 
 
 def _over(study: Study) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Who proposes the next trial: Optuna's samplers with every setting written out, and the grid.
+"""Samplers, which propose the next trial: Optuna's with every setting written out, and the grid.
 
 A sampler is made anew for every proposal, seeded by the study's seed and the number of the trial, so that
 a study that was interrupted proposes what it would have proposed, and two workers never propose the same.
@@ -6,7 +6,7 @@ a study that was interrupted proposes what it would have proposed, and two worke
 
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -31,12 +31,7 @@ from ppo_tune.seeding import derive_seed
 
 
 def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
-    """The sampler that proposes one trial.
-
-    Args:
-        config: The study; an unknown sampler does not get past its config.
-        trial_number: Of the trial to be proposed.
-    """
+    """The sampler that proposes the trial of this number."""
     search = config.search
     seed = derive_seed(search.seed, "sampler", trial_number) % 2**32
     match search.sampler:
@@ -59,12 +54,9 @@ def needs_results(study: Study, sampler: Sampler) -> bool:
     Those of a start-up design are not, and neither is a trial that runs again.
     """
     trials = study.get_trials(deepcopy=False)
-    if any(trial.state is TrialState.WAITING for trial in trials):
+    if sampler.learns_after is None or any(trial.state is TrialState.WAITING for trial in trials):
         return False
-    return (
-        sampler.learns_after is not None
-        and sum(not was_lost(trial) for trial in trials) >= sampler.learns_after
-    )
+    return sum(not was_lost(trial) for trial in trials) >= sampler.learns_after
 
 
 def _qmc(study_seed: int, seed: int) -> BaseSampler:
@@ -72,24 +64,15 @@ def _qmc(study_seed: int, seed: int) -> BaseSampler:
     shared = derive_seed(study_seed, "qmc") % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # since Optuna 3.0, and the file asked for it
-        return QMCSampler(
-            qmc_type="sobol",
-            scramble=True,
-            seed=shared,
-            independent_sampler=RandomSampler(seed=seed),
-            warn_independent_sampling=False,
-        )
+        return QMCSampler(qmc_type="sobol", scramble=True, seed=shared, independent_sampler=RandomSampler(seed=seed),
+                          warn_independent_sampling=False)  # fmt: skip
 
 
 class GridSampler(BaseSampler):
     """Proposes each cell of a grid once, in an order shuffled by the seed.
 
-    The study itself is the ledger: a cell is taken if a trial has its values, unless that trial was lost with
+    The study itself is the record: a cell is taken if a trial has its values, unless that trial was lost with
     its worker.
-
-    Args:
-        space: The grid.
-        seed: Decides the order.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
@@ -105,14 +88,10 @@ class GridSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The first cell that no trial has."""
-        others: Sequence[FrozenTrial] = [
-            t for t in study.get_trials(deepcopy=False) if t.number != trial.number
-        ]
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         taken = {_key(t.params) for t in others if not was_lost(t) and not TrialFacts(t).is_default}
-        for cell in self.cells:
-            if _key(cell) not in taken:
-                return cell
-        return self.cells[trial.number % len(self.cells)]
+        again = self.cells[trial.number % len(self.cells)]
+        return next((cell for cell in self.cells if _key(cell) not in taken), again)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

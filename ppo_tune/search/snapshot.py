@@ -22,10 +22,6 @@ BUSY_SECONDS = 10.0
 def snapshot(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Iterator[str]:
     """A store as it is now, for this block; neither the store nor its folder is written to.
 
-    Args:
-        url: Of the store.
-        busy_seconds: How long to wait for a writer.
-
     Yields:
         The URL of a consistent copy, deleted after the block; `url` itself where there is no SQLite file.
 

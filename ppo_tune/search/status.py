@@ -7,19 +7,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import optuna
 import psutil
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.files import read_json_lines
-from ppo_tune.search.endings import count_endings, ending_of, was_lost
+from ppo_tune.search.endings import LOST, count_endings, ending_of, was_lost
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import baseline_trial, best_trials, is_feasible, repeated_cells
 from ppo_tune.search.snapshot import snapshot
-from ppo_tune.search.storage import confirmation_name, load_study_from, run_folder, storage_url, stored_config
+from ppo_tune.search.storage import (
+    confirmation_study,
+    load_study_from,
+    run_folder,
+    storage_url,
+    stored_config,
+)  # fmt: skip
 from ppo_tune.search.verdict import Verdict, read_verdict
 
 State = Literal["running", "elsewhere", "died", "stopped", "complete"]
@@ -135,18 +140,11 @@ def study_status(name: str, *, storage: str | None = None, out: Path | str = "."
 def read_status(
     study: Study, config: StudyConfig, folder: Path, *, now: datetime | None = None
 ) -> StudyStatus:
-    """How a study stands.
-
-    Args:
-        study: The study, best read from a snapshot.
-        config: The experiment that it was made by.
-        folder: Its folder, where this machine's search notes its process and trials their progress.
-        now: The time; None asks the clock.
-    """
+    """How a study stands, best read from a snapshot; without `now` the clock is asked for the time."""
     trials = study.get_trials(deepcopy=False)
-    confirmation = _confirmation_of(study)
+    confirmation = confirmation_study(study)
     every = [*trials, *(confirmation.get_trials(deepcopy=False) if confirmation else ())]
-    under_way = _under_way(every)
+    under_way = {TrialFacts(t).host or platform.node() for t in every if t.state == TrialState.RUNNING}
     process = _process_of(folder)
     counts = count_endings(study)
     waiting, running = counts.pop("waiting", 0), counts.pop("running", 0)
@@ -182,20 +180,6 @@ def read_status(
         and not (confirmed and "waiting" not in confirmed),
         repeats=repeated_cells(config, trials),
     )
-
-
-def _confirmation_of(study: Study) -> Study | None:
-    """The confirmation of a study, another study of the same store."""
-    try:
-        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
-    except KeyError:
-        return None
-
-
-def _under_way(trials: Iterable[FrozenTrial]) -> set[str]:
-    """The machines whose trials the store holds as running."""
-    running = (t for t in trials if t.state == TrialState.RUNNING)
-    return {TrialFacts(t).host or platform.node() for t in running}
 
 
 def _process_of(folder: Path) -> _Process | None:
@@ -261,10 +245,9 @@ def _pace(
         return None, None
     rate = sum(views[t.number].episodes for t in begun) / seconds
     parts = sum(views[t.number].episodes for t in trials if not t.state.is_finished()) / budget
-    done = sum(t.state.is_finished() and not was_lost(t) for t in begun) + parts
-    over = sum(t.state.is_finished() and not was_lost(t) for t in trials)
-    missing = total - over - parts
-    return rate, time_left(missing, done, seconds)
+    over = {t.number for t in trials if t.state.is_finished() and not was_lost(t)}
+    done = sum(t.number in over for t in begun) + parts
+    return rate, time_left(total - len(over) - parts, done, seconds)
 
 
 def time_left(missing: float, done: float, seconds: float) -> float | None:
@@ -273,14 +256,7 @@ def time_left(missing: float, done: float, seconds: float) -> float | None:
 
 
 def _last_failure(trials: Iterable[FrozenTrial]) -> str:
-    bad = [
-        t
-        for t in trials
-        if t.state.is_finished()
-        and not was_lost(t)
-        and ending_of(t) not in ("completed", "pruned", "kl_limit")
-    ]
-    if not bad:
-        return ""
-    last = max(bad, key=lambda t: t.datetime_complete or datetime.min)
-    return f"trial {last.number} {ending_of(last)}: {TrialFacts(last).reason}"
+    usual = ("completed", "pruned", "kl_limit", *LOST)
+    bad = [t for t in trials if t.state.is_finished() and ending_of(t) not in usual]
+    last = max(bad, key=lambda t: t.datetime_complete or datetime.min, default=None)
+    return "" if last is None else f"trial {last.number} {ending_of(last)}: {TrialFacts(last).reason}"

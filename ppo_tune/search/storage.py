@@ -1,5 +1,6 @@
 """The study's store: made once, opened by every worker, refused when the experiment has changed."""
 
+import contextlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import optuna
 import psutil
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -56,16 +57,16 @@ def confirmation_name(study_name: str) -> str:
     return f"{study_name}/confirmation"
 
 
+def confirmation_study(study: Study) -> Study | None:
+    """The confirmation of a study, another study of the same store; None before it was made."""
+    try:
+        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
+    except KeyError:
+        return None
+
+
 def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> Study:
-    """Open a study, or make it with the default config as trial 0.
-
-    Args:
-        config: The experiment.
-        url: Of the store.
-        inputs: Hashes of the files that the experiment depends on.
-
-    Returns:
-        The study; a new one holds one waiting trial.
+    """Open a study, or make it with the default config as trial 0, which waits; `inputs` are hashes of files.
 
     Raises:
         StorageError: If the store cannot be opened.
@@ -138,11 +139,8 @@ def stored_config(study: Study) -> StudyConfig:
 
 def remaining(study: Study, n_trials: int) -> int:
     """How many trials of the total are still to be given out."""
-    taken = (
-        not was_lost(trial) and trial.state != TrialState.WAITING
-        for trial in study.get_trials(deepcopy=False)
-    )
-    return max(n_trials - sum(taken), 0)
+    begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+    return max(n_trials - sum(not was_lost(trial) for trial in begun), 0)
 
 
 def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: Owner) -> Trial:
@@ -150,11 +148,6 @@ def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: O
 
     Optuna's own would let it run without one while the sampler proposes its values, and whoever died meanwhile would
     leave a trial that nobody may give back.
-
-    Args:
-        study: Of which.
-        distributions: Of the values.
-        owner: Who trains it.
     """
     study._thread_local.cached_all_trials = None  # as `Study.ask` does, so that the sampler sees what is new
     trial_id = take_waiting(study, owner)
@@ -171,24 +164,14 @@ def running_of(study: Study, owner: Owner) -> list[FrozenTrial]:
 
 
 def close_lost_trials(study: Study, search: str, ending: str = "lost") -> list[int]:
-    """Tell the trials that the searches of one folder left running as lost, and queue each again with its values.
+    """Tell what the searches of one folder left running as lost, and queue each again; returns their numbers.
 
     Only the process that holds the folder's lock may call it, when no worker is running: those of earlier searches
     have ended with them.
-
-    Args:
-        study: Of which.
-        search: The identity of the folder.
-        ending: The name of the ending.
-
-    Returns:
-        Their numbers.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     left = [trial for trial in running if _is_left(TrialFacts(trial), search)]
-    for trial in left:
-        give_back(study, trial, ending)
-    return [trial.number for trial in left]
+    return [trial.number for trial in left if give_back(study, trial, ending)]
 
 
 def _is_left(facts: TrialFacts, search: str) -> bool:
@@ -198,11 +181,20 @@ def _is_left(facts: TrialFacts, search: str) -> bool:
     return facts.host == platform.node() and facts.pid is not None and not psutil.pid_exists(facts.pid)
 
 
-def give_back(study: Study, trial: FrozenTrial, ending: str) -> None:
-    """End a running trial as lost and queue its values under another number, with the same random numbers."""
-    write_ending(study, trial, ending)
-    study.tell(trial.number, state=STATES[ending], skip_if_finished=True)
-    enqueue_again(study, trial, counts=ending == "lost")
+def give_back(study: Study, trial: FrozenTrial, ending: str) -> bool:
+    """End a running trial as lost and queue its values under another number, as `end_trial` does and says."""
+    was_running = end_trial(study, trial, ending)
+    if was_running:
+        enqueue_again(study, trial, counts=ending == "lost")
+    return was_running
+
+
+def end_trial(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> bool:
+    """End a running trial whose worker cannot; says whether it did, for another process may have ended it meanwhile."""
+    with contextlib.suppress(UpdateFinishedTrialError):
+        write_ending(study, trial, ending, reason)
+        return study._storage.set_trial_state_values(trial._trial_id, STATES[ending])
+    return False
 
 
 def _open(url: str) -> RDBStorage:

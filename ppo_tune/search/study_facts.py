@@ -32,11 +32,7 @@ def _read_config(stored: Any) -> StudyConfig | None:
 
 
 class StudyFacts:
-    """What a study's own row says, besides what Optuna itself knows of it; read and written here.
-
-    Args:
-        study: A search, a confirmation, or a study of the user's own.
-    """
+    """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -56,7 +52,7 @@ class StudyFacts:
     versions: Fact[Mapping[str, str]] = Fact("versions", lambda stored: stored or {}, dict)
     """Of the libraries that made the study."""
 
-    score_std: Fact[float | None] = Fact("score_std", lambda stored: stored)
+    score_std: Fact[float | None] = Fact("score_std")
     """The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0."""
 
     chosen: Fact[Mapping[int, Chosen]] = Fact(
@@ -66,7 +62,7 @@ class StudyFacts:
     )
     """In a confirmation: its configs, by their numbers in the search."""
 
-    n_seeds: Fact[int | None] = Fact("seeds", lambda stored: stored)
+    n_seeds: Fact[int | None] = Fact("seeds")
     """In a confirmation: on how many fresh seeds a config runs that stays in the race."""
 
     untrained: Fact[ByPrompt | None] = Fact(
@@ -76,5 +72,5 @@ class StudyFacts:
     )
     """In a confirmation: what the untrained model scored; None before it was."""
 
-    claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective", lambda stored: stored)
+    claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective")
     """In a study of the user's own: its `owner`, which its folder names too, and its `experiment`."""

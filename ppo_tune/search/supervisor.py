@@ -17,11 +17,10 @@ from optuna.trial import FrozenTrial
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import PPOTuneError, SearchStoppedError
 from ppo_tune.events import Event, Watcher
-from ppo_tune.search.endings import STATES
-from ppo_tune.search.facts import Owner, TrialFacts, write_ending
+from ppo_tune.search.facts import Owner, TrialFacts
 from ppo_tune.search.pack_size import Share, wanted_pack
 from ppo_tune.search.plan import Plan
-from ppo_tune.search.storage import close_lost_trials, give_back, running_of
+from ppo_tune.search.storage import close_lost_trials, end_trial, give_back, running_of
 from ppo_tune.search.workers import Done, Ended, Failed, Message, Refused, Worker, Workers
 
 MAX_ATTEMPTS = 3
@@ -55,6 +54,7 @@ class _Failures:
             )
 
 
+@dataclass
 class Supervisor:
     """Starts the workers that share a plan, and starts again what died.
 
@@ -68,22 +68,19 @@ class Supervisor:
         watch: Told of everything that happens.
     """
 
-    def __init__(
-        self, workers: Workers, plan: Plan, study: Study, url: str, folder: Path, search: str, watch: Watcher
-    ) -> None:
-        self.workers = workers
-        self.plan = plan
-        self.study = study
-        self.url = url
-        self.folder = folder
-        self.search = search
-        self.watch = watch
-        self._shares: dict[int, Share] = {}
-        self._done: set[Owner] = set()
-        self._asked_to_stop: set[Owner] = set()
-        self._failures = _Failures()
-        self._interrupts = 0
-        self._idle_deaths = 0
+    workers: Workers
+    plan: Plan
+    study: Study
+    url: str
+    folder: Path
+    search: str
+    watch: Watcher
+    _shares: dict[int, Share] = field(default_factory=dict)
+    _done: set[Owner] = field(default_factory=set)
+    _asked_to_stop: set[Owner] = field(default_factory=set)
+    _failures: _Failures = field(default_factory=_Failures)
+    _interrupts: int = 0
+    _idle_deaths: int = 0
 
     def run(self) -> bool:
         """Supervise until all workers have ended for good; says whether the user stopped it before its total.
@@ -172,16 +169,14 @@ class Supervisor:
             )
 
     def _rerun_or_give_up(self, trial: FrozenTrial, worker: Worker, reason: str) -> None:
-        attempt = TrialFacts(trial).attempt
+        attempt, number = TrialFacts(trial).attempt, trial.number
         if attempt < MAX_ATTEMPTS or self._interrupts:
-            give_back(self.study, trial, "lost")
-            self.watch({"kind": "lost", "number": trial.number, "reason": reason, "worker": worker.index})
-            return
-        write_ending(self.study, trial, "crashed", f"{reason}, {attempt} times")
-        self.study.tell(trial.number, state=STATES["crashed"], skip_if_finished=True)
-        self.watch({"kind": "ended", "number": trial.number, "ending": "crashed", "reason": reason, "value": None,
-                    "worker": worker.index})  # fmt: skip
-        self._failures.count("crashed", reason)
+            if give_back(self.study, trial, "lost"):
+                self.watch({"kind": "lost", "number": number, "reason": reason, "worker": worker.index})
+        elif end_trial(self.study, trial, "crashed", f"{reason}, {attempt} times"):
+            self.watch({"kind": "ended", "number": number, "ending": "crashed", "reason": reason, "value": None,
+                        "worker": worker.index})  # fmt: skip
+            self._failures.count("crashed", reason)
 
 
 def share_after(config: StudyConfig, share: Share) -> Share:

@@ -25,13 +25,7 @@ micro-batch, is little."""
 
 
 class PackTimer:
-    """Trains the default config in every place of a pack, for an iteration or two.
-
-    Args:
-        work: Where; all its places must be free.
-        config: The study.
-        learn: The pass that they learn by.
-    """
+    """Trains the default config in every place of a pack, all of them free, for an iteration or two."""
 
     def __init__(self, work: Assembly, config: StudyConfig, learn: LearningPass = gradients) -> None:
         self.work = work
@@ -78,14 +72,9 @@ def fit_pack(
     announce: Callable[[int], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Choice:
-    """Find the pack that suits a worker, and give its policy so many places.
+    """Find the pack that suits a worker with all its places free, and give its policy so many places.
 
-    Args:
-        work: With all its places free.
-        config: The study.
-        share: The worker's part of it.
-        announce: Told of every size that is about to be timed.
-        should_stop: Asked before each; a wish to stop ends the timing.
+    Every size that is about to be timed is announced; a wish to stop ends the timing.
     """
     timer = PackTimer(work, config)  # uncompiled, for each size would take its time anew
 
@@ -137,14 +126,9 @@ def fit_compiling(
     announce: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Compiling | None:
-    """Compile the learning pass of a worker's packs where that can pay, and keep it if it is faster.
+    """Compile the learning pass of a worker's packs where that can pay, and keep it if it is faster; places are free.
 
-    Args:
-        work: With all its places free, as many as will be trained.
-        config: The study.
-        share: The worker's part of it.
-        announce: Told when it begins to compile.
-        should_stop: Asked before anything is timed; a wish to stop leaves all as it is.
+    All places are free, as many as will be trained. A wish to stop before anything is timed leaves all as it is.
 
     Returns:
         What was found; None on a GPU, where the worker has too little to do, or a trial of the default config fails.

@@ -130,9 +130,7 @@ class TrialPack:
                 )
             # Trials of version 0.1.0 learned values in the unit of the reward, and so do those that join them; of a
             # reward that learns no spread is known.
-            joins_old = measured is None or any(
-                TrialFacts(t).config for t in study.get_trials(deepcopy=False)
-            )
+            joins_old = any(TrialFacts(t).config for t in study.get_trials(deepcopy=False))
             facts.score_std = 1.0 if joins_old else measured or 1.0
         self.score_std = facts.score_std
 
@@ -147,42 +145,31 @@ class TrialPack:
         facts = TrialFacts(trial)
         facts.config, facts.score_std = used, trained.score_std
         write_json(folder.config, used)
-        judges = tuple(self.work.task.beside)
-        tracked = Tracked(
-            self.config.name, folder.path.name, self.folder.path, used, self.config.space, judges
-        )
+        name, judges = self.config.name, tuple(self.work.task.beside)
+        tracked = Tracked(name, folder.path.name, self.folder.path, used, self.config.space, judges)
         tracking = Tracking(self.config.search.log, tracked, self._note)
-        self.runs[place] = TrialRun(
-            trial, folder, self.config.milestone_episodes(), facts.is_default, tracking
-        )
+        milestones = self.config.milestone_episodes()
+        self.runs[place] = TrialRun(trial, folder, milestones, facts.is_default, tracking)
         self.emit({
             "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
         })  # fmt: skip
 
     def advance(self) -> dict[int, Ending]:
-        """One iteration of every trial; scores those that are at a milestone.
-
-        Returns:
-            The endings of the trials that are over; their places are free again.
-        """
+        """One iteration of every trial; scores those at a milestone. Returns the endings of those that are over."""
         endings: dict[int, Ending] = {}
         for place, result in self.work.trainer.step().items():
-            ending = self._take_in(self.runs[place], result)
-            if ending:
+            if ending := self._take_in(self.runs[place], result):
                 endings[place] = ending
         going_on = sorted(self.runs.keys() - endings)
-        due = [place for place in going_on if self._is_due(place, self.runs[place])]
+        episodes = {place: self.work.trainer.runs[place].episodes for place in going_on}
+        due = [p for p in going_on if episodes[p] >= self.runs[p].milestones[len(self.runs[p].curve)]]
         if due:
             for place, judged in self.work.evaluator(due).items():
-                ending = self._judge(self.runs[place], judged)
-                if ending:
+                if ending := self._judge(self.runs[place], judged):
                     endings[place] = ending
         for place, ending in endings.items():
             self._finish(place, ending)
         return endings
-
-    def _is_due(self, place: int, run: TrialRun) -> bool:
-        return self.work.trainer.runs[place].episodes >= run.milestones[len(run.curve)]
 
     def _take_in(self, run: TrialRun, result: Metrics | TrialError) -> Ending | None:
         if isinstance(result, TrialError):
@@ -192,7 +179,7 @@ class TrialPack:
         return self._check_kl(result["objective/kl_per_sequence"], result["episodes"])
 
     def _judge(self, run: TrialRun, judged: Evaluation | TrialError) -> Ending | None:
-        """Report a score to Optuna, and end the trial where it is at its end, hopeless or out of bounds."""
+        """Report a score to Optuna, and end the trial where it is at its end, behind the others or out of bounds."""
         if isinstance(judged, TrialError):
             return Ending(judged.ending, str(judged))
         episodes = run.milestones[len(run.curve)]
@@ -201,11 +188,9 @@ class TrialPack:
         _record(run, {"episodes": episodes, **judged.metrics()})
         TrialFacts(run.trial).curve = run.curve
         run.trial.report(judged.score, step=len(run.curve))
-        self.emit(
-            {"kind": "milestone", "number": run.trial.number, "episodes": episodes, "score": judged.score}
-        )
-        beyond = self._check_kl(judged.kl_per_sequence, episodes)
-        if beyond:
+        number = run.trial.number
+        self.emit({"kind": "milestone", "number": number, "episodes": episodes, "score": judged.score})
+        if beyond := self._check_kl(judged.kl_per_sequence, episodes):
             return beyond
         if len(run.curve) == len(run.milestones):
             feasible = judged.kl_per_sequence <= self.config.search.kl_budget
@@ -219,18 +204,15 @@ class TrialPack:
         ceiling = self.config.search.kl_ceiling
         if kl <= ceiling:
             return None
-        error = KLLimitError(
-            f"KL {kl:.1f} beyond {ceiling:g} nats per sequence after {episodes:.0f} episodes"
-        )
-        return Ending(error.ending, str(error))
+        reason = f"KL {kl:.1f} beyond {ceiling:g} nats per sequence after {episodes:.0f} episodes"
+        return Ending(KLLimitError.ending, reason)
 
     def _finish(self, place: int, ending: Ending) -> None:
         """Keep what a report needs, and free the place."""
         run, trained = self.runs[place], self.work.trainer.runs[place]
         judged = run.evaluation
         if judged is not None:
-            samples = [sample.as_dict() for sample in judged.samples[:N_SAMPLES]]
-            write_json(run.folder.samples, samples)
+            write_json(run.folder.samples, [sample.as_dict() for sample in judged.samples[:N_SAMPLES]])
         if ending.name == "completed" and self.work.policy.adapters is not None:
             save_adapter(self.work.policy, place, run.folder.adapter)
         ceiling = self.config.search.kl_ceiling
@@ -302,17 +284,13 @@ def run_trials(
             return
         runs = dict(trial_pack.runs)
         for place, ending in trial_pack.advance().items():
-            tell(study, runs[place].trial, ending)
+            trial = runs[place].trial
+            study.tell(trial, ending.value, state=STATES[ending.name], skip_if_finished=True)
             trial_pack.emit({
-                "kind": "ended", "number": runs[place].trial.number, "ending": ending.name,
+                "kind": "ended", "number": trial.number, "ending": ending.name,
                 "reason": ending.reason, "value": ending.value, "feasible": ending.feasible,
             })  # fmt: skip
             free.append(place)
         if should_stop():
             trial_pack.abandon(study, "preempted")
             return
-
-
-def tell(study: Study, trial: Trial, ending: Ending) -> None:
-    """Tell Optuna how a trial ended."""
-    study.tell(trial, ending.value, state=STATES[ending.name], skip_if_finished=True)

@@ -32,11 +32,7 @@ class Untrained:
 
 
 def read_untrained(folder: Path) -> Untrained | None:
-    """The untrained model of a study; None where the study's folder does not have it.
-
-    Args:
-        folder: The study's.
-    """
+    """The untrained model of a study; None where the study's folder does not have it."""
     path = StudyFolder(folder).base
     facts = read_json(path) if path.is_file() else {}
     heldout = read_heldout(facts)
@@ -46,13 +42,7 @@ def read_untrained(folder: Path) -> Untrained | None:
 
 
 def write_untrained(folder: Path, judged: "Evaluation", *, n_samples: int) -> None:
-    """Keep what the untrained model came to.
-
-    Args:
-        folder: The study's.
-        judged: What it came to.
-        n_samples: How many of its responses are kept.
-    """
+    """Keep what the untrained model came to, and some of its responses."""
     facts = {
         **heldout_facts(judged),
         "n_prompts": len(judged.samples),

@@ -4,22 +4,22 @@ Terminal, status, page, summary and the header of an exported config all say wha
 worked out anywhere else.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.concerns import Case, Concern, concerns_of
+from ppo_tune.search.concerns import Concern, Facts, concerns_of
 from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import baseline_trial, chosen_trial, is_feasible
-from ppo_tune.search.storage import confirmation_name
-from ppo_tune.search.untrained import Untrained, read_untrained
+from ppo_tune.search.storage import confirmation_study
+from ppo_tune.search.untrained import read_untrained
 
 if TYPE_CHECKING:
     from ppo_tune.search.certainty import Gain
@@ -55,37 +55,6 @@ class Verdict:
         return self.kind in ("no_better", "caution", "nothing_feasible", "open")
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a verdict is made from.
-
-    Attributes:
-        config: The experiment.
-        trials: Those that began, but for the lost ones.
-        winner: The trial to go on with, see `Verdict.trial`.
-        default: The default config's trial, or None before it began.
-        base: The untrained model; None if not known.
-        folder: The study's.
-        confirmation: The runs on fresh seeds, or None.
-        is_over: Whether all trials have ended.
-    """
-
-    config: StudyConfig
-    trials: Sequence[FrozenTrial]
-    winner: FrozenTrial | None
-    default: FrozenTrial | None
-    base: Untrained | None
-    folder: Path
-    confirmation: "Confirmation | None"
-    is_over: bool
-
-    @property
-    def confirmed(self) -> "Confirmation | None":
-        """The confirmation, if it is finished."""
-        found = self.confirmation
-        return None if found is None or found.outcome.kind == "unfinished" else found
-
-
 def read_verdict(study: Study, config: StudyConfig, folder: Path) -> Verdict:
     """What a study says now."""
     return judge(read_facts(study, config, folder))
@@ -108,9 +77,7 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
 
 
 def _confirmation(study: Study, config: StudyConfig) -> "Confirmation | None":
-    try:
-        optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
-    except KeyError:
+    if confirmation_study(study) is None:
         return None
     from ppo_tune.search.confirmation import read_confirmation  # half a second to import
 
@@ -124,24 +91,15 @@ def judge(facts: Facts) -> Verdict:
     if facts.winner is None:
         kind, sentence = _nothing(facts)
         return Verdict(kind, trial, confirmed, sentence, _way_out(facts) if facts.is_over else "")
-    concerns = concerns_of(_case(facts, facts.winner))
+    concerns = concerns_of(facts)
     if concerns:
-        return Verdict(
-            "caution", trial, confirmed, _caution(facts, concerns), what_to_change(facts, concerns)
-        )
+        said, advice = _caution(facts, concerns), what_to_change(facts, concerns)
+        return Verdict("caution", trial, confirmed, said, advice)
     if facts.confirmed is None:
-        return Verdict("not_confirmed", trial, confirmed, _not_confirmed(facts, facts.winner))
+        return Verdict("not_confirmed", trial, confirmed, f"Not confirmed: {_seen(facts, facts.winner)}.")
     kind = "better" if facts.confirmed.outcome.kind == "better" else "no_better"
     sentence = _better(facts.confirmed) if kind == "better" else no_better(facts.confirmed)
     return Verdict(kind, trial, confirmed, sentence)
-
-
-def _case(facts: Facts, winner: FrozenTrial) -> Case:
-    default = facts.default
-    is_yardstick = (
-        default is not None and default.number != winner.number and ending_of(default) == "completed"
-    )
-    return Case(winner, default if is_yardstick else None, facts.base, facts.folder, facts.confirmed)
 
 
 def _better(confirmation: "Confirmation") -> str:
@@ -167,24 +125,13 @@ def no_better(confirmation: "Confirmation") -> str:
     )
 
 
-def _not_confirmed(facts: Facts, winner: FrozenTrial) -> str:
-    return f"Not confirmed: {_seen(facts, winner)}."
-
-
 def _seen(facts: Facts, winner: FrozenTrial) -> str:
     """What the search saw of a trial."""
-    name = (
-        f"trial {winner.number}, the default config,"
-        if _is_default(facts, winner)
-        else f"trial {winner.number}"
-    )
+    is_default = facts.default is not None and facts.default.number == winner.number
+    name = f"trial {winner.number}{', the default config,' if is_default else ''}"
     seen, budget = TrialFacts(winner).heldout, facts.config.search.kl_budget
     at = "" if seen is None else f", at {seen.kl:.2f} of {budget:g} nats of KL"
     return f"{name} scored {winner.value or 0.0:.3f} in the search{at}"
-
-
-def _is_default(facts: Facts, trial: FrozenTrial) -> bool:
-    return facts.default is not None and facts.default.number == trial.number
 
 
 def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:
@@ -223,20 +170,14 @@ def what_to_change(facts: Facts, concerns: Sequence[Concern]) -> str:
         changes.append(f"lower search.kl_budget ({budget} now{told}) or raise kl_coef")
     if "endings" in kinds:
         ppo = facts.config.ppo
-        changes.append(
-            f"raise ppo.missing_eos_penalty ({ppo.missing_eos_penalty:g} now) or ppo.max_new_tokens "
-            f"({ppo.max_new_tokens} now) so that responses end"
-        )
+        now = f"({ppo.missing_eos_penalty:g} now) or ppo.max_new_tokens ({ppo.max_new_tokens} now)"
+        changes.append(f"raise ppo.missing_eos_penalty {now} so that responses end")
     return f"Do not train it as it is: {', and '.join(changes)}; then search again under another name."
 
 
 def _peak(facts: Facts, judge: str) -> str:
-    from ppo_tune.search.judge_curve import (
-        fit_judge,
-        judge_by_kl,
-        judge_points,
-        peak_words,
-    )  # waits for pandas
+    # Waits for pandas.
+    from ppo_tune.search.judge_curve import fit_judge, judge_by_kl, judge_points, peak_words
 
     points = judge_points(facts.trials, None if facts.base is None else facts.base.heldout, judge)
     fit = fit_judge(points)
@@ -260,12 +201,11 @@ def _nothing(facts: Facts) -> tuple[Kind, str]:
 
 def _endings(facts: Facts) -> dict[str, int]:
     """How trials ended, in words; a completed one beyond the budget is called so."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for trial in facts.trials:
         ending = ending_of(trial)
         beyond = ending == "completed" and not is_feasible(trial)
-        name = "completed beyond it" if beyond else WORDS.get(ending, ending.replace("_", " "))
-        counts[name] = counts.get(name, 0) + 1
+        counts["completed beyond it" if beyond else WORDS.get(ending, ending.replace("_", " "))] += 1
     return counts
 
 
@@ -287,11 +227,10 @@ ADVICE = {
 
 def _way_out(facts: Facts) -> str:
     """What to change where everything failed, by what most trials failed of."""
-    by_ending: dict[str, list[FrozenTrial]] = {}
-    for trial in facts.trials:
-        by_ending.setdefault(ending_of(trial), []).append(trial)
-    most = max(by_ending, key=lambda ending: len(by_ending[ending]), default="kl_limit")
-    reason = " ".join(TrialFacts(by_ending[most][0]).reason.split()) if most in by_ending else ""
+    counts = Counter(ending_of(trial) for trial in facts.trials)
+    most = max(counts, key=lambda ending: counts[ending], default="kl_limit")
+    first = next((t for t in facts.trials if ending_of(t) == most), None)
+    reason = "" if first is None else " ".join(TrialFacts(first).reason.split())
     return ADVICE.get(most, KL_ADVICE).format(budget=facts.config.search.kl_budget, reason=reason.rstrip("."))
 
 

@@ -27,25 +27,13 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def ask(study: Study, plan: Plan, lock: FileLock, owner: Owner, *, under_way: int = 0) -> Trial | None:
-    """The next trial of a plan; None when all are given out, or for now.
-
-    Args:
-        study: Of which.
-        plan: What there is to do.
-        lock: Held meanwhile, for one process at a time may ask.
-        owner: Whose the trial will be.
-        under_way: How many trials the worker has.
-    """
+    """The next trial of a plan; None when all are given out, or for now. One process at a time may ask."""
     with lock:
         return plan.ask(study, under_way, owner)
 
 
 def train(worker: Worker, channel: Channel) -> None:
     """Train trials of a worker's plan until none is left, or its supervisor wants a stop.
-
-    Args:
-        worker: What it was started with.
-        channel: To its supervisor; gets every event.
 
     Raises:
         PPOTuneError: If something cannot be used.
@@ -109,9 +97,8 @@ def _try_compiling(trial_pack: TrialPack, share: Share, index: int, channel: Cha
         should_stop=channel.stop_requested,
     )
     if found is not None:
-        channel.send(
-            {"kind": "compiled", "speedup": found.speedup, "kept": found.pays, "failure": found.failure}
-        )
+        kept, failure = found.pays, found.failure
+        channel.send({"kind": "compiled", "speedup": found.speedup, "kept": kept, "failure": failure})
         append_json_line(trial_pack.folder.packs, {"worker": index, **asdict(found)})
 
 

@@ -104,12 +104,9 @@ class Workers(ABC):
 
     @abstractmethod
     def events(self, timeout: float) -> Iterator[tuple[Worker, Message | Ended]]:
-        """What workers sent, each worker's in its order; waits until there is something.
+        """What workers sent, each worker's in its order; waits until there is something, or for `timeout` seconds.
 
         Exactly one `Ended` comes of every worker, after all that it sent; then it is no longer `alive`.
-
-        Args:
-            timeout: Seconds to wait at most.
         """
 
     @abstractmethod
@@ -126,7 +123,7 @@ class Workers(ABC):
 
 
 def carry_out(work: Work, worker: Worker, channel: Channel) -> None:
-    """A worker's whole life: do its work, and send how that ended."""
+    """Do a worker's work, and send how that ended."""
     try:
         work(worker, channel)
     except PPOTuneError as error:

@@ -81,11 +81,7 @@ def judges_of(config: TaskConfig, device: torch.device) -> dict[str, Reward]:
 class PromptSet:
     """The tokenized prompts of one split.
 
-    Args:
-        task: The task.
-        split: Which of its splits.
-        tokenizer: The policy's tokenizer.
-        max_prompt_tokens: The longest prompt that leaves room for a response; None for no limit.
+    A prompt leaves room for a response where it has `max_prompt_tokens` at most; None is no limit.
 
     Raises:
         DataError: If a prompt is longer or empty and the task does not drop such rows.

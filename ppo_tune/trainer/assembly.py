@@ -19,14 +19,9 @@ from ppo_tune.trainer.trainer import PPOTrainer
 
 @dataclass(frozen=True)
 class Assembly:
-    """One model in memory, with what trains it and what scores it.
+    """One model in memory, with its task, what trains it and what scores it.
 
-    Attributes:
-        policy: The model.
-        task: What it is to learn.
-        trainer: Who trains it.
-        evaluator: Who scores it.
-        stops: What ends the task's responses besides the model's own tokens.
+    Besides the model's own tokens, `stops` end a response of the task.
     """
 
     policy: Policy
@@ -61,14 +56,10 @@ def assemble(
     device: torch.device | None = None,
     processes: ProcessGroup | None = None,
 ) -> Assembly:
-    """Load what a config names.
+    """Load what a config names, with so many places for trials that are trained side by side.
 
-    Args:
-        config: Task, model and the hyperparameters that all trials share.
-        draws: What scores a policy; None takes the config's milestones.
-        places: How many trials are trained side by side.
-        device: Where to put the models; None takes the first GPU, or the CPU.
-        processes: The processes that train together; None trains alone.
+    `draws` is what scores a policy, None for the config's milestones. No device is the first GPU, or the CPU; without
+    processes it trains alone.
 
     Raises:
         PPOTuneError: If a file, a reward or a model cannot be used.

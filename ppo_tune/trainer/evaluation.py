@@ -78,11 +78,8 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, as it is stored of a training."""
-        return {
-            **self._numbers(),
-            "samples": [sample.as_dict() for sample in self.samples],
-            "split": self.split,
-        }
+        samples = [sample.as_dict() for sample in self.samples]
+        return {**self._numbers(), "samples": samples, "split": self.split}
 
     def _numbers(self) -> dict[str, float]:
         return {
@@ -144,26 +141,18 @@ class Evaluator:
             places: Which.
             reference: From whose reference the KL is measured; None is the scored policy's own.
         """
+        k = len(places)
+        prompts = Prompts(self._batch.ids.expand(k, -1, -1), self._batch.mask.expand(k, -1, -1))
         try:
-            rollout = self._answer(places, reference)
+            rollout = collect(
+                self.policy, prompts, self._uniforms.expand(k, -1, -1), temperature=self.temperature,
+                places=places, memory=self.memory, reference=reference,
+            )  # fmt: skip
             return {place: self._judge(rollout[i]) for i, place in enumerate(places)}
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return {place: OutOfMemoryError(str(error).splitlines()[0]) for place in places}
-
-    def _answer(self, places: Sequence[int], reference: Policy | None) -> Rollout:
-        """The answers of some places to the held-out prompts."""
-        k = len(places)
-        return collect(
-            self.policy,
-            Prompts(self._batch.ids.expand(k, -1, -1), self._batch.mask.expand(k, -1, -1)),
-            self._uniforms.expand(k, -1, -1),
-            temperature=self.temperature,
-            places=places,
-            memory=self.memory,
-            reference=reference,
-        )
 
     def _judge(self, rollout: Rollout) -> Evaluation | TrialError:
         kl = estimate_kl(rollout.old_logprobs, rollout.ref_logprobs)

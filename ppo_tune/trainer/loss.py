@@ -1,8 +1,8 @@
 """The loss of PPO on one micro-batch of k trials: its gradient, and statistics of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,22 +44,8 @@ Gradients = tuple[tuple[Tensor | None, ...], Tensor]
 `STATISTICS` over them, shape (k, 1 + len(STATISTICS))."""
 
 
-class LearningPass(Protocol):
-    """Whatever gives what `gradients` gives."""
-
-    def __call__(
-        self,
-        policy: Policy,
-        batch: Sequences,
-        numbers: Tensor,
-        coefficients: Coefficients,
-        tokens: Tensor,
-        *,
-        places: Sequence[int],
-        temperature: float,
-        with_entropy: bool,
-    ) -> Gradients:
-        """See `gradients`."""
+LearningPass = Callable[..., Gradients]
+"""Whatever takes what `gradients` takes, and gives what it gives."""
 
 
 def gradients(

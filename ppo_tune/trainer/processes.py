@@ -34,9 +34,6 @@ class ProcessGroup:
     def add_up(self, tensor: Tensor) -> None:
         """Replace the tensor by its sum over all processes."""
 
-    def wait(self) -> None:
-        """Go on when all processes are here."""
-
     def check_divides(self, name: str, rows: int) -> None:
         """Refuse a number of rows that cannot be shared out evenly.
 
@@ -65,7 +62,3 @@ class AcceleratedProcesses(ProcessGroup):
         """Replace the tensor by its sum over all processes."""
         if self.size > 1:
             torch.distributed.all_reduce(tensor)
-
-    def wait(self) -> None:
-        """Go on when all processes are here."""
-        self.accelerator.wait_for_everyone()

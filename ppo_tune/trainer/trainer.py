@@ -98,13 +98,8 @@ class PPOTrainer:
         micro = self.shared.micro_batch_size or 1
         assert config.batch_size % micro == 0, f"micro_batch_size {micro} must divide {config.batch_size}"
         self.policy.reset(place, generator(seed, "init"))
-        optimizer = torch.optim.AdamW(
-            [self.policy.rows.row(place)],
-            lr=config.learning_rate,
-            eps=config.adam_epsilon,
-            weight_decay=0.0,
-            fused=True,
-        )
+        row, lr, eps = self.policy.rows.row(place), config.learning_rate, config.adam_epsilon
+        optimizer = torch.optim.AdamW([row], lr=lr, eps=eps, weight_decay=0.0, fused=True)
         self.runs[place] = Run(config, seed, optimizer, config.kl_coef, score_std=score_std)
         self.rewards[place] = self.task.reward.for_trial(seed)
         self.runs = dict(sorted(self.runs.items()))  # in order, a full pack is the policy's rows as they are
@@ -177,12 +172,8 @@ class PPOTrainer:
         places, size, length = list(self.runs), self.shared.rollout_size, self.shared.max_new_tokens
         rows = [self._prompt_rows(run) for run in self.runs.values()]
         prompts = self.prompts.batch(row for trial in rows for row in trial)
-        uniforms = torch.stack(
-            [
-                draw_uniforms(size, length, generator(run.seed, "sampling", run.iteration))
-                for run in self.runs.values()
-            ]
-        )
+        rngs = [generator(run.seed, "sampling", run.iteration) for run in self.runs.values()]
+        uniforms = torch.stack([draw_uniforms(size, length, rng) for rng in rngs])
         mine = slice(self.processes.rank, size, self.processes.size)
         shape = (len(places), size, -1)
         part = collect(

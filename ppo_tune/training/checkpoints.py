@@ -40,13 +40,8 @@ def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = K
     if isinstance(reward := trainer.rewards[place], LearningReward):
         tensors |= {f"{_REWARD}{name}": value.detach().clone() for name, value in reward.state().items()}
     save_file(tensors, draft / _TENSORS)
-    facts = {
-        "iteration": run.iteration,
-        "tokens": run.tokens,
-        "kl_coef": run.kl_coef.hex(),
-        "score_std": run.score_std.hex(),
-    }
-    write_json(draft / _FACTS, facts)
+    floats = {"kl_coef": run.kl_coef.hex(), "score_std": run.score_std.hex()}
+    write_json(draft / _FACTS, {"iteration": run.iteration, "tokens": run.tokens, **floats})
     write_json(draft / _MANIFEST, {name: content_hash(draft / name) for name in (_TENSORS, _FACTS)})
     shutil.rmtree(final, ignore_errors=True)
     draft.replace(final)

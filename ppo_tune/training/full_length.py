@@ -17,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 from ppo_tune.config.blocks import TrainConfig, differences
 from ppo_tune.data.user_files import as_noted, check_user_files
 from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
-from ppo_tune.events import Event, Watcher
+from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json
 from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
@@ -95,16 +95,13 @@ def train(
     accelerator.wait_for_everyone()
     work = assemble(config, device=accelerator.device, processes=AcceleratedProcesses(accelerator))
     claims = claim_evaluator(work.policy, work.task, config)
-    tell = watch if accelerator.is_main_process else _nobody
+    tell: Watcher = watch if accelerator.is_main_process else lambda _: None
     for note in (*inputs.notes, *work.notes):
         tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
-    tracking = Tracking(
-        config.log if accelerator.is_main_process else (),
-        tracked,
-        warn=lambda text: watch({"kind": "note", "text": text}),
-    )
-    training = _Training(config, folder, work, claims, tell, tracking, is_main=accelerator.is_main_process)
+    loggers = config.log if accelerator.is_main_process else ()
+    tracking = Tracking(loggers, tracked, warn=lambda text: watch({"kind": "note", "text": text}))
+    training = _Training(config, folder, work, claims, tell, tracking, accelerator.is_main_process)
     with tracking.finished_after():
         before = training.run(resume=resume, should_stop=should_stop)
     result = [training.finish(before) if accelerator.is_main_process else None]
@@ -113,28 +110,22 @@ def train(
     return result[0]
 
 
+@dataclass
 class _Training:
     """The loop, and what it writes."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        folder: Path,
-        work: Assembly,
-        claims: Evaluator,
-        watch: Watcher,
-        tracking: Tracking,
-        *,
-        is_main: bool,
-    ) -> None:
-        self.config = config
-        self.folder = folder
-        self.work = work
-        self.claims = claims
-        self.watch = watch
-        self.tracking = tracking
-        self.is_main = is_main
-        self.log = folder / "metrics.jsonl"
+    config: TrainConfig
+    folder: Path
+    work: Assembly
+    claims: Evaluator
+    watch: Watcher
+    tracking: Tracking
+    is_main: bool
+
+    @property
+    def log(self) -> Path:
+        """The numbers of every iteration and evaluation."""
+        return self.folder / "metrics.jsonl"
 
     def run(self, *, resume: bool, should_stop: Callable[[], bool]) -> Evaluation:
         """Train to the end, then go back to what is kept; returns what is claimed of the untrained model."""
@@ -184,16 +175,13 @@ class _Training:
 
     def _measure(self, before: Evaluation) -> float:
         """The unit in which values are learned: the spread of the untrained model's scores, the same everywhere."""
-        std, *_ = self.work.trainer.processes.gather(
-            torch.tensor(
-                [1.0 if before.score_std is None else before.score_std], device=self.work.policy.device
-            )
-        )
+        own = 1.0 if before.score_std is None else before.score_std
+        std, *_ = self.work.trainer.processes.gather(torch.tensor([own], device=self.work.policy.device))
         if std == 0:
-            self.watch({
-                "kind": "note",
-                "text": "the untrained model's scores are all equal, so values are learned in the unit of the reward",
-            })  # fmt: skip
+            text = (
+                "the untrained model's scores are all equal, so values are learned in the unit of the reward"
+            )
+            self.watch({"kind": "note", "text": text})
         return float(std) or 1.0
 
     def _judge(self, episodes: float) -> None:
@@ -259,7 +247,3 @@ def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, re
     changed = differences({**begun, "content": held}, now, ignored=("log", *inert))
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
-
-
-def _nobody(_: Event) -> None:
-    """Hears nothing: only the main process reports."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.blocks import REWARD, TrainConfig
 from ppo_tune.data.draws import measured_on
 from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.events import Watcher
@@ -18,9 +18,10 @@ from ppo_tune.models.answers import draw_uniforms
 from ppo_tune.models.memory import is_out_of_memory
 from ppo_tune.models.read_back import adapter_note, model_note, say
 from ppo_tune.seeding import generator
+from ppo_tune.templates import render
 from ppo_tune.trainer.assembly import Assembly, claim_evaluator, judge, load_to_judge
 from ppo_tune.trainer.evaluation import Evaluation
-from ppo_tune.training.model_card import model_card
+from ppo_tune.versions import versions
 
 READ_BACK = 8
 """Held-out prompts on which a saved model is compared with the policy."""
@@ -92,7 +93,12 @@ def _write_claim(
 ) -> None:
     """The model's card, and what the judges said of both models."""
     base = config.model.name or f"the {config.task.name} task's own model"
-    write_text(folder / "model" / "README.md", model_card(config, base, episodes, before, after))
     n_prompts = len(after.samples)
     claim = {"split": after.split, "n_prompts": n_prompts, "measured_on": measured_on(after.split, n_prompts)}
+    watched = [name for name in after.judges if name != REWARD] or ["gold"]
+    card = render(
+        "model_card.md.jinja", config=config, episodes=episodes, base=base, before=before, after=after,
+        watched=watched, measured_on=claim["measured_on"], versions=versions(),
+    )  # fmt: skip
+    write_text(folder / "model" / "README.md", card)
     write_json(folder / "evaluation.json", {**claim, "before": before.as_dict(), "after": after.as_dict()})

@@ -96,7 +96,7 @@ def process(rank: int, port: int, folder: Path) -> None:
         save_file({"numbers": record.numbers}, folder / f"{name}-{rank}.safetensors")
         facts = {"history": record.history, "answered": record.answered, "size": processes.size}
         (folder / f"{name}-{rank}.json").write_text(json.dumps(facts), encoding="utf-8")
-    processes.wait()
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 

@@ -13,6 +13,7 @@ import ast
 import contextlib
 import dataclasses
 import enum
+import importlib
 import importlib.util
 import json
 import subprocess
@@ -26,14 +27,15 @@ from typing import Any
 from unittest.mock import patch
 
 from ppo_tune import export as family
-from ppo_tune.export import openrlhf, skyrl, trl, verl
+from ppo_tune.export import verl
 from ppo_tune.export.base import Conversion
 from tests.export.parsers import openrlhf_parser
 from tests.export.winners import WINNERS
 
 PACKAGES = {"openrlhf": "0.11.2", "verl": "0.9.1", "skyrl": "0.3.0", "trl": "1.12.0"}
-CONVERTERS = {"openrlhf": openrlhf.convert, "verl": verl.convert, "skyrl": skyrl.convert, "trl": trl.convert}
-MACHINES = {"openrlhf": openrlhf.MACHINE, "verl": verl.MACHINE, "skyrl": skyrl.MACHINE, "trl": ()}
+MODULES = {target: importlib.import_module(f"ppo_tune.export.{target}") for target in PACKAGES}
+CONVERTERS = {target: module.convert for target, module in MODULES.items()}
+MACHINES = {target: getattr(module, "MACHINE", ()) for target, module in MODULES.items()}
 SCRIPT_SETS = {"trl": ("output_dir", "use_cpu", "bf16")}
 """Options that the exported script works out while it runs."""
 MANIFESTS = Path(family.__file__).parent / "manifests"

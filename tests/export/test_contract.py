@@ -15,7 +15,7 @@ from ppo_tune.errors import ConfigError
 from ppo_tune.export import TARGETS, Scale, exporter
 from ppo_tune.export.base import Beside, Conversion, Literally, Value
 from ppo_tune.export.manifest import Option, load_manifest
-from tests.export.derive import CONVERTERS, MACHINES, PACKAGES, conversions, names_used
+from tests.export.derive import CONVERTERS, DERIVERS, MACHINES, PACKAGES, conversions, names_used
 from tests.export.winners import LOUD, WINNERS, hostile, python_reward
 
 ALSO = ("lora_rank", "lora_alpha", "dtype", "seed", "kl_budget")
@@ -246,10 +246,16 @@ def test_a_reward_function_goes_along_by_its_path(target: str) -> None:
     assert any("FUNCTION_FILE = '/where/it is/reward.py'" in text for text in files.values())
 
 
+def test_the_options_of_every_other_trainer_are_derived_from_its_release() -> None:
+    others = {name for name, target in TARGETS.items() if target.needs_sources}
+
+    assert others == {*PACKAGES} == {*DERIVERS}
+    assert {target: load_manifest(target).version for target in PACKAGES} == PACKAGES
+
+
 def test_an_unknown_target_is_refused_with_the_choices() -> None:
-    with pytest.raises(
-        ConfigError, match="--to: must be one of native, openrlhf, verl, skyrl, trl, but got 'axolotl'"
-    ):
+    choices = ", ".join(TARGETS)
+    with pytest.raises(ConfigError, match=f"--to: must be one of {choices}, but got 'axolotl'"):
         exporter("axolotl")
 
 

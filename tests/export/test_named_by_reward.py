@@ -8,9 +8,8 @@ from pydantic import TypeAdapter
 
 from ppo_tune.config.block import Block
 from ppo_tune.config.blocks import RewardConfig
-from ppo_tune.export import Sources
+from ppo_tune.export import Scale, Sources, exporter
 from ppo_tune.export.base import REWARD_PLACEHOLDER
-from ppo_tune.export.conversions import function_remarks, has_reward_model, reward_model_name
 from tests.blocks import Examples, kinds_of
 from tests.export.winners import winner
 
@@ -27,6 +26,9 @@ def test_a_target_knows_the_model_and_the_function_that_a_reward_names(
 
     made = winner(sources=Sources(reward=reward))
 
-    assert has_reward_model(made) == ("judge" in kinds)
-    assert (reward_model_name(made) != REWARD_PLACEHOLDER) == ("judge" in kinds)
-    assert bool(function_remarks(made)) == ("function" in kinds)
+    told = [str(remark) for remark in exporter("openrlhf")(made, Scale()).conversion.approximated]
+    served = [text for text in told if "--reward.model_name_or_path" in text]
+
+    assert bool(served) == ("judge" in kinds)
+    assert not any(REWARD_PLACEHOLDER in text for text in served)
+    assert any("your function is not copied" in text for text in told) == ("function" in kinds)

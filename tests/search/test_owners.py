@@ -20,7 +20,7 @@ from ppo_tune.search.facts import Owner, TrialFacts, take_waiting
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.samplers import make_sampler
-from ppo_tune.search.storage import ask_as, close_lost_trials, create_study, running_of
+from ppo_tune.search.storage import ask_as, close_lost_trials, create_study, give_back, running_of
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.workers import Done, Ended, Message, Worker, Workers
 from tests.worlds import OWNER, StudyMaker
@@ -198,6 +198,36 @@ def test_who_dies_between_beginning_a_waiting_trial_and_owning_it_is_known(
 
     assert [trial.number for trial in running_of(study, dying)] == [0]
     assert running_of(study, Owner.new("a search")) == []
+
+
+def test_a_trial_that_its_own_worker_ended_meanwhile_is_not_given_back(
+    study: Study, config: StudyConfig
+) -> None:
+    trial = ask_as(study, config.space.distributions(), OWNER)
+    (seen,) = study.get_trials(states=(TrialState.RUNNING,))
+    trial.set_user_attr("ending", "completed")
+    study.tell(trial, 0.5)
+
+    give_back(study, seen, "lost")
+
+    assert [(t.state, ending_of(t)) for t in study.get_trials()] == [(TrialState.COMPLETE, "completed")]
+
+
+def test_a_trial_that_its_own_worker_ends_while_it_is_given_back_counts_once(
+    study: Study, config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, write = ask_as(study, config.space.distributions(), OWNER), study._storage.set_trial_user_attr
+    (seen,) = study.get_trials(states=(TrialState.RUNNING,))
+
+    def be_late(trial_id: int, key: str, value: Any) -> None:
+        write(trial_id, key, value)
+        study.tell(trial.number, 0.5)
+
+    with monkeypatch.context() as late:
+        late.setattr(study._storage, "set_trial_user_attr", be_late)
+        give_back(study, seen, "lost")
+
+    assert [(t.state, ending_of(t)) for t in study.get_trials()] == [(TrialState.COMPLETE, "completed")]
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])

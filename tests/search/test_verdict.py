@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 from ppo_tune.files import write_json
+from ppo_tune.search.concerns import Facts
 from ppo_tune.search.race import Candidate, Confirmation, Run
-from ppo_tune.search.verdict import Facts, Verdict, judge, read_facts
+from ppo_tune.search.verdict import Verdict, judge, read_facts
 from tests.reporting.conftest import HandMade
 
 N_PROMPTS = 40

@@ -17,15 +17,11 @@ class FakeAccelerator:
     def __init__(self, *everyone: Tensor) -> None:
         self.everyone = everyone
         self.num_processes = len(everyone)
-        self.waited = 0
 
     def gather(self, rows: Tensor) -> Tensor:
         assert torch.equal(rows, self.everyone[self.process_index])
         assert rows.is_contiguous()
         return torch.cat(self.everyone)
-
-    def wait_for_everyone(self) -> None:
-        self.waited += 1
 
 
 def test_alone_there_is_nothing_to_share():
@@ -33,7 +29,6 @@ def test_alone_there_is_nothing_to_share():
     total = rows.clone()
 
     processes.add_up(total)
-    processes.wait()
 
     assert (processes.rank, processes.size) == (0, 1)
     assert torch.equal(processes.gather(rows), rows)
@@ -72,14 +67,6 @@ def test_a_team_of_one_adds_nothing_up():
     AcceleratedProcesses(accelerator).add_up(total)
 
     assert total.tolist() == [2.0]
-
-
-def test_waiting_waits_for_everyone():
-    accelerator = FakeAccelerator(torch.zeros(1), torch.zeros(1))
-
-    AcceleratedProcesses(accelerator).wait()
-
-    assert accelerator.waited == 1
 
 
 @pytest.mark.parametrize("rows", [2, 4, 64])

@@ -551,9 +551,7 @@ def test_flags_replace_length_and_seed(write_file: WriteFile) -> None:
 def test_a_length_that_is_not_whole_rollouts_is_refused(write_file: WriteFile) -> None:
     path = write_file("task: {name: support}\nppo: {rollout_size: 64, episodes: 640}\n")
 
-    with pytest.raises(
-        ConfigError, match=r"--episodes: must be whole rollouts of 64, but got 100; take 128"
-    ):
+    with pytest.raises(ConfigError, match=r"--episodes: must be whole rollouts of 64, but got 100; take 128"):
         load_training(path, episodes=100)
 
 

@@ -128,16 +128,15 @@ def attend(
     special = any(others.get(name) for name in ("dropout", "softcap")) or any(
         others.get(name) is not None for name in ("position_bias", "cache")
     )
-    learned = (
-        attention_mask is not None and attention_mask.requires_grad
-    )  # our products have no gradient for it
+    # Our products have no gradient for a mask.
+    learned = attention_mask is not None and attention_mask.requires_grad
     if key.shape[-2] > longest or special or learned or torch.is_autocast_enabled(query.device.type):
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if attention_mask is None:
-        mask_of_kind = _causal_mask if _is_causal(module, others) else _open_mask
-        attention_mask = mask_of_kind(query.shape[-2], key.shape[-2], query.dtype, query.device)
+        causal = _is_causal(module, others)
+        attention_mask = _mask(causal, query.shape[-2], key.shape[-2], query.dtype, query.device)
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     mask = attention_mask.expand(*query.shape[:-1], key.shape[-2]).flatten(0, 1)
     operands: Any = (mask, query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), factor)
@@ -185,17 +184,11 @@ def _is_causal(module: nn.Module, others: dict[str, Any]) -> bool:
     return bool(getattr(module, "is_causal", True) if told is None else told)
 
 
-@lru_cache(maxsize=64)
-def _causal_mask(n_queries: int, n_keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What the last queries may see of the keys up to themselves, (Q, S): 0, and elsewhere the lowest number."""
-    hidden = torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).triu(1 + n_keys - n_queries)
+@lru_cache(maxsize=128)
+def _mask(causal: bool, n_queries: int, n_keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What the last queries may see, (Q, S): 0, and where it is causal the lowest number at keys behind them."""
+    hidden = torch.full((n_queries, n_keys), causal, device=device).triu(1 + n_keys - n_queries)
     return torch.where(hidden, _lowest(dtype), 0.0).to(dtype)
-
-
-@lru_cache(maxsize=64)
-def _open_mask(n_queries: int, n_keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Nothing is hidden, (Q, S)."""
-    return torch.zeros(n_queries, n_keys, dtype=dtype, device=device)
 
 
 def _lowest(dtype: torch.dtype) -> float:

@@ -49,7 +49,11 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
         front_reading(record.table, front, budget),
     )
     reading, figure = " ".join(filter(None, said)), front_figure(scored, front, budget)
-    return (Section("front-trials", "", reading, figure, budgets.round(3), decimals=record.judge_decimals),)
+    return (
+        Section(
+            "front-trials", "", reading, figure, budgets.round(3), decimals=record.judge_decimals(budgets)
+        ),
+    )
 
 
 def _chosen(record: StudyRecord, budgets: pd.DataFrame) -> str:

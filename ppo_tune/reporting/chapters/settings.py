@@ -26,14 +26,15 @@ def chapter(record: StudyRecord) -> Chapter:
         Section("hyperparameters", "Hyperparameters", reading, template="settings.html.jinja", data=data)
     ]
     if len(record.table):
+        shown = shown_trials(record.table)
         sections.append(
             Section(
                 "trials",
                 "All trials",
                 trials_reading(record.table, record.judge_columns),
-                table=shown_trials(record.table),
+                table=shown,
                 max_rows=MAX_TRIALS,
-                decimals=record.judge_decimals,
+                decimals=record.judge_decimals(shown),
             )
         )
     return Chapter("settings", "Config and trials", tuple(sections), in_summary="nothing", is_pictured=False)

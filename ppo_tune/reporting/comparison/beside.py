@@ -27,10 +27,10 @@ def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:
     )
     units = " Scores of different studies do not compare; each gain is in its own study's units."
     reading += units if obstacles(contenders) else ""
-    decimals = {"default_score": 3, "untrained_score": 3}
+    table, decimals = summary_table(contenders, progress), {"default_score": 3, "untrained_score": 3}
     for contender in contenders:
-        decimals |= contender.record.judge_decimals
-    return Section("summary", "", reading, table=summary_table(contenders, progress), decimals=decimals)
+        decimals |= contender.record.judge_decimals(table)
+    return Section("summary", "", reading, table=table, decimals=decimals)
 
 
 def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd.DataFrame:

@@ -51,19 +51,20 @@ def judge_sections(record: StudyRecord, judge: str) -> list[Section]:
     fit, budget = fit_judge(curves), record.config.search.kl_budget
     bins = judge_by_kl(curves, fit)
     numbers = bins if is_trusted(fit, bins) else bins.drop(columns="curve")
+    trials, ranges = called(ordered(changes, "judge_change"), judge), called(numbers.round(3), judge)
     sections = [
         Section(anchor, title, reading, changes_figure(changes, judge, record.compared_by),
-                called(ordered(changes, "judge_change"), judge), max_rows=MAX_ROWS, all_rows=file_of(record, judge),
-                decimals={"score_low": 3, "score_high": 3} | record.judge_decimals),
+                trials, max_rows=MAX_ROWS, all_rows=file_of(record, judge),
+                decimals={"score_low": 3, "score_high": 3} | record.judge_decimals(trials)),
         Section(f"{anchor}-kl", f"How far is too far{which}?",
                 peak_reading(fit, bins, budget, judge) + left_outside(outside_points(curves), "the axes"),
-                kl_figure(curves, fit, bins, budget, judge), called(numbers.round(3), judge),
-                decimals={"kl_from": 2, "kl_to": 2} | record.judge_decimals),
+                kl_figure(curves, fit, bins, budget, judge), ranges,
+                decimals={"kl_from": 2, "kl_to": 2} | record.judge_decimals(ranges)),
     ]  # fmt: skip
     if len(marked):
-        rows = marked.drop(columns=["ending", "score_error", "judge_error"]).round(3)
+        points = called(marked.drop(columns=["ending", "score_error", "judge_error"]).round(3), judge)
         along = Section(f"{anchor}-curves", f"Along training{which}", curves_reading(marked, judge),
-                        curves_figure(marked, judge), called(rows, judge), decimals=record.judge_decimals)  # fmt: skip
+                        curves_figure(marked, judge), points, decimals=record.judge_decimals(points))  # fmt: skip
         sections.insert(1, along)
     return sections
 

@@ -25,7 +25,7 @@ def sections(record: StudyRecord) -> list[Section]:
     if (confirmation := record.confirmation) is None:
         return []
     table, reading = confirmation_table(confirmation), confirmation_reading(confirmation)
-    figure, decimals = confirmation_figure(confirmation, table), DECIMALS | record.judge_decimals
+    figure, decimals = confirmation_figure(confirmation, table), DECIMALS | record.judge_decimals(table)
     return [Section("confirmation", "On fresh seeds", reading, figure, table, decimals=decimals)]
 
 

@@ -31,8 +31,9 @@ def chapter(record: StudyRecord) -> Chapter:
         "has_winner": record.winner is not None,
         "advice": record.verdict.advice,
     }
-    seen = Section("table", "What the search saw", reading, table=results_table(record), template="next.html.jinja",
-                   data=data, decimals=record.judge_decimals)  # fmt: skip
+    table = results_table(record)
+    seen = Section("table", "What the search saw", reading, table=table, template="next.html.jinja", data=data,
+                   decimals=record.judge_decimals(table))  # fmt: skip
     sections = (*confirmed.sections(record), seen)
     return Chapter("results", "Results", sections, in_summary="tables", is_pictured=False)
 

@@ -21,7 +21,7 @@ def sections(record: StudyRecord) -> list[Section]:
             "Cells of the grid",
             cells_reading(record, cells),
             table=cells,
-            decimals=record.judge_decimals,
+            decimals=record.judge_decimals(cells),
         ),
         Section(
             "marginals",
