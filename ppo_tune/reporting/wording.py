@@ -18,7 +18,7 @@ HUGE = 1e5
 """From here on the digits after the point say nothing."""
 
 LABELS = {
-    "number": "trial", "score_error": "±", "kl": "KL", "eos_rate": "EOS rate", "tau": "τ",
+    "number": "trial", "score_error": "±", "kl": "KL", "eos_rate": "EOS rate",
     "kl_from": "KL from", "kl_to": "KL to", "repeated_3grams": "repeated 3-grams", "distinct_1": "distinct-1",
     "distinct_2": "distinct-2", "iqm": "interquartile mean",
 }  # fmt: skip

@@ -177,8 +177,6 @@ def test_too_few_trials_are_said_to_be_too_few(hand_made: HandMade) -> None:
 
     section = fidelity.section(record)
 
-    assert section.table is not None
-    assert section.table.empty
     assert section.reading == (
         "Not enough trials to say whether short runs predict long ones: 8 must reach the end, and 7 of 8 did."
     )

@@ -11,9 +11,7 @@ from ppo_tune.reporting.analysis.proxies import MEASURES, UNTRAINED
 from ppo_tune.reporting.chapters.hacking.judge_figures import STYLES
 from ppo_tune.reporting.drawing import GREY, RED, layout
 from ppo_tune.reporting.record import to_records
-from ppo_tune.search.responses import (
-    limits,
-)
+from ppo_tune.search.responses import limits
 
 
 def proxies_reading(table: pd.DataFrame, n_kept: int, n_prompts: int) -> str:

@@ -115,7 +115,7 @@ def endings_reading(spend: pd.DataFrame) -> str:
 def ledger_table(spend: pd.DataFrame, budget: int) -> pd.DataFrame:
     """What each ending cost and spared, with a last row for the total.
 
-    Columns: ending, trials, episodes, tokens, seconds, share_of_seconds, episodes_spared (what trials that were
+    Columns: ending, trials, episodes, tokens, seconds, episodes_spared (what trials that were
     stopped on purpose lack of the budget), seconds_spared (the same, at each trial's own pace).
 
     Args:
@@ -131,9 +131,8 @@ def ledger_table(spend: pd.DataFrame, budget: int) -> pd.DataFrame:
     ledger = ledger.sort_values("ending", key=lambda names: names.map(ORDER), ignore_index=True)
     total = pd.DataFrame([{"ending": "total", **ledger[sums].sum()}])
     ledger = pd.concat([ledger, total], ignore_index=True)
-    ledger["share_of_seconds"] = (ledger["seconds"] / max(spend["seconds"].sum(), 1e-9)).round(3)
     whole = {name: int for name in ("trials", "episodes", "tokens")}
-    return ledger.astype(whole)[["ending", *sums[:4], "share_of_seconds", *sums[4:]]]
+    return ledger.astype(whole)[["ending", *sums]]
 
 
 def ledger_reading(ledger: pd.DataFrame) -> str:

@@ -38,11 +38,7 @@ def chapter(record: StudyRecord) -> Chapter:
     """The optimisation history, the learning curves, and whether short runs predict long ones."""
     history, noise = history_table(record.table), seed_noise(record.confirmation)
     progress = Section(
-        "progress",
-        "Best so far",
-        history_reading(history, noise),
-        history_figure(history, noise),
-        history,
+        "progress", "Best so far", history_reading(history, noise), history_figure(history, noise), history
     )
     curves = curves_table(record)
     along = (curves_section(curves, record.config.ppo.episodes),) if len(curves) else ()

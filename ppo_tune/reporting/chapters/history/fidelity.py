@@ -10,10 +10,9 @@ from ppo_tune.search.pruners import first_look
 
 
 def section(record: StudyRecord) -> Section:
-    """Rank agreement at every milestone, with its words."""
-    table = fidelity_table(record)
-    reading, decimals = fidelity_reading(table, record), {"tau": 2, "low": 2, "high": 2}
-    return Section("fidelity", "Do short runs predict long ones?", reading, table=table, decimals=decimals)
+    """Rank agreement with the end at the pruner's first look, in words."""
+    reading = fidelity_reading(fidelity_table(record), record)
+    return Section("fidelity", "Do short runs predict long ones?", reading)
 
 
 def fidelity_reading(table: pd.DataFrame, record: StudyRecord) -> str:
