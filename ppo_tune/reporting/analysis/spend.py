@@ -1,5 +1,6 @@
-"""What each trial cost: episodes, tokens and seconds."""
+"""The cost of trials: episodes, tokens and seconds."""
 
+import numpy as np
 import pandas as pd
 
 from ppo_tune.reporting.record import StudyRecord, cost_of
@@ -23,3 +24,18 @@ def spend_table(record: StudyRecord) -> pd.DataFrame:
         })  # fmt: skip
     columns = ["number", "ending", "reason", "episodes", "tokens", "seconds"]
     return pd.DataFrame(rows, columns=columns).astype({"seconds": float})
+
+
+def busy_seconds(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Seconds in which at least one of several trials ran, up to the end of each or of one before it; shape (n,)."""
+    blocks: list[list[float]] = []
+    for start, end in sorted(zip(starts, ends, strict=True)):
+        if blocks and start <= blocks[-1][1]:
+            blocks[-1][1] = max(blocks[-1][1], end)
+        else:
+            blocks.append([start, end])
+    if not blocks:
+        return np.zeros(0)
+    begin, stop = np.array(blocks).T
+    busy = np.clip(ends[:, np.newaxis] - begin, 0.0, stop - begin).sum(axis=1)
+    return np.asarray(np.maximum.accumulate(busy))

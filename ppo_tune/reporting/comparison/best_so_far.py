@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.reporting.analysis.spend import spend_table
+from ppo_tune.reporting.analysis.spend import busy_seconds, spend_table
 from ppo_tune.reporting.comparison import standing
 from ppo_tune.reporting.comparison.comparability import Contender, groups, obstacles
 from ppo_tune.reporting.drawing import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, layout
@@ -92,12 +92,13 @@ def _progress(contender: Contender, budget: float) -> pd.DataFrame:
         _counts(trial, point.kl if point else None, budget)
         for trial, point in zip(trials, points, strict=True)
     ]
+    starts = np.array([t.datetime_start.timestamp() if t.datetime_start else 0.0 for t in trials])
     frame = pd.DataFrame({
         "study": contender.label,
         "trial": spend.index,
         "ending": spend["ending"].to_numpy(),
         "episodes": spend["episodes"].to_numpy().cumsum(),
-        "seconds": busy_seconds(trials, spend["seconds"].tolist()),
+        "seconds": busy_seconds(starts, starts + spend["seconds"].to_numpy()).round(1),
         "score": pd.Series([point and point.score for point in points], dtype=float),
         "counts": pd.Series(counts, dtype=bool),
     })  # fmt: skip
@@ -110,28 +111,6 @@ def ended_trials(record: StudyRecord) -> list[FrozenTrial]:
     """All trials that ended, lost ones too, in the order in which they did."""
     ended = [trial for trial in (*record.trials, *record.lost) if trial.datetime_complete is not None]
     return sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number))
-
-
-def busy_seconds(trials: Sequence[FrozenTrial], seconds: Sequence[float]) -> np.ndarray:
-    """Seconds in which at least one of the trials ran, up to the end of each; rising.
-
-    Args:
-        trials: In the order in which they ended.
-        seconds: How long each of them ran.
-    """
-    starts = [trial.datetime_start.timestamp() if trial.datetime_start else 0.0 for trial in trials]
-    ends = [start + length for start, length in zip(starts, seconds, strict=True)]
-    blocks: list[list[float]] = []
-    for start, end in sorted(zip(starts, ends, strict=True)):
-        if blocks and start <= blocks[-1][1]:
-            blocks[-1][1] = max(blocks[-1][1], end)
-        else:
-            blocks.append([start, end])
-    if not blocks:
-        return np.zeros(0)
-    begin, stop = np.array(blocks).T
-    busy = np.clip(np.array(ends)[:, None] - begin, 0.0, stop - begin).sum(axis=1)
-    return np.round(np.maximum.accumulate(busy), 1)
 
 
 def _counts(trial: FrozenTrial, kl: float | None, budget: float) -> bool:

@@ -6,8 +6,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.files import append_json_line
@@ -123,21 +121,6 @@ def test_trials_of_unknown_workers_have_a_timeline_too(usual: HandMade) -> None:
 def test_a_study_without_trials_has_no_timeline(hand_made: HandMade) -> None:
     assert timeline.sections(hand_made.record()) == ()
     assert timeline.spans_table(hand_made.record()).empty
-
-
-spans_of_one_worker = st.lists(
-    st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda pair: (pair[0], pair[0] + pair[1])),
-    min_size=1,
-)
-
-
-@given(spans_of_one_worker)
-def test_busy_time_is_that_in_which_anything_ran(times: list[tuple[int, int]]) -> None:
-    spans = pd.DataFrame(sorted(times), columns=["start", "end"])
-
-    assert timeline.busy_seconds(spans) == len(
-        {second for start, end in times for second in range(start, end)}
-    )
 
 
 def trials_table(paces: list[float]) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 # mypy: ignore-errors
 """The best so far against what was spent: every episode is counted, and only what may win counts as best."""
 
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from ppo_tune.reporting.analysis.spend import busy_seconds
 from ppo_tune.reporting.comparison import best_so_far
 from ppo_tune.reporting.comparison.comparability import Contender
 from tests.reporting.contenders import make
 
-START = datetime(2026, 3, 1)
 FULL = 640
 
 
 def completed(score: float, **more: Any) -> tuple[str, list[float], dict[str, Any]]:
     return "completed", [score] * 5, more
-
-
-def trial(start: float) -> FrozenTrial:
-    made = create_trial(state=TrialState.PRUNED)
-    made.datetime_start = START + timedelta(seconds=start)
-    return made
 
 
 @pytest.fixture
@@ -106,7 +98,7 @@ def test_without_a_completed_default_there_is_no_gain(tmp_path: Path) -> None:
 def test_busy_seconds_are_those_in_which_any_trial_ran(spans: list[tuple[int, int]]) -> None:
     spans = sorted(spans, key=lambda span: sum(span))
 
-    busy = best_so_far.busy_seconds([trial(start) for start, _ in spans], [length for _, length in spans])
+    busy = busy_seconds(*np.array([(start, start + length) for start, length in spans], dtype=float).T)
 
     ran = [
         {t for start, length in spans for t in range(start, start + length) if t < sum(end)} for end in spans
@@ -115,7 +107,7 @@ def test_busy_seconds_are_those_in_which_any_trial_ran(spans: list[tuple[int, in
 
 
 def test_busy_seconds_of_nothing_are_nothing() -> None:
-    assert best_so_far.busy_seconds([], []).tolist() == []
+    assert busy_seconds(np.zeros(0), np.zeros(0)).tolist() == []
 
 
 def test_a_line_of_seeds_is_their_mean_and_range_and_keeps_what_ended(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from ppo_tune.reporting.analysis.spend import busy_seconds
 from ppo_tune.reporting.record import StudyRecord, metrics_of
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import duration, percent
@@ -83,21 +84,14 @@ def workers_table(spans: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (worker, host, pid), part in spans.groupby(["worker", "host", "pid"]):
-        seconds, busy = part["end"].max() - part["start"].min(), busy_seconds(part)
+        seconds = part["end"].max() - part["start"].min()
+        busy = busy_seconds(part["start"].to_numpy(), part["end"].to_numpy()).max()
         rows.append({
             "worker": worker, "host": host, "pid": pid, "trials": len(part), "seconds": float(seconds),
             "idle": float(1 - busy / seconds) if seconds else 0.0,
             "side_by_side": float((part["end"] - part["start"]).sum() / busy) if busy else float(len(part)),
         })  # fmt: skip
     return pd.DataFrame(rows).round({"idle": 3, "side_by_side": 2})
-
-
-def busy_seconds(spans: pd.DataFrame) -> float:
-    """Seconds in which at least one of the spans ran; they are in the order of their starts."""
-    reached = spans["end"].cummax().shift(fill_value=spans["start"].iloc[0])
-    return float(
-        (spans["end"] - spans["start"].where(spans["start"] > reached, reached)).clip(lower=0.0).sum()
-    )
 
 
 def workers_reading(spans: pd.DataFrame, workers: pd.DataFrame) -> str:
