@@ -9,7 +9,7 @@ import operator
 import re
 from collections.abc import Collection, Mapping
 from string import Formatter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -285,6 +285,7 @@ JUDGES = "More judges by their names, never used by the search; `gold` is the sh
 class SupportTaskConfig(Block):
     """The embedded task: customer-support replies, with its own model, reward and gold reward."""
 
+    brings_model: ClassVar[bool] = True  # else the study file must name one
     name: Annotated[Literal["support"], Names("recipe")]
     heldout_prompts: int = Field(64, ge=1, description="How many held-out prompts score a policy.")
     reward: RewardConfig | None = Field(None, description="Instead of the task's own preference model.")
@@ -300,6 +301,7 @@ Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
 class DatasetTaskConfig(Block):
     """Your prompts from a file."""
 
+    brings_model: ClassVar[bool] = False
     name: Literal["dataset"]
     path: FileName = Field(
         description="JSONL, CSV or Parquet file, from the folder where you start ppo-tune."

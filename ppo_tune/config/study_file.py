@@ -250,8 +250,8 @@ class _Reader:
         task = self.block("task", TaskConfig, None)
         model = self.block("model", ModelConfig, {})
         ppo = self.block("ppo", PPOConfig, {}) or self._right_part_of_ppo()
-        if task is not None and model is not None and task.name == "dataset" and model.name is None:
-            self.add(("model",), "`name` must be given with task dataset: a model folder or hub name")
+        if task is not None and model is not None and model.name is None and not task.brings_model:
+            self.add(("model",), f"`name` must be given with task {task.name}: a model folder or hub name")
         return task, model, ppo
 
     def block(self, name: str, kind: Any, missing: Any) -> Any:

@@ -3,17 +3,18 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ppo_tune.config.blocks import PPOConfig, SearchConfig
+from ppo_tune.config.blocks import PPOConfig, SearchConfig, TaskConfig
 from ppo_tune.config.methods import QMCSamplerConfig
 from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError
-from tests.config.study_files import DATASET, blocks, load, mistakes, train
+from tests.blocks import Examples
+from tests.config.study_files import DATASET, blocks, load, mistakes, train, training
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -161,3 +162,18 @@ def test_whatever_a_file_holds_it_is_read_or_refused_with_its_name(
     lines = lines_about(text, read)
 
     assert all(line.startswith("a.yaml:") for line in lines)
+
+
+@pytest.mark.parametrize("member", get_args(get_args(TaskConfig)[0]))
+def test_a_model_must_be_named_just_where_the_task_brings_none(member: Any) -> None:
+    task = Examples(Path()).of(member)
+    refused = [] if member.brings_model else [f"model: `name` must be given with task {task['name']}"]
+
+    for text, read in ((blocks, load), (training, train)):
+        try:
+            read(text(task=json.dumps(task)))
+            told = []
+        except ConfigError as error:
+            told = [str(error).partition(" ")[2].rpartition(":")[0]]
+        assert told == refused
+        read(text(task=json.dumps(task), model="{name: gpt2}"))

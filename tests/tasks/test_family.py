@@ -1,7 +1,8 @@
-"""Every task that a study file can name is made."""
+"""Every task that a study file can name is made, and has a model if its block says so."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -29,7 +30,9 @@ def test_every_block_becomes_a_task(
     }
     needed = {key: value for key, value in known.items() if key in member.model_fields}
     # What the embedded task builds has tests of its own.
-    monkeypatch.setattr(tasks, "make_support", lambda *_: "embedded")
+    monkeypatch.setattr(tasks, "make_support", lambda *_: SimpleNamespace(base_model="embedded"))
     config: TaskConfig = TypeAdapter(TaskConfig).validate_python({**tag_of(member), **needed})
 
-    assert make_task(config, torch.device("cpu")) is not None
+    made = make_task(config, torch.device("cpu"))
+
+    assert (made.base_model is not None) == config.brings_model
