@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator
 
-from ppo_tune.config.block import Kind
+from ppo_tune.config.blocks import PreferenceRewardConfig
 from ppo_tune.export.base import (
     MODEL_PLACEHOLDER,
     PROMPTS_PLACEHOLDER,
@@ -86,12 +86,6 @@ def with_own_critic(
 def model_name(winner: Winner) -> str:
     """The policy's model, or a placeholder."""
     return winner.sources.model or MODEL_PLACEHOLDER
-
-
-def _named_by_reward(winner: Winner, kind: Kind) -> list[str]:
-    """The files, folders and hub names of a kind that the reward names."""
-    reward = winner.sources.reward
-    return [named.path for named in reward.names() if named.kind == kind] if reward is not None else []
 
 
 def prompt_file(winner: Winner) -> Value:
@@ -215,19 +209,21 @@ def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
 
 def function_remarks(winner: Winner) -> Iterator[Remark]:
     """Where a user's own function stays."""
-    for path in _named_by_reward(winner, "function"):
-        yield Remark(
-            ("reward",),
-            f"your function is not copied: {path}, with what it imports from its folder, must be found where the "
-            "reward is computed",
-        )
+    reward = winner.sources.reward
+    for named in reward.names() if reward is not None else ():
+        if named.kind == "function":
+            yield Remark(
+                ("reward",),
+                f"your function is not copied: {named.path}, with what it imports from its folder, must be found "
+                "where the reward is computed",
+            )
 
 
 def _reward_model_remarks(winner: Winner, serve_it: str) -> Iterator[Remark]:
     """What differs, and what must change, where a target is made to serve the reward model by itself."""
-    judges = _named_by_reward(winner, "judge")
-    if serve_it and (judges or winner.sources.reward is None):
-        served = serve_it.format(model=next(iter(judges), REWARD_PLACEHOLDER))
+    reward = winner.sources.reward
+    if serve_it and (reward is None or isinstance(reward, PreferenceRewardConfig)):
+        served = serve_it.format(model=REWARD_PLACEHOLDER if reward is None else reward.model)
         yield Remark(
             ("reward",),
             "reward.py scores texts as ppo-tune does, gain · output + bias of the reward model at the last token, "
