@@ -335,7 +335,10 @@ def named_judges(task: TaskConfig) -> dict[str, RewardConfig]:
 
 
 Loggers = Annotated[tuple[Literal["tensorboard", "wandb"], ...], FROM_LIST]
-"""Who gets the numbers of a training besides its metrics.jsonl; each needs the extra of its name."""
+"""Who gets the numbers of a training besides its metrics.jsonl."""
+
+PACKAGES: Mapping[str, str | None] = {"tensorboard": "tensorboard", "wandb": "wandb"}
+"""The package that each logger imports, which the extra of the logger's name installs; None if none."""
 
 LOG = "Where the numbers go besides metrics.jsonl: any of tensorboard and wandb (offline)."
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ppo_tune.config.blocks import (
+    PACKAGES,
     SHARED_FIELDS,
     Loggers,
     ModelConfig,
@@ -52,13 +53,12 @@ def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfi
     if search is not None:
         reader.check_search(search, space, allow_huge_grid=allow_huge_grid)
         reader.check_log(search.log, "search")
-    alone = model is not None and model.lora_rank is None
-    if search is not None and alone and search.pack not in ("auto", 1):
-        reader.add(
-            ("search", "pack"),
-            "`pack = 1` must hold when all weights are trained (model.lora_rank: "
-            f"null), but got {search.pack}; set a lora_rank",
-        )
+        if model is not None and model.lora_rank is None and search.pack not in ("auto", 1):
+            reader.add(
+                ("search", "pack"),
+                "`pack = 1` must hold when all weights are trained (model.lora_rank: "
+                f"null), but got {search.pack}; set a lora_rank",
+            )
     reader.check_name(reader.name)
     reader.finish()
     blocks = {"task": task, "model": model, "ppo": ppo, "space": Space(space), "search": search}
@@ -181,9 +181,8 @@ def _weak_target(study: StudyConfig) -> list[str]:
 
 def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
     """Every combination of the searched batch sizes with the extreme numbers of epochs."""
-    batch_sizes = _values(study.space.root.get("batch_size"), study.ppo.batch_size)
     epochs = _values(study.space.root.get("ppo_epochs"), study.ppo.ppo_epochs)
-    for batch_size in batch_sizes:
+    for batch_size in _values(study.space.root.get("batch_size"), study.ppo.batch_size):
         for ppo_epochs in (min(epochs), max(epochs)):
             yield {"batch_size": batch_size, "ppo_epochs": ppo_epochs}
 
@@ -360,8 +359,8 @@ class _Reader:
     def check_log(self, log: Loggers, *block: str) -> None:
         """What is to get the numbers is installed."""
         for i, name in enumerate(log):
-            if find_spec(name) is None:
-                self.add((*block, "log", i), str(MissingExtraError(name, name)))
+            if (package := PACKAGES[name]) is not None and find_spec(package) is None:
+                self.add((*block, "log", i), str(MissingExtraError(package, name)))
 
     def _is_right(self, *names: str) -> bool:
         """Whether nothing was noted of these keys of `ppo`; others are then not blamed for them."""

@@ -219,6 +219,26 @@ def test_a_logger_that_is_not_installed_is_refused_when_the_file_is_read(
     assert str(training.value) == f"{path}:2: log.0: {how}"
 
 
+@pytest.mark.parametrize(
+    ("package", "told"),
+    [
+        (None, []),
+        ("json", []),
+        ("no_such", ["log.0: no_such is not installed; run: pip install 'ppo-tune[wandb]'"]),
+    ],
+)
+def test_the_package_of_a_logger_is_looked_for_and_the_extra_has_the_name_of_the_logger(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str | None, told: list[str]
+) -> None:
+    monkeypatch.setattr("ppo_tune.config.study_file.PACKAGES", {"wandb": package})
+    found = []
+    try:
+        load_training(write(tmp_path, "task: {name: support}\nlog: [wandb]"))
+    except ConfigError as error:
+        found = [f"{problem.where}: {problem.what}" for problem in error.problems]
+    assert found == told
+
+
 def test_a_study_is_the_same_experiment_whoever_gets_its_numbers(tmp_path: Path) -> None:
     plain = load_study(write(tmp_path, STUDY))
     logged = load_study(write(tmp_path, STUDY + "search: {log: [tensorboard]}"))
