@@ -98,7 +98,6 @@ def fit_sft(
     config = config or SFTConfig()
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
-    make_folder(out)
     pairs, notes = cut_prompts(pairs)
     sizes = [name for name in NEW_MODEL if getattr(config, name) != getattr(SFTConfig(), name)]
     if base and sizes:
@@ -127,6 +126,7 @@ def fit_sft(
             f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, "
             f"but got {longest}"
         )
+    make_folder(out)
     settle(model, device)
     split = hold_out(
         [prompt for prompt, _ in pairs], config.heldout_fraction, generator(config.seed, "sft", "split")
