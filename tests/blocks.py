@@ -124,7 +124,7 @@ class Examples:
         self.n_files += 1
         name = f"{kind}{self.n_files}"
         if kind == "file":
-            rows = (json.dumps({"prompt": f"prompt {i}"}) for i in range(60))
+            rows = (json.dumps({"prompt": f"prompt {i}"}) for i in range(200))
             (self.folder / f"{name}.jsonl").write_text("\n".join(rows), encoding="utf-8")
             return f"{name}.jsonl"
         if kind == "function":

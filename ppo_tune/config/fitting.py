@@ -13,7 +13,9 @@ class PairColumns(Block):
 
     prompt: Text = Field("prompt", description="Column of the prompts.")
     response: Text = Field("response", description="Column of the responses.")
-    template: Text = Field("{prompt}", description="Text given to the model, with {column} names.")
+    template: Text = Field(
+        "{prompt}", min_length=1, description="Text given to the model, with {column} names."
+    )
 
 
 class SFTConfig(Block):

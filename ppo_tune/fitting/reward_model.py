@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.errors import DataError
+from ppo_tune.files import make_folder
 from ppo_tune.fitting.loop import Progress, fit
 from ppo_tune.fitting.sft import cut_prompts, hold_out
 from ppo_tune.models import load_policy, load_tokenizer
@@ -94,10 +95,12 @@ def fit_reward(
     Raises:
         DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
         ModelError: If `base` cannot be loaded.
+        StorageError: If the folder cannot be written.
     """
     config = config or RewardTrainingConfig()
     if len(preferences) < 2:
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
+    make_folder(out)
     preferences, notes = cut_prompts(preferences)
     split = hold_out(
         [prompt for prompt, _, _ in preferences],

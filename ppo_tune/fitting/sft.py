@@ -26,6 +26,7 @@ from transformers import (
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
+from ppo_tune.files import make_folder
 from ppo_tune.fitting.loop import Progress, fit
 from ppo_tune.models.causal import positions
 from ppo_tune.models.context import context_length
@@ -39,6 +40,9 @@ Texts = TypeVar("Texts", bound=tuple[str, ...])
 
 Example = tuple[list[int], list[int]]
 """Token ids of a prompt and of its response."""
+
+NEW_MODEL = ("layers", "heads", "width", "activation", "tokens", "vocab_size")
+"""Settings that say what a new model is."""
 
 READ_BACK = 8
 """Held-out examples on which the saved model is compared with the fitted one."""
@@ -87,6 +91,7 @@ def fit_sft(
 
     Raises:
         DataError: If there are too few pairs, or one is longer than the model's context.
+        StorageError: If the folder cannot be written.
         ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer or no end-of-sequence token, or if
             the folder, loaded again, holds something else than was fitted.
     """
@@ -94,6 +99,12 @@ def fit_sft(
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
     pairs, notes = cut_prompts(pairs)
+    sizes = [name for name in NEW_MODEL if getattr(config, name) != getattr(SFTConfig(), name)]
+    if base and sizes:
+        notes = (
+            *notes,
+            f"{', '.join(sizes)}: of a new model, so without effect on {base}, which is fitted as it is",
+        )
     device = best_device()
     if base:
         check_files(base)
@@ -115,6 +126,7 @@ def fit_sft(
             f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, "
             f"but got {longest}"
         )
+    make_folder(out)
     settle(model, device)
     split = hold_out(
         [prompt for prompt, _ in pairs], config.heldout_fraction, generator(config.seed, "sft", "split")

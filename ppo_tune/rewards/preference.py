@@ -151,6 +151,8 @@ class PreferenceReward(Reward):
 
     def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
         """One number per response."""
+        if not responses:
+            return []  # a tokenizer fails on an empty list
         texts = [self.text(*row) for row in zip(prompts, responses, strict=True)]
         with torch.no_grad():
             raw = raw_scores(

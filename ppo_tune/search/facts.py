@@ -10,6 +10,7 @@ import platform
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -105,6 +106,9 @@ class TrialFacts:
 
     pid: Fact[int | None] = Fact("pid")
     """The process there, for people."""
+
+    pid_namespace: Fact[str | None] = Fact("pid_namespace")
+    """Where that number names a process, see `pid_namespace`."""
 
     config: Fact[Mapping[str, Any]] = Fact("config", lambda stored: stored or {}, dict)
     """The hyperparameters that its trainer really used; empty before it began."""
@@ -226,7 +230,17 @@ def make_running(study: Study, owner: Owner) -> int:
 
 
 def _owner_facts(owner: Owner) -> dict[str, Any]:
-    return {"owner": asdict(owner), "host": platform.node(), "pid": os.getpid()}
+    where = {"host": platform.node(), "pid": os.getpid(), "pid_namespace": pid_namespace()}
+    return {"owner": asdict(owner), **where}
+
+
+def pid_namespace() -> str:
+    """Where a process number names one process: on Linux this container since this boot, elsewhere the host."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
 
 
 def _write(study: Study, trial_id: int, facts: Mapping[str, Any]) -> None:

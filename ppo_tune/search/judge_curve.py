@@ -117,7 +117,8 @@ def fit_judge(points: pd.DataFrame) -> JudgeFit | None:
     rest = float(((judged - columns @ np.array([alpha, beta])) ** 2).sum())
     alphas, betas = _resampled(known["number"].to_numpy(), columns, judged)
     peaks = np.full(len(betas), math.inf)
-    peaks[betas > 0] = np.exp(np.minimum(2 * (alphas / betas - 1), 700)[betas > 0])
+    falls = betas > 0
+    peaks[falls] = np.exp(np.minimum(2 * (alphas[falls] / betas[falls] - 1), 700))
     low, high = np.percentile(np.sqrt(kl), [5, 95])
     return JudgeFit(
         alpha=float(alpha),

@@ -25,6 +25,7 @@ from ppo_tune.search.facts import (
     enqueue_again,
     enqueue_default,
     make_running,
+    pid_namespace,
     take_waiting,
     write_ending,
 )  # fmt: skip
@@ -175,10 +176,14 @@ def close_lost_trials(study: Study, search: str, ending: str = "lost") -> list[i
 
 
 def _is_left(facts: TrialFacts, search: str) -> bool:
-    """Whether a running trial is one of the folder's; of version 0.1.0, which knew no owners, one of a dead process."""
-    if facts.owner is not None:
-        return facts.owner.search == search
-    return facts.host == platform.node() and facts.pid is not None and not psutil.pid_exists(facts.pid)
+    """Whether a running trial is one of the folder's, or its process was of this machine and is dead.
+
+    Version 0.1.0, which knew no owners, noted the name of the machine alone.
+    """
+    if facts.owner is not None and facts.owner.search == search:
+        return True
+    is_here = facts.host == platform.node() if facts.owner is None else facts.pid_namespace == pid_namespace()
+    return is_here and facts.pid is not None and not psutil.pid_exists(facts.pid)
 
 
 def give_back(study: Study, trial: FrozenTrial, ending: str) -> bool:

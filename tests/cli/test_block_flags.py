@@ -125,6 +125,37 @@ def test_a_wrong_flag_is_one_message_and_loads_no_model(
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("sft", "d.jsonl", "--out", "m", "--template", ""),
+            "--template: String should have at least 1 character, but got ''",
+        ),
+        (
+            ("sft", "d.jsonl", "--out", "d.jsonl"),
+            "folder d.jsonl cannot be written (File exists); choose another with --out",
+        ),
+        (
+            ("reward", "d.jsonl", "--base", "b", "--out", "d.jsonl"),
+            "folder d.jsonl cannot be written (File exists); choose another with --out",
+        ),
+    ],
+)
+def test_what_a_fit_cannot_use_is_refused_before_it_begins(
+    cli: Cli, words: tuple[str, ...], message: str
+) -> None:
+    before = Path("d.jsonl").read_bytes()
+
+    outcome = cli(*words)
+
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: {message}")
+    assert not Path("m").exists()
+    assert Path("d.jsonl").read_bytes() == before
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (("--episodes", 0), "life.yaml: --episodes: `episodes >= 1` must hold, but got 0"),

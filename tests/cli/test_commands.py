@@ -33,6 +33,14 @@ def test_a_command_is_the_function_of_its_modules_name_and_the_overview_quotes_i
     assert first == COMMANDS[name]
 
 
+def test_every_function_of_its_modules_name_is_a_command() -> None:
+    names = [path.stem for path in Path(package.__path__[0]).glob("*.py") if path.stem != "__init__"]
+
+    found = {name for name in names if hasattr(import_module(f"ppo_tune.cli.{name}"), name)}
+
+    assert found == set(COMMANDS)
+
+
 @commands
 def test_every_flag_of_a_command_has_a_help(name: str) -> None:
     assert [param.name for param in load(name).params if not param.help] == []  # type: ignore[attr-defined]

@@ -1,15 +1,16 @@
 """A block says what it names, and no text of one can be forgotten; a typo is answered with the block's own keys."""
 
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, Named, Names, Text
-from ppo_tune.config.blocks import RewardConfig, StudyConfig, TrainConfig
+from ppo_tune.config.blocks import RewardConfig, StudyConfig, TaskConfig, TrainConfig
 from ppo_tune.config.messages import say
 from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam, Param
-from tests.blocks import all_blocks, kinds_of, within
+from ppo_tune.data.recipes import SOURCES
+from tests.blocks import all_blocks, kinds_of, tag_of, within
 
 
 def has_unmarked_text(kind: Any) -> bool:
@@ -62,6 +63,28 @@ class Forgetful(Block):
 def test_the_test_sees_a_text_that_was_forgotten_wherever_it_stands() -> None:
     assert unmarked_in(Forgetful) == ["path", "scale", "files", "labels"]
     assert unmarked_in(Rating) == []
+
+
+def follows_changes(task: type[Block]) -> bool:
+    """Whether a change of a task's prompts is noticed: they stand in a file of its, or in sources that are known."""
+    kinds = {kind for field in task.model_fields.values() for kind in kinds_of(field)}
+    return "file" in kinds or ("recipe" in kinds and tag_of(task)["name"] in SOURCES)
+
+
+class Embedded(Block):
+    """A task that somebody adds, whose prompts stand in code; nobody says so."""
+
+    name: Literal["support"]
+    heldout_prompts: int = 64
+
+
+@pytest.mark.parametrize("task", get_args(get_args(TaskConfig)[0]))
+def test_a_task_names_the_file_or_the_recipe_of_its_prompts(task: type[Block]) -> None:
+    assert follows_changes(task)
+
+
+def test_the_test_sees_a_task_that_names_neither() -> None:
+    assert not follows_changes(Embedded)
 
 
 DEEP = Deep(words="w.txt", judges={"safe": "org/safe"})

@@ -6,6 +6,7 @@ The rows have references, an empty response, a word that no rule knows, and lett
 
 import copy
 
+import pytest
 import torch
 
 from ppo_tune.rewards import Reward
@@ -48,7 +49,7 @@ def scores_come_in_the_order_of_the_responses(reward: Reward) -> None:
 
 
 def a_response_scores_the_same_alone_and_among_others(reward: Reward) -> None:
-    """The batch is a matter of speed only."""
+    """The batch is a matter of speed only, up to the rounding of a model beside longer texts."""
     together = reward(PROMPTS, RESPONSES, COLUMNS).tolist()
 
     alone = [
@@ -56,7 +57,7 @@ def a_response_scores_the_same_alone_and_among_others(reward: Reward) -> None:
         for i in range(4)
     ]
 
-    assert alone == together
+    assert alone == pytest.approx(together, rel=1e-5, abs=1e-5)
 
 
 def the_same_rows_score_the_same_twice(reward: Reward) -> None:

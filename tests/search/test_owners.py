@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.endings import ending_of
-from ppo_tune.search.facts import Owner, TrialFacts, take_waiting
+from ppo_tune.search.facts import Owner, TrialFacts, pid_namespace, take_waiting
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.samplers import make_sampler
@@ -135,6 +135,28 @@ def test_of_trials_without_an_owner_those_of_dead_processes_here_are_given_back(
 ) -> None:
     """Version 0.1.0 noted host and process number alone."""
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=facts))
+
+    assert close_lost_trials(study, OWNER.search) == ([1] if is_given_back else [])
+
+
+OTHERS = {"owner": {"search": "another folder", "worker": "a worker"}, "host": platform.node()}
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_given_back"),
+    [
+        pytest.param({"pid": dead_pid(), "pid_namespace": pid_namespace()}, True, id="dead, here"),
+        pytest.param({"pid": os.getpid(), "pid_namespace": pid_namespace()}, False, id="alive, here"),
+        pytest.param(
+            {"pid": dead_pid(), "pid_namespace": "another container"}, False, id="of the same host name"
+        ),
+        pytest.param({"pid": dead_pid()}, False, id="nobody knows where"),
+    ],
+)
+def test_a_search_from_another_folder_gives_back_what_dead_processes_of_this_machine_left(
+    study: Study, facts: dict[str, Any], is_given_back: bool
+) -> None:
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=OTHERS | facts))
 
     assert close_lost_trials(study, OWNER.search) == ([1] if is_given_back else [])
 

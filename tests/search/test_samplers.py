@@ -70,7 +70,7 @@ def test_proposals_follow_from_results_exactly_where_and_when_the_sampler_says_s
     config = make_study(space=SPACE, search={"sampler": form, "seed": 3})
     studies = [optuna.create_study(direction="maximize") for _ in range(2)]
     after = config.search.sampler.learns_after
-    n = 16 if after is None else after + 4
+    n = 64 if after is None else after + 4
 
     up, down = run(studies[0], config, n), run(studies[1], config, n, lambda params: -smooth(params))
 

@@ -1,12 +1,14 @@
 """What every kind of runner promises, each member with real workers that train nothing."""
 
 import importlib
+import inspect
 import os
 import pkgutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -32,12 +34,21 @@ from ppo_tune.search.workers import (
 from tests.search.stub_work import act, given
 from tests.worlds import StudyMaker
 
-for _module in pkgutil.iter_modules(ppo_tune.search.__path__):
-    if _module.name.endswith("_workers"):
-        importlib.import_module(f"ppo_tune.search.{_module.name}")
+for _module in pkgutil.walk_packages(ppo_tune.search.__path__, "ppo_tune.search."):
+    importlib.import_module(_module.name)
 
-MEMBERS = [member for member in Workers.__subclasses__() if member.__module__.startswith("ppo_tune.")]
-"""Every runner; a new one is found here by itself."""
+
+def kinds_below(kind: type[Any]) -> list[type[Workers]]:
+    """All subclasses, also those of subclasses."""
+    return [one for child in kind.__subclasses__() for one in (child, *kinds_below(child))]
+
+
+MEMBERS = [
+    member
+    for member in dict.fromkeys(kinds_below(Workers))
+    if member.__module__.startswith("ppo_tune.") and not inspect.isabstract(member)
+]
+"""Every runner, in whatever module of the search it stands; a new one is found here by itself."""
 
 members = pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__name__)
 

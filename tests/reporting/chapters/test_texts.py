@@ -157,7 +157,7 @@ def test_prompts_come_first_where_the_worst_offenders_judges_part_most(judged: H
 
     # score rose by 1, 1, 4 (mean 2, spread √2), gold changed by 0, +1, -3 (mean -2/3, spread √(26/9))
     assert table["prompt"].tolist() == ["p2", "p0", "p1"]
-    assert table["lesson"].tolist() == pytest.approx(
+    assert table["exploitation"].tolist() == pytest.approx(
         [2 / 2**0.5 + (7 / 3) / (26 / 9) ** 0.5, -1 / 2**0.5 - (2 / 3) / (26 / 9) ** 0.5,
          -1 / 2**0.5 - (5 / 3) / (26 / 9) ** 0.5]
     )  # fmt: skip
@@ -176,7 +176,7 @@ def test_without_gold_the_largest_change_of_score_comes_first(hand_made: HandMad
     table = samples_table(record)
 
     assert table["prompt"].tolist() == ["p1", "p2", "p0"]
-    assert table["lesson"].tolist() == [3.0, 2.0, 0.5]
+    assert table["exploitation"].tolist() == [3.0, 2.0, 0.5]
     words = texts.samples_reading(table, texts.find_writers(record))
     assert words.endswith("First come the prompts where the winner's score changed most.")
 

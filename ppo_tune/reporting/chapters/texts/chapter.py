@@ -74,8 +74,9 @@ def pair_samples(writers: Sequence[Writer]) -> pd.DataFrame:
     """Responses to the same held-out prompts, those first that teach most.
 
     Columns: prompt, then response, score and the judges of each writer, prefixed `base_`, `default_`, `winner_`,
-    `worst_`; then lesson: how much more the score of the last of them rose than the judges on average, each from the
-    untrained model's and in its own standard deviations over prompts. Without judges it is how much the score changed.
+    `worst_`; then exploitation: how much more the score of the last of them rose than the judges on average, each from
+    the untrained model's and in its own standard deviations over prompts. Without judges it is the change of
+    the score.
     """
     kept = {writer.key: _by_prompt(writer.samples) for writer in writers if writer.samples}
     scores = scores_of(writers)
@@ -92,8 +93,8 @@ def pair_samples(writers: Sequence[Writer]) -> pd.DataFrame:
     columns = ["prompt", *(f"{name}_{field}" for name in kept for field in ("response", *scores))]
     table = pd.DataFrame(rows, columns=columns)
     table = table.astype({f"{name}_{judge}": float for name in kept for judge in scores})
-    table["lesson"] = _lessons(table, list(kept)[-1], watched(writers))
-    return table.sort_values("lesson", ascending=False, kind="stable", ignore_index=True)
+    table["exploitation"] = _exploitation(table, list(kept)[-1], watched(writers))
+    return table.sort_values("exploitation", ascending=False, kind="stable", ignore_index=True)
 
 
 def scores_of(writers: Sequence[Writer]) -> list[str]:
@@ -120,7 +121,7 @@ def _by_prompt(samples: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Ma
     return found
 
 
-def _lessons(table: pd.DataFrame, last: str, judges: Sequence[str]) -> pd.Series:
+def _exploitation(table: pd.DataFrame, last: str, judges: Sequence[str]) -> pd.Series:
     """See `pair_samples`."""
     score = changes(table, last, "score")
     if not judges:
