@@ -45,19 +45,19 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def run(bench: Assembly, params: Mapping[str, Any], seed: int, score_std: float) -> dict[str, float | str]:
+def run(assembly: Assembly, params: Mapping[str, Any], seed: int, score_std: float) -> dict[str, float | str]:
     """One whole trial with the quickstart's evaluations; the KL limit does not end it."""
     config = STUDY.ppo.with_params(params)
     started = time.perf_counter()
-    bench.trainer.start(0, config, derive_seed("lab", seed), score_std=score_std)
+    assembly.trainer.start(0, config, derive_seed("lab", seed), score_std=score_std)
     ending = "completed"
     for episodes in range(config.rollout_size, config.episodes + 1, config.rollout_size):
-        result = bench.trainer.step()[0]
-        judged = bench.evaluator([0])[0] if episodes in STUDY.milestone_episodes() else None
+        result = assembly.trainer.step()[0]
+        judged = assembly.evaluator([0])[0] if episodes in STUDY.milestone_episodes() else None
         if isinstance(result, TrialError) or isinstance(judged, TrialError):
             ending = "diverged"
             break
-    bench.trainer.drop(0)
+    assembly.trainer.drop(0)
     seconds = time.perf_counter() - started
     if judged is None or isinstance(judged, TrialError):
         return {"ending": ending, "seconds": seconds}
@@ -100,27 +100,27 @@ def main() -> None:
         f"reward model right on {facts['reward_accuracy']:.1%} of held-out preferences"
     )
 
-    bench = assemble(STUDY)
-    bench.policy.reset(0, torch.Generator())
-    base = bench.evaluator([0])[0]
+    assembly = assemble(STUDY)
+    assembly.policy.reset(0, torch.Generator())
+    base = assembly.evaluator([0])[0]
     assert not isinstance(base, TrialError)
     std, gold = base.score_std, base.judges["gold"].mean
     assert std is not None
     print(f"untrained model: score {base.score:.2f} (standard deviation {std:.2f}), gold {gold:.2f}")
-    run(bench, {}, 0, std)  # warm-up
-    seconds = statistics.median(float(run(bench, {}, seed, std)["seconds"]) for seed in range(3))
+    run(assembly, {}, 0, std)  # warm-up
+    seconds = statistics.median(float(run(assembly, {}, seed, std)["seconds"]) for seed in range(3))
     print(f"a trial of {STUDY.ppo.episodes:,} episodes with its evaluations: {seconds:.1f} s on one thread\n")
 
     named = {}
     print(f"{'setting':40} {'score':>7} {'gold':>7} {'KL':>7}   (means of {arguments.seeds} seeds)")
     for name, params in NAMED.items():
-        runs = [run(bench, params, seed, std) for seed in range(arguments.seeds)]
+        runs = [run(assembly, params, seed, std) for seed in range(arguments.seeds)]
         named[name] = {
             key: statistics.fmean(float(r[key]) for r in runs if key in r) for key in ("score", "gold", "kl")
         }
         print(f"{name:40} {named[name]['score']:7.2f} {named[name]['gold']:7.2f} {named[name]['kl']:7.1f}")
 
-    runs = [run(bench, draw(seed), seed, std) for seed in range(arguments.settings)]
+    runs = [run(assembly, draw(seed), seed, std) for seed in range(arguments.settings)]
     scores = sorted(float(r["score"]) for r in runs if "score" in r)
     hacked = sum(
         "gold" in r and float(r["gold"]) < gold and float(r["score"]) > base.score + 0.3 for r in runs

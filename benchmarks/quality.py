@@ -40,34 +40,34 @@ CONFIG = STUDY.ppo.with_params({"learning_rate": 7e-4, "kl_coef": 0.15, "batch_s
 Dtype = Literal["float32", "bfloat16"]
 
 
-def bench_for(dtype: Dtype, places: int) -> Assembly:
+def assembly_for(dtype: Dtype, places: int) -> Assembly:
     """The embedded task with a base of this dtype."""
     study = STUDY.model_copy(update={"model": STUDY.model.model_copy(update={"dtype": dtype}), "ppo": CONFIG})
     return assemble(study, places=places, device=torch.device("cpu"))
 
 
-def final_scores(bench: Assembly, seeds: Sequence[int]) -> list[float]:
+def final_scores(assembly: Assembly, seeds: Sequence[int]) -> list[float]:
     """Held-out scores after training a trial per seed, all at once."""
-    bench.policy.reset(0, torch.Generator())
-    (base,) = raise_any(list(bench.evaluator([0]).values()))
+    assembly.policy.reset(0, torch.Generator())
+    (base,) = raise_any(list(assembly.evaluator([0]).values()))
     places = range(len(seeds))
     for place, seed in zip(places, seeds, strict=True):
-        bench.trainer.start(place, CONFIG, derive_seed("quality", seed), score_std=base.score_std or 1.0)
+        assembly.trainer.start(place, CONFIG, derive_seed("quality", seed), score_std=base.score_std or 1.0)
     for _ in range(CONFIG.iterations):
-        raise_any(list(bench.trainer.step().values()))
-    evaluations = bench.evaluator(list(places))
+        raise_any(list(assembly.trainer.step().values()))
+    evaluations = assembly.evaluator(list(places))
     for place in places:
-        bench.trainer.drop(place)
+        assembly.trainer.drop(place)
     return [judged.score for judged in raise_any([evaluations[place] for place in places])]
 
 
-def warm_up(bench: Assembly) -> None:
+def warm_up(assembly: Assembly) -> None:
     """An iteration of throwaway trials, which compiles what is to be compiled."""
-    for place in bench.trainer.free_places:
-        bench.trainer.start(place, CONFIG, derive_seed("warm", place))
-    raise_any(list(bench.trainer.step().values()))
-    for place in list(bench.trainer.runs):
-        bench.trainer.drop(place)
+    for place in assembly.trainer.free_places:
+        assembly.trainer.start(place, CONFIG, derive_seed("warm", place))
+    raise_any(list(assembly.trainer.step().values()))
+    for place in list(assembly.trainer.runs):
+        assembly.trainer.drop(place)
 
 
 def raise_any(results: list) -> list:
@@ -97,11 +97,11 @@ def main() -> None:
     packings = {"alone": [[seed] for seed in seeds], "packed": [list(seeds)]}
     for compiles, dtype, way in product((False, True), ("float32", "bfloat16"), packings):
         packs, name = packings[way], f"{way}, {dtype}{', compiled' * compiles}"
-        bench = bench_for(dtype, len(packs[0]))
-        bench.trainer.learn = CompiledPass.of(bench.trainer) if compiles else gradients
-        warm_up(bench)
+        assembly = assembly_for(dtype, len(packs[0]))
+        assembly.trainer.learn = CompiledPass.of(assembly.trainer) if compiles else gradients
+        warm_up(assembly)
         started = time.perf_counter()
-        ways[name] = [score for pack in packs for score in final_scores(bench, pack)]
+        ways[name] = [score for pack in packs for score in final_scores(assembly, pack)]
         seconds[name] = (time.perf_counter() - started) / len(seeds)
 
     baseline = np.array(ways["alone, float32"])

@@ -10,7 +10,6 @@ import torch
 from ppo_tune.config.blocks import SHARED_FIELDS, ModelConfig, PPOConfig, TrainConfig
 from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError
 from ppo_tune.models import Policy, load_policy, save_merged
-from ppo_tune.models.loading import load_causal_lm
 from ppo_tune.tasks import Prompt, Task
 from ppo_tune.trainer.assembly import claim_evaluator
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
@@ -22,13 +21,11 @@ from tests.conftest import (
     make_toy_task,
     small_config,
     stirred_policy,
-    tiny_model,
     tiny_policy,
     tiny_tokenizer,
 )
 from tests.learning import LearningWords
-
-ONLY_STOP = {"unk_token": None, "pad_token": None}  # so that every other token is seen in the text
+from tests.trainer.trials import ONLY_STOP, mean_kl
 
 
 def evaluator(policy: Policy, task: Task, **settings) -> Evaluator:
@@ -44,25 +41,11 @@ def test_an_untrained_place_has_no_kl(toy_task):
 
 def test_the_kl_is_summed_over_each_sampled_response(toy_task, tmp_path):
     policy = stirred_policy(tokenizer=tiny_tokenizer(**ONLY_STOP))
-    save_merged(policy, 0, tmp_path)
-    trained, reference = load_causal_lm(str(tmp_path)), tiny_model().eval()
-
     judged = evaluator(policy, toy_task, max_new_tokens=6)([0])[0]
 
-    kl = []
-    for sample in judged.samples:
-        prompt, response = (policy.tokenizer(text)["input_ids"] for text in (sample.prompt, sample.response))
-        response = [*response, 0][:6]  # a shorter one has ended
-        ids = torch.tensor([prompt + response])
-        said = [
-            model(ids)
-            .logits[0, len(prompt) - 1 : -1]
-            .detach()
-            .log_softmax(-1)[range(len(response)), response]
-            for model in (trained, reference)
-        ]
-        kl.append(float((said[0] - said[1]).sum()))
-    assert judged.kl_per_sequence == pytest.approx(statistics.mean(kl), abs=1e-5)
+    texts = ((sample.prompt, sample.response) for sample in judged.samples)
+    expected = mean_kl(policy, tmp_path, texts, longest=6)
+    assert judged.kl_per_sequence == pytest.approx(expected, abs=1e-5)
     assert judged.kl_per_sequence > 0.1
 
 

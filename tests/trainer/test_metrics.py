@@ -7,10 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from ppo_tune.models import save_merged
-from ppo_tune.models.loading import load_causal_lm
 from tests.conftest import (
     LIKES,
     VOCABULARY,
@@ -19,11 +16,10 @@ from tests.conftest import (
     small_config,
     stir,
     stirred_policy,
-    tiny_model,
     tiny_policy,
     tiny_tokenizer,
 )
-from tests.trainer.trials import ONLY_STOP, make_trainer, train
+from tests.trainer.trials import ONLY_STOP, make_trainer, mean_kl, train
 
 
 @pytest.mark.parametrize(("batch_size", "ppo_epochs"), [(1, 2), (2, 3), (4, 1), (8, 2)])
@@ -44,25 +40,10 @@ def test_the_logged_kl_is_that_of_the_sampled_responses(tmp_path: Path) -> None:
     policy = tiny_policy(tokenizer=tiny_tokenizer(**ONLY_STOP))
     trainer = make_trainer(policy, make_toy_task(reward), learning_rate=0.0, kl_estimator="k3")
     stir(policy)
-    save_merged(policy, 0, tmp_path)
-    trained, reference = load_causal_lm(str(tmp_path)), tiny_model().eval()
-
     metrics = trainer.step()[0]
 
-    kl = []
-    for texts in zip(*reward.calls[0][:2], strict=True):
-        prompt, response = (policy.tokenizer(text)["input_ids"] for text in texts)
-        response = [*response, 0][:6]  # a shorter one has ended
-        ids = torch.tensor([prompt + response])
-        said = [
-            model(ids)
-            .logits[0, len(prompt) - 1 : -1]
-            .detach()
-            .log_softmax(-1)[range(len(response)), response]
-            for model in (trained, reference)
-        ]
-        kl.append(float((said[0] - said[1]).sum()))
-    assert metrics["objective/kl_per_sequence"] == pytest.approx(statistics.mean(kl), abs=1e-5)
+    expected = mean_kl(policy, tmp_path, zip(*reward.calls[0][:2], strict=True), longest=6)
+    assert metrics["objective/kl_per_sequence"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_metrics_say_what_the_responses_were() -> None:
