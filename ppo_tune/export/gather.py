@@ -10,13 +10,12 @@ from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.export.base import Sources, Winner
 from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
-from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.heldout import HeldOut
+from ppo_tune.search.race import Confirmation
 from ppo_tune.search.storage import run_folder
-from ppo_tune.search.untrained import read_untrained
-from ppo_tune.search.verdict import Verdict, read_verdict
-from ppo_tune.search.winner import best_config, winning_trial
+from ppo_tune.search.verdict import Verdict, judge, read_facts
+from ppo_tune.search.winner import full_length
 from ppo_tune.versions import versions
 
 Z_95 = 1.96
@@ -35,19 +34,18 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
     Raises:
         PPOTuneError: If there is no winner.
     """
-    best = best_config(study, config)
-    trial = winning_trial(study, config)
-    assert trial is not None
-    n_prompts = _n_heldout(config, out)
-    seen = TrialFacts(trial).heldout
-    assert seen is not None, "a trial to go on with was scored"
+    facts = read_facts(study, config, run_folder(out, config.name))
+    best, trial, seen = full_length(facts.winner, config), facts.winner, facts.seen
+    assert trial is not None and seen is not None, "a trial to go on with was scored"
+    # Those asked for, or all there were.
+    n_prompts = config.task.heldout_prompts if facts.base is None else facts.base.n_prompts
     trained_on = seen.judges.get(REWARD)  # where that is not what trials are compared by
     error = seen.score_error if trained_on is None else trained_on.error
     return Winner(
         config=best,
         searched=tuple(config.space),
-        provenance=provenance(config, trial, read_verdict(study, config, run_folder(out, config.name))),
-        metrics={**_measured(seen, n_prompts), **confirmed(study, config, trial.number)},
+        provenance=provenance(config, trial, judge(facts)),
+        metrics={**_measured(seen, n_prompts), **confirmed(facts.confirmation, trial.number)},
         response_tokens=seen.response_tokens,
         score_std=None if error is None else error * n_prompts**0.5,
         sources=_sources(config) if with_sources else Sources(),
@@ -68,12 +66,6 @@ def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dic
     return {name: text for name, text in told.items() if text}
 
 
-def _n_heldout(config: StudyConfig, out: Path) -> int:
-    """How many prompts scored a trial: those asked for, or all there were."""
-    base = read_untrained(run_folder(out, config.name))
-    return config.task.heldout_prompts if base is None else base.n_prompts
-
-
 def _measured(seen: HeldOut, n_prompts: int) -> dict[str, Any]:
     """What the search saw of the trial; scores with their intervals over prompts."""
     found: dict[str, Any] = {}
@@ -92,9 +84,8 @@ def _measured(seen: HeldOut, n_prompts: int) -> dict[str, Any]:
     return {**found, **others}
 
 
-def confirmed(study: Study, config: StudyConfig, number: int) -> dict[str, Any]:
+def confirmed(confirmation: Confirmation | None, number: int) -> dict[str, Any]:
     """What fresh seeds and unseen prompts say of a trial; nothing before they are asked."""
-    confirmation = read_confirmation(study, config)
     if confirmation is None:
         return {}
     candidate = next((c for c in confirmation.candidates if c.number == number and len(c.runs) > 1), None)

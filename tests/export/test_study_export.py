@@ -283,10 +283,8 @@ def confirmation() -> Confirmation:
     return Confirmation((candidate(0, 0.0), candidate(1, 2.0)), np.zeros(2), {}, n_seeds=5, kl_budget=9.0)
 
 
-def test_fresh_seeds_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppo_tune.export.gather.read_confirmation", lambda *_: confirmation())
-
-    found = confirmed(None, None, 1)  # type: ignore[arg-type]
+def test_fresh_seeds_have_the_last_word() -> None:
+    found = confirmed(confirmation(), 1)
 
     assert found["confirmed_score"]["by_seed"] == [3.0, 4.0, 5.0, 6.0, 7.0]
     assert (
@@ -298,8 +296,7 @@ def test_fresh_seeds_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["gain_over_default"]["interval"] == [2.0, 2.0]
 
 
-def test_the_default_gains_nothing_over_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppo_tune.export.gather.read_confirmation", lambda *_: confirmation())
-
-    assert set(confirmed(None, None, 0)) == {"confirmed_score", "confirmed_kl_per_sequence"}  # type: ignore[arg-type]
-    assert confirmed(None, None, 7) == {}  # type: ignore[arg-type]
+def test_the_default_gains_nothing_over_itself() -> None:
+    assert set(confirmed(confirmation(), 0)) == {"confirmed_score", "confirmed_kl_per_sequence"}
+    assert confirmed(confirmation(), 7) == {}
+    assert confirmed(None, 0) == {}
