@@ -8,12 +8,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ppo_tune.config.blocks import (
-    PACKAGES,
     SHARED_FIELDS,
-    Loggers,
     ModelConfig,
     PPOConfig,
-    SearchConfig,
     StudyConfig,
     SupportTaskConfig,
     TaskConfig,
@@ -22,6 +19,7 @@ from ppo_tune.config.blocks import (
 )
 from ppo_tune.config.flags import flag
 from ppo_tune.config.messages import mistakes, say, unknown
+from ppo_tune.config.search import PACKAGES, Loggers, SearchConfig
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
@@ -126,7 +124,7 @@ def notes(study: StudyConfig) -> list[str]:
             "ratio is 1 everywhere"
         )
     found += _weak_target(study)
-    found += _repeats_of_cells(study) if study.search.sampler.name == "grid" else _repeats(study)
+    found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
         wanted = study.default(name) if wanted is None else wanted
@@ -343,7 +341,7 @@ class _Reader:
                 ("search", "kl_limit"),
                 f"`kl_limit >= kl_budget` must hold, but got {search.kl_limit:g} < {search.kl_budget:g}",
             )
-        if search.sampler.name != "grid" or not space:
+        if not search.sampler.exhaustive or not space:
             return
         grid = Space(dict(space))
         for name in grid.without_grid_values():

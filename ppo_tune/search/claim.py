@@ -12,7 +12,8 @@ from pathlib import Path
 from filelock import FileLock
 from optuna.study import Study
 
-from ppo_tune.config.blocks import NAME_RULE, StudyConfig, differences
+from ppo_tune.config.block import differences
+from ppo_tune.config.blocks import NAME_RULE, StudyConfig
 from ppo_tune.data.user_files import as_noted
 from ppo_tune.errors import StudyMismatchError
 from ppo_tune.files import make_folder, read_json, write_json

@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.config.methods import NoPrunerConfig
+from ppo_tune.config.search import NoPrunerConfig
 from ppo_tune.data.draws import Draws, confirmation_draws
 from ppo_tune.search.certainty import Scores
 from ppo_tune.search.endings import ending_of, was_lost

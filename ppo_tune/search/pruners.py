@@ -15,7 +15,7 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 
-from ppo_tune.config.methods import (
+from ppo_tune.config.search import (
     HyperbandConfig,
     MedianPrunerConfig,
     NoPrunerConfig,

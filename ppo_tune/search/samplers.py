@@ -16,7 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.config.methods import (
+from ppo_tune.config.search import (
     GPSamplerConfig,
     GridSamplerConfig,
     QMCSamplerConfig,

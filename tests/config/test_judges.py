@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from ppo_tune.config.blocks import DERIVED, REWARD, TAKEN, TaskConfig, differences, named_judges
+from ppo_tune.config.block import differences
+from ppo_tune.config.blocks import DERIVED, REWARD, TAKEN, TaskConfig, named_judges
 from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError
 from ppo_tune.reporting.record import COLUMNS

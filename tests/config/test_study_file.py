@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ppo_tune.config.blocks import PPOConfig, SearchConfig, TaskConfig
-from ppo_tune.config.methods import QMCSamplerConfig
+from ppo_tune.config.blocks import PPOConfig, TaskConfig
+from ppo_tune.config.search import QMCSamplerConfig, SearchConfig
 from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError
 from tests.blocks import Examples

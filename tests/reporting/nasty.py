@@ -18,7 +18,8 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.blocks import PPOConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.search import SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.search.endings import STATES
 from ppo_tune.search.storage import run_folder, storage_url

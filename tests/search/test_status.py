@@ -15,7 +15,7 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.methods import GridSamplerConfig
+from ppo_tune.config.search import GridSamplerConfig
 from ppo_tune.files import append_json_line
 from ppo_tune.search.confirmation import confirmation_name
 from ppo_tune.search.status import StudyStatus, read_status

@@ -10,7 +10,7 @@ from ppo_tune.search.results import repeated_cells, repeats_reading
 
 def sections(record: StudyRecord) -> list[Section]:
     """The cells and the means by value; nothing for another sampler or before a cell has a score."""
-    if record.config.search.sampler.name != "grid" or not record.trials:
+    if not record.config.search.sampler.exhaustive or not record.trials:
         return []
     cells = cells_table(record)
     if cells.empty:
