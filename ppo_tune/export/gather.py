@@ -55,12 +55,14 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
 def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dict[str, str]:
     """What a trial's config is worth and where it comes from, as an export's first lines tell it."""
     facts = TrialFacts(trial)
-    seen, by = facts.heldout, "one draw, by which it was chosen"
+    seen, by, objective = facts.heldout, "one draw, by which it was chosen", config.task.objective
+    other = "" if objective is None or objective == config.task.reward else objective.name
     told = {
         "verdict": verdict.sentence,
         ADVICE: verdict.advice,
         "from": f"study {config.name}, trial {trial.number}, {facts.episodes} episodes long",
         "score in the search": "" if seen is None else f"{seen.score:.4f}, at {seen.kl:.2f} nats of KL: {by}",
+        "scored by": other and f"task.objective ({other}), not the reward that PPO maximizes",
         "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
     return {name: text for name, text in told.items() if text}

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from ppo_tune.cli.export import export
-from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, RuleRewardConfig
 from ppo_tune.config.study_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, StorageError
+from ppo_tune.export import TARGETS, Scale
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.gather import confirmed, winner_of
 from ppo_tune.files import write_json
@@ -257,6 +258,29 @@ def test_what_the_search_measured_goes_along_with_its_interval(out: Path) -> Non
     assert known.provenance["score in the search"] == (
         "1.0000, at 2.50 nats of KL: one draw, by which it was chosen"
     )
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_objective_that_is_not_the_reward_is_told_where_the_score_is_quoted(
+    out: Path, target: str
+) -> None:
+    study = load_study_from(storage_url(out, "hand"), "hand")
+    config, line = (
+        stored_config(study),
+        "# scored by: task.objective (rule), not the reward that PPO maximizes",
+    )
+
+    def lines(objective: Any) -> list[str]:
+        task = config.task.model_copy(update={"objective": objective})
+        judged = config.model_copy(update={"task": task})
+        made = TARGETS[target](winner_of(study, judged, out=out, with_sources=False), Scale())
+        return made.files[made.main].splitlines()
+
+    told = lines(RuleRewardConfig(name="rule", include={"please": 1.0}))
+
+    assert told[told.index(line) - 1].startswith("# score in the search: ")
+    assert line not in lines(None)
+    assert line not in lines(config.task.reward)
 
 
 @pytest.mark.slow
