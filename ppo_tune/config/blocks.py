@@ -245,11 +245,14 @@ REWARD = "reward"
 JUDGE_RULE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 TAKEN = frozenset(
-    ("budget", "best", "config", "ending", "eos_rate", "episodes", "failed", "feasible", "flag", "kl",
-     "kl_per_sequence", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens", REWARD,
-     "role", "samples", "score", "seconds", "split", "study", "tokens", "trials", "what", *PPOConfig.model_fields)
+    ("base", "beats_default", "beats_runner_up", "best", "best_trial", "budget", "config", "confirmed",
+     "confirmed_kl_per_sequence", "confirmed_score", "default", "default_score", "drop", "ending", "eos_rate",
+     "episodes", "failed", "feasible", "flag", "gain", "gain_over_default", "gain_over_untrained", "iqm", "judge", "kl",
+     "kl_per_sequence", "mean", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens",
+     REWARD, "role", "sampler", "samples", "score", "search_score", "seconds", "seed", "seeds", "split", "study",
+     "tokens", "trials", "untrained", "untrained_score", "what", "winner", "worst", *PPOConfig.model_fields)
 )  # fmt: skip
-"""Names of numbers that stand beside the judges' in what is stored and in tables."""
+"""Names that stand beside the judges' in what is stored, in tables and in exports."""
 
 DERIVED = ("_change", "_error", "_gain", "_high", "_low")
 """Ends of the names of numbers that are made from a judge's."""
@@ -257,7 +260,7 @@ DERIVED = ("_change", "_error", "_gain", "_high", "_low")
 
 def _check_judge(name: str) -> str:
     """The name of a judge, which becomes that of metrics and columns."""
-    if JUDGE_RULE.fullmatch(name) and name not in TAKEN and not name.endswith(DERIVED):
+    if JUDGE_RULE.fullmatch(name) and name.lower() not in TAKEN and not name.lower().endswith(DERIVED):
         return name
     raise ValueError(
         "a judge's name must be letters, digits, dashes and underscores, at most 40, the first a letter, and not that "
@@ -265,14 +268,28 @@ def _check_judge(name: str) -> str:
     )
 
 
+def _check_apart(judges: dict[str, Any]) -> dict[str, Any]:
+    """Judges whose names are two, also where a file system takes capitals for small letters."""
+    first: dict[str, str] = {}
+    for name in judges:
+        other = first.setdefault(name.lower(), name)
+        if other != name:
+            raise ValueError(
+                f"names must differ in more than capitals, but got {other!r} and {name!r}; rename one"
+            )
+    return judges
+
+
 def _with_long_form(gold: Any, info: ValidationInfo) -> Any:
     """The gold judge, wherever it was named: `gold: X` and `judges: {gold: X}` are the same."""
-    if gold is not None and "gold" in info.data.get("judges", {}):
+    if gold is not None and "gold" in map(str.lower, info.data.get("judges", {})):
         raise ValueError("stands in task.judges too; keep one")
     return info.data.get("judges", {}).pop("gold", gold)
 
 
-Judges = dict[Annotated[str, AfterValidator(_check_judge)], RewardConfig]
+Judges = Annotated[
+    dict[Annotated[str, AfterValidator(_check_judge)], RewardConfig], AfterValidator(_check_apart)
+]
 """Judges by their names."""
 
 Gold = Annotated[RewardConfig | None, AfterValidator(_with_long_form)]
@@ -292,6 +309,17 @@ class SupportTaskConfig(Block):
     objective: RewardConfig | None = Field(None, exclude_if=operator.not_, description=OBJECTIVE)
     judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)
     gold: Gold = Field(None, validate_default=True, description="Instead of the task's own hidden scorer.")
+
+    @field_validator("reward", "objective", "judges", "gold")
+    @classmethod
+    def _check_needs_no_references(cls, scorer: Any) -> Any:
+        scorers = scorer.values() if isinstance(scorer, dict) else (scorer,)
+        if any(isinstance(one, ReferenceRewardConfig) for one in scorers):
+            raise ValueError(
+                "kind reference compares with reference texts, and the prompts of task support have none; take rule, "
+                "preference or python, or the task dataset with a column of references"
+            )
+        return scorer
 
 
 Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
