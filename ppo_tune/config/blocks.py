@@ -310,17 +310,6 @@ class SupportTaskConfig(Block):
     judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)
     gold: Gold = Field(None, validate_default=True, description="Instead of the task's own hidden scorer.")
 
-    @field_validator("reward", "objective", "judges", "gold")
-    @classmethod
-    def _check_needs_no_references(cls, scorer: Any) -> Any:
-        scorers = scorer.values() if isinstance(scorer, dict) else (scorer,)
-        if any(isinstance(one, ReferenceRewardConfig) for one in scorers):
-            raise ValueError(
-                "kind reference compares with reference texts, and the prompts of task support have none; take rule, "
-                "preference or python, or the task dataset with a column of references"
-            )
-        return scorer
-
 
 Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
 """Texts, none of them empty."""

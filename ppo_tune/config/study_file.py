@@ -11,13 +11,13 @@ from ppo_tune.config.blocks import (
     SHARED_FIELDS,
     ModelConfig,
     PPOConfig,
+    ReferenceRewardConfig,
     StudyConfig,
     SupportTaskConfig,
     TaskConfig,
     TrainConfig,
     check_name,
 )
-from ppo_tune.config.flags import flag
 from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.search import PACKAGES, Loggers, SearchConfig
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
@@ -81,8 +81,8 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     for block in ("space", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
-    reader.replace(("ppo", "episodes"), episodes, flag("episodes"))
-    reader.replace(("seed",), seed, flag("seed"))
+    reader.replace(("ppo", "episodes"), episodes, "--episodes")
+    reader.replace(("seed",), seed, "--seed")
     task, model, ppo = reader.run_blocks()
     reader.check_schedule(ppo, {})
     log = reader.block("log", Loggers, ())
@@ -249,7 +249,21 @@ class _Reader:
         ppo = self.block("ppo", PPOConfig, {}) or self._right_part_of_ppo()
         if task is not None and model is not None and model.name is None and not task.brings_model:
             self.add(("model",), f"`name` must be given with task {task.name}: a model folder or hub name")
+        if isinstance(task, SupportTaskConfig):
+            self._check_needs_no_references(task)
         return task, model, ppo
+
+    def _check_needs_no_references(self, task: SupportTaskConfig) -> None:
+        """Nobody who scores the embedded task compares with reference texts, which its prompts have not."""
+        scorers: dict[Path_, Any] = {(name,): getattr(task, name) for name in ("reward", "objective", "gold")}
+        scorers |= {("judges", name): judge for name, judge in task.judges.items()}
+        for place, scorer in scorers.items():
+            if isinstance(scorer, ReferenceRewardConfig):
+                self.add(
+                    ("task", *place),
+                    "reference texts are needed, and the prompts of task support have none; take rule, preference or "
+                    "python, or your own prompts by task dataset",
+                )
 
     def block(self, name: str, kind: Any, missing: Any) -> Any:
         """One block, checked; None after noting its problems."""

@@ -27,7 +27,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app
-from ppo_tune.cli.go_on import flags_of
+from ppo_tune.cli.search import flags_of
 from ppo_tune.config.search import GridSamplerConfig
 from ppo_tune.search.storage import run_folder, storage_url
 from tests.chromium import CHROMIUM, needs_chromium

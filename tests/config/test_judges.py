@@ -204,8 +204,8 @@ def test_no_scorer_of_the_embedded_task_asks_for_reference_texts(
     )
 
     assert found == [
-        f"1: task.{place}: kind reference compares with reference texts, and the prompts of task support have none; "
-        "take rule, preference or python, or the task dataset with a column of references"
+        f"1: task.{place}{'.safety' if place == 'judges' else ''}: reference texts are needed, and the prompts of task "
+        "support have none; take rule, preference or python, or your own prompts by task dataset"
     ]
     assert task(
         "dataset",
