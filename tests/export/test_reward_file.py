@@ -49,8 +49,8 @@ def run(source: str, name: str = "exported") -> dict[str, Any]:
 
 def score_of(reward: RewardConfig) -> Any:
     """The function `score` of an exported script."""
-    source = score_source(winner(sources=Sources("m", reward, ())))
-    return run("\n".join([*source.imports, source.body]))["score"]
+    imports, body = score_source(winner(sources=Sources("m", reward, ())))
+    return run("\n".join([*imports, body]))["score"]
 
 
 def expected(reward: RewardConfig) -> list[float]:
