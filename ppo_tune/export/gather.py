@@ -12,9 +12,8 @@ from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
 from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.heldout import HeldOut
+from ppo_tune.search.heldout import HeldOut, read_untrained
 from ppo_tune.search.storage import run_folder
-from ppo_tune.search.untrained import read_untrained
 from ppo_tune.search.verdict import Verdict, read_verdict
 from ppo_tune.search.winner import best_config, winning_trial
 from ppo_tune.versions import versions

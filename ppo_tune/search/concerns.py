@@ -18,7 +18,7 @@ from ppo_tune.files import read_json
 from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.heldout import HeldOut
+from ppo_tune.search.heldout import HeldOut, Untrained
 from ppo_tune.search.responses import (
     MIN_PROMPTS,
     REPETITION_RISE,
@@ -28,7 +28,6 @@ from ppo_tune.search.responses import (
     mean_repeated_share,
     repetition_low,
 )
-from ppo_tune.search.untrained import Untrained
 
 if TYPE_CHECKING:
     from ppo_tune.search.race import Candidate, Confirmation
