@@ -15,10 +15,10 @@ from optuna.study import Study
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.errors import MissingExtraError, PPOTuneError
 from ppo_tune.search.address import sqlite_file
+from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.results import baseline_trial
 from ppo_tune.search.snapshot import snapshot
 from ppo_tune.search.storage import load_study_from, run_folder, storage_url
-from ppo_tune.search.study_facts import StudyFacts
 from ppo_tune.search.verdict import Verdict, read_verdict
 from ppo_tune.serving import LocalServer, local_server
 

@@ -1,10 +1,11 @@
-"""The typed record of a stored trial: every key of a trial's user attributes stands here and nowhere else.
+"""The typed records of stored trials and studies: every key of their user attributes stands here and nowhere else.
 
-`TrialFacts` reads and writes; the functions `write_...` and `enqueue_...` write what belongs together. Whoever adds a
-fact adds it here, where both sides of its key stand. Of the study's own see `ppo_tune.search.study_facts`.
+`TrialFacts` and `StudyFacts` read and write; the functions `write_...` and `enqueue_...` write what belongs together.
+Whoever adds a fact adds it here, where both sides of its key stand.
 """
 
 import contextlib
+import json
 import os
 import platform
 import uuid
@@ -17,7 +18,18 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from ppo_tune.search.heldout import CurvePoint, HeldOut, heldout_facts, read_curve, read_heldout, stored_curve
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.search.heldout import (
+    ByPrompt,
+    CurvePoint,
+    HeldOut,
+    heldout_facts,
+    read_by_prompt,
+    read_curve,
+    read_heldout,
+    stored_by_prompt,
+    stored_curve,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from ppo_tune.trainer.evaluation import Evaluation
@@ -161,6 +173,70 @@ class TrialFacts:
     def seen(self) -> HeldOut | None:
         """What it came to, or until it has ended what it came to at its last milestone."""
         return self.heldout or self.last
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A config that a confirmation runs again.
+
+    Attributes:
+        params: Its searched values.
+        search_score: What it scored in the search; None if it did not complete there.
+        is_default: Whether it is the default config.
+    """
+
+    params: dict[str, Any]
+    search_score: float | None
+    is_default: bool
+
+
+def _read_config(stored: Any) -> StudyConfig | None:
+    return None if stored is None else StudyConfig.model_validate_json(json.dumps(stored))
+
+
+class StudyFacts:
+    """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.attrs: Mapping[str, Any] = study.user_attrs
+
+    def write(self, key: str, value: Any) -> None:
+        """Store a fact."""
+        self.study.set_user_attr(key, value)
+        self.attrs = {**self.attrs, key: value}
+
+    config: Fact[StudyConfig | None] = Fact("config", _read_config, lambda c: c and c.model_dump(mode="json"))
+    """The experiment; None in a study that something else than ppo-tune made."""
+
+    inputs: Fact[Mapping[str, str]] = Fact("inputs", lambda stored: stored or {}, dict)
+    """Hashes of the files that the experiment depends on, by their places."""
+
+    versions: Fact[Mapping[str, str]] = Fact("versions", lambda stored: stored or {}, dict)
+    """Of the libraries that made the study."""
+
+    score_std: Fact[float | None] = Fact("score_std")
+    """The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0."""
+
+    chosen: Fact[Mapping[int, Chosen]] = Fact(
+        "candidates",
+        lambda stored: {int(number): Chosen(**facts) for number, facts in (stored or {}).items()},
+        lambda chosen: {str(number): asdict(facts) for number, facts in chosen.items()},
+    )
+    """In a confirmation: its configs, by their numbers in the search."""
+
+    n_seeds: Fact[int | None] = Fact("seeds")
+    """In a confirmation: on how many fresh seeds a config runs that stays in the race."""
+
+    untrained: Fact[ByPrompt | None] = Fact(
+        "base",
+        lambda stored: None if stored is None else read_by_prompt(stored),
+        lambda found: None if found is None else stored_by_prompt(found),
+    )
+    """In a confirmation: what the untrained model scored; None before it was."""
+
+    claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective")
+    """In a study of the user's own: its `owner`, which its folder names too, and its `experiment`."""
 
 
 def write_ended(

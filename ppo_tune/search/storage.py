@@ -21,6 +21,7 @@ from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlit
 from ppo_tune.search.endings import STATES, was_lost
 from ppo_tune.search.facts import (
     Owner,
+    StudyFacts,
     TrialFacts,
     enqueue_again,
     enqueue_default,
@@ -30,7 +31,6 @@ from ppo_tune.search.facts import (
     write_ending,
 )  # fmt: skip
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.study_facts import StudyFacts
 from ppo_tune.versions import versions
 
 BUSY_SECONDS = 60

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.study import Study
 
-from ppo_tune.search.facts import TrialFacts, write_ended
+from ppo_tune.search.facts import Chosen, StudyFacts, TrialFacts, write_ended
 from ppo_tune.search.heldout import (
     HELDOUT,
     CurvePoint,
@@ -18,7 +18,6 @@ from ppo_tune.search.heldout import (
     point_of,
     read_heldout,
 )
-from ppo_tune.search.study_facts import Chosen, StudyFacts
 from ppo_tune.trainer.evaluation import Evaluation, Judgement, Sample
 
 
