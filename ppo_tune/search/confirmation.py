@@ -42,7 +42,7 @@ class ConfirmationPlan(Plan):
     @property
     def draws(self) -> Draws:
         """Those of a confirmation: neither its prompts nor its random numbers chose who is confirmed."""
-        return confirmation_draws(self.study_config)
+        return confirmation_draws(self.config)
 
     def remaining(self, study: Study) -> int:
         """Runs of those still racing that nobody has begun; a run that was lost counts until it runs again."""

@@ -35,12 +35,10 @@ class Share:
 
     Attributes:
         trials: How many trials it can expect.
-        workers: How many workers share the study.
         pack: How many trials it trains side by side; None lets it find out.
     """
 
     trials: int
-    workers: int = 1
     pack: int | None = None
 
 

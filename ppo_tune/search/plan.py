@@ -25,14 +25,12 @@ class Plan(ABC):
     """A study's work; it can be sent to another process.
 
     Attributes:
-        study_config: The experiment.
         config: The experiment, as this work is done.
         study_name: In the store.
         workers: How many workers share it.
     """
 
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
-        self.study_config = config
         self.config = config
         self.study_name = config.name
         self.workers = workers
@@ -51,7 +49,7 @@ class Plan(ABC):
     @property
     def draws(self) -> Draws:
         """The prompts and random numbers by which its trials are scored."""
-        return milestone_draws(self.study_config)
+        return milestone_draws(self.config)
 
     def begin(self, study: Study, folder: Path) -> None:  # noqa: B027 most plans need nothing
         """Called once by every worker that is ready to train; `folder` gets the files of its trials."""

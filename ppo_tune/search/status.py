@@ -18,13 +18,7 @@ from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import best_trials, is_feasible, repeated_cells
 from ppo_tune.search.snapshot import snapshot
-from ppo_tune.search.storage import (
-    confirmation_study,
-    load_study_from,
-    run_folder,
-    storage_url,
-    stored_config,
-)  # fmt: skip
+from ppo_tune.search.storage import confirmation_study, open_study, storage_url
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 State = Literal["running", "elsewhere", "died", "stopped", "complete"]
@@ -133,8 +127,8 @@ def study_status(name: str, *, storage: str | None = None, out: Path | str = "."
     """
     check_name(name)
     with snapshot(storage or storage_url(Path(out), name)) as url:
-        study = load_study_from(url, name)
-        return read_status(study, stored_config(study), run_folder(Path(out), name))
+        study, config = open_study(name, storage=url)
+        return read_status(study, config, StudyFolder.of(Path(out), name).path)
 
 
 def read_status(

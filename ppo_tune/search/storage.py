@@ -43,11 +43,6 @@ GROWING = (
 """What may change between two runs of one study: it alters no trial."""
 
 
-def run_folder(out: Path, study_name: str) -> Path:
-    """Where a study keeps its store and its trials' files."""
-    return StudyFolder.of(out, study_name).path
-
-
 def storage_url(out: Path, study_name: str) -> str:
     """The store of a study that names none: SQLite beside its trials."""
     return sqlite_url(StudyFolder.of(out, study_name).store)

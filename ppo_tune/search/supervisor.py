@@ -119,7 +119,7 @@ class Supervisor:
         trials = self.plan.remaining(self.study)
         n_workers = min(self.plan.workers, trials)
         for index in range(n_workers):
-            self._start(index, Share(-(-trials // n_workers), n_workers, wanted_pack(self.plan.config)))
+            self._start(index, Share(-(-trials // n_workers), wanted_pack(self.plan.config)))
 
     def _start(self, index: int, share: Share) -> None:
         self._shares[index] = share

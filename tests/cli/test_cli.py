@@ -19,7 +19,8 @@ from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.files import read_json
 from ppo_tune.fitting.reward_model import RewardTrainingResult, wilson
-from ppo_tune.search.storage import create_study, run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.storage import create_study, storage_url
 from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.training.full_length import TrainingResult
@@ -31,7 +32,7 @@ from tests.worlds import THINGS
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """A folder with a finished study named `hand`."""
-    folder = run_folder(tmp_path, "hand")
+    folder = StudyFolder.of(tmp_path, "hand").path
     folder.mkdir(parents=True)
     fill_usual(HandMade(folder, storage_url(tmp_path, "hand")))
     return tmp_path
@@ -149,7 +150,7 @@ def test_a_changed_study_is_refused_with_a_readable_difference(
 
 
 def _store(out: Path) -> str:
-    run_folder(out, "small").mkdir(parents=True)
+    StudyFolder.of(out, "small").path.mkdir(parents=True)
     return storage_url(out, "small")
 
 

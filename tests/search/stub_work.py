@@ -30,7 +30,6 @@ def given(worker: Worker) -> tuple[object, ...]:
     plan = worker.plan
     facts = (
         type(plan).__name__,
-        plan.study_config.model_dump_json(),
         plan.config.model_dump_json(),
         plan.workers,
     )

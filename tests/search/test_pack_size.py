@@ -10,7 +10,6 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
@@ -22,7 +21,6 @@ from ppo_tune.search.storage import create_study, give_back, remaining
 from ppo_tune.search.supervisor import share_after
 from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
-from ppo_tune.search.worker import ask
 from ppo_tune.trainer.compiling import CompiledPass
 from tests.worlds import OWNER, StudyMaker
 
@@ -158,11 +156,10 @@ class Asking:
     def __init__(self, config: StudyConfig, folder: Path) -> None:
         self.config = config
         self.study = create_study(config, f"sqlite:///{folder / 'study.db'}", {})
-        self.lock = FileLock(folder / "ask.lock")
 
     def ask(self, *, under_way: int = 0, workers: int = 2) -> optuna.Trial | None:
         """As one of so many workers: of two, each may have four of the 32 trials under way."""
-        return ask(self.study, SearchPlan(self.config, workers), self.lock, OWNER, under_way=under_way)
+        return SearchPlan(self.config, workers).ask(self.study, under_way, OWNER)
 
 
 @pytest.fixture
@@ -362,7 +359,7 @@ def test_what_takes_the_place_of_a_dead_worker_gets_half_its_pack(
 ) -> None:
     config = make_study(search={"pack": pack})
 
-    assert share_after(config, Share(4, 2, had)) == Share(4, 2, gets)
+    assert share_after(config, Share(4, had)) == Share(4, gets)
 
 
 class PruneTheSecond(optuna.pruners.BasePruner):

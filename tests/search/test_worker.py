@@ -42,7 +42,7 @@ def test_the_first_worker_says_what_the_user_should_know_of_the_models(
     plan, channel = SearchPlan(make_study()), Recorder()
     monkeypatch.setattr(plan, "begin", lambda *_: None)
 
-    share = Share(workers=2, trials=1, pack=1)
+    share = Share(trials=1, pack=1)
     worker.train(Worker(OWNER, index, plan, "sqlite://", tmp_path, share), channel)
 
     assert [event["text"] for event in channel.sent if event["kind"] == "note"] == told
