@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial
 from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.files import read_json
 from ppo_tune.search import responses
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut, Untrained
+from ppo_tune.search.results import ending_of
 
 if TYPE_CHECKING:
     from ppo_tune.search.race import Candidate, Confirmation

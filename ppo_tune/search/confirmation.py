@@ -20,12 +20,11 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import NoPrunerConfig
 from ppo_tune.data.draws import Draws, confirmation_draws
 from ppo_tune.search.certainty import Scores
-from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.facts import Chosen, Owner, StudyFacts, TrialFacts, enqueue_run
 from ppo_tune.search.heldout import read_untrained
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.race import Candidate, Confirmation, Run
-from ppo_tune.search.results import baseline_trial, best_trials
+from ppo_tune.search.results import baseline_trial, best_trials, ending_of, was_lost
 from ppo_tune.search.storage import ask_as, confirmation_name, confirmation_study
 from ppo_tune.seeding import derive_seed
 

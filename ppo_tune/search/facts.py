@@ -132,7 +132,7 @@ class TrialFacts:
     """What it came to at each milestone so far."""
 
     ending: Fact[str | None] = Fact("ending")
-    """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
+    """The name of its ending as it was noted; see `ppo_tune.search.results`."""
 
     reason = Fact("reason", lambda stored: str(stored or ""))
     """Why it ended, in words; empty where there is nothing to say."""

@@ -19,9 +19,9 @@ from ppo_tune.config.blocks import NAME_RULE, StudyConfig, differences
 from ppo_tune.data.user_files import as_noted, check_user_files
 from ppo_tune.errors import PPOTuneError, StudyMismatchError, TrialError
 from ppo_tune.files import make_folder, read_json, write_json
-from ppo_tune.search.endings import STATES
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import GROWING
 from ppo_tune.search.trial_loop import Ending, TrialPack
 

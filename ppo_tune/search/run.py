@@ -17,12 +17,11 @@ from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
-from ppo_tune.search.endings import STATES, count_endings
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
-from ppo_tune.search.results import best_trial, best_trials
+from ppo_tune.search.results import STATES, best_trial, best_trials, count_endings
 from ppo_tune.search.storage import check_same, close_lost_trials, create_study, load_study_from, storage_url
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.workers import Channel, Worker

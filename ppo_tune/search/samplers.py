@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config import methods
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.space import Space
-from ppo_tune.search.endings import was_lost
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.results import was_lost
 from ppo_tune.seeding import derive_seed
 
 

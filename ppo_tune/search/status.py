@@ -13,10 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.files import read_json_lines
-from ppo_tune.search.endings import LOST, count_endings, ending_of, was_lost
+from ppo_tune.search import results
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.results import best_trials, is_feasible, repeated_cells
 from ppo_tune.search.snapshot import snapshot
 from ppo_tune.search.storage import confirmation_study, open_study, storage_url
 from ppo_tune.search.verdict import Verdict, judge, read_facts
@@ -140,7 +139,7 @@ def read_status(
     every = [*trials, *(confirmation.get_trials(deepcopy=False) if confirmation else ())]
     under_way = {TrialFacts(t).host or platform.node() for t in every if t.state == TrialState.RUNNING}
     process = _process_of(folder)
-    counts = count_endings(study)
+    counts = results.count_endings(study)
     waiting, running = counts.pop("waiting", 0), counts.pop("running", 0)
     total = max(config.n_trials, sum(counts.values()) + running)
     state = _state(process, under_way, all_over=not waiting + running and sum(counts.values()) >= total)
@@ -150,7 +149,7 @@ def read_status(
     rate, left = _pace(trials, views, config.ppo.episodes, total, searching, now or datetime.now())
     facts = read_facts(study, config, folder)
     verdict, default = judge(facts), facts.default
-    confirmed = count_endings(confirmation) if confirmation else None
+    confirmed = results.count_endings(confirmation) if confirmation else None
     ended = [t.datetime_complete for t in every if t.datetime_complete]
     return StudyStatus(
         study=study.study_name,
@@ -171,9 +170,9 @@ def read_status(
         seconds_left=left,
         failure=_last_failure(trials),
         confirmation=confirmed,
-        to_confirm=bool(config.search.confirm_top and best_trials(study))
+        to_confirm=bool(config.search.confirm_top and results.best_trials(study))
         and not (confirmed and "waiting" not in confirmed),
-        repeats=repeated_cells(config, trials),
+        repeats=results.repeated_cells(config, trials),
     )
 
 
@@ -213,13 +212,13 @@ def _view(trial: FrozenTrial, folder: Path) -> TrialStatus:
     judges = {name: judge.mean for name, judge in last.judges.items()} if last else {}
     return TrialStatus(
         number=trial.number,
-        ending=ending_of(trial),
+        ending=results.ending_of(trial),
         episodes=episodes,
         score=last.score if last else None,
         gold=judges.get("gold"),
         judges=judges,
         kl=last.kl if last else None,
-        feasible=is_feasible(trial),
+        feasible=results.is_feasible(trial),
         params=trial.params,
     )
 
@@ -240,7 +239,7 @@ def _pace(
         return None, None
     rate = sum(views[t.number].episodes for t in begun) / seconds
     parts = sum(views[t.number].episodes for t in trials if not t.state.is_finished()) / budget
-    over = {t.number for t in trials if t.state.is_finished() and not was_lost(t)}
+    over = {t.number for t in trials if t.state.is_finished() and not results.was_lost(t)}
     done = sum(t.number in over for t in begun) + parts
     return rate, time_left(total - len(over) - parts, done, seconds)
 
@@ -251,7 +250,7 @@ def time_left(missing: float, done: float, seconds: float) -> float | None:
 
 
 def _last_failure(trials: Iterable[FrozenTrial]) -> str:
-    usual = ("completed", "pruned", "kl_limit", *LOST)
-    bad = [t for t in trials if t.state.is_finished() and ending_of(t) not in usual]
+    usual = ("completed", "pruned", "kl_limit", *results.LOST)
+    bad = [t for t in trials if t.state.is_finished() and results.ending_of(t) not in usual]
     last = max(bad, key=lambda t: t.datetime_complete or datetime.min, default=None)
-    return "" if last is None else f"trial {last.number} {ending_of(last)}: {TrialFacts(last).reason}"
+    return "" if last is None else f"trial {last.number} {results.ending_of(last)}: {TrialFacts(last).reason}"

@@ -18,7 +18,6 @@ from ppo_tune.config.blocks import StudyConfig, check_name, differences
 from ppo_tune.data.user_files import RECIPE, as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
-from ppo_tune.search.endings import STATES, was_lost
 from ppo_tune.search.facts import (
     Owner,
     StudyFacts,
@@ -31,6 +30,7 @@ from ppo_tune.search.facts import (
     write_ending,
 )  # fmt: skip
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.results import STATES, was_lost
 from ppo_tune.versions import versions
 
 BUSY_SECONDS = 60

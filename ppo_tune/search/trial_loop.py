@@ -18,11 +18,11 @@ from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, write_json
 from ppo_tune.models import save_adapter
-from ppo_tune.search.endings import STATES
 from ppo_tune.search.facts import StudyFacts, TrialFacts, write_ended
 from ppo_tune.search.folders import StudyFolder, TrialFolder
 from ppo_tune.search.heldout import CurvePoint, point_of, read_untrained, write_untrained
 from ppo_tune.search.plan import Plan, SearchPlan
+from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import give_back
 from ppo_tune.tracking import Tracked, Tracking
 from ppo_tune.trainer.assembly import Assembly, assemble

@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
 from ppo_tune.config.space import Space
-from ppo_tune.search.endings import STATES
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import storage_url
 
 HOSTILE = (

@@ -17,7 +17,7 @@ from ppo_tune.search.confirmation import (
     open_confirmation,
     read_confirmation,
 )
-from ppo_tune.search.endings import STATES
+from ppo_tune.search.results import STATES
 from ppo_tune.search.run import run_confirmation, run_search
 from ppo_tune.search.storage import (
     close_lost_trials,

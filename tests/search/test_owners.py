@@ -15,10 +15,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import Owner, TrialFacts, pid_namespace, take_waiting
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.results import ending_of
 from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import ask_as, close_lost_trials, create_study, give_back, running_of
 from ppo_tune.search.supervisor import Supervisor

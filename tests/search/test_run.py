@@ -21,8 +21,8 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 from ppo_tune.files import read_json_lines
-from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.results import ending_of, was_lost
 from ppo_tune.search.storage import load_study_from, storage_url
 
 pytestmark = pytest.mark.slow

@@ -15,8 +15,8 @@ from optuna.study import Study
 from ppo_tune.config.blocks import StudyConfig, flatten
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import StudyFacts, TrialFacts
+from ppo_tune.search.results import ending_of
 from ppo_tune.search.storage import GROWING
 
 Settings = Mapping[str, Any]
