@@ -169,6 +169,11 @@ class TrialFacts:
         """What it came to, once it has ended by itself; None where it was never scored."""
         return read_heldout(self.attrs)
 
+    def write_heldout(self, judged: "Evaluation") -> None:
+        """Note what a trial under way came to."""
+        for name, value in heldout_facts(judged).items():
+            self.write(name, value)
+
     @property
     def seen(self) -> HeldOut | None:
         """What it came to, or until it has ended what it came to at its last milestone."""
@@ -237,24 +242,6 @@ class StudyFacts:
 
     claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective")
     """In a study of the user's own: its `owner`, which its folder names too, and its `experiment`."""
-
-
-def write_ended(
-    trial: Trial,
-    ending: str,
-    reason: str,
-    *,
-    episodes: int,
-    tokens: int,
-    seconds: float,
-    judged: "Evaluation | None",
-) -> None:
-    """Note how a trial ended, what it cost, and what it came to if it was ever scored."""
-    facts = TrialFacts(trial)
-    facts.ending, facts.reason = ending, reason
-    facts.episodes, facts.tokens, facts.seconds = episodes, tokens, seconds
-    for name, value in ({} if judged is None else heldout_facts(judged)).items():
-        trial.set_user_attr(name, value)
 
 
 def write_ending(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from optuna.pruners import BasePruner
 from optuna.study import Study
-from optuna.trial import Trial
+from optuna.trial import Trial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.data.draws import Draws, milestone_draws
 from ppo_tune.search.facts import Owner, TrialFacts
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.pruners import make_pruner
+from ppo_tune.search.results import was_lost
 from ppo_tune.search.samplers import make_sampler, needs_results
-from ppo_tune.search.storage import ask_as, remaining
+from ppo_tune.search.storage import ask_as
 from ppo_tune.seeding import derive_seed
 
 
@@ -72,7 +73,8 @@ class SearchPlan(Plan):
 
     def remaining(self, study: Study) -> int:
         """What is left of the total."""
-        return remaining(study, self.config.n_trials)
+        begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        return max(self.config.n_trials - sum(not was_lost(trial) for trial in begun), 0)
 
     def ask(self, study: Study, under_way: int, owner: Owner) -> Trial | None:
         """The sampler's next proposal; none while a worker with enough under way would learn from more results."""

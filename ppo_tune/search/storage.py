@@ -30,7 +30,7 @@ from ppo_tune.search.facts import (
     write_ending,
 )  # fmt: skip
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.results import STATES, was_lost
+from ppo_tune.search.results import STATES
 from ppo_tune.versions import versions
 
 BUSY_SECONDS = 60
@@ -131,12 +131,6 @@ def stored_config(study: Study) -> StudyConfig:
     if config is None:
         raise StudyMismatchError(f"study {study.study_name!r} was not made by ppo-tune")
     return config
-
-
-def remaining(study: Study, n_trials: int) -> int:
-    """How many trials of the total are still to be given out."""
-    begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-    return max(n_trials - sum(not was_lost(trial) for trial in begun), 0)
 
 
 def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: Owner) -> Trial:

@@ -18,7 +18,7 @@ from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, write_json
 from ppo_tune.models import save_adapter
-from ppo_tune.search.facts import StudyFacts, TrialFacts, write_ended
+from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder, TrialFolder
 from ppo_tune.search.heldout import CurvePoint, point_of, read_untrained, write_untrained
 from ppo_tune.search.plan import Plan, SearchPlan
@@ -41,7 +41,6 @@ class TrialRun:
         trial: Optuna's object, by which values are reported.
         folder: Where its files go.
         milestones: Episodes at which it is scored.
-        baseline: Whether it is the default config, which is never pruned.
         tracking: Gets what its metrics.jsonl gets.
         curve: What it came to at its milestones so far.
         evaluation: The last one.
@@ -51,7 +50,6 @@ class TrialRun:
     trial: Trial
     folder: TrialFolder
     milestones: tuple[int, ...]
-    baseline: bool
     tracking: Tracking
     curve: list[CurvePoint] = field(default_factory=list)
     evaluation: Evaluation | None = None
@@ -147,7 +145,7 @@ class TrialPack:
         tracked = Tracked(name, folder.path.name, self.folder.path, used, self.config.space, judges)
         tracking = Tracking(self.config.search.log, tracked, self._note)
         milestones = self.config.milestone_episodes()
-        self.runs[place] = TrialRun(trial, folder, milestones, facts.is_default, tracking)
+        self.runs[place] = TrialRun(trial, folder, milestones, tracking)
         self.emit({
             "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
         })  # fmt: skip
@@ -194,7 +192,7 @@ class TrialPack:
             feasible = judged.kl_per_sequence <= self.config.search.kl_budget
             return Ending("completed", value=judged.score, feasible=feasible)
         hopeless = run.trial.should_prune()  # asked of the default too, for others are compared with it
-        if hopeless and not run.baseline:
+        if hopeless and not TrialFacts(run.trial).is_default:
             return Ending("pruned", f"score {judged.score:.3f} after {episodes} episodes, behind the others")
         return None
 
@@ -217,8 +215,11 @@ class TrialPack:
         violated = ending.name in ("diverged", "kl_limit")
         kl = ceiling if violated or judged is None else judged.kl_per_sequence
         run.trial.set_constraint("kl_per_sequence", kl - self.config.search.kl_budget)
-        write_ended(run.trial, ending.name, ending.reason, episodes=trained.episodes, tokens=trained.tokens,
-                    seconds=run.seconds, judged=judged)  # fmt: skip
+        facts = TrialFacts(run.trial)
+        facts.ending, facts.reason = ending.name, ending.reason
+        facts.episodes, facts.tokens, facts.seconds = trained.episodes, trained.tokens, run.seconds
+        if judged is not None:
+            facts.write_heldout(judged)
         run.tracking.finish(ending.name)
         del self.runs[place]
         self.work.trainer.drop(place)

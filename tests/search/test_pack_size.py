@@ -17,7 +17,7 @@ from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.search.pack_size import MARGIN, TIMING_SHARE, Share, choose_pack, most_under_way, wanted_pack
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.samplers import make_sampler
-from ppo_tune.search.storage import create_study, give_back, remaining
+from ppo_tune.search.storage import create_study, give_back
 from ppo_tune.search.supervisor import share_after
 from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
@@ -201,7 +201,7 @@ def train(
     study.pruner = pruner or optuna.pruners.NopPruner()
 
     def next_trial() -> optuna.Trial | None:
-        if remaining(study, trial_pack.config.n_trials) == 0:
+        if trial_pack.plan.remaining(study) == 0:
             return None
         study.sampler = make_sampler(trial_pack.config, len(study.get_trials()))
         return study.ask(trial_pack.config.space.distributions())

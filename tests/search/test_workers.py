@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import time
@@ -107,6 +108,19 @@ def test_a_runner_keeps_its_promises(member: type[Workers], make_study: StudyMak
         runner.stop(worker)
         runner.kill(worker)
     assert list(runner.events(timeout=0.01)) == []
+
+
+@members
+def test_an_interrupt_does_not_end_a_worker_that_is_still_starting(
+    member: type[Workers], make_study: StudyMaker
+) -> None:
+    """The terminal sends Ctrl-C to all; what becomes of a worker is its supervisor's to say."""
+    runner = member(act)
+    runner.start(Worker(Owner.new("here"), 0, SearchPlan(make_study()), "count", Path(), Share(1)))
+    for process in psutil.Process().children():
+        process.send_signal(signal.SIGINT)
+
+    assert kinds(collect(runner, {})["count"]) == ["begun", *["counted"] * 100, "Done", "Ended"]
 
 
 class Recorder(Channel):
