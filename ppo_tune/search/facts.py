@@ -90,7 +90,25 @@ class Fact(Generic[T]):
 
 
 class TrialFacts:
-    """What the row of a trial says, stored or under way, besides what Optuna itself knows of it."""
+    """What the row of a trial says, stored or under way, besides what Optuna itself knows of it.
+
+    Attributes:
+        is_default: Whether it is the default config.
+        confirms: In a confirmation: the number in the search of the trial that runs again.
+        seed_index: In a confirmation: which of the fresh seeds.
+        attempt: How many times its values have been tried, this one included.
+        host: The machine it was asked on, for people.
+        pid: The process there, for people.
+        pid_namespace: Where that number names a process, see `pid_namespace`.
+        config: The hyperparameters that its trainer really used; empty before it began.
+        score_std: The unit in which its values are learned; version 0.1.0 learned them in the unit of the reward.
+        curve: What it came to at each milestone so far.
+        ending: The name of its ending as it was noted; see `ppo_tune.search.results`.
+        reason: Why it ended, in words; empty where there is nothing to say.
+        episodes: How many responses it was trained on; None unless it ended by itself, as of tokens and seconds.
+        tokens: How many response tokens those are.
+        seconds: How long it took by the clock.
+    """
 
     def __init__(self, trial: FrozenTrial | Trial) -> None:
         self.trial = trial
@@ -102,49 +120,20 @@ class TrialFacts:
         self.trial.set_user_attr(key, value)
 
     is_default = Fact("baseline", bool)
-    """Whether it is the default config."""
-
     confirms = Fact("confirms", int)
-    """In a confirmation: the number in the search of the trial that runs again."""
-
     seed_index = Fact("seed_index", int)
-    """In a confirmation: which of the fresh seeds."""
-
     attempt = Fact("attempt", lambda stored: int(stored or 1))
-    """How many times its values have been tried, this one included."""
-
     host: Fact[str | None] = Fact("host")
-    """The machine it was asked on, for people."""
-
     pid: Fact[int | None] = Fact("pid")
-    """The process there, for people."""
-
     pid_namespace: Fact[str | None] = Fact("pid_namespace")
-    """Where that number names a process, see `pid_namespace`."""
-
     config: Fact[Mapping[str, Any]] = Fact("config", lambda stored: stored or {}, dict)
-    """The hyperparameters that its trainer really used; empty before it began."""
-
     score_std = Fact("score_std", lambda stored: 1.0 if stored is None else float(stored))
-    """The unit in which its values are learned; version 0.1.0 learned them in the unit of the reward."""
-
     curve: Fact[Sequence[CurvePoint]] = Fact("curve", read_curve, stored_curve)
-    """What it came to at each milestone so far."""
-
     ending: Fact[str | None] = Fact("ending")
-    """The name of its ending as it was noted; see `ppo_tune.search.results`."""
-
     reason = Fact("reason", lambda stored: str(stored or ""))
-    """Why it ended, in words; empty where there is nothing to say."""
-
     episodes: Fact[int | None] = Fact("episodes")
-    """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
-
     tokens: Fact[int | None] = Fact("tokens")
-    """How many response tokens those are."""
-
     seconds: Fact[float | None] = Fact("seconds")
-    """How long it took by the clock."""
 
     @property
     def owner(self) -> Owner | None:
@@ -200,7 +189,18 @@ def _read_config(stored: Any) -> StudyConfig | None:
 
 
 class StudyFacts:
-    """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it."""
+    """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it.
+
+    Attributes:
+        config: The experiment; None in a study that something else than ppo-tune made.
+        inputs: Hashes of the files that the experiment depends on, by their places.
+        versions: Of the libraries that made the study.
+        score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
+        chosen: In a confirmation: its configs, by their numbers in the search.
+        n_seeds: In a confirmation: on how many fresh seeds a config runs that stays in the race.
+        untrained: In a confirmation: what the untrained model scored; None before it was.
+        claim: In a study of the user's own: its `owner`, which its folder names too, and its `experiment`.
+    """
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -212,36 +212,21 @@ class StudyFacts:
         self.attrs = {**self.attrs, key: value}
 
     config: Fact[StudyConfig | None] = Fact("config", _read_config, lambda c: c and c.model_dump(mode="json"))
-    """The experiment; None in a study that something else than ppo-tune made."""
-
     inputs: Fact[Mapping[str, str]] = Fact("inputs", lambda stored: stored or {}, dict)
-    """Hashes of the files that the experiment depends on, by their places."""
-
     versions: Fact[Mapping[str, str]] = Fact("versions", lambda stored: stored or {}, dict)
-    """Of the libraries that made the study."""
-
     score_std: Fact[float | None] = Fact("score_std")
-    """The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0."""
-
     chosen: Fact[Mapping[int, Chosen]] = Fact(
         "candidates",
         lambda stored: {int(number): Chosen(**facts) for number, facts in (stored or {}).items()},
         lambda chosen: {str(number): asdict(facts) for number, facts in chosen.items()},
     )
-    """In a confirmation: its configs, by their numbers in the search."""
-
     n_seeds: Fact[int | None] = Fact("seeds")
-    """In a confirmation: on how many fresh seeds a config runs that stays in the race."""
-
     untrained: Fact[ByPrompt | None] = Fact(
         "base",
         lambda stored: None if stored is None else read_by_prompt(stored),
         lambda found: None if found is None else stored_by_prompt(found),
     )
-    """In a confirmation: what the untrained model scored; None before it was."""
-
     claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective")
-    """In a study of the user's own: its `owner`, which its folder names too, and its `experiment`."""
 
 
 def write_ending(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> None:
