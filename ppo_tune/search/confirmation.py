@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.pruners import BasePruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -30,12 +29,11 @@ from ppo_tune.seeding import derive_seed
 
 
 class ConfirmationPlan(Plan):
-    """Run each candidate on one fresh seed after the other, as long as it can win."""
+    """Run each candidate on one fresh seed after the other, as long as it can win: the race drops whole candidates."""
 
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
         search = config.search.model_copy(update={"milestones": 1, "pruner": NoPrunerConfig(name="none")})
-        super().__init__(config, workers)
-        self.config = config.model_copy(update={"search": search})
+        super().__init__(config.model_copy(update={"search": search}), workers)
         self.study_name = confirmation_name(config.name)
 
     @property
@@ -75,10 +73,6 @@ class ConfirmationPlan(Plan):
         """The trial of the search, and the seed."""
         facts = TrialFacts(trial)
         return f"trial {facts.confirms} on fresh seed {facts.seed_index + 1}"
-
-    def pruner(self) -> BasePruner:
-        """None, for the race drops whole candidates."""
-        return NopPruner()
 
     def _missing(self, study: Study) -> list[tuple[int, int, dict[str, Any]]]:
         """Seed index, trial number and values of the runs to come, in their order."""

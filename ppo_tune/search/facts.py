@@ -184,10 +184,6 @@ class Chosen:
     is_default: bool
 
 
-def _read_config(stored: Any) -> StudyConfig | None:
-    return None if stored is None else StudyConfig.model_validate_json(json.dumps(stored))
-
-
 class StudyFacts:
     """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it.
 
@@ -211,7 +207,11 @@ class StudyFacts:
         self.study.set_user_attr(key, value)
         self.attrs = {**self.attrs, key: value}
 
-    config: Fact[StudyConfig | None] = Fact("config", _read_config, lambda c: c and c.model_dump(mode="json"))
+    config: Fact[StudyConfig | None] = Fact(
+        "config",
+        lambda stored: stored and StudyConfig.model_validate_json(json.dumps(stored)),
+        lambda config: config and config.model_dump(mode="json"),
+    )
     inputs: Fact[Mapping[str, str]] = Fact("inputs", lambda stored: stored or {}, dict)
     versions: Fact[Mapping[str, str]] = Fact("versions", lambda stored: stored or {}, dict)
     score_std: Fact[float | None] = Fact("score_std")
@@ -223,8 +223,8 @@ class StudyFacts:
     n_seeds: Fact[int | None] = Fact("seeds")
     untrained: Fact[ByPrompt | None] = Fact(
         "base",
-        lambda stored: None if stored is None else read_by_prompt(stored),
-        lambda found: None if found is None else stored_by_prompt(found),
+        lambda stored: stored and read_by_prompt(stored),
+        lambda found: found and stored_by_prompt(found),
     )
     claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective")
 

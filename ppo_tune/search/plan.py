@@ -63,9 +63,9 @@ class Plan(ABC):
         """What a person calls a trial."""
         return f"trial {trial.number}"
 
-    @abstractmethod
     def pruner(self) -> BasePruner:
         """The pruner of its trials."""
+        return make_pruner(self.config.search.pruner, len(self.config.milestone_episodes()))
 
 
 class SearchPlan(Plan):
@@ -89,7 +89,3 @@ class SearchPlan(Plan):
     def seed(self, trial: Trial) -> int:
         """By the trial's number; a trial that runs again keeps that of the first time."""
         return derive_seed(self.config.search.seed, "trial", TrialFacts(trial).origin)
-
-    def pruner(self) -> BasePruner:
-        """The study's."""
-        return make_pruner(self.config.search.pruner, len(self.config.milestone_episodes()))

@@ -126,7 +126,7 @@ def fit_compiling(
     announce: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Compiling | None:
-    """Compile the learning pass of a worker's packs where that can pay, and keep it if it is faster; places are free.
+    """Compile the learning pass of a worker's packs where that can pay, and keep it if it is faster.
 
     All places are free, as many as will be trained. A wish to stop before anything is timed leaves all as it is.
 
