@@ -222,7 +222,8 @@ def _texts(facts: Facts) -> list[Concern]:
     """Whether what the trial wrote in the search collapsed, beside what the untrained model wrote."""
     before = [] if facts.base is None else facts.base.samples
     after = [] if facts.winner is None else kept_samples(facts.folder, facts.winner)
-    start, end = (_variety(samples[: min(len(before), len(after))]) for samples in (before, after))
+    n = min(len(before), len(after))
+    start, end = (responses.distinct([s["response"] for s in kept[:n]], 2) for kept in (before, after))
     repeated = responses.mean_repeated_share(before), responses.mean_repeated_share(after)
     start_tokens, end_tokens = (
         math.nan if found is None else found.response_tokens
@@ -240,10 +241,6 @@ def _texts(facts: Facts) -> list[Concern]:
             f"its responses say next to nothing ({end_tokens:.1f} tokens, {UNTRAINED} {start_tokens:.1f})"
         )
     return [Concern("text", words, certain=False) for words in found]
-
-
-def _variety(samples: responses.Samples) -> float:
-    return responses.distinct([sample["response"] for sample in samples], 2)
 
 
 def kept_samples(folder: Path, trial: FrozenTrial) -> responses.Samples:

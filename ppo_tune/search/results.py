@@ -1,19 +1,4 @@
-"""What came of the trials of a study: how each ended, the best of them, and the default they are measured against.
-
-A trial ends in one of these ways, of which Optuna is told:
-
-    completed      reached its budget                              COMPLETE with its score
-    pruned         behind the others                               PRUNED
-    diverged       a loss or a log-probability was not finite      PRUNED, not feasible
-    kl_limit       too far from the reference                      PRUNED, not feasible
-    out_of_memory  the device has no room for it                   FAIL
-    reward_error   the reward function failed                      FAIL
-    crashed        its worker died again and again                 FAIL
-    preempted      stopped by the user; another trial takes over   FAIL
-    lost           its worker died; another trial takes over       FAIL
-
-Diverged trials are told as pruned, for samplers learn from pruned trials and not from failed ones.
-"""
+"""What came of the trials of a study: how each ended, the best of them, and the default they are measured against."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,16 +14,20 @@ if TYPE_CHECKING:
     from ppo_tune.search.race import Confirmation
 
 STATES = {
-    "completed": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "diverged": TrialState.PRUNED,
-    "kl_limit": TrialState.PRUNED,
-    "out_of_memory": TrialState.FAIL,
-    "reward_error": TrialState.FAIL,
-    "crashed": TrialState.FAIL,
-    "preempted": TrialState.FAIL,
-    "lost": TrialState.FAIL,
+    "completed": TrialState.COMPLETE,  # reached its budget
+    "pruned": TrialState.PRUNED,  # behind the others
+    "diverged": TrialState.PRUNED,  # a loss or a log-probability was not finite
+    "kl_limit": TrialState.PRUNED,  # too far from the reference
+    "out_of_memory": TrialState.FAIL,  # the device has no room for it
+    "reward_error": TrialState.FAIL,  # the reward function failed
+    "crashed": TrialState.FAIL,  # its worker died again and again
+    "preempted": TrialState.FAIL,  # stopped by the user; another trial takes over
+    "lost": TrialState.FAIL,  # its worker died; another trial takes over
 }
+"""How a trial can end, and what Optuna is told of it.
+
+What ran away is told as pruned and not feasible, for samplers learn from pruned trials and not from failed ones.
+"""
 
 LOST = ("preempted", "lost")
 """Endings that do not count towards the study's total: the trial is run again under another number."""
