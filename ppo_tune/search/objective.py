@@ -21,6 +21,7 @@ from ppo_tune.errors import PPOTuneError, StudyMismatchError, TrialError
 from ppo_tune.files import make_folder, read_json, write_json
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import GROWING
 from ppo_tune.search.trial_loop import Ending, TrialPack
@@ -81,7 +82,7 @@ class Objective:
     def _train(self, trial: Trial) -> Ending:
         folder = _claim_folder(self.folder, trial.study, self.config, self.inputs)
         if self.trial_pack is None or self.trial_pack.folder.path != folder:
-            self.trial_pack = TrialPack(self.config, folder, places=1)
+            self.trial_pack = TrialPack(SearchPlan(self.config), folder, places=1)
         self.config.space.suggest(trial)
         self.trial_pack.join(trial.study)
         try:

@@ -13,7 +13,6 @@ import torch
 from optuna.study import Study
 from optuna.trial import Trial
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, write_json
@@ -21,7 +20,7 @@ from ppo_tune.models import save_adapter
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder, TrialFolder
 from ppo_tune.search.heldout import CurvePoint, point_of, read_untrained, write_untrained
-from ppo_tune.search.plan import Plan, SearchPlan
+from ppo_tune.search.plan import Plan
 from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import give_back
 from ppo_tune.tracking import Tracked, Tracking
@@ -75,12 +74,11 @@ class TrialPack:
     """A model whose places are filled with the trials of one study.
 
     Args:
-        config: The study.
+        plan: What the trials are.
         folder: The study's folder; trials write below it.
         places: How many trials are trained side by side.
         device: Where; None takes the first GPU, or the CPU.
         emit: Told of everything that happens.
-        plan: What the trials are; None for those of a search.
 
     Attributes:
         score_std: The unit in which values are learned, the same for all trials of a study; None before `join`.
@@ -88,19 +86,17 @@ class TrialPack:
 
     def __init__(
         self,
-        config: StudyConfig,
+        plan: Plan,
         folder: Path,
         *,
         places: int,
         device: torch.device | None = None,
         emit: Watcher = lambda _: None,
-        plan: Plan | None = None,
     ) -> None:
-        self.plan = plan or SearchPlan(config)
-        self.config = config = self.plan.config
+        self.plan, self.config = plan, plan.config
         self.folder = StudyFolder(folder)
         self.emit = emit
-        self.work: Assembly = assemble(config, draws=self.plan.draws, places=places, device=device)
+        self.work: Assembly = assemble(plan.config, draws=plan.draws, places=places, device=device)
         self.runs: dict[int, TrialRun] = {}
         self.score_std: float | None = None
 

@@ -42,9 +42,7 @@ def train(worker: Worker, channel: Channel) -> None:
     study = load_study_from(worker.url, plan.study_name)
     study.pruner = plan.pruner()
     lock = FileLock(StudyFolder(folder).ask_lock)
-    trial_pack = TrialPack(
-        plan.config, folder, places=worker.share.pack or 1, device=device, emit=channel.send, plan=plan
-    )
+    trial_pack = TrialPack(plan, folder, places=worker.share.pack or 1, device=device, emit=channel.send)
     for note in trial_pack.work.notes if worker.index == 0 else ():
         channel.send({"kind": "note", "text": note})
     with lock:

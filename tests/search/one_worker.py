@@ -23,7 +23,7 @@ class Search:
         folder.mkdir(parents=True, exist_ok=True)
         self.study = create_study(config, f"sqlite:///{folder / 'study.db'}", {})
         self.study.pruner = make_pruner(config.search.pruner, len(config.milestone_episodes()))
-        self.trial_pack = TrialPack(config, folder, places=places, emit=self.events.append)
+        self.trial_pack = TrialPack(SearchPlan(config), folder, places=places, emit=self.events.append)
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> list[optuna.trial.FrozenTrial]:
         self.trial_pack.join(self.study)

@@ -213,7 +213,7 @@ def train(
 
 def test_a_timing_leaves_no_trace_in_the_trials(make_study: StudyMaker, tmp_path: Path) -> None:
     config = make_study(search={"n_trials": 5})
-    timed = TrialPack(config, tmp_path, places=1)
+    timed = TrialPack(SearchPlan(config), tmp_path, places=1)
     timer = PackTimer(timed.work, config)
     before = torch.get_rng_state()
     for places in (1, 2, 4, 1, 4):
@@ -222,7 +222,7 @@ def test_a_timing_leaves_no_trace_in_the_trials(make_study: StudyMaker, tmp_path
     after = torch.get_rng_state()
 
     trials = train(timed, tmp_path / "timed")
-    others = train(TrialPack(config, tmp_path, places=3), tmp_path / "untimed")
+    others = train(TrialPack(SearchPlan(config), tmp_path, places=3), tmp_path / "untimed")
 
     assert torch.equal(before, after)
     assert timed.work.trainer.free_places == [0, 1, 2]
@@ -240,7 +240,7 @@ def test_the_timer_counts_one_iteration_per_trial_and_not_the_one_that_warms_up(
     make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_study()
-    trial_pack = TrialPack(config, tmp_path, places=1)
+    trial_pack = TrialPack(SearchPlan(config), tmp_path, places=1)
     now = 0.0
     step = trial_pack.work.trainer.step
 
@@ -262,7 +262,7 @@ def test_the_timer_counts_one_iteration_per_trial_and_not_the_one_that_warms_up(
 
 def test_the_throwaway_trials_are_of_the_default_config(make_study: StudyMaker, tmp_path: Path) -> None:
     config = make_study(ppo={"gamma": 0.5})
-    trial_pack = TrialPack(config, tmp_path, places=1)
+    trial_pack = TrialPack(SearchPlan(config), tmp_path, places=1)
     seen = []
     start = trial_pack.work.trainer.start
     trial_pack.work.trainer.start = lambda place, ppo, seed: (  # type: ignore[method-assign]
@@ -278,7 +278,9 @@ def test_the_throwaway_trials_are_of_the_default_config(make_study: StudyMaker, 
 @pytest.fixture
 def trial_pack(make_study: StudyMaker, tmp_path: Path) -> TrialPack:
     """Of a study long enough to be timed."""
-    return TrialPack(make_study(ppo={"episodes": 8 * 400}, search={"n_trials": 8}), tmp_path, places=1)
+    return TrialPack(
+        SearchPlan(make_study(ppo={"episodes": 8 * 400}, search={"n_trials": 8})), tmp_path, places=1
+    )
 
 
 def fits(trial_pack: TrialPack, most: int) -> Callable[[], object]:
@@ -337,7 +339,7 @@ def test_a_reward_that_fails_is_left_to_the_real_trials(make_study: StudyMaker, 
     (tmp_path / "reward.py").write_text("def score(prompts, responses, **c):\n    raise KeyError('no')\n")
     task = {"reward": {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}}
     config = make_study(task=task, ppo={"episodes": 8 * 400})
-    trial_pack = TrialPack(config, tmp_path, places=1)
+    trial_pack = TrialPack(SearchPlan(config), tmp_path, places=1)
 
     choice = fit_pack(trial_pack.work, config, Share(4))
 
@@ -378,7 +380,10 @@ def test_a_trial_that_takes_the_place_of_a_pruned_one_scores_what_it_scores_alon
     for places in (1, 2):
         events.clear()
         trial_pack = TrialPack(
-            config, tmp_path, places=places, emit=lambda e: events.append((e["kind"], e["number"]))
+            SearchPlan(config),
+            tmp_path,
+            places=places,
+            emit=lambda e: events.append((e["kind"], e["number"])),
         )
         found[places] = train(trial_pack, tmp_path / str(places), PruneTheSecond())
 
@@ -508,6 +513,6 @@ def test_packs_are_timed_without_compiling_each(
 def test_a_workbench_compiles_if_it_is_told_to(
     make_study: StudyMaker, tmp_path: Path, asked: bool | str, expected: bool
 ) -> None:
-    trial_pack = TrialPack(make_study(model={"compile": asked}), tmp_path, places=1)
+    trial_pack = TrialPack(SearchPlan(make_study(model={"compile": asked})), tmp_path, places=1)
 
     assert compiles(trial_pack) is expected
