@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ppo_tune.trainer.evaluation import Evaluation
 
 WANTED = "wanted by "
-"""Begins the key under which a worker says that it wants a waiting trial, before it begins it; see `take_waiting`."""
+"""Begins the key under which a worker says that it wants a waiting trial, before it begins it; see `begin_trial`."""
 
 
 @dataclass(frozen=True)
@@ -256,11 +256,12 @@ def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
     study.enqueue_trial(trial.params, user_attrs=again)
 
 
-def take_waiting(study: Study, owner: Owner) -> int | None:
-    """Begin the first waiting trial as its owner's; returns Optuna's id of it, or None where none waits.
+def begin_trial(study: Study, owner: Owner) -> int:
+    """Begin the first waiting trial, or where none waits a new one, as its owner's; returns Optuna's id of it.
 
-    The owner says first that it wants the trial, under a key of its own, for another machine may want it at the same
-    moment: whoever dies between beginning it and becoming its owner is still known, and nobody takes it from the other.
+    Of a waiting one the owner says first that it wants the trial, under a key of its own, for another machine may want
+    it at the same moment: whoever dies between beginning it and becoming its owner is still known, and nobody takes it
+    from the other.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         with contextlib.suppress(UpdateFinishedTrialError):  # somebody was quicker
@@ -268,11 +269,6 @@ def take_waiting(study: Study, owner: Owner) -> int | None:
             if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
                 _write(study, trial._trial_id, _owner_facts(owner))
                 return trial._trial_id
-    return None
-
-
-def make_running(study: Study, owner: Owner) -> int:
-    """Begin a new trial as its owner's from the first moment; returns Optuna's id of it."""
     template = create_trial(state=TrialState.RUNNING, user_attrs=_owner_facts(owner))
     return study._storage.create_new_trial(study._study_id, template_trial=template)
 

@@ -22,11 +22,10 @@ from ppo_tune.search.facts import (
     Owner,
     StudyFacts,
     TrialFacts,
+    begin_trial,
     enqueue_again,
     enqueue_default,
-    make_running,
     pid_namespace,
-    take_waiting,
     write_ending,
 )  # fmt: skip
 from ppo_tune.search.folders import StudyFolder
@@ -140,8 +139,7 @@ def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: O
     leave a trial that nobody may give back.
     """
     study._thread_local.cached_all_trials = None  # as `Study.ask` does, so that the sampler sees what is new
-    trial_id = take_waiting(study, owner)
-    trial = Trial(study, make_running(study, owner) if trial_id is None else trial_id)
+    trial = Trial(study, begin_trial(study, owner))
     for name, distribution in distributions.items():
         trial._suggest(name, distribution)
     return trial
