@@ -39,7 +39,6 @@ class TrialRun:
     Attributes:
         trial: Optuna's object, by which values are reported.
         folder: Where its files go.
-        milestones: Episodes at which it is scored.
         tracking: Gets what its metrics.jsonl gets.
         curve: What it came to at its milestones so far.
         evaluation: The last one.
@@ -48,7 +47,6 @@ class TrialRun:
 
     trial: Trial
     folder: TrialFolder
-    milestones: tuple[int, ...]
     tracking: Tracking
     curve: list[CurvePoint] = field(default_factory=list)
     evaluation: Evaluation | None = None
@@ -81,6 +79,7 @@ class TrialPack:
         emit: Told of everything that happens.
 
     Attributes:
+        milestones: Episodes at which trials are scored.
         score_std: The unit in which values are learned, the same for all trials of a study; None before `join`.
     """
 
@@ -94,6 +93,7 @@ class TrialPack:
         emit: Watcher = lambda _: None,
     ) -> None:
         self.plan, self.config = plan, plan.config
+        self.milestones = plan.config.milestone_episodes()
         self.folder = StudyFolder(folder)
         self.emit = emit
         self.work: Assembly = assemble(plan.config, draws=plan.draws, places=places, device=device)
@@ -140,8 +140,7 @@ class TrialPack:
         name, judges = self.config.name, tuple(self.work.task.beside)
         tracked = Tracked(name, folder.path.name, self.folder.path, used, self.config.space, judges)
         tracking = Tracking(self.config.search.log, tracked, self._note)
-        milestones = self.config.milestone_episodes()
-        self.runs[place] = TrialRun(trial, folder, milestones, tracking)
+        self.runs[place] = TrialRun(trial, folder, tracking)
         self.emit({
             "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
         })  # fmt: skip
@@ -154,7 +153,7 @@ class TrialPack:
                 endings[place] = ending
         going_on = sorted(self.runs.keys() - endings)
         episodes = {place: self.work.trainer.runs[place].episodes for place in going_on}
-        due = [p for p in going_on if episodes[p] >= self.runs[p].milestones[len(self.runs[p].curve)]]
+        due = [p for p in going_on if episodes[p] >= self.milestones[len(self.runs[p].curve)]]
         if due:
             for place, judged in self.work.evaluator(due).items():
                 if ending := self._judge(self.runs[place], judged):
@@ -174,7 +173,7 @@ class TrialPack:
         """Report a score to Optuna, and end the trial where it is at its end, behind the others or out of bounds."""
         if isinstance(judged, TrialError):
             return Ending(judged.ending, str(judged))
-        episodes = run.milestones[len(run.curve)]
+        episodes = self.milestones[len(run.curve)]
         run.evaluation = judged
         run.curve.append(point_of(judged, episodes, run.seconds))
         _record(run, {"episodes": episodes, **judged.metrics()})
@@ -184,7 +183,7 @@ class TrialPack:
         self.emit({"kind": "milestone", "number": number, "episodes": episodes, "score": judged.score})
         if beyond := self._check_kl(judged.kl_per_sequence, episodes):
             return beyond
-        if len(run.curve) == len(run.milestones):
+        if len(run.curve) == len(self.milestones):
             feasible = judged.kl_per_sequence <= self.config.search.kl_budget
             return Ending("completed", value=judged.score, feasible=feasible)
         hopeless = run.trial.should_prune()  # asked of the default too, for others are compared with it
