@@ -30,19 +30,6 @@ LOOKS = 3
 
 
 @dataclass(frozen=True)
-class Share:
-    """One worker's part of a search.
-
-    Attributes:
-        trials: How many trials it can expect.
-        pack: How many trials it trains side by side; None lets it find out.
-    """
-
-    trials: int
-    pack: int | None = None
-
-
-@dataclass(frozen=True)
 class Choice:
     """The size of a pack, and why.
 

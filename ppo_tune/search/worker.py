@@ -42,13 +42,13 @@ def train(worker: Worker, channel: Channel) -> None:
     study = load_study_from(worker.url, plan.study_name)
     study.pruner = plan.pruner()
     lock = FileLock(StudyFolder(folder).ask_lock)
-    trial_pack = TrialPack(plan, folder, places=worker.share.pack or 1, device=device, emit=channel.send)
+    trial_pack = TrialPack(plan, folder, places=worker.pack or 1, device=device, emit=channel.send)
     for note in trial_pack.work.notes if worker.index == 0 else ():
         channel.send({"kind": "note", "text": note})
     with lock:
         trial_pack.join(study)
     plan.begin(study, folder)
-    if worker.share.pack is None:
+    if worker.pack is None:
         _find_pack(trial_pack, worker, channel)
     if plan.config.model.compile == "auto":
         _try_compiling(trial_pack, worker, channel)
@@ -67,7 +67,7 @@ def _find_pack(trial_pack: TrialPack, worker: Worker, channel: Channel) -> None:
     choice = fit_pack(
         trial_pack.work,
         trial_pack.config,
-        worker.share,
+        worker.trials,
         announce=lambda places: channel.send({"kind": "timing", "places": places}),
         should_stop=channel.stop_requested,
     )
@@ -81,7 +81,7 @@ def _try_compiling(trial_pack: TrialPack, worker: Worker, channel: Channel) -> N
     found = fit_compiling(
         trial_pack.work,
         trial_pack.config,
-        worker.share,
+        worker.trials,
         announce=lambda: channel.send({"kind": "compiling"}),
         should_stop=channel.stop_requested,
     )

@@ -33,4 +33,4 @@ def given(worker: Worker) -> tuple[object, ...]:
         plan.config.model_dump_json(),
         plan.workers,
     )
-    return (worker.owner, worker.index, worker.url, worker.folder, worker.share, *facts)
+    return (worker.owner, worker.index, worker.url, worker.folder, worker.trials, worker.pack, *facts)

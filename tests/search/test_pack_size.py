@@ -14,11 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import ModelError, OutOfMemoryError
-from ppo_tune.search.pack_size import MARGIN, TIMING_SHARE, Share, choose_pack, most_under_way, wanted_pack
+from ppo_tune.search.pack_size import MARGIN, TIMING_SHARE, choose_pack, most_under_way, wanted_pack
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import create_study, give_back
-from ppo_tune.search.supervisor import share_after
+from ppo_tune.search.supervisor import pack_after
 from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.trainer.compiling import CompiledPass
@@ -298,7 +298,7 @@ def test_a_pack_that_does_not_fit_is_not_chosen_and_leaves_the_places_free(trial
     trial_pack.work.trainer.step = fits(trial_pack, 1)  # type: ignore[method-assign, assignment]
     announced: list[int] = []
 
-    choice = fit_pack(trial_pack.work, trial_pack.config, Share(8), announce=announced.append)
+    choice = fit_pack(trial_pack.work, trial_pack.config, 8, announce=announced.append)
 
     assert announced == [1, 2]
     assert (choice.pack, list(choice.seconds)) == (1, [1])
@@ -312,7 +312,7 @@ def test_the_policy_gets_the_places_that_were_chosen(
     told = {1: 1.0, 2: 0.6, 4: 0.5, 8: 0.55}
     monkeypatch.setattr(PackTimer, "__call__", lambda _, places: told[places])
 
-    choice = fit_pack(trial_pack.work, trial_pack.config, Share(8))
+    choice = fit_pack(trial_pack.work, trial_pack.config, 8)
 
     assert choice.pack == 4
     assert trial_pack.work.policy.places == len(trial_pack.work.policy.rows.values) == 4
@@ -324,13 +324,13 @@ def test_no_more_trials_are_timed_than_a_worker_can_expect(
 ) -> None:
     monkeypatch.setattr(PackTimer, "__call__", lambda _, places: 1 / places)
 
-    assert fit_pack(trial_pack.work, trial_pack.config, Share(3)).pack == 2
+    assert fit_pack(trial_pack.work, trial_pack.config, 3).pack == 2
 
 
 def test_a_wish_to_stop_ends_the_timing(trial_pack: TrialPack) -> None:
     asked = iter([False, True, True])
 
-    choice = fit_pack(trial_pack.work, trial_pack.config, Share(8), should_stop=lambda: next(asked))
+    choice = fit_pack(trial_pack.work, trial_pack.config, 8, should_stop=lambda: next(asked))
 
     assert choice.pack == 1
 
@@ -341,7 +341,7 @@ def test_a_reward_that_fails_is_left_to_the_real_trials(make_study: StudyMaker, 
     config = make_study(task=task, ppo={"episodes": 8 * 400})
     trial_pack = TrialPack(SearchPlan(config), tmp_path, places=1)
 
-    choice = fit_pack(trial_pack.work, config, Share(4))
+    choice = fit_pack(trial_pack.work, config, 4)
 
     assert (choice.pack, choice.seconds) == (1, {})
     assert trial_pack.work.trainer.free_places == [0]
@@ -361,7 +361,7 @@ def test_what_takes_the_place_of_a_dead_worker_gets_half_its_pack(
 ) -> None:
     config = make_study(search={"pack": pack})
 
-    assert share_after(config, Share(4, had)) == Share(4, gets)
+    assert pack_after(config, had) == gets
 
 
 class PruneTheSecond(optuna.pruners.BasePruner):
@@ -456,9 +456,7 @@ def test_a_compiled_pass_is_kept_if_it_is_faster(
     monkeypatch.setattr(PackTimer, "__call__", trial_pack.timed)  # type: ignore[attr-defined]
     announced: list[int] = []
 
-    found = fit_compiling(
-        trial_pack.work, trial_pack.config, Share(10_000), announce=lambda: announced.append(1)
-    )
+    found = fit_compiling(trial_pack.work, trial_pack.config, 10_000, announce=lambda: announced.append(1))
 
     assert found is not None
     assert (found.pays, compiles(trial_pack)) == (kept, kept)
@@ -487,13 +485,13 @@ def test_nothing_is_compiled_where_there_is_little_to_do(
     looks = told(trial_pack, seconds, 0.0)
     monkeypatch.setattr(PackTimer, "__call__", trial_pack.timed)  # type: ignore[attr-defined]
 
-    assert fit_compiling(trial_pack.work, trial_pack.config, Share(trials)) is None
+    assert fit_compiling(trial_pack.work, trial_pack.config, trials) is None
     assert looks == [False] * looked
     assert not compiles(trial_pack)
 
 
 def test_a_wish_to_stop_ends_compiling_before_it_begins(trial_pack: TrialPack) -> None:
-    assert fit_compiling(trial_pack.work, trial_pack.config, Share(10_000), should_stop=lambda: True) is None
+    assert fit_compiling(trial_pack.work, trial_pack.config, 10_000, should_stop=lambda: True) is None
 
 
 def test_packs_are_timed_without_compiling_each(
@@ -503,7 +501,7 @@ def test_packs_are_timed_without_compiling_each(
     monkeypatch.setattr(PackTimer, "__call__", trial_pack.timed)  # type: ignore[attr-defined]
     trial_pack.work.trainer.learn = CompiledPass.of(trial_pack.work.trainer)
 
-    fit_pack(trial_pack.work, trial_pack.config, Share(8))
+    fit_pack(trial_pack.work, trial_pack.config, 8)
 
     assert looks and not any(looks)
     assert compiles(trial_pack)
