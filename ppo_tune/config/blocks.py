@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from ppo_tune.config.block import FROM_LIST, Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
-from ppo_tune.config.search import Loggers, SearchConfig
+from ppo_tune.config.methods import Loggers, SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
 

@@ -19,7 +19,7 @@ from ppo_tune.config.blocks import (
     check_name,
 )
 from ppo_tune.config.messages import mistakes, say, unknown
-from ppo_tune.config.search import PACKAGES, Loggers, SearchConfig
+from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem

@@ -11,9 +11,9 @@ from ppo_tune.export.base import Sources, Winner
 from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut
 from ppo_tune.search.race import Confirmation
-from ppo_tune.search.storage import run_folder
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 from ppo_tune.search.winner import full_length
 from ppo_tune.versions import versions
@@ -34,7 +34,7 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
     Raises:
         PPOTuneError: If there is no winner.
     """
-    facts = read_facts(study, config, run_folder(out, config.name))
+    facts = read_facts(study, config, StudyFolder.of(out, config.name).path)
     best, trial, seen = full_length(facts.winner, config), facts.winner, facts.seen
     assert trial is not None and seen is not None, "a trial to go on with was scored"
     # Those asked for, or all there were.

@@ -18,7 +18,7 @@ from ppo_tune.config.blocks import (
     StudyConfig,
     check_name,
 )
-from ppo_tune.config.search import SearchConfig
+from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError
 from ppo_tune.ppo import adapt_kl_coef

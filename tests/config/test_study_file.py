@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ppo_tune.config.blocks import PPOConfig, TaskConfig
-from ppo_tune.config.search import QMCSamplerConfig, SearchConfig
+from ppo_tune.config.methods import QMCSamplerConfig, SearchConfig
 from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError
 from tests.blocks import Examples

@@ -14,7 +14,7 @@ import pytest
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from ppo_tune.config.search import NoPrunerConfig, RandomSamplerConfig
+from ppo_tune.config.methods import NoPrunerConfig, RandomSamplerConfig
 from ppo_tune.reporting import write_report
 from ppo_tune.reporting.page import Page, build_chapters, page_html, study_page
 from ppo_tune.reporting.section import Chapter, Section

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.config.search import GridSamplerConfig
+from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.config.space import Space
 from ppo_tune.reporting.chapters.health import dynamics
 from ppo_tune.reporting.chapters.importance import chapter as importance

@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.config.search import Sampler, SamplerConfig
+from ppo_tune.config.methods import Sampler, SamplerConfig
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.run import crowding
 from ppo_tune.search.samplers import make_sampler

@@ -16,10 +16,9 @@ from ppo_tune.config.block import flatten
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
-from ppo_tune.search.endings import ending_of
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
+from ppo_tune.search.results import ending_of
 from ppo_tune.search.storage import GROWING
-from ppo_tune.search.study_facts import StudyFacts
 
 Settings = Mapping[str, Any]
 """What was set, by its dotted place."""

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppo_tune.config.search import RandomSamplerConfig, Sampler, TPESamplerConfig
+from ppo_tune.config.methods import RandomSamplerConfig, Sampler, TPESamplerConfig
 from ppo_tune.reporting.analysis import compared, importance
 from ppo_tune.reporting.analysis.evidence import COLUMNS
 from ppo_tune.reporting.chapters.importance import chapter

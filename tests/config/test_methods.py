@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from ppo_tune.config.block import differences
-from ppo_tune.config.search import Method, PrunerConfig, SamplerConfig, SearchConfig
+from ppo_tune.config.methods import Method, PrunerConfig, SamplerConfig, SearchConfig
 
 MEMBERS: list[tuple[str, type[Method]]] = [
     (field, member)
