@@ -17,7 +17,7 @@ from ppo_tune.reporting.chapters.hacking.proxies import proxies_figure, proxies_
 from ppo_tune.reporting.drawing import left_outside
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.search.judge_curve import capitalized, fit_judge, is_trusted, judge_by_kl, peak_reading
+from ppo_tune.search.judge_by_kl import capitalized, judge_by_kl, peak_reading
 
 MAX_ROWS = 40
 """Of a table of trials on the page."""
@@ -48,17 +48,15 @@ def judge_sections(record: StudyRecord, judge: str) -> list[Section]:
         return [Section(anchor, title, reading)]
     curves = mark_worst(curves_table(record, judge), worst)
     marked = curves[curves["role"] != ""]
-    fit, budget = fit_judge(curves), record.config.search.kl_budget
-    bins = judge_by_kl(curves, fit)
-    numbers = bins if is_trusted(fit, bins) else bins.drop(columns="curve")
-    trials, ranges = called(ordered(changes, "judge_change"), judge), called(numbers.round(3), judge)
+    bins, budget = judge_by_kl(curves), record.config.search.kl_budget
+    trials, ranges = called(ordered(changes, "judge_change"), judge), called(bins.round(3), judge)
     sections = [
         Section(anchor, title, reading, changes_figure(changes, judge, record.compared_by),
                 trials, max_rows=MAX_ROWS, all_rows=file_of(record, judge),
                 decimals={"score_low": 3, "score_high": 3} | record.judge_decimals(trials)),
         Section(f"{anchor}-kl", f"How far is too far{which}?",
-                peak_reading(fit, bins, budget, judge) + left_outside(outside_points(curves), "the axes"),
-                kl_figure(curves, fit, bins, budget, judge), ranges,
+                peak_reading(bins, budget, judge) + left_outside(outside_points(curves), "the axes"),
+                kl_figure(curves, bins, budget, judge), ranges,
                 decimals={"kl_from": 2, "kl_to": 2} | record.judge_decimals(ranges)),
     ]  # fmt: skip
     if len(marked):

@@ -23,10 +23,10 @@ from ppo_tune.reporting.drawing import (
     scale_kl,
     tick_texts,
 )
-from ppo_tune.search.judge_curve import JudgeFit, is_trusted, peak_range, usable
+from ppo_tune.search.judge_by_kl import peak_range, usable
 
 MAX_POINTS = 1500
-"""Milestones in a figure; of more, every so many is drawn. Fit and means are over all."""
+"""Milestones in a figure; of more, every so many is drawn. The means are over all."""
 
 MANY_FLAGS = 30
 """With more of them rings are small and thin, or they would hide what is inside."""
@@ -143,10 +143,8 @@ def curves_figure(curves: pd.DataFrame, judge: str) -> go.Figure:
     return figure.update_layout(height=520, hovermode="closest")
 
 
-def kl_figure(
-    points: pd.DataFrame, fit: JudgeFit | None, bins: pd.DataFrame, budget: float, judge: str
-) -> go.Figure:
-    """A judge's change against √KL at every milestone, the means by ranges of KL, and the fitted curve if trusted."""
+def kl_figure(points: pd.DataFrame, bins: pd.DataFrame, budget: float, judge: str) -> go.Figure:
+    """A judge's change against √KL at every milestone, and the means by ranges of KL."""
     figure = go.Figure()
     known = usable(points)
     drawn = known.iloc[:: math.ceil(len(known) / MAX_POINTS) or 1]
@@ -171,11 +169,7 @@ def kl_figure(
     layout(figure, None, titles(judge)["judge"])
     figure.update_yaxes(range=[low - 0.07 * ((high - low) or 1.0), high + 0.07 * ((high - low) or 1.0)])
     figure.add_hline(y=0, line={"color": GREY, "width": 1}, layer="below")
-    if fit is not None and is_trusted(fit, bins):
-        d = np.linspace(math.sqrt(largest) / 200, math.sqrt(largest), 120)
-        figure.add_scatter(x=d.round(3), y=fit.at(d**2).round(4), mode="lines", name="d(α − β·log d)", hoverinfo="skip",
-                           line={"color": RED, "width": 3})  # fmt: skip
-    if (peak := peak_range(fit, bins)) is not None:
+    if (peak := peak_range(bins)) is not None:
         start, end = roots(peak)
         figure.add_vrect(x0=start, x1=end, fillcolor=GREEN, opacity=0.13, line_width=0, layer="below",
                          annotation={"text": f"{judge} highest", "font": {"color": GREEN}, "yanchor": "bottom"},
