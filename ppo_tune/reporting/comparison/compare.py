@@ -73,7 +73,6 @@ def chapters_of_comparison(
         ("differences", "What differs", [differences(contenders)]),
         ("results", "Results", [beside.summary(contenders, progress)]),
         ("progress", "Best so far", best_so_far.sections(contenders, progress)),
-        ("scores", "All completed trials", [beside.distribution(contenders, progress)]),
         ("mattered", "What mattered", [findings.importances(contenders)]),
         ("values", "Good values", [findings.best_values(contenders, progress)]),
         ("spend", "Endings and spend", [beside.endings(contenders)]),

@@ -32,7 +32,7 @@ def anchors(contenders: list[Contender]) -> list[str]:
 
 
 def test_what_differs_comes_first(comparable: list[Contender], incomparable: list[Contender]) -> None:
-    assert anchors(comparable) == ["differences", "results", "progress", "scores", "values", "spend"]
+    assert anchors(comparable) == ["differences", "results", "progress", "values", "spend"]
     assert anchors(incomparable) == ["differences", "results", "progress", "values", "spend"]
 
 
@@ -91,12 +91,11 @@ def test_the_page_holds_every_section_and_figure(tmp_path: Path, comparable: lis
         "against-episodes",
         "against-seconds",
         "reached",
-        "distribution",
         "spend",
     ):
         assert f'id="{anchor}"' in page
     figures = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
-    assert len(figures) == 3
+    assert len(figures) == 2
     assert all(json.loads(figure)["data"] for figure in figures)
     assert "They differ in search.sampler." in page
     assert len(page) < 8_000_000
