@@ -28,7 +28,8 @@ def incomparable(tmp_path: Path) -> list[Contender]:
 
 
 def anchors(contenders: list[Contender]) -> list[str]:
-    return [chapter.anchor for chapter in compare.chapters_of_comparison(contenders)]
+    chapters = compare.chapters_of_comparison(contenders, progress_table(contenders))
+    return [chapter.anchor for chapter in chapters]
 
 
 def test_what_differs_comes_first(comparable: list[Contender], incomparable: list[Contender]) -> None:
