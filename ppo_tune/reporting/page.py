@@ -17,7 +17,7 @@ from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from ppo_tune.files import write_text
-from ppo_tune.reporting.chapters import front, settings
+from ppo_tune.reporting.chapters import front, settings, values
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.reporting.chapters.health import chapter as health
 from ppo_tune.reporting.chapters.health import dynamics
@@ -25,7 +25,6 @@ from ppo_tune.reporting.chapters.history import chapter as history
 from ppo_tune.reporting.chapters.importance import chapter as importance
 from ppo_tune.reporting.chapters.results import verdict
 from ppo_tune.reporting.chapters.texts import chapter as texts
-from ppo_tune.reporting.chapters.values import chapter as values
 from ppo_tune.reporting.drawing import DARK, LIGHT
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
