@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from ppo_tune.reporting.analysis.exploitation import called, file_of, worst_number
+from ppo_tune.reporting.analysis.exploitation import called, file_of, proxies_table, worst_number
 from ppo_tune.reporting.analysis.overoptimisation import changes_table, curves_table
-from ppo_tune.reporting.analysis.proxies import proxies_table
 from ppo_tune.reporting.chapters.hacking.judge_figures import (
     changes_figure,
     curves_figure,

@@ -6,8 +6,8 @@ import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
+from ppo_tune.reporting.analysis.exploitation import MEASURES, UNTRAINED
 from ppo_tune.reporting.analysis.paired_changes import number
-from ppo_tune.reporting.analysis.proxies import MEASURES, UNTRAINED
 from ppo_tune.reporting.chapters.hacking.judge_figures import STYLES
 from ppo_tune.reporting.drawing import GREY, RED, layout
 from ppo_tune.reporting.record import to_records
