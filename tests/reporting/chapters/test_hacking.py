@@ -10,7 +10,7 @@ from ppo_tune.reporting.analysis import overoptimisation as over
 from ppo_tune.reporting.analysis.exploitation import trials_tables, worst_offender
 from ppo_tune.reporting.analysis.paired_changes import Change, Judged, change
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
-from ppo_tune.reporting.chapters.hacking.overoptimisation import changes_reading
+from ppo_tune.reporting.chapters.hacking.judges import changes_reading
 from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 

@@ -7,7 +7,7 @@ import pytest
 
 from ppo_tune.reporting.analysis import overoptimisation as over
 from ppo_tune.reporting.chapters.hacking.chapter import judge_sections
-from ppo_tune.reporting.chapters.hacking.judge_figures import (
+from ppo_tune.reporting.chapters.hacking.judges import (
     MAX_POINTS,
     changes_figure,
     curves_figure,
