@@ -73,31 +73,24 @@ def endings_table(spend: pd.DataFrame) -> pd.DataFrame:
     Two reasons are the same if they differ only in their numbers.
     """
     kinds = spend["reason"].map(kind_of)
-    total = max(spend["seconds"].sum(), 1e-9)
     rows = []
     for ending, group in spend.groupby("ending"):
         counted = sorted(group.groupby(kinds), key=lambda item: (-len(item[1]), item[1]["number"].min()))
         parts = [part for _, part in counted]
         for part in parts[:MAX_REASONS]:
             first = part.iloc[0]
-            reason = first["reason"] or REASONS.get(str(ending), "")
-            rows.append(
-                {
-                    "ending": ending,
-                    "reason": cut(reason, MAX_LETTERS),
-                    "part": part,
-                    "example": f"trial {first['number']}",
-                }
-            )
-        if parts[MAX_REASONS:]:
-            others = f"{len(parts) - MAX_REASONS} other reasons"
-            rows.append(
-                {"ending": ending, "reason": others, "part": pd.concat(parts[MAX_REASONS:]), "example": ""}
-            )
-    table = pd.DataFrame(rows).sort_values("ending", key=lambda names: names.map(ORDER), kind="stable")
-    table["trials"] = table["part"].map(len)
-    table["share_of_seconds"] = table["part"].map(lambda part: round(part["seconds"].sum() / total, 3))
-    return table[["ending", "trials", "share_of_seconds", "example", "reason"]].reset_index(drop=True)
+            reason = cut(first["reason"] or REASONS.get(str(ending), ""), MAX_LETTERS)
+            rows.append((str(ending), part, f"trial {first['number']}", reason))
+        if others := parts[MAX_REASONS:]:
+            rows.append((str(ending), pd.concat(others), "", f"{len(others)} other reasons"))
+    total = max(spend["seconds"].sum(), 1e-9)
+    return pd.DataFrame(
+        [
+            (ending, len(part), round(part["seconds"].sum() / total, 3), example, reason)
+            for ending, part, example, reason in sorted(rows, key=lambda row: ORDER[row[0]])
+        ],
+        columns=["ending", "trials", "share_of_seconds", "example", "reason"],
+    )
 
 
 def kind_of(reason: str) -> str:
