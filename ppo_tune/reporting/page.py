@@ -10,13 +10,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from ppo_tune.files import write_text
 from ppo_tune.reporting.chapters import front, settings, values
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.reporting.chapters.health import chapter as health
@@ -104,16 +102,6 @@ def build_chapters(record: StudyRecord) -> list[Chapter]:
     """The chapters that have something to say, in reading order."""
     chapters = [member.chapter(record) for member in CHAPTERS]
     return [chapter for chapter in chapters if chapter.sections]
-
-
-def write_page(page: Page, path: Path) -> None:
-    """Write a page as one file.
-
-    Args:
-        page: What stands on it.
-        path: The file to write.
-    """
-    write_text(path, page_html(page))
 
 
 def page_html(page: Page) -> str:

@@ -20,7 +20,7 @@ from ppo_tune.reporting.comparison.comparability import (
     obstacles,
     read_contender,
 )
-from ppo_tune.reporting.page import Page, write_page
+from ppo_tune.reporting.page import Page, page_html
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.storage import open_study, run_folder, storage_url
@@ -142,7 +142,7 @@ def write_comparison(contenders: Sequence[Contender], path: Path) -> list[str]:
         colophon=f"Written with ppo-tune {versions()['ppo-tune']}.",
     )
     write_text(path.with_name(best_so_far.ALL_ROWS), progress.to_csv(index=False))
-    write_page(page, path)
+    write_text(path, page_html(page))
     return words
 
 
