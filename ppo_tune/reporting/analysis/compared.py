@@ -8,9 +8,9 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.wording import percent
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.pruners import first_look
+from ppo_tune.search.results import ending_of
 from ppo_tune.seeding import derive_seed
 
 MIN_TRIALS = 8

@@ -23,7 +23,8 @@ from ppo_tune.reporting.comparison.comparability import (
 from ppo_tune.reporting.page import Page, page_html
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import join
-from ppo_tune.search.storage import open_study, run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.storage import open_study, storage_url
 from ppo_tune.versions import versions
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ def compare_studies(
     contenders = []
     for label, name, url, place in zip(_labels(names, places), names, storages, places, strict=True):
         study, config = open_study(name, storage=url, out=place)
-        contenders.append(read_contender(study, config, run_folder(place, name), label))
+        contenders.append(read_contender(study, config, StudyFolder.of(place, name).path, label))
     page = make_folder(Path(folder or places[0] / "reports" / _folder_name(names))) / "index.html"
     words = write_comparison(contenders, page)
     return Comparison(page, (differences_reading(contenders), *words))

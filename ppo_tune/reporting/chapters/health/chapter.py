@@ -10,8 +10,8 @@ from ppo_tune.reporting.analysis.spend import ORDER, busy_seconds, spend_table
 from ppo_tune.reporting.record import StudyRecord, metrics_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cut, duration, percent
-from ppo_tune.search.endings import LOST
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.results import LOST
 
 MAX_REASONS = 3
 """Reasons that are told of each ending; the others are counted."""

@@ -22,9 +22,9 @@ from ppo_tune.reporting.drawing import (
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import label
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.pruners import first_look
 from ppo_tune.search.race import Confirmation
+from ppo_tune.search.results import ending_of
 
 BAND = "rgba(0,158,115,0.15)"
 """Green, hardly there."""
