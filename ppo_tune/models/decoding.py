@@ -1,28 +1,17 @@
-"""Token after token: one way for processors where every row costs, one for devices where every launch does.
+"""Token after token, until the last response ends; finished rows may leave on the way."""
 
-`decode_alive` writes keys and values into buffers made once, stops at the last response's end, and may drop
-finished rows on the way. `FixedDecoder` has the same shapes in every step and asks the device nothing, so
-that on CUDA a step, sampling included, is captured once and replayed as a graph.
-"""
-
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ppo_tune.models.layout import DecodingState, FixedState, GrowingState, TokenLayout
+from ppo_tune.models.layout import DecodingState
 from ppo_tune.models.text import Prompts, Sequences
 from ppo_tune.ppo import entropy
 
 KEPT = 0.75
 """Rows are dropped when at most this share of them is still being written."""
-
-N_DECODERS = 2
-"""Shapes of decoding whose buffers are kept: that of rollouts, and that of evaluations."""
-
-WIDTH_STEP = 16
-"""Prompts of a decoder of fixed shape are this wide, or a multiple, so that few shapes are seen."""
 
 Speak = Callable[[DecodingState], tuple[Tensor, Tensor]]
 """From N responses to what is said of the next token of each: logits (N, V) and values (N,)."""
@@ -99,7 +88,7 @@ class Decoded:
 
 def decode_alive(
     speak: Speak,
-    state: GrowingState,
+    state: DecodingState,
     uniforms: Tensor,
     *,
     temperature: float,
@@ -135,108 +124,6 @@ def decode_alive(
             at, uniforms, finished = at[kept], uniforms[kept], finished[kept]
             state.keep(kept)
     return said.cut(t + 1)
-
-
-class FixedDecoder:
-    """Sampling of one shape, again and again: that of the state and of uniforms (N, T), the longest response."""
-
-    def __init__(
-        self, speak: Speak, state: FixedState, uniforms: Tensor, *, temperature: float, stop_ids: Tensor
-    ) -> None:
-        self.speak = speak
-        self.state = state
-        self.temperature = temperature
-        self.stop_ids = stop_ids
-        self.uniforms = torch.zeros_like(uniforms)
-        n_rows, length = uniforms.shape
-        self.said = Decoded.nothing(n_rows, length, uniforms.device)
-        self.column = torch.zeros(1, dtype=torch.long, device=uniforms.device)
-        self.captures = uniforms.device.type == "cuda"
-        self.graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self, prompts: Prompts, uniforms: Tensor) -> Decoded:
-        """Sample responses to prompts (N, P) by uniforms (N, T).
-
-        The result is the decoder's own memory, good until the next call.
-        """
-        length = uniforms.shape[-1]
-        self.uniforms.copy_(uniforms)
-        self.said.finished.zero_()
-        self.column.zero_()
-        self.state.restart(prompts)
-        self._step()
-        for t in range(1, length):
-            if self.graph is not None:
-                self.graph.replay()
-            else:
-                self._step()
-                if self.captures and t + 1 < length:  # libraries are warm now
-                    self._capture()
-        return self.said
-
-    def _capture(self) -> None:
-        """Record a step, which computes nothing; a model that asks the device something goes on unrecorded."""
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.device(self.column.device), torch.cuda.graph(graph):
-                self._step()
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
-            self.captures = False
-        else:
-            self.graph = graph
-
-    def _step(self) -> None:
-        """Sample a token of each row, note it in the present column, and make it the next input."""
-        logits, values = self.speak(self.state)
-        uniforms = self.uniforms.index_select(1, self.column)[:, 0]
-        token, logprob, entropies = _sample(logits, uniforms, self.temperature)
-        said, alive = self.said, ~self.said.finished
-        for where, what in zip(said._columns, (token, alive, logprob, values, entropies), strict=True):
-            where.index_copy_(1, self.column, what[:, None])
-        said.finished.logical_or_(torch.isin(token, self.stop_ids))
-        self.state.append(token)
-        self.column.add_(1)
-
-
-class FixedDecoders:
-    """The decoders of the last few shapes, kept, for each holds its buffers and its graph."""
-
-    def __init__(self, layout: TokenLayout) -> None:
-        self.layout = layout
-        self._kept: dict[Hashable, FixedDecoder] = {}
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def clear(self) -> None:
-        """Give them up."""
-        self._kept.clear()
-
-    def __call__(
-        self,
-        places: tuple[int, ...],
-        speak: Speak,
-        prompts: Prompts,
-        uniforms: Tensor,
-        *,
-        temperature: float,
-        stop_ids: Tensor,
-    ) -> Decoded:
-        """Sample responses of some places to prompts (N, P) by uniforms (N, T), cut to the longest."""
-        prompts = prompts.widen(-(-prompts.ids.shape[-1] // WIDTH_STEP) * WIDTH_STEP)
-        shape = (places, prompts.ids.shape, uniforms.shape, temperature)
-        decoder = self._kept.pop(shape, None)
-        while len(self._kept) >= N_DECODERS:
-            del self._kept[next(iter(self._kept))]
-        if decoder is None:
-            state = self.layout.begin_fixed(prompts, uniforms.shape[-1])
-            decoder = FixedDecoder(speak, state, uniforms, temperature=temperature, stop_ids=stop_ids)
-        said = decoder(prompts, uniforms)
-        said = said.cut(int(said.alive.sum(-1).max()))
-        self._kept[shape] = decoder  # only now, for one that failed halfway is not to be used again
-        return said
 
 
 def sample_tokens(log_distribution: Tensor, uniforms: Tensor) -> Tensor:

@@ -64,21 +64,6 @@ def test_what_is_written_token_by_token_is_what_is_read_at_once(kind: type[Token
 
 @kinds
 @torch.no_grad()
-def test_a_fixed_state_says_the_same_and_forgets_what_was_before(kind: type[TokenLayout]) -> None:
-    layout = layout_of(kind)
-    if not layout.has_fixed_shapes:
-        pytest.skip("this kind has no fixed shapes")
-    state = layout.begin_fixed(pad_left(PROMPTS), 3)
-
-    for prompts in ([[9, 9], [3], [2, 2, 2, 4, 4]], PROMPTS):
-        state.restart(pad_left(prompts))
-        said = write(state)
-
-    assert_close(said, at_once(layout), atol=1e-5, rtol=0)
-
-
-@kinds
-@torch.no_grad()
 def test_rows_that_leave_change_nothing_for_the_others(kind: type[TokenLayout]) -> None:
     layout = layout_of(kind)
     expected = at_once(layout).logits
