@@ -16,15 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.causal import CausalLayout
 from ppo_tune.models.decoding import PolicyOutput, decode_alive, scaled_log_softmax
-from ppo_tune.models.guard import (
-    TOLERANCES,
-    Reader,
-    Tolerance,
-    examine,
-    own_failures,
-    read_plainly,
-    two_prompts,
-)
+from ppo_tune.models.guard import TOLERANCES, Tolerance, examine, own_failures, read_plainly, two_prompts
 from ppo_tune.models.layout import DecodingState, TokenLayout
 from ppo_tune.models.lora import Adapters, output_head
 from ppo_tune.models.rows import ParameterRows
@@ -100,10 +92,12 @@ class Policy:
     def _examine(self, long: Sequence[int], short: Sequence[int], plain: Tensor) -> None:
         """Refuse a model that is not what training takes it for."""
         usual: Any = {"temperature": 1.0, "places": (0,)}
-        reader = Reader(partial(self.generate, **usual), partial(self.evaluate, **usual), plain, long, short)
         stop_ids, self.stop_ids = self.stop_ids, self.stop_ids[:0]  # nothing ends what is examined
         try:
-            examine(reader, self.tolerance, self._name)
+            examine(
+                partial(self.generate, **usual), partial(self.evaluate, **usual), long, short, plain,
+                self.tolerance, self._name,
+            )  # fmt: skip
         finally:
             self.stop_ids = stop_ids
 
@@ -194,11 +188,11 @@ class Policy:
         flat = Prompts(prompts.ids.flatten(0, 1), prompts.mask.flatten(0, 1))
         uniforms = uniforms.flatten(0, 1).to(self.device)
         with self._at_work(places):
-            said = decode_alive(
-                partial(self._speak, places), self.layout.begin(flat, uniforms.shape[-1]), uniforms,
+            state = self.layout.begin(flat, uniforms.shape[-1])
+            return decode_alive(
+                partial(self._speak, places), state, prompts, uniforms,
                 temperature=temperature, stop_ids=self.stop_ids, drops_rows=len(places) == 1,
             )  # fmt: skip
-        return said.to(prompts)
 
     def _speak(self, places: Sequence[int], state: DecodingState) -> tuple[Tensor, Tensor]:
         """Logits (N, V) and values (N,) of the next token of every row."""
