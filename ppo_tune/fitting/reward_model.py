@@ -26,7 +26,7 @@ from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.ppo import preference_loss
-from ppo_tune.rewards.preference import ScoreFormat, fill, gain_and_bias, raw_scores
+from ppo_tune.rewards.preference import ScoreFormat, fill, raw_scores
 from ppo_tune.seeding import derive_seed, generator
 
 Preference = tuple[str, str, str]
@@ -122,7 +122,7 @@ def fit_reward(
         texts = [fill(config.template, p, r) for p, r in samples]
         raw = raw_scores(model, tokenizer, texts, append_eos=True)
     mean, std = float(raw.mean()), max(float(raw.std()), 1e-6)
-    gain, bias = gain_and_bias(mean, std)
+    gain = 1 / std
     low, high = wilson(accuracy, len(heldout))
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
@@ -130,7 +130,7 @@ def fit_reward(
         config.template,
         append_eos=tokenizer.eos_token_id is not None,
         gain=gain,
-        bias=bias,
+        bias=-gain * mean,
         accuracy=accuracy,
         heldout_pairs=len(heldout),
         accuracy_low=low,
