@@ -79,13 +79,12 @@ def clipped_value_loss(
     return torch.maximum((values - returns).square(), (clipped - returns).square()) / 2
 
 
-def preference_loss(chosen_scores: Tensor, rejected_scores: Tensor, margin: Tensor | float = 0.0) -> Tensor:
-    """Bradley–Terry loss of a preference: -log σ(chosen - rejected - margin).
+def preference_loss(chosen_scores: Tensor, rejected_scores: Tensor) -> Tensor:
+    """Bradley–Terry loss of a preference: -log σ(chosen - rejected).
 
     Args:
         chosen_scores: Scores of the preferred responses, any shape.
         rejected_scores: Scores of the other responses, same shape.
-        margin: By how much the preferred one should lead.
 
     Returns:
         One loss per pair, same shape.
@@ -93,4 +92,4 @@ def preference_loss(chosen_scores: Tensor, rejected_scores: Tensor, margin: Tens
     Reference:
         Stiennon et al., 2020, "Learning to summarize from human feedback", arXiv:2009.01325, 3.4.
     """
-    return -functional.logsigmoid(chosen_scores - rejected_scores - margin)
+    return -functional.logsigmoid(chosen_scores - rejected_scores)
