@@ -334,7 +334,9 @@ class DatasetTaskConfig(Block):
         description="Tokens that end a response besides the model's own; with chat, its turn's end is one already.",
     )
     drop_bad_rows: bool = Field(
-        False, description="Drop and count rows that cannot be used, instead of stopping."
+        False,
+        description="Instead of stopping, drop rows that cannot be used, of which `check` says how many, and prompts "
+        "that are empty or too long for the model, which are not counted.",
     )
     heldout_prompts: int = Field(128, ge=1, description="How many held-out prompts score a policy.")
     reward: RewardConfig = Field(description="What PPO maximizes.")

@@ -43,12 +43,10 @@ class PromptFile(NamedTuple):
 
     Attributes:
         prompts: The different prompts.
-        n_dropped: How many rows were dropped.
         notes: What may surprise whoever wrote the file; one sentence each.
     """
 
     prompts: list[Prompt]
-    n_dropped: int
     notes: tuple[str, ...]
 
 
@@ -86,7 +84,7 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
         }
         _add_references(known, given, is_new=bool(config.reference))
     found = list(prompts.values())
-    return PromptFile(found, len(dropped), tuple(_notes(config, table, dropped, found, sorted(differing))))
+    return PromptFile(found, tuple(_notes(config, table, dropped, found, sorted(differing))))
 
 
 def _add_references(known: Prompt, given: Any, *, is_new: bool) -> None:

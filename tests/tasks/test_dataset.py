@@ -131,7 +131,7 @@ def test_what_the_template_names_and_cannot_be_written_makes_a_bad_row(nothing):
         f"a.jsonl:2: column 'lang', which task.template names, must hold text, but got {nothing!r}; mend the row, or "
         "drop such rows with drop_bad_rows: true"
     )
-    assert ([prompt.text for prompt in found.prompts], found.n_dropped) == (["[de] p"], 1)
+    assert [prompt.text for prompt in found.prompts] == ["[de] p"]
 
 
 @pytest.mark.parametrize(
@@ -218,18 +218,20 @@ def test_a_column_of_the_template_that_only_some_rows_have_is_named_with_the_lin
 def test_rows_without_a_column_of_the_template_are_dropped_and_counted_when_asked():
     rows = [{"prompt": "a", "topic": "x"}, {"prompt": "b"}]
 
-    found, n_dropped, _ = read_prompts(config(rows, template="{topic}: {prompt}", drop_bad_rows=True))
+    found = read_prompts(config(rows, template="{topic}: {prompt}", drop_bad_rows=True))
 
-    assert ([prompt.text for prompt in found], n_dropped) == (["x: a"], 1)
+    assert [prompt.text for prompt in found.prompts] == ["x: a"]
+    assert [note.partition(", the")[0] for note in found.notes] == ["a.jsonl: 1 rows were dropped"]
 
 
 def test_a_row_without_a_reference_is_refused_or_dropped_and_counted():
     rows = [{"prompt": "a", "r": "x"}, {"prompt": "b", "r": ""}]
 
-    found, n_dropped, _ = read_prompts(config(rows, reference="r", drop_bad_rows=True))
+    found = read_prompts(config(rows, reference="r", drop_bad_rows=True))
 
     assert refusal(rows, reference="r").startswith("a.jsonl:2: column 'r' must hold text, but got ''")
-    assert ([prompt.text for prompt in found], n_dropped) == (["a"], 1)
+    assert [prompt.text for prompt in found.prompts] == ["a"]
+    assert [note.partition(", the")[0] for note in found.notes] == ["a.jsonl: 1 rows were dropped"]
 
 
 def test_references_in_a_column_of_that_name_are_kept():
@@ -298,7 +300,7 @@ def test_without_a_gold_reward_there_is_none():
 def test_dropped_rows_are_counted():
     rows = [{"prompt": f"prompt {i}"} for i in range(100)] + [{"prompt": ""}, {"text": "a"}]
 
-    assert read_prompts(config(rows, drop_bad_rows=True)).n_dropped == 2
+    assert notes(rows, drop_bad_rows=True)[0].startswith("a.jsonl: 2 rows were dropped, the first because")
 
 
 def test_a_file_too_small_for_every_split_is_refused():
