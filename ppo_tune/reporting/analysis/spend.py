@@ -7,8 +7,8 @@ from ppo_tune.reporting.record import StudyRecord, cost_of
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import STATES, ending_of
 
-ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
-"""Where an ending stands among the others in tables and figures."""
+ORDER = {name: i for i, name in enumerate([*STATES, "running", "complete", "fail"])}
+"""Where an ending stands among the others in tables and figures; the last two are those of trials that others told."""
 
 
 def spend_table(record: StudyRecord) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.trial import TrialState
 
 from ppo_tune.files import append_json_line
 from ppo_tune.reporting.analysis.spend import spend_table
@@ -158,3 +159,19 @@ def test_the_chapter_tells_endings_cost_and_workers(usual: HandMade) -> None:
 
     assert [section.anchor for section in sections] == ["endings", "cost", "timeline"]
     assert all(section.reading for section in sections)
+
+
+@pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.COMPLETE])
+def test_a_trial_that_others_told_is_shown_by_what_they_told(usual: HandMade, state: TrialState) -> None:
+    """Who adds trials to the store of a study notes no ending of ours."""
+    trial = usual.study.ask(usual.config.space.distributions())
+    usual.study.tell(trial, 0.5 if state is TrialState.COMPLETE else None, state=state)
+    name = state.name.lower()
+    table = spend_table(usual.record())
+
+    ending, example, reason = health.endings_table(table).iloc[-1][["ending", "example", "reason"]]
+
+    assert (ending, example) == (name, f"trial {trial.number}")
+    assert reason == "told by something else than ppo-tune"
+    assert f"1 {name}" in health.endings_reading(table)
+    assert name in health.ledger_table(table, 640)["ending"].tolist()

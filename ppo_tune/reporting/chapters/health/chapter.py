@@ -27,6 +27,8 @@ REASONS = {
     "running": "not over yet",
     "preempted": "stopped by the user; ran again under another number",
     "lost": "its worker died; ran again under another number",
+    "complete": "told by something else than ppo-tune",
+    "fail": "told by something else than ppo-tune",
 }
 """Of endings whose trials note none."""
 
@@ -105,7 +107,7 @@ def endings_reading(spend: pd.DataFrame) -> str:
     names = sorted(counts.index, key=ORDER.__getitem__)
     said = ", ".join(f"{counts[name]} {WORDS.get(name, name)}" for name in names)
     words = f"{len(begun)} trials: {said}." if len(begun) else "No trial was brought to an end."
-    failed = sum(int(counts.get(name, 0)) for name in ("out_of_memory", "reward_error", "crashed"))
+    failed = sum(int(counts.get(name, 0)) for name in ("out_of_memory", "reward_error", "crashed", "fail"))
     if failed:
         words += f" {failed} failed, which teaches the sampler nothing; the table says why."
     again = spend[spend["ending"].isin(LOST)]["ending"].value_counts()
