@@ -70,9 +70,9 @@ def plain(text: str) -> str:
 
 
 def _tables(chapter: Chapter) -> list[str]:
-    """The tables that stand on the page without a figure: they are what the verdict rests on."""
+    """The tables that stand on the page without a figure, or for one: they are what the verdict rests on."""
     lines: list[str] = []
-    for section in chapter.sections:
+    for section in (one.summary or one for one in chapter.sections):
         if section.table is None or section.table.empty or section.figure is not None:
             continue
         title = plain(section.title or chapter.title)

@@ -26,6 +26,7 @@ class Section:
         data: What that template needs.
         max_rows: Rows of the table that stand on the page, the first ones.
         all_rows: The file beside the page that has all of them.
+        summary: What stands in summary.md in its place; None where its own table does if it has no figure.
         decimals: Digits after the point by the table's columns, for those that `wording.DECIMALS` does not know.
     """
 
@@ -39,6 +40,7 @@ class Section:
     data: Mapping[str, Any] = field(default_factory=dict)
     max_rows: int = 200
     all_rows: str = "trials.csv"
+    summary: "Section | None" = None
     decimals: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from plotly import graph_objects as go
 
+from ppo_tune.reporting.chapters.results.confirmed import name_of
 from ppo_tune.reporting.markdown import MAX_LINES, plain, summary
 from ppo_tune.reporting.page import Page, build_chapters, study_page
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.safe_text import symbols
-from tests.reporting.conftest import HOSTILE, HandMade
+from tests.reporting.conftest import HOSTILE, HandMade, confirm
 from tests.reporting.nasty import NASTY_TEXTS
 
 JOINER = "\u2060"
@@ -76,6 +77,20 @@ def test_a_study_is_summed_up_in_few_lines(usual: HandMade) -> None:
     assert "default config" in shown(text)
     assert len(text.splitlines()) <= MAX_LINES
     assert {"table_open", "bullet_list_open", "fence"} <= kinds(text)
+
+
+def test_the_scores_on_each_fresh_seed_stand_in_the_summary_of_a_confirmed_study(usual: HandMade) -> None:
+    confirm(usual, {0: 0.4, 1: 0.9})
+    record = usual.record()
+
+    text = summary(study_page(record, build_chapters(record)), BEST, {})
+
+    assert record.confirmation is not None
+    seeds = range(record.confirmation.n_seeds)
+    assert f"| config | {' | '.join(f'seed {i + 1}' for i in seeds)} |" in text
+    for candidate in record.confirmation.candidates:
+        scores = [f"{run.scores.mean():.3f}" for run in candidate.runs]
+        assert f"| {name_of(candidate)} | {' | '.join(scores)} |" in text
 
 
 def test_a_study_without_a_winner_has_no_config_to_go_on_with(hand_made: HandMade) -> None:

@@ -29,7 +29,12 @@ def sections(record: StudyRecord) -> list[Section]:
         return []
     table, reading = confirmation_table(confirmation), confirmation_reading(confirmation)
     figure, decimals = confirmation_figure(confirmation, table), DECIMALS | record.judge_decimals(table)
-    return [Section("confirmation", "On fresh seeds", reading, figure, table, decimals=decimals)]
+    words = "Mean score over the unseen prompts. Runs with the same seed drew the same random numbers."
+    scores = table[["config", *(name for name in table if str(name).startswith("seed "))]]
+    seeds = Section("seeds", "Seed by seed", words, table=scores)
+    return [
+        Section("confirmation", "On fresh seeds", reading, figure, table, summary=seeds, decimals=decimals)
+    ]
 
 
 def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
