@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
-from ppo_tune.errors import DataError
+from ppo_tune.errors import DataError, ModelError
 from ppo_tune.files import make_folder
 from ppo_tune.fitting.loop import Progress, fit
 from ppo_tune.fitting.sft import cut_prompts, hold_out
@@ -94,7 +94,7 @@ def fit_reward(
 
     Raises:
         DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
-        ModelError: If `base` cannot be loaded.
+        ModelError: If `base` cannot be loaded, or the fit diverges, which writes nothing.
         StorageError: If the folder cannot be written.
     """
     config = config or RewardTrainingConfig()
@@ -215,6 +215,13 @@ def _score_pairs(
 def _mean_and_std(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 ) -> tuple[float, float]:
-    """Mean raw score of some texts, and the standard deviation, which is never 0."""
+    """Mean raw score of some texts, and the standard deviation, which is never 0.
+
+    Raises:
+        ModelError: If one of them is not finite.
+    """
     raw = raw_scores(model, tokenizer, texts, append_eos=True)
-    return float(raw.mean()), max(float(raw.std()), 1e-6)
+    mean, std = float(raw.mean()), float(raw.std())
+    if not math.isfinite(mean + std):
+        raise ModelError("the fit diverged, so no reward model was written; lower learning_rate")
+    return mean, max(std, 1e-6)

@@ -226,6 +226,15 @@ def test_a_base_that_is_not_there_is_refused(tmp_path):
         fit(obvious(10), tmp_path / "nowhere", tmp_path / "reward")
 
 
+def test_a_fit_that_diverges_is_refused_and_writes_nothing(model_folder, tmp_path):
+    with pytest.raises(
+        ModelError, match="the fit diverged, so no reward model was written; lower learning_rate"
+    ):
+        fit(obvious(60), model_folder, tmp_path / "reward", learning_rate=1e30)
+
+    assert [*(tmp_path / "reward").iterdir()] == []
+
+
 def test_progress_rises_to_one(model_folder, tmp_path):
     seen: list[float] = []
 
