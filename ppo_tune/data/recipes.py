@@ -1,26 +1,26 @@
 """What the embedded task's models are built by, known without building them or loading torch.
 
-Their sources are read as text, so the recipe is the same until a statement in them changes: a comment or a docstring
-is no part of it. The libraries below torch, and our modules below the fit, are not counted.
+The recipe is read as text: the function that builds, the definitions it names, and those that they name in turn, up to
+modules that decide nothing of a fit or compute what every policy does (`LEFT_OUT`). What else stands beside these
+definitions, comments and docstrings are no part of it; nor are the libraries below torch.
 """
 
 import ast
+import functools
 import hashlib
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-SOURCES: Mapping[str, tuple[str, ...]] = {
-    "support": (
-        "tasks/support_recipe.py",
-        "tasks/support_world.py",
-        "config/fitting.py",
-        "fitting/loop.py",
-        "fitting/sft.py",
-        "fitting/reward_model.py",
-    )
-}
-"""By task: the modules that hold its settings, its texts and the fit of its models."""
+PACKAGE = Path(__file__).parent.parent
+
+BUILDERS = {"support": ("tasks.support_recipe", "build")}
+"""By task: the module, below the package, and the function in it that builds the models."""
+
+LEFT_OUT = (
+    "config.block", "data.model_folders", "errors", "files", "models.decoding", "models.fast", "models.layout",
+    "models.loading", "models.memory", "models.policy", "models.read_back",
+)  # fmt: skip
+"""Beginnings of modules that are no part of a recipe."""
 
 
 def recipe_of(task: str) -> str:
@@ -30,8 +30,7 @@ def recipe_of(task: str) -> str:
 
 def recipe_hash(task: str) -> str:
     """A hash of what the models of an embedded task, named as in the study file, are built by."""
-    package = Path(__file__).parent.parent
-    statements = (statements_of((package / name).read_text(encoding="utf-8")) for name in SOURCES[task])
+    statements = (text for _, text in sorted(definitions_of(task).items()))
     return hashlib.sha256("\n".join([_torch(), *statements]).encode()).hexdigest()[:16]
 
 
@@ -40,13 +39,49 @@ def _torch() -> str:
     return version("torch").partition("+")[0]
 
 
-def statements_of(source: str) -> str:
+def definitions_of(task: str) -> dict[tuple[str, str], str]:
+    """The source of every definition in the recipe of an embedded task, by its module and its name."""
+    read, found, waiting = functools.cache(_bound), dict[tuple[str, str], str](), [BUILDERS[task]]
+    while waiting:
+        module, name = waiting.pop()
+        if (module, name) in found or module.startswith(LEFT_OUT):
+            continue
+        match read(module).get(name):
+            case ast.stmt() as statement:
+                found[module, name] = ast.unparse(statement)
+                used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+                waiting += [(module, other) for other in used & read(module).keys()]
+            case None:  # a module, all of it
+                waiting += [(f"{module}.{name}", other) for other in read(f"{module}.{name}")]
+            case imported:
+                waiting.append(imported)
+    return found
+
+
+def _bound(module: str) -> dict[str, ast.stmt | tuple[str, str]]:
+    """What the names in a module of ours mean: a statement of its own, or a name of another module of ours."""
+    path = PACKAGE.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    found: dict[str, ast.stmt | tuple[str, str]] = {}
+    for statement in statements_of(file.read_text(encoding="utf-8")):
+        match statement:
+            case ast.ImportFrom(module=str(origin), names=names) if origin.startswith("ppo_tune."):
+                found |= {a.asname or a.name: (origin.removeprefix("ppo_tune."), a.name) for a in names}
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                found[name] = statement
+            case ast.Assign() | ast.AnnAssign():
+                stored = [n for n in ast.walk(statement) if isinstance(getattr(n, "ctx", None), ast.Store)]
+                found |= {n.id: statement for n in stored if isinstance(n, ast.Name)}
+    return found
+
+
+def statements_of(source: str) -> list[ast.stmt]:
     """Python source without what changes nothing: comments, the layout, and texts that stand alone."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [one for one in node.body if not _is_text(one)] or [ast.Pass()]
-    return ast.unparse(tree)
+    return tree.body
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -9,7 +9,7 @@ from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, Name
 from ppo_tune.config.blocks import RewardConfig, StudyConfig, TaskConfig, TrainConfig
 from ppo_tune.config.messages import say
 from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam, Param
-from ppo_tune.data.recipes import SOURCES
+from ppo_tune.data.recipes import BUILDERS
 from tests.blocks import all_blocks, kinds_of, tag_of, within
 
 
@@ -68,7 +68,7 @@ def test_the_test_sees_a_text_that_was_forgotten_wherever_it_stands() -> None:
 def follows_changes(task: type[Block]) -> bool:
     """Whether a change of a task's prompts is noticed: they stand in a file of its, or in sources that are known."""
     kinds = {kind for field in task.model_fields.values() for kind in kinds_of(field)}
-    return "file" in kinds or ("recipe" in kinds and tag_of(task)["name"] in SOURCES)
+    return "file" in kinds or ("recipe" in kinds and tag_of(task)["name"] in BUILDERS)
 
 
 class Embedded(Block):
