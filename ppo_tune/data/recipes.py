@@ -2,7 +2,7 @@
 
 The recipe is read as text: the function that builds, the definitions it names, and those that they name in turn, up to
 modules that decide nothing of a fit or compute what every policy does (`LEFT_OUT`). What else stands beside these
-definitions, comments and docstrings are no part of it; nor are the libraries below torch.
+definitions, comments, descriptions and what a refusal says are no part of it; nor are the libraries below torch.
 """
 
 import ast
@@ -76,11 +76,15 @@ def _bound(module: str) -> dict[str, ast.stmt | tuple[str, str]]:
 
 
 def statements_of(source: str) -> list[ast.stmt]:
-    """Python source without what changes nothing: comments, the layout, and texts that stand alone."""
+    """Python source without what changes no model: comments, texts alone, descriptions of fields, words of refusals."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [one for one in node.body if not _is_text(one)] or [ast.Pass()]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
+            node.keywords = [one for one in node.keywords if one.arg != "description"]
+        elif isinstance(node, ast.Raise):
+            node.exc = None
     return tree.body
 
 

@@ -218,9 +218,11 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     if changed:
         way_out = "put the file back as it was, or give it another name to start a new study"
         if any(line.startswith(f"  content.{RECIPE}:") for line in changed):
-            made = StudyFacts(study).versions
-            task = f"the embedded task of ppo-tune {made.get('ppo-tune')} and torch {made.get('torch')}"
-            way_out = f"it was created with {task}: go on with those, or give the file another name"
+            ours, torch = (f"{name} {StudyFacts(study).versions.get(name)}" for name in ("ppo-tune", "torch"))
+            way_out = "the embedded task has changed since: give the file another name to start a new study"
+            if {ours, torch} != {f"{name} {versions()[name]}" for name in ("ppo-tune", "torch")}:
+                task = f"the embedded task of {ours} and {torch}"
+                way_out = f"it was created with {task}: go on with those, or give the file another name"
         raise StudyMismatchError(
             f"study {config.name!r} exists and was made by another experiment; its trials cannot be compared:\n"
             + "\n".join(changed)
