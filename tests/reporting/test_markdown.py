@@ -1,5 +1,7 @@
 """The summary in Markdown says what the page says, and hostile texts stay texts; read back with a real parser."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from plotly import graph_objects as go
 
+from ppo_tune.export import TARGETS
+from ppo_tune.reporting import write_report
 from ppo_tune.reporting.markdown import MAX_LINES, plain, summary
 from ppo_tune.reporting.page import Page, build_chapters, study_page
 from ppo_tune.reporting.section import Chapter, Section
@@ -76,6 +80,21 @@ def test_a_study_is_summed_up_in_few_lines(usual: HandMade) -> None:
     assert "default config" in shown(text)
     assert len(text.splitlines()) <= MAX_LINES
     assert {"table_open", "bullet_list_open", "fence"} <= kinds(text)
+
+
+def test_page_and_summary_hand_the_winner_to_every_target(
+    usual: HandMade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TARGETS, "newcomer", TARGETS["trl"])
+
+    page = write_report(usual.study, usual.config, usual.folder, tmp_path, markdown=True)
+    text = page.with_name("summary.md").read_text(encoding="utf-8")
+
+    assert "ppo-tune export hand --to openrlhf    # or verl, skyrl, trl, newcomer\n" in text
+    assert (
+        "# or with another trainer: openrlhf, verl, skyrl, trl, newcomer\n"
+        "ppo-tune export hand --to openrlhf</pre>"
+    ) in page.read_text(encoding="utf-8")
 
 
 def test_a_study_without_a_winner_has_no_config_to_go_on_with(hand_made: HandMade) -> None:
