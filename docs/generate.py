@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
 from pydantic import BaseModel
 
 import ppo_tune
-from ppo_tune.cli import app
+from ppo_tune.cli import COMMANDS, load
 from ppo_tune.config.blocks import StudyConfig, TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -145,10 +144,8 @@ def commands_page() -> str:
 
 def commands() -> Iterator[tuple[str, Any]]:
     """The commands by name, in the order of the help."""
-    group: Any = typer.main.get_command(app)
-    context = typer.Context(group)
-    for name in group.list_commands(context):
-        yield name, group.get_command(context, name)
+    for name in COMMANDS:
+        yield name, load(name)
 
 
 def _flag_row(parameter: Any) -> str:

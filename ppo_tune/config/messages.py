@@ -53,7 +53,6 @@ SIGNS = {
 
 _SENTENCES = {
     "missing": "is missing",
-    "union_tag_not_found": "{discriminator} must be given",
     "finite_number": "must be finite, but got {value!r}",
     "too_short": "must hold at least {min_length}, but got {value!r}",
     "value_error": "{error}",
@@ -74,14 +73,18 @@ def say(details: ErrorDetails, checked: Any, place: Path_, inner: Path_ = ()) ->
         sign, key = SIGNS[kind]
         return f"`{name} {sign} {context[key]:g}` must hold, but got {value!r}"
     if kind == "extra_forbidden":
-        return unknown(name, _keys_at(checked, details["loc"][:-1]))
-    if kind in ("literal_error", "union_tag_invalid"):
-        listed = str(context.get("expected") or context["expected_tags"]).replace(" or ", ", ")
-        choices = [choice.strip(" '") for choice in listed.split(",")]
-        tag = str(context.get("discriminator")).strip("'")
-        if isinstance(value, dict) and value.get(tag) is None:
-            return f"a {tag} is missing; choose one of {', '.join(sorted(choices))}"
-        return unknown(context.get("tag", value), choices)
+        (model,) = _models_at(checked, details["loc"][:-1])
+        return unknown(name, model.model_fields)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = context["discriminator"].strip("'")
+        members = _models_at(checked, details["loc"])
+        choices = [one for member in members for one in get_args(member.model_fields[tag].annotation)]
+        if value.get(tag) is None:
+            return f"a {tag} is missing{_way_out(value.get(tag, ''), choices)}"
+        return unknown(context["tag"], choices)
+    if kind == "literal_error":
+        choices = context["expected"].replace(" or ", ", ").split(",")
+        return unknown(value, [choice.strip(" '") for choice in choices])
     if kind in _SENTENCES:
         return _SENTENCES[kind].format(value=value, **context)
     expected = _NAMES_OF_TYPES.get(kind.removesuffix("_type"))
@@ -93,18 +96,21 @@ def say(details: ErrorDetails, checked: Any, place: Path_, inner: Path_ = ()) ->
 
 def unknown(name: Any, choices: Iterable[str], *, kind: str = "") -> str:
     """The message for a name that is not one of `choices`, with a did-you-mean."""
+    return f"unknown {kind + ' ' if kind else ''}{name!r}{_way_out(name, choices)}"
+
+
+def _way_out(name: Any, choices: Iterable[str]) -> str:
+    """The choice that a name is close to (a null to `none`), or all of them."""
     choices = list(choices)
     close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.6)
-    hint = f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(sorted(choices))}"
-    return f"unknown {kind + ' ' if kind else ''}{name!r}{hint}"
+    return f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(sorted(choices))}"
 
 
-def _keys_at(kind: Any, path: Path_) -> Iterable[str]:
-    """The keys that may stand at a path with pydantic's union tags, in data of a type."""
+def _models_at(kind: Any, path: Path_) -> list[type[BaseModel]]:
+    """The models that may stand at a path with pydantic's union tags, in data of a type."""
     for part in path:
         kind = _within(kind, part)
-    (model,) = _models(kind)
-    return model.model_fields
+    return _models(kind)
 
 
 def _within(kind: Any, part: int | str) -> Any:

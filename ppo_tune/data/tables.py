@@ -61,13 +61,14 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: bool = False) -> Table:
+def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: bool | None = None) -> Table:
     """Read a file and check the columns that must hold text.
 
     Args:
         path: A `.jsonl`, `.csv` or `.parquet` file.
         text_columns: Columns that every row must have, as non-empty text.
-        drop_bad_rows: Drop and count rows that cannot be used, instead of stopping at the first.
+        drop_bad_rows: Drop and count rows that cannot be used, instead of stopping at the first; None where the user
+            has no such choice, and is offered none.
 
     Returns:
         At least one row.
@@ -93,7 +94,8 @@ def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: 
         elif drop_bad_rows:
             dropped.append(problem)
         else:
-            raise DataError(f"{problem}; mend the row, or drop such rows with drop_bad_rows: true")
+            offered = "" if drop_bad_rows is None else ", or drop such rows with drop_bad_rows: true"
+            raise DataError(f"{problem}; mend the row{offered}")
     if not rows:
         why = (
             f"all {len(dropped)} rows were dropped, the first because {dropped[0]}"

@@ -10,7 +10,7 @@ from ppo_tune.export.base import Export, Scale, Sources, Winner
 from ppo_tune.export.gather import winner_of
 from ppo_tune.search.storage import open_study
 
-__all__ = ["TARGETS", "Export", "Scale", "Sources", "Winner", "export_study"]
+__all__ = ["TARGETS", "Export", "Scale", "Sources", "Winner", "export_study", "other_trainers"]
 
 TARGETS: dict[str, Callable[[Winner, Scale], Export]] = {
     "native": native.export,
@@ -20,6 +20,11 @@ TARGETS: dict[str, Callable[[Winner, Scale], Export]] = {
     "trl": trl.export,
 }
 """The trainers that a winner can be handed to, by name: each makes its files."""
+
+
+def other_trainers() -> list[str]:
+    """The targets that are not ppo-tune itself, the one that examples show first."""
+    return [name for name in TARGETS if name != "native"]
 
 
 def export_study(

@@ -6,6 +6,7 @@ Foreign texts are escaped: they make no HTML, no link, no picture, no mention of
 import re
 from collections.abc import Mapping
 
+from ppo_tune.export import other_trainers
 from ppo_tune.reporting.page import Page
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.tables import view
@@ -107,7 +108,8 @@ def _next(page: Page) -> list[str]:
     if page.advice:
         return ["## What to do", "", plain(page.advice)]
     train = f"ppo-tune train reports/{page.title}/best.yaml    # at full length, here"
-    export = f"ppo-tune export {page.title} --to openrlhf    # or verl, skyrl, trl"
+    first, *others = other_trainers()
+    export = f"ppo-tune export {page.title} --to {first}    # or {', '.join(others)}"
     return ["## Go on with the winner", "", *_fenced("sh", f"{train}\n{export}")]
 
 

@@ -123,7 +123,10 @@ def mistakes(tmp_path: Path) -> Callable[[str], list[str]]:
         ("{name: support, judges: {safety: null}}", "1: task.judges.safety: must be a mapping, but got None"),
         ("{name: support, judges: [safety]}", "1: task.judges: must be a mapping, but got ['safety']"),
         ("{name: support, judge: {}}", "1: task.judge: unknown 'judge'; did you mean 'judges'?"),
-        ("{name: support, objective: {}}", "1: task.objective: 'name' must be given"),
+        (
+            "{name: support, objective: {}}",
+            "1: task.objective: a name is missing; choose one of preference, python, reference, rule",
+        ),
         (
             "{name: support, objective: {name: preference, modl: x}}",
             "1: task.objective.modl: unknown 'modl'; did you mean 'model'?",

@@ -298,11 +298,6 @@ def test_a_value_of_the_wrong_kind_is_told_with_the_right_kind(
 @pytest.mark.parametrize(
     ("contents", "expected"),
     [
-        pytest.param({"task": "{}"}, "a.yaml:1: task: 'name' must be given", id="name of a task"),
-        pytest.param({"task": ""}, "a.yaml:1: task: 'name' must be given", id="everything of a task"),
-        pytest.param(
-            {"task": "{name: support, gold: {}}"}, "a.yaml:1: task.gold: 'name' must be given", id="reward"
-        ),
         pytest.param(
             {"task": "{name: support, gold: {name: preference}}"},
             "a.yaml:1: task.gold.model: is missing",
@@ -322,11 +317,6 @@ def test_a_value_of_the_wrong_kind_is_told_with_the_right_kind(
             {"task": f"{{{DATASET}, reward: {{name: reference}}}}", "model": "{lora_rank: 4}"},
             "a.yaml:3: model: `name` must be given with task dataset: a model folder or hub name",
             id="model of a dataset",
-        ),
-        pytest.param(
-            {"space": "{gamma: {low: 0.9, high: 1}}"},
-            "a.yaml:2: space.gamma: 'type' must be given",
-            id="type",
         ),
         pytest.param(
             {"space": "{ppo_epochs: {type: int, low: 1}}"},
@@ -386,11 +376,29 @@ def test_one_tag_is_one_mistake() -> None:
             "name is missing; choose one of gp, grid, qmc, random, tpe",
         ),
         (
-            {"search": "{pruner: null}"},
+            {"search": "{sampler: {n_startup_trials: 4}}"},
+            "3: search.sampler",
+            "name is missing; choose one of gp, grid, qmc, random, tpe",
+        ),
+        (
+            {"search": "{pruner: {}}"},
             "3: search.pruner",
             "name is missing; choose one of hyperband, median, none, percentile, successive_halving",
         ),
+        ({"search": "{pruner: null}"}, "3: search.pruner", "name is missing; did you mean 'none'?"),
         ({"task": "{name: null}"}, "1: task", "name is missing; choose one of dataset, support"),
+        ({"task": "{}"}, "1: task", "name is missing; choose one of dataset, support"),
+        ({"task": ""}, "1: task", "name is missing; choose one of dataset, support"),
+        (
+            {"task": "{name: support, gold: {}}"},
+            "1: task.gold",
+            "name is missing; choose one of preference, python, reference, rule",
+        ),
+        (
+            {"space": "{gamma: {low: 0.9, high: 1}}"},
+            "2: space.gamma",
+            "type is missing; choose one of categorical, float, int",
+        ),
         (
             {"space": "{gamma: {type: null}}"},
             "2: space.gamma",
@@ -398,5 +406,22 @@ def test_one_tag_is_one_mistake() -> None:
         ),
     ],
 )
-def test_a_name_that_is_null_is_missing(block: dict[str, str], place: str, choices: str) -> None:
+def test_a_name_that_is_left_out_or_null_is_missing(block: dict[str, str], place: str, choices: str) -> None:
     assert mistakes(blocks(**block)) == [f"a.yaml:{place}: a {choices}"]
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (
+            {"model": "{dtype: {a: 1}}"},
+            "3: model.dtype: unknown {'a': 1}; choose one of auto, bfloat16, float32",
+        ),
+        (
+            {"search": "{log: [{a: 1}]}"},
+            "3: search.log.0: unknown {'a': 1}; choose one of tensorboard, wandb",
+        ),
+    ],
+)
+def test_a_mapping_where_a_word_stands_is_unknown(block: dict[str, str], said: str) -> None:
+    assert mistakes(blocks(**block)) == [f"a.yaml:{said}"]

@@ -1,5 +1,7 @@
 """The summary in Markdown says what the page says, and hostile texts stay texts; read back with a real parser."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from plotly import graph_objects as go
 
+from ppo_tune.export import TARGETS
+from ppo_tune.reporting import write_report
 from ppo_tune.reporting.chapters.results.confirmed import name_of
 from ppo_tune.reporting.markdown import MAX_LINES, plain, summary
 from ppo_tune.reporting.page import Page, build_chapters, study_page
@@ -91,6 +95,21 @@ def test_the_scores_on_each_fresh_seed_stand_in_the_summary_of_a_confirmed_study
     for candidate in record.confirmation.candidates:
         scores = [f"{run.scores.mean():.3f}" for run in candidate.runs]
         assert f"| {name_of(candidate)} | {' | '.join(scores)} |" in text
+
+
+def test_page_and_summary_hand_the_winner_to_every_target(
+    usual: HandMade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TARGETS, "newcomer", TARGETS["trl"])
+
+    page = write_report(usual.study, usual.config, usual.folder, tmp_path, markdown=True)
+    text = page.with_name("summary.md").read_text(encoding="utf-8")
+
+    assert "ppo-tune export hand --to openrlhf    # or verl, skyrl, trl, newcomer\n" in text
+    assert (
+        "# or with another trainer: openrlhf, verl, skyrl, trl, newcomer\n"
+        "ppo-tune export hand --to openrlhf</pre>"
+    ) in page.read_text(encoding="utf-8")
 
 
 def test_a_study_without_a_winner_has_no_config_to_go_on_with(hand_made: HandMade) -> None:

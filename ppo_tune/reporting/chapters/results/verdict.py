@@ -7,6 +7,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import REWARD
+from ppo_tune.export import other_trainers
 from ppo_tune.reporting.analysis.edges import at_edge
 from ppo_tune.reporting.chapters.results import confirmed
 from ppo_tune.reporting.record import StudyRecord, judged, role_of
@@ -30,6 +31,7 @@ def chapter(record: StudyRecord) -> Chapter:
         "name": record.config.name,
         "has_winner": record.winner is not None,
         "advice": record.verdict.advice,
+        "trainers": other_trainers(),
     }
     table = results_table(record)
     seen = Section("table", "What the search saw", reading, table=table, template="next.html.jinja", data=data,
