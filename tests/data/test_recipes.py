@@ -43,12 +43,12 @@ def test_the_recipe_does_not_depend_on_where_its_sources_lie(
 @pytest.mark.parametrize(
     ("file", "before", "after"),
     [
-        ("tasks/support_recipe.py", "epochs=3,", "epochs=1,"),
-        ("tasks/support_recipe.py", "epochs=4,", "epochs=5,"),
-        ("tasks/support_recipe.py", "SEED = 0", "SEED = 1"),
-        ("tasks/support_recipe.py", "N_PREFERENCES = 4000", "N_PREFERENCES = 3999"),
-        ("tasks/support_world.py", '"router"', '"switch"'),
-        ("tasks/support_world.py", "0.4 * min(courtesy, 3)", "0.5 * min(courtesy, 3)"),
+        ("support_recipe.py", "epochs=3,", "epochs=1,"),
+        ("support_recipe.py", "epochs=4,", "epochs=5,"),
+        ("support_recipe.py", "SEED = 0", "SEED = 1"),
+        ("support_recipe.py", "N_PREFERENCES = 4000", "N_PREFERENCES = 3999"),
+        ("support_world.py", '"router"', '"switch"'),
+        ("support_world.py", "0.4 * min(courtesy, 3)", "0.5 * min(courtesy, 3)"),
         (
             "config/fitting.py",
             "heldout_fraction: float = Field(\n        0.1,",
@@ -72,7 +72,7 @@ def test_the_recipe_does_not_depend_on_where_its_sources_lie(
 def test_another_setting_is_another_recipe(sources: Path, file: str, before: str, after: str) -> None:
     usual = recipe_hash("support")
 
-    replace(sources / file, before, after)
+    replace(next(sources.rglob(file)), before, after)
 
     assert recipe_hash("support") != usual
 
@@ -93,7 +93,7 @@ def test_what_does_not_build_the_models_leaves_the_recipe_as_it_is(
 ) -> None:
     usual = recipe_hash("support")
 
-    replace(sources / file, before, after)
+    replace(next(sources.rglob(file)), before, after)
 
     assert recipe_hash("support") == usual
 
