@@ -13,6 +13,7 @@ from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.config.study_file import load_study
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.search.facts import Owner
+from ppo_tune.tasks import support_recipe
 
 COLOURS = ("red", "green", "blue", "black", "white", "grey")
 OWNER = Owner("a search", "a worker")
@@ -29,6 +30,25 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = (json.dumps({"prompt": f"a {thing}", "size": i}) for i, thing in enumerate(THINGS))
     (folder / "prompts.jsonl").write_text("\n".join(rows), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def built_worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache folder of all small worlds of the embedded task, each built once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def small_support(built_worlds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder; the embedded task's models are fitted in a second or two, to a tenth of their data."""
+    monkeypatch.setenv("PPO_TUNE_CACHE", str(built_worlds))
+    for name, size in {"N_SFT_PAIRS": 400, "N_PREFERENCES": 200}.items():
+        monkeypatch.setattr(support_recipe, name, size)
+    sft = support_recipe.SFT.model_copy(update={"epochs": 1})
+    reward = support_recipe.REWARD.model_copy(update={"epochs": 1, "base_samples": 64})
+    monkeypatch.setattr(support_recipe, "SFT", sft)
+    monkeypatch.setattr(support_recipe, "REWARD", reward)
+    return built_worlds
 
 
 StudyMaker = Callable[..., StudyConfig]

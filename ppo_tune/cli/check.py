@@ -12,6 +12,7 @@ def check(file: StudyFile, yes: HugeGrid = False) -> None:
     prompts = inputs.prompts
     n, episodes = config.n_trials, config.ppo.episodes
     say(f"{file} is a valid study.")
+    say(f"  task       {config.task.title}")
     say(f"  searched   {', '.join(config.space)}")
     say(
         f"  trials     {n}, by {config.search.sampler}, pruned by {config.search.pruner}; the default is trial 0"

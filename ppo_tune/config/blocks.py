@@ -304,11 +304,23 @@ class SupportTaskConfig(Block):
 
     brings_model: ClassVar[bool] = True  # else the study file must name one
     name: Annotated[Literal["support"], Names("recipe")]
+    seed: int = Field(
+        0,
+        ge=0,
+        exclude_if=operator.not_,
+        description="Another seed is another world: another base model, other preferences and so another reward model, "
+        "and the messages in another order, so other held-out prompts. The words and the hidden scorer stay.",
+    )
     heldout_prompts: int = Field(64, ge=1, description="How many held-out prompts score a policy.")
     reward: RewardConfig | None = Field(None, description="Instead of the task's own preference model.")
     objective: RewardConfig | None = Field(None, exclude_if=operator.not_, description=OBJECTIVE)
     judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)
     gold: Gold = Field(None, validate_default=True, description="Instead of the task's own hidden scorer.")
+
+    @property
+    def title(self) -> str:
+        """What the task is called in words: its name, with the seed where that is not 0."""
+        return f"{self.name} (seed {self.seed})" if self.seed else self.name
 
 
 Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
@@ -343,6 +355,11 @@ class DatasetTaskConfig(Block):
     objective: RewardConfig | None = Field(None, exclude_if=operator.not_, description=OBJECTIVE)
     judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)
     gold: Gold = Field(None, validate_default=True, description="A second judge, never used by the search.")
+
+    @property
+    def title(self) -> str:
+        """What the task is called in words."""
+        return self.name
 
 
 TaskConfig = Annotated[SupportTaskConfig | DatasetTaskConfig, Field(discriminator="name")]

@@ -109,7 +109,7 @@ def _card(winner: Winner, scale: Scale, suggested: TrainConfig | None) -> str:
     return fill_in(
         "export_card.md.jinja",
         name=one_line(winner.config.name),
-        task=winner.config.task.name,
+        task=winner.config.task.title,
         rows=rows,
         metrics=[(_cell(name), _cell(_told(metric))) for name, metric in winner.metrics.items()],
         facts=[(_cell(name), _cell(fact)) for name, fact in winner.provenance.items()],

@@ -72,7 +72,7 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
     made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
     return Page(
         title=record.config.name,
-        kind=f"PPO-RLHF search on the task “{record.config.task.name}”: {_trials(record)} by "
+        kind=f"PPO-RLHF search on the task “{record.config.task.title}”: {_trials(record)} by "
         f"{search.sampler.title}, {search.pruner.title}, "
         f"{record.config.ppo.episodes:,} episodes each.{_repeats(record)}",
         headline=verdict.headline(record),

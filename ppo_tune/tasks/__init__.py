@@ -15,7 +15,7 @@ __all__ = ["Prompt", "PromptSet", "Task", "make_task", "prepare_task", "stops_of
 def prepare_task(config: TaskConfig, stage: Stage = lambda *_: None) -> None:
     """Build what the task needs and the cache does not hold; told of its progress, `stage` can show a bar."""
     if isinstance(config, SupportTaskConfig):
-        build_support(stage)
+        build_support(config.seed, stage)
 
 
 def make_task(config: TaskConfig, device: torch.device) -> Task:

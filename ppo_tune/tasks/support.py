@@ -1,7 +1,7 @@
 """The embedded task: built on first use from nothing but a seed, then read from the cache.
 
-The base model, the preferences and the reward model are files under the user's cache folder, in a folder
-named by a hash of what they were built from; several processes may ask for them at once.
+The base model and the reward model are files under the user's cache folder, in a folder named by a hash of what they
+were built from, and by the seed where that is not 0; several processes may ask for them at once.
 """
 
 import os
@@ -24,39 +24,46 @@ from ppo_tune.tasks.support_recipe import Stage, build, messages
 
 
 class GoldReward(Reward):
-    """The hidden judge of the support world."""
+    """The hidden judge of a support world; what it values is the same in all of them.
+
+    Args:
+        seed: The world's.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.messages = messages(seed)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
         """One judgement per reply."""
-        known = messages()
-        return [world.gold_score(known[p], r) for p, r in zip(prompts, responses, strict=True)]
+        return [world.gold_score(self.messages[p], r) for p, r in zip(prompts, responses, strict=True)]
 
 
 def make_support(config: SupportTaskConfig, device: torch.device) -> Task:
     """The support task, with other rewards where the config names them; builds its models if the cache lacks them."""
-    folder = build_support()
+    folder = build_support(config.seed)
     own = PreferenceRewardConfig(name="preference", model=str(folder / "reward"))
     reward = make_reward(config.reward or own, device)
     splits: dict[Split, list[Prompt]] = {"train": [], "heldout": [], "confirmation": []}
-    for text in messages():
+    for text in messages(config.seed):
         splits[split_of(text)].append(Prompt(text))
     return Task(
         name="support",
         prompts={split: tuple(prompts) for split, prompts in splits.items()},
         reward=reward,
         objective=objective_of(config, reward, device),
-        judges={"gold": GoldReward(), **judges_of(config, device)},
+        judges={"gold": GoldReward(config.seed), **judges_of(config, device)},
         base_model=str(folder / "base"),
     )
 
 
-def build_support(stage: Stage = lambda *_: None) -> Path:
-    """The folder with the base model and the reward model, built if it is not there.
+def build_support(seed: int, stage: Stage = lambda *_: None) -> Path:
+    """The folder with the base model and the reward model of a world, built if it is not there.
 
     Raises:
         StorageError: If the cache folder cannot be written.
     """
-    folder = cache_folder() / f"support-{recipe_hash('support')}"
+    name = f"support-{recipe_hash('support')}"
+    folder = cache_folder() / (f"{name}-seed{seed}" if seed else name)
     if (folder / "done.json").is_file():
         return folder
     try:
@@ -65,7 +72,7 @@ def build_support(stage: Stage = lambda *_: None) -> Path:
             if not (folder / "done.json").is_file():
                 draft = folder.with_suffix(".draft")
                 shutil.rmtree(draft, ignore_errors=True)
-                build(draft, stage)
+                build(seed, draft, stage)
                 shutil.rmtree(folder, ignore_errors=True)
                 draft.replace(folder)
     except PermissionError as error:

@@ -1,6 +1,7 @@
 """The recipe of the embedded task's models: messages, a base model, preferences, and a reward model fitted to them.
 
-All follows from a seed. `ppo_tune.data.recipes` reads this file as text: a study knows its models by what stands here.
+All follows from a world's seed. `ppo_tune.data.recipes` reads this file as text: a study knows its models by what
+stands here.
 """
 
 import json
@@ -15,7 +16,6 @@ from ppo_tune.fitting.reward_model import Preference, fit_reward, sample_base
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.tasks import support_world as world
 
-SEED = 0
 N_PROMPTS = 3000
 N_SFT_PAIRS = 4000
 N_PREFERENCES = 4000
@@ -43,41 +43,52 @@ Stage = Callable[[str, float], None]
 """Told what is being built and how much of it is done, from 0 to 1."""
 
 
-def build(draft: Path, stage: Stage) -> None:
-    """Fit both models; the draft gets the folders base and reward, and done.json when they are whole."""
-    rng = random.Random(SEED)
-    everyone = list(messages().values())
+def build(seed: int, draft: Path, stage: Stage) -> None:
+    """Fit both models of a world; the draft gets the folders base and reward, and done.json when they are whole."""
+    world_seed, _ = seeds_of(seed)
+    rng = random.Random(world_seed)
+    everyone = list(messages(seed).values())
     learned = [rng.choice(everyone) for _ in range(N_SFT_PAIRS)]
     pairs = [(message.text, world.write_reply(message, rng)) for message in learned]
-    fitted = fit_sft(pairs, draft / "base", SFT, progress=lambda done: stage("base model", done))
+    sft = SFT.model_copy(update={"seed": world_seed})
+    fitted = fit_sft(pairs, draft / "base", sft, progress=lambda done: stage("base model", done))
     stage("preferences", 0.0)
-    preferences = make_preferences(str(draft / "base"))
-    result = fit_reward(preferences, str(draft / "base"), draft / "reward", REWARD,
+    preferences = make_preferences(seed, str(draft / "base"))
+    reward = REWARD.model_copy(update={"seed": world_seed})
+    result = fit_reward(preferences, str(draft / "base"), draft / "reward", reward,
                         progress=lambda done: stage("reward model", done))  # fmt: skip
     facts = {"heldout_nats_per_token": fitted.heldout_nats_per_token, "reward_accuracy": result.accuracy}
     (draft / "done.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def make_preferences(base: str) -> list[Preference]:
-    """Pairs of the base model's replies, as the annotators order them."""
-    rng = random.Random(SEED + 1)
-    train = [text for text in messages() if split_of(text) == "train"]
+def make_preferences(seed: int, base: str) -> list[Preference]:
+    """Pairs of the base model's replies, as the annotators of a world order them."""
+    _, preference_seed = seeds_of(seed)
+    rng = random.Random(preference_seed)
+    known = messages(seed)
+    train = [text for text in known if split_of(text) == "train"]
     prompts = [train[i % len(train)] for i in range(N_PREFERENCES)]
-    config = REWARD.model_copy(update={"base_samples": 2 * N_PREFERENCES, "seed": SEED + 1})
+    config = REWARD.model_copy(update={"base_samples": 2 * N_PREFERENCES, "seed": preference_seed})
     samples = sample_base(base, prompts, config)  # every prompt twice
     preferences = []
     for (prompt, first), (_, second) in zip(samples[:N_PREFERENCES], samples[N_PREFERENCES:], strict=True):
-        if world.prefers_first(messages()[prompt], first, second, rng):
+        if world.prefers_first(known[prompt], first, second, rng):
             preferences.append((prompt, first, second))
         else:
             preferences.append((prompt, second, first))
     return preferences
 
 
+def seeds_of(seed: int) -> tuple[int, int]:
+    """The seeds of a world's messages, replies and fits, and of its preferences; no two worlds share one."""
+    return 2 * seed, 2 * seed + 1
+
+
 @cache
-def messages() -> Mapping[str, world.Message]:
-    """All messages of the world by their text, always the same."""
-    rng = random.Random(SEED)
+def messages(seed: int) -> Mapping[str, world.Message]:
+    """All messages of a world by their text, in its order: there are no others, so worlds differ in the order alone."""
+    world_seed, _ = seeds_of(seed)
+    rng = random.Random(world_seed)
     found: dict[str, world.Message] = {}
     while len(found) < N_PROMPTS:
         message = world.write_message(rng)

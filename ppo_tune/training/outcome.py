@@ -91,7 +91,7 @@ def _write_claim(
     config: TrainConfig, folder: Path, episodes: int, before: Evaluation, after: Evaluation
 ) -> None:
     """The model's card, and what the judges said of both models."""
-    base = config.model.name or f"the {config.task.name} task's own model"
+    base = config.model.name or f"the {config.task.title} task's own model"
     n_prompts = len(after.samples)
     claim = {"split": after.split, "n_prompts": n_prompts, "measured_on": measured_on(after.split, n_prompts)}
     watched = [name for name in after.judges if name != REWARD] or ["gold"]

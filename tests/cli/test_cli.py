@@ -176,6 +176,7 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
     outcome = cli("check", write_study(space=space, search={"confirm_top": 5}))
 
     assert outcome.code == 0
+    assert "task       dataset\n" in outcome.out
     assert "trials     4, by random, pruned by none; the default is trial 0" in outcome.out
     assert "episodes   32 per trial, at most 128 in all" in outcome.out
     counts = Counter(split_of(f"a {thing}") for thing in THINGS)
@@ -208,6 +209,14 @@ def test_check_says_what_surprises_in_a_data_file(
     checked = cli("check", path)
 
     assert note in checked.out
+
+
+def test_check_names_the_world_of_the_embedded_task(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    space = "space: {gamma: {type: float, low: 0.9, high: 1}}\n"
+    path.write_text("task: {name: support, seed: 3}\n" + space, encoding="utf-8")
+
+    assert "task       support (seed 3)\n" in cli("check", path).out
 
 
 def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) -> None:

@@ -110,6 +110,11 @@ serach: {}
             id="key of a task",
         ),
         pytest.param(
+            {"task": "{name: support, seed: -1}"},
+            "a.yaml:1: task.seed: `seed >= 0` must hold, but got -1",
+            id="seed of a world",
+        ),
+        pytest.param(
             {"task": "{name: support, reward: {name: ruel}}"},
             "a.yaml:1: task.reward: unknown 'ruel'; did you mean 'rule'?",
             id="reward",

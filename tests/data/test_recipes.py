@@ -45,7 +45,7 @@ def test_the_recipe_does_not_depend_on_where_its_sources_lie(
     [
         ("support_recipe.py", "epochs=3,", "epochs=1,"),
         ("support_recipe.py", "epochs=4,", "epochs=5,"),
-        ("support_recipe.py", "SEED = 0", "SEED = 1"),
+        ("support_recipe.py", "return 2 * seed,", "return 3 * seed,"),
         ("support_recipe.py", "N_PREFERENCES = 4000", "N_PREFERENCES = 3999"),
         ("support_world.py", '"router"', '"switch"'),
         ("support_world.py", "0.4 * min(courtesy, 3)", "0.5 * min(courtesy, 3)"),

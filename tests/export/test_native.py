@@ -84,9 +84,9 @@ rewards = st.one_of(
 
 
 @law
-@given(ppo_blocks, rewards, rewards, st.integers(0, 10**9), st.none() | numbers)
-def test_what_is_exported_is_what_is_trained(ppo, reward, gold, seed, score_std):
-    task = {"name": "support", "reward": reward, "gold": gold}
+@given(ppo_blocks, rewards, rewards, st.integers(0, 10**9), st.none() | numbers, st.integers(0, 3))
+def test_what_is_exported_is_what_is_trained(ppo, reward, gold, seed, score_std, world):
+    task = {"name": "support", "seed": world, "reward": reward, "gold": gold}
     exported = config(task=task, ppo=ppo, seed=seed, score_std=score_std)
 
     assert reload(render(exported, {})) == exported
@@ -166,6 +166,14 @@ def test_the_card_says_what_was_measured_tuned_and_how_to_run_it_again():
     assert re.search(r"pip install ppo-tune==\S+ torch==[0-9.]+ transformers==[0-9.]+\n", card)
     assert "- `gae_lambda`: 1 - (1 - λ)·L/L' for responses L'/L times as long *(medium confidence)*" in card
     assert "suggested" not in card
+
+
+def test_the_card_names_the_world_of_the_embedded_task():
+    made = TARGETS["native"](
+        replace(WINNERS["quickstart"], config=config(task={"name": "support", "seed": 3})), Scale()
+    )
+
+    assert "on the task `support (seed 3)`" in made.files["README.md"]
 
 
 def test_a_larger_run_gets_a_file_of_its_own_that_says_it_was_not_tuned():

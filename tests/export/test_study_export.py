@@ -21,6 +21,8 @@ from ppo_tune.rewards.preference import ScoreFormat
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.storage import load_study_from, storage_url, stored_config
+from ppo_tune.tasks.support import build_support
+from ppo_tune.tasks.support_recipe import messages
 from tests.conftest import save_tiny_model
 from tests.reporting.conftest import HandMade, fill_usual
 
@@ -287,18 +289,25 @@ def test_an_objective_that_is_not_the_reward_is_told_where_the_score_is_quoted(
     assert line not in lines(config.task.reward)
 
 
-@pytest.mark.slow
-def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(
+    small_support: Path, tmp_path: Path, seed: int
+) -> None:
     folder = StudyFolder.of(tmp_path, "hand").path
     folder.mkdir(parents=True)
-    fill_usual(HandMade(folder, storage_url(tmp_path, "hand")))
+    hand = HandMade(folder, storage_url(tmp_path, "hand"))
+    task = hand.config.task.model_copy(update={"seed": seed})
+    hand.config = hand.config.model_copy(update={"task": task})
+    hand.study.set_user_attr("config", hand.config.model_dump(mode="json"))
+    fill_usual(hand)
 
-    sources = winner(tmp_path).sources
+    known = winner(tmp_path)
 
-    assert (Path(sources.model) / "config.json").is_file()
-    assert (Path(sources.reward.model) / "reward.json").is_file()
-    assert len(sources.prompts) > 2000
-    assert {split_of(prompt.text) for prompt in sources.prompts} == {"train"}
+    world = build_support(seed)
+    assert known.config.task.seed == seed
+    assert (known.sources.model, known.sources.reward.model) == (str(world / "base"), str(world / "reward"))
+    assert [p.text for p in known.sources.prompts] == [t for t in messages(seed) if split_of(t) == "train"]
+    assert len(known.sources.prompts) > 2000
 
 
 def confirmation() -> Confirmation:

@@ -200,6 +200,17 @@ def test_the_page_says_what_was_searched_and_how(hand_made: HandMade) -> None:
     assert drawn.endswith("0 of 8 trials so far, by random search, not pruned, 640 episodes each.")
 
 
+def test_the_page_names_the_world_of_the_embedded_task(hand_made: HandMade) -> None:
+    record = hand_made.record()
+    task = record.config.task.model_copy(update={"seed": 3})
+    config = record.config.model_copy(update={"task": task})
+
+    usual, other = (study_page(one, []).kind for one in (record, replace(record, config=config)))
+
+    assert "on the task “support”: " in usual
+    assert "on the task “support (seed 3)”: " in other
+
+
 def test_all_trials_and_all_milestones_are_in_files_beside_the_page(usual: HandMade, tmp_path: Path) -> None:
     write_report(usual.study, usual.config, usual.folder, tmp_path)
 

@@ -61,6 +61,27 @@ def test_a_study_of_before_recipes_were_noted_goes_on_and_has_one_from_then_on(u
         create_study(SUPPORT, url, {RECIPE: "models of recipe c"})
 
 
+def in_world(seed: int) -> StudyConfig:
+    """The small study in another world of the embedded task."""
+    task = {"name": "support", "seed": seed}
+    return StudyConfig.model_validate({**SUPPORT.model_dump(), "task": task})
+
+
+def test_a_study_of_before_worlds_had_seeds_is_one_of_seed_0(url: str) -> None:
+    stored = create_study(SUPPORT, url, {}).user_attrs["config"]["task"]
+
+    assert "seed" not in stored
+    assert stored_config(create_study(in_world(0), url, {})) == SUPPORT
+
+
+@pytest.mark.parametrize(("before", "said"), [(0, "absent"), (1, "1")])
+def test_a_study_goes_on_in_the_world_in_which_it_began(url: str, before: int, said: str) -> None:
+    create_study(in_world(before), url, {})
+
+    with pytest.raises(StudyMismatchError, match=f"\n  task.seed: {said} before, 2 now\nput the file back"):
+        create_study(in_world(2), url, {})
+
+
 def test_a_study_that_was_stored_with_names_of_sampler_and_pruner_goes_on(
     make_study: StudyMaker, url: str
 ) -> None:

@@ -155,7 +155,7 @@ def title(contenders: Sequence[Contender]) -> str:
 
 def kind(contenders: Sequence[Contender]) -> str:
     """What is compared, and what differs."""
-    tasks = join(list(dict.fromkeys(f"“{contender.config.task.name}”" for contender in contenders)))
+    tasks = join(list(dict.fromkeys(f"“{contender.config.task.title}”" for contender in contenders)))
     return f"{len(contenders)} PPO-RLHF searches on the task {tasks}. {differences_sentence(contenders)}"
 
 

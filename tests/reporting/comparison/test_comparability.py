@@ -50,6 +50,7 @@ def test_another_sampler_and_space_leave_scores_comparable(tmp_path: Path) -> No
     ("change", "name"),
     [
         pytest.param({"task": {"heldout_prompts": 8}}, "task.heldout_prompts", id="prompts"),
+        pytest.param({"task": {"seed": 1}}, "task.seed", id="world"),
         pytest.param(
             {"task": {"reward": {"name": "rule", "include": {"a": 1.0}}}}, "task.reward", id="reward"
         ),

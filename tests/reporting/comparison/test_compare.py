@@ -59,6 +59,16 @@ def test_the_headline_ranks_nobody_whose_scores_do_not_compare(incomparable: lis
     ]
 
 
+def test_worlds_of_the_embedded_task_are_told_apart_and_not_compared(tmp_path: Path) -> None:
+    worlds = [make(tmp_path, "a"), make(tmp_path, "b", task={"seed": 3})]
+
+    assert "on the task “support” and “support (seed 3)”. They differ in task.seed." in compare.kind(worlds)
+    assert (
+        compare.headline(worlds, progress_table(worlds))[0]
+        == "The scores of these studies cannot be compared."
+    )
+
+
 def test_studies_that_have_not_begun_have_a_page_too(tmp_path: Path) -> None:
     both = [make(tmp_path, "a"), make(tmp_path, "b", sampler="random")]
 
