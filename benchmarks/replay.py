@@ -2,8 +2,9 @@
 
     python benchmarks/replay.py --quick                      # both worlds, under three minutes on two cores
     python benchmarks/replay.py --totals 36 --repetitions 800
-    python benchmarks/replay.py --set search.sampler=gp      # another study, on the same repetitions
+    python benchmarks/replay.py --set search.sampler=gp --set search.pack=16    # another study, on the same repetitions
     python benchmarks/replay.py --fresh                      # repetitions that nothing was chosen on
+    python benchmarks/replay.py --out new.jsonl --against old.jsonl
 
 A study searches and confirms in a world that `benchmarks/landscape.md` describes, with the product's own code; a total
 is the episodes of both, in full trials' worth. A value is 0 for the default config and 1 for the best one within the
@@ -31,7 +32,7 @@ import optuna
 import torch
 from ruamel.yaml import YAML
 
-from benchmarks.worlds.figures import Row, json_line, table
+from benchmarks.worlds.figures import Row, differences, json_line, table
 from benchmarks.worlds.replayed import Named, replay
 from benchmarks.worlds.world import SURROGATES, World
 from ppo_tune import load_study
@@ -86,8 +87,13 @@ def run_all(study: StudyConfig, todo: Sequence[Job], processes: int) -> Iterator
 
 def read_rows(path: Path, settings: Sequence[str]) -> list[Row]:
     """What an earlier call kept of the same study."""
-    kept = [line for line in read_json_lines(path) if line.pop("set") == list(settings)]
-    return [Row(**{**line, "named": Named(**line["named"])}) for line in kept]
+    return [row for made, row in _read(path) if made == list(settings)]
+
+
+def _read(path: Path) -> Iterator[tuple[list[str], Row]]:
+    """The settings of each kept study, and the study."""
+    for line in read_json_lines(path):
+        yield line.pop("set"), Row(**{**line, "named": Named(**line["named"])})
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -110,6 +116,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--out", type=Path, help="a file of JSON lines to which studies are added, and gone on with"
+    )
+    parser.add_argument(
+        "--against", type=Path, help="another such file: print paired differences from its studies"
     )
     return parser.parse_args(words)
 
@@ -141,6 +150,8 @@ def main(words: Sequence[str] | None = None) -> None:
     print(f"{len(todo)} studies in {time.perf_counter() - started:.0f} s\n", file=sys.stderr)
     found = [rows[job] for job in jobs]
     print(table(found), end="\n\n")
+    if told.against:
+        print(differences(found, [row for _, row in _read(told.against)]), end="\n\n")
     print(json_line(found))
 
 

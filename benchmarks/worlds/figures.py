@@ -30,6 +30,9 @@ COLUMNS = {
 }  # fmt: skip
 """Columns of the table, by the fields of `Named`."""
 
+DIFFERENCES = ("value", "strict", "truly_better", "beyond_budget")
+"""Fields in which two studies are compared."""
+
 TOLD = ("value", "truly_better", "beyond_budget", "strict", "unconfirmed")
 """Fields of the line of JSON."""
 
@@ -63,6 +66,22 @@ def table(rows: Sequence[Row]) -> str:
         shown = [_shown(field, values_of(own, field)) for field in COLUMNS]
         seconds = f"{np.mean([row.seconds for row in own]):.2f}"
         lines.append("| " + " | ".join([world, str(total), str(len(own)), *shown, seconds]) + " |")
+    return "\n".join(lines)
+
+
+def differences(rows: Sequence[Row], rivals: Sequence[Row]) -> str:
+    """How much more one study's values are than another's, on the repetitions that both have had."""
+    known = {(rival.world, rival.total, rival.repetition): rival for rival in rivals}
+    head = ("world", "total", "repetitions", *DIFFERENCES)
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for (world, total), own in cells(rows).items():
+        both = [row for row in own if (world, total, row.repetition) in known]
+        if not both:
+            continue
+        against = [known[world, total, row.repetition] for row in both]
+        gains = [values_of(both, field) - values_of(against, field) for field in DIFFERENCES]
+        shown = ["{:+.3f} [{:+.3f}, {:+.3f}]".format(gain.mean(), *interval(gain)) for gain in gains]
+        lines.append("| " + " | ".join([world, str(total), str(len(both)), *shown]) + " |")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.search.winner import winning_trial
 
 UNDER_WAY = 4
-"""Trials that are trained side by side."""
+"""Trials that are trained side by side, unless the study says how many."""
 
 RACED = 0.7
 """Share of a confirmation's runs that is made on average, for those that cannot win any more are dropped."""
@@ -64,9 +64,9 @@ class Named:
 
 def replay(world: World, config: StudyConfig, total: float) -> Named:
     """Search and confirm for a total of episodes, in full trials' worth; everything follows from the study's seed."""
-    config = config.model_copy(
-        update={"search": config.search.model_copy(update={"n_trials": ENOUGH, "pack": UNDER_WAY})}
-    )
+    places = UNDER_WAY if config.search.pack == "auto" else config.search.pack
+    endless = config.search.model_copy(update={"n_trials": ENOUGH, "pack": places})
+    config = config.model_copy(update={"search": endless})
     with tempfile.TemporaryDirectory(prefix="replay-", dir=_memory()) as folder:
         study = _search(world, config, Path(folder), total)
         opened = _confirm(world, config, study, StudyFolder(Path(folder)).confirmation.path)
@@ -107,7 +107,7 @@ def _search(world: World, config: StudyConfig, folder: Path, total: float) -> St
     StudyFacts(study).config = config
     enqueue_default(study, config.baseline)
     plan = SearchPlan(config)
-    pack = stand_in_pack(plan, folder, world, places=UNDER_WAY, confirms=False)
+    pack = stand_in_pack(plan, folder, world, confirms=False)
     allowed = total - confirmation_cost(config)
     _train(plan, pack, study, lambda: _committed(study, pack) <= allowed)
     return study
@@ -119,7 +119,7 @@ def _confirm(world: World, config: StudyConfig, study: Study, folder: Path) -> S
         return None
     folder.mkdir()
     opened, plan = open_confirmation(study, config), ConfirmationPlan(config)
-    pack = stand_in_pack(plan, folder, world, places=UNDER_WAY, confirms=True)
+    pack = stand_in_pack(plan, folder, world, confirms=True)
     _train(plan, pack, opened, lambda: True)
     return opened
 

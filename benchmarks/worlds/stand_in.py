@@ -116,8 +116,10 @@ def _evaluation(scores: Array, kl: float) -> Evaluation:
     return Evaluation(float(scores.mean()), error, kl, 0.0, 1.0, samples, score_std=float(scores.std()))
 
 
-def stand_in_pack(plan: Plan, folder: Path, world: World, *, places: int, confirms: bool) -> TrialPack:
-    """A pack of a plan's trials in which nothing is trained."""
+def stand_in_pack(plan: Plan, folder: Path, world: World, *, confirms: bool) -> TrialPack:
+    """A pack of a plan's trials in which nothing is trained, as large as its study asks for."""
+    places = plan.config.search.pack
+    assert places != "auto", "nothing is timed here"
     trainer = Trainer(world, places)
     made = SimpleNamespace(
         policy=SimpleNamespace(adapters=None, reset=lambda *_: None),

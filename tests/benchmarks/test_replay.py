@@ -56,6 +56,16 @@ def test_who_leaves_the_kl_limit_is_cut_off_and_pruned_ones_cost_less(
     assert pruned.trials > whole.trials > 12
 
 
+def test_as_many_are_under_way_as_the_study_says(gp_world: World, quickstart: StudyConfig) -> None:
+    """Four unless it says another number: who learns from fewer results proposes other trials."""
+    usual, four, ten = (
+        replayed.replay(gp_world, of_seed(quickstart, 0, confirm_top=0, **pack), 14)
+        for pack in ({}, {"pack": 4}, {"pack": 10})
+    )
+
+    assert usual == four != ten
+
+
 def test_a_setting_is_replaced_by_its_place() -> None:
     study = replay.study_with(["search.sampler=gp", "search.confirm_seeds=3", "search.pruner={name: median}"])
 
