@@ -160,7 +160,7 @@ def test_what_is_stored_of_trials_and_studies_is_read_and_written_in_one_place(n
         if word in {"user_attrs", "set_user_attr", "set_trial_user_attr", "set_study_user_attr"}
     }
 
-    assert name in {f"{PACKAGE}.search.facts", f"{PACKAGE}.search.study_facts"} or words == set()
+    assert name == f"{PACKAGE}.search.facts" or words == set()
 
 
 def _file_names(name):

@@ -12,9 +12,8 @@ from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
 from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.heldout import HeldOut
-from ppo_tune.search.storage import run_folder
-from ppo_tune.search.untrained import read_untrained
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.heldout import HeldOut, read_untrained
 from ppo_tune.search.verdict import Verdict, read_verdict
 from ppo_tune.search.winner import best_config, winning_trial
 from ppo_tune.versions import versions
@@ -46,7 +45,9 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
     return Winner(
         config=best,
         searched=tuple(config.space),
-        provenance=provenance(config, trial, read_verdict(study, config, run_folder(out, config.name))),
+        provenance=provenance(
+            config, trial, read_verdict(study, config, StudyFolder.of(out, config.name).path)
+        ),
         metrics={**_measured(seen, n_prompts), **confirmed(study, config, trial.number)},
         response_tokens=seen.response_tokens,
         score_std=None if error is None else error * n_prompts**0.5,
@@ -70,7 +71,7 @@ def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dic
 
 def _n_heldout(config: StudyConfig, out: Path) -> int:
     """How many prompts scored a trial: those asked for, or all there were."""
-    base = read_untrained(run_folder(out, config.name))
+    base = read_untrained(StudyFolder.of(out, config.name).path)
     return config.task.heldout_prompts if base is None else base.n_prompts
 
 

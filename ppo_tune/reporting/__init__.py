@@ -18,7 +18,7 @@ from ppo_tune.reporting.page import build_chapters, study_page, write_page
 from ppo_tune.reporting.pictures import write_pictures
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.safe_text import writable
-from ppo_tune.search import storage
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.verdict import Verdict
 from ppo_tune.search.winner import full_length
 
@@ -66,7 +66,7 @@ def report_study(
         PPOTuneError: If the folder cannot be written, or pictures are wanted and cannot be drawn.
     """
     folder = Path(out) / "reports" / config.name
-    record = read_record(study, config, storage.run_folder(Path(out), config.name))
+    record = read_record(study, config, StudyFolder.of(Path(out), config.name).path)
     return write_files(record, folder, markdown=markdown, png=png)
 
 

@@ -15,13 +15,11 @@ from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.files import read_json_lines
 from ppo_tune.safe_text import writable
 from ppo_tune.search.concerns import kept_samples
-from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.heldout import HeldOut
+from ppo_tune.search.heldout import HeldOut, Untrained
 from ppo_tune.search.race import Confirmation
-from ppo_tune.search.results import is_feasible
-from ppo_tune.search.untrained import Untrained
+from ppo_tune.search.results import ending_of, is_feasible, was_lost
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 

@@ -15,20 +15,11 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.files import read_json
-from ppo_tune.search.endings import ending_of
+from ppo_tune.search import responses
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.heldout import HeldOut
-from ppo_tune.search.responses import (
-    MIN_PROMPTS,
-    REPETITION_RISE,
-    VARIETY_RATIO,
-    Samples,
-    distinct,
-    mean_repeated_share,
-    repetition_low,
-)
-from ppo_tune.search.untrained import Untrained
+from ppo_tune.search.heldout import HeldOut, Untrained
+from ppo_tune.search.results import ending_of
 
 if TYPE_CHECKING:
     from ppo_tune.search.race import Candidate, Confirmation
@@ -197,7 +188,7 @@ def _one_seed(judge: str, trial: HeldOut, other: HeldOut) -> _Change | None:
     if own is None or their is None:
         return None
     pairs = list(zip(own.by_prompt, their.by_prompt, strict=False))
-    if len(pairs) >= MIN_PROMPTS:
+    if len(pairs) >= responses.MIN_PROMPTS:
         import numpy as np
 
         from ppo_tune.search.certainty import gain  # half a second to import
@@ -231,18 +222,19 @@ def _texts(facts: Facts) -> list[Concern]:
     """Whether what the trial wrote in the search collapsed, beside what the untrained model wrote."""
     before = [] if facts.base is None else facts.base.samples
     after = [] if facts.winner is None else kept_samples(facts.folder, facts.winner)
-    start, end = (_variety(samples[: min(len(before), len(after))]) for samples in (before, after))
-    repeated = mean_repeated_share(before), mean_repeated_share(after)
+    n = min(len(before), len(after))
+    start, end = (responses.distinct([s["response"] for s in kept[:n]], 2) for kept in (before, after))
+    repeated = responses.mean_repeated_share(before), responses.mean_repeated_share(after)
     start_tokens, end_tokens = (
         math.nan if found is None else found.response_tokens
         for found in (facts.compared.get(UNTRAINED), facts.seen)
     )
     found = []
-    if repeated[1] - repeated[0] >= REPETITION_RISE and repetition_low(before, after) > 0:
+    if repeated[1] - repeated[0] >= responses.REPETITION_RISE and responses.repetition_low(before, after) > 0:
         found.append(
             f"its responses repeat themselves (repeated 3-grams {repeated[1]:.2f}, {UNTRAINED} {repeated[0]:.2f})"
         )
-    if end <= VARIETY_RATIO * start:
+    if end <= responses.VARIETY_RATIO * start:
         found.append(f"its responses are much alike (distinct-2 {end:.2f}, {UNTRAINED} {start:.2f})")
     if end_tokens <= SHRUNK * start_tokens:
         found.append(
@@ -251,11 +243,7 @@ def _texts(facts: Facts) -> list[Concern]:
     return [Concern("text", words, certain=False) for words in found]
 
 
-def _variety(samples: Samples) -> float:
-    return distinct([sample["response"] for sample in samples], 2)
-
-
-def kept_samples(folder: Path, trial: FrozenTrial) -> Samples:
+def kept_samples(folder: Path, trial: FrozenTrial) -> responses.Samples:
     """The responses that were kept of a trial; none if it has none."""
     path = StudyFolder(folder).trial(trial.number).samples
     found: Sequence[Mapping[str, Any]] = read_json(path) if path.is_file() else []

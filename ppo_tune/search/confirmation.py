@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.pruners import BasePruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -20,30 +19,27 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import NoPrunerConfig
 from ppo_tune.data.draws import Draws, confirmation_draws
 from ppo_tune.search.certainty import Scores
-from ppo_tune.search.endings import ending_of, was_lost
-from ppo_tune.search.facts import Owner, TrialFacts, enqueue_run
+from ppo_tune.search.facts import Chosen, Owner, StudyFacts, TrialFacts, enqueue_run
+from ppo_tune.search.heldout import read_untrained
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.race import Candidate, Confirmation, Run
-from ppo_tune.search.results import baseline_trial, best_trials
+from ppo_tune.search.results import baseline_trial, best_trials, ending_of, was_lost
 from ppo_tune.search.storage import ask_as, confirmation_name, confirmation_study
-from ppo_tune.search.study_facts import Chosen, StudyFacts
-from ppo_tune.search.untrained import read_untrained
 from ppo_tune.seeding import derive_seed
 
 
 class ConfirmationPlan(Plan):
-    """Run each candidate on one fresh seed after the other, as long as it can win."""
+    """Run each candidate on one fresh seed after the other, as long as it can win: the race drops whole candidates."""
 
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
         search = config.search.model_copy(update={"milestones": 1, "pruner": NoPrunerConfig(name="none")})
-        super().__init__(config, workers)
-        self.config = config.model_copy(update={"search": search})
+        super().__init__(config.model_copy(update={"search": search}), workers)
         self.study_name = confirmation_name(config.name)
 
     @property
     def draws(self) -> Draws:
         """Those of a confirmation: neither its prompts nor its random numbers chose who is confirmed."""
-        return confirmation_draws(self.study_config)
+        return confirmation_draws(self.config)
 
     def remaining(self, study: Study) -> int:
         """Runs of those still racing that nobody has begun; a run that was lost counts until it runs again."""
@@ -77,10 +73,6 @@ class ConfirmationPlan(Plan):
         """The trial of the search, and the seed."""
         facts = TrialFacts(trial)
         return f"trial {facts.confirms} on fresh seed {facts.seed_index + 1}"
-
-    def pruner(self) -> BasePruner:
-        """None, for the race drops whole candidates."""
-        return NopPruner()
 
     def _missing(self, study: Study) -> list[tuple[int, int, dict[str, Any]]]:
         """Seed index, trial number and values of the runs to come, in their order."""

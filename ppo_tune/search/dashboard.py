@@ -15,10 +15,11 @@ from optuna.study import Study
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.errors import MissingExtraError, PPOTuneError
 from ppo_tune.search.address import sqlite_file
+from ppo_tune.search.facts import StudyFacts
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import baseline_trial
 from ppo_tune.search.snapshot import snapshot
-from ppo_tune.search.storage import load_study_from, run_folder, storage_url
-from ppo_tune.search.study_facts import StudyFacts
+from ppo_tune.search.storage import load_study_from, storage_url
 from ppo_tune.search.verdict import Verdict, read_verdict
 from ppo_tune.serving import LocalServer, local_server
 
@@ -82,7 +83,7 @@ def _annotate(study: Study, out: Path, *, live: bool) -> str:
     config = StudyFacts(study).config
     if config is None:
         return ""
-    verdict = read_verdict(study, config, run_folder(out, config.name))
+    verdict = read_verdict(study, config, StudyFolder.of(out, config.name).path)
     if not live:
         add_notes(study, config, verdict)
     return what_it_ignores(config, verdict)

@@ -1,10 +1,11 @@
-"""The typed record of a stored trial: every key of a trial's user attributes stands here and nowhere else.
+"""The typed records of stored trials and studies: every key of their user attributes stands here and nowhere else.
 
-`TrialFacts` reads and writes; the functions `write_...` and `enqueue_...` write what belongs together. Whoever adds a
-fact adds it here, where both sides of its key stand. Of the study's own see `ppo_tune.search.study_facts`.
+`TrialFacts` and `StudyFacts` read and write; the functions `write_...` and `enqueue_...` write what belongs together.
+Whoever adds a fact adds it here, where both sides of its key stand.
 """
 
 import contextlib
+import json
 import os
 import platform
 import uuid
@@ -17,13 +18,24 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from ppo_tune.search.heldout import CurvePoint, HeldOut, heldout_facts, read_curve, read_heldout, stored_curve
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.search.heldout import (
+    ByPrompt,
+    CurvePoint,
+    HeldOut,
+    heldout_facts,
+    read_by_prompt,
+    read_curve,
+    read_heldout,
+    stored_by_prompt,
+    stored_curve,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from ppo_tune.trainer.evaluation import Evaluation
 
 WANTED = "wanted by "
-"""Begins the key under which a worker says that it wants a waiting trial, before it begins it; see `take_waiting`."""
+"""Begins the key under which a worker says that it wants a waiting trial, before it begins it; see `begin_trial`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,25 @@ class Fact(Generic[T]):
 
 
 class TrialFacts:
-    """What the row of a trial says, stored or under way, besides what Optuna itself knows of it."""
+    """What the row of a trial says, stored or under way, besides what Optuna itself knows of it.
+
+    Attributes:
+        is_default: Whether it is the default config.
+        confirms: In a confirmation: the number in the search of the trial that runs again.
+        seed_index: In a confirmation: which of the fresh seeds.
+        attempt: How many times its values have been tried, this one included.
+        host: The machine it was asked on, for people.
+        pid: The process there, for people.
+        pid_namespace: Where that number names a process, see `pid_namespace`.
+        config: The hyperparameters that its trainer really used; empty before it began.
+        score_std: The unit in which its values are learned; version 0.1.0 learned them in the unit of the reward.
+        curve: What it came to at each milestone so far.
+        ending: The name of its ending as it was noted; see `ppo_tune.search.results`.
+        reason: Why it ended, in words; empty where there is nothing to say.
+        episodes: How many responses it was trained on; None unless it ended by itself, as of tokens and seconds.
+        tokens: How many response tokens those are.
+        seconds: How long it took by the clock.
+    """
 
     def __init__(self, trial: FrozenTrial | Trial) -> None:
         self.trial = trial
@@ -90,49 +120,20 @@ class TrialFacts:
         self.trial.set_user_attr(key, value)
 
     is_default = Fact("baseline", bool)
-    """Whether it is the default config."""
-
     confirms = Fact("confirms", int)
-    """In a confirmation: the number in the search of the trial that runs again."""
-
     seed_index = Fact("seed_index", int)
-    """In a confirmation: which of the fresh seeds."""
-
     attempt = Fact("attempt", lambda stored: int(stored or 1))
-    """How many times its values have been tried, this one included."""
-
     host: Fact[str | None] = Fact("host")
-    """The machine it was asked on, for people."""
-
     pid: Fact[int | None] = Fact("pid")
-    """The process there, for people."""
-
     pid_namespace: Fact[str | None] = Fact("pid_namespace")
-    """Where that number names a process, see `pid_namespace`."""
-
     config: Fact[Mapping[str, Any]] = Fact("config", lambda stored: stored or {}, dict)
-    """The hyperparameters that its trainer really used; empty before it began."""
-
     score_std = Fact("score_std", lambda stored: 1.0 if stored is None else float(stored))
-    """The unit in which its values are learned; version 0.1.0 learned them in the unit of the reward."""
-
     curve: Fact[Sequence[CurvePoint]] = Fact("curve", read_curve, stored_curve)
-    """What it came to at each milestone so far."""
-
     ending: Fact[str | None] = Fact("ending")
-    """The name of its ending as it was noted; see `ppo_tune.search.endings`."""
-
     reason = Fact("reason", lambda stored: str(stored or ""))
-    """Why it ended, in words; empty where there is nothing to say."""
-
     episodes: Fact[int | None] = Fact("episodes")
-    """How many responses it was trained on; None unless it ended by itself, as of tokens and seconds."""
-
     tokens: Fact[int | None] = Fact("tokens")
-    """How many response tokens those are."""
-
     seconds: Fact[float | None] = Fact("seconds")
-    """How long it took by the clock."""
 
     @property
     def owner(self) -> Owner | None:
@@ -157,28 +158,75 @@ class TrialFacts:
         """What it came to, once it has ended by itself; None where it was never scored."""
         return read_heldout(self.attrs)
 
+    def write_heldout(self, judged: "Evaluation") -> None:
+        """Note what a trial under way came to."""
+        for name, value in heldout_facts(judged).items():
+            self.write(name, value)
+
     @property
     def seen(self) -> HeldOut | None:
         """What it came to, or until it has ended what it came to at its last milestone."""
         return self.heldout or self.last
 
 
-def write_ended(
-    trial: Trial,
-    ending: str,
-    reason: str,
-    *,
-    episodes: int,
-    tokens: int,
-    seconds: float,
-    judged: "Evaluation | None",
-) -> None:
-    """Note how a trial ended, what it cost, and what it came to if it was ever scored."""
-    facts = TrialFacts(trial)
-    facts.ending, facts.reason = ending, reason
-    facts.episodes, facts.tokens, facts.seconds = episodes, tokens, seconds
-    for name, value in ({} if judged is None else heldout_facts(judged)).items():
-        trial.set_user_attr(name, value)
+@dataclass(frozen=True)
+class Chosen:
+    """A config that a confirmation runs again.
+
+    Attributes:
+        params: Its searched values.
+        search_score: What it scored in the search; None if it did not complete there.
+        is_default: Whether it is the default config.
+    """
+
+    params: dict[str, Any]
+    search_score: float | None
+    is_default: bool
+
+
+class StudyFacts:
+    """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it.
+
+    Attributes:
+        config: The experiment; None in a study that something else than ppo-tune made.
+        inputs: Hashes of the files that the experiment depends on, by their places.
+        versions: Of the libraries that made the study.
+        score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
+        chosen: In a confirmation: its configs, by their numbers in the search.
+        n_seeds: In a confirmation: on how many fresh seeds a config runs that stays in the race.
+        untrained: In a confirmation: what the untrained model scored; None before it was.
+        claim: In a study of the user's own: its `owner`, which its folder names too, and its `experiment`.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.attrs: Mapping[str, Any] = study.user_attrs
+
+    def write(self, key: str, value: Any) -> None:
+        """Store a fact."""
+        self.study.set_user_attr(key, value)
+        self.attrs = {**self.attrs, key: value}
+
+    config: Fact[StudyConfig | None] = Fact(
+        "config",
+        lambda stored: stored and StudyConfig.model_validate_json(json.dumps(stored)),
+        lambda config: config and config.model_dump(mode="json"),
+    )
+    inputs: Fact[Mapping[str, str]] = Fact("inputs", lambda stored: stored or {}, dict)
+    versions: Fact[Mapping[str, str]] = Fact("versions", lambda stored: stored or {}, dict)
+    score_std: Fact[float | None] = Fact("score_std")
+    chosen: Fact[Mapping[int, Chosen]] = Fact(
+        "candidates",
+        lambda stored: {int(number): Chosen(**facts) for number, facts in (stored or {}).items()},
+        lambda chosen: {str(number): asdict(facts) for number, facts in chosen.items()},
+    )
+    n_seeds: Fact[int | None] = Fact("seeds")
+    untrained: Fact[ByPrompt | None] = Fact(
+        "base",
+        lambda stored: stored and read_by_prompt(stored),
+        lambda found: found and stored_by_prompt(found),
+    )
+    claim: Fact[Mapping[str, Any] | None] = Fact("ppo_tune_objective")
 
 
 def write_ending(study: Study, trial: FrozenTrial, ending: str, reason: str | None = None) -> None:
@@ -208,11 +256,12 @@ def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
     study.enqueue_trial(trial.params, user_attrs=again)
 
 
-def take_waiting(study: Study, owner: Owner) -> int | None:
-    """Begin the first waiting trial as its owner's; returns Optuna's id of it, or None where none waits.
+def begin_trial(study: Study, owner: Owner) -> int:
+    """Begin the first waiting trial, or where none waits a new one, as its owner's; returns Optuna's id of it.
 
-    The owner says first that it wants the trial, under a key of its own, for another machine may want it at the same
-    moment: whoever dies between beginning it and becoming its owner is still known, and nobody takes it from the other.
+    Of a waiting one the owner says first that it wants the trial, under a key of its own, for another machine may want
+    it at the same moment: whoever dies between beginning it and becoming its owner is still known, and nobody takes it
+    from the other.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         with contextlib.suppress(UpdateFinishedTrialError):  # somebody was quicker
@@ -220,11 +269,6 @@ def take_waiting(study: Study, owner: Owner) -> int | None:
             if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
                 _write(study, trial._trial_id, _owner_facts(owner))
                 return trial._trial_id
-    return None
-
-
-def make_running(study: Study, owner: Owner) -> int:
-    """Begin a new trial as its owner's from the first moment; returns Optuna's id of it."""
     template = create_trial(state=TrialState.RUNNING, user_attrs=_owner_facts(owner))
     return study._storage.create_new_trial(study._study_id, template_trial=template)
 

@@ -23,21 +23,18 @@ class TrialFolder:
 
     Attributes:
         path: The folder, called by the trial's number.
+        config: The hyperparameters that its trainer really used.
+        metrics: A line per iteration, and one per milestone.
+        samples: Some of its last held-out responses.
+        adapter: The trained adapter of a completed trial.
     """
 
     path: Path
 
     config = _Below("config.json")
-    """The hyperparameters that its trainer really used."""
-
     metrics = _Below("metrics.jsonl")
-    """A line per iteration, and one per milestone."""
-
     samples = _Below("samples.json")
-    """Some of its last held-out responses."""
-
     adapter = _Below("adapter")
-    """The trained adapter of a completed trial."""
 
 
 @dataclass(frozen=True)
@@ -46,37 +43,27 @@ class StudyFolder:
 
     Attributes:
         path: The folder.
+        store: The SQLite file of a study that names no other store.
+        base: What the untrained model does.
+        packs: What workers found out about the size of packs and about compiling.
+        lock: Held by the search that runs here.
+        pid: The process that holds the lock, for people.
+        ask_lock: Held by the worker that asks for its next trial.
+        claim: Which of the user's own Optuna studies the folder belongs to.
+        claim_lock: Held while the folder is claimed.
     """
 
     path: Path
 
     store = _Below("study.db")
-    """The SQLite file of a study that names no other store."""
-
     base = _Below("base.json")
-    """What the untrained model does."""
-
     packs = _Below("packs.jsonl")
-    """What workers found out about the size of packs and about compiling."""
-
     lock = _Below("search.lock")
-    """Held by the search that runs here."""
-
     pid = _Below("search.pid")
-    """The process that holds the lock, for people."""
-
     ask_lock = _Below("ask.lock")
-    """Held by the worker that asks for its next trial."""
-
     claim = _Below("owner.json")
-    """Which of the user's own Optuna studies the folder belongs to."""
-
     claim_lock = _Below("owner.lock")
-    """Held while the folder is claimed."""
-
     _identity = _Below("search.id")
-    _trials = _Below("trials")
-    _confirmation = _Below("confirmation")
 
     @classmethod
     def of(cls, out: Path, study_name: str) -> "StudyFolder":
@@ -86,11 +73,11 @@ class StudyFolder:
     @property
     def confirmation(self) -> "StudyFolder":
         """That of the study's confirmation."""
-        return StudyFolder(self._confirmation)
+        return StudyFolder(self.path / "confirmation")
 
     def trial(self, number: int) -> TrialFolder:
         """That of one trial."""
-        return TrialFolder(self._trials / f"{number:04d}")
+        return TrialFolder(self.path / "trials" / f"{number:04d}")
 
     def identity(self) -> str:
         """A random name that no other folder has, made at the first call; call it under the search's lock.

@@ -6,7 +6,12 @@ Both sides of every name stand here: of a trial's result and curve, of the untra
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ppo_tune.files import read_json, write_json
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.responses import Samples
 
 if TYPE_CHECKING:
     from ppo_tune.trainer.evaluation import Evaluation
@@ -74,6 +79,24 @@ class CurvePoint(HeldOut):
 
     episodes: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """The untrained model, which is where every trial starts.
+
+    Attributes:
+        heldout: What it came to.
+        n_prompts: On how many prompts; there may be fewer than were asked for.
+        samples: Some of its responses, see `Samples`.
+        score_std: Standard deviation over prompts of what PPO maximizes; None where that learns, and in studies of
+            version 0.1.0.
+    """
+
+    heldout: HeldOut
+    n_prompts: int
+    samples: Samples
+    score_std: float | None
 
 
 def read_curve(stored: Sequence[Mapping[str, Any]] | None) -> Sequence[CurvePoint]:
@@ -164,3 +187,24 @@ def read_by_prompt(facts: Mapping[str, Any]) -> ByPrompt:
     golds = facts.get("golds", ())  # without a gold judge version 0.1.0 stored None for each
     known = {"gold": golds} if len(golds) and None not in golds else {}
     return facts.get("scores", ()), {**known, **facts.get("judged", {})}
+
+
+def read_untrained(folder: Path) -> Untrained | None:
+    """The untrained model of a study, from its folder; None where that does not have it."""
+    path = StudyFolder(folder).base
+    facts = read_json(path) if path.is_file() else {}
+    heldout = read_heldout(facts)
+    if heldout is None:
+        return None
+    return Untrained(heldout, facts["n_prompts"], facts["samples"], facts.get("score_std"))
+
+
+def write_untrained(folder: Path, judged: "Evaluation", *, n_samples: int) -> None:
+    """Keep what the untrained model came to, and some of its responses."""
+    facts = {
+        **heldout_facts(judged),
+        "n_prompts": len(judged.samples),
+        "samples": [sample.as_dict() for sample in judged.samples[:n_samples]],
+        "score_std": judged.score_std,
+    }
+    write_json(StudyFolder(folder).base, facts)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -39,7 +40,8 @@ class LocalWorkers(Workers):
         process = context.Process(
             target=_live, args=(self.work, worker, theirs), name=f"ppo-tune-worker-{worker.index}"
         )
-        process.start()
+        with _no_interrupts():
+            process.start()
         theirs.close()
         self._processes[worker] = _Process(process, ours)
 
@@ -97,9 +99,21 @@ class _Pipe(Channel):
         return self._stop
 
 
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Within this block Ctrl-C waits, also in a process that is started, until that ignores it."""
+    resource_tracker.ensure_running()  # would let Ctrl-C in if the first process started it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _live(work: Work, worker: Worker, pipe: Connection) -> None:
     """What a worker's process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     carry_out(work, worker, _Pipe(pipe))
 

@@ -1,18 +1,33 @@
-"""The objective for a plain Optuna study of the user's own: one trial after the other, in the process that asks."""
+"""The objective for a plain Optuna study of the user's own: one trial after the other, in the process that asks.
 
+Optuna numbers the trials of every study from 0, and a study may bear any name, in memory or in a store. So who owns
+a folder of trials is written into both, the folder and the study.
+"""
+
+import hashlib
 import threading
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
+from filelock import FileLock
+from optuna.study import Study
 from optuna.trial import Trial
 
-from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.data.user_files import check_user_files
-from ppo_tune.errors import PPOTuneError, TrialError
-from ppo_tune.search.claim import claim_folder
-from ppo_tune.search.endings import STATES
+from ppo_tune.config.blocks import NAME_RULE, StudyConfig, differences
+from ppo_tune.data.user_files import as_noted, check_user_files
+from ppo_tune.errors import PPOTuneError, StudyMismatchError, TrialError
+from ppo_tune.files import make_folder, read_json, write_json
+from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.results import STATES
+from ppo_tune.search.storage import GROWING
 from ppo_tune.search.trial_loop import Ending, TrialPack
+
+NOT_OURS = ("name", "search.sampler", "search.pruner")
+"""What a study of the user's own decides by itself, beside what may change in any study."""
 
 
 class Objective:
@@ -65,9 +80,9 @@ class Objective:
         raise TrialError(f"{ending.name}: {ending.reason}")
 
     def _train(self, trial: Trial) -> Ending:
-        folder = claim_folder(self.folder, trial.study, self.config, self.inputs)
+        folder = _claim_folder(self.folder, trial.study, self.config, self.inputs)
         if self.trial_pack is None or self.trial_pack.folder.path != folder:
-            self.trial_pack = TrialPack(self.config, folder, places=1)
+            self.trial_pack = TrialPack(SearchPlan(self.config), folder, places=1)
         self.config.space.suggest(trial)
         self.trial_pack.join(trial.study)
         try:
@@ -78,3 +93,39 @@ class Objective:
         except BaseException as error:
             self.trial_pack.clear("crashed" if isinstance(error, Exception) else "preempted")
             raise
+
+
+def _claim_folder(parent: Path, study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> Path:
+    """The folder of an Optuna study below `parent`, made its own at the first call and refused to any other."""
+    folder = make_folder(parent / _folder_name(study.study_name))
+    names, facts = StudyFolder(folder), StudyFacts(study)
+    record = names.claim
+    with FileLock(names.claim_lock):
+        owner = read_json(record)["owner"] if record.is_file() else None
+        known = facts.claim
+        if owner is not None and (known is None or known["owner"] != owner):
+            raise StudyMismatchError(
+                f"{folder} holds the trials of another Optuna study of the name {study.study_name!r}; name this "
+                "one otherwise, or choose another `out`"
+            )
+        experiment = {**config.model_dump(mode="json"), "content": dict(inputs)}
+        if known is None:
+            known = {"owner": uuid.uuid4().hex, "experiment": experiment}
+            facts.claim = known
+        noted = {**experiment, "content": as_noted(inputs, known["experiment"]["content"])}
+        changed = differences(known["experiment"], noted, ignored=(*GROWING, *NOT_OURS))
+        if changed:
+            raise StudyMismatchError(
+                f"Optuna study {study.study_name!r} was begun with another experiment; its trials cannot be "
+                "compared:\n" + "\n".join(changed)
+            )
+        if owner is None:
+            write_json(record, {"owner": known["owner"], "optuna_study": study.study_name})
+    return folder
+
+
+def _folder_name(study_name: str) -> str:
+    """The study's name where it can be a folder's, else a hash of it."""
+    if NAME_RULE.fullmatch(study_name):
+        return study_name
+    return hashlib.sha256(study_name.encode()).hexdigest()[:32]

@@ -30,21 +30,6 @@ LOOKS = 3
 
 
 @dataclass(frozen=True)
-class Share:
-    """One worker's part of a search.
-
-    Attributes:
-        trials: How many trials it can expect.
-        workers: How many workers share the study.
-        pack: How many trials it trains side by side; None lets it find out.
-    """
-
-    trials: int
-    workers: int = 1
-    pack: int | None = None
-
-
-@dataclass(frozen=True)
 class Choice:
     """The size of a pack, and why.
 

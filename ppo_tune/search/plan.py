@@ -9,15 +9,16 @@ from pathlib import Path
 
 from optuna.pruners import BasePruner
 from optuna.study import Study
-from optuna.trial import Trial
+from optuna.trial import Trial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.data.draws import Draws, milestone_draws
 from ppo_tune.search.facts import Owner, TrialFacts
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.pruners import make_pruner
+from ppo_tune.search.results import was_lost
 from ppo_tune.search.samplers import make_sampler, needs_results
-from ppo_tune.search.storage import ask_as, remaining
+from ppo_tune.search.storage import ask_as
 from ppo_tune.seeding import derive_seed
 
 
@@ -25,14 +26,12 @@ class Plan(ABC):
     """A study's work; it can be sent to another process.
 
     Attributes:
-        study_config: The experiment.
         config: The experiment, as this work is done.
         study_name: In the store.
         workers: How many workers share it.
     """
 
     def __init__(self, config: StudyConfig, workers: int = 1) -> None:
-        self.study_config = config
         self.config = config
         self.study_name = config.name
         self.workers = workers
@@ -51,7 +50,7 @@ class Plan(ABC):
     @property
     def draws(self) -> Draws:
         """The prompts and random numbers by which its trials are scored."""
-        return milestone_draws(self.study_config)
+        return milestone_draws(self.config)
 
     def begin(self, study: Study, folder: Path) -> None:  # noqa: B027 most plans need nothing
         """Called once by every worker that is ready to train; `folder` gets the files of its trials."""
@@ -64,9 +63,9 @@ class Plan(ABC):
         """What a person calls a trial."""
         return f"trial {trial.number}"
 
-    @abstractmethod
     def pruner(self) -> BasePruner:
         """The pruner of its trials."""
+        return make_pruner(self.config.search.pruner, len(self.config.milestone_episodes()))
 
 
 class SearchPlan(Plan):
@@ -74,7 +73,8 @@ class SearchPlan(Plan):
 
     def remaining(self, study: Study) -> int:
         """What is left of the total."""
-        return remaining(study, self.config.n_trials)
+        begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        return max(self.config.n_trials - sum(not was_lost(trial) for trial in begun), 0)
 
     def ask(self, study: Study, under_way: int, owner: Owner) -> Trial | None:
         """The sampler's next proposal; none while a worker with enough under way would learn from more results."""
@@ -89,7 +89,3 @@ class SearchPlan(Plan):
     def seed(self, trial: Trial) -> int:
         """By the trial's number; a trial that runs again keeps that of the first time."""
         return derive_seed(self.config.search.seed, "trial", TrialFacts(trial).origin)
-
-    def pruner(self) -> BasePruner:
-        """The study's."""
-        return make_pruner(self.config.search.pruner, len(self.config.milestone_episodes()))

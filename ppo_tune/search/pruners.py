@@ -6,46 +6,32 @@ None of them looks before 30 % of the budget: a low learning rate blooms late.
 
 import math
 
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    PercentilePruner,
-    SuccessiveHalvingPruner,
-)
+from optuna import pruners
 
-from ppo_tune.config.methods import (
-    HyperbandConfig,
-    MedianPrunerConfig,
-    NoPrunerConfig,
-    PercentilePrunerConfig,
-    PrunerConfig,
-    SuccessiveHalvingConfig,
-)
+from ppo_tune.config import methods
 
 GRACE = 0.3
 """Share of the budget that every trial gets."""
 
 
-def make_pruner(config: PrunerConfig, milestones: int) -> BasePruner:
+def make_pruner(config: methods.PrunerConfig, milestones: int) -> pruners.BasePruner:
     """The pruner of a study whose trials are scored at so many milestones; the last one is their end."""
     first = first_look(milestones)
     match config:
-        case SuccessiveHalvingConfig():
-            return SuccessiveHalvingPruner(min_resource=first, reduction_factor=config.reduction_factor,
+        case methods.SuccessiveHalvingConfig():
+            return pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=config.reduction_factor,
                                            min_early_stopping_rate=0, bootstrap_count=0)  # fmt: skip
-        case HyperbandConfig():
-            return HyperbandPruner(min_resource=first, max_resource=milestones,
+        case methods.HyperbandConfig():
+            return pruners.HyperbandPruner(min_resource=first, max_resource=milestones,
                                    reduction_factor=config.reduction_factor, bootstrap_count=0)  # fmt: skip
-        case MedianPrunerConfig():
-            return MedianPruner(n_startup_trials=config.n_startup_trials, n_warmup_steps=first,
+        case methods.MedianPrunerConfig():
+            return pruners.MedianPruner(n_startup_trials=config.n_startup_trials, n_warmup_steps=first,
                                 interval_steps=1, n_min_trials=1)  # fmt: skip
-        case PercentilePrunerConfig():
-            return PercentilePruner(config.percentile, n_startup_trials=config.n_startup_trials,
+        case methods.PercentilePrunerConfig():
+            return pruners.PercentilePruner(config.percentile, n_startup_trials=config.n_startup_trials,
                                     n_warmup_steps=first, interval_steps=1, n_min_trials=1)  # fmt: skip
-        case NoPrunerConfig():
-            return NopPruner()
+        case methods.NoPrunerConfig():
+            return pruners.NopPruner()
 
 
 def first_look(milestones: int) -> int:

@@ -27,9 +27,7 @@ def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
     return list(zip(*(words[i:] for i in range(n)), strict=False))
 
 
-@lru_cache(
-    maxsize=65_536
-)  # each text is asked for several times, those of the untrained model by every trial
+@lru_cache(maxsize=65_536)  # those of the untrained model are asked for by every trial
 def repeated_share(text: str) -> float:
     """Share of a text's 3-grams that occurred before in the same text; 0 for a text without any."""
     grams = ngrams(text, 3)

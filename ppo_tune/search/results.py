@@ -1,5 +1,6 @@
-"""What the trials of a study say: the best of them, and the default they are measured against."""
+"""What came of the trials of a study: how each ended, the best of them, and the default they are measured against."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -7,11 +8,47 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.endings import was_lost
 from ppo_tune.search.facts import TrialFacts
 
 if TYPE_CHECKING:
     from ppo_tune.search.race import Confirmation
+
+STATES = {
+    "completed": TrialState.COMPLETE,  # reached its budget
+    "pruned": TrialState.PRUNED,  # behind the others
+    "diverged": TrialState.PRUNED,  # a loss or a log-probability was not finite
+    "kl_limit": TrialState.PRUNED,  # too far from the reference
+    "out_of_memory": TrialState.FAIL,  # the device has no room for it
+    "reward_error": TrialState.FAIL,  # the reward function failed
+    "crashed": TrialState.FAIL,  # its worker died again and again
+    "preempted": TrialState.FAIL,  # stopped by the user; another trial takes over
+    "lost": TrialState.FAIL,  # its worker died; another trial takes over
+}
+"""How a trial can end, and what Optuna is told of it.
+
+What ran away is told as pruned and not feasible, for samplers learn from pruned trials and not from failed ones.
+"""
+
+LOST = ("preempted", "lost")
+"""Endings that do not count towards the study's total: the trial is run again under another number."""
+
+
+def ending_of(trial: FrozenTrial) -> str:
+    """The name of a trial's ending; "running" or "waiting" before it."""
+    noted = TrialFacts(trial).ending
+    if noted in LOST and trial.state is not TrialState.FAIL:  # its own worker told what it came to meanwhile
+        return "completed" if trial.state is TrialState.COMPLETE else "pruned"
+    return noted or trial.state.name.lower()
+
+
+def was_lost(trial: FrozenTrial) -> bool:
+    """Whether the trial was cut off from outside and runs again under another number."""
+    return ending_of(trial) in LOST
+
+
+def count_endings(study: Study) -> dict[str, int]:
+    """How many trials ended in which way; lost ones are counted once, as what replaced them."""
+    return dict(Counter(ending_of(t) for t in study.get_trials(deepcopy=False) if not was_lost(t)))
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

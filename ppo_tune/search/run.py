@@ -17,20 +17,12 @@ from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
-from ppo_tune.search.endings import STATES, count_endings
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
-from ppo_tune.search.results import best_trial, best_trials
-from ppo_tune.search.storage import (
-    check_same,
-    close_lost_trials,
-    create_study,
-    load_study_from,
-    run_folder,
-    storage_url,
-)  # fmt: skip
+from ppo_tune.search.results import STATES, best_trial, best_trials, count_endings
+from ppo_tune.search.storage import check_same, close_lost_trials, create_study, load_study_from, storage_url
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.workers import Channel, Worker
 
@@ -84,7 +76,7 @@ def run_search(
             fails for the same reason.
         WorkerError: If a worker met a bug.
     """
-    folder = make_folder(run_folder(Path(out), config.name))
+    folder = make_folder(StudyFolder.of(Path(out), config.name).path)
     inputs = check_user_files(config)
     url = storage or storage_url(Path(out), config.name)
     n_workers = workers or default_workers()
@@ -130,7 +122,7 @@ def run_confirmation(
     """
     url = storage or storage_url(Path(out), config.name)
     study = load_study_from(url, config.name)
-    folder = make_folder(run_folder(Path(out), config.name))
+    folder = make_folder(StudyFolder.of(Path(out), config.name).path)
     if not best_trials(study):
         raise PPOTuneError(
             f"study {config.name!r} has nothing to confirm: no trial besides the default was completed within the "

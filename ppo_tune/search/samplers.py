@@ -15,18 +15,11 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from ppo_tune.config import methods
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.config.methods import (
-    GPSamplerConfig,
-    GridSamplerConfig,
-    QMCSamplerConfig,
-    RandomSamplerConfig,
-    Sampler,
-    TPESamplerConfig,
-)
 from ppo_tune.config.space import Space
-from ppo_tune.search.endings import was_lost
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.results import was_lost
 from ppo_tune.seeding import derive_seed
 
 
@@ -35,20 +28,20 @@ def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
     search = config.search
     seed = derive_seed(search.seed, "sampler", trial_number) % 2**32
     match search.sampler:
-        case TPESamplerConfig() as tpe:
+        case methods.TPESamplerConfig() as tpe:
             return TPESampler(n_startup_trials=tpe.n_startup_trials, n_ei_candidates=24, multivariate=True, group=False,
                               constant_liar=True, seed=seed)  # fmt: skip
-        case GPSamplerConfig() as gp:
+        case methods.GPSamplerConfig() as gp:
             return GPSampler(n_startup_trials=gp.n_startup_trials, deterministic_objective=False, seed=seed)
-        case RandomSamplerConfig():
+        case methods.RandomSamplerConfig():
             return RandomSampler(seed=seed)
-        case QMCSamplerConfig():
+        case methods.QMCSamplerConfig():
             return _qmc(search.seed, seed)
-        case GridSamplerConfig():
+        case methods.GridSamplerConfig():
             return GridSampler(config.space, search.seed)
 
 
-def needs_results(study: Study, sampler: Sampler) -> bool:
+def needs_results(study: Study, sampler: methods.Sampler) -> bool:
     """Whether the next trial will be proposed by what others came to.
 
     Those of a start-up design are not, and neither is a trial that runs again.

@@ -13,18 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.files import read_json_lines
-from ppo_tune.search.endings import LOST, count_endings, ending_of, was_lost
+from ppo_tune.search import results
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.results import best_trials, is_feasible, repeated_cells
 from ppo_tune.search.snapshot import snapshot
-from ppo_tune.search.storage import (
-    confirmation_study,
-    load_study_from,
-    run_folder,
-    storage_url,
-    stored_config,
-)  # fmt: skip
+from ppo_tune.search.storage import confirmation_study, open_study, storage_url
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 State = Literal["running", "elsewhere", "died", "stopped", "complete"]
@@ -39,8 +32,8 @@ class TrialStatus:
         number: Of the trial.
         ending: Its name, or "running" or "waiting".
         episodes: How many it has answered.
-        score: The last held-out score, or None before the first; `gold` and `kl` likewise.
-        judges: What the judges beside say, by their names, the one called gold included.
+        score: The last held-out score, or None before the first; `kl` likewise.
+        judges: What the judges beside say, by their names.
         feasible: Whether it is within the KL budget, as far as is known.
         params: Its searched values.
     """
@@ -49,7 +42,6 @@ class TrialStatus:
     ending: str
     episodes: float
     score: float | None
-    gold: float | None
     judges: Mapping[str, float]
     kl: float | None
     feasible: bool
@@ -133,8 +125,8 @@ def study_status(name: str, *, storage: str | None = None, out: Path | str = "."
     """
     check_name(name)
     with snapshot(storage or storage_url(Path(out), name)) as url:
-        study = load_study_from(url, name)
-        return read_status(study, stored_config(study), run_folder(Path(out), name))
+        study, config = open_study(name, storage=url)
+        return read_status(study, config, StudyFolder.of(Path(out), name).path)
 
 
 def read_status(
@@ -146,7 +138,7 @@ def read_status(
     every = [*trials, *(confirmation.get_trials(deepcopy=False) if confirmation else ())]
     under_way = {TrialFacts(t).host or platform.node() for t in every if t.state == TrialState.RUNNING}
     process = _process_of(folder)
-    counts = count_endings(study)
+    counts = results.count_endings(study)
     waiting, running = counts.pop("waiting", 0), counts.pop("running", 0)
     total = max(config.n_trials, sum(counts.values()) + running)
     state = _state(process, under_way, all_over=not waiting + running and sum(counts.values()) >= total)
@@ -156,7 +148,7 @@ def read_status(
     rate, left = _pace(trials, views, config.ppo.episodes, total, searching, now or datetime.now())
     facts = read_facts(study, config, folder)
     verdict, default = judge(facts), facts.default
-    confirmed = count_endings(confirmation) if confirmation else None
+    confirmed = results.count_endings(confirmation) if confirmation else None
     ended = [t.datetime_complete for t in every if t.datetime_complete]
     return StudyStatus(
         study=study.study_name,
@@ -177,9 +169,9 @@ def read_status(
         seconds_left=left,
         failure=_last_failure(trials),
         confirmation=confirmed,
-        to_confirm=bool(config.search.confirm_top and best_trials(study))
+        to_confirm=bool(config.search.confirm_top and results.best_trials(study))
         and not (confirmed and "waiting" not in confirmed),
-        repeats=repeated_cells(config, trials),
+        repeats=results.repeated_cells(config, trials),
     )
 
 
@@ -216,16 +208,14 @@ def _view(trial: FrozenTrial, folder: Path) -> TrialStatus:
     if trial.state == TrialState.RUNNING:  # its log knows more than the store
         log = read_json_lines(StudyFolder(folder).trial(trial.number).metrics)
         episodes = max([episodes, *(line["episodes"] for line in log)])
-    judges = {name: judge.mean for name, judge in last.judges.items()} if last else {}
     return TrialStatus(
         number=trial.number,
-        ending=ending_of(trial),
+        ending=results.ending_of(trial),
         episodes=episodes,
         score=last.score if last else None,
-        gold=judges.get("gold"),
-        judges=judges,
+        judges={name: judge.mean for name, judge in last.judges.items()} if last else {},
         kl=last.kl if last else None,
-        feasible=is_feasible(trial),
+        feasible=results.is_feasible(trial),
         params=trial.params,
     )
 
@@ -246,7 +236,7 @@ def _pace(
         return None, None
     rate = sum(views[t.number].episodes for t in begun) / seconds
     parts = sum(views[t.number].episodes for t in trials if not t.state.is_finished()) / budget
-    over = {t.number for t in trials if t.state.is_finished() and not was_lost(t)}
+    over = {t.number for t in trials if t.state.is_finished() and not results.was_lost(t)}
     done = sum(t.number in over for t in begun) + parts
     return rate, time_left(total - len(over) - parts, done, seconds)
 
@@ -257,7 +247,7 @@ def time_left(missing: float, done: float, seconds: float) -> float | None:
 
 
 def _last_failure(trials: Iterable[FrozenTrial]) -> str:
-    usual = ("completed", "pruned", "kl_limit", *LOST)
-    bad = [t for t in trials if t.state.is_finished() and ending_of(t) not in usual]
+    usual = ("completed", "pruned", "kl_limit", *results.LOST)
+    bad = [t for t in trials if t.state.is_finished() and results.ending_of(t) not in usual]
     last = max(bad, key=lambda t: t.datetime_complete or datetime.min, default=None)
-    return "" if last is None else f"trial {last.number} {ending_of(last)}: {TrialFacts(last).reason}"
+    return "" if last is None else f"trial {last.number} {results.ending_of(last)}: {TrialFacts(last).reason}"

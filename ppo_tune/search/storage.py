@@ -18,19 +18,18 @@ from ppo_tune.config.blocks import StudyConfig, check_name, differences
 from ppo_tune.data.user_files import RECIPE, as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
-from ppo_tune.search.endings import STATES, was_lost
 from ppo_tune.search.facts import (
     Owner,
+    StudyFacts,
     TrialFacts,
+    begin_trial,
     enqueue_again,
     enqueue_default,
-    make_running,
     pid_namespace,
-    take_waiting,
     write_ending,
 )  # fmt: skip
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.study_facts import StudyFacts
+from ppo_tune.search.results import STATES
 from ppo_tune.versions import versions
 
 BUSY_SECONDS = 60
@@ -41,11 +40,6 @@ GROWING = (
     "search.confirm_seeds", "model.compile",
 )  # fmt: skip
 """What may change between two runs of one study: it alters no trial."""
-
-
-def run_folder(out: Path, study_name: str) -> Path:
-    """Where a study keeps its store and its trials' files."""
-    return StudyFolder.of(out, study_name).path
 
 
 def storage_url(out: Path, study_name: str) -> str:
@@ -138,12 +132,6 @@ def stored_config(study: Study) -> StudyConfig:
     return config
 
 
-def remaining(study: Study, n_trials: int) -> int:
-    """How many trials of the total are still to be given out."""
-    begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-    return max(n_trials - sum(not was_lost(trial) for trial in begun), 0)
-
-
 def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: Owner) -> Trial:
     """The next trial, as `Study.ask` gives it, but that it has its owner from the moment in which it runs.
 
@@ -151,8 +139,7 @@ def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: O
     leave a trial that nobody may give back.
     """
     study._thread_local.cached_all_trials = None  # as `Study.ask` does, so that the sampler sees what is new
-    trial_id = take_waiting(study, owner)
-    trial = Trial(study, make_running(study, owner) if trial_id is None else trial_id)
+    trial = Trial(study, begin_trial(study, owner))
     for name, distribution in distributions.items():
         trial._suggest(name, distribution)
     return trial

@@ -18,7 +18,7 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import PPOTuneError, SearchStoppedError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.search.facts import Owner, TrialFacts
-from ppo_tune.search.pack_size import Share, wanted_pack
+from ppo_tune.search.pack_size import wanted_pack
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.storage import close_lost_trials, end_trial, give_back, running_of
 from ppo_tune.search.workers import Done, Ended, Failed, Message, Refused, Worker, Workers
@@ -75,7 +75,7 @@ class Supervisor:
     folder: Path
     search: str
     watch: Watcher
-    _shares: dict[int, Share] = field(default_factory=dict)
+    _packs: dict[Owner, int] = field(default_factory=dict)
     _done: set[Owner] = field(default_factory=set)
     _asked_to_stop: set[Owner] = field(default_factory=set)
     _failures: _Failures = field(default_factory=_Failures)
@@ -119,11 +119,8 @@ class Supervisor:
         trials = self.plan.remaining(self.study)
         n_workers = min(self.plan.workers, trials)
         for index in range(n_workers):
-            self._start(index, Share(-(-trials // n_workers), n_workers, wanted_pack(self.plan.config)))
-
-    def _start(self, index: int, share: Share) -> None:
-        self._shares[index] = share
-        self.workers.start(Worker(Owner.new(self.search), index, self.plan, self.url, self.folder, share))
+            owner, each, pack = Owner.new(self.search), -(-trials // n_workers), wanted_pack(self.plan.config)
+            self.workers.start(Worker(owner, index, self.plan, self.url, self.folder, each, pack))
 
     def _take_in(self, worker: Worker, message: Message | Ended) -> None:
         match message:
@@ -141,7 +138,7 @@ class Supervisor:
     def _take_in_event(self, worker: Worker, event: Event) -> None:
         self.watch({**event, "worker": worker.index})
         if event["kind"] == "pack":
-            self._shares[worker.index] = replace(self._shares[worker.index], pack=event["places"])
+            self._packs[worker.owner] = event["places"]
         if event["kind"] == "started":
             self._idle_deaths = 0
         if event["kind"] == "ended":
@@ -156,7 +153,8 @@ class Supervisor:
         unfinished = bool(left) or (not self.workers.alive() and self.plan.remaining(self.study) > 0)
         if not self._interrupts and (worker.owner not in self._done or unfinished):
             self._count_idle_death(how)
-            self._start(worker.index, share_after(self.plan.config, self._shares[worker.index]))
+            pack = pack_after(self.plan.config, self._packs.get(worker.owner, worker.pack))
+            self.workers.start(replace(worker, owner=Owner.new(self.search), pack=pack))
 
     def _count_idle_death(self, how: str) -> None:
         """Stop where workers die again and again before any of them begins a trial."""
@@ -179,11 +177,11 @@ class Supervisor:
             self._failures.count("crashed", reason)
 
 
-def share_after(config: StudyConfig, share: Share) -> Share:
+def pack_after(config: StudyConfig, pack: int | None) -> int | None:
     """What a worker gets in place of a dead one: half its pack, which may have been too much for the memory."""
     if wanted_pack(config) is not None:
-        return share
-    return replace(share, pack=max(1, (share.pack or 1) // 2))
+        return pack
+    return max(1, (pack or 1) // 2)
 
 
 @contextlib.contextmanager

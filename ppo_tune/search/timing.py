@@ -13,7 +13,7 @@ import torch
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import ModelError, TrialError
 from ppo_tune.models.memory import is_out_of_memory
-from ppo_tune.search.pack_size import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, Share, choose_pack
+from ppo_tune.search.pack_size import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, choose_pack
 from ppo_tune.seeding import derive_seed
 from ppo_tune.trainer.assembly import Assembly
 from ppo_tune.trainer.compiling import CompiledPass, require_compiler
@@ -67,12 +67,12 @@ class PackTimer:
 def fit_pack(
     work: Assembly,
     config: StudyConfig,
-    share: Share,
+    trials: int,
     *,
     announce: Callable[[int], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Choice:
-    """Find the pack that suits a worker with all its places free, and give its policy so many places.
+    """Find the pack that suits a worker of so many trials, all its places free, and give its policy so many places.
 
     Every size that is about to be timed is announced; a wish to stop ends the timing.
     """
@@ -84,8 +84,8 @@ def fit_pack(
         announce(places)
         return timer(places)
 
-    most = min(MOST_PLACES[work.policy.device.type], share.trials)
-    choice = choose_pack(seconds_per_trial, most=most, iterations=config.ppo.iterations * share.trials)
+    most = min(MOST_PLACES[work.policy.device.type], trials)
+    choice = choose_pack(seconds_per_trial, most=most, iterations=config.ppo.iterations * trials)
     work.policy.resize(choice.pack)
     work.trainer.forget_limits()
     if work.policy.device.type == "cuda":
@@ -121,19 +121,19 @@ class Compiling:
 def fit_compiling(
     work: Assembly,
     config: StudyConfig,
-    share: Share,
+    trials: int,
     *,
     announce: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Compiling | None:
-    """Compile the learning pass of a worker's packs where that can pay, and keep it if it is faster; places are free.
+    """Compile the learning pass of a worker of so many trials where that can pay, and keep it if it is faster.
 
     All places are free, as many as will be trained. A wish to stop before anything is timed leaves all as it is.
 
     Returns:
         What was found; None on a GPU, where the worker has too little to do, or a trial of the default config fails.
     """
-    places, iterations = work.policy.places, config.ppo.iterations * share.trials
+    places, iterations = work.policy.places, config.ppo.iterations * trials
     has_little_to_do = 3 * places > TIMING_SHARE * iterations
     on_cpu = work.policy.device.type == "cpu"  # what a GPU gains is not measured
     if should_stop() or has_little_to_do or not on_cpu:

@@ -13,19 +13,16 @@ import torch
 from optuna.study import Study
 from optuna.trial import Trial
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, write_json
 from ppo_tune.models import save_adapter
-from ppo_tune.search.endings import STATES
-from ppo_tune.search.facts import TrialFacts, write_ended
+from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder, TrialFolder
-from ppo_tune.search.heldout import CurvePoint, point_of
-from ppo_tune.search.plan import Plan, SearchPlan
+from ppo_tune.search.heldout import CurvePoint, point_of, read_untrained, write_untrained
+from ppo_tune.search.plan import Plan
+from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import give_back
-from ppo_tune.search.study_facts import StudyFacts
-from ppo_tune.search.untrained import read_untrained, write_untrained
 from ppo_tune.tracking import Tracked, Tracking
 from ppo_tune.trainer.assembly import Assembly, assemble
 from ppo_tune.trainer.evaluation import Evaluation
@@ -42,8 +39,6 @@ class TrialRun:
     Attributes:
         trial: Optuna's object, by which values are reported.
         folder: Where its files go.
-        milestones: Episodes at which it is scored.
-        baseline: Whether it is the default config, which is never pruned.
         tracking: Gets what its metrics.jsonl gets.
         curve: What it came to at its milestones so far.
         evaluation: The last one.
@@ -52,8 +47,6 @@ class TrialRun:
 
     trial: Trial
     folder: TrialFolder
-    milestones: tuple[int, ...]
-    baseline: bool
     tracking: Tracking
     curve: list[CurvePoint] = field(default_factory=list)
     evaluation: Evaluation | None = None
@@ -79,32 +72,31 @@ class TrialPack:
     """A model whose places are filled with the trials of one study.
 
     Args:
-        config: The study.
+        plan: What the trials are.
         folder: The study's folder; trials write below it.
         places: How many trials are trained side by side.
         device: Where; None takes the first GPU, or the CPU.
         emit: Told of everything that happens.
-        plan: What the trials are; None for those of a search.
 
     Attributes:
+        milestones: Episodes at which trials are scored.
         score_std: The unit in which values are learned, the same for all trials of a study; None before `join`.
     """
 
     def __init__(
         self,
-        config: StudyConfig,
+        plan: Plan,
         folder: Path,
         *,
         places: int,
         device: torch.device | None = None,
         emit: Watcher = lambda _: None,
-        plan: Plan | None = None,
     ) -> None:
-        self.plan = plan or SearchPlan(config)
-        self.config = config = self.plan.config
+        self.plan, self.config = plan, plan.config
+        self.milestones = plan.config.milestone_episodes()
         self.folder = StudyFolder(folder)
         self.emit = emit
-        self.work: Assembly = assemble(config, draws=self.plan.draws, places=places, device=device)
+        self.work: Assembly = assemble(plan.config, draws=plan.draws, places=places, device=device)
         self.runs: dict[int, TrialRun] = {}
         self.score_std: float | None = None
 
@@ -148,8 +140,7 @@ class TrialPack:
         name, judges = self.config.name, tuple(self.work.task.beside)
         tracked = Tracked(name, folder.path.name, self.folder.path, used, self.config.space, judges)
         tracking = Tracking(self.config.search.log, tracked, self._note)
-        milestones = self.config.milestone_episodes()
-        self.runs[place] = TrialRun(trial, folder, milestones, facts.is_default, tracking)
+        self.runs[place] = TrialRun(trial, folder, tracking)
         self.emit({
             "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
         })  # fmt: skip
@@ -162,7 +153,7 @@ class TrialPack:
                 endings[place] = ending
         going_on = sorted(self.runs.keys() - endings)
         episodes = {place: self.work.trainer.runs[place].episodes for place in going_on}
-        due = [p for p in going_on if episodes[p] >= self.runs[p].milestones[len(self.runs[p].curve)]]
+        due = [p for p in going_on if episodes[p] >= self.milestones[len(self.runs[p].curve)]]
         if due:
             for place, judged in self.work.evaluator(due).items():
                 if ending := self._judge(self.runs[place], judged):
@@ -182,7 +173,7 @@ class TrialPack:
         """Report a score to Optuna, and end the trial where it is at its end, behind the others or out of bounds."""
         if isinstance(judged, TrialError):
             return Ending(judged.ending, str(judged))
-        episodes = run.milestones[len(run.curve)]
+        episodes = self.milestones[len(run.curve)]
         run.evaluation = judged
         run.curve.append(point_of(judged, episodes, run.seconds))
         _record(run, {"episodes": episodes, **judged.metrics()})
@@ -192,11 +183,11 @@ class TrialPack:
         self.emit({"kind": "milestone", "number": number, "episodes": episodes, "score": judged.score})
         if beyond := self._check_kl(judged.kl_per_sequence, episodes):
             return beyond
-        if len(run.curve) == len(run.milestones):
+        if len(run.curve) == len(self.milestones):
             feasible = judged.kl_per_sequence <= self.config.search.kl_budget
             return Ending("completed", value=judged.score, feasible=feasible)
         hopeless = run.trial.should_prune()  # asked of the default too, for others are compared with it
-        if hopeless and not run.baseline:
+        if hopeless and not TrialFacts(run.trial).is_default:
             return Ending("pruned", f"score {judged.score:.3f} after {episodes} episodes, behind the others")
         return None
 
@@ -219,8 +210,11 @@ class TrialPack:
         violated = ending.name in ("diverged", "kl_limit")
         kl = ceiling if violated or judged is None else judged.kl_per_sequence
         run.trial.set_constraint("kl_per_sequence", kl - self.config.search.kl_budget)
-        write_ended(run.trial, ending.name, ending.reason, episodes=trained.episodes, tokens=trained.tokens,
-                    seconds=run.seconds, judged=judged)  # fmt: skip
+        facts = TrialFacts(run.trial)
+        facts.ending, facts.reason = ending.name, ending.reason
+        facts.episodes, facts.tokens, facts.seconds = trained.episodes, trained.tokens, run.seconds
+        if judged is not None:
+            facts.write_heldout(judged)
         run.tracking.finish(ending.name)
         del self.runs[place]
         self.work.trainer.drop(place)

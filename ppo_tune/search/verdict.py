@@ -15,11 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.concerns import Concern, Facts, concerns_of
-from ppo_tune.search.endings import ending_of, was_lost
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.results import baseline_trial, chosen_trial, is_feasible
+from ppo_tune.search.heldout import read_untrained
+from ppo_tune.search.results import baseline_trial, chosen_trial, ending_of, is_feasible, was_lost
 from ppo_tune.search.storage import confirmation_study
-from ppo_tune.search.untrained import read_untrained
 
 if TYPE_CHECKING:
     from ppo_tune.search.certainty import Gain

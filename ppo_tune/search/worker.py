@@ -8,14 +8,10 @@ import optuna
 import torch
 import transformers
 from filelock import FileLock
-from optuna.study import Study
 from optuna.trial import Trial
 
 from ppo_tune.files import append_json_line
-from ppo_tune.search.facts import Owner
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.pack_size import Share
-from ppo_tune.search.plan import Plan
 from ppo_tune.search.storage import load_study_from
 from ppo_tune.search.timing import fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
@@ -26,20 +22,14 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of options in glibc's malloc.h."""
 
 
-def ask(study: Study, plan: Plan, lock: FileLock, owner: Owner, *, under_way: int = 0) -> Trial | None:
-    """The next trial of a plan; None when all are given out, or for now. One process at a time may ask."""
-    with lock:
-        return plan.ask(study, under_way, owner)
-
-
 def train(worker: Worker, channel: Channel) -> None:
     """Train trials of a worker's plan until none is left, or its supervisor wants a stop.
 
     Raises:
         PPOTuneError: If something cannot be used.
     """
-    plan, folder, share, index = worker.plan, worker.folder, worker.share, worker.index
-    device = _device(index)
+    plan, folder = worker.plan, worker.folder
+    device = _device(worker.index)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
@@ -52,54 +42,53 @@ def train(worker: Worker, channel: Channel) -> None:
     study = load_study_from(worker.url, plan.study_name)
     study.pruner = plan.pruner()
     lock = FileLock(StudyFolder(folder).ask_lock)
-    trial_pack = TrialPack(
-        plan.config, folder, places=share.pack or 1, device=device, emit=channel.send, plan=plan
-    )
-    for note in trial_pack.work.notes if index == 0 else ():
+    trial_pack = TrialPack(plan, folder, places=worker.pack or 1, device=device, emit=channel.send)
+    for note in trial_pack.work.notes if worker.index == 0 else ():
         channel.send({"kind": "note", "text": note})
     with lock:
         trial_pack.join(study)
     plan.begin(study, folder)
-    if share.pack is None:
-        _find_pack(trial_pack, share, index, channel)
+    if worker.pack is None:
+        _find_pack(trial_pack, worker, channel)
     if plan.config.model.compile == "auto":
-        _try_compiling(trial_pack, share, index, channel)
+        _try_compiling(trial_pack, worker, channel)
 
     def next_trial() -> Trial | None:
         if channel.stop_requested():
             return None
-        return ask(study, plan, lock, worker.owner, under_way=len(trial_pack.runs))
+        with lock:
+            return plan.ask(study, len(trial_pack.runs), worker.owner)
 
     run_trials(trial_pack, study, next_trial=next_trial, should_stop=channel.stop_requested)
 
 
-def _find_pack(trial_pack: TrialPack, share: Share, index: int, channel: Channel) -> None:
+def _find_pack(trial_pack: TrialPack, worker: Worker, channel: Channel) -> None:
     """Time packs, take the best, and note it in the study's folder."""
     choice = fit_pack(
         trial_pack.work,
         trial_pack.config,
-        share,
+        worker.trials,
         announce=lambda places: channel.send({"kind": "timing", "places": places}),
         should_stop=channel.stop_requested,
     )
     if choice.seconds:
         channel.send({"kind": "pack", "places": choice.pack, "speedup": choice.speedup})
-        append_json_line(trial_pack.folder.packs, {"worker": index, **asdict(choice)})
+        append_json_line(trial_pack.folder.packs, {"worker": worker.index, **asdict(choice)})
 
 
-def _try_compiling(trial_pack: TrialPack, share: Share, index: int, channel: Channel) -> None:
+def _try_compiling(trial_pack: TrialPack, worker: Worker, channel: Channel) -> None:
     """Compile the learning pass if there is much to do, keep it if it is faster, and note it in the study's folder."""
     found = fit_compiling(
         trial_pack.work,
         trial_pack.config,
-        share,
+        worker.trials,
         announce=lambda: channel.send({"kind": "compiling"}),
         should_stop=channel.stop_requested,
     )
     if found is not None:
         kept, failure = found.pays, found.failure
         channel.send({"kind": "compiled", "speedup": found.speedup, "kept": kept, "failure": failure})
-        append_json_line(trial_pack.folder.packs, {"worker": index, **asdict(found)})
+        append_json_line(trial_pack.folder.packs, {"worker": worker.index, **asdict(found)})
 
 
 def _device(index: int) -> torch.device:

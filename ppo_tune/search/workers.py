@@ -14,7 +14,6 @@ from pathlib import Path
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
 from ppo_tune.search.facts import Owner
-from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import Plan
 
 
@@ -28,7 +27,8 @@ class Worker:
         plan: What there is to do.
         url: Of the store.
         folder: Where trials' files go.
-        share: How much of the plan it can expect to do.
+        trials: How many of the plan it can expect.
+        pack: How many of them it trains side by side; None lets it find out.
     """
 
     owner: Owner
@@ -36,7 +36,8 @@ class Worker:
     plan: Plan
     url: str
     folder: Path
-    share: Share
+    trials: int
+    pack: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.files import read_json
 from ppo_tune.fitting.reward_model import RewardTrainingResult, wilson
-from ppo_tune.search.storage import create_study, run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.storage import create_study, storage_url
 from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.training.full_length import TrainingResult
@@ -31,7 +33,7 @@ from tests.worlds import THINGS
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """A folder with a finished study named `hand`."""
-    folder = run_folder(tmp_path, "hand")
+    folder = StudyFolder.of(tmp_path, "hand").path
     folder.mkdir(parents=True)
     fill_usual(HandMade(folder, storage_url(tmp_path, "hand")))
     return tmp_path
@@ -149,7 +151,7 @@ def test_a_changed_study_is_refused_with_a_readable_difference(
 
 
 def _store(out: Path) -> str:
-    run_folder(out, "small").mkdir(parents=True)
+    StudyFolder.of(out, "small").path.mkdir(parents=True)
     return storage_url(out, "small")
 
 
@@ -310,7 +312,8 @@ def test_evaluate_reproduces_what_a_study_says_of_its_base(
     cli: Cli, write_study: Callable[..., Path], tmp_path: Path, micro_batch_size: int | None
 ) -> None:
     """The two micro-batches agree with one record, and so with each other."""
-    TrialPack(load_study(write_study(search={"seed": 5})), tmp_path, places=2).join(optuna.create_study())
+    plan = SearchPlan(load_study(write_study(search={"seed": 5})))
+    TrialPack(plan, tmp_path, places=2).join(optuna.create_study())
     base = read_json(tmp_path / "base.json")
 
     file = write_study("again", search={"seed": 5}, ppo={"micro_batch_size": micro_batch_size})

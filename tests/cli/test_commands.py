@@ -17,7 +17,8 @@ import ppo_tune
 from ppo_tune import cli as package
 from ppo_tune.cli import COMMANDS, load
 from ppo_tune.export import TARGETS
-from ppo_tune.search.storage import run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.storage import storage_url
 from tests.cli.conftest import Cli
 from tests.reporting.conftest import HandMade, fill_usual
 
@@ -97,7 +98,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two finished studies, `hand` and `other`."""
     here = tmp_path_factory.mktemp("finished")
     for name in ("hand", "other"):
-        folder = run_folder(here / name, "hand")
+        folder = StudyFolder.of(here / name, "hand").path
         folder.mkdir(parents=True)
         fill_usual(HandMade(folder, storage_url(here / name, "hand")))
     return here
@@ -110,7 +111,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def report(out: Path) -> object:
     return ppo_tune.write_report(
-        *ppo_tune.open_study("hand", out=out), run_folder(out, "hand"), out / "made", markdown=True
+        *ppo_tune.open_study("hand", out=out), StudyFolder.of(out, "hand").path, out / "made", markdown=True
     )
 
 

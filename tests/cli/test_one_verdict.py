@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from ppo_tune.cli import app
 from ppo_tune.config.study_file import load_training
-from ppo_tune.search.storage import run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.storage import storage_url
 from tests.reporting.conftest import HandMade, fill_all_failed, fill_hacked, fill_usual
 
 TARGETS = ("native", "trl", "openrlhf", "verl", "skyrl")
@@ -29,7 +30,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
     """A folder that holds a study named `hand`, filled by one of the fillers."""
 
     def made(fill: Callable[[HandMade], HandMade]) -> Path:
-        folder = run_folder(tmp_path, "hand")
+        folder = StudyFolder.of(tmp_path, "hand").path
         folder.mkdir(parents=True)
         fill(HandMade(folder, storage_url(tmp_path, "hand")))
         return tmp_path

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ppo_tune.reporting.comparison import studies
-from ppo_tune.search.storage import run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.storage import storage_url
 from tests.cli.conftest import Cli
 from tests.reporting.conftest import HandMade, fill_usual
 
@@ -30,7 +31,7 @@ def finished(tmp_path: Path, told: Path) -> Maker:
     """Makes a finished study, in a folder of its own or beside another."""
 
     def make(name: str, out: str = "") -> Path:
-        folder = run_folder(tmp_path / out, name)
+        folder = StudyFolder.of(tmp_path / out, name).path
         folder.mkdir(parents=True)
         shutil.copy(told, folder / "study.db")
         with closing(sqlite3.connect(folder / "study.db")) as store, store:

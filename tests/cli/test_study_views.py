@@ -29,7 +29,8 @@ from typer.testing import CliRunner
 from ppo_tune.cli import app
 from ppo_tune.cli.go_on import flags_of
 from ppo_tune.config.methods import GridSamplerConfig
-from ppo_tune.search.storage import run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.storage import storage_url
 from tests.chromium import CHROMIUM, needs_chromium
 from tests.cli.conftest import Cli
 from tests.reporting.conftest import HandMade, confirm, fill_usual
@@ -53,7 +54,7 @@ it has loaded."""
 @pytest.fixture
 def made(tmp_path: Path) -> HandMade:
     """An empty study named `hand` in a store of its own."""
-    folder = run_folder(tmp_path, "hand")
+    folder = StudyFolder.of(tmp_path, "hand").path
     folder.mkdir(parents=True)
     return HandMade(folder, storage_url(tmp_path, "hand"))
 

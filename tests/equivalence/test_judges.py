@@ -13,8 +13,8 @@ from ppo_tune.export import export_study
 from ppo_tune.files import read_json, read_json_lines
 from ppo_tune.reporting import write_report
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.heldout import read_untrained
 from ppo_tune.search.results import best_trials
-from ppo_tune.search.untrained import read_untrained
 from ppo_tune.search.winner import best_config
 from ppo_tune.training.full_length import train
 from tests.search.one_worker import Search

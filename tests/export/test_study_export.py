@@ -17,8 +17,9 @@ from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.gather import confirmed, winner_of
 from ppo_tune.files import write_json
 from ppo_tune.rewards.preference import ScoreFormat
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.race import Candidate, Confirmation, Run
-from ppo_tune.search.storage import load_study_from, run_folder, storage_url, stored_config
+from ppo_tune.search.storage import load_study_from, storage_url, stored_config
 from tests.conftest import save_tiny_model
 from tests.reporting.conftest import HandMade, fill_usual
 
@@ -38,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "prompts.jsonl").write_text("\n".join(rows), encoding="utf-8")
     (here / "reward.py").write_text("def score(prompts, responses, **columns):\n    return [0.0]\n", "utf-8")
     (here / "model").mkdir()
-    folder = run_folder(here, "hand")
+    folder = StudyFolder.of(here, "hand").path
     folder.mkdir(parents=True)
     hand = HandMade(folder, storage_url(here, "hand"))
     model = hand.config.model.model_copy(update={"name": "model"})
@@ -241,7 +242,10 @@ def test_a_hub_name_stays_one(out: Path) -> None:
 
 
 def test_what_the_search_measured_goes_along_with_its_interval(out: Path) -> None:
-    write_json(run_folder(out, "hand") / "base.json", {"heldout/score": -0.5, "n_prompts": 25, "samples": []})
+    write_json(
+        StudyFolder.of(out, "hand").path / "base.json",
+        {"heldout/score": -0.5, "n_prompts": 25, "samples": []},
+    )
 
     known = winner(out)
 
@@ -261,7 +265,7 @@ def test_what_the_search_measured_goes_along_with_its_interval(out: Path) -> Non
 
 @pytest.mark.slow
 def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path, "hand")
+    folder = StudyFolder.of(tmp_path, "hand").path
     folder.mkdir(parents=True)
     fill_usual(HandMade(folder, storage_url(tmp_path, "hand")))
 

@@ -13,7 +13,7 @@ from ppo_tune.config.space import Space
 from ppo_tune.files import write_json
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
-from ppo_tune.search.endings import STATES
+from ppo_tune.search.results import STATES
 from tests.worlds import OWNER
 
 HOSTILE = (

@@ -20,8 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
 from ppo_tune.config.space import Space
-from ppo_tune.search.endings import STATES
-from ppo_tune.search.storage import run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.results import STATES
+from ppo_tune.search.storage import storage_url
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31m"
@@ -243,7 +244,7 @@ def _iteration(i: int) -> dict[str, float]:
 def main(out: Path) -> None:
     """Write the study where `ppo-tune report nasty --out` finds it."""
     config = nasty_config()
-    folder = run_folder(out, config.name)
+    folder = StudyFolder.of(out, config.name).path
     folder.mkdir(parents=True)
     build(folder, storage_url(out, config.name))
 

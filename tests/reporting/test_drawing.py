@@ -16,7 +16,7 @@ from ppo_tune.reporting.drawing import (
     left_outside,
     paint,
 )
-from ppo_tune.search.endings import LOST, STATES
+from ppo_tune.search.results import LOST, STATES
 
 
 def luminance(colour: str) -> float:

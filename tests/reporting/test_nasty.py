@@ -11,7 +11,7 @@ from ppo_tune.reporting import write_files, write_report
 from ppo_tune.reporting.markdown import MAX_LINES
 from ppo_tune.reporting.page import build_chapters, figure_json
 from ppo_tune.reporting.record import read_record
-from ppo_tune.search.endings import STATES, ending_of
+from ppo_tune.search.results import STATES, ending_of
 from tests.reporting.nasty import NASTY_TEXTS, build
 
 

@@ -7,14 +7,15 @@ import pytest
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app, main
-from ppo_tune.search.storage import run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.storage import storage_url
 from tests.reporting.conftest import HandMade, fill_usual
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A folder that holds the usual study, in a store of its own."""
-    folder = run_folder(tmp_path, "hand")
+    folder = StudyFolder.of(tmp_path, "hand").path
     folder.mkdir(parents=True)
     fill_usual(HandMade(folder, storage_url(tmp_path, "hand")))
     return tmp_path

@@ -7,9 +7,10 @@ import optuna
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.events import Event
+from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.pruners import make_pruner
 from ppo_tune.search.samplers import make_sampler
-from ppo_tune.search.storage import create_study, remaining
+from ppo_tune.search.storage import create_study
 from ppo_tune.search.trial_loop import TrialPack, run_trials
 
 
@@ -22,7 +23,7 @@ class Search:
         folder.mkdir(parents=True, exist_ok=True)
         self.study = create_study(config, f"sqlite:///{folder / 'study.db'}", {})
         self.study.pruner = make_pruner(config.search.pruner, len(config.milestone_episodes()))
-        self.trial_pack = TrialPack(config, folder, places=places, emit=self.events.append)
+        self.trial_pack = TrialPack(SearchPlan(config), folder, places=places, emit=self.events.append)
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> list[optuna.trial.FrozenTrial]:
         self.trial_pack.join(self.study)
@@ -30,7 +31,7 @@ class Search:
         return self.study.get_trials()
 
     def ask(self) -> optuna.Trial | None:
-        if remaining(self.study, self.config.n_trials) == 0:
+        if SearchPlan(self.config).remaining(self.study) == 0:
             return None
         self.study.sampler = make_sampler(self.config, len(self.study.get_trials()))
         return self.study.ask(self.config.space.distributions())

@@ -30,8 +30,7 @@ def given(worker: Worker) -> tuple[object, ...]:
     plan = worker.plan
     facts = (
         type(plan).__name__,
-        plan.study_config.model_dump_json(),
         plan.config.model_dump_json(),
         plan.workers,
     )
-    return (worker.owner, worker.index, worker.url, worker.folder, worker.share, *facts)
+    return (worker.owner, worker.index, worker.url, worker.folder, worker.trials, worker.pack, *facts)

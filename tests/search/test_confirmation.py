@@ -17,7 +17,8 @@ from ppo_tune.search.confirmation import (
     open_confirmation,
     read_confirmation,
 )
-from ppo_tune.search.endings import STATES
+from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.results import STATES
 from ppo_tune.search.run import run_confirmation, run_search
 from ppo_tune.search.storage import (
     close_lost_trials,
@@ -154,10 +155,8 @@ def test_a_confirmation_draws_other_random_numbers_than_the_search_that_chose_it
 ) -> None:
     config = make_study()
 
-    search = TrialPack(config, make_folder(tmp_path / "search"), places=1)
-    confirmation = TrialPack(
-        config, make_folder(tmp_path / "confirmation"), places=1, plan=ConfirmationPlan(config)
-    )
+    search = TrialPack(SearchPlan(config), make_folder(tmp_path / "search"), places=1)
+    confirmation = TrialPack(ConfirmationPlan(config), make_folder(tmp_path / "confirmation"), places=1)
 
     searched, confirmed = (trial_pack.work.evaluator._uniforms for trial_pack in (search, confirmation))
     shared = min(len(searched), len(confirmed))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.study import Study
 
-from ppo_tune.search.facts import TrialFacts, write_ended
+from ppo_tune.search.facts import Chosen, StudyFacts, TrialFacts
 from ppo_tune.search.heldout import (
     HELDOUT,
     CurvePoint,
@@ -18,7 +18,6 @@ from ppo_tune.search.heldout import (
     point_of,
     read_heldout,
 )
-from ppo_tune.search.study_facts import Chosen, StudyFacts
 from ppo_tune.trainer.evaluation import Evaluation, Judgement, Sample
 
 
@@ -105,9 +104,9 @@ def test_a_trial_is_stored_under_the_names_of_version_0_1_0() -> None:
 
     facts = TrialFacts(trial)
     facts.config, facts.score_std = {"gamma": 1.0}, 0.5
-    write_ended(
-        trial, "completed", "", episodes=64, tokens=700, seconds=9.0, judged=evaluation([1.0], gold=[0.25])
-    )
+    facts.ending, facts.reason = "completed", ""
+    facts.episodes, facts.tokens, facts.seconds = 64, 700, 9.0
+    facts.write_heldout(evaluation([1.0], gold=[0.25]))
 
     assert trial.user_attrs == {
         "config": {"gamma": 1.0}, "score_std": 0.5, "ending": "completed", "reason": "", "episodes": 64, "tokens": 700,
@@ -122,7 +121,7 @@ def test_a_running_trial_is_seen_at_its_last_milestone_and_an_ended_one_at_its_e
     trial, judged = a_study().ask(), evaluation([1.0])
     TrialFacts(trial).curve = [point_of(judged, 64, 3.0)]
     running = TrialFacts(trial)
-    write_ended(trial, "completed", "", episodes=64, tokens=700, seconds=9.0, judged=judged)
+    running.write_heldout(judged)
     ended = TrialFacts(trial)
 
     assert (running.seen, running.heldout) == (running.last, None)

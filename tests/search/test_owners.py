@@ -15,10 +15,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.endings import ending_of
-from ppo_tune.search.facts import Owner, TrialFacts, pid_namespace, take_waiting
+from ppo_tune.search.facts import Owner, TrialFacts, begin_trial, pid_namespace
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.results import ending_of
 from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import ask_as, close_lost_trials, create_study, give_back, running_of
 from ppo_tune.search.supervisor import Supervisor
@@ -196,11 +196,10 @@ def test_a_waiting_trial_that_two_machines_want_is_the_quicker_ones_and_stays_it
 
     with monkeypatch.context() as late:
         late.setattr(study, "get_trials", lambda **_: waiting)
-        taken = take_waiting(study, slower)
+        begin_trial(study, slower)
 
-    assert taken is None
-    assert TrialFacts(study.get_trials()[0]).owner == quicker
-    assert close_lost_trials(study, slower.search) == []
+    assert [TrialFacts(trial).owner for trial in study.get_trials()] == [quicker, slower]
+    assert close_lost_trials(study, slower.search) == [1]
 
 
 def test_who_dies_between_beginning_a_waiting_trial_and_owning_it_is_known(
@@ -216,7 +215,7 @@ def test_who_dies_between_beginning_a_waiting_trial_and_owning_it_is_known(
     with monkeypatch.context() as dies:
         dies.setattr(study._storage, "set_trial_user_attr", die)
         with pytest.raises(KeyboardInterrupt):
-            take_waiting(study, dying)
+            begin_trial(study, dying)
 
     assert [trial.number for trial in running_of(study, dying)] == [0]
     assert running_of(study, Owner.new("a search")) == []

@@ -10,19 +10,17 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.errors import ModelError, OutOfMemoryError
-from ppo_tune.search.pack_size import MARGIN, TIMING_SHARE, Share, choose_pack, most_under_way, wanted_pack
+from ppo_tune.search.pack_size import MARGIN, TIMING_SHARE, choose_pack, most_under_way, wanted_pack
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.samplers import make_sampler
-from ppo_tune.search.storage import create_study, give_back, remaining
-from ppo_tune.search.supervisor import share_after
+from ppo_tune.search.storage import create_study, give_back
+from ppo_tune.search.supervisor import pack_after
 from ppo_tune.search.timing import PackTimer, fit_compiling, fit_pack
 from ppo_tune.search.trial_loop import TrialPack, run_trials
-from ppo_tune.search.worker import ask
 from ppo_tune.trainer.compiling import CompiledPass
 from tests.worlds import OWNER, StudyMaker
 
@@ -158,11 +156,10 @@ class Asking:
     def __init__(self, config: StudyConfig, folder: Path) -> None:
         self.config = config
         self.study = create_study(config, f"sqlite:///{folder / 'study.db'}", {})
-        self.lock = FileLock(folder / "ask.lock")
 
     def ask(self, *, under_way: int = 0, workers: int = 2) -> optuna.Trial | None:
         """As one of so many workers: of two, each may have four of the 32 trials under way."""
-        return ask(self.study, SearchPlan(self.config, workers), self.lock, OWNER, under_way=under_way)
+        return SearchPlan(self.config, workers).ask(self.study, under_way, OWNER)
 
 
 @pytest.fixture
@@ -204,7 +201,7 @@ def train(
     study.pruner = pruner or optuna.pruners.NopPruner()
 
     def next_trial() -> optuna.Trial | None:
-        if remaining(study, trial_pack.config.n_trials) == 0:
+        if trial_pack.plan.remaining(study) == 0:
             return None
         study.sampler = make_sampler(trial_pack.config, len(study.get_trials()))
         return study.ask(trial_pack.config.space.distributions())
@@ -216,7 +213,7 @@ def train(
 
 def test_a_timing_leaves_no_trace_in_the_trials(make_study: StudyMaker, tmp_path: Path) -> None:
     config = make_study(search={"n_trials": 5})
-    timed = TrialPack(config, tmp_path, places=1)
+    timed = TrialPack(SearchPlan(config), tmp_path, places=1)
     timer = PackTimer(timed.work, config)
     before = torch.get_rng_state()
     for places in (1, 2, 4, 1, 4):
@@ -225,7 +222,7 @@ def test_a_timing_leaves_no_trace_in_the_trials(make_study: StudyMaker, tmp_path
     after = torch.get_rng_state()
 
     trials = train(timed, tmp_path / "timed")
-    others = train(TrialPack(config, tmp_path, places=3), tmp_path / "untimed")
+    others = train(TrialPack(SearchPlan(config), tmp_path, places=3), tmp_path / "untimed")
 
     assert torch.equal(before, after)
     assert timed.work.trainer.free_places == [0, 1, 2]
@@ -243,7 +240,7 @@ def test_the_timer_counts_one_iteration_per_trial_and_not_the_one_that_warms_up(
     make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_study()
-    trial_pack = TrialPack(config, tmp_path, places=1)
+    trial_pack = TrialPack(SearchPlan(config), tmp_path, places=1)
     now = 0.0
     step = trial_pack.work.trainer.step
 
@@ -265,7 +262,7 @@ def test_the_timer_counts_one_iteration_per_trial_and_not_the_one_that_warms_up(
 
 def test_the_throwaway_trials_are_of_the_default_config(make_study: StudyMaker, tmp_path: Path) -> None:
     config = make_study(ppo={"gamma": 0.5})
-    trial_pack = TrialPack(config, tmp_path, places=1)
+    trial_pack = TrialPack(SearchPlan(config), tmp_path, places=1)
     seen = []
     start = trial_pack.work.trainer.start
     trial_pack.work.trainer.start = lambda place, ppo, seed: (  # type: ignore[method-assign]
@@ -281,7 +278,9 @@ def test_the_throwaway_trials_are_of_the_default_config(make_study: StudyMaker, 
 @pytest.fixture
 def trial_pack(make_study: StudyMaker, tmp_path: Path) -> TrialPack:
     """Of a study long enough to be timed."""
-    return TrialPack(make_study(ppo={"episodes": 8 * 400}, search={"n_trials": 8}), tmp_path, places=1)
+    return TrialPack(
+        SearchPlan(make_study(ppo={"episodes": 8 * 400}, search={"n_trials": 8})), tmp_path, places=1
+    )
 
 
 def fits(trial_pack: TrialPack, most: int) -> Callable[[], object]:
@@ -299,7 +298,7 @@ def test_a_pack_that_does_not_fit_is_not_chosen_and_leaves_the_places_free(trial
     trial_pack.work.trainer.step = fits(trial_pack, 1)  # type: ignore[method-assign, assignment]
     announced: list[int] = []
 
-    choice = fit_pack(trial_pack.work, trial_pack.config, Share(8), announce=announced.append)
+    choice = fit_pack(trial_pack.work, trial_pack.config, 8, announce=announced.append)
 
     assert announced == [1, 2]
     assert (choice.pack, list(choice.seconds)) == (1, [1])
@@ -313,7 +312,7 @@ def test_the_policy_gets_the_places_that_were_chosen(
     told = {1: 1.0, 2: 0.6, 4: 0.5, 8: 0.55}
     monkeypatch.setattr(PackTimer, "__call__", lambda _, places: told[places])
 
-    choice = fit_pack(trial_pack.work, trial_pack.config, Share(8))
+    choice = fit_pack(trial_pack.work, trial_pack.config, 8)
 
     assert choice.pack == 4
     assert trial_pack.work.policy.places == len(trial_pack.work.policy.rows.values) == 4
@@ -325,13 +324,13 @@ def test_no_more_trials_are_timed_than_a_worker_can_expect(
 ) -> None:
     monkeypatch.setattr(PackTimer, "__call__", lambda _, places: 1 / places)
 
-    assert fit_pack(trial_pack.work, trial_pack.config, Share(3)).pack == 2
+    assert fit_pack(trial_pack.work, trial_pack.config, 3).pack == 2
 
 
 def test_a_wish_to_stop_ends_the_timing(trial_pack: TrialPack) -> None:
     asked = iter([False, True, True])
 
-    choice = fit_pack(trial_pack.work, trial_pack.config, Share(8), should_stop=lambda: next(asked))
+    choice = fit_pack(trial_pack.work, trial_pack.config, 8, should_stop=lambda: next(asked))
 
     assert choice.pack == 1
 
@@ -340,9 +339,9 @@ def test_a_reward_that_fails_is_left_to_the_real_trials(make_study: StudyMaker, 
     (tmp_path / "reward.py").write_text("def score(prompts, responses, **c):\n    raise KeyError('no')\n")
     task = {"reward": {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}}
     config = make_study(task=task, ppo={"episodes": 8 * 400})
-    trial_pack = TrialPack(config, tmp_path, places=1)
+    trial_pack = TrialPack(SearchPlan(config), tmp_path, places=1)
 
-    choice = fit_pack(trial_pack.work, config, Share(4))
+    choice = fit_pack(trial_pack.work, config, 4)
 
     assert (choice.pack, choice.seconds) == (1, {})
     assert trial_pack.work.trainer.free_places == [0]
@@ -362,7 +361,7 @@ def test_what_takes_the_place_of_a_dead_worker_gets_half_its_pack(
 ) -> None:
     config = make_study(search={"pack": pack})
 
-    assert share_after(config, Share(4, 2, had)) == Share(4, 2, gets)
+    assert pack_after(config, had) == gets
 
 
 class PruneTheSecond(optuna.pruners.BasePruner):
@@ -381,7 +380,10 @@ def test_a_trial_that_takes_the_place_of_a_pruned_one_scores_what_it_scores_alon
     for places in (1, 2):
         events.clear()
         trial_pack = TrialPack(
-            config, tmp_path, places=places, emit=lambda e: events.append((e["kind"], e["number"]))
+            SearchPlan(config),
+            tmp_path,
+            places=places,
+            emit=lambda e: events.append((e["kind"], e["number"])),
         )
         found[places] = train(trial_pack, tmp_path / str(places), PruneTheSecond())
 
@@ -454,9 +456,7 @@ def test_a_compiled_pass_is_kept_if_it_is_faster(
     monkeypatch.setattr(PackTimer, "__call__", trial_pack.timed)  # type: ignore[attr-defined]
     announced: list[int] = []
 
-    found = fit_compiling(
-        trial_pack.work, trial_pack.config, Share(10_000), announce=lambda: announced.append(1)
-    )
+    found = fit_compiling(trial_pack.work, trial_pack.config, 10_000, announce=lambda: announced.append(1))
 
     assert found is not None
     assert (found.pays, compiles(trial_pack)) == (kept, kept)
@@ -485,13 +485,13 @@ def test_nothing_is_compiled_where_there_is_little_to_do(
     looks = told(trial_pack, seconds, 0.0)
     monkeypatch.setattr(PackTimer, "__call__", trial_pack.timed)  # type: ignore[attr-defined]
 
-    assert fit_compiling(trial_pack.work, trial_pack.config, Share(trials)) is None
+    assert fit_compiling(trial_pack.work, trial_pack.config, trials) is None
     assert looks == [False] * looked
     assert not compiles(trial_pack)
 
 
 def test_a_wish_to_stop_ends_compiling_before_it_begins(trial_pack: TrialPack) -> None:
-    assert fit_compiling(trial_pack.work, trial_pack.config, Share(10_000), should_stop=lambda: True) is None
+    assert fit_compiling(trial_pack.work, trial_pack.config, 10_000, should_stop=lambda: True) is None
 
 
 def test_packs_are_timed_without_compiling_each(
@@ -501,7 +501,7 @@ def test_packs_are_timed_without_compiling_each(
     monkeypatch.setattr(PackTimer, "__call__", trial_pack.timed)  # type: ignore[attr-defined]
     trial_pack.work.trainer.learn = CompiledPass.of(trial_pack.work.trainer)
 
-    fit_pack(trial_pack.work, trial_pack.config, Share(8))
+    fit_pack(trial_pack.work, trial_pack.config, 8)
 
     assert looks and not any(looks)
     assert compiles(trial_pack)
@@ -511,6 +511,6 @@ def test_packs_are_timed_without_compiling_each(
 def test_a_workbench_compiles_if_it_is_told_to(
     make_study: StudyMaker, tmp_path: Path, asked: bool | str, expected: bool
 ) -> None:
-    trial_pack = TrialPack(make_study(model={"compile": asked}), tmp_path, places=1)
+    trial_pack = TrialPack(SearchPlan(make_study(model={"compile": asked})), tmp_path, places=1)
 
     assert compiles(trial_pack) is expected

@@ -21,8 +21,9 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 from ppo_tune.files import read_json_lines
-from ppo_tune.search.endings import ending_of, was_lost
-from ppo_tune.search.storage import load_study_from, run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.results import ending_of, was_lost
+from ppo_tune.search.storage import load_study_from, storage_url
 
 pytestmark = pytest.mark.slow
 
@@ -197,7 +198,7 @@ def test_a_second_search_of_a_running_study_is_refused_and_does_no_harm(
     slow_study: Path, start: Callable[..., Command]
 ) -> None:
     """The running one is this test, which holds the study's lock as a search does."""
-    folder = run_folder(slow_study.parent, "slow")
+    folder = StudyFolder.of(slow_study.parent, "slow").path
     folder.mkdir(parents=True)
     (folder / "search.pid").write_text("4711", encoding="utf-8")
 

@@ -8,8 +8,8 @@ import pytest
 from optuna.trial import TrialState
 
 from ppo_tune.errors import StorageError, StudyMismatchError
-from ppo_tune.search.endings import count_endings, ending_of
 from ppo_tune.search.facts import Owner
+from ppo_tune.search.results import count_endings, ending_of
 from ppo_tune.search.storage import (
     ask_as,
     close_lost_trials,

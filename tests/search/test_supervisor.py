@@ -8,9 +8,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ppo_tune.errors import PPOTuneError, SearchStoppedError
 from ppo_tune.events import Event
-from ppo_tune.search.endings import STATES, ending_of
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.results import STATES, ending_of
 from ppo_tune.search.storage import create_study
 from ppo_tune.search.supervisor import MAX_ATTEMPTS, Supervisor, WorkerError
 from ppo_tune.search.workers import Done, Ended, Failed, Message, Refused, Worker, Workers

@@ -10,8 +10,7 @@ from optuna.trial import TrialState
 
 from ppo_tune.errors import SearchStoppedError
 from ppo_tune.files import read_json, read_json_lines, write_json
-from ppo_tune.search.endings import ending_of
-from ppo_tune.search.results import baseline_trial, best_trial
+from ppo_tune.search.results import baseline_trial, best_trial, ending_of
 from ppo_tune.search.winner import best_config
 from tests.search.one_worker import Search, write_reward
 from tests.worlds import StudyMaker

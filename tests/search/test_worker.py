@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from ppo_tune.search import worker
-from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.workers import Channel, Message, Worker
 from tests.worlds import OWNER, StudyMaker
@@ -42,7 +41,6 @@ def test_the_first_worker_says_what_the_user_should_know_of_the_models(
     plan, channel = SearchPlan(make_study()), Recorder()
     monkeypatch.setattr(plan, "begin", lambda *_: None)
 
-    share = Share(workers=2, trials=1, pack=1)
-    worker.train(Worker(OWNER, index, plan, "sqlite://", tmp_path, share), channel)
+    worker.train(Worker(OWNER, index, plan, "sqlite://", tmp_path, trials=1, pack=1), channel)
 
     assert [event["text"] for event in channel.sent if event["kind"] == "note"] == told

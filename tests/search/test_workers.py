@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ import ppo_tune.search
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.confirmation import ConfirmationPlan
 from ppo_tune.search.facts import Owner
-from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.workers import (
     Channel,
@@ -77,7 +77,7 @@ def test_a_runner_keeps_its_promises(member: type[Workers], make_study: StudyMak
     space = {"learning_rate": {"type": "float", "low": 0.1 + 0.2, "high": 1.0, "log": True}}
     plans: list[Plan] = [plan(make_study(space=space), 5) for plan in Plan.__subclasses__()]
     workers = {
-        url: Worker(Owner("here", str(i)), i, plans[i % len(plans)], url, Path("runs"), Share(2, 5))
+        url: Worker(Owner("here", str(i)), i, plans[i % len(plans)], url, Path("runs"), 2, 5)
         for i, url in enumerate(("count", "die", "fail", "wait", "hang"))
     }
     runner = member(act)
@@ -109,6 +109,19 @@ def test_a_runner_keeps_its_promises(member: type[Workers], make_study: StudyMak
     assert list(runner.events(timeout=0.01)) == []
 
 
+@members
+def test_an_interrupt_does_not_end_a_worker_that_is_still_starting(
+    member: type[Workers], make_study: StudyMaker
+) -> None:
+    """The terminal sends Ctrl-C to all; what becomes of a worker is its supervisor's to say."""
+    runner = member(act)
+    runner.start(Worker(Owner.new("here"), 0, SearchPlan(make_study()), "count", Path(), 1))
+    for process in psutil.Process().children():
+        process.send_signal(signal.SIGINT)
+
+    assert kinds(collect(runner, {})["count"]) == ["begun", *["counted"] * 100, "Done", "Ended"]
+
+
 class Recorder(Channel):
     """Keeps what is sent, and never asks for a stop."""
 
@@ -130,7 +143,7 @@ def raising(error: BaseException) -> Work:
 
 
 def test_a_workers_last_message_is_how_its_work_ended(make_study: StudyMaker) -> None:
-    worker, channel = Worker(Owner.new("here"), 0, SearchPlan(make_study()), "", Path(), Share(1)), Recorder()
+    worker, channel = Worker(Owner.new("here"), 0, SearchPlan(make_study()), "", Path(), 1), Recorder()
 
     carry_out(lambda *_: None, worker, channel)
     carry_out(raising(PPOTuneError("no such model")), worker, channel)
@@ -152,14 +165,13 @@ import importlib, sys, time
 from pathlib import Path
 from ppo_tune.config.study_file import load_study
 from ppo_tune.search.facts import Owner
-from ppo_tune.search.pack_size import Share
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.workers import Worker
 from tests.search.stub_work import act
 if __name__ == "__main__":
     module, name, file = sys.argv[1:]
     runner = getattr(importlib.import_module(module), name)(act)
-    runner.start(Worker(Owner.new("here"), 0, SearchPlan(load_study(file)), "hang", Path(), Share(1)))
+    runner.start(Worker(Owner.new("here"), 0, SearchPlan(load_study(file)), "hang", Path(), 1))
     begun = []
     while not begun:
         begun = [event["pid"] for _, event in runner.events(timeout=1.0)]

@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import api_pb2
 from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.events import Event
 from ppo_tune.files import read_json_lines
-from ppo_tune.search.endings import ending_of
+from ppo_tune.search.results import ending_of
 from ppo_tune.training.full_length import TrainingInterrupted, train
 from tests.search.one_worker import Search
 from tests.tracking.hparams_tab import HParamsTab

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from ppo_tune.reporting.record import StudyRecord
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.results import ending_of
 from ppo_tune.seeding import derive_seed
 
 MIN_TRIALS = 8

@@ -12,9 +12,8 @@ from ppo_tune.reporting.analysis.directions import FAILING, SCORING, Wording, di
 from ppo_tune.reporting.analysis.evidence import COLUMNS, Sample, best_quarter, happened, importance_of
 from ppo_tune.reporting.axes import axes_of
 from ppo_tune.reporting.record import StudyRecord, to_records
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.results import is_feasible
+from ppo_tune.search.results import ending_of, is_feasible
 
 MIN_TRIALS = 12
 """Below this many comparable trials there is not enough evidence for an importance."""

@@ -17,9 +17,9 @@ from ppo_tune.reporting.analysis.paired_changes import (
     quantile,
 )
 from ppo_tune.reporting.record import StudyRecord, role_of
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.heldout import CurvePoint
+from ppo_tune.search.results import ending_of
 
 PAST = "past its peak"
 """What a trial may be flagged with, besides `fell`: the judge fell from its own peak."""

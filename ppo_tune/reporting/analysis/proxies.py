@@ -8,10 +8,10 @@ import pandas as pd
 
 from ppo_tune.reporting.analysis.paired_changes import Judged, judged_base, judged_trial, number
 from ppo_tune.reporting.record import StudyRecord, role_of, samples_of
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.heldout import HeldOut
 from ppo_tune.search.responses import Samples, distinct, mean_repeated_share, repetition_low, signs
+from ppo_tune.search.results import ending_of
 
 MEASURES: Mapping[str, str] = {
     "response_tokens": "tokens per response", "repeated_3grams": "repeated 3-grams", "distinct_1": "distinct-1",

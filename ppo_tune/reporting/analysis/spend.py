@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from ppo_tune.reporting.record import StudyRecord, cost_of
-from ppo_tune.search.endings import STATES, ending_of
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.results import STATES, ending_of
 
 ORDER = {name: i for i, name in enumerate([*STATES, "running"])}
 """Where an ending stands among the others in tables and figures."""

@@ -14,8 +14,8 @@ from ppo_tune.reporting.comparison.standing import MOST_NAMED
 from ppo_tune.reporting.drawing import layout
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join, percent
-from ppo_tune.search.endings import LOST
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.results import LOST
 
 
 def summary(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section:

@@ -17,9 +17,8 @@ from ppo_tune.reporting.drawing import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, la
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.results import is_feasible
+from ppo_tune.search.results import ending_of, is_feasible
 
 Axis = Literal["episodes", "seconds"]
 AXES: tuple[Axis, ...] = ("episodes", "seconds")

@@ -15,10 +15,9 @@ from optuna.study import Study
 from ppo_tune.config.blocks import StudyConfig, flatten
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
-from ppo_tune.search.endings import ending_of
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
+from ppo_tune.search.results import ending_of
 from ppo_tune.search.storage import GROWING
-from ppo_tune.search.study_facts import StudyFacts
 
 Settings = Mapping[str, Any]
 """What was set, by its dotted place."""

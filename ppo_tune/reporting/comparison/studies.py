@@ -9,7 +9,8 @@ from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.files import make_folder
 from ppo_tune.reporting.comparison.comparability import differences_reading, read_contender
 from ppo_tune.reporting.comparison.compare import write_comparison
-from ppo_tune.search.storage import open_study, run_folder, storage_url
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.storage import open_study, storage_url
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ def compare_studies(
     contenders = []
     for label, name, url, place in zip(_labels(names, places), names, storages, places, strict=True):
         study, config = open_study(name, storage=url, out=place)
-        contenders.append(read_contender(study, config, run_folder(place, name), label))
+        contenders.append(read_contender(study, config, StudyFolder.of(place, name).path, label))
     page = make_folder(Path(folder or places[0] / "reports" / _folder_name(names))) / "index.html"
     words = write_comparison(contenders, page)
     return Comparison(page, (differences_reading(contenders), *words))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ppo_tune.files import append_json_line
 from ppo_tune.reporting.analysis.spend import spend_table
 from ppo_tune.reporting.chapters.health import chapter as health
-from ppo_tune.search.endings import STATES
+from ppo_tune.search.results import STATES
 from tests.reporting.conftest import HandMade
 
 

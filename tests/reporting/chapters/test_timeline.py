@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.files import append_json_line
 from ppo_tune.reporting.chapters.health import timeline
 from ppo_tune.reporting.record import StudyRecord
-from ppo_tune.search.endings import LOST, STATES
+from ppo_tune.search.results import LOST, STATES
 from tests.reporting.conftest import HandMade
 
 MIDNIGHT = datetime(2026, 1, 1)

@@ -9,7 +9,7 @@ from ppo_tune.reporting.chapters.health import timeline
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cut, duration, percent
-from ppo_tune.search.endings import LOST
+from ppo_tune.search.results import LOST
 
 MAX_REASONS = 3
 """Reasons that are told of each ending; the others are counted."""

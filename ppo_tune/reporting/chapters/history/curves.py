@@ -10,8 +10,8 @@ from ppo_tune.reporting.drawing import BLUE, ENDING_COLOURS, GREY, ROLE_STYLES, 
 from ppo_tune.reporting.record import StudyRecord, judged, role_of, with_judges
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import label
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.results import ending_of
 
 N_BEST = 5
 """Completed trials that are drawn in full colour besides winner and default."""

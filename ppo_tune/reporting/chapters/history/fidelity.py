@@ -5,8 +5,8 @@ import pandas as pd
 from ppo_tune.reporting.analysis.fidelity import MIN_TRIALS, fidelity_table
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Section
-from ppo_tune.search.endings import ending_of
 from ppo_tune.search.pruners import first_look
+from ppo_tune.search.results import ending_of
 
 
 def section(record: StudyRecord) -> Section:

@@ -20,8 +20,7 @@ from ppo_tune.reporting.drawing import BLUE, GREY, RED, layout
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import join
-from ppo_tune.search.endings import ending_of
-from ppo_tune.search.results import is_feasible
+from ppo_tune.search.results import ending_of, is_feasible
 
 LEGEND = (
     "A bar is the share of variance that a hyperparameter explains alone (PED-ANOVA), with its 90 % bootstrap "
