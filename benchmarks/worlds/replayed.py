@@ -17,11 +17,10 @@ from benchmarks.worlds.stand_in import stand_in_pack
 from benchmarks.worlds.world import World
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, read_confirmation
-from ppo_tune.search.facts import Owner, TrialFacts, enqueue_default
+from ppo_tune.search.facts import Owner, StudyFacts, TrialFacts, enqueue_default
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.results import best_trial, best_trials
-from ppo_tune.search.study_facts import StudyFacts
 from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.search.winner import winning_trial
 
@@ -107,7 +106,7 @@ def _search(world: World, config: StudyConfig, folder: Path, total: float) -> St
     StudyFacts(study).config = config
     enqueue_default(study, config.baseline)
     plan = SearchPlan(config)
-    pack = stand_in_pack(plan, folder, world, confirms=False)
+    pack = stand_in_pack(plan, folder, world)
     allowed = total - confirmation_cost(config)
     _train(plan, pack, study, lambda: _committed(study, pack) <= allowed)
     return study
@@ -119,7 +118,7 @@ def _confirm(world: World, config: StudyConfig, study: Study, folder: Path) -> S
         return None
     folder.mkdir()
     opened, plan = open_confirmation(study, config), ConfirmationPlan(config)
-    pack = stand_in_pack(plan, folder, world, confirms=True)
+    pack = stand_in_pack(plan, folder, world)
     _train(plan, pack, opened, lambda: True)
     return opened
 

@@ -116,7 +116,7 @@ def _evaluation(scores: Array, kl: float) -> Evaluation:
     return Evaluation(float(scores.mean()), error, kl, 0.0, 1.0, samples, score_std=float(scores.std()))
 
 
-def stand_in_pack(plan: Plan, folder: Path, world: World, *, confirms: bool) -> TrialPack:
+def stand_in_pack(plan: Plan, folder: Path, world: World) -> TrialPack:
     """A pack of a plan's trials in which nothing is trained, as large as its study asks for."""
     places = plan.config.search.pack
     assert places != "auto", "nothing is timed here"
@@ -125,7 +125,7 @@ def stand_in_pack(plan: Plan, folder: Path, world: World, *, confirms: bool) -> 
         policy=SimpleNamespace(adapters=None, reset=lambda *_: None),
         task=SimpleNamespace(beside={}),
         trainer=trainer,
-        evaluator=Evaluator(trainer, confirms=confirms),
+        evaluator=Evaluator(trainer, confirms=plan.draws.split == "confirmation"),
     )
     with mock.patch.object(trial_loop, "assemble", return_value=made):
-        return TrialPack(plan.config, folder, places=places, plan=plan)
+        return TrialPack(plan, folder, places=places)
