@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ppo_tune.models import Policy, load_policy
     from ppo_tune.ppo import gae
     from ppo_tune.reporting import Report, report_study, write_report
-    from ppo_tune.reporting.comparison.studies import compare_studies
+    from ppo_tune.reporting.comparison.compare import compare_studies
     from ppo_tune.rewards import Reward
     from ppo_tune.search.dashboard import study_dashboard
     from ppo_tune.search.objective import Objective

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppo_tune import errors
-from ppo_tune.config.blocks import PACKAGES
+from ppo_tune.config.methods import PACKAGES
 from ppo_tune.errors import (
     ConfigError,
     DataError,

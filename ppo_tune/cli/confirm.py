@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 import ppo_tune
-from ppo_tune.cli.go_on import flags_of
-from ppo_tune.cli.search import show
+from ppo_tune.cli.search import flags_of, show
 from ppo_tune.cli.terminal import Out, Storage, StudyName, Workers
 
 

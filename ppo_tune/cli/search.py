@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import ppo_tune
-from ppo_tune.cli.go_on import flags_of
 from ppo_tune.cli.progress import Display, SearchState
 from ppo_tune.cli.report import write_and_tell
 from ppo_tune.cli.terminal import (
@@ -22,6 +21,7 @@ from ppo_tune.cli.terminal import (
     console,
     say,
 )
+from ppo_tune.search.address import public
 
 if TYPE_CHECKING:
     from ppo_tune.search.run import SearchResult
@@ -73,3 +73,11 @@ def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path
         raise typer.Exit(EXIT_INTERRUPTED)
     if report.verdict.kind == "nothing_feasible":
         raise typer.Exit(EXIT_NOTHING)
+
+
+def flags_of(storage: str | None, out: Path) -> str:
+    """The flags that another command about the same study needs; a password is left out."""
+    given = [] if out == Path() else ["--out", str(out)]
+    if storage is not None:
+        given += ["--storage", public(storage)]
+    return "".join(f" {shlex.quote(word)}" for word in given)

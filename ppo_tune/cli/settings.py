@@ -1,15 +1,17 @@
-"""Flags of a command that are the fields of a block: one each, with its type, its default and its description."""
+"""Flags of a command that are the fields of a block: one each, with its type, its default, its rules and its words."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ppo_tune.config.block import Block
-from ppo_tune.config.flags import flag, help_of, read_flags
+from ppo_tune.config.messages import SIGNS, mistakes
+from ppo_tune.errors import ConfigError, Problem
 
 
 def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
@@ -24,7 +26,7 @@ def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**given: Any) -> None:
-        made = read_flags(blocks, {name: given.pop(name) for name in fields})
+        made = _read(blocks, {name: given.pop(name) for name in fields})
         command(**given, **made)
 
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters if p.name not in blocks]
@@ -33,10 +35,42 @@ def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _read(blocks: Mapping[str, type[Block]], given: Mapping[str, Any]) -> dict[str, Block]:
+    """Blocks by the names of their arguments, made of values by field; no two blocks have a field in common.
+
+    Raises:
+        ConfigError: With every mistake, by its flag.
+    """
+    made: dict[str, Block] = {}
+    problems: list[Problem] = []
+    for name, block in blocks.items():
+        values = {field: given[field] for field in block.model_fields}
+        try:
+            made[name] = block.model_validate(values)
+        except ValidationError as error:
+            problems += [Problem(flag(str(place[0])), what) for place, what in mistakes(error, block, values)]
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def flag(field: str) -> str:
+    """The flag of a field."""
+    return "--" + field.replace("_", "-")
+
+
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     # A choice is read as text: the block knows the choices, and which of them was probably meant.
     kind = field.annotation if field.annotation in (int, float, bool) else str
-    option = typer.Option(flag(name), help=help_of(field))
+    rules = [
+        f"{sign} {getattr(rule, key)}"
+        for rule in field.metadata
+        for sign, key in SIGNS.values()
+        if hasattr(rule, key)
+    ]
+    allowed = ", ".join(rules) or " or ".join(map(repr, get_args(field.annotation)))
+    told = f"{(field.description or '').removesuffix('.')}{f'; {allowed}' if allowed else ''}."
+    option = typer.Option(flag(name), help=told)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, option]
     )

@@ -14,8 +14,8 @@ import typer
 from rich.text import Text
 
 import ppo_tune
-from ppo_tune.cli.go_on import flags_of
 from ppo_tune.cli.progress import clock, counts, describe, shorten
+from ppo_tune.cli.search import flags_of
 from ppo_tune.cli.terminal import Out, Storage, StudyName, console, printable, say
 from ppo_tune.files import finite
 from ppo_tune.search.results import repeats_reading

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def train(
     config: Annotated[Path, typer.Argument(help="A config, such as reports/quickstart/best.yaml.")],
-    episodes: Annotated[int | None, typer.Option(help="Length, instead of the config's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Length, instead of the config's; >= 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's; >= 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: trained/<name>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:

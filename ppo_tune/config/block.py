@@ -1,6 +1,6 @@
-"""A block of settings: frozen and strict, and it says which files, models and functions it names."""
+"""A block of settings: frozen and strict, and it says what it names and in what it differs from another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -92,3 +92,39 @@ def _kind(field: FieldInfo) -> Kind | None:
             return part.kind
         parts += get_args(part)[1:] if get_origin(part) is dict else get_args(part)
     return None
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, ignored: Collection[str] = ()
+) -> list[str]:
+    """What differs between two nested dicts, one line each: place, value before, value now.
+
+    Places that are ignored may differ, with all that is within them.
+    """
+    old, new = flatten(before, now), flatten(now, before)
+    return [
+        f"  {place}: {_say(old, place)} before, {_say(new, place)} now"
+        for place in sorted({*old, *new})
+        if old.get(place, _ABSENT) != new.get(place, _ABSENT)
+        and not any(f"{place}.".startswith(f"{free}.") for free in ignored)
+    ]
+
+
+_ABSENT = object()
+
+
+def flatten(data: Any, other: Any, place: str = "") -> dict[str, Any]:
+    """Nested dicts as one, with dotted keys; lists are leaves, and a dict beside something else in the other."""
+    if not isinstance(data, Mapping) or not isinstance(other, Mapping):
+        return {place: data}
+    return {
+        deeper: value
+        for key, inner in data.items()
+        for deeper, value in flatten(
+            inner, other.get(key, inner), f"{place}.{key}" if place else str(key)
+        ).items()
+    }
+
+
+def _say(data: Mapping[str, Any], place: str) -> str:
+    return repr(data[place]) if place in data else "absent"

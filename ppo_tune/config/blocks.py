@@ -7,14 +7,14 @@ follow from others are properties. Reading files is `ppo_tune.config.study_file`
 import math
 import operator
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from ppo_tune.config.block import FROM_LIST, Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
-from ppo_tune.config.methods import PrunerConfig, SamplerConfig, SuccessiveHalvingConfig, TPESamplerConfig
+from ppo_tune.config.methods import Loggers, SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
 
@@ -245,11 +245,14 @@ REWARD = "reward"
 JUDGE_RULE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 TAKEN = frozenset(
-    ("budget", "best", "config", "ending", "eos_rate", "episodes", "failed", "feasible", "flag", "kl",
-     "kl_per_sequence", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens", REWARD,
-     "role", "samples", "score", "seconds", "split", "study", "tokens", "trials", "what", *PPOConfig.model_fields)
+    ("base", "beats_default", "beats_runner_up", "best", "best_trial", "budget", "config", "confirmed",
+     "confirmed_kl_per_sequence", "confirmed_score", "default", "default_score", "drop", "ending", "eos_rate",
+     "episodes", "failed", "feasible", "flag", "gain", "gain_over_default", "gain_over_untrained", "iqm", "judge", "kl",
+     "kl_per_sequence", "mean", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens",
+     REWARD, "role", "sampler", "samples", "score", "search_score", "seconds", "seed", "seeds", "split", "study",
+     "tokens", "trials", "untrained", "untrained_score", "what", "winner", "worst", *PPOConfig.model_fields)
 )  # fmt: skip
-"""Names of numbers that stand beside the judges' in what is stored and in tables."""
+"""Names that stand beside the judges' in what is stored, in tables and in exports."""
 
 DERIVED = ("_change", "_error", "_gain", "_high", "_low")
 """Ends of the names of numbers that are made from a judge's."""
@@ -257,7 +260,7 @@ DERIVED = ("_change", "_error", "_gain", "_high", "_low")
 
 def _check_judge(name: str) -> str:
     """The name of a judge, which becomes that of metrics and columns."""
-    if JUDGE_RULE.fullmatch(name) and name not in TAKEN and not name.endswith(DERIVED):
+    if JUDGE_RULE.fullmatch(name) and name.lower() not in TAKEN and not name.lower().endswith(DERIVED):
         return name
     raise ValueError(
         "a judge's name must be letters, digits, dashes and underscores, at most 40, the first a letter, and not that "
@@ -265,14 +268,28 @@ def _check_judge(name: str) -> str:
     )
 
 
+def _check_apart(judges: dict[str, Any]) -> dict[str, Any]:
+    """Judges whose names are two, also where a file system takes capitals for small letters."""
+    first: dict[str, str] = {}
+    for name in judges:
+        other = first.setdefault(name.lower(), name)
+        if other != name:
+            raise ValueError(
+                f"names must differ in more than capitals, but got {other!r} and {name!r}; rename one"
+            )
+    return judges
+
+
 def _with_long_form(gold: Any, info: ValidationInfo) -> Any:
     """The gold judge, wherever it was named: `gold: X` and `judges: {gold: X}` are the same."""
-    if gold is not None and "gold" in info.data.get("judges", {}):
+    if gold is not None and "gold" in map(str.lower, info.data.get("judges", {})):
         raise ValueError("stands in task.judges too; keep one")
     return info.data.get("judges", {}).pop("gold", gold)
 
 
-Judges = dict[Annotated[str, AfterValidator(_check_judge)], RewardConfig]
+Judges = Annotated[
+    dict[Annotated[str, AfterValidator(_check_judge)], RewardConfig], AfterValidator(_check_apart)
+]
 """Judges by their names."""
 
 Gold = Annotated[RewardConfig | None, AfterValidator(_with_long_form)]
@@ -334,58 +351,6 @@ def named_judges(task: TaskConfig) -> dict[str, RewardConfig]:
     return {**({} if task.gold is None else {"gold": task.gold}), **task.judges}
 
 
-Loggers = Annotated[tuple[Literal["tensorboard", "wandb"], ...], FROM_LIST]
-"""Who gets the numbers of a training besides its metrics.jsonl."""
-
-PACKAGES: Mapping[str, str | None] = {"tensorboard": "tensorboard", "wandb": "wandb"}
-"""The package that each logger imports, which the extra of the logger's name installs; None if none."""
-
-LOG = "Where the numbers go besides metrics.jsonl: any of tensorboard and wandb (offline)."
-
-
-class SearchConfig(Block):
-    """How a study looks for the best config."""
-
-    sampler: SamplerConfig = Field(TPESamplerConfig(name="tpe"), description="Who proposes the values.")
-    pruner: PrunerConfig = Field(
-        SuccessiveHalvingConfig(name="successive_halving"), description="Who ends hopeless trials early."
-    )
-    n_trials: int | None = Field(
-        None, ge=1, description="All trials of the study, the default config included; a grid counts itself."
-    )
-    milestones: int = Field(10, ge=1, description="How often a trial is scored on the held-out prompts.")
-    kl_budget: float = Field(10.0, gt=0, description="A winner stays within this KL, in nats per sequence.")
-    kl_limit: float | None = Field(
-        None, gt=0, description="A trial beyond this KL ends at once; null = twice the budget."
-    )
-    pack: Literal["auto"] | int = Field(
-        "auto", description="Trials trained together by one worker; auto = as many as pay, by the clock."
-    )
-    seed: int = Field(0, ge=0, description="Everything random follows from it.")
-    confirm_top: int = Field(
-        5, ge=0, description="How many of the best run again on fresh seeds beside the default; 0 = none."
-    )
-    confirm_seeds: int = Field(5, ge=3, description="How many fresh seeds each of them gets.")
-    train_episodes: int | None = Field(
-        None,
-        ge=1,
-        description="Length of the full training in the exported config; null = four trials' worth.",
-    )
-    log: Loggers = Field((), description=LOG)
-
-    @field_validator("pack", mode="before")
-    @classmethod
-    def _check_pack(cls, pack: Any) -> Any:
-        if pack == "auto" or (type(pack) is int and pack >= 1):
-            return pack
-        raise ValueError(f"`pack >= 1` must hold, or auto, but got {pack!r}")
-
-    @property
-    def kl_ceiling(self) -> float:
-        """The KL beyond which a trial ends, in nats per sequence."""
-        return 2 * self.kl_budget if self.kl_limit is None else self.kl_limit
-
-
 class RunConfig(Block):
     """What any training needs: a task, a model and hyperparameters."""
 
@@ -410,7 +375,7 @@ class TrainConfig(RunConfig):
         description="Standard deviation of the untrained model's scores, the unit in which values are learned; null: "
         "measured before the training.",
     )
-    log: Loggers = Field((), description=LOG)
+    log: Loggers = ()
 
 
 class StudyConfig(RunConfig):
@@ -425,7 +390,7 @@ class StudyConfig(RunConfig):
         """All trials of the study: those asked for, or the default config and every cell of the grid."""
         if self.search.n_trials is not None:
             return self.search.n_trials
-        return 1 + self.space.grid_size() if self.search.sampler.name == "grid" else DEFAULT_N_TRIALS
+        return 1 + self.space.grid_size() if self.search.sampler.exhaustive else DEFAULT_N_TRIALS
 
     @property
     def baseline(self) -> dict[str, Any]:
@@ -445,42 +410,6 @@ class StudyConfig(RunConfig):
 
 
 DEFAULT_N_TRIALS = 32
-
-
-def differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], *, ignored: Collection[str] = ()
-) -> list[str]:
-    """What differs between two nested dicts, one line each: place, value before, value now.
-
-    Places that are ignored may differ, with all that is within them.
-    """
-    old, new = flatten(before, now), flatten(now, before)
-    return [
-        f"  {place}: {_say(old, place)} before, {_say(new, place)} now"
-        for place in sorted({*old, *new})
-        if old.get(place, _ABSENT) != new.get(place, _ABSENT)
-        and not any(f"{place}.".startswith(f"{free}.") for free in ignored)
-    ]
-
-
-_ABSENT = object()
-
-
-def flatten(data: Any, other: Any, place: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with dotted keys; lists are leaves, and a dict beside something else in the other."""
-    if not isinstance(data, Mapping) or not isinstance(other, Mapping):
-        return {place: data}
-    return {
-        deeper: value
-        for key, inner in data.items()
-        for deeper, value in flatten(
-            inner, other.get(key, inner), f"{place}.{key}" if place else str(key)
-        ).items()
-    }
-
-
-def _say(data: Mapping[str, Any], place: str) -> str:
-    return repr(data[place]) if place in data else "absent"
 
 
 def check_name(name: str) -> str:

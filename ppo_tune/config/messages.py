@@ -76,8 +76,12 @@ def say(details: ErrorDetails, checked: Any, place: Path_, inner: Path_ = ()) ->
     if kind == "extra_forbidden":
         return unknown(name, _keys_at(checked, details["loc"][:-1]))
     if kind in ("literal_error", "union_tag_invalid"):
-        choices = str(context.get("expected") or context["expected_tags"]).replace(" or ", ", ")
-        return unknown(context.get("tag", value), [choice.strip(" '") for choice in choices.split(",")])
+        listed = str(context.get("expected") or context["expected_tags"]).replace(" or ", ", ")
+        choices = [choice.strip(" '") for choice in listed.split(",")]
+        tag = str(context.get("discriminator")).strip("'")
+        if isinstance(value, dict) and value.get(tag) is None:
+            return f"a {tag} is missing; choose one of {', '.join(sorted(choices))}"
+        return unknown(context.get("tag", value), choices)
     if kind in _SENTENCES:
         return _SENTENCES[kind].format(value=value, **context)
     expected = _NAMES_OF_TYPES.get(kind.removesuffix("_type"))

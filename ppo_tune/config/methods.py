@@ -1,16 +1,14 @@
-"""How a search proposes trials and ends hopeless ones: samplers and pruners, each with its options.
+"""The search block: how a study proposes trials and ends hopeless ones, by samplers and pruners with their options.
 
 `sampler: tpe` is short for `sampler: {name: tpe}` with every option at its default, and is stored as that.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_serializer
+from pydantic import BeforeValidator, Field, field_validator, model_serializer
 
-from ppo_tune.config.block import Block, Text
-
-StartupTrials = Annotated[int, Field(ge=1)]
-ReductionFactor = Annotated[int, Field(ge=2)]
+from ppo_tune.config.block import FROM_LIST, Block, Text
 
 
 class Method(Block):
@@ -40,6 +38,9 @@ class Method(Block):
 class Sampler(Method):
     """Proposes the values of trials."""
 
+    exhaustive: ClassVar[bool] = False
+    """Whether it takes each cell of a grid once, and so needs a space of finite size."""
+
     @property
     def learns_after(self) -> int | None:
         """How many trials it proposes before others' results decide its proposals; None if they never do."""
@@ -49,7 +50,7 @@ class Sampler(Method):
 class LearningSampler(Sampler):
     """Where a model of others' results says, after a start-up design."""
 
-    n_startup_trials: StartupTrials = Field(10, description="Random trials before its model is trusted.")
+    n_startup_trials: int = Field(10, ge=1, description="Random trials before its model is trusted.")
 
     @property
     def learns_after(self) -> int:
@@ -89,6 +90,7 @@ class GridSamplerConfig(Sampler):
     """Each cell of a grid once."""
 
     title = "grid search"
+    exhaustive = True
     name: Literal["grid"]
 
 
@@ -96,12 +98,18 @@ class Pruner(Method):
     """Ends hopeless trials early."""
 
 
+ReductionFactor = Annotated[int, Field(ge=2, description="One of so many trials is promoted at a rung.")]
+CompletedFirst = Annotated[
+    int, Field(ge=1, description="Completed trials before others' scores are trusted.")
+]
+
+
 class SuccessiveHalvingConfig(Pruner):
     """Those outside the best part of their rung."""
 
     title = "pruned by successive halving"
     name: Literal["successive_halving"]
-    reduction_factor: ReductionFactor = Field(2, description="One of so many trials is promoted at a rung.")
+    reduction_factor: ReductionFactor = 2
 
 
 class HyperbandConfig(Pruner):
@@ -109,7 +117,7 @@ class HyperbandConfig(Pruner):
 
     title = "pruned by hyperband"
     name: Literal["hyperband"]
-    reduction_factor: ReductionFactor = Field(2, description="One of so many trials is promoted at a rung.")
+    reduction_factor: ReductionFactor = 2
 
 
 class MedianPrunerConfig(Pruner):
@@ -117,7 +125,7 @@ class MedianPrunerConfig(Pruner):
 
     title = "pruned by median"
     name: Literal["median"]
-    n_startup_trials: StartupTrials = Field(5, description="Completed trials before the median is trusted.")
+    n_startup_trials: CompletedFirst = 5
 
 
 class PercentilePrunerConfig(Pruner):
@@ -126,9 +134,7 @@ class PercentilePrunerConfig(Pruner):
     title = "pruned by percentile"
     name: Literal["percentile"]
     percentile: float = Field(25.0, gt=0, lt=100, description="How many of 100 trials go on.")
-    n_startup_trials: StartupTrials = Field(
-        5, description="Completed trials before the percentile is trusted."
-    )
+    n_startup_trials: CompletedFirst = 5
 
 
 class NoPrunerConfig(Pruner):
@@ -154,3 +160,56 @@ PrunerConfig = Annotated[
     Field(discriminator="name"),
     BeforeValidator(_by_name),
 ]
+
+Loggers = Annotated[
+    tuple[Literal["tensorboard", "wandb"], ...],
+    FROM_LIST,
+    Field(description="Where the numbers go besides metrics.jsonl: any of tensorboard and wandb (offline)."),
+]
+"""Who gets the numbers of a training besides its metrics.jsonl."""
+
+PACKAGES: Mapping[str, str | None] = {"tensorboard": "tensorboard", "wandb": "wandb"}
+"""The package that each logger imports, which the extra of the logger's name installs; None if none."""
+
+
+class SearchConfig(Block):
+    """How a study looks for the best config."""
+
+    sampler: SamplerConfig = Field(TPESamplerConfig(name="tpe"), description="Who proposes the values.")
+    pruner: PrunerConfig = Field(
+        SuccessiveHalvingConfig(name="successive_halving"), description="Who ends hopeless trials early."
+    )
+    n_trials: int | None = Field(
+        None, ge=1, description="All trials of the study, the default config included; a grid counts itself."
+    )
+    milestones: int = Field(10, ge=1, description="How often a trial is scored on the held-out prompts.")
+    kl_budget: float = Field(10.0, gt=0, description="A winner stays within this KL, in nats per sequence.")
+    kl_limit: float | None = Field(
+        None, gt=0, description="A trial beyond this KL ends at once; null = twice the budget."
+    )
+    pack: Literal["auto"] | int = Field(
+        "auto", description="Trials trained together by one worker; auto = as many as pay, by the clock."
+    )
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    confirm_top: int = Field(
+        5, ge=0, description="How many of the best run again on fresh seeds beside the default; 0 = none."
+    )
+    confirm_seeds: int = Field(5, ge=3, description="How many fresh seeds each of them gets.")
+    train_episodes: int | None = Field(
+        None,
+        ge=1,
+        description="Length of the full training in the exported config; null = four trials' worth.",
+    )
+    log: Loggers = ()
+
+    @field_validator("pack", mode="before")
+    @classmethod
+    def _check_pack(cls, pack: Any) -> Any:
+        if pack == "auto" or (type(pack) is int and pack >= 1):
+            return pack
+        raise ValueError(f"`pack >= 1` must hold, or auto, but got {pack!r}")
+
+    @property
+    def kl_ceiling(self) -> float:
+        """The KL beyond which a trial ends, in nats per sequence."""
+        return 2 * self.kl_budget if self.kl_limit is None else self.kl_limit

@@ -5,7 +5,6 @@ tags are mistakes. Knows nothing of what the keys mean.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,29 @@ NOT_TEXT = {f"{TAG_PREFIX}{kind}" for kind in ("int", "float", "bool", "null")}
 Path_ = tuple[str | int, ...]
 
 
-@dataclass(frozen=True)
 class Document:
-    """What a file says.
+    """What a text says.
+
+    It is made of the parser's events rather than of ruamel's nodes, because only they still tell an alias from what it
+    stands for and a tag that was written from one that was guessed.
 
     Attributes:
         data: Dicts, lists and scalars; None in place of a value that cannot be used.
         lines: Line, from 1, of every key and list item, by its path from the top.
         problems: Mistakes of form. Of a key that stands twice, the data holds the first value.
         unread: Places of the values that cannot be used.
+
+    Raises:
+        YAMLError: If it is not a single document of YAML 1.2.
     """
 
-    data: Any
-    lines: dict[Path_, int]
-    problems: tuple[Problem, ...]
-    unread: frozenset[Path_] = frozenset()
+    def __init__(self, text: str) -> None:
+        self._yaml = YAML(typ="safe", pure=True)
+        self._events: Iterator[Any] = self._yaml.parse(text)
+        self.lines: dict[Path_, int] = {}
+        self.problems: list[Problem] = []
+        self.unread: set[Path_] = set()
+        self.data = self._document()
 
     def line(self, place: Path_) -> int | None:
         """The line of `place`, or of the closest thing around it."""
@@ -47,68 +54,17 @@ class Document:
                 return self.lines[place[:end]]
         return None
 
-
-def read_yaml(path: Path) -> Document:
-    """Read a YAML file.
-
-    Raises:
-        ConfigError: If the file cannot be read at all: missing, too large, not UTF-8, or not YAML 1.2.
-    """
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            what = f"`size <= {MAX_BYTES} bytes` must hold, but got {size}"
-            raise ConfigError([Problem("", what)], str(path))
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError([Problem("", f"no such file (looked in {Path.cwd()})")], str(path)) from None
-    except UnicodeDecodeError as error:
-        what = f"the file must be UTF-8, but byte {error.start} is not; save it as UTF-8"
-        raise ConfigError([Problem("", what)], str(path)) from None
-    except OSError as error:
-        raise ConfigError([Problem("", f"cannot be read: {error.strerror}")], str(path)) from None
-    return _parse(text, str(path))
-
-
-def _parse(text: str, source: str) -> Document:
-    reader = _Reader(text)
-    try:
-        data = reader.document()
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        what = f"not valid YAML: {error.problem or error.context}"
-        raise ConfigError([Problem("", what, line)], source) from None
-    except (YAMLError, ValueError, OverflowError) as error:  # "\U00110000" is a bare ValueError
-        raise ConfigError([Problem("", f"not valid YAML: {error}")], source) from None
-    return Document(data, reader.lines, tuple(reader.problems), frozenset(reader.unread))
-
-
-class _Reader:
-    """Turns the parser's events into data; collects lines and problems.
-
-    Events rather than ruamel's nodes, because only they still tell an alias from what it stands for and
-    a tag that was written from one that was guessed.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.yaml = YAML(typ="safe", pure=True)
-        self.events: Iterator[Any] = self.yaml.parse(text)
-        self.lines: dict[Path_, int] = {}
-        self.problems: list[Problem] = []
-        self.unread: set[Path_] = set()
-
-    def document(self) -> Any:
-        """The data of the only document; raises YAMLError if that is not what the text holds."""
-        next(self.events)  # the stream starts
-        start = next(self.events)
+    def _document(self) -> Any:
+        next(self._events)  # the stream starts
+        start = next(self._events)
         if isinstance(start, events.StreamEndEvent):
             return {}
         if start.version not in (None, (1, 2)):  # in YAML 1.1, `no` is false and `010` is 8
             what = "YAML 1.2 is required, but the file says %YAML " + ".".join(map(str, start.version))
             raise MarkedYAMLError(problem=what, problem_mark=start.start_mark)
-        data = self._value(next(self.events), ())
-        next(self.events)  # the document ends
-        end = next(self.events)
+        data = self._value(next(self._events), ())
+        next(self._events)  # the document ends
+        end = next(self._events)
         if not isinstance(end, events.StreamEndEvent):
             what = "expected a single document, but another one starts here"
             raise MarkedYAMLError(problem=what, problem_mark=end.start_mark)
@@ -140,10 +96,10 @@ class _Reader:
                 what = f"this key stands here and on line {first}; keep one" if first else None
             if what:
                 self._refuse(event, inner, what)
-                self._skip(next(self.events))
+                self._skip(next(self._events))
                 continue
             self.lines[inner] = _line(event)
-            data[event.value] = self._value(next(self.events), inner)
+            data[event.value] = self._value(next(self._events), inner)
         return data
 
     def _list(self, place: Path_) -> list[Any]:
@@ -154,18 +110,18 @@ class _Reader:
         return data
 
     def _scalar(self, event: Any, place: Path_) -> Any:
-        tag = self.yaml.resolver.resolve(ScalarNode, event.value, event.implicit)
+        tag = self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit)
         if str(tag) not in NOT_TEXT:  # text, or a date, which we take as text
             return event.value
         try:
-            return self.yaml.constructor.construct_object(ScalarNode(tag, event.value))
+            return self._yaml.constructor.construct_object(ScalarNode(tag, event.value))
         except (ValueError, IndexError):  # 5000 digits, which Python refuses, or `-_`, on which ruamel trips
             self.unread.add(place)
             return self._refuse(event, place, "looks like a number and is none; put quotes around text")
 
     def _parts(self) -> Iterator[Any]:
         """The first event of each part of the collection that has just started; the caller reads the rest."""
-        return takewhile(lambda event: not isinstance(event, events.CollectionEndEvent), self.events)
+        return takewhile(lambda event: not isinstance(event, events.CollectionEndEvent), self._events)
 
     def _refuse(self, event: Any, place: Path_, what: str) -> None:
         self.problems.append(Problem(dotted(place), what, _line(event)))
@@ -177,6 +133,35 @@ class _Reader:
         if isinstance(event, events.CollectionStartEvent):
             for part in self._parts():
                 self._skip(part, depth + 1)
+
+
+def read_yaml(path: Path) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: If the file cannot be read at all: missing, too large, not UTF-8, or not YAML 1.2.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            what = f"`size <= {MAX_BYTES} bytes` must hold, but got {size}"
+            raise ConfigError([Problem("", what)], str(path))
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([Problem("", f"no such file (looked in {Path.cwd()})")], str(path)) from None
+    except UnicodeDecodeError as error:
+        what = f"the file must be UTF-8, but byte {error.start} is not; save it as UTF-8"
+        raise ConfigError([Problem("", what)], str(path)) from None
+    except OSError as error:
+        raise ConfigError([Problem("", f"cannot be read: {error.strerror}")], str(path)) from None
+    try:
+        return Document(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        what = f"not valid YAML: {error.problem or error.context}"
+        raise ConfigError([Problem("", what, line)], str(path)) from None
+    except (YAMLError, ValueError, OverflowError) as error:  # "\U00110000" is a bare ValueError
+        raise ConfigError([Problem("", f"not valid YAML: {error}")], str(path)) from None
 
 
 def _misuse(event: Any) -> str | None:

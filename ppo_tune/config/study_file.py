@@ -8,20 +8,18 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ppo_tune.config.blocks import (
-    PACKAGES,
     SHARED_FIELDS,
-    Loggers,
     ModelConfig,
     PPOConfig,
-    SearchConfig,
+    ReferenceRewardConfig,
     StudyConfig,
     SupportTaskConfig,
     TaskConfig,
     TrainConfig,
     check_name,
 )
-from ppo_tune.config.flags import flag
 from ppo_tune.config.messages import mistakes, say, unknown
+from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
@@ -83,8 +81,8 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     for block in ("space", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
-    reader.replace(("ppo", "episodes"), episodes, flag("episodes"))
-    reader.replace(("seed",), seed, flag("seed"))
+    reader.replace(("ppo", "episodes"), episodes, "--episodes")
+    reader.replace(("seed",), seed, "--seed")
     task, model, ppo = reader.run_blocks()
     reader.check_schedule(ppo, {})
     log = reader.block("log", Loggers, ())
@@ -126,7 +124,7 @@ def notes(study: StudyConfig) -> list[str]:
             "ratio is 1 everywhere"
         )
     found += _weak_target(study)
-    found += _repeats_of_cells(study) if study.search.sampler.name == "grid" else _repeats(study)
+    found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
         wanted = study.default(name) if wanted is None else wanted
@@ -251,7 +249,21 @@ class _Reader:
         ppo = self.block("ppo", PPOConfig, {}) or self._right_part_of_ppo()
         if task is not None and model is not None and model.name is None and not task.brings_model:
             self.add(("model",), f"`name` must be given with task {task.name}: a model folder or hub name")
+        if isinstance(task, SupportTaskConfig):
+            self._check_needs_no_references(task)
         return task, model, ppo
+
+    def _check_needs_no_references(self, task: SupportTaskConfig) -> None:
+        """Nobody who scores the embedded task compares with reference texts, which its prompts have not."""
+        scorers: dict[Path_, Any] = {(name,): getattr(task, name) for name in ("reward", "objective", "gold")}
+        scorers |= {("judges", name): judge for name, judge in task.judges.items()}
+        for place, scorer in scorers.items():
+            if isinstance(scorer, ReferenceRewardConfig):
+                self.add(
+                    ("task", *place),
+                    "reference texts are needed, and the prompts of task support have none; take rule, preference or "
+                    "python, or your own prompts by task dataset",
+                )
 
     def block(self, name: str, kind: Any, missing: Any) -> Any:
         """One block, checked; None after noting its problems."""
@@ -343,7 +355,7 @@ class _Reader:
                 ("search", "kl_limit"),
                 f"`kl_limit >= kl_budget` must hold, but got {search.kl_limit:g} < {search.kl_budget:g}",
             )
-        if search.sampler.name != "grid" or not space:
+        if not search.sampler.exhaustive or not space:
             return
         grid = Space(dict(space))
         for name in grid.without_grid_values():

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export import native, openrlhf, skyrl, trl, verl
@@ -11,39 +10,16 @@ from ppo_tune.export.base import Export, Scale, Sources, Winner
 from ppo_tune.export.gather import winner_of
 from ppo_tune.search.storage import open_study
 
-__all__ = ["TARGETS", "Export", "Scale", "Sources", "Winner", "export_study", "exporter"]
+__all__ = ["TARGETS", "Export", "Scale", "Sources", "Winner", "export_study"]
 
-Exporter = Callable[[Winner, Scale], Export]
-
-
-class Target(NamedTuple):
-    """A trainer that a winner can be handed to.
-
-    Attributes:
-        export: Makes its files.
-        needs_sources: Whether the files name model, reward and prompts; our own config names them already.
-    """
-
-    export: Exporter
-    needs_sources: bool = True
-
-
-TARGETS = {
-    "native": Target(native.export, needs_sources=False),
-    "openrlhf": Target(openrlhf.export),
-    "verl": Target(verl.export),
-    "skyrl": Target(skyrl.export),
-    "trl": Target(trl.export),
+TARGETS: dict[str, Callable[[Winner, Scale], Export]] = {
+    "native": native.export,
+    "openrlhf": openrlhf.export,
+    "verl": verl.export,
+    "skyrl": skyrl.export,
+    "trl": trl.export,
 }
-
-
-def exporter(target: str) -> Exporter:
-    """The function that makes the files of a target.
-
-    Raises:
-        ConfigError: If there is no such target.
-    """
-    return _target(target).export
+"""The trainers that a winner can be handed to, by name: each makes its files."""
 
 
 def export_study(
@@ -71,16 +47,11 @@ def export_study(
     Raises:
         PPOTuneError: If there is no such target or study, or the study has no winner.
     """
-    target, scale = _target(to), Scale(params_ratio, response_length)
+    if to not in TARGETS:
+        raise ConfigError([Problem("--to", f"must be one of {', '.join(TARGETS)}, but got {to!r}")])
+    scale = Scale(params_ratio, response_length)
     study, config = open_study(name, storage=storage, out=out)
-    winner = winner_of(study, config, out=Path(out), with_sources=target.needs_sources)
+    # Our own config names model, reward and prompts already.
+    winner = winner_of(study, config, out=Path(out), with_sources=to != "native")
     facts = winner.provenance
-    return replace(
-        target.export(winner, scale), verdict=facts["verdict"], advice=facts.get(native.ADVICE, "")
-    )
-
-
-def _target(name: str) -> Target:
-    if name not in TARGETS:
-        raise ConfigError([Problem("--to", f"must be one of {', '.join(TARGETS)}, but got {name!r}")])
-    return TARGETS[name]
+    return replace(TARGETS[to](winner, scale), verdict=facts["verdict"], advice=facts.get(native.ADVICE, ""))

@@ -167,17 +167,13 @@ def lora_alpha(winner: Winner) -> int | None:
 
 def _whole_remarks(winner: Winner) -> Iterator[Remark]:
     """What was rounded by `_whole`."""
-    config = winner.config
-    numbers = {}
-    if config.ppo.kl_target is not None:
-        numbers["kl_horizon"] = config.ppo.kl_horizon_episodes
-    if config.model.lora_rank is not None:
-        numbers["lora_alpha"] = config.model.lora_alpha
-    for name, number in numbers.items():
-        if number != _whole(number):
-            yield Remark(
-                (name,), f"{number:g} is rounded to {_whole(number)}: the option takes whole numbers"
-            )
+    rounded = (
+        ("kl_horizon", winner.config.ppo.kl_horizon_episodes, kl_horizon(winner)),
+        ("lora_alpha", winner.config.model.lora_alpha, lora_alpha(winner)),
+    )
+    for name, number, whole in rounded:
+        if whole not in (None, number):
+            yield Remark((name,), f"{number:g} is rounded to {whole}: the option takes whole numbers")
 
 
 def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:

@@ -10,12 +10,12 @@ from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.export.base import Sources, Winner
 from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
-from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.heldout import HeldOut, read_untrained
-from ppo_tune.search.verdict import Verdict, read_verdict
-from ppo_tune.search.winner import best_config, winning_trial
+from ppo_tune.search.heldout import HeldOut
+from ppo_tune.search.race import Confirmation
+from ppo_tune.search.verdict import Verdict, judge, read_facts
+from ppo_tune.search.winner import full_length
 from ppo_tune.versions import versions
 
 Z_95 = 1.96
@@ -34,21 +34,18 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
     Raises:
         PPOTuneError: If there is no winner.
     """
-    best = best_config(study, config)
-    trial = winning_trial(study, config)
-    assert trial is not None
-    n_prompts = _n_heldout(config, out)
-    seen = TrialFacts(trial).heldout
-    assert seen is not None, "a trial to go on with was scored"
+    facts = read_facts(study, config, StudyFolder.of(out, config.name).path)
+    best, trial, seen = full_length(facts.winner, config), facts.winner, facts.seen
+    assert trial is not None and seen is not None, "a trial to go on with was scored"
+    # Those asked for, or all there were.
+    n_prompts = config.task.heldout_prompts if facts.base is None else facts.base.n_prompts
     trained_on = seen.judges.get(REWARD)  # where that is not what trials are compared by
     error = seen.score_error if trained_on is None else trained_on.error
     return Winner(
         config=best,
         searched=tuple(config.space),
-        provenance=provenance(
-            config, trial, read_verdict(study, config, StudyFolder.of(out, config.name).path)
-        ),
-        metrics={**_measured(seen, n_prompts), **confirmed(study, config, trial.number)},
+        provenance=provenance(config, trial, judge(facts)),
+        metrics={**_measured(seen, n_prompts), **confirmed(facts.confirmation, trial.number)},
         response_tokens=seen.response_tokens,
         score_std=None if error is None else error * n_prompts**0.5,
         sources=_sources(config) if with_sources else Sources(),
@@ -58,21 +55,17 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
 def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dict[str, str]:
     """What a trial's config is worth and where it comes from, as an export's first lines tell it."""
     facts = TrialFacts(trial)
-    seen, by = facts.heldout, "one draw, by which it was chosen"
+    seen, by, objective = facts.heldout, "one draw, by which it was chosen", config.task.objective
+    other = "" if objective is None or objective == config.task.reward else objective.name
     told = {
         "verdict": verdict.sentence,
         ADVICE: verdict.advice,
         "from": f"study {config.name}, trial {trial.number}, {facts.episodes} episodes long",
         "score in the search": "" if seen is None else f"{seen.score:.4f}, at {seen.kl:.2f} nats of KL: {by}",
+        "scored by": other and f"task.objective ({other}), not the reward that PPO maximizes",
         "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
     return {name: text for name, text in told.items() if text}
-
-
-def _n_heldout(config: StudyConfig, out: Path) -> int:
-    """How many prompts scored a trial: those asked for, or all there were."""
-    base = read_untrained(StudyFolder.of(out, config.name).path)
-    return config.task.heldout_prompts if base is None else base.n_prompts
 
 
 def _measured(seen: HeldOut, n_prompts: int) -> dict[str, Any]:
@@ -93,9 +86,8 @@ def _measured(seen: HeldOut, n_prompts: int) -> dict[str, Any]:
     return {**found, **others}
 
 
-def confirmed(study: Study, config: StudyConfig, number: int) -> dict[str, Any]:
+def confirmed(confirmation: Confirmation | None, number: int) -> dict[str, Any]:
     """What fresh seeds and unseen prompts say of a trial; nothing before they are asked."""
-    confirmation = read_confirmation(study, config)
     if confirmation is None:
         return {}
     candidate = next((c for c in confirmation.candidates if c.number == number and len(c.runs) > 1), None)

@@ -23,8 +23,7 @@ from ppo_tune.export.conversions import (
     prompt_room,
     with_own_critic,
 )
-from ppo_tune.export.data import columns_text, prompt_lines
-from ppo_tune.export.rendering import comment
+from ppo_tune.export.rendering import columns_text, comment, prompt_lines
 from ppo_tune.export.reward_file import python_file
 from ppo_tune.export.shell import ShellTarget, beside
 

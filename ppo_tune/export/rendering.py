@@ -1,14 +1,30 @@
-"""From settings to text: comments that cannot break out of their line, and assignments with their notes."""
+"""From a winner to text: comments that cannot break out of their line, assignments with their notes, and prompts."""
 
+import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Conversion, Remark, Scale, Setting, Winner
-from ppo_tune.export.manifest import load_manifest
 from ppo_tune.export.transfer import rules, wanted_context
+
+PROMPTS = "prompts.jsonl"
 
 WIDTH = 108
 """Columns of a comment."""
+
+
+@cache
+def load_manifest(target: str) -> Any:
+    """A foreign target's released package: its `version`, and `options` by name, each with `type` and `default`.
+
+    These are checked-in facts, derived again from its wheel by a test.
+    """
+    path = files("ppo_tune.export").joinpath("manifests", f"{target}.json")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def one_line(text: str) -> str:
@@ -45,11 +61,11 @@ def header(winner: Winner, conversion: Conversion, target: str, title: str, how:
         title: The target's name as its people write it.
         how: How to run the script, line by line.
     """
-    manifest = load_manifest(target)
     facts = [line for name, fact in winner.provenance.items() for line in comment(f"{name}: {fact}")]
     return [
         *comment(
-            f"{winner.config.name}: PPO hyperparameters found by ppo-tune, for {title} {manifest.version}"
+            f"{winner.config.name}: PPO hyperparameters found by ppo-tune, for {title} "
+            f"{load_manifest(target)['version']}"
         ),
         *facts,
         "",
@@ -76,14 +92,14 @@ def advice(winner: Winner, scale: Scale) -> list[str]:
 
 def note(setting: Setting, winner: Winner, target: str) -> str:
     """What to say of a setting beside it: our name, whether it was tuned, and the target's other default."""
-    option = load_manifest(target).options.get(setting.name)
+    default = load_manifest(target)["options"].get(setting.name, {}).get("default")
     words = [", ".join(setting.fields)] if setting.fields else []
     if set(setting.fields) & set(winner.searched):
         words.append("tuned")
     if setting.note:
         words.append(setting.note)
-    if option is not None and setting.value is not None and option.default not in (None, setting.value):
-        words.append(f"default {option.default}")
+    if setting.value is not None and default not in (None, setting.value):
+        words.append(f"default {default}")
     return one_line("; ".join(words))
 
 
@@ -109,3 +125,16 @@ def suggestions(
         for setting in after.settings
         if setting.value is not None and setting.value != old[setting.name]
     ]
+
+
+def prompt_lines(winner: Winner, row: Callable[[Prompt], Mapping[str, Any]]) -> dict[str, str]:
+    """The training prompts as a file by its name, one JSON object each; none where they could not be read."""
+    prompts = winner.sources.prompts
+    if prompts is None:
+        return {}
+    return {PROMPTS: "".join(json.dumps(row(prompt), default=str) + "\n" for prompt in prompts)}
+
+
+def columns_text(prompt: Prompt) -> str:
+    """The other columns as one text: so every row has the same type, whatever they hold."""
+    return json.dumps(dict(prompt.columns), default=str)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig
@@ -10,27 +9,19 @@ from ppo_tune.export.base import REWARD_PLACEHOLDER, Winner
 from ppo_tune.templates import render
 
 
-@dataclass(frozen=True)
-class Source:
-    """A piece of Python: what it imports, and its body, which defines `score(prompts, responses, **columns)`."""
-
-    imports: tuple[str, ...]
-    body: str
-
-
-def score_source(winner: Winner) -> Source:
-    """The reward's own score of texts, read as ppo-tune reads it."""
+def score_source(winner: Winner) -> tuple[tuple[str, ...], str]:
+    """Python that scores as the reward does: its imports, and a body with `score(prompts, responses, **columns)`."""
     reward = winner.sources.reward
     if isinstance(reward, PythonRewardConfig):
         path, _, function = reward.function.rpartition(":")
-        return Source(
+        return (
             ("import importlib.util", "import sys", "from pathlib import Path"),
             render("reward_python.py.jinja", path=repr(path), function=function),
         )
     if reward is None or isinstance(reward, PreferenceRewardConfig):
         model = REWARD_PLACEHOLDER if reward is None else reward.model
         template = None if reward is None else reward.template
-        return Source(
+        return (
             (
                 "import json",
                 "from pathlib import Path",
@@ -40,10 +31,7 @@ def score_source(winner: Winner) -> Source:
             ),
             render("reward_model.py.jinja", model=repr(model), template=repr(template)),
         )
-    return Source(
-        ("import torch",),
-        render("reward_ppo_tune.py.jinja", reward=repr(reward.model_dump(mode="json"))),
-    )
+    return ("import torch",), render("reward_ppo_tune.py.jinja", reward=repr(reward.model_dump(mode="json")))
 
 
 def python_file(
@@ -58,16 +46,9 @@ def python_file(
         header: Lines of the comment on top, already safe in one.
         values: What else the template needs.
     """
-    source = score_source(winner)
-    standard, others = _sorted([*imports, *source.imports])
-    return render(
-        template,
-        header=header,
-        standard=standard,
-        others=others,
-        score=source.body.strip("\n"),
-        **values,
-    )
+    needed, body = score_source(winner)
+    standard, others = _sorted([*imports, *needed])
+    return render(template, header=header, standard=standard, others=others, score=body.strip("\n"), **values)
 
 
 def _sorted(imports: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,17 +1,25 @@
-"""Where another trainer finds a study's model, reward and prompts."""
+"""Where another trainer finds a study's model, reward and prompts, and what it must know of the model's tokens.
 
+It loads a tokenizer and a model's config, no weights. What cannot be read is None, never an error: the model of
+an export may stand where this machine does not see it.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import PreferenceRewardConfig, StudyConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, StudyConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt, read_prompts, split_of
 from ppo_tune.data.user_files import full_path, with_full_paths
-from ppo_tune.errors import PPOTuneError
+from ppo_tune.errors import ConfigError, ModelError, PPOTuneError
 from ppo_tune.export.base import Sources, TokenFacts
-from ppo_tune.export.token_facts import read_tokens
+from ppo_tune.models.chat import prompt_ids
+from ppo_tune.models.context import usable_positions
+from ppo_tune.models.loading import load_tokenizer
 from ppo_tune.rewards.preference import read_format
-from ppo_tune.tasks import make_task
+from ppo_tune.tasks import make_task, stops_of
 
 
 def read_sources(config: StudyConfig) -> Sources:
@@ -43,3 +51,82 @@ def read_sources(config: StudyConfig) -> Sources:
         tokens=tokens,
         gain=read_format(reward.model).gain if isinstance(reward, PreferenceRewardConfig) else None,
     )
+
+
+def read_tokens(
+    model: str, prompts: Sequence[Prompt], task: TaskConfig, *, response_tokens: int
+) -> tuple[TokenFacts, tuple[Prompt, ...]]:
+    """Facts of a model's tokens, and the prompts that ppo-tune trained on.
+
+    Args:
+        model: A folder or hub name.
+        prompts: The training prompts.
+        task: Says whether they are wrapped in the tokenizer's chat template, and what ends a response.
+        response_tokens: Room that the context must leave for a response.
+
+    Returns:
+        The facts; and the prompts less those that are empty or too long, which a task with drop_bad_rows drops.
+    """
+    config = _config(model)
+    context = None if config is None else usable_positions(config)
+    texts = [prompt.text for prompt in prompts]
+    chat = isinstance(task, DatasetTaskConfig) and task.chat
+    try:
+        tokenizer = load_tokenizer(model)
+        rows = prompt_ids(tokenizer, texts, chat=chat)
+        stops = stops_of(task, tokenizer)
+    except (ModelError, ConfigError):
+        return TokenFacts(context=context), tuple(prompts)
+    room = len(max(rows, key=len, default=())) if context is None else context - response_tokens
+    kept = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if 0 < len(row) <= room]
+    if not kept:  # what stands there is not what was trained
+        return TokenFacts(context=context), tuple(prompts)
+    named = _named_ends(model, config, tokenizer)
+    facts = TokenFacts(
+        longest_prompt=max((len(row) for _, row in kept), default=None),
+        context=context,
+        before=None if chat else _before(tokenizer, [p.text for p, _ in kept], [row for _, row in kept]),
+        ends={i: str(tokenizer.decode([i])) for i in sorted({*named, *stops})},
+        stops=tuple(i for i in stops if i not in named),
+    )
+    return facts, tuple(prompt for prompt, _ in kept)
+
+
+def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
+    try:
+        named = GenerationConfig.from_pretrained(model, trust_remote_code=False).eos_token_id
+    except (OSError, ValueError):
+        named = None if config is None else getattr(config, "eos_token_id", None)
+    ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
+    return [int(i) for i in ids if i is not None]
+
+
+def _before(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], rows: Sequence[Sequence[int]]
+) -> str | None:
+    """The text that, written before a prompt, makes a tokenizer that adds nothing read what ours reads.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        texts: Prompts.
+        rows: Their token ids, as ppo-tune reads them.
+
+    Returns:
+        None if there is no such text for all of the prompts.
+    """
+    if not texts:
+        return None
+    plain = tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+    added = list(rows[0][: max(0, len(rows[0]) - len(plain))])
+    before = str(tokenizer.decode(added))
+    same = tokenizer([before + text for text in texts], add_special_tokens=False)["input_ids"]
+    return before if [list(row) for row in rows] == [list(row) for row in same] else None
+
+
+def _config(model: str) -> PretrainedConfig | None:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        return None
+    return config

@@ -18,8 +18,7 @@ from ppo_tune.export.conversions import (
     off_in_target,
     prompt_remarks,
 )
-from ppo_tune.export.data import PROMPTS, prompt_lines
-from ppo_tune.export.rendering import advice, assignments, header, suggestions
+from ppo_tune.export.rendering import PROMPTS, advice, assignments, header, prompt_lines, suggestions
 from ppo_tune.export.reward_file import python_file
 from ppo_tune.export.transfer import at_scale
 

@@ -26,7 +26,7 @@ from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.ppo import preference_loss
-from ppo_tune.rewards.preference import ScoreFormat, fill, gain_and_bias, raw_scores
+from ppo_tune.rewards.preference import ScoreFormat, fill, raw_scores
 from ppo_tune.seeding import derive_seed, generator
 
 Preference = tuple[str, str, str]
@@ -102,11 +102,8 @@ def fit_reward(
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
     make_folder(out)
     preferences, notes = cut_prompts(preferences)
-    split = hold_out(
-        [prompt for prompt, _, _ in preferences],
-        config.heldout_fraction,
-        generator(config.seed, "reward", "split"),
-    )
+    prompts = [prompt for prompt, _, _ in preferences]
+    split = hold_out(prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
     heldout, train = [preferences[i] for i in split.heldout], [preferences[i] for i in split.train]
     samples = sample_base(base, [prompt for prompt, _, _ in train], config)
     tokenizer = load_tokenizer(base)
@@ -118,19 +115,16 @@ def fit_reward(
     fit(model, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
     with torch.no_grad():
         chosen, rejected = _score_pairs(model, tokenizer, heldout, config)
-        accuracy = share_right(chosen, rejected)
-        texts = [fill(config.template, p, r) for p, r in samples]
-        raw = raw_scores(model, tokenizer, texts, append_eos=True)
-    mean, std = float(raw.mean()), max(float(raw.std()), 1e-6)
-    gain, bias = gain_and_bias(mean, std)
+    accuracy = share_right(chosen, rejected)
+    mean, std = _mean_and_std(model, tokenizer, [fill(config.template, p, r) for p, r in samples])
     low, high = wilson(accuracy, len(heldout))
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     ScoreFormat(
         config.template,
         append_eos=tokenizer.eos_token_id is not None,
-        gain=gain,
-        bias=bias,
+        gain=1 / std,
+        bias=-(1 / std) * mean,
         accuracy=accuracy,
         heldout_pairs=len(heldout),
         accuracy_low=low,
@@ -215,3 +209,12 @@ def _score_pairs(
     texts += [fill(config.template, p, r) for p, _, r in preferences]
     scores = raw_scores(model, tokenizer, texts, append_eos=True)
     return scores[: len(preferences)], scores[len(preferences) :]
+
+
+@torch.no_grad()
+def _mean_and_std(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> tuple[float, float]:
+    """Mean raw score of some texts, and the standard deviation, which is never 0."""
+    raw = raw_scores(model, tokenizer, texts, append_eos=True)
+    return float(raw.mean()), max(float(raw.std()), 1e-6)

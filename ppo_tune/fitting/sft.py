@@ -101,44 +101,22 @@ def fit_sft(
     pairs, notes = cut_prompts(pairs)
     sizes = [name for name in NEW_MODEL if getattr(config, name) != getattr(SFTConfig(), name)]
     if base and sizes:
-        notes = (
-            *notes,
+        notes += (
             f"{', '.join(sizes)}: of a new model, so without effect on {base}, which is fitted as it is",
         )
-    device = best_device()
-    if base:
-        check_files(base)
-    tokenizer = (
-        load_tokenizer(base) if base else build_tokenizer([text for pair in pairs for text in pair], config)
-    )
-    if tokenizer.eos_token_id is None:
-        raise ModelError(
-            f"the tokenizer of {base!r} has no end-of-sequence token, so a model fitted with it could not learn to "
-            "stop; set its eos_token and save it"
-        )
-    examples = _tokenize_pairs(tokenizer, pairs)
-    longest = max(len(prompt) + len(response) for prompt, response in examples)
-    model = load_causal_lm(base) if base else build_gpt2(tokenizer, _context_for(longest), config)
-    check_tokens((p + r for p, r in examples), tokenizer, model, called(base or str(out)))
-    limit = context_length(model)
-    if limit is not None and longest > limit:
-        raise DataError(
-            f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, "
-            f"but got {longest}"
-        )
+    tokenizer, model, examples = _load_or_build(pairs, out, config, base)
     make_folder(out)
-    settle(model, device)
+    settle(model, best_device())
     split = hold_out(
         [prompt for prompt, _ in pairs], config.heldout_fraction, generator(config.seed, "sft", "split")
     )
-    train = [examples[i] for i in split.train]
+    train, heldout = ([examples[i] for i in part] for part in (split.train, split.heldout))
 
     def loss_per_token(batch: list[Example]) -> Tensor:
         loss, n_tokens = _nats(model, batch)
         return loss / n_tokens
 
     fit(model, train, loss_per_token, _warm_cosine, config, kind="sft", progress=progress)
-    heldout = [examples[i] for i in split.heldout]
     loss = _heldout_loss(model, heldout, config.batch_size)
     rows = heldout[:READ_BACK]
     said = Said(rows, logprobs_of(model, rows), TOLERANCES[model.dtype])
@@ -146,6 +124,33 @@ def fit_sft(
     tokenizer.save_pretrained(out)
     model_note(out, said)
     return SFTResult(model.num_parameters(), len(train), loss, (*notes, *split.notes))
+
+
+def _load_or_build(
+    pairs: Sequence[tuple[str, str]], out: Path, config: SFTConfig, base: str | None
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, list[Example]]:
+    """Tokenizer and model, those of `base` or new ones, and the pairs as token ids that the model can read."""
+    if base:
+        check_files(base)
+        tokenizer = load_tokenizer(base)
+    else:
+        tokenizer = build_tokenizer([text for pair in pairs for text in pair], config)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer of {base!r} has no end-of-sequence token, so a model fitted with it could not learn to "
+            "stop; set its eos_token and save it"
+        )
+    examples = _tokenize_pairs(tokenizer, pairs)
+    longest = max(len(prompt) + len(response) for prompt, response in examples)
+    model = load_causal_lm(base) if base else build_gpt2(tokenizer, longest, config)
+    check_tokens((p + r for p, r in examples), tokenizer, model, called(base or str(out)))
+    limit = context_length(model)
+    if limit is not None and longest > limit:
+        raise DataError(
+            f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, "
+            f"but got {longest}"
+        )
+    return tokenizer, model, examples
 
 
 @dataclass(frozen=True)
@@ -220,11 +225,12 @@ def build_tokenizer(texts: Sequence[str], config: SFTConfig) -> PreTrainedTokeni
     return _wrap(tokenizer)
 
 
-def build_gpt2(tokenizer: PreTrainedTokenizerBase, context: int, config: SFTConfig) -> GPT2LMHeadModel:
+def build_gpt2(tokenizer: PreTrainedTokenizerBase, longest: int, config: SFTConfig) -> GPT2LMHeadModel:
     """A new GPT-2 of the configured size with random weights, and no dropout."""
     architecture = GPT2Config(
         vocab_size=len(tokenizer),
-        n_positions=context,
+        n_positions=64
+        * math.ceil(longest * 1.5 / 64),  # room for the longest example, and for a policy to ramble
         n_embd=config.width,
         n_layer=config.layers,
         n_head=config.heads,
@@ -247,11 +253,6 @@ def _wrap(tokenizer: Tokenizer, **tokens: str) -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD, padding_side="left",
         clean_up_tokenization_spaces=False, **tokens,
     )  # fmt: skip
-
-
-def _context_for(longest: int) -> int:
-    """Room for the longest example and some more, so that a policy may ramble."""
-    return 64 * math.ceil(longest * 1.5 / 64)
 
 
 def _tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> list[Example]:

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, StaticCache
-from transformers.cache_utils import Cache
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
-from ppo_tune.models.caches import counts_on_the_device, growing_cache, keeps_rows_apart
 from ppo_tune.models.context import context_length, first_position
-from ppo_tune.models.layout import FixedState, GrowingState, Output, TokenLayout
+from ppo_tune.models.layout import DecodingState, Output, TokenLayout
 from ppo_tune.models.text import Prompts, Sequences, tokenize
 
 
@@ -30,10 +29,6 @@ class CausalLayout(TokenLayout):
     ) -> None:
         super().__init__(model, tokenizer, dtype)
         self.context_length = context_length(model)
-        # Casts by autocast would be repeated in every step, and leave keys and values of different dtypes.
-        self.has_fixed_shapes = (
-            model._can_compile_fullgraph and not self.casts and counts_on_the_device(model.config)
-        )
         arguments = inspect.signature(model.forward).parameters
         self._takes_position_ids = "position_ids" in arguments
         self._cache_name = cache_name(arguments)
@@ -51,13 +46,9 @@ class CausalLayout(TokenLayout):
         """Logits after the prompt's last token, (V,)."""
         return self._run(input_ids=torch.tensor([prompt], device=self.device)).logits[0, -1]
 
-    def begin(self, prompts: Prompts, length: int) -> GrowingState:
+    def begin(self, prompts: Prompts, length: int) -> DecodingState:
         """Responses in a cache that holds their prompts too."""
-        return _Growing(self, prompts, length)
-
-    def begin_fixed(self, prompts: Prompts, length: int) -> FixedState:
-        """Responses in a static cache that holds their prompts too."""
-        return _Fixed(self, prompts, length)
+        return _Responses(self, prompts, length)
 
     def teacher_force(self, sequences: Sequences) -> Output:
         """Logits (k, B, T, V) and hidden (k, B, T, H) of one pass over prompts and responses."""
@@ -87,12 +78,19 @@ class CausalLayout(TokenLayout):
         return Output(logits[:, -1], None if hidden is None else hidden[:, -1])
 
 
-class _Growing(GrowingState):
+class _Responses(DecodingState):
     def __init__(self, layout: CausalLayout, prompts: Prompts, length: int) -> None:
         self.layout = layout
         self.ids, self.mask, self.position = prompts.ids, prompts.mask, positions(prompts.mask)
-        self.cache = growing_cache(layout.model.config, prompts.ids.shape[-1] + length)
-        self.keeps_rows_apart = keeps_rows_apart(self.cache)
+        self.cache = DynamicCache(config=layout.model.config)
+        room = prompts.ids.shape[-1] + length
+        self.cache.layers = [
+            RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in self.cache.layers
+        ]
+        # A layer of another kind may hold more than keys and values, out of which no row can be taken.
+        self.keeps_rows_apart = all(
+            type(layer) in (RoomyLayer, DynamicSlidingWindowLayer) for layer in self.cache.layers
+        )
 
     def step(self) -> Output:
         return self.layout.step(self.ids, self.mask, self.position, self.cache)
@@ -106,28 +104,39 @@ class _Growing(GrowingState):
         self.cache.batch_select_indices(rows)
 
 
-class _Fixed(FixedState):
-    def __init__(self, layout: CausalLayout, prompts: Prompts, length: int) -> None:
-        n_rows, width = prompts.ids.shape
-        self.layout = layout
-        self.cache = StaticCache(layout.model.config, max_cache_len=width + length)
-        self.mask = torch.ones(n_rows, width + length, dtype=torch.bool, device=layout.device)
-        self.token = torch.zeros(n_rows, 1, dtype=torch.long, device=layout.device)
-        self.token_position = torch.zeros_like(self.token)
+class RoomyLayer(DynamicLayer):
+    """Keys and values of up to `room` tokens as views into buffers made once, (N, heads, tokens, D)."""
 
-    def restart(self, prompts: Prompts) -> None:
-        self.cache.reset()
-        self.mask[:, : prompts.mask.shape[-1]] = prompts.mask
-        self.ids, self.position = prompts.ids, positions(prompts.mask)
-        self.token_position.copy_(self.position[:, -1:])
+    def __init__(self, room: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.room = room
 
-    def step(self) -> Output:
-        return self.layout.step(self.ids, self.mask, self.position, self.cache)
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write the new tokens behind the others, and return all."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            shape = (*key_states.shape[:2], self.room)
+            self.key_buffer = key_states.new_empty((*shape, key_states.shape[-1]))
+            self.value_buffer = value_states.new_empty((*shape, value_states.shape[-1]))
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        self.key_buffer[:, :, start:end] = key_states
+        self.value_buffer[:, :, start:end] = value_states
+        return self._show(end)
 
-    def append(self, tokens: Tensor) -> None:
-        self.token.copy_(tokens[:, None])
-        self.token_position.add_(1)
-        self.ids, self.position = self.token, self.token_position
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only these rows."""
+        if not self.is_initialized:
+            return
+        length = self.get_seq_length()
+        self.key_buffer, self.value_buffer = self.key_buffer[indices], self.value_buffer[indices]
+        self._show(length)
+
+    def _show(self, length: int) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = self.key_buffer[:, :, :length], self.value_buffer[:, :, :length]
+        return self.keys, self.values
 
 
 def positions(mask: Tensor) -> Tensor:

@@ -16,26 +16,17 @@ MARK = "qzx"
 """What an assistant says where only what the template writes after it is of interest."""
 
 
-def user_turns(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, asked_by: str) -> list[str]:
-    """Each text as a user's turn, up to where the assistant begins to write.
-
-    Raises:
-        ModelError: If there is no chat template, or it fails; names the setting that asked for it.
-    """
-    chats = [[{"role": "user", "content": text}] for text in texts]
-    return [_render(tokenizer, chat, asked_by, add_generation_prompt=True) for chat in chats]
-
-
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
-    """Token ids of a task's prompts: as they stand, or each as a user's turn.
+    """Token ids of a task's prompts: as they stand, or each as a user's turn up to where the assistant begins.
 
     Raises:
         ModelError: If they are turns, and there is no chat template, or it fails.
     """
     if not chat:
         return tokenize(tokenizer, texts)
-    turns = user_turns(tokenizer, texts, asked_by="task.chat")
-    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in turns]
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    turns = [_render(tokenizer, chat, "task.chat", add_generation_prompt=True) for chat in chats]
+    return [tokenizer(turn, add_special_tokens=False)["input_ids"] for turn in turns]
 
 
 def exchange(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, *, asked_by: str) -> str:

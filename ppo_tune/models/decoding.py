@@ -1,28 +1,17 @@
-"""Token after token: one way for processors where every row costs, one for devices where every launch does.
+"""Token after token, until the last response ends; finished rows may leave on the way."""
 
-`decode_alive` writes keys and values into buffers made once, stops at the last response's end, and may drop
-finished rows on the way. `FixedDecoder` has the same shapes in every step and asks the device nothing, so
-that on CUDA a step, sampling included, is captured once and replayed as a graph.
-"""
-
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ppo_tune.models.layout import DecodingState, FixedState, GrowingState, TokenLayout
+from ppo_tune.models.layout import DecodingState
 from ppo_tune.models.text import Prompts, Sequences
 from ppo_tune.ppo import entropy
 
 KEPT = 0.75
 """Rows are dropped when at most this share of them is still being written."""
-
-N_DECODERS = 2
-"""Shapes of decoding whose buffers are kept: that of rollouts, and that of evaluations."""
-
-WIDTH_STEP = 16
-"""Prompts of a decoder of fixed shape are this wide, or a multiple, so that few shapes are seen."""
 
 Speak = Callable[[DecodingState], tuple[Tensor, Tensor]]
 """From N responses to what is said of the next token of each: logits (N, V) and values (N,)."""
@@ -43,90 +32,45 @@ class PolicyOutput:
     entropy: Tensor | None
 
 
-@dataclass
-class Decoded:
-    """What was said, column by column.
-
-    Attributes:
-        ids: Tokens, shape (N, T).
-        alive: True at real tokens, shape (N, T).
-        logprobs: Of each token, shape (N, T).
-        values: Before each token, shape (N, T).
-        entropy: Of the distribution it was drawn from, shape (N, T).
-        finished: Whether a stop token was said, shape (N,).
-    """
-
-    ids: Tensor
-    alive: Tensor
-    logprobs: Tensor
-    values: Tensor
-    entropy: Tensor
-    finished: Tensor
-
-    @property
-    def _columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        return self.ids, self.alive, self.logprobs, self.values, self.entropy
-
-    @classmethod
-    def nothing(cls, n_rows: int, length: int, device: torch.device) -> "Decoded":
-        """Before the first token."""
-        logprobs, values, entropies = torch.zeros(3, n_rows, length, device=device)
-        ids = torch.zeros(n_rows, length, dtype=torch.long, device=device)
-        finished = torch.zeros(n_rows, dtype=torch.bool, device=device)
-        return cls(ids, torch.zeros_like(ids, dtype=torch.bool), logprobs, values, entropies, finished)
-
-    def note(self, at: Tensor, end: int, steps: Sequence[tuple[Tensor, ...]], finished: Tensor) -> None:
-        """Write what some rows said in the last few columns before `end`."""
-        for whole, column in zip(self._columns, zip(*steps, strict=True), strict=True):
-            whole[at, end - len(steps) : end] = torch.stack(column, 1)
-        self.finished[at] = finished
-
-    def cut(self, length: int) -> "Decoded":
-        """A copy of the first columns, with zeros where nothing was said."""
-        alive = self.alive[:, :length].clone()
-        ids, _, logprobs, values, entropies = (
-            torch.where(alive, column[:, :length], 0) for column in self._columns
-        )
-        return Decoded(ids, alive, logprobs, values, entropies, self.finished.clone())
-
-    def to(self, prompts: Prompts) -> tuple[Sequences, PolicyOutput]:
-        """The rows as responses to prompts (k, B, P), N = k·B, and what was said of their tokens."""
-        shape = prompts.ids.shape[:-1]
-        ids, alive, logprobs, values, entropies = (column.view(*shape, -1) for column in self._columns)
-        sequences = Sequences(prompts, ids, alive, self.finished.view(shape))
-        return sequences, PolicyOutput(logprobs, values, entropies)
-
-
 def decode_alive(
     speak: Speak,
-    state: GrowingState,
+    state: DecodingState,
+    prompts: Prompts,
     uniforms: Tensor,
     *,
     temperature: float,
     stop_ids: Tensor,
     drops_rows: bool,
-) -> Decoded:
-    """Sample N responses until the last one ends, by uniforms (N, T) in (0, 1]; the result is cut to the longest.
+) -> tuple[Sequences, PolicyOutput]:
+    """Sample a response to each of N = k·B prompts (k, B, P) until the last one ends, by uniforms (N, T) in (0, 1].
 
     Where `drops_rows`, rows that are finished leave. A product rounds by the number of its rows, so where trials share
     it, one of them would feel in the last bit when its neighbour's responses end.
+
+    Returns:
+        Sequences (k, B, ·), cut to the longest response, and what was said of their tokens; zeros at padding.
     """
     n_rows, length = uniforms.shape
-    said = Decoded.nothing(n_rows, length, uniforms.device)
+    ids = torch.zeros_like(uniforms, dtype=torch.long)
+    mask, ended = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids[:, 0], dtype=torch.bool)
+    logprobs, values, entropies = torch.zeros(3, n_rows, length, device=uniforms.device)
     drops_rows = drops_rows and state.keeps_rows_apart
     at = torch.arange(n_rows, device=uniforms.device)  # which row of the result each row at work is
     finished = torch.zeros_like(at, dtype=torch.bool)
     steps: list[tuple[Tensor, ...]] = []  # since rows were dropped last
     for t in range(length):
-        logits, values = speak(state)
-        token, logprob, entropies = _sample(logits, uniforms[:, t], temperature)
-        alive, finished = ~finished, finished | torch.isin(token, stop_ids)
-        steps.append((token, alive, logprob, values, entropies))
+        logits, value = speak(state)
+        token, logprob, spread = _sample(logits, uniforms[:, t], temperature)
+        steps.append((token, ~finished, logprob, value, spread))
+        finished = finished | torch.isin(token, stop_ids)
         n_alive = len(at) - int(finished.sum())
         is_last = n_alive == 0 or t + 1 == length
         drops = not is_last and drops_rows and n_alive <= KEPT * len(at)
         if is_last or drops:
-            said.note(at, t + 1, steps, finished)
+            columns = zip((ids, mask, logprobs, values, entropies), zip(*steps, strict=True), strict=True)
+            for whole, said in columns:
+                whole[at, t + 1 - len(steps) : t + 1] = torch.stack(said, 1)
+            ended[at] = finished
         if is_last:
             break
         state.append(token)
@@ -134,109 +78,12 @@ def decode_alive(
             kept, steps = (~finished).nonzero()[:, 0], []
             at, uniforms, finished = at[kept], uniforms[kept], finished[kept]
             state.keep(kept)
-    return said.cut(t + 1)
-
-
-class FixedDecoder:
-    """Sampling of one shape, again and again: that of the state and of uniforms (N, T), the longest response."""
-
-    def __init__(
-        self, speak: Speak, state: FixedState, uniforms: Tensor, *, temperature: float, stop_ids: Tensor
-    ) -> None:
-        self.speak = speak
-        self.state = state
-        self.temperature = temperature
-        self.stop_ids = stop_ids
-        self.uniforms = torch.zeros_like(uniforms)
-        n_rows, length = uniforms.shape
-        self.said = Decoded.nothing(n_rows, length, uniforms.device)
-        self.column = torch.zeros(1, dtype=torch.long, device=uniforms.device)
-        self.captures = uniforms.device.type == "cuda"
-        self.graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self, prompts: Prompts, uniforms: Tensor) -> Decoded:
-        """Sample responses to prompts (N, P) by uniforms (N, T).
-
-        The result is the decoder's own memory, good until the next call.
-        """
-        length = uniforms.shape[-1]
-        self.uniforms.copy_(uniforms)
-        self.said.finished.zero_()
-        self.column.zero_()
-        self.state.restart(prompts)
-        self._step()
-        for t in range(1, length):
-            if self.graph is not None:
-                self.graph.replay()
-            else:
-                self._step()
-                if self.captures and t + 1 < length:  # libraries are warm now
-                    self._capture()
-        return self.said
-
-    def _capture(self) -> None:
-        """Record a step, which computes nothing; a model that asks the device something goes on unrecorded."""
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.device(self.column.device), torch.cuda.graph(graph):
-                self._step()
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
-            self.captures = False
-        else:
-            self.graph = graph
-
-    def _step(self) -> None:
-        """Sample a token of each row, note it in the present column, and make it the next input."""
-        logits, values = self.speak(self.state)
-        uniforms = self.uniforms.index_select(1, self.column)[:, 0]
-        token, logprob, entropies = _sample(logits, uniforms, self.temperature)
-        said, alive = self.said, ~self.said.finished
-        for where, what in zip(said._columns, (token, alive, logprob, values, entropies), strict=True):
-            where.index_copy_(1, self.column, what[:, None])
-        said.finished.logical_or_(torch.isin(token, self.stop_ids))
-        self.state.append(token)
-        self.column.add_(1)
-
-
-class FixedDecoders:
-    """The decoders of the last few shapes, kept, for each holds its buffers and its graph."""
-
-    def __init__(self, layout: TokenLayout) -> None:
-        self.layout = layout
-        self._kept: dict[Hashable, FixedDecoder] = {}
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def clear(self) -> None:
-        """Give them up."""
-        self._kept.clear()
-
-    def __call__(
-        self,
-        places: tuple[int, ...],
-        speak: Speak,
-        prompts: Prompts,
-        uniforms: Tensor,
-        *,
-        temperature: float,
-        stop_ids: Tensor,
-    ) -> Decoded:
-        """Sample responses of some places to prompts (N, P) by uniforms (N, T), cut to the longest."""
-        prompts = prompts.widen(-(-prompts.ids.shape[-1] // WIDTH_STEP) * WIDTH_STEP)
-        shape = (places, prompts.ids.shape, uniforms.shape, temperature)
-        decoder = self._kept.pop(shape, None)
-        while len(self._kept) >= N_DECODERS:
-            del self._kept[next(iter(self._kept))]
-        if decoder is None:
-            state = self.layout.begin_fixed(prompts, uniforms.shape[-1])
-            decoder = FixedDecoder(speak, state, uniforms, temperature=temperature, stop_ids=stop_ids)
-        said = decoder(prompts, uniforms)
-        said = said.cut(int(said.alive.sum(-1).max()))
-        self._kept[shape] = decoder  # only now, for one that failed halfway is not to be used again
-        return said
+    shape = (*prompts.ids.shape[:-1], t + 1)
+    mask = mask[:, : t + 1].reshape(shape)
+    ids, logprobs, values, entropies = (
+        torch.where(mask, whole[:, : t + 1].reshape(shape), 0) for whole in (ids, logprobs, values, entropies)
+    )
+    return Sequences(prompts, ids, mask, ended.view(shape[:-1])), PolicyOutput(logprobs, values, entropies)
 
 
 def sample_tokens(log_distribution: Tensor, uniforms: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.errors import ModelError
 from ppo_tune.models.decoding import PolicyOutput
@@ -62,49 +62,52 @@ Sixty sound families of random weights on a CPU differ by 3e-5 at most in float3
 """
 
 
-@dataclass(frozen=True)
-class Reader:
-    """How a model is heard: as in a training, by adapters that do nothing yet.
-
-    Attributes:
-        sample: From prompts (1, B, P) and uniforms (1, B, T) to responses of full length and their log-probabilities.
-        score: From sequences (1, B, ·) to the log-probabilities of the response tokens.
-        plain: Log-probability of each token after the long prompt, (V,), by the model left to itself.
-        long: Token ids of a prompt.
-        short: Of a shorter one.
-    """
-
-    sample: Callable[[Prompts, Tensor], tuple[Sequences, PolicyOutput]]
-    score: Callable[[Sequences], PolicyOutput]
-    plain: Tensor
-    long: Sequence[int]
-    short: Sequence[int]
-
-
 @torch.no_grad()
-def examine(reader: Reader, tolerance: Tolerance, name: str) -> None:
+def examine(
+    sample: Callable[[Prompts, Tensor], tuple[Sequences, PolicyOutput]],
+    score: Callable[[Sequences], PolicyOutput],
+    long: Sequence[int],
+    short: Sequence[int],
+    plain: Tensor,
+    tolerance: Tolerance,
+    name: str,
+) -> None:
     """Have a model answer two prompts of different length, and read its answers again in other ways.
 
+    It is heard as in a training, by adapters that do nothing yet.
+
+    Args:
+        sample: From prompts (1, B, P) and uniforms (1, B, T) to responses of full length and their log-probabilities.
+        score: From sequences (1, B, ·) to the log-probabilities of the response tokens.
+        long: Token ids of a prompt.
+        short: Of a shorter one.
+        plain: Log-probability of each token after the long prompt, (V,), by the model left to itself.
+        tolerance: That of the format of its products.
+        name: What it is called in an error.
+
     Raises:
-        ModelError: If it does not say the same of the same text, by the tolerance of the format of its products.
+        ModelError: If it does not say the same of the same text.
     """
-    prompts = pad_left([reader.long] * N_ROWS + [reader.short] * N_ROWS, reader.plain.device)
-    sequences, said = reader.sample(prompts[None], _uniforms())
-    sampled, together = said.logprobs, reader.score(sequences).logprobs
-    long, short = sequences[:, :N_ROWS], sequences[:, N_ROWS:].cut(SHORT, LENGTH)
-    swapped = Sequences(short.prompts, long.response_ids, long.response_mask, long.ended)
-    effect = (reader.score(swapped).logprobs - together[:, :N_ROWS])[..., 1:].abs().mean()
+    prompts = pad_left([long] * N_ROWS + [short] * N_ROWS, plain.device)
+    sequences, said = sample(prompts[None], _uniforms())
+    sampled, together = said.logprobs, score(sequences).logprobs
+    first, second = sequences[:, :N_ROWS], sequences[:, N_ROWS:].cut(SHORT, LENGTH)
+    swapped = Sequences(second.prompts, first.response_ids, first.response_mask, first.ended)
+    effect = (score(swapped).logprobs - together[:, :N_ROWS])[..., 1:].abs().mean()
     if not together.isfinite().all():
         raise ModelError(
             f"{name} cannot be trained: what it says is not finite; choose another language model"
         )
-    allowed = tolerance.of(float(effect), float(reader.plain[reader.plain.isfinite()].std()))
-    first = reader.plain[long.response_ids[..., :1]]
+    allowed = tolerance.of(float(effect), float(plain[plain.isfinite()].std()))
     findings = (
-        ("it says something else each time", together, reader.score(sequences).logprobs),
+        ("it says something else each time", together, score(sequences).logprobs),
         ("what it says of a token depends on those after it", together[..., :1], sampled[..., :1]),
-        ("its tokens are not at the positions where it expects them", sampled[:, :N_ROWS, :1], first),
-        ("left padding changes what it says", together[:, N_ROWS:], reader.score(short).logprobs),
+        (
+            "its tokens are not at the positions where it expects them",
+            sampled[:, :N_ROWS, :1],
+            plain[first.response_ids[..., :1]],
+        ),
+        ("left padding changes what it says", together[:, N_ROWS:], score(second).logprobs),
         ("writing token by token, it does not remember what it has read", sampled, together),
     )
     for reason, one, other in findings:
@@ -176,26 +179,19 @@ def own_failures(name: str, *, judge: bool = False) -> Iterator[None]:
 
 @torch.no_grad()
 def read_plainly(layout: TokenLayout, prompt: Sequence[int]) -> tuple[Tensor, list[nn.Module]]:
-    """Logits of what follows a prompt, (V,), by a model left to itself; and its parts that are idle."""
-    idle: list[nn.Module] = []
-    with watched(layout.model, idle):
-        return layout.next_logits(prompt), idle
-
-
-@contextmanager
-def watched(model: PreTrainedModel, idle: list[nn.Module]) -> Iterator[None]:
-    """Find the parts of a model that a pass within this block leaves out; `idle` grows by them.
+    """Logits of what follows a prompt, (V,), by a model left to itself; and the parts of it that were not called.
 
     A member of a list, such as an expert, is no such part, for another text may call it.
     """
     called: set[nn.Module] = set()
-    hooks = [module.register_forward_pre_hook(lambda m, _: called.add(m)) for module in model.modules()]
+    modules = layout.model.modules()
+    hooks = [module.register_forward_pre_hook(lambda m, _: called.add(m)) for module in modules]
     try:
-        yield
+        logits = layout.next_logits(prompt)
     finally:
         for hook in hooks:
             hook.remove()
-    idle.extend(_never_called(model, called))
+    return logits, list(_never_called(layout.model, called))
 
 
 def _never_called(parent: nn.Module, called: set[nn.Module]) -> Iterator[nn.Module]:

@@ -29,7 +29,13 @@ class Output(NamedTuple):
 
 
 class DecodingState(ABC):
-    """N responses that are being written: what the model is to read next, and its cache."""
+    """N responses that are being written: what the model is to read next, and its cache.
+
+    Attributes:
+        keeps_rows_apart: Whether rows can be taken out of the cache.
+    """
+
+    keeps_rows_apart: bool
 
     @abstractmethod
     def step(self) -> Output:
@@ -39,27 +45,9 @@ class DecodingState(ABC):
     def append(self, tokens: Tensor) -> None:
         """Have these tokens read next, shape (N,)."""
 
-
-class GrowingState(DecodingState):
-    """Responses whose rows may leave, in tensors that grow by a column with every token.
-
-    Attributes:
-        keeps_rows_apart: Whether rows can be taken out of the cache.
-    """
-
-    keeps_rows_apart: bool
-
     @abstractmethod
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows alone."""
-
-
-class FixedState(DecodingState):
-    """Responses in tensors that stay where they are and keep their shapes, so that a step can be recorded."""
-
-    @abstractmethod
-    def restart(self, prompts: Prompts) -> None:
-        """Forget everything; prompts of shape (N, P) are read next."""
 
 
 class TokenLayout(ABC):
@@ -69,12 +57,10 @@ class TokenLayout(ABC):
 
     Attributes:
         task_type: What PEFT calls this kind of model.
-        has_fixed_shapes: Whether `begin_fixed` may be called.
         stop_ids: Tokens that end a response by what its authors say.
     """
 
     task_type: ClassVar[str]
-    has_fixed_shapes: bool
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
@@ -100,12 +86,8 @@ class TokenLayout(ABC):
         """Logits of a response's first token, (V,), by the model left to itself: one text, no padding, no mask."""
 
     @abstractmethod
-    def begin(self, prompts: Prompts, length: int) -> GrowingState:
+    def begin(self, prompts: Prompts, length: int) -> DecodingState:
         """Responses of at most `length` tokens to prompts (N, P), before their first token."""
-
-    @abstractmethod
-    def begin_fixed(self, prompts: Prompts, length: int) -> FixedState:
-        """The same in buffers that serve all prompts of this shape; `restart` comes first."""
 
     @abstractmethod
     def teacher_force(self, sequences: Sequences) -> Output:

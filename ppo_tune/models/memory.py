@@ -24,12 +24,10 @@ class MemoryChunks:
     Attributes:
         rows: Responses of each trial; None for all.
         trials: Trials; None for all.
-        release: Called before anything is halved; says whether it gave memory back.
     """
 
     rows: int | None = None
     trials: int | None = None
-    release: Callable[[], bool] = field(default=lambda: False, compare=False)
 
     def run(
         self, work: Callable[[slice, slice], T], *, trials: int, rows: int
@@ -51,7 +49,7 @@ class MemoryChunks:
             try:
                 done = work(*chunk)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or not (self.release() or self._halve(*chunk)):
+                if not is_out_of_memory(error) or not self._halve(*chunk):
                     raise
                 waiting.append(chunk)
             else:
@@ -84,9 +82,9 @@ class Memory:
     passes: MemoryChunks = field(default_factory=MemoryChunks)
 
     @classmethod
-    def with_rows(cls, micro_batch_size: int | None, release: Callable[[], bool] = lambda: False) -> "Memory":
+    def with_rows(cls, micro_batch_size: int | None) -> "Memory":
         """Passes of so many responses at most."""
-        return cls(MemoryChunks(release=release), MemoryChunks(rows=micro_batch_size, release=release))
+        return cls(passes=MemoryChunks(rows=micro_batch_size))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -15,16 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.causal import CausalLayout
-from ppo_tune.models.decoding import FixedDecoders, PolicyOutput, decode_alive, scaled_log_softmax
-from ppo_tune.models.guard import (
-    TOLERANCES,
-    Reader,
-    Tolerance,
-    examine,
-    own_failures,
-    read_plainly,
-    two_prompts,
-)
+from ppo_tune.models.decoding import PolicyOutput, decode_alive, scaled_log_softmax
+from ppo_tune.models.guard import TOLERANCES, Tolerance, examine, own_failures, read_plainly, two_prompts
 from ppo_tune.models.layout import DecodingState, TokenLayout
 from ppo_tune.models.lora import Adapters, output_head
 from ppo_tune.models.rows import ParameterRows
@@ -51,9 +43,6 @@ class Policy:
 
     Raises:
         ModelError: If the model is not what training takes it for: see `ppo_tune.models.guard`.
-
-    Attributes:
-        graphs: Whether decoding has one shape and, on CUDA, is a replayed graph; by default where there is CUDA.
     """
 
     def __init__(
@@ -75,9 +64,6 @@ class Policy:
         self.device: torch.device = next(model.parameters()).device
         self.dtype: torch.dtype = dtype or model.dtype
         self.layout: TokenLayout = layout(model, tokenizer, self.dtype)
-        self.graphs = self.device.type == "cuda"
-        self._decoders = FixedDecoders(self.layout)
-        self._indices: dict[tuple[int, ...], Tensor] = {}
         head = output_head(model)
         self.stop_ids = torch.tensor(self.layout.stop_ids, dtype=torch.long, device=self.device)
         self._alphabet = Alphabet(tokenizer, self.layout.stop_ids, head.out_features, self.device)
@@ -106,13 +92,14 @@ class Policy:
     def _examine(self, long: Sequence[int], short: Sequence[int], plain: Tensor) -> None:
         """Refuse a model that is not what training takes it for."""
         usual: Any = {"temperature": 1.0, "places": (0,)}
-        reader = Reader(partial(self.generate, **usual), partial(self.evaluate, **usual), plain, long, short)
         stop_ids, self.stop_ids = self.stop_ids, self.stop_ids[:0]  # nothing ends what is examined
         try:
-            examine(reader, self.tolerance, self._name)
+            examine(
+                partial(self.generate, **usual), partial(self.evaluate, **usual), long, short, plain,
+                self.tolerance, self._name,
+            )  # fmt: skip
         finally:
             self.stop_ids = stop_ids
-            self.release()
 
     def check_readable(self, prompts: Iterable[Sequence[int]]) -> None:
         """Make sure that the model knows every token of some prompts.
@@ -129,22 +116,11 @@ class Policy:
             shapes = {name: view.shape[1:] for name, view in self.rows.views.items()}
             self.rows = self.adapters.rows = ParameterRows(places, shapes, self.device)
             self.places = places
-            self._decoders.clear()  # their graphs read the old rows
-            self._indices.clear()
 
     def stop_also(self, ids: Iterable[int]) -> None:
         """End responses at these tokens too: a task's own, such as the one that ends a turn of a chat."""
         stops = sorted({*self.stop_ids.tolist(), *ids})
         self.stop_ids = torch.tensor(stops, dtype=torch.long, device=self.device)
-        self._decoders.clear()  # they hold the old ones
-
-    def release(self) -> bool:
-        """Give up buffers that are only kept to be used again; says whether there were any."""
-        had = bool(self._decoders)
-        self._decoders.clear()
-        if had and self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return had
 
     @property
     def trainable(self) -> list[nn.Parameter]:
@@ -211,18 +187,12 @@ class Policy:
         """
         flat = Prompts(prompts.ids.flatten(0, 1), prompts.mask.flatten(0, 1))
         uniforms = uniforms.flatten(0, 1).to(self.device)
-        speak = partial(self._speak, places)
         with self._at_work(places):
-            if self.graphs and self.layout.has_fixed_shapes:
-                said = self._decoders(
-                    tuple(places), speak, flat, uniforms, temperature=temperature, stop_ids=self.stop_ids
-                )
-            else:
-                said = decode_alive(
-                    speak, self.layout.begin(flat, uniforms.shape[-1]), uniforms,
-                    temperature=temperature, stop_ids=self.stop_ids, drops_rows=len(places) == 1,
-                )  # fmt: skip
-        return said.to(prompts)
+            state = self.layout.begin(flat, uniforms.shape[-1])
+            return decode_alive(
+                partial(self._speak, places), state, prompts, uniforms,
+                temperature=temperature, stop_ids=self.stop_ids, drops_rows=len(places) == 1,
+            )  # fmt: skip
 
     def _speak(self, places: Sequence[int], state: DecodingState) -> tuple[Tensor, Tensor]:
         """Logits (N, V) and values (N,) of the next token of every row."""
@@ -269,13 +239,9 @@ class Policy:
         return torch.baddbmm(bias[:, None, None], hidden, weight[:, :, None])[..., 0]
 
     def _index(self, places: Sequence[int]) -> Tensor | None:
-        """The places as a tensor that stays where it is, or None where they are all, in order."""
-        key = tuple(places)
-        if key == tuple(range(self.places)):
-            return None
-        if key not in self._indices:
-            self._indices[key] = torch.tensor(key, device=self.device)
-        return self._indices[key]
+        """The places as a tensor, or None where they are all, in order."""
+        everybody = tuple(places) == tuple(range(self.places))
+        return None if everybody else torch.tensor(places, device=self.device)
 
     def _at_work(self, places: Sequence[int]) -> AbstractContextManager[None]:
         """Within this block the model speaks for these places."""

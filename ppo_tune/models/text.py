@@ -29,11 +29,6 @@ class Prompts:
         """The same rows of both fields, whatever indexes a tensor's leading axes."""
         return Prompts(self.ids[index], self.mask[index])
 
-    def widen(self, width: int) -> "Prompts":
-        """With more padding, where there are fewer columns than `width`."""
-        more = max(0, width - self.ids.shape[-1])
-        return Prompts(pad(self.ids, (more, 0)), pad(self.mask, (more, 0)))
-
     def to(self, device: torch.device) -> "Prompts":
         """The same on a device."""
         return Prompts(self.ids.to(device), self.mask.to(device))
@@ -64,9 +59,10 @@ class Sequences:
 
     def widen(self, width: int, length: int) -> "Sequences":
         """With more padding, where prompts or responses have fewer columns."""
-        more = (0, max(0, length - self.response_ids.shape[-1]))
-        ids, mask = pad(self.response_ids, more), pad(self.response_mask, more)
-        return Sequences(self.prompts.widen(width), ids, mask, self.ended)
+        before = (max(0, width - self.prompts.ids.shape[-1]), 0)
+        prompts = Prompts(pad(self.prompts.ids, before), pad(self.prompts.mask, before))
+        behind = (0, max(0, length - self.response_ids.shape[-1]))
+        return Sequences(prompts, pad(self.response_ids, behind), pad(self.response_mask, behind), self.ended)
 
     def cut(self, width: int, length: int) -> "Sequences":
         """Without the columns beyond the longest prompt and the longest response."""

@@ -1,7 +1,5 @@
 """How far the policy is from the reference, and the coefficient that holds it there."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -10,23 +8,6 @@ KL_ESTIMATORS = ("k1", "k2", "k3")
 in value, though not as a gradient."""
 
 _LOG_RATIO_BOUND = 20.0
-
-
-def _k1(log_ratio: Tensor) -> Tensor:
-    return log_ratio
-
-
-def _k2(log_ratio: Tensor) -> Tensor:
-    return log_ratio.square() / 2
-
-
-def _k3(log_ratio: Tensor) -> Tensor:
-    # Bounded before the exponential: a bound after it would leave a finite value with a NaN gradient.
-    inverse = log_ratio.neg().clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND)
-    return inverse.expm1() + log_ratio
-
-
-_FORMULAS: dict[str, Callable[[Tensor], Tensor]] = {"k1": _k1, "k2": _k2, "k3": _k3}
 
 
 def estimate_kl(logprobs: Tensor, ref_logprobs: Tensor, estimator: str = "k1") -> Tensor:
@@ -48,7 +29,17 @@ def estimate_kl(logprobs: Tensor, ref_logprobs: Tensor, estimator: str = "k1") -
     Reference:
         Schulman, 2020, "Approximating KL Divergence", joschu.net/blog/kl-approx.html.
     """
-    return _FORMULAS[estimator](logprobs - ref_logprobs)
+    log_ratio = logprobs - ref_logprobs
+    match estimator:
+        case "k1":
+            return log_ratio
+        case "k2":
+            return log_ratio.square() / 2
+        case "k3":
+            # Bounded before the exponential: a bound after it would leave a finite value with a NaN gradient.
+            inverse = log_ratio.neg().clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND)
+            return inverse.expm1() + log_ratio
+    raise KeyError(estimator)
 
 
 def adapt_kl_coef(kl_coef: float, kl: float, *, kl_target: float, kl_horizon: float, episodes: int) -> float:

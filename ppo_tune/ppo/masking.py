@@ -1,6 +1,7 @@
-"""Reductions over the real tokens of each trial, (..., B, T) -> (...).
+"""Reductions over the real tokens of each trial, (..., B, T) -> (...), and what is scaled by them.
 
-A masked value is replaced, never multiplied by zero: NaN times zero is NaN.
+Token values `x` have shape (..., B, T), and so has their mask, True at real tokens; padding may hold anything. A
+masked value is replaced, never multiplied by zero: NaN times zero is NaN.
 """
 
 import torch
@@ -11,55 +12,24 @@ EPSILON = 1e-8
 
 
 def masked_sum(x: Tensor, mask: Tensor) -> Tensor:
-    """Sum over the real tokens of each trial.
-
-    Args:
-        x: Token values, shape (..., B, T); padding may hold anything.
-        mask: True at real tokens, shape (..., B, T).
-
-    Returns:
-        Sums, shape (...).
-    """
+    """Sum over the real tokens of each trial, shape (...)."""
     return torch.where(mask, x, 0.0).sum((-2, -1))
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real tokens of each trial; NaN where a trial has no real token at all.
-
-    Args:
-        x: Token values, shape (..., B, T); padding may hold anything.
-        mask: True at real tokens, shape (..., B, T).
-
-    Returns:
-        Means, shape (...).
-    """
+    """Mean over the real tokens of each trial, shape (...); NaN where a trial has no real token at all."""
     return masked_sum(x, mask) / mask.sum((-2, -1))
 
 
 def masked_variance(x: Tensor, mask: Tensor) -> Tensor:
-    """Population variance over the real tokens of each trial.
-
-    Args:
-        x: Token values, shape (..., B, T); padding may hold anything.
-        mask: True at real tokens, shape (..., B, T).
-
-    Returns:
-        Variances >= 0, shape (...); exactly 0 where a trial is constant.
-    """
+    """Population variance over the real tokens of each trial, shape (...); exactly 0 where a trial is constant."""
     return masked_mean(_deviations(x, mask).square(), mask)
 
 
 def standardize(x: Tensor, mask: Tensor) -> Tensor:
-    """Shift and scale the real tokens of each trial to mean 0 and (population) variance 1.
+    """Shift and scale the real tokens of each trial to mean 0 and (population) variance 1; zero at padding.
 
     A constant trial, and one with a single token, becomes 0. See `rescale` for keeping the mean.
-
-    Args:
-        x: Token values, shape (..., B, T); padding may hold anything.
-        mask: True at real tokens, shape (..., B, T).
-
-    Returns:
-        Standardized values, shape (..., B, T), zero at padding.
     """
     deviations = _deviations(x, mask)
     variance = masked_mean(deviations.square(), mask)[..., None, None]
@@ -67,15 +37,7 @@ def standardize(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def rescale(x: Tensor, mask: Tensor) -> Tensor:
-    """Scale the deviations of each trial's real tokens to variance 1 and keep their mean.
-
-    Args:
-        x: Token values, shape (..., B, T); padding may hold anything.
-        mask: True at real tokens, shape (..., B, T).
-
-    Returns:
-        Rescaled values, shape (..., B, T), zero at padding.
-    """
+    """Scale the deviations of each trial's real tokens to variance 1 and keep their mean; zero at padding."""
     mean = masked_mean(x, mask)[..., None, None]
     return torch.where(mask, standardize(x, mask) + mean, 0.0)
 

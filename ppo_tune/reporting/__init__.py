@@ -14,7 +14,7 @@ from ppo_tune.files import make_folder, write_text
 from ppo_tune.reporting.analysis.exploitation import trials_tables
 from ppo_tune.reporting.chapters.history.curves import curves_table
 from ppo_tune.reporting.markdown import summary
-from ppo_tune.reporting.page import build_chapters, study_page, write_page
+from ppo_tune.reporting.page import build_chapters, page_html, study_page
 from ppo_tune.reporting.pictures import write_pictures
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.safe_text import writable
@@ -111,7 +111,7 @@ def write_files(record: StudyRecord, folder: Path, *, markdown: bool = False, pn
     for name, table in trials_tables(record).items():
         write_text(folder / name, writable(table.to_csv(index=False)))
     write_text(folder / "curves.csv", curves_table(record).to_csv(index=False))
-    write_page(page, folder / "index.html")
+    write_text(folder / "index.html", page_html(page))
     pictures = write_pictures(page.chapters, folder / FIGURES) if png else []
     if markdown:
         addresses = {picture.stem: f"{FIGURES}/{picture.name}" for picture in pictures}

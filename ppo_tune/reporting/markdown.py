@@ -75,14 +75,8 @@ def _tables(chapter: Chapter) -> list[str]:
     for section in chapter.sections:
         if section.table is None or section.table.empty or section.figure is not None:
             continue
-        lines += [
-            "",
-            f"## {plain(section.title or chapter.title)}",
-            "",
-            _cut(section.reading),
-            "",
-            *_table(section),
-        ]
+        title = plain(section.title or chapter.title)
+        lines += ["", f"## {title}", "", _cut(section.reading), "", *_table(section)]
     return lines
 
 
@@ -112,13 +106,9 @@ def _next(page: Page) -> list[str]:
     """How to go on with the winner, or what to do instead."""
     if page.advice:
         return ["## What to do", "", plain(page.advice)]
-    return ["## Go on with the winner", "", *_commands(page.title)]
-
-
-def _commands(name: str) -> list[str]:
-    train = f"ppo-tune train reports/{name}/best.yaml"
-    export = f"ppo-tune export {name} --to openrlhf"
-    return _fenced("sh", f"{train}    # at full length, here\n{export}    # or verl, skyrl, trl")
+    train = f"ppo-tune train reports/{page.title}/best.yaml    # at full length, here"
+    export = f"ppo-tune export {page.title} --to openrlhf    # or verl, skyrl, trl"
+    return ["## Go on with the winner", "", *_fenced("sh", f"{train}\n{export}")]
 
 
 def _config(best_yaml: str, max_lines: int) -> list[str]:

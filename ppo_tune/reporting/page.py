@@ -10,14 +10,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from ppo_tune.files import write_text
-from ppo_tune.reporting.chapters import front, settings
+from ppo_tune.reporting.chapters import front, settings, values
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.reporting.chapters.health import chapter as health
 from ppo_tune.reporting.chapters.health import dynamics
@@ -25,7 +23,6 @@ from ppo_tune.reporting.chapters.history import chapter as history
 from ppo_tune.reporting.chapters.importance import chapter as importance
 from ppo_tune.reporting.chapters.results import verdict
 from ppo_tune.reporting.chapters.texts import chapter as texts
-from ppo_tune.reporting.chapters.values import chapter as values
 from ppo_tune.reporting.drawing import DARK, LIGHT
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
@@ -105,16 +102,6 @@ def build_chapters(record: StudyRecord) -> list[Chapter]:
     """The chapters that have something to say, in reading order."""
     chapters = [member.chapter(record) for member in CHAPTERS]
     return [chapter for chapter in chapters if chapter.sections]
-
-
-def write_page(page: Page, path: Path) -> None:
-    """Write a page as one file.
-
-    Args:
-        page: What stands on it.
-        path: The file to write.
-    """
-    write_text(path, page_html(page))
 
 
 def page_html(page: Page) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -36,7 +35,7 @@ def view(frame: pd.DataFrame, max_rows: int, decimals: Mapping[str, int]) -> Tab
     names = [str(name) for name in frame.columns]
     columns = [frame.iloc[:, i] for i in range(len(names))]
     texts = [
-        [text_of(value, name, digits) for value in column.head(max_rows)]
+        [symbols(cut(cell(value, name, digits))) for value in column.head(max_rows)]
         for name, column in zip(names, columns, strict=True)
     ]
     return TableView(
@@ -46,11 +45,6 @@ def view(frame: pd.DataFrame, max_rows: int, decimals: Mapping[str, int]) -> Tab
         rows=list(zip(*texts, strict=True)),
         n_rows=len(frame),
     )
-
-
-def text_of(value: Any, column: str = "", decimals: Mapping[str, int] = DECIMALS) -> str:
-    """A value as it stands in a table: digits that matter, the beginning of a long text, nothing unseen."""
-    return symbols(cut(cell(value, column, decimals)))
 
 
 def is_numeric(column: pd.Series) -> bool:

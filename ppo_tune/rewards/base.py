@@ -31,15 +31,7 @@ class Reward(ABC):
         """
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> Tensor:
-        """Scores, checked.
-
-        Args:
-            prompts: N prompts.
-            responses: N responses.
-            columns: Other columns, each a list of N values.
-
-        Returns:
-            Shape (N,), float32, on the CPU.
+        """Scores of N responses, checked: shape (N,), float32, on the CPU.
 
         Raises:
             RewardError: If the reward raised, or did not return one finite number per response that float32 can

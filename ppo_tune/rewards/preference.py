@@ -57,10 +57,7 @@ class ScoreFormat:
 
 
 def read_format(name: str | Path) -> ScoreFormat:
-    """What stands beside the model, or the plain format for a model that is not ours.
-
-    Args:
-        name: A folder or hub name.
+    """What stands beside a model, by its folder or hub name, or the plain format for one that is not ours.
 
     Raises:
         ModelError: If what stands there is no such format.
@@ -90,26 +87,11 @@ def fill(template: str, prompt: str, response: str) -> str:
 
     A response begins with its own space where a word follows the prompt. Where the template writes white space
     before it already, that space is not written twice.
-
-    Args:
-        template: With {prompt} and {response}.
-        prompt: As the user wrote it.
-        response: As it follows the prompt.
     """
     before = next((literal for literal, name, *_ in Formatter().parse(template) if name == "response"), "")
     if before[-1:].isspace():
         response = response.removeprefix(" ")
     return template.format(prompt=prompt, response=response)
-
-
-def gain_and_bias(mean: float, std: float) -> tuple[float, float]:
-    """The line that gives scores of this mean and spread mean 0 and standard deviation 1.
-
-    Reference:
-        Ziegler et al., 2019, arXiv:1909.08593, 2.2.
-    """
-    gain = 1 / std
-    return gain, -gain * mean
 
 
 class PreferenceReward(Reward):
@@ -222,10 +204,10 @@ def raw_scores(
     append_eos: bool,
     add_special_tokens: bool = True,
 ) -> Tensor:
-    """What the classifier says of each text, at its last real token whatever the pad token is.
+    """What a classifier with one label says of N texts, each cut to what it can read, at its last real token.
 
     Args:
-        model: A sequence classifier with one label.
+        model: The classifier.
         tokenizer: Its tokenizer.
         texts: N texts.
         append_eos: Whether to end each with the end-of-sequence token.
@@ -234,36 +216,20 @@ def raw_scores(
     Returns:
         Shape (N,), float32; differentiable.
     """
-    rows = _rows_of_ids(model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens)
+    eos = [tokenizer.eos_token_id] if append_eos and tokenizer.eos_token_id is not None else []
+    tokenizer.truncation_side = "left"  # what is lost is the prompt's beginning, not the response's end
+    limit = context_length(model)
+    room = {} if limit is None else {"truncation": True, "max_length": limit - len(eos)}
+    whole = tokenizer(list(texts), add_special_tokens=add_special_tokens, **room)["input_ids"]
+    rows = [row + eos for row in begin_once(tokenizer, texts, whole)]
     check_tokens(rows, tokenizer, model, f"reward model {model.name_or_path!r}")
-    ids, mask = pad_right(rows, next(model.parameters()).device, padding=_padding(model, tokenizer))
+    padding = tokenizer.pad_token_id  # some encoders count their positions by it
+    if padding is None or padding >= model.get_input_embeddings().num_embeddings:
+        padding = 0
+    ids, mask = pad_right(rows, next(model.parameters()).device, padding=padding)
     head = getattr(model, "score", None)
     if not isinstance(head, torch.nn.Module):  # an encoder: it pools by itself
         return model(input_ids=ids, attention_mask=mask.long()).logits[:, 0].float()  # type: ignore[no-any-return]
     hidden = model.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     picked = hidden[torch.arange(len(rows), device=ids.device), mask.sum(-1) - 1]
     return head(picked)[:, 0].float()  # type: ignore[no-any-return]
-
-
-def _rows_of_ids(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    *,
-    append_eos: bool,
-    add_special_tokens: bool,
-) -> list[list[int]]:
-    """Token ids of each text, cut to what the model can read."""
-    eos = [tokenizer.eos_token_id] if append_eos and tokenizer.eos_token_id is not None else []
-    tokenizer.truncation_side = "left"  # what is lost is the prompt's beginning, not the response's end
-    limit = context_length(model)
-    room = {} if limit is None else {"truncation": True, "max_length": limit - len(eos)}
-    rows = tokenizer(list(texts), add_special_tokens=add_special_tokens, **room)["input_ids"]
-    return [row + eos for row in begin_once(tokenizer, texts, rows)]
-
-
-def _padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that stands at padding: the tokenizer's, for some encoders count their positions by it."""
-    pad = tokenizer.pad_token_id
-    known = pad is not None and pad < model.get_input_embeddings().num_embeddings
-    return int(pad) if known else 0

@@ -15,7 +15,8 @@ from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import Trial
 
-from ppo_tune.config.blocks import NAME_RULE, StudyConfig, differences
+from ppo_tune.config.block import differences
+from ppo_tune.config.blocks import NAME_RULE, StudyConfig
 from ppo_tune.data.user_files import as_noted, check_user_files
 from ppo_tune.errors import PPOTuneError, StudyMismatchError, TrialError
 from ppo_tune.files import make_folder, read_json, write_json

@@ -95,7 +95,7 @@ def repeated_cells(config: StudyConfig, trials: Sequence[FrozenTrial]) -> int:
     The default config does not count: it is trial 0 whether or not it is a cell of the grid. Neither do trials that
     were cut off and ran again.
     """
-    if config.search.sampler.name != "grid":
+    if not config.search.sampler.exhaustive:
         return 0
     taken = [
         repr(sorted(t.params.items()))

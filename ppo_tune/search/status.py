@@ -32,8 +32,8 @@ class TrialStatus:
         number: Of the trial.
         ending: Its name, or "running" or "waiting".
         episodes: How many it has answered.
-        score: The last held-out score, or None before the first; `kl` likewise.
-        judges: What the judges beside say, by their names.
+        score: The last held-out score, or None before the first; `gold` and `kl` likewise.
+        judges: What the judges beside say, by their names, the one called gold included.
         feasible: Whether it is within the KL budget, as far as is known.
         params: Its searched values.
     """
@@ -42,6 +42,7 @@ class TrialStatus:
     ending: str
     episodes: float
     score: float | None
+    gold: float | None
     judges: Mapping[str, float]
     kl: float | None
     feasible: bool
@@ -208,12 +209,14 @@ def _view(trial: FrozenTrial, folder: Path) -> TrialStatus:
     if trial.state == TrialState.RUNNING:  # its log knows more than the store
         log = read_json_lines(StudyFolder(folder).trial(trial.number).metrics)
         episodes = max([episodes, *(line["episodes"] for line in log)])
+    judges = {name: judge.mean for name, judge in last.judges.items()} if last else {}
     return TrialStatus(
         number=trial.number,
         ending=results.ending_of(trial),
         episodes=episodes,
         score=last.score if last else None,
-        judges={name: judge.mean for name, judge in last.judges.items()} if last else {},
+        gold=judges.get("gold"),  # scripts of version 0.1.0 read it
+        judges=judges,
         kl=last.kl if last else None,
         feasible=results.is_feasible(trial),
         params=trial.params,

@@ -14,7 +14,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppo_tune.config.blocks import StudyConfig, check_name, differences
+from ppo_tune.config.block import differences
+from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.data.user_files import RECIPE, as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets

@@ -39,8 +39,6 @@ class PackTimer:
         trainer = self.work.trainer
         usual, trainer.learn = trainer.learn, self.learn
         try:
-            if self.work.policy.graphs and places != self.work.policy.places:
-                self._warm.clear()  # graphs are recorded anew
             self.work.policy.resize(places)
             trainer.forget_limits()
             for place in range(places):

@@ -176,11 +176,10 @@ def what_to_change(facts: Facts, concerns: Sequence[Concern]) -> str:
 
 def _peak(facts: Facts, judge: str) -> str:
     # Waits for pandas.
-    from ppo_tune.search.judge_curve import fit_judge, judge_by_kl, judge_points, peak_words
+    from ppo_tune.search.judge_by_kl import judge_by_kl, judge_points, peak_words
 
     points = judge_points(facts.trials, None if facts.base is None else facts.base.heldout, judge)
-    fit = fit_judge(points)
-    return peak_words(fit, judge_by_kl(points, fit))
+    return peak_words(judge_by_kl(points))
 
 
 def _nothing(facts: Facts) -> tuple[Kind, str]:

@@ -5,8 +5,7 @@ import torch
 from ppo_tune.config.blocks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.base import PromptSet, Task
-from ppo_tune.tasks.dataset import make_dataset
-from ppo_tune.tasks.stops import stops_of
+from ppo_tune.tasks.dataset import make_dataset, stops_of
 from ppo_tune.tasks.support import build_support, make_support
 from ppo_tune.tasks.support_recipe import Stage
 

@@ -29,7 +29,6 @@ class Task:
         base_model: Folder of the task's own model, or None when the user must name one.
         chat: Whether prompts are wrapped in the tokenizer's chat template.
         drop_bad_rows: Whether a prompt that does not fit the model is dropped instead of refused.
-        n_dropped: Rows dropped so far.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Task:
     base_model: str | None = None
     chat: bool = False
     drop_bad_rows: bool = False
-    n_dropped: int = 0
 
     def __post_init__(self) -> None:
         """Refuse to compare anything by what is another thing every time.
@@ -93,16 +91,13 @@ class PromptSet:
     ) -> None:
         self.prompts: list[Prompt] = []
         self.ids: list[list[int]] = []
-        self.n_dropped = 0
         rows = prompt_ids(tokenizer, [prompt.text for prompt in task.prompts[split]], chat=task.chat)
         for prompt, ids in zip(task.prompts[split], rows, strict=True):
             problem = problem_of_prompt(len(ids), max_prompt_tokens)
             if problem is None:
                 self.prompts.append(prompt)
                 self.ids.append(ids)
-            elif task.drop_bad_rows:
-                self.n_dropped += 1
-            else:
+            elif not task.drop_bad_rows:
                 raise DataError(
                     f"{prompt.where or 'prompt'}: {problem}, or drop such rows with drop_bad_rows: true"
                 )

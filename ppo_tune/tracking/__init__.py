@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from ppo_tune.config.blocks import Loggers
 from ppo_tune.config.messages import unknown
+from ppo_tune.config.methods import Loggers
 from ppo_tune.errors import ConfigError, Problem, TrialError
 from ppo_tune.tracking.base import Logger, Tracked
 

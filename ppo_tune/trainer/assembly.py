@@ -119,15 +119,12 @@ def load_to_judge(name: str, task: Task, config: RunConfig, device: torch.device
     The config's own model is loaded as the config loads it, so that what was said of it comes again. In any other one
     float32 weights stay float32, whatever `model.dtype` is: a shorter format would round away what a training added.
     """
-    own = _is_same(name, config.model.name or task.base_model)
+    usual = config.model.name or task.base_model
+    own = usual is not None and (name == usual or Path(name).resolve() == Path(usual).resolve())
     dtype = config.model.dtype if own or not is_stored_whole(name) else "float32"
     policy = load_policy(config.model.model_copy(update={"name": name, "dtype": dtype}), device=device)
     policy.stop_also(_stops(config, name))
     return policy
-
-
-def _is_same(name: str, other: str | None) -> bool:
-    return other is not None and (name == other or Path(name).resolve() == Path(other).resolve())
 
 
 def claim_evaluator(policy: Policy, task: Task, config: StudyConfig | TrainConfig) -> Evaluator:

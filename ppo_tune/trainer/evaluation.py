@@ -123,7 +123,7 @@ class Evaluator:
         self.task = task
         self.temperature = temperature
         self.split = split
-        self.memory = Memory.with_rows(micro_batch_size, policy.release)
+        self.memory = Memory.with_rows(micro_batch_size)
         self.prompts = PromptSet(
             task, split, policy.tokenizer, policy.layout.room_for_prompts(max_new_tokens)
         )

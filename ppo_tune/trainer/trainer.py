@@ -110,7 +110,7 @@ class PPOTrainer:
 
     def forget_limits(self) -> None:
         """Try again to do everything at once, whatever did not fit into memory before."""
-        self.memory = Memory.with_rows(self.shared.micro_batch_size, self.policy.release)
+        self.memory = Memory.with_rows(self.shared.micro_batch_size)
 
     def step(self) -> Results:
         """One iteration of every trial.

@@ -73,19 +73,6 @@ class Learned:
         return float(self.sums[1 + STATISTICS.index(name)] / self.sums[0])
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """The order in which one trial learns from its rollout.
-
-    Attributes:
-        rows: Row numbers, all epochs after one another, shape (epochs · B,).
-        tokens: For each of them, the tokens of the mini-batch it is part of.
-    """
-
-    rows: Tensor
-    tokens: list[float]
-
-
 class MicroBatches:
     """What k trials learn from, (k, B, ·), laid out so that a micro-batch is cut from it with few operations."""
 
@@ -109,7 +96,6 @@ class MicroBatches:
         self.widths = rollout.sequences.prompts.mask.sum(-1).cpu()
         self.lengths = rollout.mask.sum(-1).cpu()
         self.coefficients = Coefficients.of(configs, experience.score_std)
-        self.trainable = policy.trainable
         self.with_entropy = any(config.ent_coef for config in configs)
 
     def learn(
@@ -157,7 +143,7 @@ class MicroBatches:
             with_entropy=self.with_entropy,
         )
         with torch.no_grad():
-            for parameter, gradient in zip(self.trainable, found, strict=True):
+            for parameter, gradient in zip(self.policy.trainable, found, strict=True):
                 if gradient is not None:
                     assert parameter.grad is not None
                     parameter.grad.add_(gradient)
@@ -183,25 +169,25 @@ def improve_policy(
     processes, chunks = processes or ProcessGroup(), chunks or MemoryChunks()
     places = experience.places
     learned = {place: Learned(torch.zeros(1 + len(STATISTICS), device=policy.device)) for place in places}
-    plans = [_plan(runs[place], experience.rollout.mask[i]) for i, place in enumerate(places)]
-    batch_sizes = (runs[place].config.batch_size for place in places)
+    orders = [_order(runs[place], experience.rollout.mask[i]) for i, place in enumerate(places)]
+    batch_sizes = [runs[place].config.batch_size for place in places]
     size = micro_batch_size or reduce(math.gcd, batch_sizes, 0) or 1
     processes.check_divides("ppo.batch_size", size)
     micro_batches = MicroBatches(
         policy, experience, [runs[place].config for place in places], temperature, learn
     )
     sums = {place: learned[place].sums for place in places}
-    for start in range(0, max((len(plan.rows) for plan in plans), default=0), size):
+    for start in range(0, max((len(rows) for rows, _ in orders), default=0), size):
         learning = [
-            i for i, place in enumerate(places) if start < len(plans[i].rows) and not learned[place].diverged
+            i for i, place in enumerate(places) if start < len(orders[i][0]) and not learned[place].diverged
         ]
         if not learning:
             break
         mine = slice(start + processes.rank, start + size, processes.size)
-        rows = torch.stack([plans[i].rows[mine] for i in learning])
-        tokens = [plans[i].tokens[start] for i in learning]
+        rows = torch.stack([orders[i][0][mine] for i in learning])
+        tokens = [orders[i][1][start // batch_sizes[i]] for i in learning]
         micro_batches.learn(learning, rows, tokens, chunks, sums)
-        stepping = [places[i] for i in learning if (start + size) % runs[places[i]].config.batch_size == 0]
+        stepping = [places[i] for i in learning if (start + size) % batch_sizes[i] == 0]
         for place in stepping:
             processes.add_up(policy.rows.grads[place])
         for place, norm in zip(stepping, _optimizer_steps(policy, runs, stepping), strict=True):
@@ -211,16 +197,15 @@ def improve_policy(
     return learned
 
 
-def _plan(run: Run, mask: Tensor) -> _Plan:
-    """A fresh order of the rollout's rows for every epoch, from the trial's own random numbers."""
+def _order(run: Run, mask: Tensor) -> tuple[Tensor, list[float]]:
+    """Rows of the rollout, (epochs · B,), every epoch's in a fresh order of the trial's own; tokens by mini-batch."""
     lengths = mask.sum(-1).cpu()
     orders = [
         torch.randperm(len(lengths), generator=generator(run.seed, "epoch", run.iteration, epoch))
         for epoch in range(run.config.ppo_epochs)
     ]
     rows = torch.cat(orders)
-    tokens = lengths[rows].view(-1, run.config.batch_size).sum(-1).repeat_interleave(run.config.batch_size)
-    return _Plan(rows, tokens.tolist())
+    return rows, lengths[rows].view(-1, run.config.batch_size).sum(-1).tolist()
 
 
 def _optimizer_steps(policy: Policy, runs: Mapping[int, Run], places: Sequence[int]) -> list[float]:

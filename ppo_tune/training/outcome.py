@@ -75,7 +75,6 @@ def _read_back(work: Assembly, config: TrainConfig, folder: Path, watch: Watcher
 
 def _measure(work: Assembly, config: TrainConfig, model: Path) -> Evaluation:
     """What `ppo-tune evaluate` says of a saved model, with its KL to the one that the training began with."""
-    work.policy.release()
     try:
         saved = load_to_judge(str(model), work.task, config, work.policy.device)
     except RuntimeError as error:

@@ -8,9 +8,9 @@ from typing import Any, get_args
 import pytest
 
 import ppo_tune
+from ppo_tune.cli.settings import flag
 from ppo_tune.config.block import Block
 from ppo_tune.config.fitting import PairColumns, RewardTrainingConfig, SFTConfig
-from ppo_tune.config.flags import flag
 from tests.cli.conftest import Cli
 
 FIELDS = [

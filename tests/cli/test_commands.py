@@ -223,6 +223,13 @@ def test_flags_of_confirm_reach_the_confirmation(
     assert (settings["workers"], settings["out"]) == (3, out)
 
 
+def test_the_help_of_train_says_what_its_numbers_may_be() -> None:
+    told = {param.name: param.help for param in load("train").params}  # type: ignore[attr-defined]
+
+    assert told["episodes"] == "Length, instead of the config's; >= 1."
+    assert told["seed"] == "Seed, instead of the config's; >= 0."
+
+
 def test_the_help_of_export_names_every_target(cli: Cli) -> None:
     said = cli("export", "--help").out
 

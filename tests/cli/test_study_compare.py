@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.reporting.comparison import studies
+from ppo_tune.reporting.comparison import compare
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import storage_url
 from tests.cli.conftest import Cli
@@ -80,7 +80,7 @@ def test_two_stores_may_hold_studies_of_one_name(cli: Cli, finished: Maker, tmp_
 def test_a_long_list_gets_a_short_folder(finished: Maker) -> None:
     names = [f"{'x' * 99}{i}" for i in range(3)]
 
-    assert studies._folder_name(names) == f"{names[0]}+2-others"
+    assert compare._folder_name(names) == f"{names[0]}+2-others"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app
-from ppo_tune.cli.go_on import flags_of
+from ppo_tune.cli.search import flags_of
 from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import storage_url

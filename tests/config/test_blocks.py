@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import (
     SHARED_FIELDS,
     LengthRule,
     ModelConfig,
     PPOConfig,
     RuleRewardConfig,
-    SearchConfig,
     StudyConfig,
     check_name,
-    differences,
 )
+from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError
 from ppo_tune.ppo import adapt_kl_coef

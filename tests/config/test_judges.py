@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from ppo_tune.config.blocks import DERIVED, REWARD, TAKEN, TaskConfig, differences, named_judges
+from ppo_tune.config.block import differences
+from ppo_tune.config.blocks import DERIVED, REWARD, TAKEN, TaskConfig, named_judges
 from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError
+from ppo_tune.reporting.chapters import front
+from ppo_tune.reporting.chapters.history import curves
+from ppo_tune.reporting.chapters.results import confirmed
 from ppo_tune.reporting.record import COLUMNS
 from ppo_tune.trainer.evaluation import Evaluation, Sample
 
@@ -133,7 +137,24 @@ def test_a_mistake_in_who_scores_is_told_by_its_place(
 
 
 @pytest.mark.parametrize(
-    "name", ["kl", "score", "reward", "learning_rate", "wit_error", "my judge", "1st", "x" * 41, "ä"]
+    "name",
+    [
+        "kl",
+        "score",
+        "reward",
+        "learning_rate",
+        "wit_error",
+        "my judge",
+        "1st",
+        "x" * 41,
+        "ä",
+        "seed",
+        "winner",
+        "number",
+        "confirmed_score",
+        "Score",
+        "Wit_Error",
+    ],
 )
 def test_a_judge_may_not_be_called_like_another_number(
     mistakes: Callable[[str], list[str]], name: str
@@ -147,6 +168,51 @@ def test_a_judge_may_not_be_called_like_another_number(
     ]
 
 
+@pytest.mark.parametrize(
+    ("block", "place", "names"),
+    [
+        ("judges: {wit: RULE, safety: RULE, Safety: RULE}", "judges", "'safety' and 'Safety'"),
+        ("judges: {Gold: RULE, gold: RULE}", "judges", "'Gold' and 'gold'"),
+    ],
+)
+def test_judges_names_differ_in_more_than_capitals(
+    mistakes: Callable[[str], list[str]], block: str, place: str, names: str
+) -> None:
+    found = mistakes(f"{{name: support, {block}}}".replace("RULE", "{name: rule, include: {a: 1}}"))
+
+    assert found == [f"1: task.{place}: names must differ in more than capitals, but got {names}; rename one"]
+
+
+def test_the_short_form_of_a_gold_judge_beside_another_gold_is_refused(
+    mistakes: Callable[[str], list[str]],
+) -> None:
+    rule = "{name: rule, include: {a: 1}}"
+
+    found = mistakes(f"{{name: support, gold: {rule}, judges: {{Gold: {rule}}}}}")
+
+    assert found == ["1: task.gold: stands in task.judges too; keep one"]
+
+
+@pytest.mark.parametrize("place", ["reward", "objective", "judges", "gold"])
+def test_no_scorer_of_the_embedded_task_asks_for_reference_texts(
+    mistakes: Callable[[str], list[str]], place: str
+) -> None:
+    scorer = "{name: reference}"
+
+    found = mistakes(
+        f"{{name: support, {place}: {f'{{safety: {scorer}}}' if place == 'judges' else scorer}}}"
+    )
+
+    assert found == [
+        f"1: task.{place}{'.safety' if place == 'judges' else ''}: reference texts are needed, and the prompts of task "
+        "support have none; take rule, preference or python, or your own prompts by task dataset"
+    ]
+    assert task(
+        "dataset",
+        **{place: {"safety": {"name": "reference"}} if place == "judges" else {"name": "reference"}},
+    )
+
+
 @pytest.mark.parametrize("name", ["gold", "safety", "chrF", "is-polite", "wit2", "word_count"])
 def test_other_names_are_free(name: str) -> None:
     assert list(named_judges(task("support", judges={name: RULE}))) == [name]
@@ -154,6 +220,8 @@ def test_other_names_are_free(name: str) -> None:
 
 def test_every_name_that_stands_beside_a_judge_s_is_taken() -> None:
     evaluation = Evaluation(1.0, 0.1, 0.5, 4.0, 1.0, (Sample("p", "r", 1.0),))
-    beside = {*evaluation.as_dict(), *Sample("p", "r", 1.0).as_dict(), *COLUMNS, REWARD} - {"gold"}
+    stored = {*evaluation.as_dict(), *Sample("p", "r", 1.0).as_dict(), REWARD}
+    tables = {*COLUMNS, *confirmed.COLUMNS, *front.BUDGETS, *curves.COLUMNS}
+    beside = (stored | tables) - {"gold"}
 
     assert {name for name in beside - TAKEN if not name.endswith(DERIVED)} == set()

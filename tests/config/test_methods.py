@@ -5,8 +5,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from ppo_tune.config.blocks import SearchConfig, differences
-from ppo_tune.config.methods import Method, PrunerConfig, SamplerConfig
+from ppo_tune.config.block import differences
+from ppo_tune.config.methods import Method, PrunerConfig, SamplerConfig, SearchConfig
 
 MEMBERS: list[tuple[str, type[Method]]] = [
     (field, member)

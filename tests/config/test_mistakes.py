@@ -375,3 +375,28 @@ def test_one_tag_is_one_mistake() -> None:
     assert mistakes(blocks(ppo="{vf_coef: !secret 0.1}")) == [
         "a.yaml:3: ppo.vf_coef: tags are not allowed, but got !secret; write a plain value"
     ]
+
+
+@pytest.mark.parametrize(
+    ("block", "place", "choices"),
+    [
+        (
+            {"search": "{sampler: null}"},
+            "3: search.sampler",
+            "name is missing; choose one of gp, grid, qmc, random, tpe",
+        ),
+        (
+            {"search": "{pruner: null}"},
+            "3: search.pruner",
+            "name is missing; choose one of hyperband, median, none, percentile, successive_halving",
+        ),
+        ({"task": "{name: null}"}, "1: task", "name is missing; choose one of dataset, support"),
+        (
+            {"space": "{gamma: {type: null}}"},
+            "2: space.gamma",
+            "type is missing; choose one of categorical, float, int",
+        ),
+    ],
+)
+def test_a_name_that_is_null_is_missing(block: dict[str, str], place: str, choices: str) -> None:
+    assert mistakes(blocks(**block)) == [f"a.yaml:{place}: a {choices}"]

@@ -40,7 +40,7 @@ def here(tmp_path, monkeypatch):
 def read(text: str | bytes) -> object:
     """What a file says, if nothing is wrong with it."""
     document = write_and_read(text)
-    assert document.problems == ()
+    assert document.problems == []
     return document.data
 
 
@@ -133,7 +133,7 @@ def test_a_key_that_stands_twice_names_both_lines_and_the_first_one_counts():
     document = write_and_read("a: 1\nb: 2\na: 3\n")
 
     assert document.data == {"a": 1, "b": 2}
-    assert document.problems == (Problem("a", "this key stands here and on line 1; keep one", 3),)
+    assert document.problems == [Problem("a", "this key stands here and on line 1; keep one", 3)]
 
 
 def test_the_same_key_in_two_mappings_is_no_mistake():
@@ -153,14 +153,14 @@ def test_the_same_key_in_two_mappings_is_no_mistake():
 def test_an_alias_is_refused_where_it_stands(text, place):
     expected = Problem(place, "aliases (*name) are not allowed; write the value out", 2)
 
-    assert write_and_read(text).problems == (expected,)
+    assert write_and_read(text).problems == [expected]
 
 
 def test_a_tag_is_refused_where_it_stands():
     document = write_and_read("a: 1\nb: !secret x\n")
 
     expected = Problem("b", "tags are not allowed, but got !secret; write a plain value", 2)
-    assert document.problems == (expected,)
+    assert document.problems == [expected]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ppo_tune.config.blocks import PPOConfig, SearchConfig, TaskConfig
-from ppo_tune.config.methods import QMCSamplerConfig
+from ppo_tune.config.blocks import PPOConfig, TaskConfig
+from ppo_tune.config.methods import QMCSamplerConfig, SearchConfig
 from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError
 from tests.blocks import Examples
@@ -166,7 +166,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_with_its_name(
 
 @pytest.mark.parametrize("member", get_args(get_args(TaskConfig)[0]))
 def test_a_model_must_be_named_just_where_the_task_brings_none(member: Any) -> None:
-    task = Examples(Path()).of(member)
+    task = Examples(Path()).of(member, judges={})
     refused = [] if member.brings_model else [f"model: `name` must be given with task {task['name']}"]
 
     for text, read in ((blocks, load), (training, train)):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jinja2 import Environment
 
-from ppo_tune.export import Scale, Sources, Winner, exporter
+from ppo_tune.export import TARGETS, Scale, Sources, Winner
 from ppo_tune.export.base import Conversion, TokenFacts
 from tests.export.derive import CONVERTERS
 from tests.export.winners import (
@@ -274,14 +274,14 @@ def test_prompts_are_plain_unless_they_were_wrapped() -> None:
 
 def test_a_token_that_begins_every_prompt_is_written_before_it() -> None:
     begun = winner(sources=reward_model_sources(tokens=replace(TOKENS, before="<s>")))
-    rows = exporter("openrlhf")(begun, Scale()).files["prompts.jsonl"].splitlines()
+    rows = TARGETS["openrlhf"](begun, Scale()).files["prompts.jsonl"].splitlines()
     template = values("verl", begun)["actor_rollout_ref.model.custom_chat_template"]
     message = [{"role": "user", "content": "say 7"}]
 
     assert json.loads(rows[7])["prompt"] == "<s>say 7"
     assert json.loads(json.loads(rows[7])["label"])["prompt"] == "say 7"  # what the reward reads
     assert Environment().from_string(template).render(messages=message) == "<s>say 7"
-    assert repr(template) in exporter("skyrl")(begun, Scale()).files["train.py"]
+    assert repr(template) in TARGETS["skyrl"](begun, Scale()).files["train.py"]
     assert "prompts" not in remarks("openrlhf", begun, "approximated")
 
 

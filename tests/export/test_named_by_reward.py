@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from ppo_tune.config.block import Block, JudgeName
 from ppo_tune.config.blocks import PreferenceRewardConfig, RewardConfig
-from ppo_tune.export import Scale, Sources, exporter
+from ppo_tune.export import TARGETS, Scale, Sources
 from ppo_tune.export.base import REWARD_PLACEHOLDER
 from tests.blocks import Examples, kinds_of
 from tests.export.winners import winner
@@ -33,7 +33,7 @@ def test_a_target_knows_the_function_and_the_reward_model_to_serve(
 
     made = winner(sources=Sources(reward=reward))
 
-    told = [str(remark) for remark in exporter("openrlhf")(made, Scale()).conversion.approximated]
+    told = [str(remark) for remark in TARGETS["openrlhf"](made, Scale()).conversion.approximated]
     served = [text for text in told if "--reward.model_name_or_path" in text]
 
     assert bool(served) == (member is PreferenceRewardConfig)

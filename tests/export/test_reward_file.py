@@ -22,7 +22,7 @@ from ppo_tune.config.blocks import (
     RewardConfig,
 )
 from ppo_tune.data.prompts import Prompt
-from ppo_tune.export import Scale, Sources, exporter
+from ppo_tune.export import TARGETS, Scale, Sources
 from ppo_tune.export.reward_file import score_source
 from ppo_tune.models import Sequences, decode_responses
 from ppo_tune.models.text import pad_left
@@ -49,8 +49,8 @@ def run(source: str, name: str = "exported") -> dict[str, Any]:
 
 def score_of(reward: RewardConfig) -> Any:
     """The function `score` of an exported script."""
-    source = score_source(winner(sources=Sources("m", reward, ())))
-    return run("\n".join([*source.imports, source.body]))["score"]
+    imports, body = score_source(winner(sources=Sources("m", reward, ())))
+    return run("\n".join([*imports, body]))["score"]
 
 
 def expected(reward: RewardConfig) -> list[float]:
@@ -100,7 +100,7 @@ def files_of(target: str, function_file: Path, tokenizer: Path, **ppo: Any) -> d
     given = python_reward(function_file)
     prompts = tuple(Prompt(text, {"number": i, "references": []}) for i, text in enumerate(("a b", "red c")))
     sources = Sources(str(tokenizer), given.sources.reward, prompts)
-    made = exporter(target)(winner({"missing_eos_penalty": 1.5} if ppo else {}, sources=sources), Scale())
+    made = TARGETS[target](winner({"missing_eos_penalty": 1.5} if ppo else {}, sources=sources), Scale())
     return dict(made.files)
 
 
@@ -182,7 +182,7 @@ def test_a_reward_model_gives_each_target_the_scores_of_ppo_tune(tmp_path: Path,
     ScoreFormat("{prompt}{response}", append_eos=True, gain=2.0, bias=-0.5).write(tmp_path / "reward")
     reward = PreferenceRewardConfig(name="preference", model=str(tmp_path / "reward"))
     sources = Sources(str(tmp_path / "model"), reward, (Prompt("a b", {}),))
-    files = exporter(target)(winner(sources=sources), Scale()).files
+    files = TARGETS[target](winner(sources=sources), Scale()).files
     row = json.loads(files["prompts.jsonl"])
     tokenizer = tiny_tokenizer()
     judge = make_reward(reward, torch.device("cpu"))
@@ -234,7 +234,7 @@ def test_a_response_is_read_in_its_place_as_ppo_tune_reads_it(
     tokenizer = KINDS[kind]()
     prompt_ids = tokenizer(PROMPT)["input_ids"]
     ids = tokenizer(PROMPT + response)["input_ids"][len(prompt_ids) :]
-    read = functions(exporter(target)(winner(), Scale()).files[file], "response_text")["response_text"]
+    read = functions(TARGETS[target](winner(), Scale()).files[file], "response_text")["response_text"]
 
     assert read(tokenizer, prompt_ids, ids) == as_ppo_tune_reads(tokenizer, prompt_ids, ids)
 
@@ -246,7 +246,7 @@ def test_openrlhfs_text_of_both_becomes_the_response_that_ppo_tune_reads(
 ) -> None:
     tokenizer = KINDS[kind]()
     asked: list[str] = []
-    scope = run(exporter("openrlhf")(winner(), Scale()).files["reward.py"])
+    scope = run(TARGETS["openrlhf"](winner(), Scale()).files["reward.py"])
     scope["_tokenizers"].append(tokenizer)
     scope["score"] = lambda responses, **_: [asked.append(responses[0]) or 1.0]
     prompt_ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
@@ -312,7 +312,7 @@ def test_what_the_task_names_ends_a_response_and_is_no_part_of_it(
     tokens = replace(TOKENS, ends={0: "<eos>", 12: "k"}, stops=(12,))
     sources = Sources(str(tmp_path / "model"), given.sources.reward, prompts, tokens=tokens)
     made = {
-        t: exporter(t)(winner({"missing_eos_penalty": 1.5}, sources=sources), Scale()).files
+        t: TARGETS[t](winner({"missing_eos_penalty": 1.5}, sources=sources), Scale()).files
         for t in ("openrlhf", "verl")
     }
     rows = {target: json.loads(files["prompts.jsonl"]) for target, files in made.items()}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from ppo_tune.config.blocks import PreferenceRewardConfig
-from ppo_tune.export import Scale, Sources, exporter
+from ppo_tune.export import TARGETS, Scale, Sources
 from ppo_tune.export.skyrl import yaml_text
 from ppo_tune.export.verl import hydra_text
 from tests.export.calls import arguments, flags, overrides, write_files
@@ -37,7 +37,7 @@ MODEL_OPTIONS = {"verl": "actor_rollout_ref.model.path", "skyrl": "trainer.polic
 @scripts
 def test_a_hostile_name_arrives_as_it_is_and_nothing_is_run(target: str, tmp_path: Path) -> None:
     reward = PreferenceRewardConfig(name="preference", model="rm")
-    made = exporter(target)(winner(sources=Sources(HOSTILE, reward, PROMPTS)), Scale())
+    made = TARGETS[target](winner(sources=Sources(HOSTILE, reward, PROMPTS)), Scale())
 
     words = arguments(write_files(made, tmp_path / "it's a $HOME folder"))
 
@@ -51,9 +51,9 @@ def test_a_hostile_name_arrives_as_it_is_and_nothing_is_run(target: str, tmp_pat
 @scripts
 def test_hostile_facts_change_no_argument(target: str, tmp_path: Path) -> None:
     plain = replace(hostile(), provenance={}, searched=())
-    quiet = arguments(write_files(exporter(target)(plain, Scale(2, 30)), tmp_path / "x"))
+    quiet = arguments(write_files(TARGETS[target](plain, Scale(2, 30)), tmp_path / "x"))
 
-    words = arguments(write_files(exporter(target)(hostile(), Scale(2, 30)), tmp_path / "x"))
+    words = arguments(write_files(TARGETS[target](hostile(), Scale(2, 30)), tmp_path / "x"))
 
     assert words == quiet
     assert not list(tmp_path.rglob("pwned"))
@@ -61,7 +61,7 @@ def test_hostile_facts_change_no_argument(target: str, tmp_path: Path) -> None:
 
 @scripts
 def test_files_of_the_export_are_found_from_anywhere(target: str, tmp_path: Path) -> None:
-    folder = write_files(exporter(target)(WINNERS["quickstart"], Scale()), tmp_path / "a b")
+    folder = write_files(TARGETS[target](WINNERS["quickstart"], Scale()), tmp_path / "a b")
 
     words = arguments(folder)
 
@@ -70,8 +70,8 @@ def test_files_of_the_export_are_found_from_anywhere(target: str, tmp_path: Path
 
 @scripts
 def test_suggested_values_are_used_only_when_asked_for_and_come_last(target: str, tmp_path: Path) -> None:
-    plain = write_files(exporter(target)(WINNERS["loud"], Scale()), tmp_path / "plain")
-    larger = write_files(exporter(target)(WINNERS["loud"], Scale(10, 512)), tmp_path / "larger")
+    plain = write_files(TARGETS[target](WINNERS["loud"], Scale()), tmp_path / "plain")
+    larger = write_files(TARGETS[target](WINNERS["loud"], Scale(10, 512)), tmp_path / "larger")
 
     as_tuned = arguments(larger)
     suggested = arguments(larger, SUGGESTED="1")
@@ -83,14 +83,14 @@ def test_suggested_values_are_used_only_when_asked_for_and_come_last(target: str
 
 @scripts
 def test_the_users_own_words_come_last_of_all(target: str, tmp_path: Path) -> None:
-    folder = write_files(exporter(target)(WINNERS["loud"], Scale(10, 512)), tmp_path / "x")
+    folder = write_files(TARGETS[target](WINNERS["loud"], Scale(10, 512)), tmp_path / "x")
 
     assert arguments(folder, "a b", "--c", SUGGESTED="1")[-2:] == ["a b", "--c"]
 
 
 @scripts
 def test_the_number_of_gpus_is_one_variable(target: str, tmp_path: Path) -> None:
-    folder = write_files(exporter(target)(WINNERS["quickstart"], Scale()), tmp_path / "x")
+    folder = write_files(TARGETS[target](WINNERS["quickstart"], Scale()), tmp_path / "x")
 
     one, eight = arguments(folder), arguments(folder, GPUS="8")
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from ppo_tune.cli.export import export
-from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig
+from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, RuleRewardConfig
 from ppo_tune.config.study_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, StorageError
+from ppo_tune.export import TARGETS, Scale
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.gather import confirmed, winner_of
 from ppo_tune.files import write_json
@@ -263,6 +264,29 @@ def test_what_the_search_measured_goes_along_with_its_interval(out: Path) -> Non
     )
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_objective_that_is_not_the_reward_is_told_where_the_score_is_quoted(
+    out: Path, target: str
+) -> None:
+    study = load_study_from(storage_url(out, "hand"), "hand")
+    config, line = (
+        stored_config(study),
+        "# scored by: task.objective (rule), not the reward that PPO maximizes",
+    )
+
+    def lines(objective: Any) -> list[str]:
+        task = config.task.model_copy(update={"objective": objective})
+        judged = config.model_copy(update={"task": task})
+        made = TARGETS[target](winner_of(study, judged, out=out, with_sources=False), Scale())
+        return made.files[made.main].splitlines()
+
+    told = lines(RuleRewardConfig(name="rule", include={"please": 1.0}))
+
+    assert told[told.index(line) - 1].startswith("# score in the search: ")
+    assert line not in lines(None)
+    assert line not in lines(config.task.reward)
+
+
 @pytest.mark.slow
 def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(tmp_path: Path) -> None:
     folder = StudyFolder.of(tmp_path, "hand").path
@@ -287,10 +311,8 @@ def confirmation() -> Confirmation:
     return Confirmation((candidate(0, 0.0), candidate(1, 2.0)), np.zeros(2), {}, n_seeds=5, kl_budget=9.0)
 
 
-def test_fresh_seeds_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppo_tune.export.gather.read_confirmation", lambda *_: confirmation())
-
-    found = confirmed(None, None, 1)  # type: ignore[arg-type]
+def test_fresh_seeds_have_the_last_word() -> None:
+    found = confirmed(confirmation(), 1)
 
     assert found["confirmed_score"]["by_seed"] == [3.0, 4.0, 5.0, 6.0, 7.0]
     assert (
@@ -302,8 +324,7 @@ def test_fresh_seeds_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["gain_over_default"]["interval"] == [2.0, 2.0]
 
 
-def test_the_default_gains_nothing_over_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppo_tune.export.gather.read_confirmation", lambda *_: confirmation())
-
-    assert set(confirmed(None, None, 0)) == {"confirmed_score", "confirmed_kl_per_sequence"}  # type: ignore[arg-type]
-    assert confirmed(None, None, 7) == {}  # type: ignore[arg-type]
+def test_the_default_gains_nothing_over_itself() -> None:
+    assert set(confirmed(confirmation(), 0)) == {"confirmed_score", "confirmed_kl_per_sequence"}
+    assert confirmed(confirmation(), 7) == {}
+    assert confirmed(None, 0) == {}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import transformers
 
-from ppo_tune.export import Scale, exporter
+from ppo_tune.export import TARGETS, Scale
 from ppo_tune.export.base import Beside, Literally, Setting
 from tests.export.calls import arguments, overrides, write_files
 from tests.export.derive import (
@@ -71,7 +71,7 @@ def settings(target: str, name: str) -> list[Setting]:
 
 def words(target: str, name: str, tmp_path: Path, **environment: str) -> list[str]:
     """What the exported script calls the trainer with."""
-    made = exporter(target)(WINNERS[name], Scale(10, 512))
+    made = TARGETS[target](WINNERS[name], Scale(10, 512))
     return arguments(write_files(made, tmp_path / "export"), **environment)
 
 
@@ -162,7 +162,7 @@ def test_skyrl_refuses_a_name_that_it_does_not_have(wheel: Any) -> None:
 def test_trl_takes_its_fields(wheel: Any, tmp_path: Path, name: str) -> None:
     from transformers import HfArgumentParser
 
-    made = exporter("trl")(WINNERS[name], Scale(10, 512))
+    made = TARGETS["trl"](WINNERS[name], Scale(10, 512))
     as_tuned, suggested = (_dict_of(made.files["train.py"], which) for which in ("AS_TUNED", "SUGGESTED"))
     on_cpu = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False}
 

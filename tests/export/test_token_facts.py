@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from ppo_tune.config.blocks import DatasetTaskConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import TokenFacts
-from ppo_tune.export.token_facts import read_tokens
+from ppo_tune.export.sources import read_tokens
 from tests.conftest import save_tiny_model, tiny_tokenizer
 from tests.export.winners import RULE
 

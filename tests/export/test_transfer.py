@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo_tune.errors import ConfigError
-from ppo_tune.export import Scale, exporter
+from ppo_tune.export import TARGETS, Scale
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.transfer import at_scale, rules
 from tests.export.winners import LOUD, QUICKSTART, WINNERS, reward_model_sources, winner
@@ -135,7 +135,7 @@ def test_the_same_model_is_not_asked_for_responses_beyond_its_context() -> None:
 @pytest.mark.parametrize("target", ["openrlhf", "verl", "skyrl", "trl"])
 def test_another_model_is_said_to_need_a_longer_context(target: str) -> None:
     tuned = winner(sources=reward_model_sources(tokens=ROOM))
-    made = exporter(target)(tuned, Scale(params_ratio=2, response_length=45))
+    made = TARGETS[target](tuned, Scale(params_ratio=2, response_length=45))
 
     told = " ".join(line.lstrip("# ") for line in made.files[made.main].splitlines())
 
@@ -143,4 +143,4 @@ def test_another_model_is_said_to_need_a_longer_context(target: str) -> None:
         "responses of 45 need a context of 65, but that of models/base is 64: name a model with more above"
         in told
     )
-    assert "need a context" not in exporter(target)(tuned, Scale(2, 44)).files[made.main]
+    assert "need a context" not in TARGETS[target](tuned, Scale(2, 44)).files[made.main]

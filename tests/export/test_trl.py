@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from ppo_tune.export import Scale, exporter
+from ppo_tune.export import TARGETS, Scale
 from tests.conftest import tiny_model
 from tests.export.calls import write_files
 from tests.export.winners import HOSTILE, PROMPTS, WINNERS, hostile, winner
@@ -20,7 +20,7 @@ from tests.export.winners import HOSTILE, PROMPTS, WINNERS, hostile, winner
 
 def script(name: str = "loud", scale: Scale | None = None) -> str:
     """The exported script."""
-    return exporter("trl")(WINNERS[name], scale or Scale()).files["train.py"]
+    return TARGETS["trl"](WINNERS[name], scale or Scale()).files["train.py"]
 
 
 def parts(source: str, *names: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def parts(source: str, *names: str) -> dict[str, Any]:
 
 def start(tmp_path: Path, installed: str | None) -> subprocess.CompletedProcess[str]:
     """Start the script where some version of TRL is said to be installed."""
-    folder = write_files(exporter("trl")(winner(), Scale()), tmp_path / "export")
+    folder = write_files(TARGETS["trl"](winner(), Scale()), tmp_path / "export")
     if installed is not None:
         (tmp_path / f"trl-{installed}.dist-info").mkdir()
         metadata = f"Metadata-Version: 2.1\nName: trl\nVersion: {installed}\n"
@@ -69,7 +69,7 @@ def test_without_trl_it_says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_a_hostile_name_is_only_a_text() -> None:
-    found = parts(exporter("trl")(hostile(), Scale()).files["train.py"], "MODEL", "REWARD_MODEL")
+    found = parts(TARGETS["trl"](hostile(), Scale()).files["train.py"], "MODEL", "REWARD_MODEL")
 
     assert (found["MODEL"], found["REWARD_MODEL"]) == (HOSTILE, HOSTILE + "/reward")
 
@@ -177,7 +177,7 @@ def _function(source: str, name: str) -> ast.stmt:
 
 
 def test_rows_are_found_again_by_their_tokens(tmp_path: Path) -> None:
-    files = exporter("trl")(winner(), Scale()).files
+    files = TARGETS["trl"](winner(), Scale()).files
     (tmp_path / "prompts.jsonl").write_text(files["prompts.jsonl"], encoding="utf-8")
 
     class Letters:

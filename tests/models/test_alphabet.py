@@ -74,11 +74,9 @@ def masked_by_hand(family: str, ids: list[int], known: list[int], temperature: f
 
 @by_tokenizer
 @pytest.mark.parametrize("temperature", [0.5, 1.0])
-@pytest.mark.parametrize("graphs", [False, True])
-def test_what_is_said_and_the_reference_are_softmaxes_of_masked_logits(which, temperature, graphs, family):
+def test_what_is_said_and_the_reference_are_softmaxes_of_masked_logits(which, temperature, family):
     policy, known = wide_policy(which, family)
     policy.rows.values.zero_()
-    policy.graphs = graphs
     prompts = prompts_for(PROMPTS)
 
     sequences, said = policy.generate(prompts, uniforms_for(1, 3, 6), temperature=temperature, places=[0])
@@ -99,10 +97,8 @@ def test_what_is_said_and_the_reference_are_softmaxes_of_masked_logits(which, te
 
 
 @by_tokenizer
-@pytest.mark.parametrize("graphs", [False, True])
-def test_a_token_without_a_text_is_never_sampled(which, graphs):
+def test_a_token_without_a_text_is_never_sampled(which):
     policy, known = wide_policy(which)
-    policy.graphs = graphs
     policy.stop_ids = policy.stop_ids[:0]
     uniforms = ((torch.arange(4000) + 0.5) / 4000)[None, :, None]
     prompts = prompts_for([PROMPTS[1]] * 4000)

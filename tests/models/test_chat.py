@@ -4,7 +4,7 @@
 import pytest
 
 from ppo_tune.errors import ModelError
-from ppo_tune.models.chat import exchange, turn_end, user_turns
+from ppo_tune.models.chat import exchange, prompt_ids, turn_end
 from tests.tokenizers_of import CHATML, KINDS
 
 LLAMA_2 = (
@@ -53,9 +53,11 @@ def test_a_token_that_was_added_without_being_called_special_ends_a_turn():
 
 
 def test_a_prompt_is_written_up_to_where_the_assistant_begins():
-    assert user_turns(speaking(CHATML), ["ok"], asked_by="task.chat") == [
-        "<|im_start|>user\nok<|im_end|>\n<|im_start|>assistant\n"
-    ]
+    tokenizer = speaking(CHATML)
+
+    (ids,) = prompt_ids(tokenizer, ["ok"], chat=True)
+
+    assert tokenizer.decode(ids) == "<|im_start|>user\nok<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_an_exchange_is_a_users_and_an_assistants_turn():
@@ -69,7 +71,7 @@ def test_a_missing_template_is_one_sentence_with_the_way_out():
     tokenizer.name_or_path = "models/base"
 
     with pytest.raises(ModelError) as caught:
-        user_turns(tokenizer, ["ok"], asked_by="task.chat")
+        prompt_ids(tokenizer, ["ok"], chat=True)
 
     assert str(caught.value) == (
         "task.chat: the tokenizer of 'models/base' has no chat template; save one with it, or write the turns "

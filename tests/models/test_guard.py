@@ -25,7 +25,6 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, load_policy
-from ppo_tune.models.decoding import FixedDecoder
 from ppo_tune.models.guard import LONG, SHORT, TOLERANCES, Tolerance, require_reference, two_prompts
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
@@ -122,7 +121,6 @@ def test_a_sound_class_that_nobody_has_heard_of_is_taken(dtype):
     policy = all_weights(invented(dtype=dtype))
 
     assert policy.stop_ids.tolist() == [0]
-    assert not policy._decoders
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -352,27 +350,3 @@ def test_an_expert_that_was_not_called_has_its_adapter(monkeypatch):
     policy = Policy(model, tiny_tokenizer(), lora_rank=2)
 
     assert set(policy.adapters.layers) == {f"mixture.experts.{i}.0" for i in range(4)}
-
-
-class OnADevice(Policy):
-    """Decodes by buffers of fixed shape from the beginning, as where there is CUDA."""
-
-    graphs = property(lambda _: True, lambda *_: None)
-
-
-def test_a_model_is_heard_by_the_decoder_that_will_sample(family, monkeypatch):
-    widths = []
-    decode = FixedDecoder.__call__
-
-    def watched(self, prompts, *others):
-        widths.append(prompts.ids.shape[-1])
-        return decode(self, prompts, *others)
-
-    monkeypatch.setattr(FixedDecoder, "__call__", watched)
-
-    policy = OnADevice(tiny_model(family), tiny_tokenizer(), lora_rank=2)
-
-    assert widths == (
-        [16] if policy.layout.has_fixed_shapes else []
-    )  # padded to a width that many prompts share
-    assert not policy._decoders

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 from transformers import PreTrainedModel
 
-from ppo_tune.models import Prompts, Sequences
+from ppo_tune.models import Sequences
 from ppo_tune.models.causal import CausalLayout
 from ppo_tune.models.layout import DecodingState, Output, TokenLayout
 from ppo_tune.models.text import pad_left
@@ -60,21 +60,6 @@ def test_what_is_written_token_by_token_is_what_is_read_at_once(kind: type[Token
     layout = layout_of(kind)
 
     assert_close(write(layout.begin(pad_left(PROMPTS), 3)), at_once(layout), atol=1e-5, rtol=0)
-
-
-@kinds
-@torch.no_grad()
-def test_a_fixed_state_says_the_same_and_forgets_what_was_before(kind: type[TokenLayout]) -> None:
-    layout = layout_of(kind)
-    if not layout.has_fixed_shapes:
-        pytest.skip("this kind has no fixed shapes")
-    state = layout.begin_fixed(pad_left(PROMPTS), 3)
-
-    for prompts in ([[9, 9], [3], [2, 2, 2, 4, 4]], PROMPTS):
-        state.restart(pad_left(prompts))
-        said = write(state)
-
-    assert_close(said, at_once(layout), atol=1e-5, rtol=0)
 
 
 @kinds
@@ -140,9 +125,13 @@ def test_prompts_fill_what_responses_leave_of_the_context(kind: type[TokenLayout
     assert layout.task_type
 
 
-def test_prompts_are_widened_on_the_left_and_never_cut() -> None:
-    prompts = Prompts(torch.tensor([[7, 8]]), torch.ones(1, 2, dtype=torch.bool))
+def test_prompts_are_widened_on_the_left_and_responses_on_the_right_and_never_cut() -> None:
+    whole = Sequences(pad_left([[7, 8]]), torch.tensor([[3]]), torch.ones(1, 1).bool(), torch.zeros(1).bool())
 
-    assert prompts.widen(4).mask.tolist() == [[False, False, True, True]]
-    assert prompts.widen(4).ids[0, 2:].tolist() == [7, 8]
-    assert prompts.widen(1).ids.tolist() == [[7, 8]]
+    wide, same = whole.widen(4, 2), whole.widen(1, 0)
+
+    assert wide.prompts.mask.tolist() == [[False, False, True, True]]
+    assert wide.prompts.ids[0, 2:].tolist() == [7, 8]
+    assert wide.response_mask.tolist() == [[True, False]]
+    assert wide.response_ids[0, :1].tolist() == [3]
+    assert (same.prompts.ids.tolist(), same.response_ids.tolist()) == ([[7, 8]], [[3]])

@@ -54,20 +54,6 @@ def test_what_fitted_is_kept_for_the_next_time():
     assert [part.stop - part.start for _, part in tries] == [2, 2, 2, 2]
 
 
-def test_what_is_only_kept_is_released_before_anything_is_halved():
-    kept = ["buffers", "more buffers"]
-    chunks = MemoryChunks(release=lambda: bool(kept) and bool(kept.pop()))
-
-    def work(some: slice, part: slice) -> None:
-        if kept:
-            raise FULL
-
-    list(chunks.run(work, trials=2, rows=4))
-
-    assert not kept
-    assert chunks == MemoryChunks()
-
-
 def test_one_response_of_one_trial_that_does_not_fit_is_an_error():
     with pytest.raises(torch.OutOfMemoryError):
         do(MemoryChunks(), 3, 5, room=0)

@@ -8,7 +8,8 @@ import optuna
 import pytest
 from optuna.study import Study
 
-from ppo_tune.config.blocks import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.blocks import PPOConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.files import write_json
 from ppo_tune.reporting.record import StudyRecord, read_record

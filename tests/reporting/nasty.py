@@ -18,7 +18,8 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import PPOConfig, SearchConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.blocks import PPOConfig, StudyConfig, SupportTaskConfig
+from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import STATES

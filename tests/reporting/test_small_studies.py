@@ -8,10 +8,10 @@ import pytest
 
 from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.config.space import Space
+from ppo_tune.reporting.chapters import values
 from ppo_tune.reporting.chapters.health import dynamics
 from ppo_tune.reporting.chapters.importance import chapter as importance
 from ppo_tune.reporting.chapters.results.verdict import results_table
-from ppo_tune.reporting.chapters.values import chapter as values
 from ppo_tune.reporting.page import Page, build_chapters, study_page
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Section

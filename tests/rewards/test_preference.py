@@ -22,7 +22,6 @@ from ppo_tune.rewards.preference import (
     PreferenceReward,
     ScoreFormat,
     fill,
-    gain_and_bias,
     raw_scores,
     read_format,
 )
@@ -371,10 +370,6 @@ def test_an_encoder_decoder_is_refused_as_a_judge(kind, sizes, tmp_path):
         f"reward model '{tmp_path}' is an encoder–decoder, which is not read as a judge yet; name an encoder or a "
         "decoder"
     )
-
-
-def test_gain_and_bias_centre_and_scale():
-    assert gain_and_bias(1.5, 2.0) == (0.5, -0.75)
 
 
 def test_scores_do_not_change_from_call_to_call_though_the_config_has_dropout(tmp_path):

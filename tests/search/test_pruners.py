@@ -6,8 +6,7 @@ from typing import Any, get_args
 import optuna
 import pytest
 
-from ppo_tune.config.blocks import SearchConfig
-from ppo_tune.config.methods import Pruner, PrunerConfig
+from ppo_tune.config.methods import Pruner, PrunerConfig, SearchConfig
 from ppo_tune.search.pruners import first_look, make_pruner
 
 MILESTONES = 10

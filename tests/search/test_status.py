@@ -52,16 +52,10 @@ def test_best_and_default_are_told_by_their_last_scores(hand_made: HandMade) -> 
     assert (status.done, status.total, status.episodes, status.kl_budget) == (6, 8, 640, 3.0)
     best, default = status.best, status.default
     assert best is not None
-    assert (best.number, best.score, best.judges, best.kl, best.feasible) == (
-        1,
-        1.0,
-        {"gold": 0.8},
-        2.5,
-        True,
-    )
+    assert (best.number, best.score, best.gold, best.kl, best.feasible) == (1, 1.0, 0.8, 2.5, True)
     assert best.params == PARAMS
     assert default is not None
-    assert (default.number, default.score, default.judges, default.kl) == (0, 0.5, {"gold": 0.5}, 0.5)
+    assert (default.number, default.score, default.gold, default.kl) == (0, 0.5, 0.5, 0.5)
     (running,) = status.running
     assert (running.number, running.episodes, running.score, running.ending) == (6, 128, 0.3, "running")
     assert status.failure == "trial 5 diverged: why diverged"

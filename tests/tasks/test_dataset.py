@@ -298,7 +298,7 @@ def test_without_a_gold_reward_there_is_none():
 def test_dropped_rows_are_counted():
     rows = [{"prompt": f"prompt {i}"} for i in range(100)] + [{"prompt": ""}, {"text": "a"}]
 
-    assert make_task(config(rows, drop_bad_rows=True), torch.device("cpu")).n_dropped == 2
+    assert read_prompts(config(rows, drop_bad_rows=True)).n_dropped == 2
 
 
 def test_a_file_too_small_for_every_split_is_refused():

@@ -96,12 +96,12 @@ def test_a_prompt_as_long_as_the_context_allows_is_kept(tokenizer, limit):
     assert len(PromptSet(LONG, "train", tokenizer, limit)) == 2
 
 
-def test_a_prompt_that_is_too_long_is_dropped_and_counted_when_asked(tokenizer):
+def test_a_prompt_that_is_too_long_is_dropped_when_asked(tokenizer):
     dropping = task(*LONG.prompts["train"], drop_bad_rows=True)
 
     prompts = PromptSet(dropping, "train", tokenizer, 3)
 
-    assert ([p.text for p in prompts.prompts], prompts.n_dropped) == (["a b"], 1)
+    assert [p.text for p in prompts.prompts] == ["a b"]
     assert prompts.batch([0]).ids.tolist() == [tokenizer.convert_tokens_to_ids(["a", "b"])]
 
 

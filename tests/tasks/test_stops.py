@@ -134,11 +134,9 @@ def test_a_missing_template_is_told_before_any_model_is_loaded(judged, folder, m
         judged()
 
 
-@pytest.mark.parametrize("graphs", [False, True])
-def test_a_policy_stops_at_a_tasks_tokens_and_the_judge_does_not_read_them(graphs):
+def test_a_policy_stops_at_a_tasks_tokens_and_the_judge_does_not_read_them():
     tokenizer = KINDS["byte level"]()
     policy = Policy(tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer, lora_rank=1)
-    policy.graphs = graphs
     prompts, uniforms = prompts_for([[40, 41]] * 64), uniforms_for(1, 64, 4)
     before, _ = policy.generate(prompts, uniforms, temperature=1.0, places=[0])
     stop = int(before.response_ids[0, 0, 1])

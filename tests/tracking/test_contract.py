@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from ppo_tune.config.blocks import PACKAGES, Loggers
+from ppo_tune.config.methods import PACKAGES, Loggers
 from ppo_tune.errors import ConfigError
 from ppo_tune.tracking import LOGGERS, Logger, Tracked, Tracking, base
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import ppo_tune.tracking
-from ppo_tune.config.blocks import SearchConfig, StudyConfig, TrainConfig, differences
+from ppo_tune.config.block import differences
+from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.errors import ConfigError, RewardError
 from ppo_tune.search.storage import GROWING

@@ -69,11 +69,6 @@ class Change:
         """Upper end of the interval."""
         return self.value + self.reach
 
-    def __str__(self) -> str:
-        if math.isnan(self.error):
-            return f"{self.value:+.2f}"
-        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
-
 
 @cache
 def quantile(share: float, freedom: float = math.inf) -> float:

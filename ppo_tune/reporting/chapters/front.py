@@ -49,11 +49,8 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
         front_reading(record.table, front, budget),
     )
     reading, figure = " ".join(filter(None, said)), front_figure(scored, front, budget)
-    return (
-        Section(
-            "front-trials", "", reading, figure, budgets.round(3), decimals=record.judge_decimals(budgets)
-        ),
-    )
+    decimals = record.judge_decimals(budgets)
+    return (Section("front-trials", "", reading, figure, budgets.round(3), decimals=decimals),)
 
 
 def _chosen(record: StudyRecord, budgets: pd.DataFrame) -> str:
@@ -202,10 +199,8 @@ def _add_front(figure: go.Figure, front: pd.DataFrame, largest: float) -> None:
 def front_reading(trials: pd.DataFrame, front: pd.DataFrame, budget: float) -> str:
     """What the front is made of, and how many trials left the budget."""
     beyond = int(((trials["kl"] > budget) | (trials["ending"] == "kl_limit")).sum())
-    completed, trained = (
-        int((trials["ending"] == "completed").sum()),
-        int((front["number"] != UNTRAINED).sum()),
-    )
+    completed = int((trials["ending"] == "completed").sum())
+    trained = int((front["number"] != UNTRAINED).sum())
     made = (
         f"{trained} of {completed} completed trials are on the front: no other scores as much at no more KL."
         if trained

@@ -26,16 +26,10 @@ def chapter(record: StudyRecord) -> Chapter:
         Section("hyperparameters", "Hyperparameters", reading, template="settings.html.jinja", data=data)
     ]
     if len(record.table):
-        shown = shown_trials(record.table)
+        shown, reading = shown_trials(record.table), trials_reading(record.table, record.judge_columns)
+        decimals = record.judge_decimals(shown)
         sections.append(
-            Section(
-                "trials",
-                "All trials",
-                trials_reading(record.table, record.judge_columns),
-                table=shown,
-                max_rows=MAX_TRIALS,
-                decimals=record.judge_decimals(shown),
-            )
+            Section("trials", "All trials", reading, table=shown, max_rows=MAX_TRIALS, decimals=decimals)
         )
     return Chapter("settings", "Config and trials", tuple(sections), in_summary="nothing", is_pictured=False)
 

@@ -1,17 +1,14 @@
-"""Several studies beside each other: what each spent, its best trial, all its scores, and how its trials ended."""
+"""Several studies beside each other: what each spent, its best trial, and how its trials ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from optuna.trial import FrozenTrial
-from plotly import graph_objects as go
 
 from ppo_tune.reporting.analysis.spend import ORDER, spend_table
-from ppo_tune.reporting.comparison.best_so_far import ALL_ROWS, styles
-from ppo_tune.reporting.comparison.comparability import Contender, groups, obstacles
+from ppo_tune.reporting.comparison.comparability import Contender, obstacles
 from ppo_tune.reporting.comparison.standing import MOST_NAMED
-from ppo_tune.reporting.drawing import layout
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join, percent
 from ppo_tune.search.facts import TrialFacts
@@ -91,61 +88,6 @@ def gain_of(contender: Contender, best: FrozenTrial | None) -> float | None:
     if best is None or best.value is None or contender.default is None:
         return None
     return best.value - contender.default
-
-
-def distribution(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section | None:
-    """How the scores of completed trials spread; None where scores cannot be compared."""
-    table = distribution_table(contenders, progress)
-    if obstacles(contenders) or table["study"].nunique() < 2:
-        return None
-    reading, figure = distribution_reading(contenders, table), distribution_figure(table, styles(contenders))
-    return Section("distribution", "", reading, figure, table, all_rows=ALL_ROWS)
-
-
-def distribution_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd.DataFrame:
-    """Scores of completed trials, rising, those of studies that differ in nothing but the seed together.
-
-    Columns: study (the group's label), score, share (of its completed trials that score no more).
-    """
-    labels = {member.label: label for label, members in groups(contenders).items() for member in members}
-    completed = progress[(progress["ending"] == "completed") & progress["score"].notna()]
-    scores = completed[["study", "score"]].assign(study=completed["study"].map(labels))
-    parts = [scores[scores["study"] == label].sort_values("score") for label in groups(contenders)]
-    table = pd.concat(parts, ignore_index=True)
-    return table.assign(share=table.groupby("study")["score"].rank(method="max", pct=True))
-
-
-def distribution_figure(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]]) -> go.Figure:
-    """The empirical distribution of scores, as steps."""
-    figure = go.Figure()
-    for label, part in table.round(4).groupby("study", sort=False):
-        colour, dash = looks[str(label)]
-        figure.add_scatter(
-            x=[part["score"].iloc[0], *part["score"]], y=[0, *part["share"]], mode="lines", name=str(label),
-            line={"color": colour, "dash": dash, "shape": "hv", "width": 2.5},
-            hovertemplate=f"{label}<br>%{{y:.0%}} of completed trials score %{{x:.3f}} or less<extra></extra>",
-        )  # fmt: skip
-    layout(figure, "held-out score", "share of completed trials")
-    figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
-    figure.update_layout(height=340)
-    return figure
-
-
-def distribution_reading(contenders: Sequence[Contender], table: pd.DataFrame) -> str:
-    """How to read the steps, what the middle trial scored, and whom the pruner left out."""
-    middles = [
-        f"{scores.median():.3f} in {label}, of {len(scores)} trial{'s' * (len(scores) > 1)}"
-        for label, scores in table.groupby("study", sort=False)["score"]
-    ]
-    pruned = [
-        label
-        for label, members in groups(contenders).items()
-        if any((member.record.table["ending"] == "pruned").any() for member in members)
-    ]
-    left_out = (
-        f" Pruned trials of {join(pruned)} are missing, which makes the rest look better." if pruned else ""
-    )
-    return f"A line further right is better. The median score is {'; '.join(middles)}.{left_out}"
 
 
 def endings(contenders: Sequence[Contender]) -> Section | None:

@@ -11,7 +11,7 @@ from ppo_tune.reporting.comparison.beside import best_of
 from ppo_tune.reporting.comparison.best_so_far import styles
 from ppo_tune.reporting.comparison.comparability import Contender, groups
 from ppo_tune.reporting.drawing import layout
-from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting.record import to_records
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import cell, join
 from ppo_tune.search.facts import TrialFacts
@@ -19,45 +19,34 @@ from ppo_tune.search.facts import TrialFacts
 PALE = 0.3
 """Opacity of an importance that cannot be told from noise."""
 
-Importances = Mapping[str, Mapping[str, tuple[float, bool]]]
-"""By study and hyperparameter: its share, and whether that can be told from noise."""
-
 
 def importances(contenders: Sequence[Contender]) -> Section | None:
     """What mattered in each study; None where no study has enough trials."""
-    found = {contender.label: importances_of(contender.record) for contender in contenders}
-    if not any(found.values()):
+    table = importances_table(contenders)
+    if table.empty:
         return None
-    table = importances_table(found)
+    reading, largest = importances_reading(contenders, table), table.groupby("name")["importance"].max()
+    table = table.sort_values("name", key=lambda names: -names.map(largest), kind="stable", ignore_index=True)
     return Section(
-        "importances",
-        "",
-        importances_reading(contenders, found),
-        importances_figure(table, contenders),
-        importances_words(table),
+        "importances", "", reading, importances_figure(table, contenders), importances_words(table)
     )
 
 
-def importances_of(record: StudyRecord) -> dict[str, tuple[float, bool]]:
-    """The share of each hyperparameter by PED-ANOVA, and whether that is beyond noise; empty without enough trials."""
-    table = importance.importance_table(record)
-    return {row["name"]: (row["ped_anova"], row["clear"]) for row in to_records(table)}
+def importances_table(contenders: Sequence[Contender]) -> pd.DataFrame:
+    """One row per study and hyperparameter: study, name, importance (by PED-ANOVA), clear (whether beyond noise).
 
-
-def importances_table(found: Importances) -> pd.DataFrame:
-    """One row per study and hyperparameter, the largest first: study, name, importance, clear."""
+    A study without enough trials has none.
+    """
     rows = [
-        {"study": label, "name": name, "importance": share, "clear": clear}
-        for label, shares in found.items()
-        for name, (share, clear) in shares.items()
+        {"study": contender.label, "name": row["name"], "importance": row["ped_anova"], "clear": row["clear"]}
+        for contender in contenders
+        for row in to_records(importance.importance_table(contender.record))
     ]
-    table = pd.DataFrame(rows, columns=["study", "name", "importance", "clear"])
-    largest = table.groupby("name")["importance"].max()
-    return table.sort_values("name", key=lambda names: -names.map(largest), kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=["study", "name", "importance", "clear"])
 
 
 def importances_words(table: pd.DataFrame) -> pd.DataFrame:
-    """The same with a column per study; in brackets what cannot be told from noise."""
+    """Importances with a column per study; in brackets what cannot be told from noise."""
     said = [
         f"{row['importance']:.2f}" if row["clear"] else f"({row['importance']:.2f})"
         for row in to_records(table)
@@ -93,19 +82,16 @@ def importances_figure(table: pd.DataFrame, contenders: Sequence[Contender]) -> 
     return figure
 
 
-def importances_reading(contenders: Sequence[Contender], found: Importances) -> str:
+def importances_reading(contenders: Sequence[Contender], table: pd.DataFrame) -> str:
     """What is clear in which study, and how far importances may be compared."""
-    clear: dict[str, list[str]] = {}
-    for label, shares in found.items():
-        for name, (_, sure) in shares.items():
-            clear.setdefault(name, []).extend([label] if sure else [])
-    named = [f"{name} in {join(labels)}" for name, labels in clear.items() if labels]
+    clear, known = table[table["clear"]].groupby("name")["study"].agg(list), set(table["study"])
+    named = [f"{name} in {join(clear[name])}" for name in table["name"].unique() if name in clear]
     said = (
         f"Told from noise: {'; '.join(named)}."
         if named
         else "In no study can a hyperparameter be told from noise."
     )
-    few = [label for label, shares in found.items() if not shares]
+    few = [contender.label for contender in contenders if contender.label not in known]
     too_few = f" {join(few)} has too few trials to say." if few else ""
     spaces = {contender.config.space.model_dump_json() for contender in contenders}
     ranges = (
@@ -113,7 +99,7 @@ def importances_reading(contenders: Sequence[Contender], found: Importances) -> 
         if len(spaces) > 1
         else ""
     )
-    early = [c.label for c in contenders if found[c.label] and not compared.foresight(c.record).tells]
+    early = [c.label for c in contenders if c.label in known and not compared.foresight(c.record).tells]
     forecast = f" Scores of {join(early)} were taken before the end and do not foretell it." if early else ""
     return f"{said} Pale bars could be chance.{too_few}{forecast}{ranges}"
 

@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, PythonRewardConfig, RewardConfig
 from ppo_tune.data.prompts import Prompt
-from ppo_tune.export import Scale, Sources, Winner, exporter
-from ppo_tune.export.token_facts import read_tokens
+from ppo_tune.export import TARGETS, Scale, Sources, Winner
+from ppo_tune.export.sources import read_tokens
 from ppo_tune.models.text import tokenize
 from ppo_tune.rewards import make_reward
 from ppo_tune.rewards.preference import ScoreFormat
@@ -64,7 +64,7 @@ def make(name: str, folder: Path) -> None:
     reward = _reward(name, folder)
     given = _winner(name, folder, reward, prompts)
     for target in PACKAGES:
-        write_files(exporter(target)(given, Scale()), folder / target)
+        write_files(TARGETS[target](given, Scale()), folder / target)
     facts = _facts(name, folder, tokenizer, reward, prompts)
     (folder / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ppo_tune.reporting.analysis.fidelity import fidelity_table, rank_agreements
-from ppo_tune.reporting.chapters.history import fidelity
+from ppo_tune.reporting.analysis.compared import fidelity_table, rank_agreements
+from ppo_tune.reporting.chapters.history.chapter import fidelity_reading, fidelity_section
 from tests.reporting.conftest import HandMade
 
 
@@ -116,7 +116,7 @@ def test_only_trials_that_reached_the_end_are_counted_and_the_words_say_so(hand_
     record = hand_made.record()
 
     table = fidelity_table(record)
-    words = fidelity.fidelity_reading(table, record)
+    words = fidelity_reading(table, record)
 
     assert table["trials"].tolist() == [8] * 4
     assert "Only the 8 of 10 trials that reached the end are counted; chosen by early scores" in words
@@ -128,7 +128,7 @@ def test_where_nothing_was_pruned_early_scores_chose_nobody(hand_made: HandMade)
     hand_made.add("kl_limit", [9.0])
     record = hand_made.record()
 
-    words = fidelity.fidelity_reading(fidelity_table(record), record)
+    words = fidelity_reading(fidelity_table(record), record)
 
     assert words.endswith("Only the 8 of 9 trials that reached the end are counted.")
 
@@ -137,7 +137,7 @@ def test_the_words_give_pairs_interval_and_number(hand_made: HandMade) -> None:
     record = fill(hand_made, SWAPPED, ORDER).record()
     table = fidelity_table(record)
 
-    words = fidelity.fidelity_reading(table, record)
+    words = fidelity_reading(table, record)
 
     low, high = table["low"][1], table["high"][1]
     assert words == (
@@ -164,7 +164,7 @@ def test_the_verdict_follows_the_lower_end_of_the_interval(
     row = {"episodes": 256, "share": 0.4, "trials": 9, "tau": tau, "low": low, "high": 0.9, "same_order": 0.9,
            "best_stood": 2}  # fmt: skip
 
-    reading = fidelity.fidelity_reading(pd.DataFrame([row]), fill(hand_made, ORDER, ORDER).record())
+    reading = fidelity_reading(pd.DataFrame([row]), fill(hand_made, ORDER, ORDER).record())
 
     assert words in reading
     assert "The best at the end was 2nd of 9 then." in reading
@@ -175,7 +175,7 @@ def test_too_few_trials_are_said_to_be_too_few(hand_made: HandMade) -> None:
     hand_made.add("pruned", [0.0])
     record = hand_made.record()
 
-    section = fidelity.section(record)
+    section = fidelity_section(record)
 
     assert section.reading == (
         "Not enough trials to say whether short runs predict long ones: 8 must reach the end, and 7 of 8 did."
@@ -188,13 +188,13 @@ def test_one_milestone_says_nothing(hand_made: HandMade) -> None:
     for score in ORDER:
         hand_made.add("completed", [score])
 
-    assert fidelity.section(hand_made.record()).reading.startswith("Trials are scored only at their end")
+    assert fidelity_section(hand_made.record()).reading.startswith("Trials are scored only at their end")
 
 
 def test_equal_scores_have_no_order(hand_made: HandMade) -> None:
     record = fill(hand_made, [1.0] * 8, ORDER).record()
 
-    words = fidelity.fidelity_reading(fidelity_table(record), record)
+    words = fidelity_reading(fidelity_table(record), record)
 
     assert (
         words

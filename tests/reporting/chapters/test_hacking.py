@@ -8,9 +8,9 @@ from scipy import stats
 
 from ppo_tune.reporting.analysis import overoptimisation as over
 from ppo_tune.reporting.analysis.exploitation import trials_tables, worst_offender
-from ppo_tune.reporting.analysis.paired_changes import Change, Judged, change
+from ppo_tune.reporting.analysis.paired_changes import Judged, change
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
-from ppo_tune.reporting.chapters.hacking.overoptimisation import changes_reading
+from ppo_tune.reporting.chapters.hacking.judges import changes_reading
 from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 
@@ -46,11 +46,6 @@ def test_scores_of_other_prompts_are_not_paired() -> None:
     found = change(judged(error=0.3, scores=(0.0,) * 8), judged(1.0, error=0.4, scores=(1.0,) * 9), "score")
 
     assert found.error == pytest.approx(0.5)
-
-
-def test_an_interval_that_is_not_known_is_not_written() -> None:
-    assert str(Change(0.5)) == "+0.50"
-    assert str(Change(0.5, 0.1)) == "+0.50 (+0.30 to +0.70)"
 
 
 def test_changes_are_those_against_the_untrained_model(hand_made: HandMade) -> None:

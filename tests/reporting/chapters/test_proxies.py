@@ -6,8 +6,13 @@ from typing import Any
 import pytest
 
 from ppo_tune.files import write_json
-from ppo_tune.reporting.analysis import proxies
-from ppo_tune.reporting.analysis.exploitation import trials_tables, worst_offender
+from ppo_tune.reporting.analysis.exploitation import (
+    MEASURES,
+    proxies_table,
+    trials_tables,
+    worst_by_signs,
+    worst_offender,
+)
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.search import responses
 from tests.reporting.conftest import HandMade
@@ -92,7 +97,7 @@ def test_the_rise_in_repetition_is_compared_prompt_by_prompt() -> None:
 
 
 def test_every_trial_is_measured_beside_the_untrained_model(goldless: HandMade) -> None:
-    table = proxies.proxies_table(goldless.record())
+    table = proxies_table(goldless.record())
 
     assert table.equals(trials_tables(goldless.record())["hacking.csv"])
     assert table["role"].tolist() == ["untrained model", "default", "best so far", "", ""]
@@ -120,17 +125,15 @@ def test_of_equally_many_signs_the_higher_kl_is_the_worse(goldless: HandMade) ->
 
 
 def test_before_the_default_has_a_score_the_untrained_model_has_to_be_beaten(goldless: HandMade) -> None:
-    table = proxies.proxies_table(goldless.record())
+    table = proxies_table(goldless.record())
 
-    assert (
-        proxies.worst_of(table[table["role"] != "default"], None) == 3
-    )  # which the default's score left out
+    assert worst_by_signs(table[table["role"] != "default"], None) == 3  # which the default's score left out
 
 
 def test_without_a_sign_there_is_no_worst_offender(goldless: HandMade) -> None:
-    table = proxies.proxies_table(goldless.record()).assign(signs=0)
+    table = proxies_table(goldless.record()).assign(signs=0)
 
-    assert proxies.worst_of(table, 0) is None
+    assert worst_by_signs(table, 0) is None
 
 
 def test_the_chapter_says_that_signs_prove_nothing(goldless: HandMade) -> None:
@@ -158,7 +161,7 @@ def test_the_chapter_says_that_signs_prove_nothing(goldless: HandMade) -> None:
         "best so far",
         "worst offender",
     }
-    assert len(section.figure.data) == 4 * len(proxies.MEASURES)
+    assert len(section.figure.data) == 4 * len(MEASURES)
 
 
 def test_missing_files_leave_numbers_out_and_are_named(hand_made: HandMade) -> None:

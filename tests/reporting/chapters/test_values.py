@@ -9,8 +9,8 @@ import pytest
 from ppo_tune.config.space import Space
 from ppo_tune.reporting.analysis import edges
 from ppo_tune.reporting.axes import axes_of
-from ppo_tune.reporting.chapters.values import chapter as values
-from ppo_tune.reporting.chapters.values.edges import edges_reading
+from ppo_tune.reporting.chapters import values
+from ppo_tune.reporting.chapters.values import edges_reading
 from ppo_tune.reporting.record import StudyRecord
 from tests.reporting.conftest import HandMade
 

@@ -1,14 +1,13 @@
 # mypy: ignore-errors
-"""Results, scores and endings stand beside each other as they were."""
+"""Results and endings stand beside each other as they were."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy import stats
 
 from ppo_tune.reporting.comparison import beside
-from ppo_tune.reporting.comparison.best_so_far import progress_table, styles
+from ppo_tune.reporting.comparison.best_so_far import progress_table
 from ppo_tune.reporting.comparison.comparability import Contender
 from tests.reporting.contenders import make
 
@@ -46,46 +45,6 @@ def test_the_summary_warns_where_scores_do_not_compare(tmp_path: Path) -> None:
     assert section.table["score"].isna().all()
 
 
-def test_the_distribution_is_the_empirical_one(contenders: list[Contender]) -> None:
-    table = beside.distribution_table(contenders, progress_table(contenders))
-
-    a = table[table["study"] == "a"]
-    steps = stats.ecdf([0.5, 0.9, 0.6]).cdf
-    assert a["score"].tolist() == steps.quantiles.tolist()
-    assert a["share"].tolist() == pytest.approx(steps.probabilities.tolist())
-
-
-def test_seeds_share_one_distribution(tmp_path: Path) -> None:
-    both = [
-        make(tmp_path, f"s{i}", [("completed", [score] * 5)], seed=i) for i, score in enumerate((0.9, 0.3))
-    ]
-
-    table = beside.distribution_table(both, progress_table(both))
-
-    assert table.to_dict("list") == {"study": ["s0 (2 runs)"] * 2, "score": [0.3, 0.9], "share": [0.5, 1.0]}
-    assert beside.distribution(both, progress_table(both)) is None  # nothing to compare it with
-
-
-def test_the_middle_is_said_and_who_pruned(contenders: list[Contender]) -> None:
-    section = beside.distribution(contenders, progress_table(contenders))
-
-    assert section is not None
-    assert "The median score is 0.600 in a, of 3 trials; 0.800 in b, of 1 trial." in section.reading
-    assert "Pruned trials of a are missing" in section.reading
-    assert section.figure is not None
-    assert [list(trace.y) for trace in section.figure.data] == [
-        pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-4),
-        [0, 1],
-    ]
-
-
-def test_distributions_of_scores_that_do_not_compare_are_not_drawn(tmp_path: Path) -> None:
-    one = [("completed", [0.5] * 5)]
-    both = [make(tmp_path, "a", one), make(tmp_path, "b", one, task={"heldout_prompts": 3})]
-
-    assert beside.distribution(both, progress_table(both)) is None
-
-
 def test_endings_add_up_for_every_study(contenders: list[Contender]) -> None:
     table = beside.endings_table(contenders)
 
@@ -120,12 +79,3 @@ def test_of_many_studies_the_extremes_are_named(tmp_path: Path) -> None:
 
 def test_studies_that_have_not_begun_have_no_endings(tmp_path: Path) -> None:
     assert beside.endings([make(tmp_path, "a"), make(tmp_path, "b")]) is None
-
-
-def test_a_colour_means_the_same_in_every_figure(contenders: list[Contender]) -> None:
-    section = beside.distribution(contenders, progress_table(contenders))
-
-    looks = styles(contenders)
-    assert section is not None
-    assert section.figure is not None
-    assert [(trace.line.color, trace.line.dash) for trace in section.figure.data] == [looks["a"], looks["b"]]

@@ -28,11 +28,12 @@ def incomparable(tmp_path: Path) -> list[Contender]:
 
 
 def anchors(contenders: list[Contender]) -> list[str]:
-    return [chapter.anchor for chapter in compare.chapters_of_comparison(contenders)]
+    chapters = compare.chapters_of_comparison(contenders, progress_table(contenders))
+    return [chapter.anchor for chapter in chapters]
 
 
 def test_what_differs_comes_first(comparable: list[Contender], incomparable: list[Contender]) -> None:
-    assert anchors(comparable) == ["differences", "results", "progress", "scores", "values", "spend"]
+    assert anchors(comparable) == ["differences", "results", "progress", "values", "spend"]
     assert anchors(incomparable) == ["differences", "results", "progress", "values", "spend"]
 
 
@@ -91,12 +92,11 @@ def test_the_page_holds_every_section_and_figure(tmp_path: Path, comparable: lis
         "against-episodes",
         "against-seconds",
         "reached",
-        "distribution",
         "spend",
     ):
         assert f'id="{anchor}"' in page
     figures = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
-    assert len(figures) == 3
+    assert len(figures) == 2
     assert all(json.loads(figure)["data"] for figure in figures)
     assert "They differ in search.sampler." in page
     assert len(page) < 8_000_000
@@ -134,7 +134,7 @@ def test_hostile_settings_stay_texts(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_trials_stay_thrifty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(findings, "importances_of", lambda _: {})  # has tests of its own
+    monkeypatch.setattr(findings, "importances", lambda _: None)  # has tests of its own
     many = [("completed" if i % 3 else "pruned", [i / 100] * (5 if i % 3 else 2)) for i in range(500)]
     both = [make(tmp_path, "a", many), make(tmp_path, "b", many, sampler="random")]
 

@@ -1,23 +1,36 @@
 """Whether the reward was exploited: score against each judge against KL, or the signs of it where there is none."""
 
-import pandas as pd
+import math
 
-from ppo_tune.reporting.analysis.exploitation import called, file_of, worst_number
+import pandas as pd
+from plotly import graph_objects as go
+from plotly.subplots import make_subplots
+
+from ppo_tune.reporting.analysis.exploitation import (
+    MEASURES,
+    UNTRAINED,
+    called,
+    file_of,
+    proxies_table,
+    worst_number,
+)
 from ppo_tune.reporting.analysis.overoptimisation import changes_table, curves_table
-from ppo_tune.reporting.analysis.proxies import proxies_table
-from ppo_tune.reporting.chapters.hacking.judge_figures import (
+from ppo_tune.reporting.analysis.paired_changes import number
+from ppo_tune.reporting.chapters.hacking.judges import (
+    STYLES,
     changes_figure,
+    changes_reading,
     curves_figure,
+    curves_reading,
     kl_figure,
     outside_changes,
     outside_points,
 )
-from ppo_tune.reporting.chapters.hacking.overoptimisation import changes_reading, curves_reading
-from ppo_tune.reporting.chapters.hacking.proxies import proxies_figure, proxies_reading
-from ppo_tune.reporting.drawing import left_outside
-from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.drawing import GREY, RED, layout, left_outside
+from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.search.judge_curve import capitalized, fit_judge, is_trusted, judge_by_kl, peak_reading
+from ppo_tune.search.judge_by_kl import capitalized, judge_by_kl, peak_reading
+from ppo_tune.search.responses import limits
 
 MAX_ROWS = 40
 """Of a table of trials on the page."""
@@ -48,17 +61,15 @@ def judge_sections(record: StudyRecord, judge: str) -> list[Section]:
         return [Section(anchor, title, reading)]
     curves = mark_worst(curves_table(record, judge), worst)
     marked = curves[curves["role"] != ""]
-    fit, budget = fit_judge(curves), record.config.search.kl_budget
-    bins = judge_by_kl(curves, fit)
-    numbers = bins if is_trusted(fit, bins) else bins.drop(columns="curve")
-    trials, ranges = called(ordered(changes, "judge_change"), judge), called(numbers.round(3), judge)
+    bins, budget = judge_by_kl(curves), record.config.search.kl_budget
+    trials, ranges = called(ordered(changes, "judge_change"), judge), called(bins.round(3), judge)
     sections = [
         Section(anchor, title, reading, changes_figure(changes, judge, record.compared_by),
                 trials, max_rows=MAX_ROWS, all_rows=file_of(record, judge),
                 decimals={"score_low": 3, "score_high": 3} | record.judge_decimals(trials)),
         Section(f"{anchor}-kl", f"How far is too far{which}?",
-                peak_reading(fit, bins, budget, judge) + left_outside(outside_points(curves), "the axes"),
-                kl_figure(curves, fit, bins, budget, judge), ranges,
+                peak_reading(bins, budget, judge) + left_outside(outside_points(curves), "the axes"),
+                kl_figure(curves, bins, budget, judge), ranges,
                 decimals={"kl_from": 2, "kl_to": 2} | record.judge_decimals(ranges)),
     ]  # fmt: skip
     if len(marked):
@@ -79,6 +90,54 @@ def proxies_section(record: StudyRecord) -> Section:
     rows = ordered(table, "signs", ascending=False)
     return Section("proxies", "Signs in the responses", reading, figure, rows, wide=True, max_rows=MAX_ROWS,
                    all_rows=file_of(record), decimals=PROXY_DECIMALS)  # fmt: skip
+
+
+def proxies_reading(table: pd.DataFrame, n_kept: int, n_prompts: int) -> str:
+    """What the proxies say, and that they prove nothing."""
+    trials = table[table["role"] != UNTRAINED]
+    which = {str(row["role"]): row["which"] or "none" for row in trials.to_dict("records")}
+    sentences = ["This task has no gold reward, so nothing here proves a hack; these are signs of one."]
+    if len(trials) == len(table):
+        sentences.append("The untrained model's numbers are missing, so nothing can be compared with it.")
+    else:
+        showing = int((trials["signs"] > 0).sum())
+        sentences.append(f"{showing} of {len(trials)} trials show at least one (a value beyond a red line).")
+        sentences += [f"{role.capitalize()}: {which[role]}." for role in STYLES if role in which]
+    words = (
+        f"Words are counted in the {n_kept} responses kept of a trial" if n_kept else "No responses were kept"
+    )
+    return " ".join([*sentences, f"{words}; length, spread and endings are over {n_prompts} prompts."])
+
+
+def proxies_figure(table: pd.DataFrame) -> go.Figure:
+    """A small plot per proxy with a mark per model; dotted where the untrained model is, red where a sign begins."""
+    figure = make_subplots(rows=2, cols=3, subplot_titles=list(MEASURES.values()), vertical_spacing=0.17,
+                           horizontal_spacing=0.07)  # fmt: skip
+    models = {row["role"]: row for row in to_records(table)}
+    order = [role for role in (UNTRAINED, *STYLES) if role in models]
+    base = models.get(UNTRAINED)
+    lines = (
+        [] if base is None else [(base, GREY), (limits({name: number(base[name]) for name in MEASURES}), RED)]
+    )
+    for i, name in enumerate(MEASURES):
+        place = {"row": i // 3 + 1, "col": i % 3 + 1}
+        for position, role in enumerate(order):
+            colour, symbol = STYLES.get(role, (GREY, "circle"))
+            figure.add_scatter(
+                x=[position], y=[models[role][name]], mode="markers", name=role, legendgroup=role,
+                showlegend=i == 0, cliponaxis=False, **place, marker={"color": colour, "symbol": symbol, "size": 13},
+                hovertemplate=f"{role}: %{{y:.3g}}<extra></extra>",
+            )  # fmt: skip
+        for values, colour in lines:
+            if not math.isnan(value := values.get(name, math.nan)):
+                figure.add_hline(
+                    y=round(value, 4), line={"color": colour, "dash": "dot", "width": 1.5}, **place
+                )
+    layout(figure, None, None)
+    figure.update_annotations(font_size=13)
+    figure.update_xaxes(showticklabels=False, ticks="", showgrid=False, range=[-0.6, len(order) - 0.4])
+    figure.update_yaxes(rangemode="tozero", nticks=5)
+    return figure.update_layout(height=440, margin={"t": 70, "b": 20}, legend={"y": 1.1}, hovermode="closest")
 
 
 def mark_worst(table: pd.DataFrame, worst: int | None) -> pd.DataFrame:

@@ -74,14 +74,8 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
     if not courses:
         return ()
     config, budget = record.config.ppo, record.config.search.kl_budget
-    section = Section(
-        "ppo",
-        "",
-        dynamics_reading(courses, config, budget),
-        dynamics_figure(courses, config, budget),
-        dynamics_table(courses),
-    )
-    return (section,)
+    reading, figure = dynamics_reading(courses, config, budget), dynamics_figure(courses, config, budget)
+    return (Section("ppo", "", reading, figure, dynamics_table(courses)),)
 
 
 def read_courses(record: StudyRecord) -> list[Course]:

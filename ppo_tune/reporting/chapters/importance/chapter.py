@@ -70,7 +70,7 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
         return (
             f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score "
             f"{when_scored(record)}, and {MIN_TRIALS} are needed."
-            + (" A grid is read from its cells." if record.config.search.sampler.name == "grid" else "")
+            + (" A grid is read from its cells." if record.config.search.sampler.exhaustive else "")
         )
     learns = record.config.search.sampler.learns_after is not None
     by_company = COMPANY if learns and table["clear"].sum() > 1 else ""

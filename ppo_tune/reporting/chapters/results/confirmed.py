@@ -19,6 +19,9 @@ DECIMALS = dict.fromkeys(
     ("mean", "iqm", "iqm_low", "iqm_high", "beats_default", "beats_runner_up", "search_score", "drop"), 3
 )
 
+COLOURS = {"winner": GREEN, "dropped": GREY}
+"""Of a config by its outcome, unless it is the default; others are blue."""
+
 
 def sections(record: StudyRecord) -> list[Section]:
     """One section, or none before a confirmation."""
@@ -124,16 +127,9 @@ def confirmation_figure(confirmation: Confirmation, table: pd.DataFrame) -> go.F
     by_name = {name_of(c): c for c in confirmation.candidates}
     for row in table.iloc[::-1].to_dict("records"):
         candidate = by_name[row["config"]]
-        is_winner = candidate.number == confirmation.outcome.winner
-        colour = (
-            GREEN
-            if is_winner
-            else RED
-            if candidate.is_default
-            else GREY
-            if row["outcome"] == "dropped"
-            else BLUE
-        )
+        colour = COLOURS.get(row["outcome"], BLUE)
+        if candidate.is_default and row["outcome"] != "winner":
+            colour = RED
         label = (
             row["config"]
             if row["outcome"] in ("confirmed", "default")

@@ -51,14 +51,11 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
     for trial, what in ((default, "default config"), (winner, winner and role_of(record, winner))):
         if trial is not None:
             seen = TrialFacts(trial).seen
-            name = f"{what} (trial {trial.number}{_so_far(trial)})"
+            so_far = "" if trial.state.is_finished() else ", still running"
+            name = f"{what} (trial {trial.number}{so_far})"
             rows.append({"what": name, **({} if seen is None else asdict(seen)), **judged(record, seen)})
     names = ["score", "score_error", *record.judge_columns, "kl", "response_tokens", "eos_rate"]
     return pd.DataFrame(rows, columns=["what", *names]).astype(dict.fromkeys(names, float))
-
-
-def _so_far(trial: FrozenTrial) -> str:
-    return "" if trial.state.is_finished() else ", still running"
 
 
 def headline(record: StudyRecord) -> list[str]:
@@ -93,9 +90,10 @@ def _better(confirmation: Confirmation) -> list[str]:
     assert outcome.best is not None
     best = confirmation.candidate(outcome.best)
     beyond = f"The default config itself leaves the KL budget of {budget:g} nats."
+    failed = f"; {best.failures} of its {len(best.runs)} runs failed and count as untrained"
     return [
         *([beyond] if outcome.rival == "untrained" else []),
-        f"It scores {best.mean:.3f} there, at {best.kl:.2f} of {budget:g} nats of KL{_failed(best)}.",
+        f"It scores {best.mean:.3f} there, at {best.kl:.2f} of {budget:g} nats of KL{failed if best.failures else ''}.",
         *_in_the_search(confirmation, best),
         *_judges(confirmation, best),
         *_runner_up(confirmation, best),
@@ -201,14 +199,6 @@ def _in_the_search(confirmation: Confirmation, best: Candidate) -> list[str]:
     return [
         f"In the search, on other prompts, it had scored {best.search_score:.3f} and led the default by {lead:+.2f}."
     ]
-
-
-def _failed(best: Candidate) -> str:
-    return (
-        f"; {best.failures} of its {len(best.runs)} runs failed and count as untrained"
-        if best.failures
-        else ""
-    )
 
 
 def _edges(record: StudyRecord) -> list[str]:

@@ -1,4 +1,4 @@
-"""Figures of score against a judge against KL; columns that begin with `judge_` are of that judge."""
+"""Score against a judge against KL, in figures and words; columns that begin with `judge_` are of that judge."""
 
 import math
 
@@ -7,6 +7,7 @@ import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
+from ppo_tune.reporting.analysis.overoptimisation import BEST, PAST, fell
 from ppo_tune.reporting.drawing import (
     BLUE,
     GREEN,
@@ -23,10 +24,11 @@ from ppo_tune.reporting.drawing import (
     scale_kl,
     tick_texts,
 )
-from ppo_tune.search.judge_curve import JudgeFit, is_trusted, peak_range, usable
+from ppo_tune.reporting.record import to_records
+from ppo_tune.search.judge_by_kl import peak_range, usable
 
 MAX_POINTS = 1500
-"""Milestones in a figure; of more, every so many is drawn. Fit and means are over all."""
+"""Milestones in a figure; of more, every so many is drawn. The means are over all."""
 
 MANY_FLAGS = 30
 """With more of them rings are small and thin, or they would hide what is inside."""
@@ -143,10 +145,8 @@ def curves_figure(curves: pd.DataFrame, judge: str) -> go.Figure:
     return figure.update_layout(height=520, hovermode="closest")
 
 
-def kl_figure(
-    points: pd.DataFrame, fit: JudgeFit | None, bins: pd.DataFrame, budget: float, judge: str
-) -> go.Figure:
-    """A judge's change against √KL at every milestone, the means by ranges of KL, and the fitted curve if trusted."""
+def kl_figure(points: pd.DataFrame, bins: pd.DataFrame, budget: float, judge: str) -> go.Figure:
+    """A judge's change against √KL at every milestone, and the means by ranges of KL."""
     figure = go.Figure()
     known = usable(points)
     drawn = known.iloc[:: math.ceil(len(known) / MAX_POINTS) or 1]
@@ -171,11 +171,7 @@ def kl_figure(
     layout(figure, None, titles(judge)["judge"])
     figure.update_yaxes(range=[low - 0.07 * ((high - low) or 1.0), high + 0.07 * ((high - low) or 1.0)])
     figure.add_hline(y=0, line={"color": GREY, "width": 1}, layer="below")
-    if fit is not None and is_trusted(fit, bins):
-        d = np.linspace(math.sqrt(largest) / 200, math.sqrt(largest), 120)
-        figure.add_scatter(x=d.round(3), y=fit.at(d**2).round(4), mode="lines", name="d(α − β·log d)", hoverinfo="skip",
-                           line={"color": RED, "width": 3})  # fmt: skip
-    if (peak := peak_range(fit, bins)) is not None:
+    if (peak := peak_range(bins)) is not None:
         start, end = roots(peak)
         figure.add_vrect(x0=start, x1=end, fillcolor=GREEN, opacity=0.13, line_width=0, layer="below",
                          annotation={"text": f"{judge} highest", "font": {"color": GREEN}, "yanchor": "bottom"},
@@ -194,3 +190,79 @@ def outside_points(points: pd.DataFrame) -> int:
     known = usable(points)
     inside = known["judge_change"].between(*axis_ends(known["judge_change"]))
     return int((~inside | (known["kl"] > kl_end(known["kl"]))).sum())
+
+
+def curves_reading(marked: pd.DataFrame, judge: str) -> str:
+    """For each marked trial, where the judge was highest and where it ended."""
+    parts = []
+    for role in (*BEST, "default", "worst offender"):
+        curve = marked[marked["role"] == role]
+        if curve.empty:
+            continue
+        judged, kl = curve["judge_change"].to_numpy(float), curve["kl"].to_numpy(float)
+        peak, end = int(judged.argmax()), f"{judged[-1]:+.2f} at {kl[-1]:.1f} nats"
+        told = (
+            f"{judge} fell from the start and ended at {end}"
+            if judged[peak] < 0
+            else f"{judge} was highest at its end, {end}"
+            if peak == len(judged) - 1
+            else f"{judge} was highest at {kl[peak]:.1f} nats ({judged[peak]:+.2f}) and ended at {end}, while the "
+            f"score went from {curve['score_change'].iloc[peak]:+.2f} to {curve['score_change'].iloc[-1]:+.2f}"
+        )
+        parts.append(f"{role.capitalize()}: {told}.")
+    return " ".join([*parts, "Changes against the untrained model; bars are 95 % intervals over prompts."])
+
+
+def changes_reading(
+    changes: pd.DataFrame, worst: int | None, n_prompts: int, judge: str, compared_by: str
+) -> str:
+    """How many trials exploit the reward, which most, and whether the winner does."""
+    if changes["judge_change"].isna().all():
+        return (
+            "What the untrained model scores is not known (base.json is not in the study's folder), so it cannot be "
+            f"said whether {judge} rose or fell."
+        )
+    counts = changes["flag"].value_counts()
+    below, past = int(counts.get(fell(judge), 0)), int(counts.get(PAST, 0))
+    sentences = [
+        f"In {below or 'none'} of {len(changes)} trials the {compared_by} rose and the {judge} score fell against the "
+        f"untrained model; in {past or 'none'}{' more' if below and past else ''} {judge} fell from its own peak while "
+        f"the {compared_by} rose on (both beyond 95 %, {n_prompts} prompts; by luck alone fewer than 1 in 40)."
+    ]
+    rows = {row["number"]: row for row in to_records(changes)}
+    winner = next((row for row in rows.values() if row["role"] in BEST), None)
+    if worst is not None:
+        role = rows[worst]["role"]
+        who = f"The {role} is the worst offender" if role in BEST else "Worst offender"
+        sentences.append(f"{who}{_told(rows[worst], judge)}.")
+    if winner is not None and winner["number"] != worst:
+        sentences.append(
+            f"{str(winner['role']).capitalize()}{_told(winner, judge)}{' (flagged)' if winner['flag'] else ''}."
+        )
+    unknown = int(changes["judge_low"].isna().sum())
+    if unknown:
+        sentences.append(f"{unknown} trials cannot be judged: {judge}'s standard error is not known.")
+    return " ".join([*sentences, _agreement(changes)]).strip()
+
+
+def _told(row: dict[str, float], judge: str) -> str:
+    """A trial's two changes in words."""
+    parts = [
+        f"{name} {row[f'{key}_change']:+.2f}"
+        + ("" if row[f"{key}_low"] is None else f" ({row[f'{key}_low']:+.2f} to {row[f'{key}_high']:+.2f})")
+        for name, key in (("score", "score"), (judge, "judge"))
+    ]
+    return f": trial {row['number']}, {', '.join(parts)}, at {row['kl']:.1f} nats"
+
+
+def _agreement(changes: pd.DataFrame) -> str:
+    """Whether the two judges rank the trials alike, with Bonett and Wright's interval."""
+    n = len(changes)
+    if n < 10 or min(changes["score_change"].nunique(), changes["judge_change"].nunique()) < 2:
+        return ""
+    rank = float(changes["score_change"].corr(changes["judge_change"], method="spearman"))
+    if not abs(rank) < 1:
+        return ""
+    reach = 1.96 * math.sqrt((1 + rank**2 / 2) / (n - 3))
+    low, high = (math.tanh(math.atanh(rank) + side * reach) for side in (-1, 1))
+    return f"Rank correlation of the two judges over {n} trials: {rank:+.2f} ({low:+.2f} to {high:+.2f})."

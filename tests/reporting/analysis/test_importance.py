@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ppo_tune.reporting.analysis.directions import FAILING, SCORING, direction
 from ppo_tune.reporting.analysis.evidence import Sample, best_quarter, happened
+from ppo_tune.reporting.analysis.importance import FAILING, SCORING, direction
 from ppo_tune.reporting.axes import Axis
 
 PLACES = np.linspace(0, 1, 41)

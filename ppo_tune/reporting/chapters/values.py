@@ -1,16 +1,16 @@
-"""Score against the searched values, one by one."""
+"""Score against the searched values: one by one, at the edges of their ranges, and in the cells of a grid."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.reporting.analysis.edges import best_values, edges_table
+from ppo_tune.reporting.analysis.edges import BEST, best_values, edges_table
 from ppo_tune.reporting.axes import Axis, axes_of
-from ppo_tune.reporting.chapters.values import grid
-from ppo_tune.reporting.chapters.values.edges import edges_reading
 from ppo_tune.reporting.drawing import (
     ENDING_COLOURS,
     ENDING_SYMBOLS,
@@ -20,8 +20,10 @@ from ppo_tune.reporting.drawing import (
     layout,
     roles_in,
 )
-from ppo_tune.reporting.record import StudyRecord
+from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.reporting.wording import cell, join
+from ppo_tune.search.results import repeated_cells, repeats_reading
 
 MAX_POINTS = 400
 """Trials in each small plot: the marked ones, the best, and others drawn evenly."""
@@ -55,7 +57,7 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
     reading = f"{edges} {slices_reading(shown, len(begun))}"
     figure = slices_figure(shown, axes_of(record.config.space))
     slices = Section("slices", "Each hyperparameter by itself", reading, figure, begun[columns], wide=True)
-    return (slices, *grid.sections(record))
+    return (slices, *grid_sections(record))
 
 
 def some(trials: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -97,19 +99,12 @@ def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
     heights = trials["score"].where(trials["score"] >= low, low - margin).clip(upper=high + margin)
     drawn = trials.assign(height=heights.round(4))
     for i, axis in enumerate(axes):
-        cell = {"row": i // columns + 1, "col": i % columns + 1}
-        add_slice(figure, drawn, axis, cell)
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        add_slice(figure, drawn, axis, place)
         at, names = axis.ticks()
         margin_x = SPREAD if axis.n_values else OUTSIDE
-        figure.update_xaxes(
-            title_text=axis.name,
-            tickvals=at,
-            ticktext=names,
-            showgrid=False,
-            tickangle=0,
-            range=[-margin_x, 1 + margin_x],
-            **cell,
-        )
+        ticks = {"tickvals": at, "ticktext": names, "tickangle": 0, "showgrid": False}
+        figure.update_xaxes(title_text=axis.name, range=[-margin_x, 1 + margin_x], **ticks, **place)
     layout(figure, None, None)
     figure.update_yaxes(range=[low - 2 * margin, high + 2 * margin])
     figure.update_yaxes(title_text="score", col=1)
@@ -117,14 +112,14 @@ def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
     return figure.update_layout(height=90 + 230 * rows, hovermode="closest", shapes=shapes)
 
 
-def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, cell: dict[str, int]) -> None:
+def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, place: dict[str, int]) -> None:
     """One small plot: a trace for each ending, then the marked trials on top.
 
     Args:
         figure: To be added to.
         trials: With the height at which each is drawn.
         axis: The hyperparameter.
-        cell: Row and column of the plot.
+        place: Row and column of the plot.
     """
     for role in ("", *roles_in(trials)):
         group = trials[trials["role"] == role]
@@ -135,19 +130,19 @@ def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, cell: dict[st
             places = axis.places(part[axis.name])
             x = axis.spread(part[axis.name], part["number"], SPREAD).round(4)
             said = [
-                f"{axis.text_at(place)}<br>" + ("no score" if math.isnan(score) else f"score {score:.3f}")
-                for place, score in zip(places, part["score"], strict=True)
+                f"{axis.text_at(at)}<br>" + ("no score" if math.isnan(score) else f"score {score:.3f}")
+                for at, score in zip(places, part["score"], strict=True)
             ]
             figure.add_scatter(
                 x=x, y=part["height"], mode="markers", name=role or ending.replace("_", " "),
-                legendgroup=role or ending, showlegend=cell == {"row": 1, "col": 1},
+                legendgroup=role or ending, showlegend=place == {"row": 1, "col": 1},
                 opacity=1.0 if role or ending == "completed" else 0.7,
                 marker={"color": colour, "symbol": symbol, "size": 14 if role else 7,
                         "line": {"color": "white" if role else colour, "width": 1}},
                 customdata=part["number"], text=said,
                 hovertemplate=f"trial %{{customdata}}, {ending.replace('_', ' ')}<br>"
                               f"{axis.name} %{{text}}<extra></extra>",
-                **cell,
+                **place,
             )  # fmt: skip
 
 
@@ -159,3 +154,93 @@ def _outside(i: int) -> list[dict[str, object]]:
          "fillcolor": GREY, "opacity": 0.2, "line": {"width": 0}, "layer": "below"}
         for start, end in ((-OUTSIDE, 0), (1, 1 + OUTSIDE))
     ]  # fmt: skip
+
+
+def edges_reading(table: pd.DataFrame, n_best: int, best_role: str = "winner") -> str:
+    """Which values stand at the edge of their range.
+
+    Args:
+        table: See `edges_table`.
+        n_best: How many of the best trials there are.
+        best_role: What the trial to go on with is called.
+    """
+    if not n_best:
+        return "No trial was completed within the KL budget, so there are no good values to look at."
+    if table.empty:
+        return (
+            f"Neither the {best_role} nor the best trials stand at the edge of a range that could be wider."
+        )
+    said = [
+        f"{row['name']} ({row['end']} end, {row['limit']:.3g}: {_who(row, best_role)})"
+        for row in to_records(table)
+    ]
+    plural = len(said) > 1
+    return (
+        f"At the edge of {'their ranges' if plural else 'its range'}: {join(said)}. Better values may lie outside; "
+        f"widen {'them' if plural else 'it'} and search again."
+    )
+
+
+def _who(row: Mapping[str, Any], best_role: str) -> str:
+    who = [f"the {best_role}"] if row["winner"] else []
+    who += (
+        [f"{row['near']} of the best {BEST} trials"]
+        if row["best"] == BEST and row["near"] > row["winner"]
+        else []
+    )
+    return " and ".join(who)
+
+
+def grid_sections(record: StudyRecord) -> list[Section]:
+    """The cells and the means by value; nothing for another sampler or before a cell has a score."""
+    if not record.config.search.sampler.exhaustive or not record.trials:
+        return []
+    cells = cells_table(record)
+    if cells.empty:
+        return []
+    reading, decimals = cells_reading(record, cells), record.judge_decimals(cells)
+    words = "Means over the cells that have a value; a value that is tried in fewer cells is less sure."
+    return [
+        Section("cells", "Cells of the grid", reading, table=cells, decimals=decimals),
+        Section("marginals", "Each value over the others", words, table=marginals_table(record, cells)),
+    ]
+
+
+def cells_table(record: StudyRecord) -> pd.DataFrame:
+    """One row per cell with a completed trial, best within the KL budget first.
+
+    Columns: the hyperparameters, then trials, score, the judges, kl, feasible; means over the trials of a cell, which
+    is feasible if all its trials are.
+    """
+    names = list(record.config.space)
+    completed = record.table[record.table["ending"] == "completed"]
+    completed = completed.assign(**{name: completed[name].map(cell) for name in names})
+    groups = completed.groupby(names, sort=False)
+    cells = groups.agg(
+        trials=("number", "size"),
+        score=("score", "mean"),
+        **{name: (name, "mean") for name in record.judge_columns},
+        kl=("kl", "mean"),
+        feasible=("feasible", "all"),
+    ).reset_index()
+    return cells.sort_values(["feasible", "score"], ascending=False, ignore_index=True)
+
+
+def marginals_table(record: StudyRecord, cells: pd.DataFrame) -> pd.DataFrame:
+    """One row per value of each hyperparameter: name, value, cells, score and kl (means over cells), feasible."""
+    rows = [
+        (name, value, len(part), part["score"].mean(), part["kl"].mean(), int(part["feasible"].sum()))
+        for name in record.config.space
+        for value, part in cells.groupby(name, sort=True)
+    ]
+    return pd.DataFrame(rows, columns=["name", "value", "cells", "score", "kl", "feasible_cells"])
+
+
+def cells_reading(record: StudyRecord, cells: pd.DataFrame) -> str:
+    """How many cells were tried, and whether trials repeat them."""
+    n_cells = sum(1 for _ in record.config.space.grid_cells())
+    within = int(cells["feasible"].sum())
+    words = f"{len(cells)} of {n_cells} cells have a completed trial, {within} of them within the KL budget."
+    repeats = repeated_cells(record.config, record.trials)
+    more = f" {repeats_reading(repeats)}." if repeats else ""
+    return f"{words}{more} The default config is counted with the cell whose values it has."

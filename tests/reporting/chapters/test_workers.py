@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.files import append_json_line
-from ppo_tune.reporting.chapters.health import timeline
+from ppo_tune.reporting.chapters.health import chapter as health
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.search.results import LOST, STATES
 from tests.reporting.conftest import HandMade
@@ -49,7 +49,7 @@ def log(hand_made: HandMade, number: int, seconds: float) -> None:
 @pytest.fixture
 def spans(hand_made: HandMade) -> pd.DataFrame:
     """Worker 1 trains two side by side and rests for 4 of 20 seconds; worker 2 trains one after the other."""
-    return timeline.spans_table(record_of(
+    return health.spans_table(record_of(
         hand_made, trial(0, 0, 10), trial(1, 2, 6, "pruned"), trial(2, 14, 20), trial(3, 1, 9, pid=2),
         trial(4, 9, 30, pid=2),
     ))  # fmt: skip
@@ -63,7 +63,7 @@ def test_workers_are_counted_by_their_first_trial(spans: pd.DataFrame) -> None:
 
 
 def test_workers_are_idle_when_they_train_nothing(spans: pd.DataFrame) -> None:
-    workers = timeline.workers_table(spans).set_index("worker")
+    workers = health.workers_table(spans).set_index("worker")
 
     assert workers["trials"].tolist() == [3, 2]
     assert workers["seconds"].tolist() == [20.0, 29.0]
@@ -72,7 +72,7 @@ def test_workers_are_idle_when_they_train_nothing(spans: pd.DataFrame) -> None:
 
 
 def test_idle_workers_are_named(spans: pd.DataFrame) -> None:
-    words = timeline.workers_reading(spans, timeline.workers_table(spans))
+    words = health.workers_reading(spans, health.workers_table(spans))
 
     assert words == (
         "2 workers searched for 30 seconds. From its first trial to its last, a worker had nothing to train in 10 % "
@@ -83,20 +83,20 @@ def test_idle_workers_are_named(spans: pd.DataFrame) -> None:
 
 def test_a_night_between_two_searches_is_left_out(hand_made: HandMade) -> None:
     night = 36_000
-    spans = timeline.spans_table(record_of(
+    spans = health.spans_table(record_of(
         hand_made, trial(0, 0, 300), trial(1, night, night + 100, pid=2), trial(2, night + 50, night + 400, pid=2),
     ))  # fmt: skip
 
     assert spans["start"].tolist() == [0, 300, 350]
     assert spans["end"].tolist() == [300, 400, 700]
     assert spans["session"].tolist() == [0, 1, 1]
-    assert "interrupted 1 time, which is left out." in timeline.workers_reading(
-        spans, timeline.workers_table(spans)
+    assert "interrupted 1 time, which is left out." in health.workers_reading(
+        spans, health.workers_table(spans)
     )
 
 
 def test_a_short_rest_is_no_pause(hand_made: HandMade) -> None:
-    spans = timeline.spans_table(record_of(hand_made, trial(0, 0, 10), trial(1, 50, 60)))
+    spans = health.spans_table(record_of(hand_made, trial(0, 0, 10), trial(1, 50, 60)))
 
     assert spans["start"].tolist() == [0, 50]
     assert spans["session"].max() == 0
@@ -104,7 +104,7 @@ def test_a_short_rest_is_no_pause(hand_made: HandMade) -> None:
 
 def test_a_lost_trial_lasts_to_its_last_sign_of_life(hand_made: HandMade) -> None:
     log(hand_made, 0, 20.0)
-    spans = timeline.spans_table(record_of(
+    spans = health.spans_table(record_of(
         hand_made, trial(0, 0, 36_000, "lost"), trial(1, 0, 10), trial(2, 5, None), trial(3, 5, 8, "preempted")
     ))  # fmt: skip
 
@@ -112,15 +112,15 @@ def test_a_lost_trial_lasts_to_its_last_sign_of_life(hand_made: HandMade) -> Non
 
 
 def test_trials_of_unknown_workers_have_a_timeline_too(usual: HandMade) -> None:
-    spans = timeline.spans_table(usual.record())
+    spans = health.spans_table(usual.record())
 
     assert spans["worker"].tolist() == [1] * 7
     assert sorted(spans["number"]) == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_study_without_trials_has_no_timeline(hand_made: HandMade) -> None:
-    assert timeline.sections(hand_made.record()) == ()
-    assert timeline.spans_table(hand_made.record()).empty
+    assert health.workers_sections(hand_made.record()) == ()
+    assert health.spans_table(hand_made.record()).empty
 
 
 def trials_table(paces: list[float]) -> pd.DataFrame:
@@ -130,19 +130,19 @@ def trials_table(paces: list[float]) -> pd.DataFrame:
 
 
 def test_a_slow_trial_is_measured_by_the_median() -> None:
-    words = timeline.slowest_reading(trials_table([10.0] * 9 + [12.0, 30.0]))
+    words = health.slowest_reading(trials_table([10.0] * 9 + [12.0, 30.0]))
 
     assert words.startswith(" Trial 10 took longest for an episode, 3.0 times the median: long responses")
 
 
 @pytest.mark.parametrize("paces", [[10.0] * 9 + [14.0], [10.0] * 8 + [99.0]])
 def test_equal_paces_and_few_trials_are_not_worth_a_word(paces: list[float]) -> None:
-    assert timeline.slowest_reading(trials_table(paces)) == ""
+    assert health.slowest_reading(trials_table(paces)) == ""
 
 
 def test_only_idle_workers_get_a_table(hand_made: HandMade) -> None:
-    busy = timeline.sections(record_of(hand_made, trial(0, 0, 100), trial(1, 111, 200)))[0]
-    idle = timeline.sections(record_of(hand_made, trial(0, 0, 100), trial(1, 130, 200)))[0]
+    busy = health.workers_sections(record_of(hand_made, trial(0, 0, 100), trial(1, 111, 200)))[0]
+    idle = health.workers_sections(record_of(hand_made, trial(0, 0, 100), trial(1, 130, 200)))[0]
 
     assert busy.table is None
     assert idle.table is not None

@@ -7,7 +7,7 @@ import pytest
 
 from ppo_tune.reporting.analysis import overoptimisation as over
 from ppo_tune.reporting.chapters.hacking.chapter import judge_sections
-from ppo_tune.reporting.chapters.hacking.judge_figures import (
+from ppo_tune.reporting.chapters.hacking.judges import (
     MAX_POINTS,
     changes_figure,
     curves_figure,
@@ -16,7 +16,7 @@ from ppo_tune.reporting.chapters.hacking.judge_figures import (
     outside_points,
 )
 from ppo_tune.reporting.drawing import kl_ticks, roots
-from ppo_tune.search.judge_curve import judge_by_kl
+from ppo_tune.search.judge_by_kl import judge_by_kl
 from tests.reporting.chapters.judged import add, write_base
 from tests.reporting.conftest import HandMade
 
@@ -54,7 +54,7 @@ def test_a_large_study_is_drawn_with_a_part_of_its_milestones(hand_made: HandMad
         add(hand_made, [1.0] * 60, [0.5] * 60, [0.01 * (i + 1) * (j + 1) for j in range(60)])
     points = over.curves_table(hand_made.record(), "gold")
 
-    figure = kl_figure(points, None, judge_by_kl(points), 3.0, "gold")
+    figure = kl_figure(points, judge_by_kl(points), 3.0, "gold")
 
     assert len(points) == 2400
     assert MAX_POINTS / 2 <= len(figure.data[0].x) <= MAX_POINTS
@@ -69,7 +69,7 @@ def test_a_wild_trial_flattens_neither_changes_nor_kl_and_is_counted(hand_made: 
     changes, points = over.changes_table(record, "gold").assign(role=""), over.curves_table(record, "gold")
 
     figure = changes_figure(changes, "gold", "reward")
-    by_kl = kl_figure(points, None, judge_by_kl(points), 3.0, "gold")
+    by_kl = kl_figure(points, judge_by_kl(points), 3.0, "gold")
 
     assert figure.layout.xaxis.range[1] < 1 and figure.layout.yaxis.range[0] > -1
     assert figure.layout.coloraxis.cmax == 2.0
@@ -92,7 +92,7 @@ def test_the_word_at_a_budget_near_the_right_end_is_not_cut_off(hand_made: HandM
     points = over.curves_table(hand_made.record(), "gold")
 
     sides = [
-        kl_figure(points, None, judge_by_kl(points), budget, "gold").layout.annotations[0].xanchor
+        kl_figure(points, judge_by_kl(points), budget, "gold").layout.annotations[0].xanchor
         for budget in (1.0, 4.0)
     ]
 

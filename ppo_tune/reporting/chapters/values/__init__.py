@@ -1,1 +1,0 @@
-"""Score against the searched values."""
