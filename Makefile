@@ -7,6 +7,7 @@
 # make transformers-next   the same and the trainer's tests under the transformers that comes next
 # make lab          the embedded task's numbers
 # make quality      the embedded task's score in float32 and bfloat16, alone and packed
+# make replay       how good the config is that a search names, on recorded runs; two to three minutes
 # make benchmark    seconds per update beside TRL's, which gets an environment of its own
 # make example      the quickstart's report as the repository keeps it, in reports/example
 # make peers        our exports run by the released trainers' own code, each in an environment of its own; also
@@ -20,7 +21,7 @@ BIN := .venv/bin
 
 NEXT := 5.24.0
 
-.PHONY: quickstart test check fast guards families transformers-next lab quality benchmark example docs figures gpu clean
+.PHONY: quickstart test check fast guards families transformers-next lab quality replay benchmark example docs figures gpu clean
 .PHONY: peers peer-verl peer-openrlhf peer-skyrl peer-trl
 
 quickstart: .venv/user
@@ -51,6 +52,9 @@ lab: .venv/user
 
 quality: .venv/user
 	$(BIN)/python benchmarks/quality.py
+
+replay: .venv/dev
+	$(BIN)/python benchmarks/replay.py --quick
 
 benchmark: .venv/user .venv-trl/done
 	$(BIN)/python benchmarks/throughput.py

@@ -10,6 +10,7 @@ PACKAGE = TESTS.parent / "ppo_tune"
 LAYERS = {
     "equivalence": "laws that hold across folders, such as that a pack learns what a trial learns alone",
     "models/families": "every family of models against one contract",
+    "benchmarks": "the replay of searches on the recorded landscape, in benchmarks/",
     "export/peers": "exports run by the released trainers' own code",
 }
 """Folders that mirror none of the package's, and why."""

@@ -1,0 +1,150 @@
+"""One whole study in a world: the product searches and confirms, and what it names is looked up.
+
+All decisions are the product's: `SearchPlan` asks, `TrialPack` reports, prunes and tells, `ConfirmationPlan` races and
+`winning_trial` names. Only when to stop asking is decided here, for a study counts trials and a replay episodes.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.study import Study
+from optuna.trial import Trial
+
+from benchmarks.worlds.stand_in import stand_in_pack
+from benchmarks.worlds.world import World
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, read_confirmation
+from ppo_tune.search.facts import Owner, StudyFacts, TrialFacts, enqueue_default
+from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.plan import Plan, SearchPlan
+from ppo_tune.search.results import best_trial, best_trials
+from ppo_tune.search.trial_loop import TrialPack, run_trials
+from ppo_tune.search.winner import winning_trial
+
+UNDER_WAY = 4
+"""Trials that are trained side by side, unless the study says how many."""
+
+RACED = 0.7
+"""Share of a confirmation's runs that is made on average, for those that cannot win any more are dropped."""
+
+ENOUGH = 100_000
+"""A total of trials that is never reached."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a study came to.
+
+    Attributes:
+        value: Of the config it names, 0 = default, 1 = best within the KL budget; `tolerant`, see `TOLERANCE`.
+        strict: The same without the tolerance.
+        truly_better: Whether that config is truly better than the default.
+        beyond_budget: Whether it is beyond the KL budget and the tolerance.
+        unconfirmed: The tolerant value of the best of the search alone.
+        trials: How many the search began.
+        candidates: How many configs the confirmation ran besides the default.
+        search_cost: Episodes of the search, in full trials' worth.
+        confirmation_cost: Of the confirmation.
+    """
+
+    value: float
+    strict: float
+    truly_better: bool
+    beyond_budget: bool
+    unconfirmed: float
+    trials: int
+    candidates: int
+    search_cost: float
+    confirmation_cost: float
+
+
+def replay(world: World, config: StudyConfig, total: float) -> Named:
+    """Search and confirm for a total of episodes, in full trials' worth; everything follows from the study's seed."""
+    places = UNDER_WAY if config.search.pack == "auto" else config.search.pack
+    endless = config.search.model_copy(update={"n_trials": ENOUGH, "pack": places})
+    config = config.model_copy(update={"search": endless})
+    with tempfile.TemporaryDirectory(prefix="replay-", dir=_memory()) as folder:
+        study = _search(world, config, Path(folder), total)
+        opened = _confirm(world, config, study, StudyFolder(Path(folder)).confirmation.path)
+        winner, found = winning_trial(study, config), best_trial(study)
+    default = world.truth(config.baseline)
+    truth = default if winner is None else world.truth(winner.params)
+    unconfirmed = default if found is None else world.truth(found.params)
+    confirmation = read_confirmation(study, config)
+    scale = world.scale
+    return Named(
+        value=scale.value(truth),
+        strict=scale.value(truth, 1.0),
+        truly_better=scale.is_better(truth),
+        beyond_budget=scale.is_beyond(truth),
+        unconfirmed=scale.value(unconfirmed),
+        trials=len(study.trials),
+        candidates=0 if confirmation is None else len(confirmation.challengers),
+        search_cost=spent(study, config),
+        confirmation_cost=0.0 if opened is None else spent(opened, config),
+    )
+
+
+def confirmation_cost(config: StudyConfig) -> float:
+    """What a confirmation of as many as are wanted costs on average, in full trials' worth of episodes."""
+    search = config.search
+    return RACED * (search.confirm_top + 1) * search.confirm_seeds if search.confirm_top else 0.0
+
+
+def spent(study: Study, config: StudyConfig) -> float:
+    """Episodes of the trials that are over, in full trials' worth."""
+    return sum(TrialFacts(t).episodes or 0 for t in study.get_trials(deepcopy=False)) / config.ppo.episodes
+
+
+def _search(world: World, config: StudyConfig, folder: Path, total: float) -> Study:
+    """Search until what is left is what the confirmation will cost."""
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(study_name=config.name, storage=storage, direction="maximize")
+    StudyFacts(study).config = config
+    enqueue_default(study, config.baseline)
+    plan = SearchPlan(config)
+    pack = stand_in_pack(plan, folder, world)
+    allowed = total - confirmation_cost(config)
+    _train(plan, pack, study, lambda: _committed(study, pack) <= allowed)
+    return study
+
+
+def _confirm(world: World, config: StudyConfig, study: Study, folder: Path) -> Study | None:
+    """Confirm what a search found, as `run_search` does; None where it does not."""
+    if not config.search.confirm_top or not best_trials(study):
+        return None
+    folder.mkdir()
+    opened, plan = open_confirmation(study, config), ConfirmationPlan(config)
+    pack = stand_in_pack(plan, folder, world)
+    _train(plan, pack, opened, lambda: True)
+    return opened
+
+
+def _train(plan: Plan, pack: TrialPack, study: Study, may_begin: Callable[[], bool]) -> None:
+    """Train a plan's trials as a worker does, as long as one more may begin."""
+    study.pruner = plan.pruner()
+    pack.join(study)
+    plan.begin(study, pack.folder.path)
+    owner = Owner.new("replay")
+
+    def next_trial() -> Trial | None:
+        return plan.ask(study, len(pack.runs), owner) if may_begin() else None
+
+    run_trials(pack, study, next_trial=next_trial)
+
+
+def _committed(study: Study, pack: TrialPack) -> float:
+    """What trials over, under way and half of one more will have cost, by what one has cost so far."""
+    over = [TrialFacts(t).episodes or 0 for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    usual = sum(over) / len(over) if over else pack.config.ppo.episodes
+    under_way = [max(usual, trained.episodes) for trained in pack.work.trainer.runs.values()]
+    return (sum(over) + sum(under_way) + usual / 2) / pack.config.ppo.episodes
+
+
+def _memory() -> str | None:
+    """A folder in memory where the system has one: a trial leaves small files, and nobody reads most of them."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() else None

@@ -1,0 +1,98 @@
+"""Whole studies replayed: the product decides, everything follows from the seed, and the last line is one of JSON."""
+
+import json
+from pathlib import Path
+
+import pytest
+from optuna.exceptions import ExperimentalWarning
+
+from benchmarks import replay
+from benchmarks.worlds import replayed
+from benchmarks.worlds.world import World
+from ppo_tune.config.blocks import StudyConfig
+
+pytestmark = pytest.mark.filterwarnings(f"ignore::{ExperimentalWarning.__module__}.ExperimentalWarning")
+
+
+def of_seed(study: StudyConfig, seed: int, **search: object) -> StudyConfig:
+    return study.model_copy(update={"search": study.search.model_copy(update={"seed": seed, **search})})
+
+
+def test_the_same_seed_names_the_same_config_and_another_one_another(
+    gp_world: World, quickstart: StudyConfig
+) -> None:
+    once, again, other = (replayed.replay(gp_world, of_seed(quickstart, seed), 30) for seed in (1, 1, 2))
+
+    assert once == again
+    assert once != other
+
+
+def test_a_total_is_what_search_and_confirmation_cost(gp_world: World, quickstart: StudyConfig) -> None:
+    small = of_seed(quickstart, 0, confirm_top=2, confirm_seeds=3)
+
+    named = replayed.replay(gp_world, small, 20)
+
+    assert named.candidates == 2
+    assert named.search_cost + named.confirmation_cost == pytest.approx(20, abs=4)
+
+
+def test_without_a_confirmation_the_best_of_the_search_is_named(
+    gp_world: World, quickstart: StudyConfig
+) -> None:
+    named = replayed.replay(gp_world, of_seed(quickstart, 0, confirm_top=0), 12)
+
+    assert named.confirmation_cost == named.candidates == 0
+    assert named.value == named.unconfirmed
+
+
+def test_who_leaves_the_kl_limit_is_cut_off_and_pruned_ones_cost_less(
+    gp_world: World, quickstart: StudyConfig
+) -> None:
+    pruned, whole = (
+        replayed.replay(gp_world, of_seed(replay.study_with([f"search.pruner={name}"]), 0, confirm_top=0), 12)
+        for name in ("successive_halving", "none")
+    )
+
+    assert pruned.trials > whole.trials > 12
+
+
+def test_as_many_are_under_way_as_the_study_says(gp_world: World, quickstart: StudyConfig) -> None:
+    """Four unless it says another number: who learns from fewer results proposes other trials."""
+    usual, four, ten = (
+        replayed.replay(gp_world, of_seed(quickstart, 0, confirm_top=0, **pack), 14)
+        for pack in ({}, {"pack": 4}, {"pack": 10})
+    )
+
+    assert usual == four != ten
+
+
+def test_a_setting_is_replaced_by_its_place() -> None:
+    study = replay.study_with(["search.sampler=gp", "search.confirm_seeds=3", "search.pruner={name: median}"])
+
+    assert study.search.sampler.name == "gp"
+    assert study.search.confirm_seeds == 3
+    assert study.search.pruner.name == "median"
+
+
+def test_fresh_repetitions_are_the_last_third_of_all() -> None:
+    assert set(replay.DEVELOPMENT).isdisjoint(replay.FRESH)
+    assert 2 * len(replay.FRESH) == len(replay.DEVELOPMENT)
+
+
+def test_it_ends_with_a_line_of_json_and_goes_on_with_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, gp_world: World
+) -> None:
+    monkeypatch.setattr(replay, "World", lambda *_: gp_world)
+    out = tmp_path / "studies.jsonl"
+    words = ["--totals", "22", "24", "--worlds", "gp", "--repetitions", "2", "--jobs", "1", "--out", str(out)]
+
+    replay.main(words)
+    first = capsys.readouterr().out
+    replay.main(words)
+    second = capsys.readouterr().out
+
+    told = json.loads(first.splitlines()[-1])
+    assert {"value", "truly_better", "beyond_budget"} <= told.keys()
+    assert told["value"].keys() == {"22", "24"}
+    assert first == second
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 4

@@ -1,0 +1,100 @@
+"""The recorded landscape as a world: its scale, its noise, and how near it is to what the product found by training."""
+
+import numpy as np
+import pytest
+
+from benchmarks.worlds.table import CONFIRM_SCORE, TABLE, nats, scaled_kl, unit_point
+from benchmarks.worlds.world import Truth, World
+from ppo_tune.config.blocks import StudyConfig
+
+FOUND = (
+    (3.082e-4, 0.9630, 0.9515, 0.08095, 0.09406, 16, 0.793),
+    (1.113e-3, 0.9737, 0.8597, 0.14906, 0.10743, 16, 0.766),
+    (2.975e-4, 0.9503, 0.9640, 0.06977, 0.09280, 16, 0.762),
+    (1e-4, 1.0, 0.95, 0.2, 0.05, 32, 0.438),
+)
+"""Configs that the quickstart of version 0.1.0 confirmed on five seeds, and their mean scores there."""
+
+
+def test_the_table_is_small() -> None:
+    assert TABLE.stat().st_size <= 1_000_000
+
+
+def test_the_default_has_value_0_and_the_best_within_the_budget_has_1(
+    world: World, quickstart: StudyConfig
+) -> None:
+    scale = world.scale
+    default = world.truth(quickstart.baseline)
+    best = Truth(scale.best, quickstart.search.kl_budget)
+
+    assert scale.value(default) == scale.value(default, 1.0) == 0
+    assert not scale.is_better(default)
+    assert scale.value(best) == scale.value(best, 1.0) == 1
+
+
+def test_a_config_beyond_the_budget_has_no_value(world: World) -> None:
+    scale = world.scale
+
+    assert scale.value(Truth(scale.best, 2.1)) == 1
+    assert scale.value(Truth(scale.best, 2.1), 1.0) == 0
+    assert scale.value(Truth(scale.best, 2.3)) == 0
+    assert scale.is_beyond(Truth(scale.best, 2.3))
+
+
+def test_a_config_worse_than_the_default_has_a_negative_value(world: World) -> None:
+    assert world.scale.value(Truth(world.scale.default - 0.1, 0.1)) < 0
+
+
+def test_what_runs_add_to_a_config_is_0_on_average(gp_world: World) -> None:
+    deviations = np.stack(list(gp_world.deviations.values()))
+
+    assert np.abs(deviations.mean(0)).max() < 0.01
+    assert 0.02 < deviations[:, CONFIRM_SCORE].std() < 0.06
+
+
+def test_runs_of_a_config_scatter_around_its_truth(world: World, quickstart: StudyConfig) -> None:
+    rng = np.random.default_rng(0)
+    truth = world.truth(quickstart.baseline)
+
+    runs = [world.draw(quickstart.baseline, rng) for _ in range(300)]
+
+    assert np.mean([run.confirmed.mean() for run in runs]) == pytest.approx(truth.score, abs=0.02)
+    assert np.mean([run.confirm_kl for run in runs]) == pytest.approx(truth.kl, abs=0.05)
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_a_finished_quickstart_is_near(
+    world: World, quickstart: StudyConfig, found: tuple[float, ...]
+) -> None:
+    *values, score = found
+    params = dict(zip(quickstart.space, (*values[:5], int(values[5])), strict=True))
+
+    assert world.truth(params).score == pytest.approx(score, abs=0.08)
+
+
+def test_points_of_the_unit_cube(quickstart: StudyConfig) -> None:
+    low = {
+        "learning_rate": 1e-5,
+        "gamma": 0.95,
+        "gae_lambda": 0.8,
+        "clip_range": 0.05,
+        "kl_coef": 1e-3,
+        "batch_size": 8,
+    }
+    high = {
+        "learning_rate": 1e-2,
+        "gamma": 1.0,
+        "gae_lambda": 1.0,
+        "clip_range": 0.4,
+        "kl_coef": 0.5,
+        "batch_size": 64,
+    }
+
+    assert unit_point(quickstart.space, low) == pytest.approx(np.zeros(6))
+    assert unit_point(quickstart.space, high) == pytest.approx(np.ones(6))
+
+
+def test_kl_comes_back_from_its_scale() -> None:
+    kl = np.array([-0.1, 0.0, 0.3, 2.0, 40.0])
+
+    assert nats(scaled_kl(kl)) == pytest.approx(kl)
