@@ -57,8 +57,12 @@ _worlds: dict[str, World] = {}
 
 
 def study_with(settings: Sequence[str]) -> StudyConfig:
-    """The quickstart's study with some settings replaced, each as `search.sampler=gp`."""
+    """The quickstart's study with the default confirmation and some settings replaced, each as `search.sampler=gp`."""
     written: dict[str, Any] = load_study(STUDY).model_dump(mode="json")
+    written["search"] |= {
+        "confirm_top": "auto",
+        "confirm_seeds": "auto",
+    }  # the product's choice, not the file's
     for setting in settings:
         place, _, value = setting.partition("=")
         *blocks, name = place.split(".")

@@ -16,19 +16,16 @@ from optuna.trial import Trial
 from benchmarks.worlds.stand_in import stand_in_pack
 from benchmarks.worlds.world import World
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, read_confirmation
+from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, read_confirmation, trials_worth
 from ppo_tune.search.facts import Owner, StudyFacts, TrialFacts, enqueue_default
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import Plan, SearchPlan
-from ppo_tune.search.results import best_trial, best_trials
+from ppo_tune.search.results import best_trials, ranked_trials
 from ppo_tune.search.trial_loop import TrialPack, run_trials
 from ppo_tune.search.winner import winning_trial
 
 UNDER_WAY = 4
 """Trials that are trained side by side, unless the study says how many."""
-
-RACED = 0.7
-"""Share of a confirmation's runs that is made on average, for those that cannot win any more are dropped."""
 
 ENOUGH = 100_000
 """A total of trials that is never reached."""
@@ -68,8 +65,10 @@ def replay(world: World, config: StudyConfig, total: float) -> Named:
     config = config.model_copy(update={"search": endless})
     with tempfile.TemporaryDirectory(prefix="replay-", dir=_memory()) as folder:
         study = _search(world, config, Path(folder), total)
-        opened = _confirm(world, config, study, StudyFolder(Path(folder)).confirmation.path)
-        winner, found = winning_trial(study, config), best_trial(study)
+        opened = _confirm(
+            world, config, study, StudyFolder(Path(folder)).confirmation.path, searched(config, total)
+        )
+        winner, found = winning_trial(study, config), next(iter(ranked_trials(study)), None)
     default = world.truth(config.baseline)
     truth = default if winner is None else world.truth(winner.params)
     unconfirmed = default if found is None else world.truth(found.params)
@@ -83,20 +82,19 @@ def replay(world: World, config: StudyConfig, total: float) -> Named:
         unconfirmed=scale.value(unconfirmed),
         trials=len(study.trials),
         candidates=0 if confirmation is None else len(confirmation.challengers),
-        search_cost=spent(study, config),
-        confirmation_cost=0.0 if opened is None else spent(opened, config),
+        search_cost=trials_worth(study, config),
+        confirmation_cost=0.0 if opened is None else trials_worth(opened, config),
     )
 
 
-def confirmation_cost(config: StudyConfig) -> float:
-    """What a confirmation of as many as are wanted costs on average, in full trials' worth of episodes."""
-    search = config.search
-    return RACED * (search.confirm_top + 1) * search.confirm_seeds if search.confirm_top else 0.0
-
-
-def spent(study: Study, config: StudyConfig) -> float:
-    """Episodes of the trials that are over, in full trials' worth."""
-    return sum(TrialFacts(t).episodes or 0 for t in study.get_trials(deepcopy=False)) / config.ppo.episodes
+def searched(config: StudyConfig, total: float) -> float:
+    """How much of a total the search may take: what leaves the confirmation that then follows its runs."""
+    fits = (
+        part / 10
+        for part in range(int(total * 10), 0, -1)
+        if part / 10 + config.search.confirmation(part / 10).runs <= total
+    )
+    return next(fits, 0.0)
 
 
 def _search(world: World, config: StudyConfig, folder: Path, total: float) -> Study:
@@ -107,17 +105,18 @@ def _search(world: World, config: StudyConfig, folder: Path, total: float) -> St
     enqueue_default(study, config.baseline)
     plan = SearchPlan(config)
     pack = stand_in_pack(plan, folder, world)
-    allowed = total - confirmation_cost(config)
+    allowed = searched(config, total)
     _train(plan, pack, study, lambda: _committed(study, pack) <= allowed)
     return study
 
 
-def _confirm(world: World, config: StudyConfig, study: Study, folder: Path) -> Study | None:
+def _confirm(world: World, config: StudyConfig, study: Study, folder: Path, allowed: float) -> Study | None:
     """Confirm what a search found, as `run_search` does; None where it does not."""
-    if not config.search.confirm_top or not best_trials(study):
+    size = config.search.confirmation(min(trials_worth(study, config), allowed))
+    if not size.top or not best_trials(study):
         return None
     folder.mkdir()
-    opened, plan = open_confirmation(study, config), ConfirmationPlan(config)
+    opened, plan = open_confirmation(study, config, size), ConfirmationPlan(config)
     pack = stand_in_pack(plan, folder, world)
     _train(plan, pack, opened, lambda: True)
     return opened

@@ -1,6 +1,7 @@
 """The command that validates a study file."""
 
 from ppo_tune.cli.terminal import HugeGrid, StudyFile, note, say
+from ppo_tune.config.methods import LEAST
 from ppo_tune.config.study_file import load_study, notes
 from ppo_tune.data.user_files import check_user_files
 
@@ -25,11 +26,21 @@ def check(file: StudyFile, yes: HugeGrid = False) -> None:
             f"score every trial, {prompts['confirmation']:,} for confirmation"
         )
     say(f"  scored at  {', '.join(f'{e:,}' for e in config.milestone_episodes())} episodes")
-    if config.search.confirm_top:
-        top, seeds = config.search.confirm_top, config.search.confirm_seeds
+    size = config.search.confirmation(n)
+    if size.top:
+        left = (
+            " where pruning leaves enough"
+            if "auto" in (config.search.confirm_top, config.search.confirm_seeds)
+            else ""
+        )
         say(
-            f"  confirmed  the best {top} and the default, on {seeds} fresh seeds: at most {(top + 1) * seeds} runs, "
-            f"{(top + 1) * seeds * episodes:,} episodes"
+            f"  confirmed  the best {size.top} and the default, on {size.seeds} fresh seeds{left}: at most {size.runs} "
+            f"runs, {size.runs * episodes:,} episodes"
+        )
+    elif config.search.confirm_top:
+        say(
+            f"  confirmed  not: a quarter of {n} trials' episodes does not pay for {LEAST.runs} runs; "
+            "`ppo-tune confirm` makes them"
         )
     for text in [*notes(config), *inputs.notes]:
         note(text)

@@ -17,7 +17,7 @@ def confirm(
         int | None, typer.Option(min=1, help="How many of the best, instead of the file's.")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=3, help="How many fresh seeds, instead of the file's.")
+        int | None, typer.Option(min=2, help="How many fresh seeds, instead of the file's.")
     ] = None,
     workers: Workers = None,
     storage: Storage = None,

@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_serializer
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_serializer
 
 from ppo_tune.config.block import FROM_LIST, Block, Text
 
@@ -172,6 +173,31 @@ PACKAGES: Mapping[str, str | None] = {"tensorboard": "tensorboard", "wandb": "wa
 """The package that each logger imports, which the extra of the logger's name installs; None if none."""
 
 
+@dataclass(frozen=True)
+class Size:
+    """How much a confirmation does.
+
+    Attributes:
+        top: How many configs run beside the default; 0 for no confirmation.
+        seeds: On how many fresh seeds each, as long as it can win.
+    """
+
+    top: int
+    seeds: int
+
+    @property
+    def runs(self) -> int:
+        """At most so many trainings."""
+        return (self.top + 1) * self.seeds if self.top else 0
+
+
+SHARE = 0.25
+"""Of all episodes of a study, search and confirmation: what a confirmation takes at most unless more is asked for."""
+
+LEAST, MOST = Size(3, 2), Size(5, 5)
+"""The smallest confirmation, for one good config in four is beyond the KL budget on fresh seeds; and the largest."""
+
+
 class SearchConfig(Block):
     """How a study looks for the best config."""
 
@@ -191,10 +217,15 @@ class SearchConfig(Block):
         "auto", description="Trials trained together by one worker; auto = as many as pay, by the clock."
     )
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
-    confirm_top: int = Field(
-        5, ge=0, description="How many of the best run again on fresh seeds beside the default; 0 = none."
+    confirm_top: Literal["auto"] | int = Field(
+        "auto",
+        description="How many of the best run again on fresh seeds beside the default; 0 = none, auto = as many as "
+        "a quarter of the episodes pays.",
     )
-    confirm_seeds: int = Field(5, ge=3, description="How many fresh seeds each of them gets.")
+    confirm_seeds: Literal["auto"] | int = Field(
+        "auto",
+        description="How many fresh seeds each of them gets; auto = as many as a quarter of the episodes pays.",
+    )
     train_episodes: int | None = Field(
         None,
         ge=1,
@@ -202,14 +233,33 @@ class SearchConfig(Block):
     )
     log: Loggers = ()
 
-    @field_validator("pack", mode="before")
+    @field_validator("pack", "confirm_top", "confirm_seeds", mode="before")
     @classmethod
-    def _check_pack(cls, pack: Any) -> Any:
-        if pack == "auto" or (type(pack) is int and pack >= 1):
-            return pack
-        raise ValueError(f"`pack >= 1` must hold, or auto, but got {pack!r}")
+    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
+        least = {"pack": 1, "confirm_top": 0, "confirm_seeds": 2}[str(info.field_name)]
+        if value == "auto" or (type(value) is int and value >= least):
+            return value
+        raise ValueError(f"`{info.field_name} >= {least}` must hold, or auto, but got {value!r}")
 
     @property
     def kl_ceiling(self) -> float:
         """The KL beyond which a trial ends, in nats per sequence."""
         return 2 * self.kl_budget if self.kl_limit is None else self.kl_limit
+
+    def confirmation(self, trials: float, *, asked: bool = False) -> Size:
+        """What is confirmed after a search that took as many episodes as so many full trials.
+
+        What the file leaves open is chosen so that the confirmation takes at most `SHARE` of all episodes: as many
+        seeds as that pays for `LEAST` configs, and then as many configs. Where it does not pay for `LEAST` nothing is
+        confirmed, unless it is asked for.
+        """
+        runs = int(trials * SHARE / (1 - SHARE))
+        top = None if self.confirm_top == "auto" else self.confirm_top
+        seeds = None if self.confirm_seeds == "auto" else self.confirm_seeds
+        if top is None and seeds is None and runs < LEAST.runs and not asked:
+            return Size(0, 0)
+        if seeds is None:
+            seeds = min(max(runs // ((LEAST.top if top is None else top) + 1), LEAST.seeds), MOST.seeds)
+        if top is None:
+            top = min(max(runs // seeds - 1, LEAST.top), MOST.top)
+        return Size(top, seeds)

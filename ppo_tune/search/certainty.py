@@ -8,6 +8,7 @@ of several is judged, the interval is widened by Bonferroni's rule, for the best
 Knows nothing of studies.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,38 @@ def bootstrap_interval(values: Scores) -> tuple[float, float]:
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def gain(scores: Scores, rival: Scores, *, comparisons: int = 1) -> Gain:
+@dataclass(frozen=True)
+class SeedNoise:
+    """What a seed does to the mean score of a config, beside what it does to all configs alike.
+
+    Attributes:
+        variance: Of one run.
+        freedom: Degrees of freedom by which it is known.
+    """
+
+    variance: float
+    freedom: int
+
+
+def seed_noise(means: Sequence[Scores]) -> SeedNoise | None:
+    """The noise of seeds pooled over configs, from the mean score of each config on seeds 0, 1, 2, …; None if not told.
+
+    What is left of the table of configs and seeds after a mean of each row and column, by least squares, for a config
+    that left a race has fewer seeds. Two or three seeds of one config say next to nothing of it.
+    """
+    cells = [(row, seed, mean) for row, found in enumerate(means) for seed, mean in enumerate(found)]
+    rows, seeds = len(means), max(map(len, means), default=0)
+    design = np.zeros((len(cells), rows + seeds))
+    for at, (row, seed, _) in enumerate(cells):
+        design[at, row] = design[at, rows + seed] = 1
+    values = np.array([mean for *_, mean in cells])
+    fitted, _, rank, _ = np.linalg.lstsq(design, values)
+    freedom, left = len(cells) - int(rank), values - design @ fitted
+    left[np.abs(left) < 1e-12 * np.abs(values).max(initial=1.0)] = 0.0  # rounding
+    return SeedNoise(float((left**2).sum()) / freedom, freedom) if freedom > 0 else None
+
+
+def gain(scores: Scores, rival: Scores, *, comparisons: int = 1, noise: SeedNoise | None = None) -> Gain:
     """How much more a config scores than its rival, seed by seed and prompt by prompt.
 
     The variance of the mean is var(seed means) / S + var(prompt means) / P, with degrees of freedom by Welch and
@@ -83,18 +115,25 @@ def gain(scores: Scores, rival: Scores, *, comparisons: int = 1) -> Gain:
         scores: Shape (S, P), S or P of at least 2.
         rival: The same seeds and prompts, shape (S, P).
         comparisons: Among how many configs this one is the best.
+        noise: Of the seeds, pooled over configs: what the seeds' part is known by, and its least.
     """
     difference = scores - rival
     n_seeds, n_prompts = difference.shape
-    parts, counts = [], []
+    parts, freedoms = [], []
     for axis, n in ((1, n_seeds), (0, n_prompts)):
         if n > 1:
             parts.append(difference.mean(axis).var(ddof=1) / n)
-            counts.append(n)
+            freedoms.append(n - 1)
+    if noise is not None and n_seeds > 1:
+        runs = 1 if np.ptp(rival.mean(1)) == 0 else 2  # a rival that is not trained has no seeds
+        parts[0], freedoms[0] = (
+            max(parts[0], runs * noise.variance / n_seeds),
+            max(freedoms[0], noise.freedom),
+        )
     mean, variance = float(difference.mean()), float(sum(parts))
     if variance == 0:
         return Gain(mean, mean, mean, 0.5 if mean == 0 else float(mean > 0), 0.0, float("inf"))
-    freedom = float(variance**2 / sum(part**2 / (n - 1) for part, n in zip(parts, counts, strict=True)))
+    freedom = float(variance**2 / sum(part**2 / free for part, free in zip(parts, freedoms, strict=True)))
     error = variance**0.5
     reach = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, freedom)) * error
     probability = float(stats.t.cdf(mean / error, freedom))

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.files import read_json
 from ppo_tune.search import responses
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import Expectation, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut, Untrained
 from ppo_tune.search.results import ending_of
@@ -65,6 +65,7 @@ class Facts:
         trials: Those that began, but for the lost ones.
         winner: The trial to go on with, see `chosen_trial`.
         default: The default config's trial, or None before it began.
+        expected: What all results together expect of the winner; None where it is the default or too few are known.
         base: The untrained model; None if not known.
         folder: The study's.
         confirmation: The runs on fresh seeds, or None.
@@ -75,6 +76,7 @@ class Facts:
     trials: Sequence[FrozenTrial]
     winner: FrozenTrial | None
     default: FrozenTrial | None
+    expected: Expectation | None
     base: Untrained | None
     folder: Path
     confirmation: "Confirmation | None"

@@ -16,7 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.config.methods import NoPrunerConfig
+from ppo_tune.config.methods import LEAST, NoPrunerConfig, Size
 from ppo_tune.data.draws import Draws, confirmation_draws
 from ppo_tune.search.certainty import Scores
 from ppo_tune.search.facts import Chosen, Owner, StudyFacts, TrialFacts, enqueue_run
@@ -89,9 +89,19 @@ class ConfirmationPlan(Plan):
         ]
 
 
-def open_confirmation(study: Study, config: StudyConfig) -> Study:
-    """The confirmation of a search, made or gone on with; today's best few join those of earlier times."""
-    top = best_trials(study)[: config.search.confirm_top]
+def trials_worth(study: Study, config: StudyConfig) -> float:
+    """How many full trials' worth of episodes a search has taken."""
+    return sum(TrialFacts(t).episodes or 0 for t in study.get_trials(deepcopy=False)) / config.ppo.episodes
+
+
+def open_confirmation(study: Study, config: StudyConfig, size: Size | None = None) -> Study:
+    """The confirmation of a search, made or gone on with; today's best few join those of earlier times.
+
+    Its size is what the file says, where it leaves that open what pays, and at least `LEAST`, unless it is given.
+    """
+    if size is None:
+        size = config.search.confirmation(trials_worth(study, config), asked=True)
+    top = best_trials(study)[: size.top]
     default = baseline_trial(study)
     chosen = [*([default] if default is not None else []), *top]
     opened = optuna.create_study(
@@ -101,7 +111,7 @@ def open_confirmation(study: Study, config: StudyConfig) -> Study:
         load_if_exists=True,
     )
     facts, measured = StudyFacts(opened), StudyFacts(study).score_std
-    facts.config, facts.n_seeds = config, config.search.confirm_seeds
+    facts.config, facts.n_seeds = config, max(size.seeds, facts.n_seeds or 0)
     facts.score_std = 1.0 if measured is None else measured  # trials of version 0.1.0 knew no other unit
     today = {t.number: Chosen(t.params, t.value, TrialFacts(t).is_default) for t in chosen}
     facts.chosen = {**facts.chosen, **today}
@@ -130,8 +140,7 @@ def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
         for number, c in facts.chosen.items()
     ]
     order = sorted(candidates, key=lambda c: (not c.is_default, -(c.search_score or 0.0), c.number))
-    n_seeds = facts.n_seeds or config.search.confirm_seeds
-    return Confirmation(tuple(order), scores, judges, n_seeds, config.search.kl_budget)
+    return Confirmation(tuple(order), scores, judges, facts.n_seeds or LEAST.seeds, config.search.kl_budget)
 
 
 def _in_a_row(by_seed: Mapping[int, Run]) -> tuple[Run, ...]:

@@ -184,6 +184,21 @@ class Chosen:
     is_default: bool
 
 
+@dataclass(frozen=True)
+class Expectation:
+    """What all results of a search together expect of one config.
+
+    Attributes:
+        gain: How much more it scores than the default config.
+        error: The standard deviation of that.
+        within: Probability that it is within the KL budget.
+    """
+
+    gain: float
+    error: float
+    within: float
+
+
 class StudyFacts:
     """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it.
 
@@ -191,6 +206,7 @@ class StudyFacts:
         config: The experiment; None in a study that something else than ppo-tune made.
         inputs: Hashes of the files that the experiment depends on, by their places.
         versions: Of the libraries that made the study.
+        ranking: What is expected of the best trials by number, best first, since the last trial was completed.
         score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
         chosen: In a confirmation: its configs, by their numbers in the search.
         n_seeds: In a confirmation: on how many fresh seeds a config runs that stays in the race.
@@ -214,6 +230,13 @@ class StudyFacts:
     )
     inputs: Fact[Mapping[str, str]] = Fact("inputs", lambda stored: stored or {}, dict)
     versions: Fact[Mapping[str, str]] = Fact("versions", lambda stored: stored or {}, dict)
+    ranking: Fact[Mapping[int, Expectation]] = Fact(
+        "ranking",
+        lambda stored: {int(number): Expectation(*found) for number, *found in stored or ()},
+        lambda ranking: [
+            [number, found.gain, found.error, found.within] for number, found in ranking.items()
+        ],
+    )
     score_std: Fact[float | None] = Fact("score_std")
     chosen: Fact[Mapping[int, Chosen]] = Fact(
         "candidates",

@@ -55,6 +55,9 @@ class Plan(ABC):
     def begin(self, study: Study, folder: Path) -> None:  # noqa: B027 most plans need nothing
         """Called once by every worker that is ready to train; `folder` gets the files of its trials."""
 
+    def completed(self, study: Study) -> None:  # noqa: B027 most plans need nothing
+        """Called by a worker that has told a completed trial."""
+
     @abstractmethod
     def seed(self, trial: Trial) -> int:
         """Decides all random numbers of a trial."""
@@ -85,6 +88,12 @@ class SearchPlan(Plan):
             return None
         study.sampler = make_sampler(self.config, len(study.get_trials(deepcopy=False)))
         return ask_as(study, self.config.space.distributions(), owner)
+
+    def completed(self, study: Study) -> None:
+        """Rank the trials again."""
+        from ppo_tune.search.surrogate import rank  # waits for torch, which a worker has
+
+        rank(study, self.config)
 
     def seed(self, trial: Trial) -> int:
         """By the trial's number; a trial that runs again keeps that of the first time."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ppo_tune.search.certainty import Gain, Scores, gain, still_racing
+from ppo_tune.search.certainty import Gain, Scores, gain, seed_noise, still_racing
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ class Confirmation:
         if n < 2:
             return None
         against = np.broadcast_to(self.base, (n, len(self.base))) if rival is None else rival.scores[:n]
-        return gain(candidate.scores[:n], against, comparisons=comparisons)
+        noise = seed_noise([c.seed_means for c in self.candidates])
+        return gain(candidate.scores[:n], against, comparisons=comparisons, noise=noise)
 
     def judged(
         self, name: str, candidate: Candidate, rival: Candidate | None

@@ -8,7 +8,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
 
 if TYPE_CHECKING:
     from ppo_tune.search.race import Confirmation
@@ -57,16 +57,19 @@ def is_feasible(trial: FrozenTrial) -> bool:
 
 
 def best_trials(study: Study) -> list[FrozenTrial]:
-    """The completed trials within the KL budget, best first, without the default."""
-    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    found = [t for t in completed if is_feasible(t) and not TrialFacts(t).is_default]
-    return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
+    """The completed trials within the KL budget without the default, best first, see `ranked_trials`."""
+    return [trial for trial in ranked_trials(study) if not TrialFacts(trial).is_default]
 
 
-def best_trial(study: Study) -> FrozenTrial | None:
-    """The completed trial with the highest score among those within the KL budget; None if there is none."""
+def ranked_trials(study: Study) -> list[FrozenTrial]:
+    """The completed trials within the KL budget, the default among them, best first.
+
+    As the model of all results ranks them, see `ppo_tune.search.surrogate`, and those that it does not rank by score.
+    """
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max((t for t in completed if is_feasible(t)), key=lambda t: t.value or 0.0, default=None)
+    ranks = {number: rank for rank, number in enumerate(StudyFacts(study).ranking)}
+    found = [t for t in completed if is_feasible(t)]
+    return sorted(found, key=lambda t: (ranks.get(t.number, len(ranks)), -(t.value or 0.0), t.number))
 
 
 def chosen_trial(study: Study, confirmation: "Confirmation | None") -> FrozenTrial | None:
@@ -76,7 +79,7 @@ def chosen_trial(study: Study, confirmation: "Confirmation | None") -> FrozenTri
     best completed trial within the KL budget. None if nothing stayed within it.
     """
     if confirmation is None or confirmation.outcome.kind == "unfinished":
-        return best_trial(study)
+        return next(iter(ranked_trials(study)), None)
     number = confirmation.outcome.winner
     return next((t for t in study.get_trials(deepcopy=False) if t.number == number), None)
 

@@ -16,12 +16,12 @@ from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
-from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
+from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, trials_worth
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
-from ppo_tune.search.results import STATES, best_trial, best_trials, count_endings
+from ppo_tune.search.results import STATES, best_trials, count_endings, ranked_trials
 from ppo_tune.search.storage import check_same, close_lost_trials, create_study, load_study_from, storage_url
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.workers import Channel, Worker
@@ -130,15 +130,25 @@ def run_confirmation(
         )
     with _only_search(folder, config.name):
         check_same(study, config, check_user_files(config).hashes)
-        interrupted = _confirm(config, study, url, folder, workers or default_workers(), watch)
+        interrupted = _confirm(config, study, url, folder, workers or default_workers(), watch, asked=True)
     return SearchResult(study, interrupted, folder)
 
 
-def _confirm(config: StudyConfig, study: Study, url: str, folder: Path, workers: int, watch: Watcher) -> bool:
-    """Confirm under the study's lock; says whether the user stopped it."""
-    if not config.search.confirm_top or not best_trials(study):
+def _confirm(
+    config: StudyConfig,
+    study: Study,
+    url: str,
+    folder: Path,
+    workers: int,
+    watch: Watcher,
+    *,
+    asked: bool = False,
+) -> bool:
+    """Confirm under the study's lock, as much as pays or as was asked for; says whether the user stopped it."""
+    size = config.search.confirmation(trials_worth(study, config), asked=asked)
+    if not size.top or not best_trials(study):
         return False
-    opened = open_confirmation(study, config)
+    opened = open_confirmation(study, config, size)
     names, plan = StudyFolder(folder), ConfirmationPlan(config, workers)
     search = names.identity()
     close_lost_trials(opened, search)
@@ -190,7 +200,7 @@ def _only_search(folder: Path, name: str) -> Iterator[None]:
 
 def _opened(study: Study) -> Event:
     """What a study held when it was opened: trials over by ending, and the best of them."""
-    best = best_trial(study)
+    best = next(iter(ranked_trials(study)), None)
     found = (best.number, best.value, best.params) if best else None
     return {"kind": "opened", "done": _over(study), "best": found}
 

@@ -280,6 +280,8 @@ def run_trials(
         for place, ending in trial_pack.advance().items():
             trial = runs[place].trial
             study.tell(trial, ending.value, state=STATES[ending.name], skip_if_finished=True)
+            if ending.name == "completed":
+                trial_pack.plan.completed(study)
             trial_pack.emit({
                 "kind": "ended", "number": trial.number, "ending": ending.name,
                 "reason": ending.reason, "value": ending.value, "feasible": ending.feasible,

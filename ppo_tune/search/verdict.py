@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.concerns import Concern, Facts, concerns_of
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.heldout import read_untrained
 from ppo_tune.search.results import baseline_trial, chosen_trial, ending_of, is_feasible, was_lost
 from ppo_tune.search.storage import confirmation_study
@@ -62,12 +62,17 @@ def read_verdict(study: Study, config: StudyConfig, folder: Path) -> Verdict:
 def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
     """Collect what a verdict is made from; waits for scipy only where there is a confirmation."""
     every = [t for t in study.get_trials(deepcopy=False) if not was_lost(t)]
-    confirmation = _confirmation(study, config)
+    trials = [t for t in every if t.state != TrialState.WAITING]
+    confirmation, default = _confirmation(study, config), baseline_trial(study)
+    winner = chosen_trial(study, confirmation)
     return Facts(
         config=config,
-        trials=[t for t in every if t.state != TrialState.WAITING],
-        winner=chosen_trial(study, confirmation),
-        default=baseline_trial(study),
+        trials=trials,
+        winner=winner,
+        default=default,
+        expected=None
+        if winner is None or winner is default
+        else StudyFacts(study).ranking.get(winner.number),
         base=read_untrained(folder),
         folder=folder,
         confirmation=confirmation,
@@ -95,7 +100,8 @@ def judge(facts: Facts) -> Verdict:
         said, advice = _caution(facts, concerns), what_to_change(facts, concerns)
         return Verdict("caution", trial, confirmed, said, advice)
     if facts.confirmed is None:
-        return Verdict("not_confirmed", trial, confirmed, f"Not confirmed: {_seen(facts, facts.winner)}.")
+        told = f"Not confirmed: {_seen(facts, facts.winner)}{_expected(facts)}."
+        return Verdict("not_confirmed", trial, confirmed, told)
     kind = "better" if facts.confirmed.outcome.kind == "better" else "no_better"
     sentence = _better(facts.confirmed) if kind == "better" else no_better(facts.confirmed)
     return Verdict(kind, trial, confirmed, sentence)
@@ -131,6 +137,15 @@ def _seen(facts: Facts, winner: FrozenTrial) -> str:
     seen, budget = TrialFacts(winner).heldout, facts.config.search.kl_budget
     at = "" if seen is None else f", at {seen.kl:.2f} of {budget:g} nats of KL"
     return f"{name} scored {winner.value or 0.0:.3f} in the search{at}"
+
+
+def _expected(facts: Facts) -> str:
+    """What all results together expect of the winner, as the end of a sentence; empty while that is not known."""
+    seen = facts.expected
+    if seen is None:
+        return ""
+    gain = f"{seen.gain:+.2f} (sd {seen.error:.2f}) over the default config"
+    return f"; all results together expect {gain}, within the KL budget with probability {seen.within:.2f}"
 
 
 def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:

@@ -21,7 +21,10 @@ def of_seed(study: StudyConfig, seed: int, **search: object) -> StudyConfig:
 def test_the_same_seed_names_the_same_config_and_another_one_another(
     gp_world: World, quickstart: StudyConfig
 ) -> None:
-    once, again, other = (replayed.replay(gp_world, of_seed(quickstart, seed), 30) for seed in (1, 1, 2))
+    once, again, other = (
+        replayed.replay(gp_world, of_seed(quickstart, seed, confirm_top=3, confirm_seeds=2), 30)
+        for seed in (1, 1, 2)
+    )
 
     assert once == again
     assert once != other

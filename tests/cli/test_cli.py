@@ -173,7 +173,7 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
         "batch_size": {"type": "categorical", "choices": [8]},
     }
 
-    outcome = cli("check", write_study(space=space, search={"confirm_top": 5}))
+    outcome = cli("check", write_study(space=space, search={"confirm_top": 5, "confirm_seeds": 5}))
 
     assert outcome.code == 0
     assert "task       dataset\n" in outcome.out
@@ -194,6 +194,22 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
         "note: trial 0, the default config, uses batch_size = 8: the default 32 is outside the space"
         in outcome.out
     )
+
+
+def test_check_says_whether_a_quarter_of_the_episodes_pays_for_a_confirmation(
+    cli: Cli, write_study: Callable[..., Path]
+) -> None:
+    space = {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}}
+
+    few = cli("check", write_study(space=space, search={"confirm_top": "auto", "n_trials": 23}))
+    enough = cli("check", write_study(space=space, search={"confirm_top": "auto", "n_trials": 24}))
+
+    assert "confirmed  not: a quarter of 23 trials' episodes does not pay for 8 runs" in few.out
+    assert "`ppo-tune confirm` makes them" in few.out
+    assert (
+        "confirmed  the best 3 and the default, on 2 fresh seeds where pruning leaves enough: at most 8 runs, "
+        "256 episodes"
+    ) in enough.out
 
 
 def test_check_says_what_surprises_in_a_data_file(

@@ -38,7 +38,7 @@ class HandMade:
                     "ppo_epochs": {"type": "int", "low": 1, "high": 4},
                 }
             ),
-            search=SearchConfig(n_trials=8, milestones=5, kl_budget=3.0),
+            search=SearchConfig(n_trials=8, milestones=5, kl_budget=3.0, confirm_top=5, confirm_seeds=5),
         )
         self.study: Study = optuna.create_study(direction="maximize", storage=storage, study_name="hand")
         self.study.set_user_attr("config", self.config.model_dump(mode="json"))

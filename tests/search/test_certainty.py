@@ -11,6 +11,7 @@ from ppo_tune.search.certainty import (
     bootstrap_interval,
     gain,
     interquartile_mean,
+    seed_noise,
     seeds_for,
     still_racing,
 )
@@ -94,6 +95,64 @@ def test_the_best_of_five_equal_configs_is_called_better_in_at_most_one_of_twent
         called += gain(best, default, comparisons=5).is_certain
 
     assert called <= 50
+
+
+def test_the_noise_of_seeds_worked_by_hand() -> None:
+    """Two configs on two seeds: after the means of rows and columns ±0.5 is left four times."""
+    found = seed_noise([np.array([1.0, 4.0]), np.array([2.0, 3.0])])
+
+    assert found is not None
+    assert found.variance == pytest.approx(1.0)
+    assert found.freedom == 1
+
+
+def test_the_noise_of_seeds_sees_no_level_and_no_common_seed() -> None:
+    rng = np.random.default_rng(0)
+    own = rng.normal(0, 1, (4, 3))
+    shifted = own + rng.normal(0, 9, (4, 1)) + rng.normal(0, 9, (1, 3))
+
+    plain, moved = seed_noise(list(own)), seed_noise(list(shifted))
+
+    assert plain is not None
+    assert moved is not None
+    assert plain.freedom == moved.freedom == 6
+    assert plain.variance == pytest.approx(moved.variance)
+
+
+def test_who_left_the_race_still_tells_of_the_noise() -> None:
+    found = seed_noise([np.array([1.0, 2.0, 4.0]), np.array([3.0, 4.0, 5.0]), np.array([0.0, 5.0])])
+
+    assert found is not None
+    assert found.freedom == 8 - (3 + 3 - 1)
+    assert found.variance > 1
+    assert seed_noise([np.array([1.0]), np.array([2.0])]) is None
+    assert seed_noise([]) is None
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_the_best_of_three_equal_configs_is_seldom_called_better_than_the_default(seeds: int) -> None:
+    """Two or three seeds say next to nothing of one config's noise, and all configs together enough."""
+    rng = np.random.default_rng(seeds)
+    wrong = 0
+    for _ in range(1_000):
+        scores = runs(rng, np.zeros(4), seeds=seeds)
+        best = 1 + int(scores[1:].mean((1, 2)).argmax())
+        noise = seed_noise(list(scores.mean(2)))
+        wrong += gain(scores[best], scores[0], comparisons=3, noise=noise).is_certain
+
+    assert wrong <= 25
+
+
+def test_a_large_gain_is_certain_on_two_seeds_of_four_configs() -> None:
+    rng = np.random.default_rng(0)
+    found, alone = 0, 0
+    for _ in range(100):
+        scores = runs(rng, np.array([0.0, 0.5, 0.4, 0.3]), seeds=2, prompts=256)
+        found += gain(scores[1], scores[0], comparisons=3, noise=seed_noise(list(scores.mean(2)))).is_certain
+        alone += gain(scores[1], scores[0], comparisons=3).is_certain
+
+    assert found >= 80
+    assert found > alone
 
 
 def test_a_percentile_bootstrap_over_five_seeds_misses_the_truth_more_often_than_it_says() -> None:

@@ -150,7 +150,7 @@ def confirmed(
     candidates = [Candidate(i, i == 0, {}, 0.5 + 0.5 * i, of_config) for i, of_config in enumerate(runs)]
     found = Confirmation(tuple(candidates), SPREAD, {"gold": SPREAD + 0.5}, len(golds), kl_budget=3.0)
     chosen = next((t for t in facts.trials if t.number == found.outcome.winner), None)
-    return Facts(facts.config, facts.trials, chosen, facts.default, facts.base, facts.folder, found, True)
+    return replace(facts, winner=chosen, confirmation=found, is_over=True)
 
 
 @pytest.mark.parametrize(
