@@ -11,7 +11,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -32,7 +32,9 @@ def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
             return TPESampler(n_startup_trials=tpe.n_startup_trials, n_ei_candidates=24, multivariate=True, group=False,
                               constant_liar=True, seed=seed)  # fmt: skip
         case methods.GPSamplerConfig() as gp:
-            return GPSampler(n_startup_trials=gp.n_startup_trials, deterministic_objective=False, seed=seed)
+            from ppo_tune.search.proposals import ModelSampler  # waits for torch, as Optuna's would
+
+            return ModelSampler(config, gp.n_startup_trials, seed)
         case methods.RandomSamplerConfig():
             return RandomSampler(seed=seed)
         case methods.QMCSamplerConfig():
