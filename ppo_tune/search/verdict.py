@@ -145,7 +145,8 @@ def _expected(facts: Facts) -> str:
     if seen is None:
         return ""
     gain = f"{seen.gain:+.2f} (sd {seen.error:.2f}) over the default config"
-    return f"; all results together expect {gain}, within the KL budget with probability {seen.within:.2f}"
+    within = f"{seen.within:.2f}" if seen.within < 0.995 else "above 0.99"
+    return f"; all results together expect {gain}, within the KL budget with probability {within}"
 
 
 def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:

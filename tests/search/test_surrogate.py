@@ -226,7 +226,7 @@ def test_the_verdict_without_a_confirmation_says_what_is_expected(hand_made: Han
     assert "all results together expect" not in before.sentence
     found = re.search(
         r"; all results together expect \+(\S+) \(sd (\S+)\) over the default config, within the KL budget with "
-        r"probability (\S+)\.$",
+        r"probability (?:above )?(\S+)\.$",
         after.sentence,
     )
     assert after.kind == "not_confirmed"
