@@ -67,7 +67,7 @@ class TPESamplerConfig(LearningSampler):
 
 
 class GPSamplerConfig(LearningSampler):
-    """Where a Gaussian process expects the most improvement."""
+    """Where a Gaussian process of all results expects the most improvement within the KL budget."""
 
     title = "GP"
     name: Literal["gp"]

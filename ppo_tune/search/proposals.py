@@ -74,8 +74,9 @@ class ModelSampler(BaseSampler):
         best = float(fair.max()) if np.isfinite(fair).any() else float(seen.score.min())
         points = self._points(model.cube, known[np.argsort(-fair)[:N_BEST]])
         found = model.predict_at(points)
-        ahead = (found.score - best) / found.score_error
-        improvement = found.score_error * (ahead * stats.norm.cdf(ahead) + stats.norm.pdf(ahead))
+        error = np.maximum(found.score_error, 1e-12)
+        ahead = (found.score - best) / error
+        improvement = error * (ahead * stats.norm.cdf(ahead) + stats.norm.pdf(ahead))
         return model.cube.config(points[int((improvement * found.within).argmax())])
 
     def sample_independent(

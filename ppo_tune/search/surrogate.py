@@ -7,7 +7,7 @@ milestone and what others rose from there; one that passed the KL limit by that.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,9 @@ KL_SCALE = 8
 
 LOWEST = 2.0
 """A score so many times farther below the median than the best is above it counts as that: collapse has no depth."""
+
+MOST_RESULTS = 300
+"""A process is fitted to no more: the time grows with their cube, and one fit may take a second."""
 
 KEPT = 50
 """So many trials of a ranking are kept: those that somebody may ask for."""
@@ -72,7 +75,8 @@ class Surrogate:
         self.budget = config.search.kl_budget
         trials = sorted(trials, key=lambda trial: trial.number)
         scored = final_scores(trials, len(config.milestone_episodes()))
-        kls = final_kls(trials, config.search.kl_budget)
+        scored = thinned(scored, lambda score: -score)
+        kls = thinned(final_kls(trials, self.budget), lambda kl: abs(kl - self.budget))
         assert len(scored) >= MIN_RESULTS, "ask has_results first"
         values = np.array(list(scored.values()))
         middle = float(np.median(values))
@@ -110,7 +114,10 @@ class Surrogate:
 
 
 def rank(study: Study, config: StudyConfig) -> None:
-    """Keep in the study what all results expect of the best of its trials, for all who read it without a model."""
+    """Keep in the study what all results expect of the best of its trials, for all who read it without a model.
+
+    Where no model can be fitted, the last ranking stays.
+    """
     trials = [t for t in study.get_trials(deepcopy=False) if not was_lost(t)]
     with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         StudyFacts(study).ranking = ranking(trials, config)
@@ -158,7 +165,7 @@ def final_scores(trials: Sequence[FrozenTrial], n_milestones: int) -> dict[int, 
         curve = curves[trial.number]
         if trial.state is TrialState.COMPLETE and trial.value is not None:
             scores[trial.number] = trial.value
-        elif curve and ending_of(trial) in ("completed", "pruned", "running", "preempted"):
+        elif curve and ending_of(trial) in ("completed", "pruned", "running"):
             rise = float(np.median(whole[:, -1] - whole[:, len(curve) - 1])) if len(whole) >= 4 else 0.0
             scores[trial.number] = curve[-1] + HALF * max(0.0, rise)
     return scores
@@ -169,6 +176,16 @@ def final_kls(trials: Sequence[FrozenTrial], budget: float) -> dict[int, float]:
     ended = [t for t in trials if t.state is TrialState.COMPLETE or ending_of(t) in ("kl_limit", "diverged")]
     told = {t.number: t.constraints.get("kl_per_sequence") for t in ended}
     return {number: excess + budget for number, excess in told.items() if excess is not None}
+
+
+def thinned(results: Mapping[int, float], far: Callable[[float], float]) -> dict[int, float]:
+    """At most `MOST_RESULTS` of the results by number: the half of them that is least far, and others evenly."""
+    if len(results) <= MOST_RESULTS:
+        return dict(results)
+    order = sorted(results, key=lambda number: (far(results[number]), number))
+    near, rest = order[: MOST_RESULTS // 2], order[MOST_RESULTS // 2 :]
+    others = np.linspace(0, len(rest) - 1, MOST_RESULTS - len(near)).astype(int)
+    return {number: results[number] for number in sorted([*near, *(rest[i] for i in others)])}
 
 
 class _Process:

@@ -14,12 +14,14 @@ from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.results import ranked_trials
 from ppo_tune.search.surrogate import (
     MIN_RESULTS,
+    MOST_RESULTS,
     Surrogate,
     final_kls,
     final_scores,
     has_results,
     rank,
     ranking,
+    thinned,
 )
 from ppo_tune.search.verdict import read_verdict
 from tests.reporting.conftest import HandMade
@@ -233,3 +235,15 @@ def test_the_verdict_without_a_confirmation_says_what_is_expected(hand_made: Han
     assert found is not None
     assert float(found[1]) > 2 * float(found[2]) > 0
     assert 0.5 < float(found[3]) <= 1
+
+
+def test_of_very_many_results_the_best_and_some_of_the_others_are_fitted() -> None:
+    results = {number: float(number) for number in range(5_000)}
+
+    kept = thinned(results, lambda score: -score)
+
+    assert len(kept) == MOST_RESULTS
+    assert set(range(5_000 - MOST_RESULTS // 2, 5_000)) <= set(kept)
+    assert min(kept) == 0
+    assert list(kept) == sorted(kept)
+    assert thinned({1: 0.5}, lambda score: -score) == {1: 0.5}
