@@ -103,7 +103,9 @@ def test_without_a_confirmation_the_headline_says_what_one_seed_is_worth(usual: 
     words = said(usual)
 
     assert words.startswith("Not confirmed: trial 1 scored 1.000 in the search, at 2.50 of 3 nats of KL.")
-    assert "+0.500 over the default config and +1.500 over the untrained model" in words
+    assert (
+        "What the search saw is +0.500 over the default config and +1.500 over the untrained model" in words
+    )
     assert "ppo-tune confirm hand runs the best few and the default on fresh seeds." in words
 
 

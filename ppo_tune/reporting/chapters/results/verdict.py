@@ -152,7 +152,7 @@ def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
         start = None if record.base is None else record.base.heldout
         gains = [f"{score - default.score:+.3f} over the default config"] if default is not None else []
         gains += [f"{score - start.score:+.3f} over the untrained model"] if start is not None else []
-        sentences += [f"That is {' and '.join(gains)}."] if gains else []
+        sentences += [f"What the search saw is {' and '.join(gains)}."] if gains else []
     running = record.confirmation
     if running is not None:
         done = sum(len(c.runs) for c in running.candidates)
