@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.config.methods import Size
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.results import ending_of, was_lost
+from ppo_tune.search.results import count_endings, ending_of, was_lost
 from ppo_tune.search.storage import confirmation_study
 
 
@@ -126,6 +126,34 @@ class Budget:
         begins = [t.datetime_start.timestamp() for t in trials if t.datetime_start]
         start_up = min((begin - self.began for begin in begins if begin >= self.began), default=0.0)
         return worth + max(self.deadline - time.time() - start_up, 0.0) * worth / seconds
+
+
+def extended(
+    config: StudyConfig,
+    study: Study,
+    *,
+    trials: int | None = None,
+    episodes: int | None = None,
+    seconds: float | None = None,
+) -> StudyConfig:
+    """A study's experiment with so much more to spend than it has spent; the first limit that is reached ends it.
+
+    Args:
+        config: The experiment; without any number it stays as it is.
+        study: What was made of it so far.
+        trials: So many more, those under way or given back aside.
+        episodes: So many more, the confirmation's included.
+        seconds: So many more, the confirmation's included.
+    """
+    if trials is episodes is seconds is None:
+        return config
+    every = all_trials(study)
+    limits = {
+        "n_trials": None if trials is None else sum(count_endings(study).values()) + trials,
+        "max_episodes": None if episodes is None else sum(map(episodes_of, every)) + episodes,
+        "max_seconds": None if seconds is None else training_seconds(every) + seconds,
+    }
+    return config.model_copy(update={"search": config.search.model_copy(update=limits)})
 
 
 def _usual(costs: Sequence[float]) -> float:
