@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.config.methods import Size
 from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.pruners import expected_cost
 from ppo_tune.search.results import count_endings, ending_of, was_lost
 from ppo_tune.search.storage import confirmation_study
 
@@ -167,7 +168,13 @@ def expected_trials(config: StudyConfig) -> int:
         return config.n_trials
     if config.search.max_episodes is None:
         return DEFAULT_N_TRIALS
-    return max(round(config.search.split(config.search.max_episodes / config.ppo.episodes)[0]), 1)
+    part, _ = config.search.split(config.search.max_episodes / config.ppo.episodes)
+    return max(round(part / trial_cost(config)), 1)
+
+
+def trial_cost(config: StudyConfig) -> float:
+    """What a trial of a study is expected to cost."""
+    return expected_cost(config.search.pruner, len(config.milestone_episodes()))
 
 
 def trials_worth(study: Study, config: StudyConfig) -> float:
