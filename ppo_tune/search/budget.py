@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.config.methods import Size
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.results import ending_of, was_lost
+from ppo_tune.search.pruners import expected_cost
+from ppo_tune.search.results import count_endings, ending_of, was_lost
 from ppo_tune.search.storage import confirmation_study
 
 
@@ -128,6 +129,34 @@ class Budget:
         return worth + max(self.deadline - time.time() - start_up, 0.0) * worth / seconds
 
 
+def extended(
+    config: StudyConfig,
+    study: Study,
+    *,
+    trials: int | None = None,
+    episodes: int | None = None,
+    seconds: float | None = None,
+) -> StudyConfig:
+    """A study's experiment with so much more to spend than it has spent; the first limit that is reached ends it.
+
+    Args:
+        config: The experiment; without any number it stays as it is.
+        study: What was made of it so far.
+        trials: So many more, those under way or given back aside.
+        episodes: So many more, the confirmation's included.
+        seconds: So many more, the confirmation's included.
+    """
+    if trials is episodes is seconds is None:
+        return config
+    every = all_trials(study)
+    limits = {
+        "n_trials": None if trials is None else sum(count_endings(study).values()) + trials,
+        "max_episodes": None if episodes is None else sum(map(episodes_of, every)) + episodes,
+        "max_seconds": None if seconds is None else training_seconds(every) + seconds,
+    }
+    return config.model_copy(update={"search": config.search.model_copy(update=limits)})
+
+
 def _usual(costs: Sequence[float]) -> float:
     """What such trials cost, by those that are over; a whole one before any is."""
     return sum(costs) / len(costs) if costs else 1.0
@@ -139,7 +168,13 @@ def expected_trials(config: StudyConfig) -> int:
         return config.n_trials
     if config.search.max_episodes is None:
         return DEFAULT_N_TRIALS
-    return max(round(config.search.split(config.search.max_episodes / config.ppo.episodes)[0]), 1)
+    part, _ = config.search.split(config.search.max_episodes / config.ppo.episodes)
+    return max(round(part / trial_cost(config)), 1)
+
+
+def trial_cost(config: StudyConfig) -> float:
+    """What a trial of a study is expected to cost."""
+    return expected_cost(config.search.pruner, len(config.milestone_episodes()))
 
 
 def trials_worth(study: Study, config: StudyConfig) -> float:

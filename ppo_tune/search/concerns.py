@@ -71,6 +71,7 @@ class Facts:
         confirmation: The runs on fresh seeds, or None.
         is_over: Whether the search has come to its end.
         ended: What ended it besides its total of trials, as a sentence; empty if nothing did.
+        is_unpaid: Whether nothing is confirmed because a quarter of the episodes does not pay for it.
     """
 
     config: StudyConfig
@@ -83,6 +84,7 @@ class Facts:
     confirmation: "Confirmation | None"
     is_over: bool
     ended: str = ""
+    is_unpaid: bool = False
 
     @property
     def confirmed(self) -> "Confirmation | None":

@@ -227,6 +227,21 @@ def test_flags_of_confirm_reach_the_confirmation(
     assert (settings["workers"], settings["out"]) == (3, out)
 
 
+def test_flags_of_extend_raise_the_limits(
+    cli: Cli, asked: list[tuple[Any, dict[str, Any]]], finished: Path
+) -> None:
+    out = finished / "hand"
+    study, stored = ppo_tune.open_study("hand", out=out)
+
+    cli("extend", "hand", "--out", out)
+    cli("extend", "hand", "--trials", 3, "--episodes", 640, "--seconds", 9, "--workers", 2, "--out", out)
+
+    (plain, _), (config, settings) = asked
+    assert plain == stored
+    assert config == ppo_tune.extended(stored, study, trials=3, episodes=640, seconds=9)
+    assert (settings["workers"], settings["out"]) == (2, out)
+
+
 def test_the_help_of_train_says_what_its_numbers_may_be() -> None:
     told = {param.name: param.help for param in load("train").params}  # type: ignore[attr-defined]
 

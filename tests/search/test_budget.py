@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import SearchConfig, Size
-from ppo_tune.search.budget import Budget, expected_trials, training_seconds
+from ppo_tune.search.budget import Budget, expected_trials, extended, training_seconds
 from ppo_tune.search.results import STATES, is_over
 from ppo_tune.search.storage import confirmation_name
 from tests.worlds import StudyMaker
@@ -222,3 +222,19 @@ def test_a_search_is_over_by_its_total_or_by_another_limit(make_study: StudyMake
     assert is_over(ended, limited)
     add(ended, "running", 0)
     assert not is_over(ended, limited)
+
+
+def test_an_extended_study_may_spend_so_much_more_than_it_has_spent(make_study: StudyMaker) -> None:
+    config = make_study(search={"n_trials": 3, "max_episodes": 9 * WHOLE})
+    storage = optuna.storages.InMemoryStorage()
+    study = study_of(("completed", 1), ("pruned", 0.5), ("preempted", 0.25), ("waiting", 0), storage=storage)
+    study_of(("completed", 1), ("completed", 1), name=confirmation_name("small"), storage=storage)
+
+    def limits(**more: float) -> tuple[int | None, int | None, float | None]:
+        search = extended(config, study, **more).search  # type: ignore[arg-type]
+        return search.n_trials, search.max_episodes, search.max_seconds
+
+    assert limits() == (3, 9 * WHOLE, None)
+    assert limits(trials=4) == (7, None, None)
+    assert limits(episodes=100) == (None, 3.75 * WHOLE + 100, None)
+    assert limits(trials=4, seconds=60) == (7, None, 61)
