@@ -17,7 +17,14 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.concerns import Concern, Facts, concerns_of
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.heldout import read_untrained
-from ppo_tune.search.results import baseline_trial, chosen_trial, ending_of, is_feasible, was_lost
+from ppo_tune.search.results import (
+    baseline_trial,
+    chosen_trial,
+    ending_of,
+    is_feasible,
+    is_over,
+    was_lost,
+)
 from ppo_tune.search.storage import confirmation_study
 
 if TYPE_CHECKING:
@@ -76,7 +83,8 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
         base=read_untrained(folder),
         folder=folder,
         confirmation=confirmation,
-        is_over=len(every) >= config.n_trials and all(t.state.is_finished() for t in every),
+        ended=StudyFacts(study).ended,
+        is_over=is_over(study, config),
     )
 
 

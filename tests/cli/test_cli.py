@@ -212,6 +212,18 @@ def test_check_says_whether_a_quarter_of_the_episodes_pays_for_a_confirmation(
     ) in enough.out
 
 
+def test_check_says_what_ends_a_search(cli: Cli, write_study: Callable[..., Path]) -> None:
+    episodes = cli(
+        "check", write_study(search={"n_trials": None, "max_episodes": 1024, "confirm_top": "auto"})
+    ).out
+    seconds = cli("check", write_study(search={"n_trials": 9, "max_seconds": 60})).out
+
+    assert "trials     until 1,024 episodes pay for no more, by random" in episodes
+    assert "episodes   32 per trial, at most 1,024 in all" in episodes
+    assert "confirmed  the best 3 and the default, on 2 fresh seeds" in episodes
+    assert "trials     9 or until 60 seconds are over, by random" in seconds
+
+
 def test_check_says_what_surprises_in_a_data_file(
     cli: Cli, write_study: Callable[..., Path], small_world: Path, tmp_path: Path
 ) -> None:

@@ -191,6 +191,10 @@ def test_flags_of_search_reach_the_search(
         "--no-confirm",
         "--n-trials",
         3,
+        "--max-episodes",
+        320,
+        "--max-seconds",
+        2.5,
         "--workers",
         2,
         "--storage",
@@ -201,7 +205,7 @@ def test_flags_of_search_reach_the_search(
 
     (_, plain), (config, settings) = asked
     assert (plain["confirm"], plain["workers"], plain["storage"]) == (True, None, None)
-    assert config.search.n_trials == 3
+    assert (config.search.n_trials, config.search.max_episodes, config.search.max_seconds) == (3, 320, 2.5)
     assert {name: settings[name] for name in ("confirm", "workers", "storage", "out")} == {
         "confirm": False, "workers": 2, "storage": "sqlite:///x", "out": tmp_path
     }  # fmt: skip

@@ -194,6 +194,38 @@ def test_one_interrupt_stops_cleanly_and_the_study_goes_on_to_more_trials(
     assert finished_as(command.trials()) == ["completed"] * 4
 
 
+def test_seconds_end_a_search_and_more_of_them_go_on(slow_study: Path, start: Callable[..., Command]) -> None:
+    """How far it comes by then is the machine's business: a worker takes seconds to start, and so does a trial."""
+    first = start(slow_study, "--workers", "2", "--n-trials", "9", "--max-seconds", "8")
+    code, output = first.finish()
+    cut = [ending_of(trial) for trial in first.trials()]
+    again, more = start(slow_study, "--workers", "2", "--n-trials", "3", "--max-seconds", "600").finish()
+
+    assert code in (0, 3), output
+    assert re.search(
+        r"max_seconds 8 ended the search after \d trials, [\d,]+ episodes in \d+ seconds", output
+    )
+    assert "running" not in cut
+    assert cut.count("completed") < 9
+    assert again == 0, more
+    assert finished_as(first.trials()).count("completed") >= 3
+
+
+def test_episodes_end_a_search_of_two_workers_and_pay_for_its_confirmation(
+    write_study: Callable[..., Path], start: Callable[..., Command]
+) -> None:
+    search = {"n_trials": None, "max_episodes": 320, "confirm_top": 1, "confirm_seeds": 2}
+
+    command = start(write_study(search=search), "--workers", "2")
+    code, output = command.finish()
+
+    confirmation = load_study_from(storage_url(command.out, "small"), "small/confirmation").get_trials()
+    assert code == 0, output
+    assert finished_as(command.trials()) == ["completed"] * 6
+    assert finished_as(confirmation) == ["completed"] * 4
+    assert "max_episodes 320 ended the search after 6 trials, 192 episodes in " in output
+
+
 def test_a_second_search_of_a_running_study_is_refused_and_does_no_harm(
     slow_study: Path, start: Callable[..., Command]
 ) -> None:
