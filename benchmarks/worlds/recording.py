@@ -160,9 +160,10 @@ class Recorder:
 
     def __init__(self, study: StudyConfig, places: int) -> None:
         self.study, self.episodes = study, recorded_episodes(study)
-        self.work = assemble(study, places=places)
+        trial = milestone_draws(study)
+        usual = Draws(trial.split, trial.on_the_way or trial.n_prompts, trial.seed)
+        self.work = assemble(study, draws=usual, places=places)
         self.judges = tuple(self.work.task.beside)
-        usual = milestone_draws(study)
         self.other = self._evaluator(Draws(usual.split, usual.n_prompts, derive_seed(usual.seed, "other")))
         self.confirming = self._evaluator(confirmation_draws(study))
         self.work.policy.reset(0, torch.Generator())

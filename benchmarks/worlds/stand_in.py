@@ -103,16 +103,18 @@ class Evaluator:
         self.trainer = trainer
         self.confirms = confirms
 
-    def __call__(self, places: Iterable[int]) -> dict[int, Evaluation]:
-        """The evaluation of each place; without a trial it has the untrained model."""
-        return {place: self._judge(self.trainer.runs.get(place)) for place in places}
+    def __call__(self, places: Iterable[int], *, n_prompts: int | None = None) -> dict[int, Evaluation]:
+        """The evaluation of each place, on so many prompts; without a trial it has the untrained model."""
+        return {place: self._judge(self.trainer.runs.get(place), n_prompts) for place in places}
 
-    def _judge(self, trained: Trained | None) -> Evaluation:
+    def _judge(self, trained: Trained | None, n_prompts: int | None) -> Evaluation:
         if trained is None:
-            return _evaluation(self.trainer.world.untrained[self.confirms], 0.0)
+            return _evaluation(self.trainer.world.untrained, 0.0)
         run, milestone = trained.run, trained.steps // 2 - 1
         if self.confirms:
             return _evaluation(run.confirmed, run.confirm_kl)
+        if n_prompts is None or n_prompts > len(run.heldout):
+            return _evaluation(run.final, run.final_kl)
         return _evaluation(run.heldout + run.score[milestone], float(run.kl[milestone]))
 
 

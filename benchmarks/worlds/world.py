@@ -43,6 +43,8 @@ class Run:
         confirm_kl: KL on the prompts of a confirmation.
         heldout: Scores by held-out prompt around their mean, shape (prompts,).
         confirmed: Scores by prompt of a confirmation, shape (prompts,).
+        final: Scores by prompt of the end of a trial, on as many held-out prompts as a confirmation has.
+        final_kl: KL on these.
     """
 
     score: Array
@@ -51,6 +53,8 @@ class Run:
     confirm_kl: float
     heldout: Array
     confirmed: Array
+    final: Array
+    final_kl: float
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,13 @@ class World:
         landscape: The recorded runs; None for those of the repository.
 
     Attributes:
-        untrained: Scores by prompt of the untrained model: held-out, and of a confirmation.
+        untrained: Scores by prompt of the untrained model, shape (256,).
     """
 
     def __init__(self, study: StudyConfig, kind: str, landscape: Landscape | None = None) -> None:
         self.study, self.layout = study, Layout.of(study)
         recorded = landscape or read_landscape(study)
-        self.untrained = recorded.untrained
+        self.untrained = recorded.untrained[1]
         runs = np.bincount(recorded.config)
         rows = [np.flatnonzero(recorded.config == config) for config in range(len(runs))]
         points = np.stack([recorded.points[own[0]] for own in rows])
@@ -92,6 +96,8 @@ class World:
             for row in own
         }
         self._by_prompt = (_centred(recorded.heldout), _centred(recorded.confirmed))
+        few, many = recorded.heldout.shape[1], recorded.confirmed.shape[1]
+        self._other_prompts = (2 / many / (1 / few + 1 / many)) ** 0.5  # by the variances of such differences
 
     def truth(self, params: Mapping[str, Any]) -> Truth:
         """What a config is worth."""
@@ -108,6 +114,11 @@ class World:
         row = rng.choice(like)
         numbers = mean[0] + self.deviations[row]
         heldout, confirmed = (scores[row] for scores in self._by_prompt)
+        at = self.layout
+        there = [at.confirm_score, at.confirm_kl]
+        final = numbers[there] + self._other_prompts * (
+            mean[0][[at.score.stop - 1, at.kl.stop - 1]] - mean[0][there]
+        )
         return Run(
             score=numbers[self.layout.score],
             kl=nats(numbers[self.layout.kl]),
@@ -115,6 +126,8 @@ class World:
             confirm_kl=float(nats(numbers[self.layout.confirm_kl])),
             heldout=heldout,
             confirmed=confirmed + numbers[self.layout.confirm_score],
+            final=confirmed + final[0],
+            final_kl=float(nats(final[1])),
         )
 
     @cached_property

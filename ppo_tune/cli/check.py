@@ -4,6 +4,7 @@ from ppo_tune.cli.terminal import HugeGrid, StudyFile, note, say
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST
 from ppo_tune.config.study_file import load_study, notes
+from ppo_tune.data.draws import milestone_draws
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.search.budget import expected_trials, trial_cost
 
@@ -22,10 +23,13 @@ def check(file: StudyFile, yes: HugeGrid = False) -> None:
     )
     say(f"  episodes   {episodes:,} per trial, {_in_all(config)}")
     if prompts is not None:
-        used = min(config.task.heldout_prompts, prompts["heldout"])
+        draws = milestone_draws(config)
+        few, used = (
+            min(n, prompts["heldout"]) for n in (draws.on_the_way or draws.n_prompts, draws.n_prompts)
+        )
         say(
-            f"  prompts    {prompts['train']:,} to train on, {prompts['heldout']:,} held out, of which {used:,} "
-            f"score every trial, {prompts['confirmation']:,} for confirmation"
+            f"  prompts    {prompts['train']:,} to train on, {prompts['heldout']:,} held out, of which {few:,} "
+            f"score a trial at a milestone and {used:,} at its end, {prompts['confirmation']:,} for confirmation"
         )
     say(f"  scored at  {', '.join(f'{e:,}' for e in config.milestone_episodes())} episodes")
     worth = expected_trials(config) * trial_cost(config)

@@ -311,7 +311,11 @@ class SupportTaskConfig(Block):
         description="Another seed is another world: another base model, other preferences and so another reward model, "
         "and the messages in another order, so other held-out prompts. The words and the hidden scorer stay.",
     )
-    heldout_prompts: int = Field(64, ge=1, description="How many held-out prompts score a policy.")
+    heldout_prompts: int = Field(
+        64,
+        ge=1,
+        description="How many held-out prompts score a policy at a milestone; four times as many at a trial's end.",
+    )
     reward: RewardConfig | None = Field(None, description="Instead of the task's own preference model.")
     objective: RewardConfig | None = Field(None, exclude_if=operator.not_, description=OBJECTIVE)
     judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)
@@ -350,7 +354,11 @@ class DatasetTaskConfig(Block):
         description="Instead of stopping, drop rows that cannot be used, of which `check` says how many, and prompts "
         "that are empty or too long for the model, which are not counted.",
     )
-    heldout_prompts: int = Field(128, ge=1, description="How many held-out prompts score a policy.")
+    heldout_prompts: int = Field(
+        128,
+        ge=1,
+        description="How many held-out prompts score a policy at a milestone; four times as many at a trial's end.",
+    )
     reward: RewardConfig = Field(description="What PPO maximizes.")
     objective: RewardConfig | None = Field(None, exclude_if=operator.not_, description=OBJECTIVE)
     judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)

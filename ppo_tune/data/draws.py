@@ -1,6 +1,7 @@
 """Which prompts a policy answers to be judged, and the seed of the random numbers by which it does.
 
-    milestone      chooses: what a search compares, and which checkpoint a training keeps
+    milestone      chooses: what a search compares, and which checkpoint a training keeps; a trial's last one answers
+                   more prompts than those before it, for it is what the search goes by
     confirmation   chooses among the best few of a search
     claim          chooses nothing: what is said of a model to others
 
@@ -16,7 +17,8 @@ from ppo_tune.data.prompts import Split
 from ppo_tune.seeding import derive_seed
 
 PROMPTS_PER_HELDOUT_PROMPT = 4
-"""A confirmation or a claim answers so many times as many prompts as a milestone, if there are so many."""
+"""The end of a trial, a confirmation or a claim answers so many times as many prompts as a milestone before, if there
+are so many: few prompts have a best config of their own."""
 
 LEAST_PROMPTS = 2
 """Fewer give no standard error, and so no claim."""
@@ -33,11 +35,13 @@ class Draws:
         split: The prompts' split.
         n_prompts: How many of them; all if there are fewer.
         seed: Decides the random numbers.
+        on_the_way: How many of these, the first ones, a trial answers at the milestones before its last; None for all.
     """
 
     split: Split
     n_prompts: int
     seed: int
+    on_the_way: int | None = None
 
 
 def milestone_draws(config: StudyConfig | TrainConfig) -> Draws:
@@ -46,7 +50,8 @@ def milestone_draws(config: StudyConfig | TrainConfig) -> Draws:
     A training has its own: its config was chosen by the search's.
     """
     if isinstance(config, StudyConfig):
-        return Draws("heldout", config.task.heldout_prompts, config.search.seed)
+        few = config.task.heldout_prompts
+        return Draws("heldout", PROMPTS_PER_HELDOUT_PROMPT * few, config.search.seed, few)
     return Draws("heldout", config.task.heldout_prompts, derive_seed(config.seed, "milestones"))
 
 

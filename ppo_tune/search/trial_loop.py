@@ -81,6 +81,7 @@ class TrialPack:
     Attributes:
         milestones: Episodes at which trials are scored.
         score_std: The unit in which values are learned, the same for all trials of a study; None before `join`.
+        prompts_at_end: How many prompts score a trial at its end: as many as scored the untrained model.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class TrialPack:
         self.work: Assembly = assemble(plan.config, draws=plan.draws, places=places, device=device)
         self.runs: dict[int, TrialRun] = {}
         self.score_std: float | None = None
+        self.prompts_at_end: int | None = None
 
     def join(self, study: Study) -> None:
         """Take part in a study; called once, before its first trial here, by one process at a time.
@@ -112,8 +114,9 @@ class TrialPack:
         facts = StudyFacts(study)
         if not self.folder.base.is_file():
             self._score_base()
+        base = read_untrained(self.folder.path)
+        self.prompts_at_end = None if base is None else base.n_prompts
         if facts.score_std is None:
-            base = read_untrained(self.folder.path)
             measured = None if base is None else base.score_std
             if measured == 0:
                 self._note(
@@ -154,8 +157,11 @@ class TrialPack:
         going_on = sorted(self.runs.keys() - endings)
         episodes = {place: self.work.trainer.runs[place].episodes for place in going_on}
         due = [p for p in going_on if episodes[p] >= self.milestones[len(self.runs[p].curve)]]
-        if due:
-            for place, judged in self.work.evaluator(due).items():
+        at_end = [p for p in due if len(self.runs[p].curve) + 1 == len(self.milestones)]
+        on_the_way = [p for p in due if p not in at_end]
+        for places, n_prompts in ((on_the_way, self.plan.draws.on_the_way), (at_end, self.prompts_at_end)):
+            judgements = self.work.evaluator(places, n_prompts=n_prompts) if places else {}
+            for place, judged in judgements.items():
                 if ending := self._judge(self.runs[place], judged):
                     endings[place] = ending
         for place, ending in endings.items():

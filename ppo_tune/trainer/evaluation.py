@@ -99,7 +99,7 @@ class Evaluator:
     Args:
         policy: The policy; its places are what is scored.
         task: Prompts, objective and judges.
-        n_prompts: How many of the held-out prompts; all if there are fewer.
+        n_prompts: How many of the prompts at most; all if there are fewer.
         max_new_tokens: The longest response.
         temperature: Of the sampling.
         seed: Decides the sampling noise, equal for all trials of a study.
@@ -133,37 +133,40 @@ class Evaluator:
         self._uniforms = draw_uniforms(len(self.rows), max_new_tokens, generator(seed, "evaluation"))
 
     def __call__(
-        self, places: Sequence[int], reference: Policy | None = None
+        self, places: Sequence[int], reference: Policy | None = None, *, n_prompts: int | None = None
     ) -> dict[int, Evaluation | TrialError]:
         """Score some places; a place whose policy or reward fails gets that error instead.
 
         Args:
             places: Which.
             reference: From whose reference the KL is measured; None is the scored policy's own.
+            n_prompts: By how many of the prompts, the first ones, each with the random numbers that it always has; None
+                for all.
         """
-        k = len(places)
-        prompts = Prompts(self._batch.ids.expand(k, -1, -1), self._batch.mask.expand(k, -1, -1))
+        k, rows = len(places), self.rows[:n_prompts]
+        ids, mask, uniforms = (
+            shared[: len(rows)].expand(k, -1, -1)
+            for shared in (self._batch.ids, self._batch.mask, self._uniforms)
+        )
         try:
             rollout = collect(
-                self.policy, prompts, self._uniforms.expand(k, -1, -1), temperature=self.temperature,
+                self.policy, Prompts(ids, mask), uniforms, temperature=self.temperature,
                 places=places, memory=self.memory, reference=reference,
             )  # fmt: skip
-            return {place: self._judge(rollout[i]) for i, place in enumerate(places)}
+            return {place: self._judge(rollout[i], rows) for i, place in enumerate(places)}
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return {place: OutOfMemoryError(str(error).splitlines()[0]) for place in places}
 
-    def _judge(self, rollout: Rollout) -> Evaluation | TrialError:
+    def _judge(self, rollout: Rollout, rows: range) -> Evaluation | TrialError:
         kl = estimate_kl(rollout.old_logprobs, rollout.ref_logprobs)
-        kl_per_sequence = float(masked_sum(kl, rollout.mask)) / len(self.rows)
+        kl_per_sequence = float(masked_sum(kl, rollout.mask)) / len(rows)
         if not torch.tensor(kl_per_sequence).isfinite():
             return TrainingDivergedError("the log-probabilities of held-out responses are not finite")
-        prompts, columns = self.prompts.texts(self.rows)
+        prompts, columns = self.prompts.texts(rows)
         try:
-            scores, responses = score(
-                self.task.objective, self.policy, self.prompts, self.rows, rollout.sequences
-            )
+            scores, responses = score(self.task.objective, self.policy, self.prompts, rows, rollout.sequences)
             beside = {name: judge(prompts, responses, columns) for name, judge in self.task.beside.items()}
         except RewardError as error:
             return error

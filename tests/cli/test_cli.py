@@ -181,7 +181,8 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
     assert "episodes   32 per trial, at most 128 in all" in outcome.out
     counts = Counter(split_of(f"a {thing}") for thing in THINGS)
     assert (
-        f"prompts    {counts['train']} to train on, {counts['heldout']} held out, of which 6 score every trial, "
+        f"prompts    {counts['train']} to train on, {counts['heldout']} held out, of which 6 "
+        f"score a trial at a milestone and {min(24, counts['heldout'])} at its end, "
         f"{counts['confirmation']} for confirmation"
     ) in outcome.out
     assert "scored at  16, 32 episodes" in outcome.out

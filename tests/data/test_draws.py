@@ -45,8 +45,9 @@ def test_the_seed_decides_every_one_of_them(one: int, other: int) -> None:
 
 
 def test_milestones_take_held_out_prompts_and_the_others_four_times_as_many_of_the_confirmation() -> None:
-    assert (milestone_draws(study(0)).split, milestone_draws(study(0)).n_prompts) == ("heldout", 16)
-    assert (milestone_draws(training(0)).split, milestone_draws(training(0)).n_prompts) == ("heldout", 16)
+    searched, trained = milestone_draws(study(0)), milestone_draws(training(0))
+    assert (searched.split, searched.on_the_way, searched.n_prompts) == ("heldout", 16, 64)
+    assert (trained.split, trained.on_the_way, trained.n_prompts) == ("heldout", None, 16)
     assert (confirmation_draws(study(0)).split, confirmation_draws(study(0)).n_prompts) == (
         "confirmation",
         64,

@@ -321,3 +321,34 @@ def test_events_tell_a_watcher_what_happens(make_study: StudyMaker, tmp_path: Pa
     ]
     assert search.events[-1]["ending"] == "completed"
     assert json.dumps(search.events)  # plain data, fit for a pipe
+
+
+def test_the_end_of_a_trial_answers_four_times_as_many_prompts_as_a_milestone_before(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    few = {"heldout_prompts": 1}
+    search = Search(make_study(task=few), tmp_path / "run")
+
+    trials = search.run()
+
+    base = read_json(tmp_path / "run" / "base.json")
+    assert len(base["scores"]) == base["n_prompts"] == 4
+    for trial in trials:
+        first, last = trial.user_attrs["curve"]
+        scores = trial.user_attrs["scores"]
+        assert len(scores) == 4
+        assert trial.value == last["score"] == pytest.approx(statistics.mean(scores), abs=1e-5)
+        assert first["score_error"] == 0.0  # of a single prompt
+
+
+def test_a_study_that_was_begun_with_fewer_prompts_at_the_end_goes_on_so(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    search = Search(make_study(task={"heldout_prompts": 2}), tmp_path / "run")
+    search.trial_pack.join(search.study)
+    base = tmp_path / "run" / "base.json"
+    write_json(base, {**read_json(base), "n_prompts": 2})  # as version 0.1.0 wrote it
+
+    trials = Search(make_study(task={"heldout_prompts": 2}), tmp_path / "run").run()
+
+    assert [len(trial.user_attrs["scores"]) for trial in trials] == [2, 2, 2, 2]

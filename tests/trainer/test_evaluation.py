@@ -87,6 +87,15 @@ def test_a_place_is_scored_the_same_alone_in_a_pack_and_again(toy_task):
     assert again.metrics() == pytest.approx(together.metrics(), abs=1e-5)
 
 
+def test_the_first_prompts_are_answered_as_among_all(toy_task):
+    evaluate = evaluator(stirred_policy(places=2), toy_task)
+
+    whole, few = evaluate([0, 1])[1], evaluate([0, 1], n_prompts=3)[1]
+
+    assert few.samples == whole.samples[:3] != whole.samples
+    assert few.score == pytest.approx(sum(sample.score for sample in few.samples) / 3)
+
+
 @pytest.mark.parametrize("size", [1, 4])
 def test_the_micro_batch_does_not_change_a_score(size, toy_task):
     policy = stirred_policy(places=2)

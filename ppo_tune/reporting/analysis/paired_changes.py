@@ -111,6 +111,8 @@ def change(before: Judged, after: Judged, judge: str) -> Change:
     value = after.means[judge] - before.means[judge]
     first, second = before.by_prompt[judge], after.by_prompt[judge]
     pairs = [b - a for a, b in zip(first, second, strict=False) if a is not None and b is not None]
-    if len(first) == len(second) and len(pairs) >= MIN_PROMPTS:
+    if len(first) >= len(second) and len(pairs) >= MIN_PROMPTS:
+        if len(first) > len(second):  # a trial that was pruned answered the first of the prompts
+            value = float(np.mean(pairs))
         return Change(value, float(np.std(pairs, ddof=1)) / math.sqrt(len(pairs)), len(pairs) - 1)
     return Change(value, math.hypot(before.errors[judge], after.errors[judge]))

@@ -42,6 +42,15 @@ def test_without_single_scores_the_standard_errors_are_added_as_if_independent()
     assert (found.low, found.high) == pytest.approx((1 - 1.959964 * 0.5, 1 + 1.959964 * 0.5), abs=1e-6)
 
 
+def test_a_pruned_trial_is_compared_on_the_first_prompts_which_it_answered() -> None:
+    before, after = (0.1, 0.9, 2.0, -1.0, 0.5, 0.0, 1.5, 9.0, 9.0), (0.4, 1.0, 2.5, -0.2, 0.9, 0.1, 1.4)
+
+    found = change(judged(1.0, scores=before), judged(float(np.mean(after)), scores=after), "score")
+
+    expected = stats.ttest_rel(after, before[:7]).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
 def test_scores_of_other_prompts_are_not_paired() -> None:
     found = change(judged(error=0.3, scores=(0.0,) * 8), judged(1.0, error=0.4, scores=(1.0,) * 9), "score")
 

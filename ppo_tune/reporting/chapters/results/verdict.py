@@ -24,8 +24,8 @@ MIN_COMPLETED = 5
 def chapter(record: StudyRecord) -> Chapter:
     """The confirmation, and what the search saw."""
     reading = (
-        f"In the search, one seed each: means over the same {record.n_prompts} held-out prompts with the same sampling "
-        "noise; ± is the standard error over prompts, KL is in nats per response."
+        f"In the search, one seed each: means over the same {record.n_prompts} held-out prompts at the end of a trial, "
+        "with the same sampling noise; ± is the standard error over prompts, KL is in nats per response."
     )
     data = {
         "name": record.config.name,
@@ -154,6 +154,8 @@ def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
         gains += [f"{score - start.score:+.3f} over the untrained model"] if start is not None else []
         sentences += [f"What the search saw is {' and '.join(gains)}."] if gains else []
     running = record.confirmation
+    if running is not None and running.outcome.kind == "likely":
+        return [*sentences, *_likely(record, running)]
     if running is not None:
         done = sum(len(c.runs) for c in running.candidates)
         sentences.append(f"Its confirmation is not finished: {done} runs on fresh seeds are done.")
@@ -162,6 +164,17 @@ def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
         f"{record.config.name} runs the best few and the default on fresh seeds."
     )
     return sentences
+
+
+def _likely(record: StudyRecord, confirmation: Confirmation) -> list[str]:
+    """What to do about a gain that the search expects, too, but fresh seeds cannot tell from zero."""
+    outcome = confirmation.outcome
+    assert outcome.best is not None and outcome.gain is not None
+    best = confirmation.candidate(outcome.best)
+    return [
+        "Fresh seeds alone cannot tell that gain from zero; it is what gets exported, for the search expects it, too.",
+        _what_more_would_buy(record, confirmation, best, outcome.gain),
+    ]
 
 
 def _judges(confirmation: Confirmation, best: Candidate) -> list[str]:
