@@ -110,6 +110,7 @@ def _train(plan: Plan, study: Study, folder: Path, world: World) -> None:
     plan.begin(study, folder)
     owner = Owner.new("replay")
     run_trials(pack, study, next_trial=lambda: plan.ask(study, len(pack.runs), owner))
+    plan.end(study)
 
 
 def _memory() -> str | None:

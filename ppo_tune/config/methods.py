@@ -202,7 +202,7 @@ LEAST, MOST = Size(3, 2), Size(5, 5)
 class SearchConfig(Block):
     """How a study looks for the best config."""
 
-    sampler: SamplerConfig = Field(TPESamplerConfig(name="tpe"), description="Who proposes the values.")
+    sampler: SamplerConfig = Field(GPSamplerConfig(name="gp"), description="Who proposes the values.")
     pruner: PrunerConfig = Field(
         SuccessiveHalvingConfig(name="successive_halving"), description="Who ends hopeless trials early."
     )

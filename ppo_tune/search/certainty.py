@@ -27,6 +27,14 @@ RACE_CONFIDENCE = 0.95
 RESAMPLES = 2_000
 """Of a bootstrap."""
 
+KL_SCALE = 8
+"""log(1 + KL_SCALE·KL/budget) is linear well within the budget and logarithmic around it."""
+
+
+def log_kl(kl: Any, budget: float) -> Any:
+    """KL, in nats per response like its budget, on the scale on which its noise is about the same everywhere."""
+    return np.log1p(KL_SCALE * np.maximum(kl, 0.0) / budget)
+
 
 @dataclass(frozen=True)
 class Gain:

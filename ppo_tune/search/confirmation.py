@@ -109,7 +109,10 @@ def open_confirmation(study: Study, config: StudyConfig, size: Size | None = Non
     facts, measured = StudyFacts(opened), StudyFacts(study).score_std
     facts.config, facts.n_seeds = config, max(size.seeds, facts.n_seeds or 0)
     facts.score_std = 1.0 if measured is None else measured  # trials of version 0.1.0 knew no other unit
-    today = {t.number: Chosen(t.params, t.value, TrialFacts(t).is_default) for t in chosen}
+    seen = StudyFacts(study).ranking
+    today = {
+        t.number: Chosen(t.params, t.value, TrialFacts(t).is_default, seen.get(t.number)) for t in chosen
+    }
     facts.chosen = {**facts.chosen, **today}
     return opened
 
@@ -132,7 +135,7 @@ def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
             run = _run(trial, scores, judges, config)
             runs.setdefault(TrialFacts(trial).confirms, {}).setdefault(run.seed_index, run)
     candidates = [
-        Candidate(number, c.is_default, c.params, c.search_score, _in_a_row(runs.get(number, {})))
+        Candidate(number, c.is_default, c.params, c.search_score, _in_a_row(runs.get(number, {})), c.expected)
         for number, c in facts.chosen.items()
     ]
     order = sorted(candidates, key=lambda c: (not c.is_default, -(c.search_score or 0.0), c.number))

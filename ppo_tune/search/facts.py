@@ -10,7 +10,7 @@ import os
 import platform
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -177,11 +177,23 @@ class Chosen:
         params: Its searched values.
         search_score: What it scored in the search; None if it did not complete there.
         is_default: Whether it is the default config.
+        expected: What the search expects of it; None where too little was known.
     """
 
     params: dict[str, Any]
     search_score: float | None
     is_default: bool
+    expected: "Expectation | None" = None
+
+    def stored(self) -> dict[str, Any]:
+        """What `read` reads."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("expected", None)}
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> "Chosen":
+        """A config as it is stored."""
+        expected = stored.get("expected")
+        return cls(**{**stored, "expected": expected and Expectation(**expected)})
 
 
 @dataclass(frozen=True)
@@ -192,11 +204,17 @@ class Expectation:
         gain: How much more it scores than the default config.
         error: The standard deviation of that.
         within: Probability that it is within the KL budget.
+        log_kl: Its KL, see `ppo_tune.search.certainty.log_kl`; None where no trial told one.
+        log_kl_error: The standard deviation of that.
+        log_kl_noise: Standard deviation of the log KL of one run.
     """
 
     gain: float
     error: float
     within: float
+    log_kl: float | None = None
+    log_kl_error: float = 0.0
+    log_kl_noise: float = 0.0
 
 
 class StudyFacts:
@@ -234,16 +252,14 @@ class StudyFacts:
     ranking: Fact[Mapping[int, Expectation]] = Fact(
         "ranking",
         lambda stored: {int(number): Expectation(*found) for number, *found in stored or ()},
-        lambda ranking: [
-            [number, found.gain, found.error, found.within] for number, found in ranking.items()
-        ],
+        lambda ranking: [[number, *astuple(found)] for number, found in ranking.items()],
     )
     ended: Fact[str] = Fact("ended", lambda stored: stored or "")
     score_std: Fact[float | None] = Fact("score_std")
     chosen: Fact[Mapping[int, Chosen]] = Fact(
         "candidates",
-        lambda stored: {int(number): Chosen(**facts) for number, facts in (stored or {}).items()},
-        lambda chosen: {str(number): asdict(facts) for number, facts in chosen.items()},
+        lambda stored: {int(number): Chosen.read(facts) for number, facts in (stored or {}).items()},
+        lambda chosen: {str(number): facts.stored() for number, facts in chosen.items()},
     )
     n_seeds: Fact[int | None] = Fact("seeds")
     untrained: Fact[ByPrompt | None] = Fact(

@@ -4,6 +4,7 @@ A search proposes trials until its budget is reached; a confirmation (`ppo_tune.
 configs again. Workers and their supervisor are the same for both and only ask a plan.
 """
 
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -60,6 +61,9 @@ class Plan(ABC):
     def completed(self, study: Study) -> None:  # noqa: B027 most plans need nothing
         """Called by a worker that has told a completed trial."""
 
+    def end(self, study: Study) -> None:  # noqa: B027
+        """Called by a worker that has nothing more to train."""
+
     @abstractmethod
     def seed(self, trial: Trial) -> int:
         """Decides all random numbers of a trial."""
@@ -73,8 +77,14 @@ class Plan(ABC):
         return make_pruner(self.config.search.pruner, len(self.config.milestone_episodes()))
 
 
+RANKING_SHARE = 0.01
+"""Of a worker's time."""
+
+
 class SearchPlan(Plan):
     """Propose trials until the study's budget is reached."""
+
+    _next_ranking = 0.0
 
     def remaining(self, study: Study) -> int:
         """What is left of the budget."""
@@ -91,7 +101,14 @@ class SearchPlan(Plan):
         return ask_as(study, self.config.space.distributions(), owner)
 
     def completed(self, study: Study) -> None:
-        """Rank the trials again."""
+        """Rank the trials again, unless that took too much of the time lately."""
+        started = time.monotonic()
+        if started >= self._next_ranking:
+            self.end(study)
+            self._next_ranking = started + (time.monotonic() - started) / RANKING_SHARE
+
+    def end(self, study: Study) -> None:
+        """Rank the trials."""
         from ppo_tune.search.surrogate import rank  # waits for torch, which a worker has
 
         rank(study, self.config)

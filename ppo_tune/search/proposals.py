@@ -33,7 +33,7 @@ N_BEST = 5
 
 
 class ModelSampler(BaseSampler):
-    """Proposes the config of the largest expected improvement, times the probability to be within the KL budget.
+    """Proposes the config of the largest expected improvement, times the probability to be safely within the KL budget.
 
     Gardner et al., Bayesian optimization with inequality constraints (2014). Trials under way count as what the model
     expects of them.
@@ -53,7 +53,7 @@ class ModelSampler(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole space, once there are results."""
         others = self._others(study, trial)
-        ready = len(others) >= self.n_startup_trials and has_results(others, self.config)
+        ready = len(others) >= self.n_startup_trials and has_results(others)
         return self.config.space.distributions() if ready else {}
 
     def sample_relative(
@@ -70,14 +70,14 @@ class ModelSampler(BaseSampler):
         known = model.cube.points([t.params for t in others])
         model.believe([t.params for t in others if not t.state.is_finished()])
         seen = model.predict_at(known)
-        fair = np.where(seen.within >= 0.5, seen.score, -np.inf)
+        fair = np.where(seen.safe >= 0.5, seen.score, -np.inf)
         best = float(fair.max()) if np.isfinite(fair).any() else float(seen.score.min())
         points = self._points(model.cube, known[np.argsort(-fair)[:N_BEST]])
         found = model.predict_at(points)
         error = np.maximum(found.score_error, 1e-12)
         ahead = (found.score - best) / error
         improvement = error * (ahead * stats.norm.cdf(ahead) + stats.norm.pdf(ahead))
-        return model.cube.config(points[int((improvement * found.within).argmax())])
+        return model.cube.config(points[int((improvement * found.safe).argmax())])
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

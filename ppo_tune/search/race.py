@@ -11,7 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ppo_tune.search.certainty import Gain, Scores, gain, seed_noise, still_racing
+from ppo_tune.search.certainty import Gain, Scores, gain, log_kl, seed_noise, still_racing
+from ppo_tune.search.facts import Expectation
+
+MODEL_WORTH = 4
+"""What the search expects of a KL weighs as much as so many runs at most: a model may be surer than it should be."""
+
+LIKELY = 1.96
+"""A gain that the search expects is likely from so many of its standard deviations on."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Candidate:
         params: Its searched values.
         search_score: What it scored in the search; None if it did not complete there.
         runs: By seed, one each.
+        expected: What the search expects of it; None where too little was known.
     """
 
     number: int
@@ -57,6 +65,7 @@ class Candidate:
     params: Mapping[str, Any]
     search_score: float | None
     runs: tuple[Run, ...]
+    expected: Expectation | None = None
 
     @cached_property
     def scores(self) -> Scores:
@@ -77,6 +86,20 @@ class Candidate:
     def kl(self) -> float:
         """Mean KL over seeds, in nats per response."""
         return float(np.mean([run.kl for run in self.runs])) if self.runs else float("nan")
+
+    def is_within(self, budget: float, n_seeds: int | None = None) -> bool:
+        """Whether its KL is within a budget, by its runs, or by the first of them, and what the search expects.
+
+        Both are weighed by how much they vary; without a run it is what the search expects.
+        """
+        kls = [run.kl for run in self.runs[:n_seeds]]
+        seen = self.expected
+        if seen is None or seen.log_kl is None or seen.log_kl_noise == 0:
+            return not kls or float(np.mean(kls)) <= budget
+        runs = (seen.log_kl_noise / max(seen.log_kl_error, 1e-9)) ** 2
+        worth = min(runs, MODEL_WORTH)
+        mean = (worth * seen.log_kl + float(np.sum(log_kl(kls, budget)))) / (worth + len(kls))
+        return bool(mean <= log_kl(budget, budget))
 
     @cached_property
     def judges(self) -> Mapping[str, Scores]:
@@ -106,17 +129,18 @@ class Outcome:
     """What a confirmation found.
 
     Attributes:
-        kind: `better`: the winner beats its rival, its interval above zero. `no_better`: it cannot be told from
-            it, or nothing is left within the KL budget. `unfinished`: seeds are missing.
+        kind: `better`: the winner beats its rival, its interval above zero. `likely`: its interval holds zero, but the
+            search expects a gain, too. `no_better`: it cannot be told from it, or nothing is left within the KL
+            budget. `unfinished`: seeds are missing.
         best: The confirmed best within the KL budget besides the default, or None.
         rival: What it was measured against: the default config, or the untrained model where the default itself
             leaves the KL budget.
         gain: Of the best over its rival, for the best of so many; None without either.
-        winner: The trial to go on with: the best if it is better, else the default, if that is within the
-            budget; None otherwise.
+        winner: The trial to go on with: the best if it is better or likely so, else the default, if that is within
+            the budget; None otherwise.
     """
 
-    kind: Literal["better", "no_better", "unfinished"]
+    kind: Literal["better", "likely", "no_better", "unfinished"]
     best: int | None
     rival: Literal["default", "untrained"]
     gain: Gain | None
@@ -165,10 +189,10 @@ class Confirmation:
             if any(len(c.runs) < n for c in alive):
                 break
             kl = np.array([[run.kl for run in c.runs[:n]] for c in alive])
-            now = np.array([c.kl for c in alive])
-            within = (kl.mean(1) <= self.kl_budget) & (now <= self.kl_budget)
+            then = np.array([c.is_within(self.kl_budget, n) for c in alive])
+            within = then & [c.is_within(self.kl_budget) for c in alive]
             can_win = still_racing(np.stack([c.seed_means[:n] for c in alive]), within)
-            can_win &= (kl <= self.kl_budget).any(1)
+            can_win &= (kl <= self.kl_budget).any(1) | then
             alive = [c for c, can in zip(alive, can_win, strict=True) if can or c.is_default]
         return alive
 
@@ -178,7 +202,7 @@ class Confirmation:
         if n < 2:
             return None
         against = np.broadcast_to(self.base, (n, len(self.base))) if rival is None else rival.scores[:n]
-        noise = seed_noise([c.seed_means for c in self.candidates])
+        noise = seed_noise([c.seed_means for c in self.candidates if not c.failures])
         return gain(candidate.scores[:n], against, comparisons=comparisons, noise=noise)
 
     def judged(
@@ -206,17 +230,24 @@ class Confirmation:
         """What it found."""
         default, challengers = self.default, self.challengers
         rival = default
-        if default is None or len(default.runs) < self.n_seeds or default.kl > self.kl_budget:
+        if default is None or len(default.runs) < self.n_seeds or not default.is_within(self.kl_budget):
             rival = None
         name: Literal["default", "untrained"] = "untrained" if rival is None else "default"
         fallback = None if rival is None else rival.number
         if any(len(c.runs) < self.n_seeds for c in self.racing()):
             return Outcome("unfinished", None, name, None, None)
-        finished = [c for c in challengers if len(c.runs) >= self.n_seeds and c.kl <= self.kl_budget]
+        finished = [c for c in challengers if len(c.runs) >= self.n_seeds and c.is_within(self.kl_budget)]
         if not finished:
             return Outcome("no_better", None, name, None, fallback)
         best = max(finished, key=lambda c: c.mean)
         found = self.compare(best, rival, comparisons=len(challengers))
         if found is not None and found.is_certain:
             return Outcome("better", best.number, name, found, best.number)
+        if found is not None and rival is not None and found.mean > 0 and _is_likely(best.expected):
+            return Outcome("likely", best.number, name, found, best.number)
         return Outcome("no_better", best.number, name, found, fallback)
+
+
+def _is_likely(seen: Expectation | None) -> bool:
+    """Whether the search expects a gain over the default config."""
+    return seen is not None and seen.gain > LIKELY * seen.error

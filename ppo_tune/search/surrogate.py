@@ -9,6 +9,8 @@ milestone and what others rose from there; one that passed the KL limit by that.
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.search.certainty import log_kl
 from ppo_tune.search.cube import Cube, Numbers
-from ppo_tune.search.facts import Expectation, StudyFacts, TrialFacts
+from ppo_tune.search.facts import Expectation, StudyFacts
 from ppo_tune.search.results import ending_of, is_feasible, was_lost
 
 MIN_RESULTS = 6
@@ -29,14 +32,17 @@ MIN_RESULTS = 6
 HALF = 0.5
 """How much of the usual rise of completed trials a pruned one is given: it was pruned for being behind."""
 
-KL_SCALE = 8
-"""log(1 + KL_SCALE·KL/budget) is linear well within the budget and logarithmic around it."""
-
 LOWEST = 2.0
 """A score so many times farther below the median than the best is above it counts as that: collapse has no depth."""
 
 MOST_RESULTS = 300
-"""A process is fitted to no more: the time grows with their cube, and one fit may take a second."""
+"""A process has no more: the time grows with their cube."""
+
+MOST_FITTED = 100
+"""Its kernel is fitted to so many of them, which takes many times the time of a prediction."""
+
+SAFE = 0.95
+"""Of the KL budget. The best configs lie at the budget, where half of the runs are beyond it."""
 
 KEPT = 50
 """So many trials of a ranking are kept: those that somebody may ask for."""
@@ -52,14 +58,28 @@ class Prediction:
     Attributes:
         score: Mean of the expected score, shape (N,), on the search's prompts and any seed.
         score_error: Its standard deviation: what is not known of the expected score, shape (N,).
-        kl: Median of the KL, in nats per response, shape (N,); NaN where no trial told one.
         within: Probability that the expected log KL is within the budget's, shape (N,); 1 where no trial told one.
+        safe: The same of `SAFE` of the budget: by this configs are proposed and ranked.
+        log_kl: Mean of the expected log KL, see `ppo_tune.search.certainty.log_kl`; None where no trial told one.
+        log_kl_error: Its standard deviation, shape (N,).
+        log_kl_noise: Standard deviation of the log KL of one run of a config.
     """
 
     score: Numbers
     score_error: Numbers
-    kl: Numbers
     within: Numbers
+    safe: Numbers
+    log_kl: Numbers | None = None
+    log_kl_error: Numbers | None = None
+    log_kl_noise: float = 0.0
+
+    def expectation(self, index: int, gain: float, error: float) -> Expectation:
+        """What is expected of one of them that gains so much over the default."""
+        within = float(self.within[index])
+        if self.log_kl is None or self.log_kl_error is None:
+            return Expectation(gain, error, within)
+        kl, kl_error = float(self.log_kl[index]), float(self.log_kl_error[index])
+        return Expectation(gain, error, within, kl, kl_error, self.log_kl_noise)
 
 
 class Surrogate:
@@ -84,7 +104,8 @@ class Surrogate:
         params = {trial.number: trial.params for trial in trials}
         self._score = _Process(self.cube, self.cube.points([params[n] for n in scored]), values)
         known = self.cube.points([params[n] for n in kls])
-        self._kl = _Process(self.cube, known, self._log(list(kls.values()))) if kls else None
+        seen = np.array(list(kls.values()))
+        self._kl = _Process(self.cube, known, log_kl(seen, self.budget)) if kls else None
 
     def predict(self, configs: Sequence[Mapping[str, Any]]) -> Prediction:
         """What is expected of some configs."""
@@ -94,10 +115,15 @@ class Surrogate:
         """What is expected at some points of the cube, shape (N, D)."""
         score, score_error = self._score(points)
         if self._kl is None:
-            return Prediction(score, score_error, np.full(len(points), np.nan), np.ones(len(points)))
-        log_kl, log_error = self._kl(points)
-        within = np.asarray(stats.norm.cdf(self._log([self.budget])[0], log_kl, np.maximum(log_error, 1e-9)))
-        return Prediction(score, score_error, np.expm1(log_kl) * self.budget / KL_SCALE, within)
+            return Prediction(score, score_error, np.ones(len(points)), np.ones(len(points)))
+        mean, error = self._kl(points)
+        within, safe = (
+            np.asarray(
+                stats.norm.cdf(log_kl(share * self.budget, self.budget), mean, np.maximum(error, 1e-9))
+            )
+            for share in (1.0, SAFE)
+        )
+        return Prediction(score, score_error, within, safe, mean, error, self._kl.noise)
 
     def believe(self, configs: Sequence[Mapping[str, Any]]) -> None:
         """Take what is expected of some configs for results (kriging believer): nothing is to be learned there."""
@@ -105,12 +131,12 @@ class Surrogate:
             if configs and process is not None:
                 process.believe(self.cube.points(configs))
 
-    def gain(self, config: Mapping[str, Any], rival: Mapping[str, Any]) -> tuple[float, float]:
-        """How much more a config is expected to score than a rival, and the standard deviation of that."""
-        return self._score.difference(self.cube.points([config, rival]))
-
-    def _log(self, kl: Sequence[float]) -> Numbers:
-        return np.log1p(KL_SCALE * np.maximum(kl, 0.0) / self.budget)
+    def gains(
+        self, configs: Sequence[Mapping[str, Any]], rival: Mapping[str, Any]
+    ) -> list[tuple[float, float]]:
+        """How much more each config is expected to score than a rival, and the standard deviation of that."""
+        means, errors = self._score.differences(self.cube.points([*configs, rival]))
+        return list(zip(means.tolist(), errors.tolist(), strict=True))
 
 
 def rank(study: Study, config: StudyConfig) -> None:
@@ -126,29 +152,32 @@ def rank(study: Study, config: StudyConfig) -> None:
 def ranking(trials: Sequence[FrozenTrial], config: StudyConfig) -> dict[int, Expectation]:
     """The completed trials within the KL budget by number, best first, and what is expected of each.
 
-    Best is the largest expected gain over the default config times the probability to be within the budget. Empty with
-    too few results for a model.
+    Best is the largest expected gain over the default config times the probability to be safely within the budget.
+    Empty with too few results for a model.
     """
     found = [t for t in trials if ending_of(t) == "completed" and is_feasible(t)]
-    if not found or not has_results(trials, config):
+    if not found or not has_results(trials):
         return {}
     model = Surrogate(config, trials)
-    within = model.predict([t.params for t in found]).within
+    configs = [t.params for t in found]
+    predicted, gains = model.predict(configs), model.gains(configs, config.baseline)
     expected = {
-        t.number: Expectation(*model.gain(t.params, config.baseline), float(probability))
-        for t, probability in zip(found, within, strict=True)
+        t.number: predicted.expectation(index, *gain)
+        for index, (t, gain) in enumerate(zip(found, gains, strict=True))
     }
-    best = sorted(expected.items(), key=lambda item: (-_worth(item[1]), item[0]))
-    return dict(best[:KEPT])
+    worth = {
+        number: seen.gain * float(safe) if seen.gain > 0 else seen.gain
+        for (number, seen), safe in zip(expected.items(), predicted.safe, strict=True)
+    }
+    return {number: expected[number] for number in sorted(worth, key=lambda n: (-worth[n], n))[:KEPT]}
 
 
-def _worth(seen: Expectation) -> float:
-    return seen.gain * seen.within if seen.gain > 0 else seen.gain
-
-
-def has_results(trials: Sequence[FrozenTrial], config: StudyConfig) -> bool:
+def has_results(trials: Sequence[FrozenTrial]) -> bool:
     """Whether there are enough results for a model."""
-    return len(final_scores(trials, len(config.milestone_episodes()))) >= MIN_RESULTS
+    scored = (
+        t for t in trials if t.intermediate_values and ending_of(t) in ("completed", "pruned", "running")
+    )
+    return len(list(islice(scored, MIN_RESULTS))) == MIN_RESULTS
 
 
 def final_scores(trials: Sequence[FrozenTrial], n_milestones: int) -> dict[int, float]:
@@ -157,7 +186,9 @@ def final_scores(trials: Sequence[FrozenTrial], n_milestones: int) -> dict[int, 
     Of a trial that did not reach the end: its last score, and half of what completed trials rose from there, by the
     median, if they rose.
     """
-    curves = {t.number: [point.score for point in TrialFacts(t).curve] for t in trials}
+    curves = {
+        t.number: [t.intermediate_values[step] for step in sorted(t.intermediate_values)] for t in trials
+    }
     done = [curves[t.number] for t in trials if t.state is TrialState.COMPLETE]
     whole = np.array([curve for curve in done if len(curve) == n_milestones])
     scores = {}
@@ -200,7 +231,17 @@ class _Process:
     def __init__(self, cube: Cube, points: Numbers, results: Numbers) -> None:
         self.mean, self.scale = float(results.mean()), float(results.std()) or 1.0
         standard = (results - self.mean) / self.scale
-        self.regressor = fit_kernel_params(points, standard, cube.unordered, log_prior, MINIMUM_NOISE, False)
+        few = np.linspace(0, len(points) - 1, min(len(points), MOST_FITTED)).astype(int)
+        kernel = _kernel(cube.unordered.tobytes(), points[few].tobytes(), standard[few].tobytes())
+        unordered, x, y = map(torch.from_numpy, (cube.unordered, points, standard))
+        self.regressor = GPRegressor(unordered, x, y, *kernel)
+        self.regressor._cache_matrix()
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of one result around what is expected."""
+        noise: float = self.regressor.noise_var.sqrt().item()
+        return noise * self.scale
 
     def __call__(self, points: Numbers) -> tuple[Numbers, Numbers]:
         """Mean and standard deviation of what is expected at some points, shape (M,) each."""
@@ -212,11 +253,26 @@ class _Process:
         where = torch.from_numpy(points)
         self.regressor.append_running_data(where, self.regressor.posterior(where)[0])
 
-    def difference(self, points: Numbers) -> tuple[float, float]:
-        """Mean and standard deviation of the difference of two points, shape (2, D)."""
+    def differences(self, points: Numbers) -> tuple[Numbers, Numbers]:
+        """Mean and standard deviation of what the points before the last are more than it, shape (N + 1, D)."""
         mean, covariance = self.regressor.posterior(torch.from_numpy(points), joint=True)
-        variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-        return float(mean[0] - mean[1]) * self.scale, max(variance, 0.0) ** 0.5 * self.scale
+        variance = covariance.diagonal()
+        apart = (variance + variance[-1] - 2 * covariance[-1]).clamp_min(0.0).sqrt()
+        return (mean - mean[-1]).numpy()[:-1] * self.scale, apart.numpy()[:-1] * self.scale
+
+
+@lru_cache(maxsize=8)
+def _kernel(
+    unordered: bytes, points: bytes, results: bytes
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Inverse squared length scales, scale and noise of a process: those that its results make the most likely.
+
+    Whoever asks again of the same results does not wait for them.
+    """
+    sides, values = np.frombuffer(unordered, dtype=np.bool_).copy(), np.frombuffer(results).copy()
+    where = np.frombuffer(points).reshape(len(values), len(sides)).copy()
+    fitted = fit_kernel_params(where, values, sides, log_prior, MINIMUM_NOISE, False)
+    return fitted.inverse_squared_lengthscales, fitted.kernel_scale, fitted.noise_var
 
 
 def log_prior(regressor: GPRegressor) -> torch.Tensor:

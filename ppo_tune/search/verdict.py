@@ -46,7 +46,7 @@ class Verdict:
         kind: See `Kind`.
         trial: The trial to go on with: the confirmed winner within the KL budget; before a confirmation is finished
             the best completed trial within it. None if there is none.
-        confirmed: Whether fresh seeds decided.
+        confirmed: Whether fresh seeds decided; they did not where the trial to go on with is only likely better.
         sentence: The verdict in words.
         advice: What to do instead of training that trial, in words; empty where it can be trained.
     """
@@ -103,7 +103,8 @@ def _confirmation(study: Study, config: StudyConfig) -> "Confirmation | None":
 def judge(facts: Facts) -> Verdict:
     """The verdict on what is known."""
     trial = None if facts.winner is None else facts.winner.number
-    confirmed = facts.confirmed is not None
+    found = facts.confirmed
+    confirmed = found is not None and found.outcome.kind != "likely"
     if facts.winner is None:
         kind, sentence = _nothing(facts)
         return Verdict(kind, trial, confirmed, sentence, _way_out(facts) if facts.is_over else "")
@@ -111,11 +112,14 @@ def judge(facts: Facts) -> Verdict:
     if concerns:
         said, advice = _caution(facts, concerns), what_to_change(facts, concerns)
         return Verdict("caution", trial, confirmed, said, advice)
-    if facts.confirmed is None:
+    if found is None:
         told = f"Not confirmed: {_seen(facts, facts.winner)}{_expected(facts)}."
         return Verdict("not_confirmed", trial, confirmed, f"{told}{_unpaid(facts)}")
-    kind = "better" if facts.confirmed.outcome.kind == "better" else "no_better"
-    sentence = _better(facts.confirmed) if kind == "better" else no_better(facts.confirmed)
+    if not confirmed:
+        told = f"Not confirmed: {likely(found)}{_expected(facts)}."
+        return Verdict("not_confirmed", trial, confirmed, told)
+    kind = "better" if found.outcome.kind == "better" else "no_better"
+    sentence = _better(found) if kind == "better" else no_better(found)
     return Verdict(kind, trial, confirmed, sentence)
 
 
@@ -139,6 +143,16 @@ def no_better(confirmation: "Confirmation") -> str:
     return (
         f"No better than {rival}: the best of {len(confirmation.challengers)} confirmed, trial {outcome.best}, gains "
         f"{interval(outcome.gain)} on {confirmation.n_seeds} fresh seeds and {len(confirmation.base)} unseen prompts."
+    )
+
+
+def likely(confirmation: "Confirmation") -> str:
+    """What a confirmation says whose interval holds zero, as the middle of a sentence."""
+    outcome = confirmation.outcome
+    assert outcome.gain is not None
+    return (
+        f"trial {outcome.best} gains {interval(outcome.gain)} over {rival_of(confirmation)} on {confirmation.n_seeds} "
+        f"fresh seeds and {len(confirmation.base)} unseen prompts"
     )
 
 
@@ -177,6 +191,8 @@ def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:
     assert winner is not None
     if confirmation is None:
         scores = f"not confirmed, {_seen(facts, winner)}"
+    elif confirmation.outcome.kind == "likely":
+        scores = f"not confirmed, {likely(confirmation)}"
     elif confirmation.outcome.kind == "better":
         assert confirmation.outcome.gain is not None
         scores = (

@@ -60,6 +60,7 @@ def train(worker: Worker, channel: Channel) -> None:
             return plan.ask(study, len(trial_pack.runs), worker.owner)
 
     run_trials(trial_pack, study, next_trial=next_trial, should_stop=channel.stop_requested)
+    plan.end(study)
 
 
 def _find_pack(trial_pack: TrialPack, worker: Worker, channel: Channel) -> None:

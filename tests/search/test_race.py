@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from ppo_tune.search.certainty import log_kl
+from ppo_tune.search.facts import Expectation
 from ppo_tune.search.race import Candidate, Confirmation, Run
 
 N_PROMPTS = 40
@@ -15,7 +17,13 @@ UNTRAINED = np.linspace(-0.5, 0.5, N_PROMPTS)
 
 
 def candidate(
-    number: int, means: Sequence[float | None], *, kl: float = 1.0, search: float = 1.0, gold: float = 0.0
+    number: int,
+    means: Sequence[float | None],
+    *,
+    kl: float = 1.0,
+    search: float = 1.0,
+    gold: float = 0.0,
+    expected: Expectation | None = None,
 ) -> Candidate:
     """A config with one run per mean; None is a run that left the KL limit of 4 nats."""
     runs = []
@@ -26,7 +34,12 @@ def candidate(
         runs.append(
             Run(i, "completed" if done else "kl_limit", scores, {"gold": judged}, kl if done else 4.0)
         )
-    return Candidate(number, number == 0, {}, search, tuple(runs))
+    return Candidate(number, number == 0, {}, search, tuple(runs), expected)
+
+
+def expect(kl: float, *, error: float = 0.05, noise: float = 0.1, gain: float = 0.3) -> Expectation:
+    """What a search expects of a config with this KL, of a budget of 2 nats."""
+    return Expectation(gain, 0.1, 0.9, float(log_kl(kl, 2.0)), error, noise)
 
 
 def confirmation(*candidates: Candidate, n_seeds: int = 5) -> Confirmation:
@@ -134,3 +147,42 @@ def test_the_gold_score_is_compared_with_the_untrained_models() -> None:
     assert change is not None
     assert change.mean == pytest.approx(-0.3, abs=0.02)
     assert change.high < 0
+
+
+def test_a_gain_that_the_search_expects_too_goes_on_though_it_is_not_certain() -> None:
+    default, uneven = candidate(0, [0.5, 0.5]), [0.55, 0.9]
+
+    found = confirmation(default, candidate(7, uneven, expected=expect(1.0)), n_seeds=2).outcome
+
+    assert found.gain is not None and found.gain.low < 0 < found.gain.mean
+    assert (found.kind, found.best, found.winner) == ("likely", 7, 7)
+    for seen in (None, expect(1.0, gain=0.1)):  # a standard deviation of it
+        doubted = confirmation(default, candidate(7, uneven, expected=seen), n_seeds=2).outcome
+        assert (doubted.kind, doubted.winner) == ("no_better", 0)
+    worse = confirmation(default, candidate(7, [0.2, 0.6], expected=expect(1.0)), n_seeds=2).outcome
+    assert (worse.kind, worse.winner) == ("no_better", 0)
+
+
+def test_the_kl_budget_is_seen_by_the_runs_and_by_what_the_search_expects() -> None:
+    runs = {"means": [0.9, 0.9], "kl": 2.1}
+
+    assert not candidate(7, **runs).is_within(2.0)  # type: ignore[arg-type]
+    assert candidate(7, **runs, expected=expect(1.7)).is_within(2.0)  # type: ignore[arg-type]
+    assert not candidate(7, **runs, expected=expect(1.7, error=1.0)).is_within(2.0)  # type: ignore[arg-type]
+    assert not candidate(7, [0.9] * 20, kl=2.1, expected=expect(1.7)).is_within(2.0)
+    assert not candidate(7, [0.9, 0.9], kl=1.9, expected=expect(3.0)).is_within(2.0)
+
+
+def test_a_surer_search_weighs_no_more_than_four_runs() -> None:
+    sure, surer = (candidate(7, [0.9] * 5, kl=2.1, expected=expect(1.9, error=e)) for e in (0.05, 1e-6))
+
+    assert sure.is_within(2.0) == surer.is_within(2.0) is False
+
+
+def test_a_run_that_failed_makes_the_others_no_less_certain() -> None:
+    good, default = candidate(7, [0.8, 0.82]), candidate(0, [0.5, 0.51])
+
+    alone = confirmation(default, good, candidate(8, [0.7, 0.71]), n_seeds=2).outcome
+    beside = confirmation(default, good, candidate(8, [0.7, None]), n_seeds=2).outcome
+
+    assert (alone.kind, beside.kind) == ("better", "better")

@@ -10,6 +10,7 @@ import torch
 from optuna.trial import FrozenTrial
 
 from ppo_tune.search import surrogate
+from ppo_tune.search.certainty import KL_SCALE
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.results import ranked_trials
 from ppo_tune.search.surrogate import (
@@ -71,7 +72,11 @@ def test_planted_functions_are_recovered(hand_made: HandMade) -> None:
     true = np.array([truth(params) for params in new])
     assert np.corrcoef(seen.score, true)[0, 1] > 0.95
     kl = np.array([2 * params["learning_rate"] / 1e-3 for params in new])
-    assert np.abs(np.log(seen.kl / kl)).mean() < 0.15
+    assert seen.log_kl is not None and seen.log_kl_error is not None
+    expected = np.expm1(seen.log_kl) / KL_SCALE * hand_made.config.search.kl_budget
+    assert np.abs(np.log(expected / kl)).mean() < 0.15
+    assert (seen.safe <= seen.within).all()
+    assert 0.03 < seen.log_kl_noise < 0.12  # 0.03 decades are 0.07
     clear = np.abs(np.log(kl / 3.0)) > 0.3
     assert ((seen.within > 0.5) == (kl < 3.0))[clear].mean() > 0.97
     covered = np.abs(seen.score - true) < 2 * seen.score_error + 0.02
@@ -170,7 +175,7 @@ def test_with_few_results_scores_decide(hand_made: HandMade) -> None:
     hand_made.add("completed", [9.0] * 5, kl=3.5)
 
     assert len(trials_of(hand_made)) < MIN_RESULTS
-    assert not has_results(trials_of(hand_made), hand_made.config)
+    assert not has_results(trials_of(hand_made))
     rank(hand_made.study, hand_made.config)
     assert [t.number for t in ranked_trials(hand_made.study)] == [1, 2, 0]
 

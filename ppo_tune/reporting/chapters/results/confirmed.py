@@ -19,7 +19,7 @@ DECIMALS = dict.fromkeys(
     ("mean", "iqm", "iqm_low", "iqm_high", "beats_default", "beats_runner_up", "search_score", "drop"), 3
 )
 
-COLOURS = {"winner": GREEN, "dropped": GREY}
+COLOURS = {"winner": GREEN, "best so far": GREEN, "dropped": GREY}
 """Of a config by its outcome, unless it is the default; others are blue."""
 
 
@@ -40,9 +40,9 @@ def sections(record: StudyRecord) -> list[Section]:
 def confirmation_table(confirmation: Confirmation) -> pd.DataFrame:
     """One row per config, best first.
 
-    Columns: config; outcome (winner, default, in the race, dropped, over the KL budget); seeds; mean over seeds and
-    prompts; iqm, the interquartile mean over seeds, with its bootstrap interval; gain over the default (over the
-    untrained model where the default leaves the KL budget) with its interval, widened for the best of so many;
+    Columns: config; outcome (winner, best so far, default, in the race, dropped, over the KL budget); seeds; mean over
+    seeds and prompts; iqm, the interquartile mean over seeds, with its bootstrap interval; gain over the default (over
+    the untrained model where the default leaves the KL budget) with its interval, widened for the best of so many;
     beats_default and beats_runner_up, the probability that the true mean is higher; search_score; drop, what the
     search had promised more; kl in nats per response; the means of the judges; failed, the runs that did
     not complete; the mean score on each fresh seed, on which all configs drew the same random numbers.
@@ -105,7 +105,7 @@ def runner_up(confirmation: Confirmation) -> Candidate | None:
     finished = [
         c
         for c in ranked(confirmation)
-        if len(c.runs) >= confirmation.n_seeds and c.kl <= confirmation.kl_budget
+        if len(c.runs) >= confirmation.n_seeds and c.is_within(confirmation.kl_budget)
     ]
     return finished[1] if len(finished) > 1 else None
 
@@ -118,8 +118,8 @@ def name_of(candidate: Candidate) -> str:
 def outcome_of(confirmation: Confirmation, candidate: Candidate) -> str:
     """What became of a config in the race."""
     if candidate.number == confirmation.outcome.winner:
-        return "winner"
-    if candidate.kl > confirmation.kl_budget:
+        return "best so far" if confirmation.outcome.kind == "likely" else "winner"
+    if not candidate.is_within(confirmation.kl_budget):
         return "over the KL budget"
     if len(candidate.runs) < confirmation.n_seeds:
         return "in the race" if candidate in confirmation.racing() else "dropped"
