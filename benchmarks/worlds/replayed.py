@@ -64,10 +64,9 @@ def replay(world: World, config: StudyConfig, total: float) -> Named:
     endless = config.search.model_copy(update={"n_trials": ENOUGH, "pack": places})
     config = config.model_copy(update={"search": endless})
     with tempfile.TemporaryDirectory(prefix="replay-", dir=_memory()) as folder:
-        study = _search(world, config, Path(folder), total)
-        opened = _confirm(
-            world, config, study, StudyFolder(Path(folder)).confirmation.path, searched(config, total)
-        )
+        allowed = searched(config, total)
+        study = search(world, config, Path(folder), allowed)
+        opened = _confirm(world, config, study, StudyFolder(Path(folder)).confirmation.path, allowed)
         winner, found = winning_trial(study, config), next(iter(ranked_trials(study)), None)
     default = world.truth(config.baseline)
     truth = default if winner is None else world.truth(winner.params)
@@ -97,15 +96,14 @@ def searched(config: StudyConfig, total: float) -> float:
     return next(fits, 0.0)
 
 
-def _search(world: World, config: StudyConfig, folder: Path, total: float) -> Study:
-    """Search until what is left is what the confirmation will cost."""
+def search(world: World, config: StudyConfig, folder: Path, allowed: float) -> Study:
+    """Search until the study has its trials or so many full trials' worth of episodes are spent."""
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(study_name=config.name, storage=storage, direction="maximize")
     StudyFacts(study).config = config
     enqueue_default(study, config.baseline)
     plan = SearchPlan(config)
     pack = stand_in_pack(plan, folder, world)
-    allowed = searched(config, total)
     _train(plan, pack, study, lambda: _committed(study, pack) <= allowed)
     return study
 
