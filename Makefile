@@ -10,6 +10,8 @@
 # make importance   what the report names as important, on recorded runs
 # make replay       how good the config is that a search names, on recorded runs; two to three minutes
 # make benchmark    seconds per update beside TRL's, which gets an environment of its own
+# make headline     how long a search takes to a good config, beside TRL in an Optuna loop; hours, goes on where it was
+# make controller   what share of a search's time is not training
 # make example      the quickstart's report as the repository keeps it, in reports/example
 # make peers        our exports run by the released trainers' own code, each in an environment of its own; also
 #                   peer-verl, peer-openrlhf, peer-skyrl, peer-trl
@@ -22,7 +24,7 @@ BIN := .venv/bin
 
 NEXT := 5.24.0
 
-.PHONY: quickstart test check fast guards families transformers-next lab quality replay importance benchmark example docs figures gpu clean
+.PHONY: quickstart test check fast guards families transformers-next lab quality replay importance benchmark headline controller example docs figures gpu clean
 .PHONY: peers peer-verl peer-openrlhf peer-skyrl peer-trl
 
 quickstart: .venv/user
@@ -62,6 +64,12 @@ importance: .venv/dev
 
 benchmark: .venv/user .venv-trl/done
 	$(BIN)/python benchmarks/throughput.py
+
+headline: .venv/dev .venv-trl/done
+	$(BIN)/python benchmarks/headline.py
+
+controller: .venv/dev
+	$(BIN)/python benchmarks/controller.py
 
 # The page itself stays out: it is 5 MB, and anybody makes it with the same words.
 example: .venv/dev

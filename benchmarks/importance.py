@@ -10,7 +10,6 @@ often each hyperparameter is named, learning_rate and kl_coef both, and any.
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
 import tempfile
@@ -55,7 +54,7 @@ def named(job: tuple[str, int, int]) -> list[str]:
     world, trials, seed = job
     config = study_with([f"search.n_trials={trials}", "search.pack=4", f"search.seed={seed}"])
     with tempfile.TemporaryDirectory(prefix="importance-") as folder:
-        study = search(_worlds[world], config, Path(folder), math.inf)
+        study = search(_worlds[world], config, Path(folder))
     return [effect.name for effect in effects(config, study.get_trials()) if effect.clear]
 
 
