@@ -7,6 +7,7 @@
 # make transformers-next   the same and the trainer's tests under the transformers that comes next
 # make lab          the embedded task's numbers
 # make quality      the embedded task's score in float32 and bfloat16, alone and packed
+# make importance   what the report names as important, on recorded runs
 # make replay       how good the config is that a search names, on recorded runs; two to three minutes
 # make benchmark    seconds per update beside TRL's, which gets an environment of its own
 # make headline     how long a search takes to a good config, beside TRL in an Optuna loop; hours, goes on where it was
@@ -23,7 +24,7 @@ BIN := .venv/bin
 
 NEXT := 5.24.0
 
-.PHONY: quickstart test check fast guards families transformers-next lab quality replay benchmark headline controller example docs figures gpu clean
+.PHONY: quickstart test check fast guards families transformers-next lab quality replay importance benchmark headline controller example docs figures gpu clean
 .PHONY: peers peer-verl peer-openrlhf peer-skyrl peer-trl
 
 quickstart: .venv/user
@@ -57,6 +58,9 @@ quality: .venv/user
 
 replay: .venv/dev
 	$(BIN)/python benchmarks/replay.py --quick
+
+importance: .venv/dev
+	$(BIN)/python benchmarks/importance.py
 
 benchmark: .venv/user .venv-trl/done
 	$(BIN)/python benchmarks/throughput.py

@@ -60,7 +60,7 @@ def replay(world: World, config: StudyConfig, total: float) -> Named:
     limits = {"n_trials": None, "max_episodes": round(total * config.ppo.episodes), "pack": places}
     config = config.model_copy(update={"search": config.search.model_copy(update=limits)})
     with tempfile.TemporaryDirectory(prefix="replay-", dir=_memory()) as folder:
-        study = _search(world, config, Path(folder))
+        study = search(world, config, Path(folder))
         opened = _confirm(world, config, study, StudyFolder(Path(folder)).confirmation.path)
         winner, found = winning_trial(study, config), next(iter(ranked_trials(study)), None)
     default = world.truth(config.baseline)
@@ -81,8 +81,8 @@ def replay(world: World, config: StudyConfig, total: float) -> Named:
     )
 
 
-def _search(world: World, config: StudyConfig, folder: Path) -> Study:
-    """Search until what is left is what the confirmation will cost."""
+def search(world: World, config: StudyConfig, folder: Path) -> Study:
+    """Search until the study has its trials, or what is left of its episodes is what the confirmation will cost."""
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(study_name=config.name, storage=storage, direction="maximize")
     StudyFacts(study).config = config

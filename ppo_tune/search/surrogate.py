@@ -15,22 +15,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from optuna._gp.gp import GPRegressor, fit_kernel_params
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from scipy import stats
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.certainty import log_kl
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.facts import Expectation, StudyFacts
+from ppo_tune.search.forecasts import final_log_kls, final_scores, known_log_kls
 from ppo_tune.search.results import ending_of, is_feasible, was_lost
 
 MIN_RESULTS = 6
 """With fewer results than this a model would be its prior."""
-
-HALF = 0.5
-"""How much of the usual rise of completed trials a pruned one is given: it was pruned for being behind."""
 
 LOWEST = 2.0
 """A score so many times farther below the median than the best is above it counts as that: collapse has no depth."""
@@ -49,6 +48,9 @@ KEPT = 50
 
 MINIMUM_NOISE = 1e-4
 """Of the standardised results."""
+
+JITTER = 1e-6
+"""What is added to the variances of drawn functions, as a share, so that the draw can be computed."""
 
 
 @dataclass(frozen=True)
@@ -88,24 +90,45 @@ class Surrogate:
     Args:
         config: The study.
         trials: Its trials, over or under way, in any order; at least `MIN_RESULTS` of them with a score.
+        most: So many results of each kind are fitted at most.
+        every_kl: Whether the KLs of trials that did not reach the end count too, as they are expected to end. They
+            say what the KL depends on; proposals and rankings by them named no better config.
+
+    Attributes:
+        lowest: The lowest score, as far as it counts.
+        limit: The budget on the scale of `log_kl`.
+        score: The process of the score.
+        kl: That of log KL; None where no trial told one.
     """
 
-    def __init__(self, config: StudyConfig, trials: Sequence[FrozenTrial]) -> None:
+    def __init__(
+        self,
+        config: StudyConfig,
+        trials: Sequence[FrozenTrial],
+        *,
+        most: int = MOST_RESULTS,
+        every_kl: bool = False,
+    ) -> None:
         self.cube = Cube(config.space.distributions())
-        self.budget = config.search.kl_budget
+        self.budget, n_milestones = config.search.kl_budget, len(config.milestone_episodes())
+        self.limit = log_kl(self.budget, self.budget)
         trials = sorted(trials, key=lambda trial: trial.number)
-        scored = final_scores(trials, len(config.milestone_episodes()))
-        scored = thinned(scored, lambda score: -score)
-        kls = thinned(final_kls(trials, self.budget), lambda kl: abs(kl - self.budget))
+        scored = thinned(final_scores(trials, n_milestones), lambda score: -score, most)
+        kls = (
+            final_log_kls(trials, n_milestones, self.budget)
+            if every_kl
+            else known_log_kls(trials, self.budget)
+        )
+        kls = thinned(kls, lambda kl: abs(kl - self.limit), most)
         assert len(scored) >= MIN_RESULTS, "ask has_results first"
         values = np.array(list(scored.values()))
         middle = float(np.median(values))
         values = np.maximum(values, middle - LOWEST * (float(values.max()) - middle))
+        self.lowest = float(values.min())
         params = {trial.number: trial.params for trial in trials}
-        self._score = _Process(self.cube, self.cube.points([params[n] for n in scored]), values)
+        self.score = Process(self.cube, self.cube.points([params[n] for n in scored]), values)
         known = self.cube.points([params[n] for n in kls])
-        seen = np.array(list(kls.values()))
-        self._kl = _Process(self.cube, known, log_kl(seen, self.budget)) if kls else None
+        self.kl = Process(self.cube, known, np.array(list(kls.values()))) if kls else None
 
     def predict(self, configs: Sequence[Mapping[str, Any]]) -> Prediction:
         """What is expected of some configs."""
@@ -113,21 +136,19 @@ class Surrogate:
 
     def predict_at(self, points: Numbers) -> Prediction:
         """What is expected at some points of the cube, shape (N, D)."""
-        score, score_error = self._score(points)
-        if self._kl is None:
+        score, score_error = self.score(points)
+        if self.kl is None:
             return Prediction(score, score_error, np.ones(len(points)), np.ones(len(points)))
-        mean, error = self._kl(points)
+        mean, error = self.kl(points)
         within, safe = (
-            np.asarray(
-                stats.norm.cdf(log_kl(share * self.budget, self.budget), mean, np.maximum(error, 1e-9))
-            )
-            for share in (1.0, SAFE)
+            np.asarray(stats.norm.cdf(limit, mean, np.maximum(error, 1e-9)))
+            for limit in (self.limit, log_kl(SAFE * self.budget, self.budget))
         )
-        return Prediction(score, score_error, within, safe, mean, error, self._kl.noise)
+        return Prediction(score, score_error, within, safe, mean, error, self.kl.noise)
 
     def believe(self, configs: Sequence[Mapping[str, Any]]) -> None:
         """Take what is expected of some configs for results (kriging believer): nothing is to be learned there."""
-        for process in (self._score, self._kl):
+        for process in (self.score, self.kl):
             if configs and process is not None:
                 process.believe(self.cube.points(configs))
 
@@ -135,7 +156,7 @@ class Surrogate:
         self, configs: Sequence[Mapping[str, Any]], rival: Mapping[str, Any]
     ) -> list[tuple[float, float]]:
         """How much more each config is expected to score than a rival, and the standard deviation of that."""
-        means, errors = self._score.differences(self.cube.points([*configs, rival]))
+        means, errors = self.score.differences(self.cube.points([*configs, rival]))
         return list(zip(means.tolist(), errors.tolist(), strict=True))
 
 
@@ -180,46 +201,17 @@ def has_results(trials: Sequence[FrozenTrial]) -> bool:
     return len(list(islice(scored, MIN_RESULTS))) == MIN_RESULTS
 
 
-def final_scores(trials: Sequence[FrozenTrial], n_milestones: int) -> dict[int, float]:
-    """The score at full length of every trial that was not ended by a limit, by number; expected where it is not known.
-
-    Of a trial that did not reach the end: its last score, and half of what completed trials rose from there, by the
-    median, if they rose.
-    """
-    curves = {
-        t.number: [t.intermediate_values[step] for step in sorted(t.intermediate_values)] for t in trials
-    }
-    done = [curves[t.number] for t in trials if t.state is TrialState.COMPLETE]
-    whole = np.array([curve for curve in done if len(curve) == n_milestones])
-    scores = {}
-    for trial in trials:
-        curve = curves[trial.number]
-        if trial.state is TrialState.COMPLETE and trial.value is not None:
-            scores[trial.number] = trial.value
-        elif curve and ending_of(trial) in ("completed", "pruned", "running"):
-            rise = float(np.median(whole[:, -1] - whole[:, len(curve) - 1])) if len(whole) >= 4 else 0.0
-            scores[trial.number] = curve[-1] + HALF * max(0.0, rise)
-    return scores
-
-
-def final_kls(trials: Sequence[FrozenTrial], budget: float) -> dict[int, float]:
-    """The KL of every trial that reached its end or passed the limit, in nats per response, by number."""
-    ended = [t for t in trials if t.state is TrialState.COMPLETE or ending_of(t) in ("kl_limit", "diverged")]
-    told = {t.number: t.constraints.get("kl_per_sequence") for t in ended}
-    return {number: excess + budget for number, excess in told.items() if excess is not None}
-
-
-def thinned(results: Mapping[int, float], far: Callable[[float], float]) -> dict[int, float]:
-    """At most `MOST_RESULTS` of the results by number: the half of them that is least far, and others evenly."""
-    if len(results) <= MOST_RESULTS:
+def thinned(results: Mapping[int, float], far: Callable[[float], float], most: int) -> dict[int, float]:
+    """At most so many of the results by number: the half of them that is least far, and others evenly."""
+    if len(results) <= most:
         return dict(results)
     order = sorted(results, key=lambda number: (far(results[number]), number))
-    near, rest = order[: MOST_RESULTS // 2], order[MOST_RESULTS // 2 :]
-    others = np.linspace(0, len(rest) - 1, MOST_RESULTS - len(near)).astype(int)
+    near, rest = order[: most // 2], order[most // 2 :]
+    others = np.linspace(0, len(rest) - 1, most - len(near)).astype(int)
     return {number: results[number] for number in sorted([*near, *(rest[i] for i in others)])}
 
 
-class _Process:
+class Process:
     """A Gaussian process of one result.
 
     Args:
@@ -230,18 +222,27 @@ class _Process:
 
     def __init__(self, cube: Cube, points: Numbers, results: Numbers) -> None:
         self.mean, self.scale = float(results.mean()), float(results.std()) or 1.0
-        standard = (results - self.mean) / self.scale
-        few = np.linspace(0, len(points) - 1, min(len(points), MOST_FITTED)).astype(int)
-        kernel = _kernel(cube.unordered.tobytes(), points[few].tobytes(), standard[few].tobytes())
-        unordered, x, y = map(torch.from_numpy, (cube.unordered, points, standard))
-        self.regressor = GPRegressor(unordered, x, y, *kernel)
-        self.regressor._cache_matrix()
+        self.points, self.standard, self.unordered = (
+            points,
+            (results - self.mean) / self.scale,
+            cube.unordered,
+        )
+        self.regressor = self._fitted(np.arange(points.shape[1]))
 
     @property
     def noise(self) -> float:
         """Standard deviation of one result around what is expected."""
         noise: float = self.regressor.noise_var.sqrt().item()
         return noise * self.scale
+
+    def _fitted(self, sides: NDArray[np.intp]) -> GPRegressor:
+        points, unordered = self.points[:, sides], self.unordered[sides]
+        few = np.linspace(0, len(points) - 1, min(len(points), MOST_FITTED)).astype(int)
+        kernel = _kernel(unordered.tobytes(), points[few].tobytes(), self.standard[few].tobytes())
+        apart, x, y = (torch.from_numpy(array) for array in (unordered, points, self.standard))
+        regressor = GPRegressor(apart, x, y, *kernel)
+        regressor._cache_matrix()
+        return regressor
 
     def __call__(self, points: Numbers) -> tuple[Numbers, Numbers]:
         """Mean and standard deviation of what is expected at some points, shape (M,) each."""
@@ -252,6 +253,23 @@ class _Process:
         """Take the means at some points for results."""
         where = torch.from_numpy(points)
         self.regressor.append_running_data(where, self.regressor.posterior(where)[0])
+
+    def evidence(self) -> Numbers:
+        """For each side, shape (D,), two or more: log of how many times likelier the results are with it than without.
+
+        A Bayes factor; what a process is fitted by, its kernel's numbers, are fitted again without the side.
+        """
+        sides = np.arange(self.points.shape[1])
+        whole = self.regressor.marginal_log_likelihood()
+        without = [self._fitted(np.delete(sides, side)).marginal_log_likelihood() for side in sides]
+        return np.array([float(whole - likelihood) for likelihood in without])
+
+    def draws(self, points: Numbers, luck: Numbers) -> Numbers:
+        """Functions that the results allow, at some points; shape (draws, M), from standard normals of that shape."""
+        mean, covariance = self.regressor.posterior(torch.from_numpy(points), joint=True)
+        covariance.diagonal().add_(JITTER * float(self.regressor.kernel_scale))
+        root = torch.linalg.cholesky(covariance).numpy()
+        return np.asarray((luck @ root.T + mean.numpy()) * self.scale + self.mean)
 
     def differences(self, points: Numbers) -> tuple[Numbers, Numbers]:
         """Mean and standard deviation of what the points before the last are more than it, shape (N + 1, D)."""

@@ -17,8 +17,6 @@ from ppo_tune.search.surrogate import (
     MIN_RESULTS,
     MOST_RESULTS,
     Surrogate,
-    final_kls,
-    final_scores,
     has_results,
     rank,
     ranking,
@@ -109,25 +107,6 @@ def test_far_from_data_it_does_not_know(hand_made: HandMade) -> None:
     assert seen.score_error[1] > 4 * seen.score_error[0]
 
 
-def test_a_trial_that_did_not_end_is_given_half_the_usual_rise(hand_made: HandMade) -> None:
-    for rise in (0.2, 0.4, 0.4, 0.8):  # the median rise after the second milestone is 0.4
-        hand_made.add("completed", [0.0, 0.1, 0.1, 0.1, 0.1 + rise])
-    pruned = hand_made.add("pruned", [0.1, 0.3])
-    running = hand_made.add("running", [0.1, 0.2])
-    beyond = hand_made.add("kl_limit", [0.1, 5.0], kl=9.0)
-    unscored = hand_made.add("diverged", [], kl=9.0)
-
-    scores = final_scores(trials_of(hand_made), 5)
-
-    assert scores[0] == pytest.approx(0.3)
-    assert scores[pruned] == pytest.approx(0.3 + 0.2)
-    assert scores[running] == pytest.approx(0.2 + 0.2)
-    assert beyond not in scores
-    assert unscored not in scores
-    kls = final_kls(trials_of(hand_made), hand_made.config.search.kl_budget)
-    assert kls == pytest.approx({0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0, beyond: 9.0, unscored: 9.0})
-
-
 def test_a_lucky_trial_among_poor_neighbours_is_not_the_best(hand_made: HandMade) -> None:
     hand_made.add(
         "completed",
@@ -167,6 +146,32 @@ def test_who_is_within_the_budget_by_luck_is_not_the_best(hand_made: HandMade) -
 
     assert order[0].number != lucky
     assert order[0].params["learning_rate"] < 10**-2.4
+
+
+def test_evidence_tells_what_the_results_depend_on(hand_made: HandMade) -> None:
+    fill(hand_made, 40)
+    model = Surrogate(hand_made.config, trials_of(hand_made), every_kl=True)
+    assert model.kl is not None
+
+    score, kl = model.score.evidence(), model.kl.evidence()
+
+    assert list(model.cube.sides) == ["learning_rate", "batch_size", "ppo_epochs"]
+    assert score[0] > 10
+    assert kl[0] > 10
+    assert (kl[1:] < 1).all()
+    assert score[2] < 1
+
+
+def test_drawn_functions_scatter_as_the_model_is_unsure(hand_made: HandMade) -> None:
+    rng = fill(hand_made, 20)
+    model = Surrogate(hand_made.config, trials_of(hand_made))
+    points = model.cube.points([draw(rng) for _ in range(5)])
+
+    drawn = model.score.draws(points, np.random.default_rng(0).standard_normal((4_000, 5)))
+
+    mean, error = model.score(points)
+    assert drawn.mean(0) == pytest.approx(mean, abs=4 * float(error.max()) / 4_000**0.5)
+    assert drawn.std(0) == pytest.approx(error, rel=0.1)
 
 
 def test_with_few_results_scores_decide(hand_made: HandMade) -> None:
@@ -245,10 +250,10 @@ def test_the_verdict_without_a_confirmation_says_what_is_expected(hand_made: Han
 def test_of_very_many_results_the_best_and_some_of_the_others_are_fitted() -> None:
     results = {number: float(number) for number in range(5_000)}
 
-    kept = thinned(results, lambda score: -score)
+    kept = thinned(results, lambda score: -score, MOST_RESULTS)
 
     assert len(kept) == MOST_RESULTS
     assert set(range(5_000 - MOST_RESULTS // 2, 5_000)) <= set(kept)
     assert min(kept) == 0
     assert list(kept) == sorted(kept)
-    assert thinned({1: 0.5}, lambda score: -score) == {1: 0.5}
+    assert thinned({1: 0.5}, lambda score: -score, 1) == {1: 0.5}

@@ -40,7 +40,7 @@ Of planted effects they held the mean over repeated studies in 81 to 84 % of stu
 studies of 100; of noise in more than 90 %.
 """
 
-COLUMNS = ("ped_anova", "ped_low", "ped_high", "ped_noise")
+COLUMNS = ("share", "low", "high", "noise")
 """Share of variance, the ends of its interval, and what noise reaches."""
 
 

@@ -1,22 +1,21 @@
-"""How much each hyperparameter decides about the score and about failing, and which of its values are the good ones."""
+"""How much each hyperparameter decides about the score within the KL budget and about failing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial
 from scipy.stats import spearmanr
 
-from ppo_tune.reporting.analysis.compared import compared, foresight
 from ppo_tune.reporting.analysis.evidence import COLUMNS, Sample, best_quarter, happened, importance_of
 from ppo_tune.reporting.axes import Axis, axes_of
 from ppo_tune.reporting.record import StudyRecord, to_records
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.forecasts import final_scores
 from ppo_tune.search.results import ending_of, is_feasible
 
 MIN_TRIALS = 12
-"""Below this many comparable trials there is not enough evidence for an importance."""
+"""With fewer trials that tell something there is not enough evidence for an importance."""
 
 MIN_FAILURES = 5
 """So many trials must have failed, and so many not, before it is asked why."""
@@ -35,102 +34,70 @@ MIN_TRIALS_OF_CHOICE = 3
 MIN_ENDS = 4
 """Fewer trials at the end have no best quarter to speak of."""
 
-
-@dataclass(frozen=True)
-class Wording:
-    """How a target is spoken of.
-
-    Attributes:
-        rises: Where the target is higher with higher values.
-        falls: Where it is lower with them.
-        marked: The trials that are looked for.
-        most: The choice with which the target is highest.
-        typical: How the targets of one choice become one number.
-        number: What that number is called.
-    """
-
-    rises: str
-    falls: str
-    marked: str
-    most: str
-    typical: Callable[[np.ndarray], np.floating]
-    number: str
-
-
-SCORING = Wording("higher is better", "lower is better", "the best quarter", "best with", np.median, "median")
-FAILING = Wording(
-    "fails more when high", "fails more when low", "the failed", "fails most with", np.mean, "share"
-)
+SCORE_COLUMNS = ("name", "share", "low", "high", "evidence", "clear", "direction")
+"""Of the table for the score: a share is a total effect, the evidence a power of ten; see `search.effects.Effect`."""
 
 
 def importance_table(record: StudyRecord) -> pd.DataFrame:
-    """How much each hyperparameter decides about the score; see `_table`.
+    """How much each hyperparameter decides about the score within the KL budget, by the model of all results.
 
-    Where scores were taken too early to say anything of the end, no direction is read from them: it is said where the
-    best trials stand that were completed within the KL budget.
+    Those that stand out come first, then by their share; a direction says where the best trials stand that were
+    completed within the budget. Empty with too few scores, with one hyperparameter, or where no model can be fitted.
     """
-    if foresight(record).tells:
-        return _table(score_sample(record), SCORING, record.config.search.seed)
+    from ppo_tune.search.effects import effects  # waits for torch, which a page needs for nothing else
+
+    trials = trials_of(record)
+    n_scores = len(final_scores(trials, len(record.config.milestone_episodes())))
+    if n_scores < MIN_TRIALS or len(record.config.space) < 2:
+        return pd.DataFrame(columns=list(SCORE_COLUMNS))
     ends = end_sample(record)
-    return _table(
-        score_sample(record), SCORING, record.config.search.seed, lambda name: good_range(ends, name)
-    )
+    rows = [
+        {**asdict(effect), "direction": good_range(ends, effect.name) if effect.clear else NOISE}
+        for effect in effects(record.config, trials)
+    ]
+    table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    return table.sort_values(["clear", "share"], ascending=False, kind="stable", ignore_index=True)
 
 
 def failing_table(record: StudyRecord) -> pd.DataFrame:
-    """How much each hyperparameter decides whether a trial diverges or goes beyond the KL limit; see `_table`."""
-    sample = failing_sample(record)
-    n_failed = int(sample.target.sum())
-    is_enough = min(n_failed, len(sample.target) - n_failed) >= MIN_FAILURES
-    return _table(sample if is_enough else sample_of(record, [], []), FAILING, record.config.search.seed)
-
-
-def _table(
-    sample: Sample, wording: Wording, seed: int, told: Callable[[str], str] | None = None
-) -> pd.DataFrame:
-    """The importance of each hyperparameter.
+    """How much each hyperparameter decides whether a trial diverges or goes beyond the KL limit.
 
     Columns: name; share of variance, both ends of its 90 % bootstrap interval and what noise reaches (`COLUMNS`);
-    clear; direction (which values are the good ones, or that noise does the same). Those that stand out most come
-    first; empty with too few trials.
-
-    Args:
-        sample: What became of the trials.
-        wording: How that is spoken of.
-        seed: Of shuffles and resamples.
-        told: Says which values of a hyperparameter are the good ones; None reads it from the sample.
+    clear; direction (which values fail, or that noise does the same). Those that stand out most come first; empty with
+    too few trials.
     """
-    told = told or (lambda name: direction(sample, name, wording))
-    if len(sample.target) < MIN_TRIALS:
+    sample = failing_sample(record)
+    n_failed = int(sample.target.sum())
+    if min(n_failed, len(sample.target) - n_failed) < MIN_FAILURES or len(sample.target) < MIN_TRIALS:
         return pd.DataFrame(columns=["name", *COLUMNS, "clear", "direction"])
-    table = importance_of(sample, seed)
-    directions = [told(row["name"]) if row["clear"] else NOISE for row in to_records(table)]
-    return table.assign(direction=directions)
+    table = importance_of(sample, record.config.search.seed)
+    said = [direction(sample, row["name"]) if row["clear"] else NOISE for row in to_records(table)]
+    return table.assign(direction=said)
 
 
-def score_sample(record: StudyRecord) -> Sample:
-    """The trials that are compared with their scores at that milestone.
+def trials_of(record: StudyRecord) -> list[FrozenTrial]:
+    """The trials that have all values of the space."""
+    names = set(record.config.space)
+    return [trial for trial in record.trials if names <= set(trial.params)]
 
-    One that later diverged, left the KL limit or ended beyond the KL budget counts as the worst of them: what it had
-    scored by then is nobody's aim.
+
+def score_sample(record: StudyRecord) -> tuple[Sample, list[FrozenTrial]]:
+    """The trials with their scores at full length, expected ones of those that did not get there; and the trials.
+
+    One that diverged, passed the KL limit or ended beyond the KL budget counts as the worst of them.
     """
-    early = early_sample(record)
-    failed = np.array([not is_feasible(trial) for trial in compared(record)[1]], dtype=bool)
-    return replace(early, target=np.where(failed, early.target.min(initial=np.inf), early.target))
-
-
-def early_sample(record: StudyRecord) -> Sample:
-    """The trials that are compared with their scores at that milestone as they were."""
-    look, trials = compared(record)
-    return sample_of(record, trials, [TrialFacts(trial).curve[look - 1].score for trial in trials])
+    trials = trials_of(record)
+    scores = final_scores(trials, len(record.config.milestone_episodes()))
+    failed = {t.number for t in trials if ending_of(t) in FAILURES or not is_feasible(t)}
+    worst = min(scores.values(), default=0.0)
+    known = [t for t in trials if t.number in failed | scores.keys()]
+    targets = [worst if t.number in failed else scores[t.number] for t in known]
+    return sample_of(record, known, targets), known
 
 
 def end_sample(record: StudyRecord) -> Sample:
     """The trials that were completed within the KL budget, with their scores at the end."""
-    names = set(record.config.space)
-    trials = [
-        t for t in record.trials if ending_of(t) == "completed" and is_feasible(t) and names <= set(t.params)
-    ]
+    trials = [t for t in trials_of(record) if ending_of(t) == "completed" and is_feasible(t)]
     return sample_of(record, trials, [trial.value or 0.0 for trial in trials])
 
 
@@ -139,9 +106,7 @@ def failing_sample(record: StudyRecord) -> Sample:
 
     Those that ran out of memory or crashed tell nothing of PPO.
     """
-    known = ("completed", "pruned", *FAILURES)
-    names = set(record.config.space)
-    trials = [t for t in record.trials if ending_of(t) in known and names <= set(t.params)]
+    trials = [t for t in trials_of(record) if ending_of(t) in ("completed", "pruned", *FAILURES)]
     return sample_of(record, trials, [float(ending_of(t) in FAILURES) for t in trials], mark=happened)
 
 
@@ -153,22 +118,22 @@ def sample_of(record: StudyRecord, trials: Sequence[FrozenTrial], target: Sequen
     return Sample(axes, np.stack(places, axis=1), np.array(target, dtype=float), mark)
 
 
-def direction(sample: Sample, name: str, wording: Wording) -> str:
-    """Where the good values of one hyperparameter lie, or those that fail.
+def direction(sample: Sample, name: str) -> str:
+    """Which values of a hyperparameter fail.
 
-    Of a number, the sign of the rank correlation if there is one, and between which values half of the marked
-    trials lie. Of a choice, the one with which the target is highest.
+    Of a number, the sign of the rank correlation if there is one, and between which values half of the failed lie. Of
+    a choice, the one that fails most.
     """
     j = [axis.name for axis in sample.axes].index(name)
     axis, places = sample.axes[j], sample.places[:, j]
     if axis.choices:
-        return _best_choice(axis, places, sample.target, wording)
+        return _worst_choice(axis, places, sample.target)
     low, high = (axis.text_at(q) for q in np.quantile(places[sample.mark(sample.target)], [0.25, 0.75]))
-    middle = f"half of {wording.marked} at {low}" + (f" to {high}" if high != low else "")
+    middle = f"half of the failed at {low}" + (f" to {high}" if high != low else "")
     correlation, chance = spearmanr(places, sample.target)
     if not chance < LEVEL:
         return middle
-    return f"{wording.rises if correlation > 0 else wording.falls}, {middle}"
+    return f"fails more when {'high' if correlation > 0 else 'low'}, {middle}"
 
 
 def good_range(ends: Sample, name: str) -> str:
@@ -189,15 +154,15 @@ def good_range(ends: Sample, name: str) -> str:
     return f"the best completed within the KL budget at {low}" + (f" to {high}" if high != low else "")
 
 
-def _best_choice(axis: Axis, places: np.ndarray, target: np.ndarray, wording: Wording) -> str:
+def _worst_choice(axis: Axis, places: np.ndarray, failed: np.ndarray) -> str:
     numbers = np.rint(places * (len(axis.choices) - 1))
-    groups = [(target[numbers == i], str(choice)) for i, choice in enumerate(axis.choices)]
-    typical = [
-        (float(wording.typical(group)), len(group), choice)
+    groups = [(failed[numbers == i], str(choice)) for i, choice in enumerate(axis.choices)]
+    shares = [
+        (float(group.mean()), len(group), choice)
         for group, choice in groups
         if len(group) >= MIN_TRIALS_OF_CHOICE
     ]
-    if len(typical) < 2:
+    if len(shares) < 2:
         return ""
-    value, n, choice = max(typical)
-    return f"{wording.most} {choice}, {wording.number} {value:.2f} of {n} trials"
+    share, n, choice = max(shares)
+    return f"fails most with {choice}, share {share:.2f} of {n} trials"

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.analysis import compared, importance
+from ppo_tune.reporting.analysis import importance
 from ppo_tune.reporting.comparison.beside import best_of
 from ppo_tune.reporting.comparison.best_so_far import styles
 from ppo_tune.reporting.comparison.comparability import Contender, groups
@@ -33,12 +33,12 @@ def importances(contenders: Sequence[Contender]) -> Section | None:
 
 
 def importances_table(contenders: Sequence[Contender]) -> pd.DataFrame:
-    """One row per study and hyperparameter: study, name, importance (by PED-ANOVA), clear (whether beyond noise).
+    """One row per study and hyperparameter: study, name, importance (its share), clear (whether beyond noise).
 
     A study without enough trials has none.
     """
     rows = [
-        {"study": contender.label, "name": row["name"], "importance": row["ped_anova"], "clear": row["clear"]}
+        {"study": contender.label, "name": row["name"], "importance": row["share"], "clear": row["clear"]}
         for contender in contenders
         for row in to_records(importance.importance_table(contender.record))
     ]
@@ -73,7 +73,7 @@ def importances_figure(table: pd.DataFrame, contenders: Sequence[Contender]) -> 
                 hovertemplate=f"{label}<br>%{{y}}: %{{x:.2f}}<extra></extra>",
             )  # fmt: skip
     names = list(table["name"].unique())
-    layout(figure, "share of variance", None)
+    layout(figure, "share of the variance of the score within the KL budget", None)
     figure.update_yaxes(categoryorder="array", categoryarray=names, autorange="reversed")
     height = 120 + (26 + 12 * table["study"].nunique()) * len(names)
     figure.update_layout(
@@ -87,9 +87,9 @@ def importances_reading(contenders: Sequence[Contender], table: pd.DataFrame) ->
     clear, known = table[table["clear"]].groupby("name")["study"].agg(list), set(table["study"])
     named = [f"{name} in {join(clear[name])}" for name in table["name"].unique() if name in clear]
     said = (
-        f"Told from noise: {'; '.join(named)}."
+        f"Told from noise for the score within the KL budget: {'; '.join(named)}."
         if named
-        else "In no study can a hyperparameter be told from noise."
+        else "In no study can a hyperparameter be told from noise for the score within the KL budget."
     )
     few = [contender.label for contender in contenders if contender.label not in known]
     too_few = f" {join(few)} has too few trials to say." if few else ""
@@ -99,9 +99,7 @@ def importances_reading(contenders: Sequence[Contender], table: pd.DataFrame) ->
         if len(spaces) > 1
         else ""
     )
-    early = [c.label for c in contenders if c.label in known and not compared.foresight(c.record).tells]
-    forecast = f" Scores of {join(early)} were taken before the end and do not foretell it." if early else ""
-    return f"{said} Pale bars could be chance.{too_few}{forecast}{ranges}"
+    return f"{said} Pale bars could be chance.{too_few}{ranges}"
 
 
 def best_values(contenders: Sequence[Contender], progress: pd.DataFrame) -> Section | None:

@@ -75,7 +75,7 @@ def test_planted_effects_are_clear_in_their_order() -> None:
 
     assert table["name"][:2].tolist() == ["x2", "x0"]
     assert table["clear"].tolist() == [True, True, False, False, False]
-    assert table["ped_anova"].diff()[1] < 0
+    assert table["share"].diff()[1] < 0
 
 
 def test_a_planted_choice_is_clear_among_other_kinds() -> None:
@@ -148,7 +148,7 @@ def test_what_is_constant_explains_nothing(constant: BaseDistribution) -> None:
 
     row = table[table["name"] == "constant"].iloc[0]
     assert not row["clear"]
-    assert row["ped_anova"] <= row["ped_noise"] + 1e-9
+    assert row["share"] <= row["noise"] + 1e-9
 
 
 def test_equal_scores_make_nothing_clear() -> None:
@@ -177,9 +177,9 @@ def test_intervals_hold_their_numbers_and_stay_between_nothing_and_all() -> None
 
     table = importance_of(sample_of(MIXED, lambda x: x[0] + 0.3 * rng.normal(), 30, at_random(0)), 0)
 
-    value = table["ped_anova"]
-    assert (table["ped_low"] <= value).all() and (value <= table["ped_high"]).all()
-    assert (table["ped_low"] >= 0).all() and (table["ped_high"] <= 1).all()
+    value = table["share"]
+    assert (table["low"] <= value).all() and (value <= table["high"]).all()
+    assert (table["low"] >= 0).all() and (table["high"] <= 1).all()
 
 
 @given(seed=st.integers(0, 10_000))

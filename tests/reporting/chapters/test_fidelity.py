@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ppo_tune.reporting.analysis.compared import fidelity_table, rank_agreements
+from ppo_tune.reporting.analysis.fidelity import fidelity_table, rank_agreements
 from ppo_tune.reporting.chapters.history.chapter import fidelity_reading, fidelity_section
 from tests.reporting.conftest import HandMade
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from ppo_tune.config.methods import RandomSamplerConfig, Sampler, TPESamplerConfig
-from ppo_tune.reporting.analysis import compared, importance
-from ppo_tune.reporting.analysis.evidence import COLUMNS
+from ppo_tune.reporting.analysis import importance
 from ppo_tune.reporting.chapters.importance import chapter
+from ppo_tune.search import effects
 from tests.reporting.conftest import HandMade
 
 
@@ -33,110 +33,65 @@ def planted(
 
 
 def test_the_planted_parameter_stands_out(hand_made: HandMade) -> None:
-    planted(hand_made, 40, ending="completed")
+    planted(hand_made, 30, ending="completed")
 
     table = importance.importance_table(hand_made.record())
 
-    assert list(table.columns) == ["name", *COLUMNS, "clear", "direction"]
+    assert list(table.columns) == list(importance.SCORE_COLUMNS)
     assert table["name"][0] == "learning_rate"
     assert table["clear"].tolist() == [True, False, False]
-    assert table["direction"][0].startswith("higher is better, half of the best quarter at 0.00")
+    assert table["direction"][0].startswith("the best completed within the KL budget at 0.00")
     assert table["direction"][1:].tolist() == ["not distinguishable from noise"] * 2
 
 
 def runaways(hand_made: HandMade) -> None:
-    """Early scores rise with the learning rate; beyond 2e-3 trials leave the KL limit, and at the end 1e-3 is best.
-
-    Of those that are completed within the budget the order at the end is not that of the second milestone.
-    """
+    """Scores rise with the learning rate, and beyond 2e-3 trials leave the KL budget or pass its limit."""
     rng = np.random.default_rng(3)
     for i, exponent in enumerate(np.linspace(-4, -2, 40)):
         rate = float(10**exponent)
         params = {"learning_rate": rate, "batch_size": int(rng.choice([8, 16, 32])), "ppo_epochs": 1 + i % 4}
-        early = float(exponent)
-        if rate > 2e-3:
-            hand_made.add("kl_limit", [early, early], params=params, kl=9.0)
+        kl = 3 * 10 ** (exponent + 2.7)
+        if kl > 6:
+            hand_made.add("kl_limit", [float(exponent)] * 2, params=params, kl=kl)
+        elif i % 3 == 0:
+            hand_made.add("pruned", [float(exponent)] * 2, params=params, kl=kl)
         else:
-            last = -abs(exponent + 3) if i % 3 == 0 else -2 - float(rng.random())
-            hand_made.add("completed", [early, early, early, early, last], params=params)
+            hand_made.add("completed", [float(exponent)] * 5, params=params, kl=kl)
 
 
-def test_runaways_are_not_the_best_and_early_scores_give_no_direction(hand_made: HandMade) -> None:
+def test_runaways_are_the_worst(hand_made: HandMade) -> None:
     runaways(hand_made)
     record = hand_made.record()
 
-    sample = importance.score_sample(record)
-    table = importance.importance_table(record)
-    reading = chapter.score_reading(record, table)
+    sample, trials = importance.score_sample(record)
+    row = importance.importance_table(record).set_index("name").loc["learning_rate"]
 
-    failed = np.array([t.params["learning_rate"] > 2e-3 for t in record.trials])
-    assert (sample.target[failed] == -4.0).all()  # the lowest score of all
+    failed = np.array([t.params["learning_rate"] > 2e-3 for t in trials])
+    assert len(trials) == 40
+    assert (sample.target[failed] == -4.0).all()
     assert not sample.mark(sample.target)[failed].any()
-    assert importance.early_sample(record).target[failed].min() > -2.8  # as they were
-    assert "better" not in reading
-    ends = [t for t in record.trials if not t.params["learning_rate"] > 2e-3]
-    best = sorted(ends, key=lambda t: t.value)[-7:]  # a quarter of 26, rounded up
-    low, high = (f(t.params["learning_rate"] for t in best) for f in (min, max))
-    row = table.set_index("name").loc["learning_rate"]
     assert row["clear"]
-    assert row["direction"] == f"the best completed within the KL budget at {low:.3g} to {high:.3g}"
+    low, high = (float(word) for word in row["direction"].split(" at ")[1].split(" to "))
+    assert 5e-4 < low < high < 2.1e-3
 
 
-def test_the_target_its_episode_and_the_caveat_stand_beside_the_figure(hand_made: HandMade) -> None:
+def test_the_question_and_the_model_stand_beside_the_figure(hand_made: HandMade) -> None:
     runaways(hand_made)
     record = hand_made.record()
 
     section = chapter.chapter(record).sections[0]
 
-    n_failed = sum(t.params["learning_rate"] > 2e-3 for t in record.trials)
+    n_scores = sum(t.user_attrs["ending"] != "kl_limit" for t in record.trials)
+    assert section.title == "For the score within the KL budget"
     assert section.reading.startswith(
-        f"40 trials compared by their scores after 256 episodes (40 %). {n_failed} that left the KL budget or diverged "
-        "count as the worst. "
+        f"By the model of all results, with {n_scores} scores at full length, expected ones where a trial did not get "
+        "there, and with every KL. A config beyond the KL budget counts as the lowest score. learning_rate (the best "
+        "completed within the KL budget at "
     )
-    assert "cannot be told from chance as a forecast of the end (rank agreement τ" in section.reading
-    assert "So no direction is read from them." in section.reading
+    assert section.reading.endswith(chapter.TOTAL_EFFECT)
     assert section.figure is not None
-    assert section.figure.layout.xaxis.title.text == (
-        "share of the variance of being in the best quarter after 256 episodes (40 %)"
-    )
-
-
-def test_scores_of_the_end_need_no_caveat(hand_made: HandMade) -> None:
-    planted(hand_made, 40, ending="completed")
-    record = hand_made.record()
-
-    reading = chapter.score_reading(record, importance.importance_table(record))
-
-    assert reading.startswith(
-        "40 trials compared by their scores at the end. learning_rate (higher is better"
-    )
-    assert "foretell" not in reading
-    assert "chance" not in reading.partition(chapter.LEGEND)[0]
-
-
-def test_early_scores_that_foretell_the_end_may_give_a_direction(hand_made: HandMade) -> None:
-    planted(hand_made, 20)
-    planted(hand_made, 20, ending="completed")
-    record = hand_made.record()
-
-    seen = compared.foresight(record)
-
-    assert (seen.episodes, seen.tells) == (256, True)
-    assert "agree with those of the end (rank agreement τ +1.00)." in seen.words
-    assert importance.importance_table(record)["direction"][0].startswith("higher is better")
-
-
-def test_too_few_trials_at_the_end_foretell_nothing(hand_made: HandMade) -> None:
-    planted(hand_made, 40)
-    record = hand_made.record()
-
-    reading = chapter.score_reading(record, importance.importance_table(record))
-
-    assert (
-        "learning_rate (too few completed within the KL budget to say which values are good) stands out."
-        in reading
-    )
-    assert "Too few trials reached the end to say whether such scores foretell it." in reading
+    assert section.figure.layout.xaxis.title.text == "share of the variance of the score within the KL budget"
+    assert len(section.figure.data) == 2  # evidence has no tick
 
 
 def test_nothing_is_said_of_too_few_trials(hand_made: HandMade) -> None:
@@ -147,9 +102,21 @@ def test_nothing_is_said_of_too_few_trials(hand_made: HandMade) -> None:
 
     assert table.empty
     assert chapter.score_reading(record, table) == (
-        "Not enough evidence: 11 of 11 trials have a score after 256 episodes (40 %), and 12 are needed."
+        "Not enough evidence: 11 of 11 trials have a score and passed no limit, and 12 are needed."
     )
     assert [section.figure for section in chapter.chapter(record).sections] == [None, None]
+
+
+def test_nothing_is_said_without_a_model(hand_made: HandMade, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(hand_made, 12)
+    monkeypatch.setattr(effects, "effects", lambda *_: [])
+    record = hand_made.record()
+
+    table = importance.importance_table(record)
+
+    assert chapter.score_reading(record, table) == (
+        "Not enough evidence: no model can be fitted to the results."
+    )
 
 
 def test_pure_noise_is_called_noise(hand_made: HandMade) -> None:
@@ -164,27 +131,6 @@ def test_pure_noise_is_called_noise(hand_made: HandMade) -> None:
         "importance-score",
         "importance-failing",
     ]
-
-
-def test_trials_are_compared_where_the_first_was_pruned(hand_made: HandMade) -> None:
-    """One ended at the first milestone, before any may be pruned; of the others the shortest reached the third."""
-    hand_made.add("kl_limit", [9.0])
-    hand_made.add("pruned", [0.0, 0.0, 1.0])
-    hand_made.add("completed", [0.0, 0.0, 2.0, 3.0, 4.0])
-    hand_made.add("running", [0.0, 0.0])
-    hand_made.add("running", [0.0, 0.0, 5.0])
-
-    record = hand_made.record()
-
-    assert compared.compared(record)[0] == 3
-    assert importance.score_sample(record).target.tolist() == [1.0, 2.0, 5.0]
-
-
-def test_a_score_that_is_not_a_number_is_not_compared(hand_made: HandMade) -> None:
-    hand_made.add("pruned", [0.0, 1.0])
-    hand_made.add("diverged", [0.0, float("nan")])
-
-    assert importance.score_sample(hand_made.record()).target.tolist() == [1.0]
 
 
 def test_what_makes_trials_fail_is_found(hand_made: HandMade) -> None:
@@ -216,6 +162,13 @@ def test_failing_needs_five_that_do_and_five_that_do_not(hand_made: HandMade) ->
         "4 of 12 ended trials diverged or went beyond the KL limit; not enough evidence to say why: 5 that do and 5 "
         "that do not are needed."
     )
+
+
+def test_what_a_tick_means_stands_beside_it(hand_made: HandMade) -> None:
+    planted(hand_made, 40, fails=True)
+    record = hand_made.record()
+
+    assert chapter.failing_reading(record, importance.failing_table(record)).endswith(chapter.LEGEND)
 
 
 def test_a_study_in_which_nothing_failed_says_so(usual: HandMade) -> None:
@@ -275,17 +228,17 @@ def test_two_that_stand_out_of_a_search_that_learns_may_have_moved_together(
 
 
 def test_the_figure_shows_shares_with_intervals_and_noise(hand_made: HandMade) -> None:
-    planted(hand_made, 40)
-    table = importance.importance_table(hand_made.record())
+    planted(hand_made, 40, fails=True)
+    table = importance.failing_table(hand_made.record())
 
     clear, other, noise = chapter.importance_figure(table, "this").data
 
-    row = table.iloc[0]
+    rows = table[table["clear"]].iloc[::-1]
     assert (clear.name, other.name) == ("stands out", importance.NOISE)
-    assert (list(clear.y), list(clear.x)) == ([row["name"]], [round(row["ped_anova"], 4)])
-    assert clear.error_x.array[0] == pytest.approx(row["ped_high"] - row["ped_anova"], abs=1e-4)
-    assert clear.error_x.arrayminus[0] == pytest.approx(row["ped_anova"] - row["ped_low"], abs=1e-4)
-    assert len(other.y) == 2
+    assert (list(clear.y), list(clear.x)) == (list(rows["name"]), list(rows["share"].round(4)))
+    assert clear.error_x.array == pytest.approx((rows["high"] - rows["share"]).to_numpy(), abs=1e-4)
+    assert clear.error_x.arrayminus == pytest.approx((rows["share"] - rows["low"]).to_numpy(), abs=1e-4)
+    assert len(other.y) == 3 - len(rows)
     assert dict(zip(noise.y, noise.x, strict=True)) == dict(
-        zip(table["name"], table["ped_noise"].round(4), strict=True)
+        zip(table["name"], table["noise"].round(4), strict=True)
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting.analysis import compared, importance
+from ppo_tune.reporting.analysis import importance
 from ppo_tune.reporting.comparison import beside, compare, findings
 from ppo_tune.reporting.comparison.best_so_far import progress_table, styles
 from ppo_tune.reporting.comparison.comparability import Contender, read_contender
@@ -25,17 +25,15 @@ def best(rate: float, batch: int, epochs: int) -> tuple[str, list[float], dict[s
 
 
 def tables(monkeypatch: pytest.MonkeyPatch, **found: dict[str, tuple[float, bool]]) -> None:
-    """Let each study's importances by PED-ANOVA be these, beyond noise or not."""
+    """Let each study's importances be these, beyond noise or not."""
 
     def importance_table(record: StudyRecord) -> pd.DataFrame:
         rows = [
-            {"name": n, "ped_anova": value, "clear": sure} for n, (value, sure) in found[record.config.name].items()
+            {"name": n, "share": value, "clear": sure} for n, (value, sure) in found[record.config.name].items()
         ]  # fmt: skip
-        return pd.DataFrame(rows, columns=["name", "ped_anova", "clear"])
+        return pd.DataFrame(rows, columns=["name", "share", "clear"])
 
     monkeypatch.setattr(importance, "importance_table", importance_table)
-    seen = compared.Foresight(640, 1.0, True, "")
-    monkeypatch.setattr(compared, "foresight", lambda _: seen)
 
 
 @pytest.fixture
@@ -55,8 +53,9 @@ def test_importances_stand_beside_each_other(monkeypatch: pytest.MonkeyPatch, pa
         "a": ["(0.30)", "0.60"],
         "b": ["0.80", "–"],
     }
-    assert (
-        section.reading == "Told from noise: batch_size in a; learning_rate in b. Pale bars could be chance."
+    assert section.reading == (
+        "Told from noise for the score within the KL budget: batch_size in a; learning_rate in b. Pale bars could be "
+        "chance."
     )
 
 
@@ -98,23 +97,10 @@ def test_other_ranges_and_too_few_trials_are_said(monkeypatch: pytest.MonkeyPatc
 
     assert section is not None
     assert section.reading == (
-        "In no study can a hyperparameter be told from noise. Pale bars could be chance. b has too few trials to say. "
+        "In no study can a hyperparameter be told from noise for the score within the KL budget. Pale bars could be "
+        "chance. b has too few trials to say. "
         "Their ranges differ, and a wider range makes a hyperparameter matter more: compare the order, not the length."
     )
-
-
-def test_scores_that_do_not_foretell_the_end_are_said_to_be_such(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    tables(monkeypatch, a={RATE: (0.3, True)}, b={RATE: (0.5, True)})
-    seen = compared.Foresight(256, 0.4, False, "")
-    monkeypatch.setattr(compared, "foresight", lambda _: seen)
-    both = [make(tmp_path, "a"), make(tmp_path, "b", sampler="random")]
-
-    section = findings.importances(both)
-
-    assert section is not None
-    assert "Scores of a and b were taken before the end and do not foretell it." in section.reading
 
 
 def test_without_enough_trials_anywhere_there_is_nothing_to_show(pair: list[Contender]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.analysis.compared import MIN_TRIALS, fidelity_table
+from ppo_tune.reporting.analysis.fidelity import MIN_TRIALS, fidelity_table
 from ppo_tune.reporting.chapters.history.curves import curves_section, curves_table
 from ppo_tune.reporting.drawing import (
     ENDING_COLOURS,

@@ -4,34 +4,40 @@ import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.analysis.compared import compared, foresight, when_scored
 from ppo_tune.reporting.analysis.evidence import COLUMNS
 from ppo_tune.reporting.analysis.importance import (
     MIN_FAILURES,
     MIN_TRIALS,
     NOISE,
-    early_sample,
     failing_sample,
     failing_table,
     importance_table,
+    score_sample,
+    trials_of,
 )
 from ppo_tune.reporting.chapters.importance import interaction
 from ppo_tune.reporting.drawing import BLUE, GREY, RED, layout
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import join
-from ppo_tune.search.results import ending_of, is_feasible
+from ppo_tune.search.forecasts import final_scores
+
+TOTAL_EFFECT = (
+    "A bar is the share of the variance over the space in which a hyperparameter has a hand, alone or together with "
+    "others, so that shares overlap; with its 90 % interval. It stands out where the results are likelier with it than "
+    "without by more than pure noise makes them in one study of 20; evidence is how much likelier, as a power of ten."
+)
 
 LEGEND = (
     "A bar is the share of variance that a hyperparameter explains alone (PED-ANOVA), with its 90 % bootstrap "
-    "interval. The tick is what noise reaches: if scores were shuffled, a bar would be beyond it in one study of 30."
+    "interval. The tick is what noise reaches: if failures were shuffled, a bar would be beyond it in one study of 30."
 )
 
 COMPANY = (
     " The sampler moved all values together, so one may stand out only because it went along with another."
 )
 
-DECIMALS = dict.fromkeys(COLUMNS, 2)
+DECIMALS = {**dict.fromkeys(COLUMNS, 2), "evidence": 1}
 
 
 def chapter(record: StudyRecord) -> Chapter:
@@ -45,8 +51,8 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
     scores, failures = importance_table(record), failing_table(record)
     sections = []
     for anchor, title, reading, table, explained in (
-        ("importance-score", "For the score", score_reading(record, scores), scores,
-         f"being in the best quarter {when_scored(record)}"),
+        ("importance-score", "For the score within the KL budget", score_reading(record, scores), scores,
+         "the score within the KL budget"),
         ("importance-failing", "For failing", failing_reading(record, failures), failures, "failing"),
     ):  # fmt: skip
         figure = importance_figure(table, explained) if len(table) else None
@@ -54,35 +60,32 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
             Section(anchor, title, reading, figure, table if len(table) else None, decimals=DECIMALS)
         )
     if len(scores) > 1 and scores["clear"].any():
-        trials = compared(record)[1]
+        sample, trials = score_sample(record)
         points = pd.DataFrame(
             {"number": [t.number for t in trials], "role": [role_of(record, t) for t in trials]}
         )
         pair, seed = (scores["name"][0], scores["name"][1]), record.config.search.seed
-        sections += interaction.sections(early_sample(record), pair, points, seed)
+        sections += interaction.sections(sample, pair, points, seed)
     return tuple(sections)
 
 
 def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
-    """How many trials were compared where, and which hyperparameters are more than noise."""
-    trials = compared(record)[1]
+    """Of how many scores the model is, and which hyperparameters are more than noise."""
+    n = len(final_scores(trials_of(record), len(record.config.milestone_episodes())))
+    if table.empty and n >= MIN_TRIALS:
+        return "Not enough evidence: no model can be fitted to the results."
     if table.empty:
         return (
-            f"Not enough evidence: {len(trials)} of {len(record.trials)} trials have a score "
-            f"{when_scored(record)}, and {MIN_TRIALS} are needed."
+            f"Not enough evidence: {n} of {len(record.trials)} trials have a score and passed no limit, and "
+            f"{MIN_TRIALS} are needed."
             + (" A grid is read from its cells." if record.config.search.sampler.exhaustive else "")
         )
     learns = record.config.search.sampler.learns_after is not None
     by_company = COMPANY if learns and table["clear"].sum() > 1 else ""
-    pruned = ", pruned ones too" if any(ending_of(trial) == "pruned" for trial in trials) else ""
-    failed = sum(not is_feasible(trial) for trial in trials)
-    worst = f" {failed} that left the KL budget or diverged count as the worst." if failed else ""
-    seen = foresight(record)
-    no_direction = "" if seen.tells else " So no direction is read from them."
-    caveat = f" {seen.words}{no_direction}" if seen.words else ""
     return (
-        f"{len(trials)} trials compared by their scores {when_scored(record)}{pruned}.{worst} {clear_reading(table)}"
-        f"{caveat}{by_company} {LEGEND}"
+        f"By the model of all results, with {n} scores at full length, expected ones where a trial did not get there, "
+        f"and with every KL. A config beyond the KL budget counts as the lowest score. {clear_reading(table)}"
+        f"{by_company} {TOTAL_EFFECT}"
     )
 
 
@@ -96,7 +99,7 @@ def failing_reading(record: StudyRecord, table: pd.DataFrame) -> str:
     if table.empty:
         needed = f"; not enough evidence to say why: {MIN_FAILURES} that do and {MIN_FAILURES} that do not are needed"
         return said + (needed if n_failed else "") + "."
-    return f"{said}. {clear_reading(table)}"
+    return f"{said}. {clear_reading(table)} {LEGEND}"
 
 
 def clear_reading(table: pd.DataFrame) -> str:
@@ -113,6 +116,8 @@ def clear_reading(table: pd.DataFrame) -> str:
 def importance_figure(table: pd.DataFrame, explained: str) -> go.Figure:
     """A bar with its interval for each hyperparameter, blue where it stands out, and a tick at what noise reaches.
 
+    A table of evidence has no such tick.
+
     Args:
         table: Of importances.
         explained: What they explain.
@@ -121,7 +126,7 @@ def importance_figure(table: pd.DataFrame, explained: str) -> go.Figure:
     figure = go.Figure()
     for is_clear, colour, label in ((True, BLUE, "stands out"), (False, GREY, NOISE)):
         part = rows[rows["clear"] == is_clear]
-        value, low, high = part["ped_anova"], part["ped_low"], part["ped_high"]
+        value, low, high = part["share"], part["low"], part["high"]
         figure.add_bar(
             x=value.round(4), y=part["name"], orientation="h", name=label, showlegend=len(part) > 0, width=0.6,
             marker={"color": colour, "line": {"width": 0}},
@@ -129,13 +134,14 @@ def importance_figure(table: pd.DataFrame, explained: str) -> go.Figure:
             customdata=np.stack([low, high], axis=1).round(3),
             hovertemplate="%{y}: %{x:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})<extra></extra>",
         )  # fmt: skip
-    figure.add_scatter(
-        x=rows["ped_noise"].round(4), y=rows["name"], mode="markers", name="what noise reaches",
-        marker={"symbol": "line-ns-open", "color": RED, "size": 22, "line": {"width": 3}},
-        hovertemplate="noise reaches %{x:.2f}<extra></extra>",
-    )  # fmt: skip
+    if "noise" in rows:
+        figure.add_scatter(
+            x=rows["noise"].round(4), y=rows["name"], mode="markers", name="what noise reaches",
+            marker={"symbol": "line-ns-open", "color": RED, "size": 22, "line": {"width": 3}},
+            hovertemplate="noise reaches %{x:.2f}<extra></extra>",
+        )  # fmt: skip
     layout(figure, f"share of the variance of {explained}", None)
-    most = float(rows[["ped_high", "ped_noise"]].to_numpy().max())
+    most = float(rows[rows.columns.intersection(["high", "noise"])].to_numpy().max())
     figure.update_xaxes(range=[0, 1.04 * most])
     figure.update_yaxes(categoryorder="array", categoryarray=list(rows["name"]), showgrid=False)
     return figure.update_layout(height=130 + 34 * len(rows), hovermode="closest", barmode="overlay")

@@ -156,8 +156,9 @@ def interaction_reading(pair: tuple[str, str], n: int, alone: float, added: floa
         verdict = f"Which {second} is best depends on {first}: choose them together."
         colours = " Colours are means over neighbouring trials, blank where there are none."
     return (
-        f"{verdict} Each by itself, they explain {100 * alone:.0f} % of the variance of the score over {n} trials, and "
-        f"their combination {100 * added:.0f} % more; shuffling does as much in {100 * chance:.0f} % of cases.{colours}"
+        f"{verdict} Each by itself, they explain {100 * alone:.0f} % of the variance of the score over {n} trials, "
+        f"those beyond the KL budget being the worst, and their combination {100 * added:.0f} % more; shuffling does "
+        f"as much in {100 * chance:.0f} % of cases.{colours}"
     )
 
 
