@@ -99,6 +99,11 @@ class Surrogate:
         within = np.asarray(stats.norm.cdf(self._log([self.budget])[0], log_kl, np.maximum(log_error, 1e-9)))
         return Prediction(score, score_error, np.expm1(log_kl) * self.budget / KL_SCALE, within)
 
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a trial's score around what is expected of its config: the luck of its seed."""
+        return self._score.noise
+
     def believe(self, configs: Sequence[Mapping[str, Any]]) -> None:
         """Take what is expected of some configs for results (kriging believer): nothing is to be learned there."""
         for process in (self._score, self._kl):
@@ -206,6 +211,11 @@ class _Process:
         """Mean and standard deviation of what is expected at some points, shape (M,) each."""
         mean, variance = self.regressor.posterior(torch.from_numpy(points))
         return mean.numpy() * self.scale + self.mean, variance.sqrt().numpy() * self.scale
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a result around what is expected."""
+        return float(self.regressor.noise_var.sqrt()) * self.scale
 
     def believe(self, points: Numbers) -> None:
         """Take the means at some points for results."""
