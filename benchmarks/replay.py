@@ -4,6 +4,7 @@
     python benchmarks/replay.py --totals 36 --repetitions 800
     python benchmarks/replay.py --set search.sampler=gp --set search.pack=16    # another study, on the same repetitions
     python benchmarks/replay.py --fresh                      # repetitions that nothing was chosen on
+    python benchmarks/replay.py --landscape FILE.parquet     # another task, as `benchmarks/landscape.py` recorded it
     python benchmarks/replay.py --out new.jsonl --against old.jsonl
 
 A study searches and confirms in a world that `benchmarks/landscape.md` describes, with the product's own code; a total
@@ -34,6 +35,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.worlds.figures import Row, differences, json_line, table
 from benchmarks.worlds.replayed import Named, replay
+from benchmarks.worlds.table import TABLE, read_landscape, read_study
 from benchmarks.worlds.world import SURROGATES, World
 from ppo_tune import load_study
 from ppo_tune.config.blocks import StudyConfig
@@ -56,9 +58,12 @@ _worlds: dict[str, World] = {}
 """Made before the processes are forked, which share them."""
 
 
-def study_with(settings: Sequence[str]) -> StudyConfig:
-    """The quickstart's study with the default confirmation and some settings replaced, each as `search.sampler=gp`."""
-    written: dict[str, Any] = load_study(STUDY).model_dump(mode="json")
+def study_with(settings: Sequence[str], recorded_in: StudyConfig | None = None) -> StudyConfig:
+    """A study with the default confirmation and some settings replaced, each as `search.sampler=gp`.
+
+    None is the quickstart's.
+    """
+    written: dict[str, Any] = (recorded_in or load_study(STUDY)).model_dump(mode="json")
     written["search"] |= {
         "confirm_top": "auto",
         "confirm_seeds": "auto",
@@ -115,6 +120,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--fresh", action="store_true", help="repetitions that nothing was chosen on")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--landscape", type=Path, help="a recorded landscape; left out: the quickstart's")
     parser.add_argument(
         "--set", action="append", default=[], metavar="PLACE=VALUE", help="such as search.sampler=gp"
     )
@@ -134,16 +140,17 @@ def main(words: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
     repetitions = (FRESH if told.fresh else DEVELOPMENT)[: told.repetitions or (QUICK if told.quick else 400)]
-    study = study_with(told.set)
+    recorded_in = read_study(told.landscape) if told.landscape else load_study(STUDY)
+    landscape = read_landscape(recorded_in, told.landscape or TABLE)
+    study = study_with(told.set, recorded_in)
     jobs: list[Job] = list(product(told.worlds, told.totals, repetitions))
     rows = {
         (row.world, row.total, row.repetition): row
         for row in (read_rows(told.out, told.set) if told.out else [])
     }
     todo = sorted((job for job in jobs if job not in rows), key=lambda job: job[2])
-    recorded_in = load_study(STUDY)
     for name in told.worlds:
-        _worlds[name] = World(recorded_in, name)
+        _worlds[name] = World(recorded_in, name, landscape)
         scale = _worlds[name].scale
         print(f"{name}: the default config is worth {scale.default:.3f}, the best one {scale.best:.3f}")
     started = time.perf_counter()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.worlds.table import Array
+from benchmarks.worlds.table import Array, Layout
 
 TREES = 100
 LEAST = 2
@@ -54,9 +54,10 @@ class ExtraTrees:
     Args: as those of `GaussianProcess`.
     """
 
-    def __init__(self, points: Array, numbers: Array, runs: Array) -> None:
+    def __init__(self, layout: Layout, points: Array, numbers: Array, runs: Array) -> None:
+        self.layout = layout
         self.mean, self.std = numbers.mean(0), numbers.std(0)
-        seen = _features(points)
+        seen = _features(layout, points)
         trees = [_Tree() for _ in range(TREES)]
         for index, tree in enumerate(trees):
             tree.grow(seen, (numbers - self.mean) / self.std, runs, np.random.default_rng([index]))
@@ -68,8 +69,8 @@ class ExtraTrees:
         self.leaf = np.concatenate([tree.mean for tree in trees])
 
     def predict(self, points: Array) -> Array:
-        """Mean numbers at some points (N, D), shape (N, N_NUMBERS)."""
-        z = [self._predict(point) for point in _features(points)]
+        """Mean numbers at some points (N, D), shape (N, size of the layout)."""
+        z = [self._predict(point) for point in _features(self.layout, points)]
         return np.asarray(np.array(z) * self.std + self.mean)
 
     def _predict(self, point: Array) -> Array:
@@ -82,9 +83,13 @@ class ExtraTrees:
             node = below
 
 
-def _features(points: Array) -> Array:
-    """The points and two more columns: the learning rate per episode of a batch, and per its square root."""
-    rate, batch = points[:, 0] * np.log(1e3), points[:, -1] * np.log(8)
+def _features(layout: Layout, points: Array) -> Array:
+    """The points and, where both are searched, the learning rate per episode of a batch and per its square root."""
+    if not {"learning_rate", "batch_size"} <= set(layout.space):
+        return points
+    rate, batch = (
+        layout.column(points, name) * layout.span(name) for name in ("learning_rate", "batch_size")
+    )
     return np.column_stack([points, rate - batch, rate - batch / 2])
 
 

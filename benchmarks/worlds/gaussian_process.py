@@ -7,43 +7,50 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
-from benchmarks.worlds.table import CONFIRM_KL, CONFIRM_SCORE, KL, N_NUMBERS, SCORE, TRAIN_KL, Array
-
-EARLY = tuple(range(SCORE.start, SCORE.start + 4))
-LATE = (*range(SCORE.start + 4, SCORE.stop), CONFIRM_SCORE)
-KLS = (*range(KL.start, KL.stop), *range(TRAIN_KL.start, TRAIN_KL.stop), CONFIRM_KL)
-GROUPS = ((EARLY, EARLY[:3]), (LATE, LATE[-5:]), (KLS, (*KLS[5:10:2], *KLS[15:20:2], CONFIRM_KL)))
-"""Numbers that share their length-scales, and those of them by which these are fitted."""
+from benchmarks.worlds.table import Array, Layout
 
 USUAL_LENGTH = 0.7
 ITERATIONS = 30
 JITTER = 1e-6
+
+Groups = tuple[tuple[list[int], list[int]], ...]
+"""Numbers that share their length-scales, and those of them by which these are fitted."""
+
+
+def groups(layout: Layout) -> Groups:
+    """Early scores, late ones, and KL."""
+    columns, n = list(range(layout.size)), len(layout.milestones)
+    scores, kl, train_kl = (columns[part] for part in (layout.score, layout.kl, layout.train_kl))
+    n_early = max(2 * n // 5, 1)
+    early, late = scores[:n_early], [*scores[n_early:], layout.confirm_score]
+    fitted = [*kl[n // 2 :: 2], *train_kl[n // 2 :: 2], layout.confirm_kl]
+    return (early, early[:3]), (late, late[-5:]), ([*kl, *train_kl, layout.confirm_kl], fitted)
 
 
 class GaussianProcess:
     """Mean curves by exact regression, its settings those of the largest posterior density.
 
     Args:
+        layout: What the numbers are.
         points: Shape (C, D), in the unit cube.
-        numbers: Means over the runs of each config, shape (C, N_NUMBERS).
+        numbers: Means over the runs of each config, shape (C, size of the layout).
         runs: How many runs each mean is of, shape (C,): noise falls with them.
     """
 
-    def __init__(self, points: Array, numbers: Array, runs: Array) -> None:
-        assert numbers.shape[1] == N_NUMBERS
-        self.points = points
+    def __init__(self, layout: Layout, points: Array, numbers: Array, runs: Array) -> None:
+        self.layout, self.points = layout, points
         self.mean, self.std = numbers.mean(0), numbers.std(0)
         self.parts = []
         z, weights = (numbers - self.mean) / self.std, 1 / runs
         gaps = (points[:, None] - points[None]) ** 2
-        for columns, fitted in GROUPS:
+        for columns, fitted in groups(layout):
             lengths, signal, noise = _fit(gaps, z[:, fitted], weights)
             cov = signal * _matern((gaps / lengths**2).sum(-1)) + np.diag(noise * weights + JITTER)
-            self.parts.append((list(columns), lengths, signal * cho_solve(cho_factor(cov), z[:, columns])))
+            self.parts.append((columns, lengths, signal * cho_solve(cho_factor(cov), z[:, columns])))
 
     def predict(self, points: Array) -> Array:
-        """Mean numbers at some points (N, D), shape (N, N_NUMBERS)."""
-        z = np.empty((len(points), N_NUMBERS))
+        """Mean numbers at some points (N, D), shape (N, size of the layout)."""
+        z = np.empty((len(points), self.layout.size))
         for columns, lengths, weights in self.parts:
             z[:, columns] = _matern(_square_distances(points / lengths, self.points / lengths)) @ weights
         return np.asarray(z * self.std + self.mean)

@@ -4,15 +4,16 @@
 the product's own code.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
 
-from benchmarks.worlds.table import INTERVAL, Array
+from benchmarks.worlds.table import Array
 from benchmarks.worlds.world import Run, World
 from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.search import trial_loop
@@ -20,8 +21,11 @@ from ppo_tune.search.plan import Plan
 from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.trainer.evaluation import Evaluation, Sample
 
-STEP = INTERVAL // 2
-"""Iterations of one step. A trial that passes the KL limit within an interval does so in its middle."""
+
+def marks(milestones: tuple[int, ...]) -> list[int]:
+    """Episodes after each step: half an interval. Who passes the KL limit within one does so in its middle."""
+    before = (0, *milestones)
+    return [mark for low, high in pairwise(before) for mark in ((low + high) // 2, high)]
 
 
 @dataclass
@@ -31,12 +35,13 @@ class Trained:
     config: PPOConfig
     score_std: float
     run: Run
+    marks: Sequence[int]
     steps: int = 0
 
     @property
     def episodes(self) -> int:
         """Responses it was trained on so far."""
-        return self.steps * STEP * self.config.rollout_size
+        return self.marks[self.steps - 1] if self.steps else 0
 
     @property
     def tokens(self) -> int:
@@ -56,6 +61,7 @@ class Trainer:
         self.world = world
         self.places = places
         self.runs: dict[int, Trained] = {}
+        self._marks = marks(world.layout.milestones)
 
     @property
     def free_places(self) -> list[int]:
@@ -66,13 +72,13 @@ class Trainer:
         """Begin a trial. The same seed is another run for another config, or twins would share their luck."""
         params = {name: getattr(config, name) for name in self.world.study.space}
         rng = np.random.default_rng([seed, *repr(params).encode()])
-        self.runs[place] = Trained(config, score_std, self.world.draw(params, rng))
+        self.runs[place] = Trained(config, score_std, self.world.draw(params, rng), self._marks)
 
     def step(self) -> dict[int, dict[str, float]]:
         """Train every trial on some episodes; says what their rollouts came to."""
         found = {}
         for place, trained in self.runs.items():
-            interval = trained.steps * STEP // INTERVAL
+            interval = trained.steps // 2
             trained.steps += 1
             found[place] = {
                 "episodes": trained.episodes,
@@ -104,7 +110,7 @@ class Evaluator:
     def _judge(self, trained: Trained | None) -> Evaluation:
         if trained is None:
             return _evaluation(self.trainer.world.untrained[self.confirms], 0.0)
-        run, milestone = trained.run, trained.steps * STEP // INTERVAL - 1
+        run, milestone = trained.run, trained.steps // 2 - 1
         if self.confirms:
             return _evaluation(run.confirmed, run.confirm_kl)
         return _evaluation(run.heldout + run.score[milestone], float(run.kl[milestone]))

@@ -1,10 +1,11 @@
-"""The recorded landscape: one training run per row of `benchmarks/landscape.parquet`, see `benchmarks/landscape.md`.
+"""A recorded landscape: one training run per row of a table such as `benchmarks/landscape.parquet`.
 
-A run is a row of numbers at the quickstart's ten milestones, in an order that the properties of `Numbers` name. KL is
+A run is a row of numbers at the milestones of its study, in an order that the properties of `Layout` name. KL is
 kept on a scale that is linear near 0 and logarithmic above, on which its noise is about the same everywhere.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +15,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ppo_tune.config.space import Space
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam, Param, Space
 
 Array = NDArray[np.float64]
 
 TABLE = Path(__file__).parent.parent / "landscape.parquet"
-
-MILESTONES = 10
-
-INTERVAL = 4
-"""Iterations from one milestone to the next."""
-
-SCORE, KL, TRAIN_KL = (slice(MILESTONES * i, MILESTONES * (i + 1)) for i in range(3))
-CONFIRM_SCORE, CONFIRM_KL = 3 * MILESTONES, 3 * MILESTONES + 1
-N_NUMBERS = 3 * MILESTONES + 2
 
 KL_UNIT = 0.25
 """Nats per response up to which the scale of KL is about linear."""
@@ -44,17 +37,83 @@ def nats(scaled: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a run of a study is written: its config as a point of the unit cube, what it came to as a row of numbers.
+
+    Attributes:
+        space: What is searched.
+        milestones: Episodes at which a run is scored.
+    """
+
+    space: Space
+    milestones: tuple[int, ...]
+
+    @classmethod
+    def of(cls, study: StudyConfig) -> "Layout":
+        """That of a study."""
+        return cls(study.space, study.milestone_episodes())
+
+    @property
+    def score(self) -> slice:
+        """Scores at the milestones."""
+        return self._slice(0)
+
+    @property
+    def kl(self) -> slice:
+        """Held-out KL there."""
+        return self._slice(1)
+
+    @property
+    def train_kl(self) -> slice:
+        """The largest training KL of the interval before each."""
+        return self._slice(2)
+
+    @property
+    def confirm_score(self) -> int:
+        """The score on the prompts of a confirmation."""
+        return 3 * len(self.milestones)
+
+    @property
+    def confirm_kl(self) -> int:
+        """KL there."""
+        return self.confirm_score + 1
+
+    @property
+    def size(self) -> int:
+        """How many numbers a row has."""
+        return self.confirm_score + 2
+
+    def _slice(self, group: int) -> slice:
+        n = len(self.milestones)
+        return slice(group * n, (group + 1) * n)
+
+    def column(self, points: Array, name: str) -> Array:
+        """A hyperparameter of some points (N, D), shape (N, 1) or, where it is not searched, (N, 0)."""
+        return points[:, [i for i, searched in enumerate(self.space) if searched == name]]
+
+    def span(self, name: str) -> float:
+        """Between which values it lies: the logarithm of the upper one over the lower."""
+        parameter = self.space[name]
+        if isinstance(parameter, CategoricalParam):
+            low, high = parameter.choices[0], parameter.choices[-1]
+            assert isinstance(low, int | float)
+            assert isinstance(high, int | float)
+        else:
+            low, high = ends(parameter)
+        return math.log(high / low)
+
+
+@dataclass(frozen=True)
 class Landscape:
     """All recorded runs.
 
     Attributes:
         points: Where they are in the unit cube of the space, shape (R, D).
         config: Index of the config that each ran, shape (R,).
-        numbers: What they came to, shape (R, N_NUMBERS): score at the milestones, held-out KL there, the largest
-            training KL of each interval, and score and KL on the prompts of a confirmation.
-        heldout: Scores by held-out prompt at the end, shape (R, 64).
-        confirmed: Scores by prompt of the confirmation, shape (R, 256).
-        untrained: The same of the untrained model, (64,) and (256,).
+        numbers: What they came to, shape (R, size of the layout).
+        heldout: Scores by held-out prompt at the end, shape (R, prompts).
+        confirmed: Scores by prompt of the confirmation, shape (R, prompts).
+        untrained: The same of the untrained model, shapes (prompts,).
     """
 
     points: Array
@@ -70,31 +129,44 @@ def unit_point(space: Space, params: Mapping[str, Any]) -> Array:
     return np.array([_unit(space[name], params[name]) for name in space])
 
 
-def _unit(parameter: Any, value: Any) -> float:
-    if parameter.type == "categorical":
+def _unit(parameter: Param, value: Any) -> float:
+    if isinstance(parameter, CategoricalParam):
         return list(parameter.choices).index(value) / (len(parameter.choices) - 1)
-    low, high = parameter.ends
+    low, high = ends(parameter)
     if parameter.log:
         low, high, value = np.log((low, high, value))
     return float((value - low) / (high - low))
 
 
-def read_landscape(space: Space, path: Path = TABLE) -> Landscape:
-    """The recorded runs, placed in the space of the study that they were recorded in."""
-    table = pq.read_table(path)
+def ends(parameter: FloatParam | IntParam) -> tuple[float, float]:
+    """The lowest and the highest value."""
+    return parameter.ends if isinstance(parameter, FloatParam) else (parameter.low, parameter.high)
+
+
+def read_study(path: Path) -> StudyConfig:
+    """The study that a landscape was recorded in, as `benchmarks/landscape.py` keeps it in the table's metadata."""
+    return StudyConfig.model_validate_json(pq.read_schema(path).metadata[b"study"])
+
+
+def read_landscape(study: StudyConfig, path: Path = TABLE) -> Landscape:
+    """The completed runs of the study that they were recorded in."""
+    table = pq.read_table(path, filters=[("ending", "=", "completed")])
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    milestones = study.milestone_episodes()
+    scored = [columns["episodes"][0].index(episodes) for episodes in milestones]
+    iterations = [episodes // study.ppo.rollout_size for episodes in milestones]
     curves = {name: np.array(columns[name], dtype=float) for name in ("score", "kl", "train_kl")}
     numbers = np.column_stack([
-        curves["score"][:, 1::2],
-        scaled_kl(curves["kl"][:, 1::2]),
-        scaled_kl(curves["train_kl"].reshape(-1, MILESTONES, INTERVAL).max(2)),
+        curves["score"][:, scored],
+        scaled_kl(curves["kl"][:, scored]),
+        scaled_kl(np.maximum.reduceat(curves["train_kl"], [0, *iterations[:-1]], axis=1)),
         columns["confirm_score"],
         scaled_kl(np.array(columns["confirm_kl"])),
     ])  # fmt: skip
-    rows = [{name: columns[name][row] for name in space} for row in range(table.num_rows)]
+    rows = [{name: columns[name][row] for name in study.space} for row in range(table.num_rows)]
     base = json.loads(table.schema.metadata[b"untrained"])
     return Landscape(
-        points=np.stack([unit_point(space, row) for row in rows]),
+        points=np.stack([unit_point(study.space, row) for row in rows]),
         config=np.unique(columns["config_id"], return_inverse=True)[1],
         numbers=numbers,
         heldout=np.array(columns["heldout_scores_by_prompt"], dtype=float),

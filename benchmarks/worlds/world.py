@@ -14,18 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.worlds.extra_trees import ExtraTrees
 from benchmarks.worlds.gaussian_process import GaussianProcess
-from benchmarks.worlds.table import (
-    CONFIRM_KL,
-    CONFIRM_SCORE,
-    KL,
-    SCORE,
-    TRAIN_KL,
-    Array,
-    Landscape,
-    nats,
-    read_landscape,
-    unit_point,
-)  # fmt: skip
+from benchmarks.worlds.table import Array, Landscape, Layout, nats, read_landscape, unit_point
 from ppo_tune.config.blocks import StudyConfig
 
 SURROGATES: Mapping[str, type[GaussianProcess] | type[ExtraTrees]] = {
@@ -48,12 +37,12 @@ class Run:
     """What one run of a config would come to.
 
     Attributes:
-        score: At the milestones, shape (MILESTONES,).
+        score: At the milestones, shape (milestones,).
         kl: Held-out KL there, in nats per response.
         train_kl: The largest training KL of each interval.
         confirm_kl: KL on the prompts of a confirmation.
-        heldout: Scores by held-out prompt around their mean, shape (64,).
-        confirmed: Scores by prompt of a confirmation, shape (256,).
+        heldout: Scores by held-out prompt around their mean, shape (prompts,).
+        confirmed: Scores by prompt of a confirmation, shape (prompts,).
     """
 
     score: Array
@@ -85,18 +74,18 @@ class World:
     """
 
     def __init__(self, study: StudyConfig, kind: str, landscape: Landscape | None = None) -> None:
-        self.study = study
-        recorded = landscape or read_landscape(study.space)
+        self.study, self.layout = study, Layout.of(study)
+        recorded = landscape or read_landscape(study)
         self.untrained = recorded.untrained
         runs = np.bincount(recorded.config)
         rows = [np.flatnonzero(recorded.config == config) for config in range(len(runs))]
         points = np.stack([recorded.points[own[0]] for own in rows])
         means = np.stack([recorded.numbers[own].mean(0) for own in rows])
-        self.surrogate = SURROGATES[kind](points, means, runs.astype(float))
+        self.surrogate = SURROGATES[kind](self.layout, points, means, runs.astype(float))
 
         self._repeated = [(own, mean) for own, mean in zip(rows, means, strict=True) if len(own) > 1]
         places = points[runs > 1]
-        self._likeness = _likeness(places, self.surrogate.predict(places))
+        self._likeness = _likeness(self.layout, places, self.surrogate.predict(places))
         self.deviations = {
             row: (recorded.numbers[row] - mean) * (len(own) / (len(own) - 1)) ** 0.5
             for own, mean in self._repeated
@@ -107,24 +96,25 @@ class World:
     def truth(self, params: Mapping[str, Any]) -> Truth:
         """What a config is worth."""
         mean = self.surrogate.predict(unit_point(self.study.space, params)[None])[0]
-        return Truth(float(mean[CONFIRM_SCORE]), float(nats(mean[CONFIRM_KL])))
+        return Truth(float(mean[self.layout.confirm_score]), float(nats(mean[self.layout.confirm_kl])))
 
     def draw(self, params: Mapping[str, Any], rng: np.random.Generator) -> Run:
         """One run of a config."""
         point = unit_point(self.study.space, params)[None]
         mean = self.surrogate.predict(point)
-        distance = ((self._likeness - _likeness(point, mean)) ** 2).sum(1)
-        like, _ = self._repeated[rng.choice(np.argpartition(distance, NEIGHBOURS)[:NEIGHBOURS])]
+        distance = ((self._likeness - _likeness(self.layout, point, mean)) ** 2).sum(1)
+        n = min(NEIGHBOURS, len(distance) - 1)
+        like, _ = self._repeated[rng.choice(np.argpartition(distance, n)[:n])]
         row = rng.choice(like)
         numbers = mean[0] + self.deviations[row]
         heldout, confirmed = (scores[row] for scores in self._by_prompt)
         return Run(
-            score=numbers[SCORE],
-            kl=nats(numbers[KL]),
-            train_kl=nats(numbers[TRAIN_KL]),
-            confirm_kl=float(nats(numbers[CONFIRM_KL])),
+            score=numbers[self.layout.score],
+            kl=nats(numbers[self.layout.kl]),
+            train_kl=nats(numbers[self.layout.train_kl]),
+            confirm_kl=float(nats(numbers[self.layout.confirm_kl])),
             heldout=heldout,
-            confirmed=confirmed + numbers[CONFIRM_SCORE],
+            confirmed=confirmed + numbers[self.layout.confirm_score],
         )
 
     @cached_property
@@ -139,11 +129,11 @@ class World:
                 n = len(parameter.choices)
                 points[:, column] = np.floor(points[:, column] * n) / (n - 1)
         means = np.concatenate([self.surrogate.predict(part) for part in np.array_split(points, 16)])
-        within = nats(means[:, CONFIRM_KL]) <= self.study.search.kl_budget
-        best = int(np.where(within, means[:, CONFIRM_SCORE], -np.inf).argmax())
+        within = nats(means[:, self.layout.confirm_kl]) <= self.study.search.kl_budget
+        best = int(np.where(within, means[:, self.layout.confirm_score], -np.inf).argmax())
         return Scale(
             default=self.truth(self.study.baseline).score,
-            best=float(means[best, CONFIRM_SCORE]),
+            best=float(means[best, self.layout.confirm_score]),
             best_point=points[best],
             kl_budget=self.study.search.kl_budget,
         )
@@ -179,11 +169,12 @@ class Scale:
         return self.value(truth) > 0
 
 
-def _likeness(points: Array, means: Array) -> Array:
+def _likeness(layout: Layout, points: Array, means: Array) -> Array:
     """By what configs scatter alike: scores at the end and half-way, KL, learning rate and batch."""
-    halfway, end = means[:, SCORE.start + 5], means[:, SCORE.stop - 1]
-    kl = means[:, KL.stop - 1]
-    return np.column_stack([end / 0.35, halfway / 0.35, kl, points[:, 0], points[:, -1] / 2])
+    scores, kl = means[:, layout.score], means[:, layout.kl]
+    rate, batch = (layout.column(points, name) for name in ("learning_rate", "batch_size"))
+    halfway, end = scores[:, scores.shape[1] // 2], scores[:, -1]
+    return np.column_stack([end / 0.35, halfway / 0.35, kl[:, -1], rate, batch / 2])
 
 
 def _centred(scores: Array) -> Array:

@@ -75,8 +75,23 @@ def assemble(
     trainer = PPOTrainer(policy, task, config.ppo, processes)
     if compiles:
         trainer.learn = CompiledPass.of(trainer)
-    evaluator = _evaluator(policy, task, config, draws or milestone_draws(config))
+    evaluator = evaluator_for(policy, task, config, draws or milestone_draws(config))
     return Assembly(policy, task, trainer, evaluator, tuple(stops))
+
+
+def evaluator_for(policy: Policy, task: Task, config: RunConfig, draws: Draws) -> Evaluator:
+    """What scores a policy on some prompts with some random numbers, as a config has it."""
+    rows_of_a_milestone = config.task.heldout_prompts  # more at once might not fit
+    return Evaluator(
+        policy,
+        task,
+        n_prompts=draws.n_prompts,
+        max_new_tokens=config.ppo.max_new_tokens,
+        temperature=config.ppo.temperature,
+        seed=draws.seed,
+        micro_batch_size=config.ppo.micro_batch_size or rows_of_a_milestone,
+        split=draws.split,
+    )
 
 
 def evaluate_model(
@@ -109,7 +124,7 @@ def evaluate_model(
     task = make_task(config.task, device)
     policy = load_to_judge(name, task, config, device)
     if split == "heldout":
-        return judge(_evaluator(policy, task, config, milestone_draws(config)))
+        return judge(evaluator_for(policy, task, config, milestone_draws(config)))
     return judge(claim_evaluator(policy, task, config))
 
 
@@ -133,12 +148,12 @@ def claim_evaluator(policy: Policy, task: Task, config: StudyConfig | TrainConfi
     Where the confirmation split has too few prompts, the held-out ones are answered.
     """
     try:
-        found = _evaluator(policy, task, config, claim_draws(config))
+        found = evaluator_for(policy, task, config, claim_draws(config))
         if len(found.rows) >= LEAST_PROMPTS:
             return found
     except NoPromptsError:
         pass
-    return _evaluator(policy, task, config, claim_draws(config, "heldout"))
+    return evaluator_for(policy, task, config, claim_draws(config, "heldout"))
 
 
 def judge(evaluator: Evaluator, reference: Policy | None = None) -> Evaluation:
@@ -159,20 +174,6 @@ def _stops(config: RunConfig, name: str | None) -> list[int]:
     if name is None or task.name != "dataset" or not (task.chat or task.stop):
         return []
     return stops_of(task, load_tokenizer(name))
-
-
-def _evaluator(policy: Policy, task: Task, config: RunConfig, draws: Draws) -> Evaluator:
-    rows_of_a_milestone = config.task.heldout_prompts  # more at once might not fit
-    return Evaluator(
-        policy,
-        task,
-        n_prompts=draws.n_prompts,
-        max_new_tokens=config.ppo.max_new_tokens,
-        temperature=config.ppo.temperature,
-        seed=draws.seed,
-        micro_batch_size=config.ppo.micro_batch_size or rows_of_a_milestone,
-        split=draws.split,
-    )
 
 
 def _with_seed(config: StudyConfig | TrainConfig, seed: int) -> StudyConfig | TrainConfig:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.worlds.table import CONFIRM_SCORE, TABLE, nats, scaled_kl, unit_point
+from benchmarks.worlds.table import TABLE, nats, scaled_kl, unit_point
 from benchmarks.worlds.world import Truth, World
 from ppo_tune.config.blocks import StudyConfig
 
@@ -49,7 +49,7 @@ def test_what_runs_add_to_a_config_is_0_on_average(gp_world: World) -> None:
     deviations = np.stack(list(gp_world.deviations.values()))
 
     assert np.abs(deviations.mean(0)).max() < 0.01
-    assert 0.02 < deviations[:, CONFIRM_SCORE].std() < 0.06
+    assert 0.02 < deviations[:, gp_world.layout.confirm_score].std() < 0.06
 
 
 def test_runs_of_a_config_scatter_around_its_truth(world: World, quickstart: StudyConfig) -> None:
