@@ -224,6 +224,11 @@ class SearchConfig(Block):
         description="Seconds by the clock, the confirmation included; those of earlier calls count while trials were "
         "under way. What is under way when they are over is given back.",
     )
+    stop_when_no_gain: bool = Field(
+        False,
+        description="Whether the search ends when all results together expect less improvement from one more trial "
+        "than a fifth of the noise of a score.",
+    )
     milestones: int = Field(10, ge=1, description="How often a trial is scored on the held-out prompts.")
     kl_budget: float = Field(10.0, gt=0, description="A winner stays within this KL, in nats per sequence.")
     kl_limit: float | None = Field(

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.config.methods import Size
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.pruners import expected_cost
 from ppo_tune.search.results import count_endings, ending_of, was_lost
 from ppo_tune.search.storage import confirmation_study
@@ -49,6 +49,8 @@ class Budget:
 
     def remaining(self, study: Study) -> int:
         """How many trials may still begin, as far as can be told; 0 only where none may."""
+        if self._no_gain(study):
+            return 0
         limits = [n for n in (self._trials_left(study), self._affordable(study)) if n is not None]
         return max(min(limits), 0) if limits else expected_trials(self.config)
 
@@ -65,7 +67,7 @@ class Budget:
     def why_over(self, study: Study) -> str:
         """What ended the search besides its total of trials, as a sentence; empty if nothing did."""
         if self._trials_left(study) == 0 or self._affordable(study) != 0:
-            return ""
+            return self._no_gain(study)
         trials, search = study.get_trials(deepcopy=False), self.config.search
         begun = sum(t.state.is_finished() and not was_lost(t) for t in trials)
         spent = f"{sum(map(episodes_of, trials)):,} episodes in {training_seconds(trials):,.0f} seconds"
@@ -75,6 +77,10 @@ class Budget:
         slow = self.is_late or episodes is None or (pace is not None and pace < episodes)
         limit = f"max_seconds {search.max_seconds:g}" if slow else f"max_episodes {search.max_episodes:,}"
         return f"{limit} ended the search after {begun} trials, {spent}{given_back}"
+
+    def _no_gain(self, study: Study) -> str:
+        """That one more trial promises next to nothing, as a sentence, where that ends the search; else empty."""
+        return StudyFacts(study).no_gain if self.config.search.stop_when_no_gain else ""
 
     def _trials_left(self, study: Study) -> int | None:
         """By the total of trials, which those that were lost and run again do not count for."""
@@ -137,7 +143,7 @@ def extended(
     episodes: int | None = None,
     seconds: float | None = None,
 ) -> StudyConfig:
-    """A study's experiment with so much more to spend than it has spent; the first limit that is reached ends it.
+    """A study's experiment with so much more to spend than it has spent; the first of these limits ends it, no other.
 
     Args:
         config: The experiment; without any number it stays as it is.
@@ -150,6 +156,7 @@ def extended(
         return config
     every = all_trials(study)
     limits = {
+        "stop_when_no_gain": False,
         "n_trials": None if trials is None else sum(count_endings(study).values()) + trials,
         "max_episodes": None if episodes is None else sum(map(episodes_of, every)) + episodes,
         "max_seconds": None if seconds is None else training_seconds(every) + seconds,

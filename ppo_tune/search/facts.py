@@ -225,6 +225,7 @@ class StudyFacts:
         inputs: Hashes of the files that the experiment depends on, by their places.
         versions: Of the libraries that made the study.
         ranking: What is expected of the best trials by number, best first, since the last trial was completed.
+        no_gain: That one more trial promises next to nothing, as a sentence; empty before that is so.
         ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
         score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
         chosen: In a confirmation: its configs, by their numbers in the search.
@@ -254,6 +255,7 @@ class StudyFacts:
         lambda stored: {int(number): Expectation(*found) for number, *found in stored or ()},
         lambda ranking: [[number, *astuple(found)] for number, found in ranking.items()],
     )
+    no_gain: Fact[str] = Fact("no_gain", lambda stored: stored or "")
     ended: Fact[str] = Fact("ended", lambda stored: stored or "")
     score_std: Fact[float | None] = Fact("score_std")
     chosen: Fact[Mapping[int, Chosen]] = Fact(

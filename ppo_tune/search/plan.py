@@ -15,7 +15,7 @@ from optuna.trial import Trial
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.data.draws import Draws, milestone_draws
 from ppo_tune.search.budget import Budget
-from ppo_tune.search.facts import Owner, TrialFacts
+from ppo_tune.search.facts import Owner, StudyFacts, TrialFacts
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.pruners import make_pruner
 from ppo_tune.search.samplers import make_sampler, needs_results
@@ -101,17 +101,21 @@ class SearchPlan(Plan):
         return ask_as(study, self.config.space.distributions(), owner)
 
     def completed(self, study: Study) -> None:
-        """Rank the trials again, unless that took too much of the time lately."""
+        """Rank the trials, and see whether more promise anything, unless that took too much of the time lately."""
         started = time.monotonic()
         if started >= self._next_ranking:
             self.end(study)
             self._next_ranking = started + (time.monotonic() - started) / RANKING_SHARE
 
     def end(self, study: Study) -> None:
-        """Rank the trials."""
-        from ppo_tune.search.surrogate import rank  # waits for torch, which a worker has
+        """Rank the trials, and see whether more of them promise anything where the file asks for that."""
+        # Waits for torch, which a worker has.
+        from ppo_tune.search.stopping import note_no_gain
+        from ppo_tune.search.surrogate import rank
 
         rank(study, self.config)
+        if self.config.search.stop_when_no_gain and not StudyFacts(study).no_gain:
+            note_no_gain(study, self.config)
 
     def seed(self, trial: Trial) -> int:
         """By the trial's number; a trial that runs again keeps that of the first time."""

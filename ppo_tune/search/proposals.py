@@ -3,7 +3,8 @@
 Optuna's own Gaussian process never sees a trial that was pruned or passed the KL limit, and so goes there again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,22 +63,8 @@ class ModelSampler(BaseSampler):
         """The most promising of many configs; none before there are results, or where no model can be fitted."""
         if not search_space:
             return {}
-        others = self._others(study, trial)
-        try:
-            model = Surrogate(self.config, others)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-            return {}
-        known = model.cube.points([t.params for t in others])
-        model.believe([t.params for t in others if not t.state.is_finished()])
-        seen = model.predict_at(known)
-        fair = np.where(seen.safe >= 0.5, seen.score, -np.inf)
-        best = float(fair.max()) if np.isfinite(fair).any() else float(seen.score.min())
-        points = self._points(model.cube, known[np.argsort(-fair)[:N_BEST]])
-        found = model.predict_at(points)
-        error = np.maximum(found.score_error, 1e-12)
-        ahead = (found.score - best) / error
-        improvement = error * (ahead * stats.norm.cdf(ahead) + stats.norm.pdf(ahead))
-        return model.cube.config(points[int((improvement * found.safe).argmax())])
+        found = most_promising(self.config, self._others(study, trial), self.seed)
+        return {} if found is None else found.params
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -95,11 +82,54 @@ class ModelSampler(BaseSampler):
             and t.params.keys() == self.config.space.root.keys()
         ]
 
-    def _points(self, cube: Cube, promising: Numbers) -> Numbers:
-        """Configs to choose from, shape (N, D): from anywhere, and near promising ones."""
-        rng = np.random.default_rng(self.seed)
-        anywhere = qmc.Sobol(len(cube.sides), rng=rng).random(N_ANYWHERE)
-        near = np.repeat(promising, N_NEAR // len(promising), axis=0)
-        stays = rng.random(near.shape) < STAYS
-        moved = np.where(stays | cube.unordered, near, cube.legal(near + rng.normal(0, NEAR, near.shape)))
-        return np.concatenate([cube.legal(anywhere), moved])
+
+@dataclass(frozen=True)
+class Promise:
+    """The most promising config, and what it promises.
+
+    Attributes:
+        params: Its values.
+        improvement: The expected improvement over the best that is known, times the probability to be within the
+            budget.
+        noise: Standard deviation of a trial's score around what is expected of its config.
+    """
+
+    params: dict[str, Any]
+    improvement: float
+    noise: float
+
+
+def most_promising(config: StudyConfig, trials: Sequence[FrozenTrial], seed: int) -> Promise | None:
+    """The best of many configs for one more trial; None where no model can be fitted.
+
+    Args:
+        config: The study.
+        trials: Those that have values, over or under way; enough of them have results.
+        seed: Decides which configs are looked at.
+    """
+    try:
+        model = Surrogate(config, trials)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return None
+    known = model.cube.points([t.params for t in trials])
+    model.believe([t.params for t in trials if not t.state.is_finished()])
+    seen = model.predict_at(known)
+    fair = np.where(seen.safe >= 0.5, seen.score, -np.inf)
+    best = float(fair.max()) if np.isfinite(fair).any() else float(seen.score.min())
+    points = _points(model.cube, known[np.argsort(-fair)[:N_BEST]], seed)
+    found = model.predict_at(points)
+    error = np.maximum(found.score_error, 1e-12)
+    ahead = (found.score - best) / error
+    improvement = error * (ahead * stats.norm.cdf(ahead) + stats.norm.pdf(ahead)) * found.safe
+    first = int(improvement.argmax())
+    return Promise(model.cube.config(points[first]), float(improvement[first]), model.score.noise)
+
+
+def _points(cube: Cube, promising: Numbers, seed: int) -> Numbers:
+    """Configs to choose from, shape (N, D): from anywhere, and near promising ones."""
+    rng = np.random.default_rng(seed)
+    anywhere = qmc.Sobol(len(cube.sides), rng=rng).random(N_ANYWHERE)
+    near = np.repeat(promising, N_NEAR // len(promising), axis=0)
+    stays = rng.random(near.shape) < STAYS
+    moved = np.where(stays | cube.unordered, near, cube.legal(near + rng.normal(0, NEAR, near.shape)))
+    return np.concatenate([cube.legal(anywhere), moved])

@@ -238,7 +238,9 @@ def test_flags_of_extend_raise_the_limits(
 
     (plain, _), (config, settings) = asked
     assert plain == stored
-    assert config == ppo_tune.extended(stored, study, trials=3, episodes=640, seconds=9)
+    wanted = ppo_tune.extended(stored, study, trials=3, episodes=640).search
+    assert (config.search.n_trials, config.search.max_episodes) == (wanted.n_trials, wanted.max_episodes)
+    assert config.search.max_seconds > 9
     assert (settings["workers"], settings["out"]) == (2, out)
 
 
