@@ -106,8 +106,12 @@ class Log:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows."""
-        return [line for line in read_json_lines(self.path) if "config_id" in line]
+        """All rows, one of each run, also where two calls recorded it at once."""
+        found: dict[tuple[int, int], Row] = {}
+        for line in read_json_lines(self.path):
+            if "config_id" in line:
+                found.setdefault((line["config_id"], line["rep"]), line)
+        return list(found.values())
 
     def add(self, row: Row) -> None:
         """Keep a row."""

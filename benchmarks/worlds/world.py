@@ -88,8 +88,10 @@ class World:
         self.surrogate = SURROGATES[kind](self.layout, points, means, runs.astype(float))
 
         self._repeated = [(own, mean) for own, mean in zip(rows, means, strict=True) if len(own) > 1]
+        within = nats(means[:, self.layout.confirm_kl]) <= study.search.kl_budget
+        self._unit = means[within, self.layout.score][:, -1].std()
         places = points[runs > 1]
-        self._likeness = _likeness(self.layout, places, self.surrogate.predict(places))
+        self._likeness = self._traits(places, self.surrogate.predict(places))
         self.deviations = {
             row: (recorded.numbers[row] - mean) * (len(own) / (len(own) - 1)) ** 0.5
             for own, mean in self._repeated
@@ -108,7 +110,7 @@ class World:
         """One run of a config."""
         point = unit_point(self.study.space, params)[None]
         mean = self.surrogate.predict(point)
-        distance = ((self._likeness - _likeness(self.layout, point, mean)) ** 2).sum(1)
+        distance = ((self._likeness - self._traits(point, mean)) ** 2).sum(1)
         n = min(NEIGHBOURS, len(distance) - 1)
         like, _ = self._repeated[rng.choice(np.argpartition(distance, n)[:n])]
         row = rng.choice(like)
@@ -129,6 +131,12 @@ class World:
             final=confirmed + final[0],
             final_kl=float(nats(final[1])),
         )
+
+    def _traits(self, points: Array, means: Array) -> Array:
+        """By what configs scatter alike: scores at the end and half-way, KL, learning rate and batch."""
+        scores, kl = means[:, self.layout.score] / self._unit, means[:, self.layout.kl]
+        rate, batch = (self.layout.column(points, name) for name in ("learning_rate", "batch_size"))
+        return np.column_stack([scores[:, -1], scores[:, scores.shape[1] // 2], kl[:, -1], rate, batch / 2])
 
     @cached_property
     def scale(self) -> "Scale":
@@ -180,14 +188,6 @@ class Scale:
     def is_better(self, truth: Truth) -> bool:
         """Whether a config is truly better than the default, within the tolerance."""
         return self.value(truth) > 0
-
-
-def _likeness(layout: Layout, points: Array, means: Array) -> Array:
-    """By what configs scatter alike: scores at the end and half-way, KL, learning rate and batch."""
-    scores, kl = means[:, layout.score], means[:, layout.kl]
-    rate, batch = (layout.column(points, name) for name in ("learning_rate", "batch_size"))
-    halfway, end = scores[:, scores.shape[1] // 2], scores[:, -1]
-    return np.column_stack([end / 0.35, halfway / 0.35, kl[:, -1], rate, batch / 2])
 
 
 def _centred(scores: Array) -> Array:

@@ -8,12 +8,12 @@ from benchmarks.worlds.world import Truth, World
 from ppo_tune.config.blocks import StudyConfig
 
 FOUND = (
-    (3.082e-4, 0.9630, 0.9515, 0.08095, 0.09406, 16, 0.793),
-    (1.113e-3, 0.9737, 0.8597, 0.14906, 0.10743, 16, 0.766),
-    (2.975e-4, 0.9503, 0.9640, 0.06977, 0.09280, 16, 0.762),
-    (1e-4, 1.0, 0.95, 0.2, 0.05, 32, 0.438),
+    (5.42e-4, 0.9874, 0.9595, 0.1821, 0.03388, 32, 0.813),
+    (2.87e-4, 0.9512, 0.9858, 0.2426, 0.0606, 8, 0.716),
+    (5.69e-4, 0.9758, 0.9342, 0.0921, 0.1244, 16, 0.660),
+    (1e-4, 1.0, 0.95, 0.2, 0.05, 32, 0.365),
 )
-"""Configs that the quickstart of version 0.1.0 confirmed on five seeds, and their mean scores there."""
+"""Configs that the quickstart of `reports/example` confirmed on three seeds or five, and their mean scores there."""
 
 
 def test_the_table_is_small() -> None:
@@ -49,7 +49,7 @@ def test_what_runs_add_to_a_config_is_0_on_average(gp_world: World) -> None:
     deviations = np.stack(list(gp_world.deviations.values()))
 
     assert np.abs(deviations.mean(0)).max() < 0.01
-    assert 0.02 < deviations[:, gp_world.layout.confirm_score].std() < 0.06
+    assert 0.01 < np.median(np.abs(deviations[:, gp_world.layout.confirm_score])) < 0.06
 
 
 def test_runs_of_a_config_scatter_around_its_truth(world: World, quickstart: StudyConfig) -> None:
