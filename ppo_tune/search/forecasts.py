@@ -17,6 +17,13 @@ FEW = 4
 """Of fewer completed trials nothing is learned about how a curve goes on."""
 
 
+def has_score(trial: FrozenTrial) -> bool:
+    """Whether a trial tells of a score: it came to one at its end, or to one on the way and to no limit."""
+    if trial.state is TrialState.COMPLETE and trial.value is not None:
+        return True
+    return bool(trial.intermediate_values) and ending_of(trial) in ("completed", "pruned", "running")
+
+
 def final_scores(trials: Sequence[FrozenTrial], n_milestones: int) -> dict[int, float]:
     """The score at full length of every trial that was not ended by a limit, by number; expected where it is not known.
 
@@ -28,11 +35,11 @@ def final_scores(trials: Sequence[FrozenTrial], n_milestones: int) -> dict[int, 
     }
     whole = _whole(trials, curves, n_milestones)
     scores = {}
-    for trial in trials:
-        curve = curves[trial.number]
+    for trial in filter(has_score, trials):
         if trial.state is TrialState.COMPLETE and trial.value is not None:
             scores[trial.number] = trial.value
-        elif curve and ending_of(trial) in ("completed", "pruned", "running"):
+        else:
+            curve = curves[trial.number]
             scores[trial.number] = curve[-1] + HALF * _rise(whole, len(curve))
     return scores
 

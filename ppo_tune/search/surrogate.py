@@ -25,7 +25,7 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.certainty import log_kl
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.facts import Expectation, StudyFacts
-from ppo_tune.search.forecasts import final_log_kls, final_scores, known_log_kls
+from ppo_tune.search.forecasts import final_log_kls, final_scores, has_score, known_log_kls
 from ppo_tune.search.results import ending_of, is_feasible, was_lost
 
 MIN_RESULTS = 6
@@ -195,10 +195,7 @@ def ranking(trials: Sequence[FrozenTrial], config: StudyConfig) -> dict[int, Exp
 
 def has_results(trials: Sequence[FrozenTrial]) -> bool:
     """Whether there are enough results for a model."""
-    scored = (
-        t for t in trials if t.intermediate_values and ending_of(t) in ("completed", "pruned", "running")
-    )
-    return len(list(islice(scored, MIN_RESULTS))) == MIN_RESULTS
+    return len(list(islice(filter(has_score, trials), MIN_RESULTS))) == MIN_RESULTS
 
 
 def thinned(results: Mapping[int, float], far: Callable[[float], float], most: int) -> dict[int, float]:

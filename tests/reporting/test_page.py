@@ -196,7 +196,7 @@ def test_the_page_says_what_was_searched_and_how(hand_made: HandMade) -> None:
 
     tuned, drawn = (study_page(one, []).kind for one in (record, replace(record, config=config)))
 
-    assert tuned.endswith("0 of 8 trials so far, by TPE, pruned by successive halving, 640 episodes each.")
+    assert tuned.endswith("0 of 8 trials so far, by GP, pruned by successive halving, 640 episodes each.")
     assert drawn.endswith("0 of 8 trials so far, by random search, not pruned, 640 episodes each.")
 
 
@@ -208,8 +208,8 @@ def test_the_page_says_what_ended_a_search_besides_its_total(hand_made: HandMade
 
     running, over = (study_page(replace(record, config=config, ended=why), []).kind for why in ("", "so"))
 
-    assert ": not over, 1 trials so far, by TPE," in running
-    assert ": 1 trials by TPE, pruned by successive halving, 640 episodes each. so." in over
+    assert ": not over, 1 trials so far, by GP," in running
+    assert ": 1 trials by GP, pruned by successive halving, 640 episodes each. so." in over
 
 
 def test_the_page_names_the_world_of_the_embedded_task(hand_made: HandMade) -> None:

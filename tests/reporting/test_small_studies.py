@@ -114,7 +114,7 @@ def test_a_running_study_says_how_far_it_is(hand_made: HandMade) -> None:
     record = hand_made.record()
     row = results_table(record).set_index("what").loc["default config (trial 0, still running)"]
 
-    assert "not over, 0 of 8 trials so far, 1 still running, by TPE" in page(record).kind
+    assert "not over, 0 of 8 trials so far, 1 still running, by GP" in page(record).kind
     assert (row["score"], row["gold"], row["kl"]) == (0.4, 0.6, 1.0)
     assert record.table.loc[0, ["episodes", "tokens", "seconds"]].tolist() == [320, 2500, 7.5]
     failing = sections(record)["importance-failing"].reading

@@ -39,7 +39,8 @@ def test_the_first_worker_says_what_the_user_should_know_of_the_models(
         monkeypatch.setattr(worker, name, lambda *_, **__: None)
     monkeypatch.setattr(worker, "load_study_from", lambda *_: SimpleNamespace())
     plan, channel = SearchPlan(make_study()), Recorder()
-    monkeypatch.setattr(plan, "begin", lambda *_: None)
+    for name in ("begin", "end"):
+        monkeypatch.setattr(plan, name, lambda *_: None)
 
     worker.train(Worker(OWNER, index, plan, "sqlite://", tmp_path, trials=1, pack=1), channel)
 

@@ -27,7 +27,7 @@ def test_the_summary_has_the_best_of_each_study_and_what_was_spent(contenders: l
     a, b = table.loc["a"], table.loc["b"]
     assert (a["score"], a["gain"], a["default_score"], a["untrained_score"]) == (0.9, 0.4, 0.5, -0.1)
     assert (a["kl"], a["gold"], a["score_error"]) == (2.0, 0.7, 0.1)
-    assert (a["best_trial"], a["sampler"], a["trials"]) == ("trial 2", "tpe", 4)
+    assert (a["best_trial"], a["sampler"], a["trials"]) == ("trial 2", "gp", 4)
     assert a["episodes"] == 3 * 640 + 256 + 128
     assert b[["score", "gain", "kl", "gold"]].isna().all()
     assert (b["best_trial"], b["default_score"], b["trials"], b["episodes"]) == ("–", 0.8, 1, 640)

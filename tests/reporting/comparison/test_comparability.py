@@ -35,7 +35,7 @@ def test_another_sampler_and_space_leave_scores_comparable(tmp_path: Path) -> No
 
     assert table.to_dict("list") == {
         "setting": ["search.sampler", "space.learning_rate", "space.batch_size", "space.ppo_epochs"],
-        "one": ["tpe", "0.0001 to 0.01, log", "8, 16, 32", "1 to 4"],
+        "one": ["gp", "0.0001 to 0.01, log", "8, 16, 32", "1 to 4"],
         "other": ["grid", "0.0001, 0.001, log", "–", "1 to 8"],
     }
     assert comparability.obstacles(both) == []

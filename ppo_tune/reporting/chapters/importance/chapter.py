@@ -56,8 +56,9 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
         ("importance-failing", "For failing", failing_reading(record, failures), failures, "failing"),
     ):  # fmt: skip
         figure = importance_figure(table, explained) if len(table) else None
+        decimals = {name: digits for name, digits in DECIMALS.items() if name in table}
         sections.append(
-            Section(anchor, title, reading, figure, table if len(table) else None, decimals=DECIMALS)
+            Section(anchor, title, reading, figure, table if len(table) else None, decimals=decimals)
         )
     if len(scores) > 1 and scores["clear"].any():
         sample, trials = score_sample(record)
