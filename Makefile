@@ -9,6 +9,8 @@
 # make quality      the embedded task's score in float32 and bfloat16, alone and packed
 # make replay       how good the config is that a search names, on recorded runs; two to three minutes
 # make benchmark    seconds per update beside TRL's, which gets an environment of its own
+# make headline     how long a search takes to a good config, beside TRL in an Optuna loop; hours, goes on where it was
+# make controller   what share of a search's time is not training
 # make example      the quickstart's report as the repository keeps it, in reports/example
 # make peers        our exports run by the released trainers' own code, each in an environment of its own; also
 #                   peer-verl, peer-openrlhf, peer-skyrl, peer-trl
@@ -21,7 +23,7 @@ BIN := .venv/bin
 
 NEXT := 5.24.0
 
-.PHONY: quickstart test check fast guards families transformers-next lab quality replay benchmark example docs figures gpu clean
+.PHONY: quickstart test check fast guards families transformers-next lab quality replay benchmark headline controller example docs figures gpu clean
 .PHONY: peers peer-verl peer-openrlhf peer-skyrl peer-trl
 
 quickstart: .venv/user
@@ -58,6 +60,12 @@ replay: .venv/dev
 
 benchmark: .venv/user .venv-trl/done
 	$(BIN)/python benchmarks/throughput.py
+
+headline: .venv/dev .venv-trl/done
+	$(BIN)/python benchmarks/headline.py
+
+controller: .venv/dev
+	$(BIN)/python benchmarks/controller.py
 
 # The page itself stays out: it is 5 MB, and anybody makes it with the same words.
 example: .venv/dev

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ppo_tune.reporting import Report, report_study, write_report
     from ppo_tune.reporting.comparison.compare import compare_studies
     from ppo_tune.rewards import Reward
+    from ppo_tune.search.budget import extended
     from ppo_tune.search.dashboard import study_dashboard
     from ppo_tune.search.objective import Objective
     from ppo_tune.search.run import run_confirmation, run_search
@@ -46,7 +47,7 @@ __all__ = [
     "ConfigError", "Evaluation", "Evaluator", "Export", "ModelConfig", "Objective", "PPOConfig", "PPOTrainer",
     "PPOTuneError", "PairColumns", "Policy", "Report", "Reward", "RewardTrainingConfig", "SFTConfig",
     "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted", "TrialError", "best_config",
-    "check_user_files", "compare_studies", "evaluate_model", "export_study", "fit_reward", "fit_sft", "gae",
+    "check_user_files", "compare_studies", "evaluate_model", "export_study", "extended", "fit_reward", "fit_sft", "gae",
     "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "read_pairs",
     "read_preferences", "report_study", "run_confirmation", "run_search", "study_dashboard", "study_status",
     "train", "write_report",

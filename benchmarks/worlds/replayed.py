@@ -1,34 +1,30 @@
 """One whole study in a world: the product searches and confirms, and what it names is looked up.
 
-All decisions are the product's: `SearchPlan` asks, `TrialPack` reports, prunes and tells, `ConfirmationPlan` races and
-`winning_trial` names. Only when to stop asking is decided here, for a study counts trials and a replay episodes.
+All decisions are the product's: `SearchPlan` asks until `max_episodes` are given out, `TrialPack` reports, prunes and
+tells, `ConfirmationPlan` races and `winning_trial` names.
 """
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 from optuna.study import Study
-from optuna.trial import Trial
 
 from benchmarks.worlds.stand_in import stand_in_pack
 from benchmarks.worlds.world import World
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, read_confirmation, trials_worth
-from ppo_tune.search.facts import Owner, StudyFacts, TrialFacts, enqueue_default
+from ppo_tune.search.budget import Budget, trials_worth
+from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, read_confirmation
+from ppo_tune.search.facts import Owner, StudyFacts, enqueue_default
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.results import best_trials, ranked_trials
-from ppo_tune.search.trial_loop import TrialPack, run_trials
+from ppo_tune.search.trial_loop import run_trials
 from ppo_tune.search.winner import winning_trial
 
 UNDER_WAY = 4
 """Trials that are trained side by side, unless the study says how many."""
-
-ENOUGH = 100_000
-"""A total of trials that is never reached."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +57,11 @@ class Named:
 def replay(world: World, config: StudyConfig, total: float) -> Named:
     """Search and confirm for a total of episodes, in full trials' worth; everything follows from the study's seed."""
     places = UNDER_WAY if config.search.pack == "auto" else config.search.pack
-    endless = config.search.model_copy(update={"n_trials": ENOUGH, "pack": places})
-    config = config.model_copy(update={"search": endless})
+    limits = {"n_trials": None, "max_episodes": round(total * config.ppo.episodes), "pack": places}
+    config = config.model_copy(update={"search": config.search.model_copy(update=limits)})
     with tempfile.TemporaryDirectory(prefix="replay-", dir=_memory()) as folder:
-        study = _search(world, config, Path(folder), total)
-        opened = _confirm(
-            world, config, study, StudyFolder(Path(folder)).confirmation.path, searched(config, total)
-        )
+        study = _search(world, config, Path(folder))
+        opened = _confirm(world, config, study, StudyFolder(Path(folder)).confirmation.path)
         winner, found = winning_trial(study, config), next(iter(ranked_trials(study)), None)
     default = world.truth(config.baseline)
     truth = default if winner is None else world.truth(winner.params)
@@ -87,60 +81,35 @@ def replay(world: World, config: StudyConfig, total: float) -> Named:
     )
 
 
-def searched(config: StudyConfig, total: float) -> float:
-    """How much of a total the search may take: what leaves the confirmation that then follows its runs."""
-    fits = (
-        part / 10
-        for part in range(int(total * 10), 0, -1)
-        if part / 10 + config.search.confirmation(part / 10).runs <= total
-    )
-    return next(fits, 0.0)
-
-
-def _search(world: World, config: StudyConfig, folder: Path, total: float) -> Study:
+def _search(world: World, config: StudyConfig, folder: Path) -> Study:
     """Search until what is left is what the confirmation will cost."""
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(study_name=config.name, storage=storage, direction="maximize")
     StudyFacts(study).config = config
     enqueue_default(study, config.baseline)
-    plan = SearchPlan(config)
-    pack = stand_in_pack(plan, folder, world)
-    allowed = searched(config, total)
-    _train(plan, pack, study, lambda: _committed(study, pack) <= allowed)
+    _train(SearchPlan(config), study, folder, world)
     return study
 
 
-def _confirm(world: World, config: StudyConfig, study: Study, folder: Path, allowed: float) -> Study | None:
+def _confirm(world: World, config: StudyConfig, study: Study, folder: Path) -> Study | None:
     """Confirm what a search found, as `run_search` does; None where it does not."""
-    size = config.search.confirmation(min(trials_worth(study, config), allowed))
+    size = Budget(config).confirmation(study)
     if not size.top or not best_trials(study):
         return None
     folder.mkdir()
-    opened, plan = open_confirmation(study, config, size), ConfirmationPlan(config)
-    pack = stand_in_pack(plan, folder, world)
-    _train(plan, pack, opened, lambda: True)
+    opened = open_confirmation(study, config, size)
+    _train(ConfirmationPlan(config), opened, folder, world)
     return opened
 
 
-def _train(plan: Plan, pack: TrialPack, study: Study, may_begin: Callable[[], bool]) -> None:
-    """Train a plan's trials as a worker does, as long as one more may begin."""
+def _train(plan: Plan, study: Study, folder: Path, world: World) -> None:
+    """Train a plan's trials as a worker does."""
+    pack = stand_in_pack(plan, folder, world)
     study.pruner = plan.pruner()
     pack.join(study)
-    plan.begin(study, pack.folder.path)
+    plan.begin(study, folder)
     owner = Owner.new("replay")
-
-    def next_trial() -> Trial | None:
-        return plan.ask(study, len(pack.runs), owner) if may_begin() else None
-
-    run_trials(pack, study, next_trial=next_trial)
-
-
-def _committed(study: Study, pack: TrialPack) -> float:
-    """What trials over, under way and half of one more will have cost, by what one has cost so far."""
-    over = [TrialFacts(t).episodes or 0 for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    usual = sum(over) / len(over) if over else pack.config.ppo.episodes
-    under_way = [max(usual, trained.episodes) for trained in pack.work.trainer.runs.values()]
-    return (sum(over) + sum(under_way) + usual / 2) / pack.config.ppo.episodes
+    run_trials(pack, study, next_trial=lambda: plan.ask(study, len(pack.runs), owner))
 
 
 def _memory() -> str | None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "Validate a study file, count its trials and estimate the work; loads no model.",
     "search": "Start a study, or go on with it; confirm its best few on fresh seeds; write its report.",
     "confirm": "Run the best few and the default on fresh seeds and unseen prompts, or go on with it.",
+    "extend": "Go on with a study beyond its limits; confirm again on top of what was confirmed; write its report.",
     "report": "Write reports/<study>/: the page index.html, trials.csv, curves.csv and best.yaml.",
     "compare": "Write a page that compares studies: samplers, tasks, code versions.",
     "export": "Write the best config for full training: in our own format, or for another trainer.",

@@ -1,9 +1,11 @@
 """The command that validates a study file."""
 
 from ppo_tune.cli.terminal import HugeGrid, StudyFile, note, say
+from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST
 from ppo_tune.config.study_file import load_study, notes
 from ppo_tune.data.user_files import check_user_files
+from ppo_tune.search.budget import expected_trials, trial_cost
 
 
 def check(file: StudyFile, yes: HugeGrid = False) -> None:
@@ -11,14 +13,14 @@ def check(file: StudyFile, yes: HugeGrid = False) -> None:
     config = load_study(file, allow_huge_grid=yes)
     inputs = check_user_files(config)
     prompts = inputs.prompts
-    n, episodes = config.n_trials, config.ppo.episodes
+    episodes, search = config.ppo.episodes, config.search
     say(f"{file} is a valid study.")
     say(f"  task       {config.task.title}")
     say(f"  searched   {', '.join(config.space)}")
     say(
-        f"  trials     {n}, by {config.search.sampler}, pruned by {config.search.pruner}; the default is trial 0"
+        f"  trials     {_trials(config)}, by {search.sampler}, pruned by {search.pruner}; the default is trial 0"
     )
-    say(f"  episodes   {episodes:,} per trial, at most {n * episodes:,} in all")
+    say(f"  episodes   {episodes:,} per trial, {_in_all(config)}")
     if prompts is not None:
         used = min(config.task.heldout_prompts, prompts["heldout"])
         say(
@@ -26,21 +28,40 @@ def check(file: StudyFile, yes: HugeGrid = False) -> None:
             f"score every trial, {prompts['confirmation']:,} for confirmation"
         )
     say(f"  scored at  {', '.join(f'{e:,}' for e in config.milestone_episodes())} episodes")
-    size = config.search.confirmation(n)
+    worth = expected_trials(config) * trial_cost(config)
+    size = search.confirmation(worth)
     if size.top:
-        left = (
-            " where pruning leaves enough"
-            if "auto" in (config.search.confirm_top, config.search.confirm_seeds)
-            else ""
-        )
+        left = " where pruning leaves enough" if "auto" in (search.confirm_top, search.confirm_seeds) else ""
         say(
             f"  confirmed  the best {size.top} and the default, on {size.seeds} fresh seeds{left}: at most {size.runs} "
             f"runs, {size.runs * episodes:,} episodes"
         )
-    elif config.search.confirm_top:
+    elif search.confirm_top:
         say(
-            f"  confirmed  not: a quarter of {n} trials' episodes does not pay for {LEAST.runs} runs; "
-            "`ppo-tune confirm` makes them"
+            f"  confirmed  not: a quarter of what about {worth:.0f} whole trials take does not pay for {LEAST.runs} "
+            "runs; `ppo-tune confirm` makes them"
         )
     for text in [*notes(config), *inputs.notes]:
         note(text)
+
+
+def _trials(config: StudyConfig) -> str:
+    """How many trials there are, or what else ends the search."""
+    search = config.search
+    limits = [] if config.n_trials is None else [f"{config.n_trials}"]
+    if search.max_episodes is not None:
+        limits.append(f"until {search.max_episodes:,} episodes pay for no more")
+    if search.max_seconds is not None:
+        limits.append(f"until {search.max_seconds:g} seconds are over")
+    return " or ".join(limits)
+
+
+def _in_all(config: StudyConfig) -> str:
+    """How many episodes the search takes, or with its confirmation may take."""
+    if config.search.max_episodes is not None:
+        return f"at most {config.search.max_episodes:,} in all"
+    if config.n_trials is None:
+        return "as many as the seconds allow"
+    cost, most = trial_cost(config), config.n_trials * config.ppo.episodes
+    pruned = "" if cost == 1 else f"about {cost * most:,.0f} in all where pruning ends trials, "
+    return f"{pruned}at most {most:,}{'' if pruned else ' in all'}"

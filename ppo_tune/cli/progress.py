@@ -31,6 +31,7 @@ class SearchState:
     Attributes:
         config: The study.
         done: Trials over, by ending, those of earlier runs included.
+        before: Episodes of earlier runs, until the confirmation begins.
         running: Episodes done, by trial under way.
         best: Number, score and parameters of the best trial so far, or None.
         failure: The last trial that did not go well, in words.
@@ -41,6 +42,7 @@ class SearchState:
 
     config: StudyConfig
     done: dict[str, int] = field(default_factory=dict)
+    before: float = 0.0
     running: dict[int, float] = field(default_factory=dict)
     params: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     best: tuple[int, float, Mapping[str, Any]] | None = None
@@ -64,6 +66,7 @@ class SearchState:
             self.timing = "compiling the learning pass"
         elif kind == "opened":
             self.done, self.best = dict(event["done"]), event["best"]
+            self.before = event.get("episodes", 0.0)
         elif kind == "confirming":
             self._begin_confirmation(event)
         elif kind == "started":
@@ -103,9 +106,20 @@ class SearchState:
             self.best = (number, value, self.params.get(number, {}))
 
     @property
-    def total(self) -> int:
-        """All trials of the study, or the runs of its confirmation at most."""
+    def total(self) -> int | None:
+        """All trials of the study, or the runs of its confirmation, at most; None where other limits end it."""
         return self.confirming or self.config.n_trials
+
+    @property
+    def share(self) -> float:
+        """How much is done, from 0 to 1, by the limit that comes first; a confirmation counts its runs."""
+        search = self.config.search
+        done = [] if self.total is None else [self.n_done / self.total]
+        if search.max_episodes is not None and not self.confirming:
+            done.append((self.before + self.episodes) / search.max_episodes)
+        if search.max_seconds is not None and not self.confirming:
+            done.append(self.seconds / search.max_seconds)
+        return min(max(done, default=0.0), 1.0)
 
     @property
     def n_done(self) -> int:
@@ -125,7 +139,7 @@ class SearchState:
     @property
     def seconds_left(self) -> float | None:
         """A guess from the trials that this run has finished; None before the first."""
-        if not self.finished:
+        if not self.finished or self.total is None:
             return None
         parts = sum(self.running.values()) / self.config.ppo.episodes
         return time_left(self.total - self.n_done - parts, self.finished + parts, self.seconds)
@@ -183,7 +197,8 @@ class Display:
             facts.add_row("failure", Text(shorten(state.failure, 150)))
         left = "" if state.seconds_left is None else f"{clock(state.seconds_left)} left"
         what = "runs at most, confirming" if state.confirming else "trials"
-        bar = _bar(f"{state.n_done} of {state.total} {what}", state.n_done / state.total, left)
+        done = f"{state.n_done}" if state.total is None else f"{state.n_done} of {state.total}"
+        bar = _bar(f"{done} {what}", state.share, left)
         return Group(bar, facts)
 
     def _counts(self) -> str:
@@ -195,6 +210,8 @@ class Display:
         match event["kind"]:
             case "ended":
                 return self._ended(event)
+            case "over":
+                return str(event["text"])
             case "note":
                 return f"note: {event['text']}"
             case "lost":
@@ -215,7 +232,8 @@ class Display:
 
     def _ended(self, event: Event) -> str:
         state, value = self.state, event["value"]
-        line = f"[{state.n_done}/{state.total}] {state.label(event['number'])} {event['ending']}"
+        done = f"{state.n_done}" if state.total is None else f"{state.n_done}/{state.total}"
+        line = f"[{done}] {state.label(event['number'])} {event['ending']}"
         if value is not None:
             line += f" {value:.3f}"
         if state.best and state.best[0] == event["number"]:

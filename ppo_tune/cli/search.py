@@ -34,6 +34,13 @@ def search(
     n_trials: Annotated[
         int | None, typer.Option(min=1, help="Total of trials, instead of the file's.")
     ] = None,
+    max_episodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="All episodes, the confirmation's included, instead of the file's."),
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Seconds by the clock in all, instead of the file's.")
+    ] = None,
     out: Out = Path(),
     yes: HugeGrid = False,
     no_confirm: Annotated[
@@ -44,10 +51,9 @@ def search(
 
     Exit code 3 says that the study is over and no trial of it can be gone on with.
     """
-    config = ppo_tune.load_study(file, allow_huge_grid=yes)
-    if n_trials is not None:
-        search_block = config.search.model_copy(update={"n_trials": n_trials})
-        config = config.model_copy(update={"search": search_block})
+    config = ppo_tune.load_study(
+        file, allow_huge_grid=yes, n_trials=n_trials, max_episodes=max_episodes, max_seconds=max_seconds
+    )
     run = partial(
         ppo_tune.run_search, config, out=out, storage=storage, workers=workers, confirm=not no_confirm
     )

@@ -61,6 +61,8 @@ def _rows(found: StudyStatus, now: datetime) -> Iterator[tuple[str, str]]:
     if found.state != "running" and found.last_ended is not None:
         yield "", f"the last trial ended {_ago(found.last_ended, now)}"
     yield "trials", _progress(found)
+    if found.ended:
+        yield "", found.ended
     if found.endings:
         yield "", counts(found.endings)
     if found.repeats:
@@ -82,7 +84,11 @@ def _rows(found: StudyStatus, now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def _progress(found: StudyStatus) -> str:
-    facts = [f"{found.done} of {found.total} over"]
+    facts = [f"{found.done}{'' if found.total is None else f' of {found.total}'} over"]
+    if found.max_episodes is not None:
+        facts.append(f"{found.spent:,} of {found.max_episodes:,} episodes")
+    if found.max_seconds is not None:
+        facts.append(f"{clock(found.seconds)} of {clock(found.max_seconds)}")
     if found.seconds_left is not None:
         facts.append(f"about {clock(found.seconds_left)} left")
     if found.episodes_per_second is not None:

@@ -405,11 +405,17 @@ class StudyConfig(RunConfig):
     search: SearchConfig = SearchConfig()
 
     @property
-    def n_trials(self) -> int:
-        """All trials of the study: those asked for, or the default config and every cell of the grid."""
-        if self.search.n_trials is not None:
-            return self.search.n_trials
-        return 1 + self.space.grid_size() if self.search.sampler.exhaustive else DEFAULT_N_TRIALS
+    def n_trials(self) -> int | None:
+        """All trials of the study at most: those asked for, or the default config and every cell of the grid.
+
+        None where only episodes or seconds end it.
+        """
+        search = self.search
+        if search.n_trials is not None:
+            return search.n_trials
+        if search.sampler.exhaustive:
+            return 1 + self.space.grid_size()
+        return DEFAULT_N_TRIALS if search.max_episodes is None and search.max_seconds is None else None
 
     @property
     def baseline(self) -> dict[str, Any]:
@@ -429,6 +435,7 @@ class StudyConfig(RunConfig):
 
 
 DEFAULT_N_TRIALS = 32
+"""Of a study that names no limit."""
 
 
 def check_name(name: str) -> str:

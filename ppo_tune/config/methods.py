@@ -3,6 +3,7 @@
 `sampler: tpe` is short for `sampler: {name: tpe}` with every option at its default, and is stored as that.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -206,7 +207,22 @@ class SearchConfig(Block):
         SuccessiveHalvingConfig(name="successive_halving"), description="Who ends hopeless trials early."
     )
     n_trials: int | None = Field(
-        None, ge=1, description="All trials of the study, the default config included; a grid counts itself."
+        None,
+        ge=1,
+        description="All trials of the study at most, the default config included; null = a grid counts itself, no "
+        "limit where max_episodes or max_seconds is given, else 32. Whichever limit comes first ends the search.",
+    )
+    max_episodes: int | None = Field(
+        None,
+        ge=1,
+        description="All episodes of the study, its confirmation included. Trials under way are finished when none is "
+        "left for another.",
+    )
+    max_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds by the clock, the confirmation included; those of earlier calls count while trials were "
+        "under way. What is under way when they are over is given back.",
     )
     milestones: int = Field(10, ge=1, description="How often a trial is scored on the held-out prompts.")
     kl_budget: float = Field(10.0, gt=0, description="A winner stays within this KL, in nats per sequence.")
@@ -263,3 +279,15 @@ class SearchConfig(Block):
         if top is None:
             top = min(max(runs // seeds - 1, LEAST.top), MOST.top)
         return Size(top, seeds)
+
+    def split(self, total: float) -> tuple[float, Size]:
+        """How a study's total of episodes is divided, in full trials' worth: the part of the search, and what follows.
+
+        The search gets what leaves its confirmation the runs that it will have; all where the total does not pay for
+        both.
+        """
+        tenths = range(10, int(10 * total) + 1)
+        fit = bisect_right(tenths, total, key=lambda part: part / 10 + self.confirmation(part / 10).runs)
+        part = tenths[fit - 1] / 10 if fit else 0.0
+        size = self.confirmation(part) if fit else Size(0, 0)
+        return (part, size) if size.top else (total, size)

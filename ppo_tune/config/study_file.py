@@ -29,12 +29,22 @@ OPTIONAL_BLOCKS = ("model", "ppo", "search")
 TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
 
 
-def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfig:
+def load_study(
+    path: str | Path,
+    *,
+    allow_huge_grid: bool = False,
+    n_trials: int | None = None,
+    max_episodes: int | None = None,
+    max_seconds: float | None = None,
+) -> StudyConfig:
     """Read a study file.
 
     Args:
         path: The YAML file; its name without the ending becomes the study's name.
         allow_huge_grid: Accept a grid of more than 10,000 cells.
+        n_trials: Instead of the file's `search.n_trials`.
+        max_episodes: Instead of the file's `search.max_episodes`.
+        max_seconds: Instead of the file's `search.max_seconds`.
 
     Returns:
         The experiment, checked.
@@ -44,12 +54,18 @@ def load_study(path: str | Path, *, allow_huge_grid: bool = False) -> StudyConfi
     """
     path = Path(path)
     reader = _Reader(path, STUDY_BLOCKS)
+    for limit, value in {
+        "n_trials": n_trials,
+        "max_episodes": max_episodes,
+        "max_seconds": max_seconds,
+    }.items():
+        reader.replace(("search", limit), value, "--" + limit.replace("_", "-"))
     task, model, ppo = reader.run_blocks()
     space = reader.space()
     search = reader.block("search", SearchConfig, {})
     reader.check_schedule(ppo, space)
     if search is not None:
-        reader.check_search(search, space, allow_huge_grid=allow_huge_grid)
+        reader.check_search(search, space, ppo, allow_huge_grid=allow_huge_grid)
         reader.check_log(search.log, "search")
         if model is not None and model.lora_rank is None and search.pack not in ("auto", 1):
             reader.add(
@@ -139,7 +155,7 @@ def notes(study: StudyConfig) -> list[str]:
 def _repeats(study: StudyConfig) -> list[str]:
     """A note where so few combinations can be drawn that trials repeat them; the default config is one of them."""
     n, size = study.n_trials, study.space.size()
-    if size >= 2 * n:
+    if n is None or size >= 2 * n:
         return []
     surely = f"at least {n - size} trials repeat one" if n > size else "some may be drawn more than once"
     return [
@@ -150,6 +166,7 @@ def _repeats(study: StudyConfig) -> list[str]:
 def _repeats_of_cells(study: StudyConfig) -> list[str]:
     """A note where a grid search trains a combination twice."""
     n, cells = study.n_trials, study.space.grid_size()
+    assert n is not None, "a grid counts itself"
     default_is_cell = study.space.has_cell(study.baseline)
     repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
     if n > cells + 1:
@@ -347,9 +364,10 @@ class _Reader:
                 return
 
     def check_search(
-        self, search: SearchConfig, space: Mapping[str, Param], *, allow_huge_grid: bool
+        self, search: SearchConfig, space: Mapping[str, Param], ppo: PPOConfig, *, allow_huge_grid: bool
     ) -> None:
-        """A grid that can be listed, and limits in order."""
+        """A grid that can be listed, limits in order, and episodes for what is asked for."""
+        self._check_max_episodes(search, ppo)
         if search.kl_ceiling < search.kl_budget:
             self.add(
                 ("search", "kl_limit"),
@@ -367,6 +385,22 @@ class _Reader:
                 f"`cells <= {MAX_GRID_CELLS}` must hold, but the grid has {size}; use fewer points, "
                 "another sampler, or --yes",
             )
+
+    def _check_max_episodes(self, search: SearchConfig, ppo: PPOConfig) -> None:
+        """All episodes pay for a trial, and for as many runs of a confirmation as the file asks for."""
+        if search.max_episodes is None or not self._is_right("episodes"):
+            return
+        auto = search.confirm_top == search.confirm_seeds == "auto"
+        runs = 0 if auto else search.confirmation(0).runs
+        least = (1 + runs) * ppo.episodes
+        if search.max_episodes >= least:
+            return
+        confirmed = f" and {runs} runs of the confirmation (confirm_top, confirm_seeds)" if runs else ""
+        self.add(
+            ("search", "max_episodes"),
+            f"`max_episodes >= {least}` must hold, for a trial of {ppo.episodes}{confirmed}, but got "
+            f"{search.max_episodes}",
+        )
 
     def check_log(self, log: Loggers, *block: str) -> None:
         """What is to get the numbers is installed."""

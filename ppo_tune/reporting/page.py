@@ -74,7 +74,7 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         title=record.config.name,
         kind=f"PPO-RLHF search on the task “{record.config.task.title}”: {_trials(record)} by "
         f"{search.sampler.title}, {search.pruner.title}, "
-        f"{record.config.ppo.episodes:,} episodes each.{_repeats(record)}",
+        f"{record.config.ppo.episodes:,} episodes each.{_repeats(record)}{_ended(record)}",
         headline=verdict.headline(record),
         is_warning=record.verdict.is_warning,
         chapters=chapters,
@@ -87,15 +87,20 @@ def _trials(record: StudyRecord) -> str:
     """How many trials there are, and what is still to come of a study that is not over."""
     total, ended = record.config.n_trials, sum(t.state.is_finished() for t in record.trials)
     running = len(record.trials) - ended
-    if not running and ended >= total:
+    if not running and (record.ended or (total is not None and ended >= total)):
         return f"{ended:,} trials"
     under_way = f", {running:,} still running" if running else ""
-    return f"not over, {ended:,} of {max(total, len(record.trials)):,} trials so far{under_way},"
+    of = "" if total is None else f" of {max(total, len(record.trials)):,}"
+    return f"not over, {ended:,}{of} trials so far{under_way},"
 
 
 def _repeats(record: StudyRecord) -> str:
     repeats = repeated_cells(record.config, record.trials)
     return f" {repeats_reading(repeats)}." if repeats else ""
+
+
+def _ended(record: StudyRecord) -> str:
+    return f" {record.ended}." if record.ended else ""
 
 
 def build_chapters(record: StudyRecord) -> list[Chapter]:

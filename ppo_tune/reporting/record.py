@@ -38,6 +38,7 @@ class StudyRecord:
         confirmation: The best few on fresh seeds, or None.
         verdict: What the study says.
         lost: Trials that were cut off from outside; each ran again under another number.
+        ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
     """
 
     config: StudyConfig
@@ -49,6 +50,7 @@ class StudyRecord:
     verdict: Verdict
     lost: tuple[FrozenTrial, ...] = ()
     confirmation: Confirmation | None = None
+    ended: str = ""
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -119,6 +121,7 @@ def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
         folder=folder,
         verdict=judge(facts),
         confirmation=facts.confirmation,
+        ended=facts.ended,
         lost=tuple(t for t in study.get_trials(deepcopy=False) if was_lost(t)),
     )
 

@@ -69,7 +69,9 @@ class Facts:
         base: The untrained model; None if not known.
         folder: The study's.
         confirmation: The runs on fresh seeds, or None.
-        is_over: Whether all trials have ended.
+        is_over: Whether the search has come to its end.
+        ended: What ended it besides its total of trials, as a sentence; empty if nothing did.
+        is_unpaid: Whether nothing is confirmed because a quarter of the episodes does not pay for it.
     """
 
     config: StudyConfig
@@ -81,6 +83,8 @@ class Facts:
     folder: Path
     confirmation: "Confirmation | None"
     is_over: bool
+    ended: str = ""
+    is_unpaid: bool = False
 
     @property
     def confirmed(self) -> "Confirmation | None":

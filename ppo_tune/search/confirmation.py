@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST, NoPrunerConfig, Size
 from ppo_tune.data.draws import Draws, confirmation_draws
+from ppo_tune.search.budget import Budget, trials_worth
 from ppo_tune.search.certainty import Scores
 from ppo_tune.search.facts import Chosen, Owner, StudyFacts, TrialFacts, enqueue_run
 from ppo_tune.search.heldout import read_untrained
@@ -31,9 +32,9 @@ from ppo_tune.seeding import derive_seed
 class ConfirmationPlan(Plan):
     """Run each candidate on one fresh seed after the other, as long as it can win: the race drops whole candidates."""
 
-    def __init__(self, config: StudyConfig, workers: int = 1) -> None:
+    def __init__(self, config: StudyConfig, workers: int = 1, budget: Budget | None = None) -> None:
         search = config.search.model_copy(update={"milestones": 1, "pruner": NoPrunerConfig(name="none")})
-        super().__init__(config.model_copy(update={"search": search}), workers)
+        super().__init__(config.model_copy(update={"search": search}), workers, budget)
         self.study_name = confirmation_name(config.name)
 
     @property
@@ -87,11 +88,6 @@ class ConfirmationPlan(Plan):
             for c in state.racing()
             if (c.number, seed_index) not in begun
         ]
-
-
-def trials_worth(study: Study, config: StudyConfig) -> float:
-    """How many full trials' worth of episodes a search has taken."""
-    return sum(TrialFacts(t).episodes or 0 for t in study.get_trials(deepcopy=False)) / config.ppo.episodes
 
 
 def open_confirmation(study: Study, config: StudyConfig, size: Size | None = None) -> Study:

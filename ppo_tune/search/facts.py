@@ -207,6 +207,7 @@ class StudyFacts:
         inputs: Hashes of the files that the experiment depends on, by their places.
         versions: Of the libraries that made the study.
         ranking: What is expected of the best trials by number, best first, since the last trial was completed.
+        ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
         score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
         chosen: In a confirmation: its configs, by their numbers in the search.
         n_seeds: In a confirmation: on how many fresh seeds a config runs that stays in the race.
@@ -237,6 +238,7 @@ class StudyFacts:
             [number, found.gain, found.error, found.within] for number, found in ranking.items()
         ],
     )
+    ended: Fact[str] = Fact("ended", lambda stored: stored or "")
     score_std: Fact[float | None] = Fact("score_std")
     chosen: Fact[Mapping[int, Chosen]] = Fact(
         "candidates",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.search.budget import expected_trials
 
 MIN_ROUNDS = 4
 """A sampler that learns wants so many rounds: at most a quarter of all trials under way at once."""
@@ -58,7 +59,7 @@ def most_under_way(config: StudyConfig, workers: int) -> int | None:
     """How many trials one worker may have under way when it asks for one that learns; None for no limit."""
     if config.search.sampler.learns_after is None or wanted_pack(config) is not None:
         return None
-    return max(1, config.n_trials // MIN_ROUNDS // workers)
+    return max(1, expected_trials(config) // MIN_ROUNDS // workers)
 
 
 def choose_pack(seconds_per_trial: Callable[[int], float | None], *, most: int, iterations: float) -> Choice:

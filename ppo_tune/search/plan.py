@@ -1,6 +1,6 @@
 """What a set of workers has to do: which trials there are to train, and how each is begun.
 
-A search proposes trials until their total is reached; a confirmation (`ppo_tune.search.confirmation`) runs known
+A search proposes trials until its budget is reached; a confirmation (`ppo_tune.search.confirmation`) runs known
 configs again. Workers and their supervisor are the same for both and only ask a plan.
 """
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from optuna.pruners import BasePruner
 from optuna.study import Study
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.data.draws import Draws, milestone_draws
+from ppo_tune.search.budget import Budget
 from ppo_tune.search.facts import Owner, TrialFacts
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.pruners import make_pruner
-from ppo_tune.search.results import was_lost
 from ppo_tune.search.samplers import make_sampler, needs_results
 from ppo_tune.search.storage import ask_as
 from ppo_tune.seeding import derive_seed
@@ -29,12 +29,14 @@ class Plan(ABC):
         config: The experiment, as this work is done.
         study_name: In the store.
         workers: How many workers share it.
+        budget: What it may cost.
     """
 
-    def __init__(self, config: StudyConfig, workers: int = 1) -> None:
+    def __init__(self, config: StudyConfig, workers: int = 1, budget: Budget | None = None) -> None:
         self.config = config
         self.study_name = config.name
         self.workers = workers
+        self.budget = Budget(config) if budget is None else budget
 
     @abstractmethod
     def remaining(self, study: Study) -> int:
@@ -72,12 +74,11 @@ class Plan(ABC):
 
 
 class SearchPlan(Plan):
-    """Propose trials until the study has its total."""
+    """Propose trials until the study's budget is reached."""
 
     def remaining(self, study: Study) -> int:
-        """What is left of the total."""
-        begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        return max(self.config.n_trials - sum(not was_lost(trial) for trial in begun), 0)
+        """What is left of the budget."""
+        return self.budget.remaining(study)
 
     def ask(self, study: Study, under_way: int, owner: Owner) -> Trial | None:
         """The sampler's next proposal; none while a worker with enough under way would learn from more results."""

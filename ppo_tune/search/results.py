@@ -51,6 +51,16 @@ def count_endings(study: Study) -> dict[str, int]:
     return dict(Counter(ending_of(t) for t in study.get_trials(deepcopy=False) if not was_lost(t)))
 
 
+def is_over(study: Study, config: StudyConfig) -> bool:
+    """Whether a search has come to its end, by its total of trials or by another limit."""
+    counts = count_endings(study)
+    if "running" in counts:
+        return False
+    total = config.n_trials
+    enough = total is not None and "waiting" not in counts and sum(counts.values()) >= total
+    return enough or bool(StudyFacts(study).ended)
+
+
 def is_feasible(trial: FrozenTrial) -> bool:
     """Whether a trial stayed within the KL budget."""
     return all(value <= 0 for value in trial.constraints.values())

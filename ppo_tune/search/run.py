@@ -11,12 +11,15 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.methods import Size
 from ppo_tune.config.study_file import notes
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder
-from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, trials_worth
+from ppo_tune.search.budget import Budget, episodes_of, expected_trials, trials_worth
+from ppo_tune.search.confirmation import ConfirmationPlan, confirmation_of, open_confirmation
+from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
@@ -33,7 +36,7 @@ class SearchResult:
 
     Attributes:
         study: Optuna's object.
-        interrupted: Whether the user stopped it before its total.
+        interrupted: Whether the user stopped it before its end.
         folder: Where its files are.
     """
 
@@ -56,7 +59,7 @@ def run_search(
     watch: Watcher = lambda _: None,
     confirm: bool = True,
 ) -> SearchResult:
-    """Run a study to its total of trials, or go on with it; then confirm its best few.
+    """Run a study to the end of its budget, or go on with it; then confirm its best few.
 
     Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
 
@@ -87,10 +90,14 @@ def run_search(
         watch(_opened(study))
         for note in [*notes(config), *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
-        interrupted = _train_all(SearchPlan(config, n_workers), study, url, folder, search, watch)
+        budget = Budget.of(config if confirm else _unconfirmed(config), study)
+        plan = SearchPlan(config, n_workers, budget)
+        interrupted = _search(plan, study, url, folder, search, watch)
         elsewhere = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))  # another machine's
         if confirm and not interrupted and not elsewhere:
-            interrupted = _confirm(config, study, url, folder, n_workers, watch)
+            size = budget.confirmation(study)
+            race = ConfirmationPlan(config, n_workers, budget)
+            interrupted = _confirm(config, race, size, study, url, folder, watch)
     return SearchResult(study, interrupted, folder)
 
 
@@ -130,30 +137,51 @@ def run_confirmation(
         )
     with _only_search(folder, config.name):
         check_same(study, config, check_user_files(config).hashes)
-        interrupted = _confirm(config, study, url, folder, workers or default_workers(), watch, asked=True)
+        size = config.search.confirmation(trials_worth(study, config), asked=True)
+        plan = ConfirmationPlan(config, workers or default_workers())
+        interrupted = _confirm(config, plan, size, study, url, folder, watch)
     return SearchResult(study, interrupted, folder)
+
+
+def _unconfirmed(config: StudyConfig) -> StudyConfig:
+    """The experiment without its confirmation, which then need not be paid for."""
+    return config.model_copy(update={"search": config.search.model_copy(update={"confirm_top": 0})})
+
+
+def _search(plan: Plan, study: Study, url: str, folder: Path, search: str, watch: Watcher) -> bool:
+    """Search, and note what ended that; says whether the user stopped it."""
+    facts = StudyFacts(study)
+    facts.ended = ""
+    interrupted = _train_all(plan, study, url, folder, search, watch)
+    if not interrupted:
+        facts.ended = plan.budget.why_over(study)
+    if facts.ended:
+        watch({"kind": "over", "text": facts.ended})
+    return interrupted
 
 
 def _confirm(
     config: StudyConfig,
+    plan: ConfirmationPlan,
+    size: Size,
     study: Study,
     url: str,
     folder: Path,
-    workers: int,
     watch: Watcher,
-    *,
-    asked: bool = False,
 ) -> bool:
-    """Confirm under the study's lock, as much as pays or as was asked for; says whether the user stopped it."""
-    size = config.search.confirmation(trials_worth(study, config), asked=asked)
+    """Confirm so many under the study's lock; says whether the user stopped it."""
     if not size.top or not best_trials(study):
         return False
     opened = open_confirmation(study, config, size)
-    names, plan = StudyFolder(folder), ConfirmationPlan(config, workers)
+    names = StudyFolder(folder)
     search = names.identity()
     close_lost_trials(opened, search)
     watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
-    return _train_all(plan, opened, url, make_folder(names.confirmation.path), search, watch)
+    interrupted = _train_all(plan, opened, url, make_folder(names.confirmation.path), search, watch)
+    if plan.budget.is_late and confirmation_of(opened, config).outcome.kind == "unfinished":
+        again = f"`ppo-tune confirm {study.study_name}` goes on with it"
+        watch({"kind": "note", "text": f"the seconds were over before the confirmation was: {again}"})
+    return interrupted
 
 
 def _train_all(plan: Plan, study: Study, url: str, folder: Path, search: str, watch: Watcher) -> bool:
@@ -170,10 +198,14 @@ def train_trials(worker: Worker, channel: Channel) -> None:
 
 def crowding(config: StudyConfig, workers: int) -> list[str]:
     """A note where so many trials run at once that the sampler proposes most of them without any result."""
-    if config.search.sampler.learns_after is None or workers == 1 or workers * MIN_ROUNDS <= config.n_trials:
+    if (
+        config.search.sampler.learns_after is None
+        or workers == 1
+        or workers * MIN_ROUNDS <= expected_trials(config)
+    ):
         return []
     return [
-        f"{workers} workers propose at once, and {config.n_trials} trials are less than {MIN_ROUNDS} rounds of "
+        f"{workers} workers propose at once, and {expected_trials(config)} trials are less than {MIN_ROUNDS} rounds of "
         f"them: {config.search.sampler} can learn little; take fewer --workers or more --n-trials"
     ]
 
@@ -199,10 +231,11 @@ def _only_search(folder: Path, name: str) -> Iterator[None]:
 
 
 def _opened(study: Study) -> Event:
-    """What a study held when it was opened: trials over by ending, and the best of them."""
+    """What a study held when it was opened: trials over by ending, their episodes, and the best of them."""
     best = next(iter(ranked_trials(study)), None)
     found = (best.number, best.value, best.params) if best else None
-    return {"kind": "opened", "done": _over(study), "best": found}
+    episodes = sum(map(episodes_of, study.get_trials(deepcopy=False)))
+    return {"kind": "opened", "done": _over(study), "episodes": episodes, "best": found}
 
 
 def _over(study: Study) -> dict[str, int]:

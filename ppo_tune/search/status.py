@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.files import read_json_lines
 from ppo_tune.search import results
+from ppo_tune.search.budget import all_trials, episodes_of, training_seconds
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.snapshot import snapshot
@@ -60,7 +61,12 @@ class StudyStatus:
         hosts: Machines that have trials under way, by the store.
         started: When the search that runs began, else None.
         last_ended: When the last trial ended, or None.
-        total: All trials of the study.
+        total: All trials of the study at most; None where only episodes or seconds end it.
+        spent: Episodes of the search and its confirmation so far.
+        max_episodes: What they may come to in all; None without a limit.
+        seconds: In which trials of the study were under way.
+        max_seconds: What they may come to in all; None without a limit.
+        ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
         episodes: A trial's whole budget of responses.
         kl_budget: What a winner stays within, in nats per sequence.
         endings: How many trials ended in which way.
@@ -83,7 +89,12 @@ class StudyStatus:
     hosts: tuple[str, ...]
     started: datetime | None
     last_ended: datetime | None
-    total: int
+    total: int | None
+    spent: int
+    max_episodes: int | None
+    seconds: float
+    max_seconds: float | None
+    ended: str
     episodes: int
     kl_budget: float
     endings: Mapping[str, int]
@@ -135,17 +146,19 @@ def read_status(
 ) -> StudyStatus:
     """How a study stands, best read from a snapshot; without `now` the clock is asked for the time."""
     trials = study.get_trials(deepcopy=False)
-    confirmation = confirmation_study(study)
-    every = [*trials, *(confirmation.get_trials(deepcopy=False) if confirmation else ())]
+    confirmation, every = confirmation_study(study), all_trials(study)
     under_way = {TrialFacts(t).host or platform.node() for t in every if t.state == TrialState.RUNNING}
     process = _process_of(folder)
     counts = results.count_endings(study)
-    waiting, running = counts.pop("waiting", 0), counts.pop("running", 0)
-    total = max(config.n_trials, sum(counts.values()) + running)
-    state = _state(process, under_way, all_over=not waiting + running and sum(counts.values()) >= total)
+    running = counts.get("running", 0)
+    counts = {name: n for name, n in counts.items() if name not in ("waiting", "running")}
+    begun = sum(counts.values()) + running
+    total = None if config.n_trials is None else max(config.n_trials, begun)
+    is_over = results.is_over(study, config)
+    state = _state(process, under_way, all_over=is_over)
     started = process.started if process is not None and state == "running" else None
     views = {t.number: _view(t, folder) for t in trials}
-    searching = started if sum(counts.values()) < total else None  # later it confirms
+    searching = None if is_over else started  # later it confirms
     rate, left = _pace(trials, views, config.ppo.episodes, total, searching, now or datetime.now())
     facts = read_facts(study, config, folder)
     verdict, default = judge(facts), facts.default
@@ -159,6 +172,11 @@ def read_status(
         started=started,
         last_ended=max(ended, default=None),
         total=total,
+        spent=sum(map(episodes_of, every)),
+        max_episodes=config.search.max_episodes,
+        seconds=training_seconds(every),
+        max_seconds=config.search.max_seconds,
+        ended=facts.ended,
         episodes=config.ppo.episodes,
         kl_budget=config.search.kl_budget,
         endings=counts,
@@ -227,7 +245,7 @@ def _pace(
     trials: Sequence[FrozenTrial],
     views: Mapping[int, TrialStatus],
     budget: int,
-    total: int,
+    total: int | None,
     since: datetime | None,
     now: datetime,
 ) -> tuple[float | None, float | None]:
@@ -239,6 +257,8 @@ def _pace(
         return None, None
     rate = sum(views[t.number].episodes for t in begun) / seconds
     parts = sum(views[t.number].episodes for t in trials if not t.state.is_finished()) / budget
+    if total is None:
+        return rate, None
     over = {t.number for t in trials if t.state.is_finished() and not results.was_lost(t)}
     done = sum(t.number in over for t in begun) + parts
     return rate, time_left(total - len(over) - parts, done, seconds)

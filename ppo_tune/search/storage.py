@@ -37,8 +37,8 @@ BUSY_SECONDS = 60
 """How long to wait for another process to let go of an SQLite file."""
 
 GROWING = (
-    "search.n_trials", "search.train_episodes", "search.pack", "search.log", "search.confirm_top",
-    "search.confirm_seeds", "model.compile",
+    "search.n_trials", "search.max_episodes", "search.max_seconds", "search.train_episodes", "search.pack",
+    "search.log", "search.confirm_top", "search.confirm_seeds", "model.compile",
 )  # fmt: skip
 """What may change between two runs of one study: it alters no trial."""
 

@@ -109,9 +109,14 @@ class Supervisor:
             for worker in self.workers.alive():
                 self.workers.kill(worker)
 
+    @property
+    def _is_stopping(self) -> bool:
+        """Whether the user stopped it, or its seconds are over."""
+        return self._interrupts > 0 or self.plan.budget.is_late
+
     def _ask_to_stop(self) -> None:
         for worker in self.workers.alive():
-            if self._interrupts and worker.owner not in self._asked_to_stop:
+            if self._is_stopping and worker.owner not in self._asked_to_stop:
                 self._asked_to_stop.add(worker.owner)
                 self.workers.stop(worker)
 
@@ -151,7 +156,7 @@ class Supervisor:
             self._rerun_or_give_up(trial, worker, f"worker {worker.index} {how}")
         # A reward may end the process as if all were done: who leaves a trial, or work that nobody does, is dead.
         unfinished = bool(left) or (not self.workers.alive() and self.plan.remaining(self.study) > 0)
-        if not self._interrupts and (worker.owner not in self._done or unfinished):
+        if not self._is_stopping and (worker.owner not in self._done or unfinished):
             self._count_idle_death(how)
             pack = pack_after(self.plan.config, self._packs.get(worker.owner, worker.pack))
             self.workers.start(replace(worker, owner=Owner.new(self.search), pack=pack))
@@ -168,7 +173,7 @@ class Supervisor:
 
     def _rerun_or_give_up(self, trial: FrozenTrial, worker: Worker, reason: str) -> None:
         attempt, number = TrialFacts(trial).attempt, trial.number
-        if attempt < MAX_ATTEMPTS or self._interrupts:
+        if attempt < MAX_ATTEMPTS or self._is_stopping:
             if give_back(self.study, trial, "lost"):
                 self.watch({"kind": "lost", "number": number, "reason": reason, "worker": worker.index})
         elif end_trial(self.study, trial, "crashed", f"{reason}, {attempt} times"):

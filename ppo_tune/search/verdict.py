@@ -14,10 +14,19 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.methods import LEAST
+from ppo_tune.search.budget import Budget
 from ppo_tune.search.concerns import Concern, Facts, concerns_of
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.heldout import read_untrained
-from ppo_tune.search.results import baseline_trial, chosen_trial, ending_of, is_feasible, was_lost
+from ppo_tune.search.results import (
+    baseline_trial,
+    chosen_trial,
+    ending_of,
+    is_feasible,
+    is_over,
+    was_lost,
+)
 from ppo_tune.search.storage import confirmation_study
 
 if TYPE_CHECKING:
@@ -64,7 +73,8 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
     every = [t for t in study.get_trials(deepcopy=False) if not was_lost(t)]
     trials = [t for t in every if t.state != TrialState.WAITING]
     confirmation, default = _confirmation(study, config), baseline_trial(study)
-    winner = chosen_trial(study, confirmation)
+    winner, ended = chosen_trial(study, confirmation), is_over(study, config)
+    wanted = config.search.confirm_top != 0 and confirmation is None
     return Facts(
         config=config,
         trials=trials,
@@ -76,7 +86,9 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
         base=read_untrained(folder),
         folder=folder,
         confirmation=confirmation,
-        is_over=len(every) >= config.n_trials and all(t.state.is_finished() for t in every),
+        ended=StudyFacts(study).ended,
+        is_over=ended,
+        is_unpaid=ended and wanted and not Budget(config).confirmation(study).top,
     )
 
 
@@ -101,7 +113,7 @@ def judge(facts: Facts) -> Verdict:
         return Verdict("caution", trial, confirmed, said, advice)
     if facts.confirmed is None:
         told = f"Not confirmed: {_seen(facts, facts.winner)}{_expected(facts)}."
-        return Verdict("not_confirmed", trial, confirmed, told)
+        return Verdict("not_confirmed", trial, confirmed, f"{told}{_unpaid(facts)}")
     kind = "better" if facts.confirmed.outcome.kind == "better" else "no_better"
     sentence = _better(facts.confirmed) if kind == "better" else no_better(facts.confirmed)
     return Verdict(kind, trial, confirmed, sentence)
@@ -147,6 +159,16 @@ def _expected(facts: Facts) -> str:
     gain = f"{seen.gain:+.2f} (sd {seen.error:.2f}) over the default config"
     within = f"{seen.within:.2f}" if seen.within < 0.995 else "above 0.99"
     return f"; all results together expect {gain}, within the KL budget with probability {within}"
+
+
+def _unpaid(facts: Facts) -> str:
+    """Why nothing was confirmed, as a sentence; empty where something else was the reason."""
+    if not facts.is_unpaid:
+        return ""
+    return (
+        f" A quarter of its episodes does not pay for {LEAST.top} candidates and the default on {LEAST.seeds} seeds; "
+        f"`ppo-tune confirm {facts.config.name}` does it anyway."
+    )
 
 
 def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:

@@ -204,12 +204,28 @@ def test_check_says_whether_a_quarter_of_the_episodes_pays_for_a_confirmation(
     few = cli("check", write_study(space=space, search={"confirm_top": "auto", "n_trials": 23}))
     enough = cli("check", write_study(space=space, search={"confirm_top": "auto", "n_trials": 24}))
 
-    assert "confirmed  not: a quarter of 23 trials' episodes does not pay for 8 runs" in few.out
+    assert "confirmed  not: a quarter of what about 23 whole trials take does not pay for 8 runs" in few.out
     assert "`ppo-tune confirm` makes them" in few.out
     assert (
         "confirmed  the best 3 and the default, on 2 fresh seeds where pruning leaves enough: at most 8 runs, "
         "256 episodes"
     ) in enough.out
+
+
+def test_check_says_what_ends_a_search(cli: Cli, write_study: Callable[..., Path]) -> None:
+    episodes = cli(
+        "check", write_study(search={"n_trials": None, "max_episodes": 1024, "confirm_top": "auto"})
+    ).out
+    pruned = cli(
+        "check", write_study(search={"n_trials": 40, "milestones": 10, "pruner": "successive_halving"})
+    ).out
+    seconds = cli("check", write_study(search={"n_trials": 9, "max_seconds": 60})).out
+
+    assert "trials     until 1,024 episodes pay for no more, by random" in episodes
+    assert "episodes   32 per trial, at most 1,024 in all" in episodes
+    assert "confirmed  the best 3 and the default, on 2 fresh seeds" in episodes
+    assert "episodes   32 per trial, about 960 in all where pruning ends trials, at most 1,280" in pruned
+    assert "trials     9 or until 60 seconds are over, by random" in seconds
 
 
 def test_check_says_what_surprises_in_a_data_file(

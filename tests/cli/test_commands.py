@@ -191,6 +191,10 @@ def test_flags_of_search_reach_the_search(
         "--no-confirm",
         "--n-trials",
         3,
+        "--max-episodes",
+        320,
+        "--max-seconds",
+        2.5,
         "--workers",
         2,
         "--storage",
@@ -201,7 +205,7 @@ def test_flags_of_search_reach_the_search(
 
     (_, plain), (config, settings) = asked
     assert (plain["confirm"], plain["workers"], plain["storage"]) == (True, None, None)
-    assert config.search.n_trials == 3
+    assert (config.search.n_trials, config.search.max_episodes, config.search.max_seconds) == (3, 320, 2.5)
     assert {name: settings[name] for name in ("confirm", "workers", "storage", "out")} == {
         "confirm": False, "workers": 2, "storage": "sqlite:///x", "out": tmp_path
     }  # fmt: skip
@@ -221,6 +225,21 @@ def test_flags_of_confirm_reach_the_confirmation(
     assert (config.search.confirm_top, config.search.confirm_seeds) == (2, 7)
     assert (stored.search.confirm_top, stored.search.confirm_seeds) != (2, 7)
     assert (settings["workers"], settings["out"]) == (3, out)
+
+
+def test_flags_of_extend_raise_the_limits(
+    cli: Cli, asked: list[tuple[Any, dict[str, Any]]], finished: Path
+) -> None:
+    out = finished / "hand"
+    study, stored = ppo_tune.open_study("hand", out=out)
+
+    cli("extend", "hand", "--out", out)
+    cli("extend", "hand", "--trials", 3, "--episodes", 640, "--seconds", 9, "--workers", 2, "--out", out)
+
+    (plain, _), (config, settings) = asked
+    assert plain == stored
+    assert config == ppo_tune.extended(stored, study, trials=3, episodes=640, seconds=9)
+    assert (settings["workers"], settings["out"]) == (2, out)
 
 
 def test_the_help_of_train_says_what_its_numbers_may_be() -> None:

@@ -99,6 +99,27 @@ def test_time_left_follows_from_what_this_run_finished(state: SearchState) -> No
     assert state.seconds_left == pytest.approx(30.0, rel=0.05)
 
 
+def test_how_much_is_done_is_told_by_the_limit_that_comes_first(config: StudyConfig) -> None:
+    limits = {"n_trials": None, "max_episodes": 4_000}
+    state = SearchState(config.model_copy(update={"search": config.search.model_copy(update=limits)}))
+    told = watch(
+        state,
+        [
+            {"kind": "opened", "done": {"completed": 3}, "episodes": 1_000, "best": None},
+            started(3),
+            {"kind": "progress", "number": 3, "episodes": 2_000},
+            ended(3, "completed", 1.0),
+            {"kind": "over", "text": "max_episodes 4000 ended the search"},
+        ],
+    )
+
+    assert state.share == 0.75
+    assert told.splitlines() == [
+        "[4] trial 3 completed 1.000 best so far",
+        "max_episodes 4000 ended the search",
+    ]
+
+
 def full(state: SearchState) -> None:
     for number in range(3):
         state.take_in(started(number))

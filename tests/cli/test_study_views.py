@@ -90,6 +90,22 @@ def test_status_says_all_in_eighty_columns(cli: Cli, made: HandMade, tmp_path: P
     assert all(len(line) <= 80 for line in outcome.out.splitlines() if not line.startswith("next"))
 
 
+def test_status_says_what_is_spent_of_a_budget_and_what_ended_a_search(
+    cli: Cli, made: HandMade, tmp_path: Path
+) -> None:
+    fill_usual(made)
+    limits = {"n_trials": None, "max_episodes": 9_000, "max_seconds": 600.0}
+    search = made.config.search.model_copy(update=limits)
+    config = made.config.model_copy(update={"search": search})
+    made.study.set_user_attr("config", config.model_dump(mode="json"))
+    made.study.set_user_attr("ended", "max_seconds 600 ended the search")
+
+    said = lines(cli("status", "hand", "--out", tmp_path).out)
+
+    assert re.fullmatch(r"6 over, 2,432 of 9,000 episodes, \d+ s of 10 min", said["trials"][0])
+    assert said["trials"][1] == "max_seconds 600 ended the search"
+
+
 def test_a_script_gets_one_object(cli: Cli, made: HandMade, tmp_path: Path) -> None:
     fill_usual(made)
 

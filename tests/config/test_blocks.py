@@ -148,6 +148,9 @@ def test_a_trial_ends_beyond_its_kl_limit(search, expected):
         pytest.param({"sampler": "grid"}, 13, id="every cell and the default"),
         pytest.param({"sampler": "grid", "n_trials": 4}, 4, id="fewer than the cells"),
         pytest.param({"sampler": "random"}, 32, id="nothing asked for"),
+        pytest.param({"max_episodes": 9999}, None, id="episodes end it"),
+        pytest.param({"max_seconds": 60}, None, id="seconds end it"),
+        pytest.param({"sampler": "grid", "max_seconds": 60}, 13, id="the grid or seconds"),
     ],
 )
 def test_a_study_has_this_many_trials(search, expected):

@@ -430,3 +430,25 @@ def test_a_name_that_is_left_out_or_null_is_missing(block: dict[str, str], place
 )
 def test_a_mapping_where_a_word_stands_is_unknown(block: dict[str, str], said: str) -> None:
     assert mistakes(blocks(**block)) == [f"a.yaml:{said}"]
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        pytest.param(
+            "{max_episodes: 2000}",
+            "`max_episodes >= 2560` must hold, for a trial of 2560, but got 2000",
+            id="not one trial",
+        ),
+        pytest.param(
+            "{max_episodes: 20000, confirm_top: 2, confirm_seeds: 3}",
+            "`max_episodes >= 25600` must hold, for a trial of 2560 and 9 runs of the confirmation (confirm_top, "
+            "confirm_seeds), but got 20000",
+            id="not what is to be confirmed",
+        ),
+    ],
+)
+def test_all_episodes_pay_for_what_is_asked_for(search: str, expected: str) -> None:
+    assert mistakes(blocks(ppo="{episodes: 2560, rollout_size: 64}", search=search)) == [
+        f"a.yaml:4: search.max_episodes: {expected}"
+    ]

@@ -200,6 +200,18 @@ def test_the_page_says_what_was_searched_and_how(hand_made: HandMade) -> None:
     assert drawn.endswith("0 of 8 trials so far, by random search, not pruned, 640 episodes each.")
 
 
+def test_the_page_says_what_ended_a_search_besides_its_total(hand_made: HandMade) -> None:
+    hand_made.add("completed", [1.0] * 5)
+    record = hand_made.record()
+    limits = {"n_trials": None, "max_episodes": 640}
+    config = record.config.model_copy(update={"search": record.config.search.model_copy(update=limits)})
+
+    running, over = (study_page(replace(record, config=config, ended=why), []).kind for why in ("", "so"))
+
+    assert ": not over, 1 trials so far, by TPE," in running
+    assert ": 1 trials by TPE, pruned by successive halving, 640 episodes each. so." in over
+
+
 def test_the_page_names_the_world_of_the_embedded_task(hand_made: HandMade) -> None:
     record = hand_made.record()
     task = record.config.task.model_copy(update={"seed": 3})

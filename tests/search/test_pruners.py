@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from ppo_tune.config.methods import Pruner, PrunerConfig, SearchConfig
-from ppo_tune.search.pruners import first_look, make_pruner
+from ppo_tune.search.pruners import expected_cost, first_look, make_pruner
 
 MILESTONES = 10
 
@@ -107,3 +107,25 @@ def test_successive_halving_ends_a_trial_that_collapses_after_a_good_start() -> 
 @pytest.mark.parametrize(("milestones", "look"), [(10, 3), (1, 1), (4, 2), (20, 6)])
 def test_the_first_look_is_at_30_percent(milestones: int, look: int) -> None:
     assert first_look(milestones) == look
+
+
+@pytest.mark.parametrize(
+    ("pruner", "milestones", "cost"),
+    [
+        pytest.param({"name": "none"}, 10, 1.0, id="none"),
+        pytest.param({"name": "successive_halving"}, 10, 0.55, id="all to 3, half to 6, a quarter to 10"),
+        pytest.param(
+            {"name": "successive_halving", "reduction_factor": 4}, 10, 0.475, id="all to 3, a quarter to 10"
+        ),
+        pytest.param({"name": "successive_halving"}, 1, 1.0, id="nothing to look at"),
+        pytest.param({"name": "hyperband"}, 10, 0.675, id="halving, and another whose first rung is 6"),
+        pytest.param({"name": "median"}, 10, 0.65, id="half of them at 3"),
+        pytest.param({"name": "percentile", "percentile": 20.0}, 10, 0.44, id="four of five at 3"),
+    ],
+)
+def test_what_a_trial_costs_follows_from_where_it_may_end(
+    pruner: dict[str, Any], milestones: int, cost: float
+) -> None:
+    config = SearchConfig.model_validate({"pruner": pruner}).pruner
+
+    assert expected_cost(config, milestones) == pytest.approx(cost)

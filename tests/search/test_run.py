@@ -36,13 +36,14 @@ def score(prompts, responses, **columns):
 
 
 class Command:
-    """`ppo-tune search` in a process of its own."""
+    """A command about a study file, or `extend` about a study, in a process of its own."""
 
-    def __init__(self, path: Path, *flags: str) -> None:
-        self.out = path.parent
-        self.name = path.stem
+    def __init__(self, path: Path | str, *flags: str, out: Path | None = None) -> None:
+        words = ["search", str(path)] if isinstance(path, Path) else [path]
+        self.out = path.parent if isinstance(path, Path) else out
+        self.name = Path(path).stem
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "300"}
-        command = [sys.executable, "-m", "ppo_tune", "search", str(path), "--out", str(self.out), *flags]
+        command = [sys.executable, "-m", "ppo_tune", *words, *flags, "--out", str(self.out)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )
@@ -65,6 +66,9 @@ class Command:
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         return load_study_from(storage_url(self.out, self.name), self.name).get_trials()
 
+    def confirmation(self) -> list[optuna.trial.FrozenTrial]:
+        return load_study_from(storage_url(self.out, self.name), f"{self.name}/confirmation").get_trials()
+
     def wait_for_running(self, n_finished: int) -> optuna.trial.FrozenTrial:
         """The first running trial that has been scored and is far from its end, once so many are finished."""
         deadline = time.monotonic() + 200
@@ -85,8 +89,8 @@ def start() -> Iterator[Callable[..., Command]]:
     """Starts commands, and sees to it that none outlives its test."""
     commands: list[Command] = []
 
-    def start_command(path: Path, *flags: str) -> Command:
-        commands.append(Command(path, *flags))
+    def start_command(path: Path | str, *flags: str, out: Path | None = None) -> Command:
+        commands.append(Command(path, *flags, out=out))
         return commands[-1]
 
     yield start_command
@@ -192,6 +196,46 @@ def test_one_interrupt_stops_cleanly_and_the_study_goes_on_to_more_trials(
     assert "preempted" in stopped
     assert again == 0
     assert finished_as(command.trials()) == ["completed"] * 4
+
+
+def test_seconds_end_a_search_and_more_of_them_go_on(slow_study: Path, start: Callable[..., Command]) -> None:
+    """How far it comes by then is the machine's business: a worker takes seconds to start, and so does a trial."""
+    first = start(slow_study, "--workers", "2", "--n-trials", "9", "--max-seconds", "8")
+    code, output = first.finish()
+    cut = [ending_of(trial) for trial in first.trials()]
+    again, more = start(slow_study, "--workers", "2", "--n-trials", "3", "--max-seconds", "600").finish()
+
+    assert code in (0, 3), output
+    assert re.search(
+        r"max_seconds 8 ended the search after \d trials, [\d,]+ episodes in \d+ seconds", output
+    )
+    assert "running" not in cut
+    assert cut.count("completed") < 9
+    assert again == 0, more
+    assert finished_as(first.trials()).count("completed") >= 3
+
+
+def test_episodes_end_a_search_of_two_workers_pay_for_its_confirmation_and_can_be_extended(
+    write_study: Callable[..., Path], start: Callable[..., Command]
+) -> None:
+    search = {"n_trials": None, "max_episodes": 320, "confirm_top": 1, "confirm_seeds": 2}
+
+    command = start(write_study(search=search), "--workers", "2")
+    code, output = command.finish()
+    trials, runs = command.trials(), command.confirmation()
+    again, more = start("extend", "small", "--trials", "2", "--workers", "1", out=command.out).finish()
+
+    assert code == 0, output
+    assert finished_as(trials) == ["completed"] * 6
+    assert finished_as(runs) == ["completed"] * 4
+    assert "max_episodes 320 ended the search after 6 trials, 192 episodes in " in output
+    assert again == 0, more
+    assert finished_as(command.trials()) == ["completed"] * 8
+    assert [t.value for t in command.trials()[:6]] == [t.value for t in trials]
+    assert [t.value for t in command.confirmation()[:4]] == [t.value for t in runs]
+    assert len(
+        {(t.user_attrs["confirms"], t.user_attrs["seed_index"]) for t in command.confirmation()}
+    ) == len(command.confirmation())
 
 
 def test_a_second_search_of_a_running_study_is_refused_and_does_no_harm(

@@ -1,5 +1,6 @@
 """What the supervisor makes of what its workers send and of how they end; workers that follow a script stand in."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ppo_tune.errors import PPOTuneError, SearchStoppedError
 from ppo_tune.events import Event
+from ppo_tune.search.budget import Budget
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.results import STATES, ending_of
@@ -259,6 +261,25 @@ def test_the_first_interrupt_asks_once_and_the_second_kills(make_study: StudyMak
     assert len(workers.asked_to_stop) == len(workers.killed) == 1
     assert search.endings() == ["lost", "waiting"]
     assert len(workers.started) == 1
+
+
+def test_workers_are_asked_to_stop_when_the_seconds_are_over_and_none_is_started_again(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    search = Search(make_study, tmp_path, n_trials=3)
+
+    def late(worker: Worker) -> Life:
+        yield from search.take_one_and_die(worker)
+        search.plan.budget = Budget(search.plan.config, deadline=time.time())
+        yield {"kind": "progress", "number": 0, "episodes": 8}
+        yield {"kind": "progress", "number": 0, "episodes": 16}
+
+    stopped, workers = search.run(late)
+
+    assert not stopped
+    assert len(workers.asked_to_stop) == len(workers.started) == 1
+    assert search.endings() == ["lost", "waiting"]
+    assert TrialFacts(search.trials()[1]).origin == 0
 
 
 def test_a_trial_under_way_at_a_stop_is_no_failed_attempt(make_study: StudyMaker, tmp_path: Path) -> None:

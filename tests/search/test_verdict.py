@@ -52,6 +52,34 @@ def usual(
     return made
 
 
+@pytest.mark.parametrize(
+    ("search", "is_said"),
+    [
+        pytest.param({"n_trials": 2}, True, id="two trials pay for no confirmation"),
+        pytest.param({"n_trials": 3}, False, id="a third trial is to come"),
+        pytest.param({"n_trials": 2, "confirm_top": 0}, False, id="none is wanted"),
+        pytest.param({"n_trials": 2, "confirm_top": 3}, False, id="one is asked for, and only not made"),
+    ],
+)
+def test_why_nothing_was_confirmed_is_said(
+    hand_made: HandMade, search: dict[str, Any], is_said: bool
+) -> None:
+    write_base(hand_made)
+    usual(hand_made)
+    limits = {"confirm_top": "auto", "confirm_seeds": "auto", **search}
+    block = hand_made.config.search.model_copy(update=limits)
+    hand_made.config = hand_made.config.model_copy(update={"search": block})
+
+    sentence = verdict_of(hand_made).sentence
+
+    why = (
+        " A quarter of its episodes does not pay for 3 candidates and the default on 2 seeds; `ppo-tune confirm hand` "
+        "does it anyway."
+    )
+    assert sentence.startswith("Not confirmed: trial 1 scored 1.000 in the search, at 1.00 of 3 nats of KL.")
+    assert sentence.endswith(why) == is_said
+
+
 def test_nothing_speaks_against_a_sound_trial(hand_made: HandMade) -> None:
     write_base(hand_made)
     verdict = verdict_of(usual(hand_made))

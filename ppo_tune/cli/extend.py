@@ -1,0 +1,35 @@
+"""The command that goes on with a study beyond its limits."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.search import flags_of, show
+from ppo_tune.cli.terminal import Out, Storage, StudyName, Workers
+
+
+def extend(
+    study: StudyName,
+    trials: Annotated[int | None, typer.Option(min=1, help="So many more trials.")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="So many more episodes, the confirmation's included.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="So many more seconds, the confirmation's included.")
+    ] = None,
+    workers: Workers = None,
+    storage: Storage = None,
+    out: Out = Path(),
+) -> None:
+    """Go on with a study beyond its limits; confirm again on top of what was confirmed; write its report.
+
+    The first of the numbers that is reached ends it, and the earlier limits count no more. Without any of them it goes
+    on to those it has.
+    """
+    opened, config = ppo_tune.open_study(study, storage=storage, out=out)
+    config = ppo_tune.extended(config, opened, trials=trials, episodes=episodes, seconds=seconds)
+    run = partial(ppo_tune.run_search, config, out=out, storage=storage, workers=workers)
+    show(run, config, out, again=f"ppo-tune extend {study}{flags_of(storage, out)}")

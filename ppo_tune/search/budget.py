@@ -1,0 +1,218 @@
+"""When a search ends: by its trials, episodes or seconds, whichever comes first, and its confirmation is paid for.
+
+Costs are in full trials' worth of episodes. All is read from the store, so that several workers, and calls one after
+the other, share one budget.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
+from ppo_tune.config.methods import Size
+from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.pruners import expected_cost
+from ppo_tune.search.results import count_endings, ending_of, was_lost
+from ppo_tune.search.storage import confirmation_study
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one call may spend on a study.
+
+    Attributes:
+        config: The experiment.
+        deadline: When the seconds are over, by `time.time`; infinite without a limit.
+        began: When the call did.
+    """
+
+    config: StudyConfig
+    deadline: float = math.inf
+    began: float = field(default_factory=time.time)
+
+    @classmethod
+    def of(cls, config: StudyConfig, study: Study) -> "Budget":
+        """The budget of a call that begins now: the seconds of earlier calls are gone."""
+        if config.search.max_seconds is None:
+            return cls(config)
+        now = time.time()
+        return cls(config, now + config.search.max_seconds - training_seconds(all_trials(study)), now)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the seconds are over."""
+        return time.time() >= self.deadline
+
+    def remaining(self, study: Study) -> int:
+        """How many trials may still begin, as far as can be told; 0 only where none may."""
+        limits = [n for n in (self._trials_left(study), self._affordable(study)) if n is not None]
+        return max(min(limits), 0) if limits else expected_trials(self.config)
+
+    def confirmation(self, study: Study) -> Size:
+        """What is confirmed after the search: as much as a quarter of the episodes, and what is left, pays for."""
+        worth, total = trials_worth(study, self.config), self._total(study)
+        if total is not None:
+            part, size = self.config.search.split(total)
+            if not size.top:
+                return size
+            worth = min(worth, part)
+        return self.config.search.confirmation(worth)
+
+    def why_over(self, study: Study) -> str:
+        """What ended the search besides its total of trials, as a sentence; empty if nothing did."""
+        if self._trials_left(study) == 0 or self._affordable(study) != 0:
+            return ""
+        trials, search = study.get_trials(deepcopy=False), self.config.search
+        begun = sum(t.state.is_finished() and not was_lost(t) for t in trials)
+        spent = f"{sum(map(episodes_of, trials)):,} episodes in {training_seconds(trials):,.0f} seconds"
+        again = sum(t.state is TrialState.WAITING and TrialFacts(t).origin != t.number for t in trials)
+        given_back = f"; {again} under way were given back" if again else ""
+        pace, episodes = self._by_pace(study), self._by_episodes
+        slow = self.is_late or episodes is None or (pace is not None and pace < episodes)
+        limit = f"max_seconds {search.max_seconds:g}" if slow else f"max_episodes {search.max_episodes:,}"
+        return f"{limit} ended the search after {begun} trials, {spent}{given_back}"
+
+    def _trials_left(self, study: Study) -> int | None:
+        """By the total of trials, which those that were lost and run again do not count for."""
+        if self.config.n_trials is None:
+            return None
+        begun = [t for t in study.get_trials(deepcopy=False) if t.state is not TrialState.WAITING]
+        return self.config.n_trials - sum(not was_lost(trial) for trial in begun)
+
+    def _affordable(self, study: Study) -> int | None:
+        """By episodes and seconds, at what a trial has cost so far; None where nothing limits them yet.
+
+        A trial under way counts as what those have cost that came farther. One more begins while half of it fits.
+        """
+        if self.is_late:
+            return 0
+        total = self._total(study)
+        if total is None:
+            return None
+        allowed, _ = self.config.search.split(total)
+        whole, trials = self.config.ppo.episodes, study.get_trials(deepcopy=False)
+        over = [t for t in trials if t.state.is_finished()]
+        costs = [episodes_of(t) / whole for t in over if not was_lost(t)]
+        running = [episodes_of(t) / whole for t in trials if t.state is TrialState.RUNNING]
+        committed = sum(episodes_of(t) for t in over) / whole
+        committed += sum(_usual([cost for cost in costs if cost > done]) for done in running)
+        return max(math.floor((allowed - committed) / _usual([cost for cost in costs if cost]) + 0.5), 0)
+
+    def _total(self, study: Study) -> float | None:
+        """What the study may cost in all, its confirmation included; None without a limit, or before one is known."""
+        totals = (self._by_episodes, self._by_pace(study))
+        return min((total for total in totals if total is not None), default=None)
+
+    @property
+    def _by_episodes(self) -> float | None:
+        """What the study may cost in all by its episodes; None without a limit."""
+        limit = self.config.search.max_episodes
+        return None if limit is None else limit / self.config.ppo.episodes
+
+    def _by_pace(self, study: Study) -> float | None:
+        """What fits into the seconds in all, at the pace so far; None without a limit, or before there is a pace.
+
+        Workers are started once more for the confirmation.
+        """
+        if math.isinf(self.deadline):
+            return None
+        trials = all_trials(study)
+        worth, seconds = sum(map(episodes_of, trials)) / self.config.ppo.episodes, training_seconds(trials)
+        if not worth or not seconds:
+            return None
+        begins = [t.datetime_start.timestamp() for t in trials if t.datetime_start]
+        start_up = min((begin - self.began for begin in begins if begin >= self.began), default=0.0)
+        return worth + max(self.deadline - time.time() - start_up, 0.0) * worth / seconds
+
+
+def extended(
+    config: StudyConfig,
+    study: Study,
+    *,
+    trials: int | None = None,
+    episodes: int | None = None,
+    seconds: float | None = None,
+) -> StudyConfig:
+    """A study's experiment with so much more to spend than it has spent; the first limit that is reached ends it.
+
+    Args:
+        config: The experiment; without any number it stays as it is.
+        study: What was made of it so far.
+        trials: So many more, those under way or given back aside.
+        episodes: So many more, the confirmation's included.
+        seconds: So many more, the confirmation's included.
+    """
+    if trials is episodes is seconds is None:
+        return config
+    every = all_trials(study)
+    limits = {
+        "n_trials": None if trials is None else sum(count_endings(study).values()) + trials,
+        "max_episodes": None if episodes is None else sum(map(episodes_of, every)) + episodes,
+        "max_seconds": None if seconds is None else training_seconds(every) + seconds,
+    }
+    return config.model_copy(update={"search": config.search.model_copy(update=limits)})
+
+
+def _usual(costs: Sequence[float]) -> float:
+    """What such trials cost, by those that are over; a whole one before any is."""
+    return sum(costs) / len(costs) if costs else 1.0
+
+
+def expected_trials(config: StudyConfig) -> int:
+    """About how many trials a search has, for what depends on their number before the first of them is trained."""
+    if config.n_trials is not None:
+        return config.n_trials
+    if config.search.max_episodes is None:
+        return DEFAULT_N_TRIALS
+    part, _ = config.search.split(config.search.max_episodes / config.ppo.episodes)
+    return max(round(part / trial_cost(config)), 1)
+
+
+def trial_cost(config: StudyConfig) -> float:
+    """What a trial of a study is expected to cost."""
+    return expected_cost(config.search.pruner, len(config.milestone_episodes()))
+
+
+def trials_worth(study: Study, config: StudyConfig) -> float:
+    """How many full trials' worth of episodes a study's trials have taken."""
+    return sum(map(episodes_of, study.get_trials(deepcopy=False))) / config.ppo.episodes
+
+
+def episodes_of(trial: FrozenTrial) -> int:
+    """How many episodes a trial has taken; until it has ended by itself as many as at its last milestone."""
+    facts = TrialFacts(trial)
+    if facts.episodes is not None:
+        return facts.episodes
+    last = facts.last
+    return 0 if last is None else last.episodes
+
+
+def all_trials(study: Study) -> list[FrozenTrial]:
+    """The trials of a search and of its confirmation."""
+    confirmation = confirmation_study(study)
+    runs: Sequence[FrozenTrial] = () if confirmation is None else confirmation.get_trials(deepcopy=False)
+    return [*study.get_trials(deepcopy=False), *runs]
+
+
+def training_seconds(trials: Iterable[FrozenTrial]) -> float:
+    """Seconds by the clock in which any of the trials was under way.
+
+    Nobody knows when a trial ended whose worker died.
+    """
+    spans = sorted(
+        (
+            t.datetime_start.timestamp(),
+            t.datetime_complete.timestamp() if t.datetime_complete else time.time(),
+        )
+        for t in trials
+        if t.datetime_start and ending_of(t) != "lost"
+    )
+    seconds, until = 0.0, -math.inf
+    for begin, end in spans:
+        seconds += max(end - max(begin, until), 0.0)
+        until = max(until, end)
+    return seconds

@@ -1,0 +1,240 @@
+"""When a search ends: at the first of its limits, with its confirmation paid for, worked by hand."""
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.study import Study
+from optuna.trial import TrialState, create_trial
+
+from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.methods import SearchConfig, Size
+from ppo_tune.search.budget import Budget, expected_trials, extended, training_seconds
+from ppo_tune.search.results import STATES, is_over
+from ppo_tune.search.storage import confirmation_name
+from tests.worlds import StudyMaker
+
+WHOLE = 32
+"""Episodes of a trial of `make_study`."""
+
+NOW = datetime(2026, 1, 1)
+
+
+def study_of(*trials: tuple[str, float], name: str = "small", storage: Any = None) -> Study:
+    """A study of trials that ended so, or run, after so many full trials' worth."""
+    study = optuna.create_study(study_name=name, storage=storage)
+    for ending, worth in trials:
+        add(study, ending, worth)
+    return study
+
+
+def add(study: Study, ending: str, worth: float, begin: float = 0.0, end: float = 1.0) -> None:
+    """Add a trial that was under way from one second to another."""
+    point = {"episodes": round(worth * WHOLE), "score": 0.0, "score_error": 0.1, "kl": 0.0, "seconds": 1.0}
+    curve = {"curve": [{**point, "gold": None, "gold_error": None, "response_tokens": 4.0}]}
+    over = ending not in ("running", "waiting")
+    facts = {"ending": ending, "episodes": round(worth * WHOLE)} if over else curve if worth else {}
+    state = STATES[ending] if over else TrialState[ending.upper()]
+    trial = create_trial(state=state, value=0.0 if ending == "completed" else None, user_attrs=facts)
+    trial.datetime_start = None if ending == "waiting" else NOW + timedelta(seconds=begin)
+    trial.datetime_complete = NOW + timedelta(seconds=end) if over else None
+    study.add_trial(trial)
+
+
+@pytest.mark.parametrize(
+    ("search", "trials", "left"),
+    [
+        pytest.param({"n_trials": 4}, [("completed", 1), ("pruned", 0.5), ("running", 0)], 1, id="trials"),
+        pytest.param({"n_trials": 4}, [("lost", 0), ("waiting", 0)], 4, id="lost and waiting ones do not count"),
+        pytest.param({"max_episodes": 4 * WHOLE}, [], 4, id="episodes, before the first is over"),
+        pytest.param({"max_episodes": 4 * WHOLE}, [("completed", 1), ("completed", 1)], 2, id="episodes"),
+        pytest.param({"max_episodes": 4 * WHOLE}, [("pruned", 0.5), ("pruned", 0.5)], 6, id="cheap ones"),
+        pytest.param({"max_episodes": 4 * WHOLE}, [("completed", 1), ("running", 0)], 2, id="under way"),
+        pytest.param({"max_episodes": 4 * WHOLE}, [("pruned", 0.5), ("running", 0.5)], 5, id="longer than usual"),
+        pytest.param({"max_episodes": 4 * WHOLE}, [("completed", 1)] * 3 + [("pruned", 0.5)], 1, id="half fits"),
+        pytest.param({"max_episodes": 4 * WHOLE}, [("completed", 1)] * 4, 0, id="nothing is left"),
+        pytest.param({"max_episodes": 4 * WHOLE}, [("lost", 1)] + [("completed", 1)] * 3, 0, id="lost ones cost"),
+        pytest.param({"max_episodes": 4 * WHOLE, "n_trials": 2}, [("completed", 1)], 1, id="trials come first"),
+        pytest.param({"max_episodes": 2 * WHOLE, "n_trials": 9}, [("completed", 1)], 1, id="episodes come first"),
+        pytest.param(
+            {"max_episodes": 10 * WHOLE, "confirm_top": 1, "confirm_seeds": 2}, [("completed", 1)], 5,
+            id="a confirmation of four runs is paid for",
+        ),
+    ],
+)  # fmt: skip
+def test_so_many_trials_may_still_begin(
+    make_study: StudyMaker, search: dict[str, Any], trials: list[tuple[str, float]], left: int
+) -> None:
+    config = make_study(search={"n_trials": None, **search})
+
+    assert Budget(config).remaining(study_of(*trials)) == left
+
+
+@given(total=st.floats(1, 500), top=st.sampled_from(["auto", 0, 3]), seeds=st.sampled_from(["auto", 2, 5]))
+def test_a_split_is_never_more_than_the_total_and_leaves_no_trial_unused(
+    total: float, top: Any, seeds: Any
+) -> None:
+    search = SearchConfig(confirm_top=top, confirm_seeds=seeds)
+
+    part, size = search.split(total)
+
+    assert part + size.runs <= total + 1e-9
+    assert not size.top or size == search.confirmation(part)
+    more = part + 1
+    assert more + search.confirmation(more).runs > total
+
+
+@pytest.mark.parametrize(
+    ("total", "part", "size"),
+    [
+        (24, 24, Size(0, 0)),
+        (31, 31, Size(0, 0)),
+        (32, 24, Size(3, 2)),
+        (48, 36, Size(3, 3)),
+        (400, 370, Size(5, 5)),
+    ],
+)
+def test_a_total_is_split_so_that_a_quarter_pays_for_the_confirmation_or_nothing_is_confirmed(
+    total: float, part: float, size: Size
+) -> None:
+    assert SearchConfig().split(total) == (part, size)
+
+
+def test_what_is_confirmed_is_what_was_left_for_it(make_study: StudyMaker) -> None:
+    """Who overshoots by a trial confirms no more for it, and where a quarter does not pay nothing is confirmed."""
+    budget = Budget(make_study(search={"n_trials": None, "max_episodes": 48 * WHOLE, "confirm_top": "auto"}))
+    poor = Budget(make_study(search={"n_trials": None, "max_episodes": 31 * WHOLE, "confirm_top": "auto"}))
+    free = Budget(make_study(search={"confirm_top": "auto"}))
+
+    sizes = [
+        one.confirmation(study_of(*[("completed", 1)] * n))
+        for one, n in ((budget, 36), (budget, 45), (poor, 31), (free, 45))
+    ]
+
+    assert sizes == [Size(3, 3), Size(3, 3), Size(0, 0), Size(4, 3)]
+
+
+def timed(
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch, *, gone: float, start_up: float = 0.0
+) -> Budget:
+    """The budget of a call whose first trial began so late, and which began so long ago."""
+    began = NOW.timestamp() - start_up
+    monkeypatch.setattr(time, "time", lambda: began + gone)
+    return Budget(config, began + (config.search.max_seconds or 0), began)
+
+
+def test_no_trial_begins_when_the_seconds_are_over(
+    make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = timed(make_study(search={"n_trials": 9, "max_seconds": 60}), monkeypatch, gone=60)
+    study = study_of(("completed", 1), ("waiting", 0))
+    study.enqueue_trial({}, user_attrs={"rerun_of": 7})
+
+    assert budget.is_late
+    assert budget.remaining(study) == 0
+    assert budget.why_over(study) == (
+        "max_seconds 60 ended the search after 1 trials, 32 episodes in 1 seconds; 1 under way were given back"
+    )
+
+
+def test_before_the_first_score_nobody_knows_what_fits(
+    make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_study(search={"n_trials": None, "max_seconds": 60})
+
+    assert (
+        timed(config, monkeypatch, gone=30).remaining(study_of(("running", 0)))
+        == expected_trials(config)
+        == 32
+    )
+
+
+def test_the_search_ends_in_time_for_its_confirmation(
+    make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a trial a second 20 of them fit into 20 seconds; a confirmation of 4 runs and another start-up go off it."""
+    search = {"n_trials": None, "max_seconds": 20, "confirm_top": 1, "confirm_seeds": 2}
+    config = make_study(search=search)
+    study = study_of(*[])
+    for second in range(10):
+        add(study, "completed", 1, second, second + 1)
+
+    idle = timed(config, monkeypatch, gone=10).remaining(study)
+    slow = timed(config, monkeypatch, gone=13, start_up=3).remaining(study)
+    late = timed(config, monkeypatch, gone=16).remaining(study)
+
+    assert (idle, slow, late) == (6, 0, 0)
+
+
+def test_seconds_of_earlier_calls_are_gone(make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials side by side count once, those between calls not at all, and the confirmation's do."""
+    monkeypatch.setattr(time, "time", lambda: NOW.timestamp() + 500)
+    storage = optuna.storages.InMemoryStorage()
+    study = study_of(name="small", storage=storage)
+    add(study, "completed", 1, 0, 10)
+    add(study, "preempted", 1, 5, 20)
+    add(study, "lost", 1, 20, 400)
+    confirmation = study_of(name=confirmation_name("small"), storage=storage)
+    add(confirmation, "completed", 1, 100, 105)
+
+    budget = Budget.of(make_study(search={"max_seconds": 60}), study)
+
+    assert training_seconds(study.trials) == 20
+    assert budget.deadline - time.time() == 60 - 25
+
+
+def test_what_is_under_way_counts_until_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW.timestamp() + 7)
+    study = study_of()
+    add(study, "running", 0, 4)
+
+    assert training_seconds(study.trials) == 3
+
+
+def test_what_ended_a_search_is_said_unless_it_is_its_total(make_study: StudyMaker) -> None:
+    limited = make_study(search={"n_trials": None, "max_episodes": 3 * WHOLE})
+    both = make_study(search={"n_trials": 3, "max_episodes": 3 * WHOLE})
+    study = study_of(*[("completed", 1)] * 3)
+
+    assert Budget(both).why_over(study) == ""
+    assert Budget(limited).why_over(study_of(("completed", 1))) == ""
+    assert (
+        Budget(limited).why_over(study)
+        == "max_episodes 96 ended the search after 3 trials, 96 episodes in 1 seconds"
+    )
+
+
+def test_a_search_is_over_by_its_total_or_by_another_limit(make_study: StudyMaker) -> None:
+    total, limited = (
+        make_study(search={"n_trials": 2}),
+        make_study(search={"n_trials": None, "max_episodes": 99}),
+    )
+    ended = study_of(("completed", 1), ("waiting", 0))
+    ended.set_user_attr("ended", "max_seconds 60 ended it")
+
+    assert is_over(study_of(*[("completed", 1)] * 2), total)
+    assert not is_over(study_of(("completed", 1), ("waiting", 0)), total)
+    assert not is_over(study_of(*[("completed", 1)] * 2), limited)
+    assert is_over(ended, limited)
+    add(ended, "running", 0)
+    assert not is_over(ended, limited)
+
+
+def test_an_extended_study_may_spend_so_much_more_than_it_has_spent(make_study: StudyMaker) -> None:
+    config = make_study(search={"n_trials": 3, "max_episodes": 9 * WHOLE})
+    storage = optuna.storages.InMemoryStorage()
+    study = study_of(("completed", 1), ("pruned", 0.5), ("preempted", 0.25), ("waiting", 0), storage=storage)
+    study_of(("completed", 1), ("completed", 1), name=confirmation_name("small"), storage=storage)
+
+    def limits(**more: float) -> tuple[int | None, int | None, float | None]:
+        search = extended(config, study, **more).search  # type: ignore[arg-type]
+        return search.n_trials, search.max_episodes, search.max_seconds
+
+    assert limits() == (3, 9 * WHOLE, None)
+    assert limits(trials=4) == (7, None, None)
+    assert limits(episodes=100) == (None, 3.75 * WHOLE + 100, None)
+    assert limits(trials=4, seconds=60) == (7, None, 61)
