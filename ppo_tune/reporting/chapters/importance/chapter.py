@@ -19,7 +19,7 @@ from ppo_tune.reporting.chapters.importance import interaction
 from ppo_tune.reporting.drawing import BLUE, GREY, RED, layout
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.wording import join
+from ppo_tune.reporting.wording import DECIMALS, join
 from ppo_tune.search.forecasts import final_scores
 
 TOTAL_EFFECT = (
@@ -37,7 +37,8 @@ COMPANY = (
     " The sampler moved all values together, so one may stand out only because it went along with another."
 )
 
-DECIMALS = {**dict.fromkeys(COLUMNS, 2), "evidence": 1}
+OWN_DECIMALS = {**dict.fromkeys(COLUMNS, 2), "evidence": 1}
+"""Of the columns that no other table has."""
 
 
 def chapter(record: StudyRecord) -> Chapter:
@@ -56,7 +57,8 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
         ("importance-failing", "For failing", failing_reading(record, failures), failures, "failing"),
     ):  # fmt: skip
         figure = importance_figure(table, explained) if len(table) else None
-        decimals = {name: digits for name, digits in DECIMALS.items() if name in table}
+        own = set(table.columns) - DECIMALS.keys()
+        decimals = {name: digits for name, digits in OWN_DECIMALS.items() if name in own}
         sections.append(
             Section(anchor, title, reading, figure, table if len(table) else None, decimals=decimals)
         )
