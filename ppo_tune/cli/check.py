@@ -20,6 +20,7 @@ def check(file: StudyFile, yes: HugeGrid = False) -> None:
     say(f"  searched   {', '.join(config.space)}")
     say(
         f"  trials     {_trials(config)}, by {search.sampler}, pruned by {search.pruner}; the default is trial 0"
+        + ("" if search.warm_start is None else f", then the best configs of study {search.warm_start}")
     )
     say(f"  episodes   {episodes:,} per trial, {_in_all(config)}")
     if prompts is not None:

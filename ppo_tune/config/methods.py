@@ -229,6 +229,11 @@ class SearchConfig(Block):
         description="Whether the search ends when all results together expect less improvement from one more trial "
         "than a fifth of the noise of a score.",
     )
+    warm_start: Text | None = Field(
+        None,
+        description="An earlier study, in the same store or below the same `runs/`: up to three of its best "
+        "configs, moved into this space, are tried after the default config.",
+    )
     milestones: int = Field(10, ge=1, description="How often a trial is scored on the held-out prompts.")
     kl_budget: float = Field(10.0, gt=0, description="A winner stays within this KL, in nats per sequence.")
     kl_limit: float | None = Field(

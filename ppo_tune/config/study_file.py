@@ -368,6 +368,7 @@ class _Reader:
     ) -> None:
         """A grid that can be listed, limits in order, and episodes for what is asked for."""
         self._check_max_episodes(search, ppo)
+        self._check_warm_start(search)
         if search.kl_ceiling < search.kl_budget:
             self.add(
                 ("search", "kl_limit"),
@@ -384,6 +385,19 @@ class _Reader:
                 ("space",),
                 f"`cells <= {MAX_GRID_CELLS}` must hold, but the grid has {size}; use fewer points, "
                 "another sampler, or --yes",
+            )
+
+    def _check_warm_start(self, search: SearchConfig) -> None:
+        """It names another study, and the sampler does not try everything anyway."""
+        if search.warm_start == self.name:
+            self.add(
+                ("search", "warm_start"),
+                f"must name an earlier study, but {self.name!r} is this one; leave it out",
+            )
+        elif search.warm_start is not None and search.sampler.exhaustive:
+            self.add(
+                ("search", "warm_start"),
+                f"sampler {search.sampler} tries every cell once, whatever was found before; leave it out",
             )
 
     def _check_max_episodes(self, search: SearchConfig, ppo: PPOConfig) -> None:

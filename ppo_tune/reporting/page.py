@@ -74,7 +74,8 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         title=record.config.name,
         kind=f"PPO-RLHF search on the task “{record.config.task.title}”: {_trials(record)} by "
         f"{search.sampler.title}, {search.pruner.title}, "
-        f"{record.config.ppo.episodes:,} episodes each.{_repeats(record)}{_ended(record)}",
+        f"{record.config.ppo.episodes:,} episodes each.{_repeats(record)}"
+        + "".join(f" {told}." for told in (record.warm_start, record.ended) if told),
         headline=verdict.headline(record),
         is_warning=record.verdict.is_warning,
         chapters=chapters,
@@ -97,10 +98,6 @@ def _trials(record: StudyRecord) -> str:
 def _repeats(record: StudyRecord) -> str:
     repeats = repeated_cells(record.config, record.trials)
     return f" {repeats_reading(repeats)}." if repeats else ""
-
-
-def _ended(record: StudyRecord) -> str:
-    return f" {record.ended}." if record.ended else ""
 
 
 def build_chapters(record: StudyRecord) -> list[Chapter]:

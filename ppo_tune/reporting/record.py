@@ -15,7 +15,7 @@ from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.files import read_json_lines
 from ppo_tune.safe_text import writable
 from ppo_tune.search.concerns import kept_samples
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut, Untrained
 from ppo_tune.search.race import Confirmation
@@ -39,6 +39,7 @@ class StudyRecord:
         verdict: What the study says.
         lost: Trials that were cut off from outside; each ran again under another number.
         ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
+        warm_start: What was taken of an earlier study, as a sentence; empty if nothing was.
     """
 
     config: StudyConfig
@@ -51,6 +52,7 @@ class StudyRecord:
     lost: tuple[FrozenTrial, ...] = ()
     confirmation: Confirmation | None = None
     ended: str = ""
+    warm_start: str = ""
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -111,7 +113,7 @@ class StudyRecord:
 
 def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
     """Collect a study's trials, its winner and its default, what the untrained model scored, and the verdict."""
-    facts = read_facts(study, config, folder)
+    facts, taken = read_facts(study, config, folder), StudyFacts(study).warm_start
     return StudyRecord(
         config=config,
         trials=tuple(facts.trials),
@@ -122,6 +124,7 @@ def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
         verdict=judge(facts),
         confirmation=facts.confirmation,
         ended=facts.ended,
+        warm_start="" if taken is None else taken.told,
         lost=tuple(t for t in study.get_trials(deepcopy=False) if was_lost(t)),
     )
 

@@ -217,6 +217,19 @@ class Expectation:
     log_kl_noise: float = 0.0
 
 
+@dataclass(frozen=True)
+class WarmStart:
+    """What a study took of an earlier one when it was made.
+
+    Attributes:
+        configs: The best configs of the earlier study as configs of this one, best first.
+        told: What was taken, as a sentence.
+    """
+
+    configs: Sequence[Mapping[str, Any]]
+    told: str
+
+
 class StudyFacts:
     """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it.
 
@@ -226,6 +239,7 @@ class StudyFacts:
         versions: Of the libraries that made the study.
         ranking: What is expected of the best trials by number, best first, since the last trial was completed.
         no_gain: That one more trial promises next to nothing, as a sentence; empty before that is so.
+        warm_start: What was taken of an earlier study when this one was made; None if nothing was.
         ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
         score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
         chosen: In a confirmation: its configs, by their numbers in the search.
@@ -256,6 +270,9 @@ class StudyFacts:
         lambda ranking: [[number, *astuple(found)] for number, found in ranking.items()],
     )
     no_gain: Fact[str] = Fact("no_gain", lambda stored: stored or "")
+    warm_start: Fact[WarmStart | None] = Fact(
+        "warm_start", lambda stored: stored and WarmStart(**stored), lambda taken: taken and asdict(taken)
+    )
     ended: Fact[str] = Fact("ended", lambda stored: stored or "")
     score_std: Fact[float | None] = Fact("score_std")
     chosen: Fact[Mapping[int, Chosen]] = Fact(
@@ -280,6 +297,13 @@ def write_ending(study: Study, trial: FrozenTrial, ending: str, reason: str | No
 def enqueue_default(study: Study, params: Mapping[str, Any]) -> None:
     """Queue the default config."""
     study.enqueue_trial(dict(params), user_attrs={"baseline": True})
+
+
+def enqueue_earlier(study: Study, taken: WarmStart) -> None:
+    """Keep what is taken of an earlier study, and queue its configs."""
+    StudyFacts(study).warm_start = taken
+    for params in taken.configs:
+        study.enqueue_trial(dict(params))
 
 
 def enqueue_run(study: Study, params: Mapping[str, Any], number: int, seed_index: int) -> None:

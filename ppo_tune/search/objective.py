@@ -27,7 +27,7 @@ from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import GROWING
 from ppo_tune.search.trial_loop import Ending, TrialPack
 
-NOT_OURS = ("name", "search.sampler", "search.pruner")
+NOT_OURS = ("name", "search.sampler", "search.pruner", "search.warm_start")
 """What a study of the user's own decides by itself, beside what may change in any study."""
 
 

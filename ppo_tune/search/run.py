@@ -25,8 +25,15 @@ from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.results import STATES, best_trials, count_endings, ranked_trials
-from ppo_tune.search.storage import check_same, close_lost_trials, create_study, load_study_from, storage_url
+from ppo_tune.search.storage import (
+    check_same,
+    close_lost_trials,
+    create_study,
+    load_study_from,
+    storage_url,
+)
 from ppo_tune.search.supervisor import Supervisor
+from ppo_tune.search.warm_start import warm_start
 from ppo_tune.search.workers import Channel, Worker
 
 
@@ -84,11 +91,13 @@ def run_search(
     url = storage or storage_url(Path(out), config.name)
     n_workers = workers or default_workers()
     with _only_search(folder, config.name):
-        study = create_study(config, url, inputs.hashes)
+        study = create_study(config, url, inputs.hashes, warm_start(config, storage=storage, out=out))
         search = StudyFolder(folder).identity()
         close_lost_trials(study, search)
         watch(_opened(study))
-        for note in [*notes(config), *crowding(config, n_workers), *inputs.notes]:
+        kept = StudyFacts(study).warm_start
+        told = [] if kept is None else [kept.told]
+        for note in [*notes(config), *told, *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
         budget = Budget.of(config if confirm else _unconfirmed(config), study)
         plan = SearchPlan(config, n_workers, budget)

@@ -23,9 +23,11 @@ from ppo_tune.search.facts import (
     Owner,
     StudyFacts,
     TrialFacts,
+    WarmStart,
     begin_trial,
     enqueue_again,
     enqueue_default,
+    enqueue_earlier,
     pid_namespace,
     write_ending,
 )  # fmt: skip
@@ -62,8 +64,16 @@ def confirmation_study(study: Study) -> Study | None:
         return None
 
 
-def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> Study:
-    """Open a study, or make it with the default config as trial 0, which waits; `inputs` are hashes of files.
+def create_study(
+    config: StudyConfig, url: str, inputs: Mapping[str, str], taken: WarmStart | None = None
+) -> Study:
+    """Open a study, or make it with the default config as trial 0, which waits.
+
+    Args:
+        config: The experiment.
+        url: Of the store.
+        inputs: Hashes of files.
+        taken: Of an earlier study; its configs wait behind the default.
 
     Raises:
         StorageError: If the store cannot be opened.
@@ -81,7 +91,17 @@ def create_study(config: StudyConfig, url: str, inputs: Mapping[str, str]) -> St
     facts = StudyFacts(study)
     facts.config, facts.inputs, facts.versions = config, inputs, versions()
     enqueue_default(study, config.baseline)
+    if taken is not None:
+        enqueue_earlier(study, taken)
     return study
+
+
+def has_study(url: str, study_name: str) -> bool:
+    """Whether a store exists and holds a study."""
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
+        return False
+    return study_name in optuna.get_all_study_names(_open(url))
 
 
 def load_study_from(url: str, study_name: str) -> Study:

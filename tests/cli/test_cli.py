@@ -173,11 +173,15 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
         "batch_size": {"type": "categorical", "choices": [8]},
     }
 
-    outcome = cli("check", write_study(space=space, search={"confirm_top": 5, "confirm_seeds": 5}))
+    search = {"confirm_top": 5, "confirm_seeds": 5, "warm_start": "early"}
+    outcome = cli("check", write_study(space=space, search=search))
 
     assert outcome.code == 0
     assert "task       dataset\n" in outcome.out
-    assert "trials     4, by random, pruned by none; the default is trial 0" in outcome.out
+    assert (
+        "trials     4, by random, pruned by none; the default is trial 0, then the best configs of study early"
+        in outcome.out
+    )
     assert "episodes   32 per trial, at most 128 in all" in outcome.out
     counts = Counter(split_of(f"a {thing}") for thing in THINGS)
     assert (

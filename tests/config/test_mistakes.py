@@ -452,3 +452,23 @@ def test_all_episodes_pay_for_what_is_asked_for(search: str, expected: str) -> N
     assert mistakes(blocks(ppo="{episodes: 2560, rollout_size: 64}", search=search)) == [
         f"a.yaml:4: search.max_episodes: {expected}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        pytest.param(
+            "{warm_start: a}", "must name an earlier study, but 'a' is this one; leave it out", id="itself"
+        ),
+        pytest.param(
+            "{warm_start: b, sampler: grid}",
+            "sampler grid tries every cell once, whatever was found before; leave it out",
+            id="grid",
+        ),
+    ],
+)
+def test_a_warm_start_is_from_another_study_and_for_a_sampler_that_chooses(
+    search: str, expected: str
+) -> None:
+    space = "{ppo_epochs: {type: int, low: 1, high: 4}}"
+    assert mistakes(blocks(space=space, search=search)) == [f"a.yaml:3: search.warm_start: {expected}"]

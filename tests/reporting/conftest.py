@@ -25,10 +25,10 @@ HOSTILE = (
 class HandMade:
     """A study whose trials are told one by one."""
 
-    def __init__(self, folder: Path, storage: str | None = None) -> None:
+    def __init__(self, folder: Path, storage: str | None = None, name: str = "hand") -> None:
         self.folder = folder
         self.config = StudyConfig(
-            name="hand",
+            name=name,
             task=SupportTaskConfig(name="support"),
             ppo=PPOConfig(episodes=640),
             space=Space.model_validate(
@@ -40,7 +40,7 @@ class HandMade:
             ),
             search=SearchConfig(n_trials=8, milestones=5, kl_budget=3.0, confirm_top=5, confirm_seeds=5),
         )
-        self.study: Study = optuna.create_study(direction="maximize", storage=storage, study_name="hand")
+        self.study: Study = optuna.create_study(direction="maximize", storage=storage, study_name=name)
         self.study.set_user_attr("config", self.config.model_dump(mode="json"))
 
     def add(

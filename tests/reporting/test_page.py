@@ -18,6 +18,7 @@ from ppo_tune.config.methods import NoPrunerConfig, RandomSamplerConfig
 from ppo_tune.reporting import write_report
 from ppo_tune.reporting.page import Page, build_chapters, page_html, study_page
 from ppo_tune.reporting.section import Chapter, Section
+from ppo_tune.search.facts import StudyFacts, WarmStart
 from tests.reporting.conftest import HOSTILE, HandMade
 
 
@@ -210,6 +211,12 @@ def test_the_page_says_what_ended_a_search_besides_its_total(hand_made: HandMade
 
     assert ": not over, 1 trials so far, by GP," in running
     assert ": 1 trials by GP, pruned by successive halving, 640 episodes each. so." in over
+
+
+def test_the_page_says_what_was_taken_of_an_earlier_study(hand_made: HandMade) -> None:
+    StudyFacts(hand_made.study).warm_start = WarmStart([], "warm_start took 3 configs")
+
+    assert study_page(hand_made.record(), []).kind.endswith("640 episodes each. warm_start took 3 configs.")
 
 
 def test_the_page_names_the_world_of_the_embedded_task(hand_made: HandMade) -> None:
