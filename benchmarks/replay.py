@@ -5,6 +5,7 @@
     python benchmarks/replay.py --set search.sampler=gp --set search.pack=16    # another study, on the same repetitions
     python benchmarks/replay.py --fresh                      # repetitions that nothing was chosen on
     python benchmarks/replay.py --landscape FILE.parquet     # another task, as `benchmarks/landscape.py` recorded it
+    python benchmarks/replay.py --warm alike                 # from an earlier study of the same world
     python benchmarks/replay.py --out new.jsonl --against old.jsonl
 
 A study searches and confirms in a world that `benchmarks/landscape.md` describes, with the product's own code; a total
@@ -34,7 +35,7 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks.worlds.figures import Row, differences, json_line, table
-from benchmarks.worlds.replayed import Named, replay
+from benchmarks.worlds.replayed import LIKENESSES, Named, replay
 from benchmarks.worlds.table import TABLE, read_landscape, read_study
 from benchmarks.worlds.world import SURROGATES, World
 from ppo_tune import load_study
@@ -78,19 +79,19 @@ def study_with(settings: Sequence[str], recorded_in: StudyConfig | None = None) 
     return StudyConfig.model_validate_json(json.dumps(written))
 
 
-def run(study: StudyConfig, job: Job) -> Row:
+def run(study: StudyConfig, job: Job, warm: str | None = None) -> Row:
     """Replay one study; its seed is the repetition."""
     world, total, repetition = job
     seeded = study.model_copy(update={"search": study.search.model_copy(update={"seed": repetition})})
     started = time.process_time()
-    named = replay(_worlds[world], seeded, total)
+    named = replay(_worlds[world], seeded, total, warm)
     return Row(world, total, repetition, named, round(time.process_time() - started, 3))
 
 
-def run_all(study: StudyConfig, todo: Sequence[Job], processes: int) -> Iterator[Row]:
+def run_all(study: StudyConfig, todo: Sequence[Job], processes: int, warm: str | None) -> Iterator[Row]:
     """Replay studies in several processes, in the order in which they end."""
     with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
-        for future in as_completed([pool.submit(run, study, job) for job in todo]):
+        for future in as_completed([pool.submit(run, study, job, warm) for job in todo]):
             yield future.result()
 
 
@@ -125,6 +126,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--set", action="append", default=[], metavar="PLACE=VALUE", help="such as search.sampler=gp"
     )
     parser.add_argument(
+        "--warm", choices=LIKENESSES, help="start from an earlier study, of this world or of its mirror image"
+    )
+    parser.add_argument(
         "--out", type=Path, help="a file of JSON lines to which studies are added, and gone on with"
     )
     parser.add_argument(
@@ -144,9 +148,9 @@ def main(words: Sequence[str] | None = None) -> None:
     landscape = read_landscape(recorded_in, told.landscape or TABLE)
     study = study_with(told.set, recorded_in)
     jobs: list[Job] = list(product(told.worlds, told.totals, repetitions))
+    made = told.set + ([f"warm={told.warm}"] if told.warm else [])
     rows = {
-        (row.world, row.total, row.repetition): row
-        for row in (read_rows(told.out, told.set) if told.out else [])
+        (row.world, row.total, row.repetition): row for row in (read_rows(told.out, made) if told.out else [])
     }
     todo = sorted((job for job in jobs if job not in rows), key=lambda job: job[2])
     for name in told.worlds:
@@ -154,10 +158,10 @@ def main(words: Sequence[str] | None = None) -> None:
         scale = _worlds[name].scale
         print(f"{name}: the default config is worth {scale.default:.3f}, the best one {scale.best:.3f}")
     started = time.perf_counter()
-    for row in run_all(study, todo, told.jobs):
+    for row in run_all(study, todo, told.jobs, told.warm):
         rows[row.world, row.total, row.repetition] = row
         if told.out:
-            append_json_line(told.out, {"set": told.set, **dataclasses.asdict(row)})
+            append_json_line(told.out, {"set": made, **dataclasses.asdict(row)})
     print(f"{len(todo)} studies in {time.perf_counter() - started:.0f} s\n", file=sys.stderr)
     found = [rows[job] for job in jobs]
     print(table(found), end="\n\n")

@@ -1,6 +1,7 @@
 """Whole studies replayed: the product decides, everything follows from the seed, and the last line is one of JSON."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from benchmarks import replay
 from benchmarks.worlds import replayed
 from benchmarks.worlds.world import World
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.files import make_folder
 
 pytestmark = pytest.mark.filterwarnings(f"ignore::{ExperimentalWarning.__module__}.ExperimentalWarning")
 
@@ -67,6 +69,24 @@ def test_as_many_are_under_way_as_the_study_says(gp_world: World, quickstart: St
     )
 
     assert usual == four != ten
+
+
+def test_an_earlier_study_that_is_unlike_says_of_every_config_what_is_so_of_its_mirror_image(
+    gp_world: World, quickstart: StudyConfig, tmp_path: Path
+) -> None:
+    config = of_seed(quickstart, 0, pack=4, n_trials=None)
+
+    alike, unalike = (
+        replayed.earlier_study(gp_world, config, make_folder(tmp_path / likeness), likeness)
+        for likeness in replayed.LIKENESSES
+    )
+
+    ends = quickstart.space["learning_rate"]
+    assert ends.type == "float"
+    assert len(alike.configs) > 0
+    for one, other in zip(alike.configs, unalike.configs, strict=True):
+        assert one["learning_rate"] * other["learning_rate"] == pytest.approx(math.prod(ends.ends))
+        assert one["batch_size"] == other["batch_size"]
 
 
 def test_a_setting_is_replaced_by_its_place() -> None:
