@@ -2,7 +2,7 @@
 
     python benchmarks/replay.py --quick                      # both worlds, under three minutes on two cores
     python benchmarks/replay.py --totals 36 --repetitions 800
-    python benchmarks/replay.py --set search.sampler=gp --set search.pack=16    # another study, on the same repetitions
+    python benchmarks/replay.py --set search.sampler=tpe --set search.pack=16    # another study, on the same repetitions
     python benchmarks/replay.py --fresh                      # repetitions that nothing was chosen on
     python benchmarks/replay.py --landscape FILE.parquet     # another task, as `benchmarks/landscape.py` recorded it
     python benchmarks/replay.py --warm alike                 # from an earlier study of the same world
@@ -40,6 +40,7 @@ from benchmarks.worlds.table import TABLE, read_landscape, read_study
 from benchmarks.worlds.world import SURROGATES, World
 from ppo_tune import load_study
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.methods import SearchConfig
 from ppo_tune.files import append_json_line, read_json_lines
 
 STUDY = Path(__file__).parent.parent / "search_spaces" / "quickstart.yaml"
@@ -52,6 +53,9 @@ QUICK = 60
 
 TOTALS = (24, 36, 48)
 
+DEFAULTS = ("sampler", "pruner", "kl_limit", "confirm_top", "confirm_seeds")
+"""Settings of a search that are the product's choice here, not the file's."""
+
 Job = tuple[str, int, int]
 """A world, a total and a repetition."""
 
@@ -60,15 +64,13 @@ _worlds: dict[str, World] = {}
 
 
 def study_with(settings: Sequence[str], recorded_in: StudyConfig | None = None) -> StudyConfig:
-    """A study with the default confirmation and some settings replaced, each as `search.sampler=gp`.
+    """A study as it is searched by default, and some settings replaced, each as `search.sampler=tpe`.
 
     None is the quickstart's.
     """
     written: dict[str, Any] = (recorded_in or load_study(STUDY)).model_dump(mode="json")
-    written["search"] |= {
-        "confirm_top": "auto",
-        "confirm_seeds": "auto",
-    }  # the product's choice, not the file's
+    usual = SearchConfig().model_dump(mode="json")
+    written["search"] |= {name: usual[name] for name in DEFAULTS}
     for setting in settings:
         place, _, value = setting.partition("=")
         *blocks, name = place.split(".")
@@ -123,7 +125,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--landscape", type=Path, help="a recorded landscape; left out: the quickstart's")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="PLACE=VALUE", help="such as search.sampler=gp"
+        "--set", action="append", default=[], metavar="PLACE=VALUE", help="such as search.sampler=tpe"
     )
     parser.add_argument(
         "--warm", choices=LIKENESSES, help="start from an earlier study, of this world or of its mirror image"
