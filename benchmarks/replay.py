@@ -2,7 +2,7 @@
 
     python benchmarks/replay.py --quick                      # both worlds, under three minutes on two cores
     python benchmarks/replay.py --totals 36 --repetitions 800
-    python benchmarks/replay.py --set search.sampler=tpe --set search.pack=16    # another study, on the same repetitions
+    python benchmarks/replay.py --set search.sampler=tpe --set search.pack=16   # another study, on the same repetitions
     python benchmarks/replay.py --fresh                      # repetitions that nothing was chosen on
     python benchmarks/replay.py --landscape FILE.parquet     # another task, as `benchmarks/landscape.py` recorded it
     python benchmarks/replay.py --warm alike                 # from an earlier study of the same world
