@@ -70,7 +70,7 @@ def test_the_bayesian_files_search_the_six(name):
 
     six = {"learning_rate", "gamma", "gae_lambda", "clip_range", "kl_coef", "batch_size"}
     assert six <= set(study.space)
-    assert study.search.sampler.name == "tpe"
+    assert study.search.sampler.name == "gp"
 
 
 def test_the_full_file_searches_four_more():

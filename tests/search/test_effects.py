@@ -88,7 +88,7 @@ def test_results_that_belong_to_other_configs_name_nothing_in_nineteen_studies_o
             trial.params = params
         times += any(effect.clear for effect in effects(hand_made.config, trials))
 
-    assert times <= 2
+    assert times <= 4  # of 40 at one in twenty: more would be the luck of one set in twenty
 
 
 def test_the_order_of_trials_says_nothing(hand_made: HandMade) -> None:
