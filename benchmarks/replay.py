@@ -48,7 +48,7 @@ STUDY = Path(__file__).parent.parent / "search_spaces" / "quickstart.yaml"
 DEVELOPMENT, FRESH = range(800), range(800, 1_200)
 """Repetitions by which something may be chosen, and those that are kept for final figures."""
 
-QUICK = 60
+QUICK = 48
 """Repetitions of `--quick`."""
 
 TOTALS = (24, 36, 48)
