@@ -101,9 +101,9 @@ class SearchPlan(Plan):
         return ask_as(study, self.config.space.distributions(), owner)
 
     def completed(self, study: Study) -> None:
-        """Rank the trials, and see whether more promise anything, unless that took too much of the time lately."""
+        """Rank the trials again, unless that took too much of the time lately and the file asks for no end by it."""
         started = time.monotonic()
-        if started >= self._next_ranking:
+        if started >= self._next_ranking or self.config.search.stop_when_no_gain:
             self.end(study)
             self._next_ranking = started + (time.monotonic() - started) / RANKING_SHARE
 

@@ -127,8 +127,7 @@ def _better(confirmation: "Confirmation") -> str:
     outcome = confirmation.outcome
     assert outcome.gain is not None
     return (
-        f"Trial {outcome.best} beats {rival_of(confirmation)} by {interval(outcome.gain)} on "
-        f"{confirmation.n_seeds} fresh seeds and {len(confirmation.base)} unseen prompts."
+        f"Trial {outcome.best} beats {rival_of(confirmation)} by {interval(outcome.gain)} {on(confirmation)}."
     )
 
 
@@ -142,7 +141,7 @@ def no_better(confirmation: "Confirmation") -> str:
         )
     return (
         f"No better than {rival}: the best of {len(confirmation.challengers)} confirmed, trial {outcome.best}, gains "
-        f"{interval(outcome.gain)} on {confirmation.n_seeds} fresh seeds and {len(confirmation.base)} unseen prompts."
+        f"{interval(outcome.gain)} {on(confirmation)}."
     )
 
 
@@ -150,10 +149,12 @@ def likely(confirmation: "Confirmation") -> str:
     """What a confirmation says whose interval holds zero, as the middle of a sentence."""
     outcome = confirmation.outcome
     assert outcome.gain is not None
-    return (
-        f"trial {outcome.best} gains {interval(outcome.gain)} over {rival_of(confirmation)} on {confirmation.n_seeds} "
-        f"fresh seeds and {len(confirmation.base)} unseen prompts"
-    )
+    return f"trial {outcome.best} gains {interval(outcome.gain)} over {rival_of(confirmation)} {on(confirmation)}"
+
+
+def on(confirmation: "Confirmation") -> str:
+    """What a gain was measured on, in words."""
+    return f"on {confirmation.n_seeds} fresh seeds and {len(confirmation.base)} unseen prompts"
 
 
 def _seen(facts: Facts, winner: FrozenTrial) -> str:

@@ -71,7 +71,6 @@ def test_a_worker_looks_after_every_completed_trial_if_the_file_asks_for_it(
 ) -> None:
     monkeypatch.setattr(stopping, "SHARE", float("inf"))
     monkeypatch.setattr("ppo_tune.search.surrogate.MIN_RESULTS", 3)
-    monkeypatch.setattr("ppo_tune.search.plan.RANKING_SHARE", float("inf"))
     search = Search(make_study(search={"n_trials": 5, "stop_when_no_gain": stops}), tmp_path / "run")
 
     trials = search.run()

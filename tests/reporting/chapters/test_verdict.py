@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from ppo_tune.reporting.chapters.results import confirmed, verdict
+from ppo_tune.search.facts import Expectation, StudyFacts
+from ppo_tune.search.winner import best_config
 from tests.reporting.conftest import HandMade, confirm
 
 
@@ -66,6 +68,32 @@ def test_a_gain_that_may_be_nothing_is_called_no_better_and_says_what_would_help
     assert "ppo-tune confirm hand --seeds" in words or "More seeds" in words
     assert searched.record().verdict.is_warning
     assert searched.record().default_won
+
+
+def test_a_gain_that_may_be_nothing_but_that_the_search_expects_is_named_and_called_not_confirmed(
+    searched: HandMade,
+) -> None:
+    expected = {number: Expectation(0.3, 0.1, 0.98) for number in range(1, 6)}
+    StudyFacts(searched.study).ranking = expected
+    confirm(searched, {0: 0.50, 1: 0.53, 2: 0.52, 3: 0.5, 4: 0.5, 5: 0.5})
+
+    words, record = said(searched), searched.record()
+
+    assert re.match(
+        r"Not confirmed: trial \d gains \+0\.\d\d \(95 % interval -.*\) over the default config on 5 fresh seeds and "
+        r"64 unseen prompts; all results together expect \+0\.30 \(sd 0\.10\) over the default config, within the KL "
+        r"budget with probability 0\.98\. ",
+        words,
+    )
+    assert "Fresh seeds alone cannot tell that gain from zero; it is what gets exported" in words
+    assert "ppo-tune confirm hand --seeds" in words or "More seeds" in words
+    assert not record.default_won and not record.verdict.confirmed
+    assert record.winner is not None
+    assert best_config(searched.study, searched.config).ppo.learning_rate == pytest.approx(
+        record.winner.params["learning_rate"]
+    )
+    outcomes = confirmed.confirmation_table(record.confirmation).set_index("config")["outcome"]
+    assert outcomes[f"trial {record.winner.number}"] == "best so far"
 
 
 def test_few_trials_are_not_enough_evidence(hand_made: HandMade) -> None:

@@ -15,7 +15,7 @@ from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.certainty import Gain, seeds_for
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.race import Candidate, Confirmation
-from ppo_tune.search.verdict import interval, no_better
+from ppo_tune.search.verdict import interval, no_better, on
 
 MIN_COMPLETED = 5
 """Below this many completed trials besides the default, the best of them says little about the space."""
@@ -81,10 +81,7 @@ def headline(record: StudyRecord) -> list[str]:
 def _gained(confirmation: Confirmation) -> str:
     gain = confirmation.outcome.gain
     assert gain is not None
-    n_prompts = len(confirmation.base)
-    return (
-        f"The gain is {interval(gain)} on {confirmation.n_seeds} fresh seeds and {n_prompts} unseen prompts."
-    )
+    return f"The gain is {interval(gain)} {on(confirmation)}."
 
 
 def _better(confirmation: Confirmation) -> list[str]:
