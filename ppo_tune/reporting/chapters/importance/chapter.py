@@ -25,7 +25,7 @@ from ppo_tune.search.forecasts import final_scores
 TOTAL_EFFECT = (
     "A bar is the share of the variance over the space in which a hyperparameter has a hand, alone or together with "
     "others, so that shares overlap; with its 90 % interval. It stands out where the results are likelier with it than "
-    "without by more than pure noise makes them in one study of 20; evidence is how much likelier, as a power of ten."
+    "without by more than noise makes them in at most one study of 20; evidence tells how much, as a power of ten."
 )
 
 LEGEND = (
@@ -86,9 +86,9 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
     learns = record.config.search.sampler.learns_after is not None
     by_company = COMPANY if learns and table["clear"].sum() > 1 else ""
     return (
-        f"By the model of all results, with {n} scores at full length, expected ones where a trial did not get there, "
-        f"and with every KL. A config beyond the KL budget counts as the lowest score. {clear_reading(table)}"
-        f"{by_company} {TOTAL_EFFECT}"
+        f"{clear_reading(table)}{by_company} That is by the model of all results, with {n} scores at full length, "
+        "expected ones where a trial did not get there, and with every KL; a config beyond the KL budget counts as the "
+        f"lowest score. {TOTAL_EFFECT}"
     )
 
 
