@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ppo_tune.search.run import run_confirmation, run_search
     from ppo_tune.search.status import study_status
     from ppo_tune.search.storage import open_study
+    from ppo_tune.search.warm_start import lengthened
     from ppo_tune.search.winner import best_config
     from ppo_tune.tasks import Task, make_task
     from ppo_tune.trainer.assembly import evaluate_model
@@ -48,7 +49,7 @@ __all__ = [
     "PPOTuneError", "PairColumns", "Policy", "Report", "Reward", "RewardTrainingConfig", "SFTConfig",
     "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted", "TrialError", "best_config",
     "check_user_files", "compare_studies", "evaluate_model", "export_study", "extended", "fit_reward", "fit_sft", "gae",
-    "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "read_pairs",
+    "lengthened", "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "read_pairs",
     "read_preferences", "report_study", "run_confirmation", "run_search", "study_dashboard", "study_status",
     "train", "write_report",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import typer
 import ppo_tune
 from ppo_tune.cli.search import flags_of, show
 from ppo_tune.cli.terminal import Out, Storage, StudyName, Workers
+from ppo_tune.errors import ConfigError, Problem
 
 
 def extend(
@@ -20,6 +21,12 @@ def extend(
     seconds: Annotated[
         float | None, typer.Option(min=0, help="So many more seconds, the confirmation's included.")
     ] = None,
+    longer: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Train the best three and the default so many times as long, as another study."
+        ),
+    ] = None,
     workers: Workers = None,
     storage: Storage = None,
     out: Out = Path(),
@@ -27,9 +34,18 @@ def extend(
     """Go on with a study beyond its limits; confirm again on top of what was confirmed; write its report.
 
     The first of the numbers that is reached ends it, and the earlier limits count no more. Without any of them it goes
-    on to those it has.
+    on to those it has. With --longer 4 another study, STUDY-x4, trains the best few for four times the episodes.
     """
+    more = {"trials": trials, "episodes": episodes, "seconds": seconds}
+    given = [f"--{name}" for name, value in more.items() if value is not None]
+    if longer is not None and given:
+        what = f"makes another study, which {given[0]} can be given to once it exists; leave one of both out"
+        raise ConfigError([Problem("--longer", what)])
     opened, config = ppo_tune.open_study(study, storage=storage, out=out)
-    config = ppo_tune.extended(config, opened, trials=trials, episodes=episodes, seconds=seconds)
+    again = f"ppo-tune extend {study}{flags_of(storage, out)}"
+    if longer is None:
+        config = ppo_tune.extended(config, opened, trials=trials, episodes=episodes, seconds=seconds)
+    else:
+        config, again = ppo_tune.lengthened(config, opened, longer), f"{again} --longer {longer}"
     run = partial(ppo_tune.run_search, config, out=out, storage=storage, workers=workers)
-    show(run, config, out, again=f"ppo-tune extend {study}{flags_of(storage, out)}")
+    show(run, config, out, again=again)

@@ -33,7 +33,7 @@ from ppo_tune.search.storage import (
     storage_url,
 )
 from ppo_tune.search.supervisor import Supervisor
-from ppo_tune.search.warm_start import warm_start
+from ppo_tune.search.warm_start import MOST, warm_start
 from ppo_tune.search.workers import Channel, Worker
 
 
@@ -211,6 +211,7 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
         config.search.sampler.learns_after is None
         or workers == 1
         or workers * MIN_ROUNDS <= expected_trials(config)
+        or (config.search.warm_start is not None and expected_trials(config) <= MOST + 1)  # nothing is proposed
     ):
         return []
     return [

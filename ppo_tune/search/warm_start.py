@@ -1,4 +1,4 @@
-"""A prior from an earlier study, see `search.warm_start`: its best configs are tried first.
+"""A prior from an earlier study, see `search.warm_start`: its best configs are tried first, or nothing else is.
 
 What is taken is kept by the new study when it is made, so that it does not matter what becomes of the earlier one.
 """
@@ -11,13 +11,14 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.blocks import StudyConfig, check_name
+from ppo_tune.config.methods import NoPrunerConfig, SearchConfig
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.search.facts import TrialFacts, WarmStart
 from ppo_tune.search.results import ranked_trials
 from ppo_tune.search.snapshot import snapshot
 from ppo_tune.search.storage import has_study, open_study, storage_url
-from ppo_tune.search.winner import winning_trial
+from ppo_tune.search.winner import FULL_LENGTH, winning_trial
 
 MOST = 3
 """So many configs are taken: a third of the usual start-up design, the rest of which looks elsewhere."""
@@ -46,6 +47,43 @@ def warm_start(config: StudyConfig, *, storage: str | None = None, out: Path | s
         except PPOTuneError as error:
             raise _refusal(f"{error}, or leave it out") from None
         return taken_of(earlier, experiment, config)
+
+
+def lengthened(config: StudyConfig, study: Study, times: int) -> StudyConfig:
+    """Another study, of the default config and the best few of a study, each trained for more episodes.
+
+    They are trained from the start, for schedules depend on the length; nothing is proposed and nothing pruned. The
+    length of the full training stays, unless the trials are longer.
+
+    Args:
+        config: The study's experiment.
+        study: Whose best are taken.
+        times: So many times the episodes of its trials.
+
+    Raises:
+        ConfigError: If there is nothing to be taken.
+    """
+    episodes = times * config.ppo.episodes
+    full_length = config.search.train_episodes or FULL_LENGTH * config.ppo.episodes
+    search = {
+        "sampler": SearchConfig().sampler,
+        "pruner": NoPrunerConfig(name="none"),
+        "warm_start": config.name,
+        "n_trials": MOST + 1,
+        "max_episodes": None,
+        "max_seconds": None,
+        "stop_when_no_gain": False,
+        "train_episodes": max(full_length, episodes),
+    }
+    longer = config.model_copy(
+        update={
+            "name": check_name(f"{config.name}-x{times}"),
+            "ppo": config.ppo.model_copy(update={"episodes": episodes}),
+            "search": config.search.model_copy(update=search),
+        }
+    )
+    n_trials = 1 + len(taken_of(study, config, longer).configs)
+    return longer.model_copy(update={"search": longer.search.model_copy(update={"n_trials": n_trials})})
 
 
 def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> WarmStart:

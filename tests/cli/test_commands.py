@@ -244,6 +244,21 @@ def test_flags_of_extend_raise_the_limits(
     assert (settings["workers"], settings["out"]) == (2, out)
 
 
+def test_extend_by_length_runs_another_study(
+    cli: Cli, asked: list[tuple[Any, dict[str, Any]]], finished: Path
+) -> None:
+    out = finished / "hand"
+    study, stored = ppo_tune.open_study("hand", out=out)
+
+    cli("extend", "hand", "--longer", 4, "--out", out)
+    refused = cli("extend", "hand", "--longer", 4, "--trials", 3, "--out", out)
+
+    ((config, _),) = asked
+    assert config == ppo_tune.lengthened(stored, study, 4)
+    assert refused.code == 2
+    assert "--longer: makes another study, which --trials can be given to once it exists" in refused.err
+
+
 def test_the_help_of_train_says_what_its_numbers_may_be() -> None:
     told = {param.name: param.help for param in load("train").params}  # type: ignore[attr-defined]
 

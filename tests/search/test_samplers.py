@@ -192,3 +192,11 @@ def test_so_many_workers_that_the_sampler_learns_nothing_are_noted(
     assert [
         note.startswith(f"{workers} workers propose at once, and {n_trials} trials") for note in notes
     ] == [True] * noted
+
+
+def test_workers_are_not_too_many_where_an_earlier_study_names_every_trial(make_study: StudyMaker) -> None:
+    config = make_study(search={"sampler": "gp", "n_trials": 4, "warm_start": "earlier"})
+    longer = make_study(search={"sampler": "gp", "n_trials": 5, "warm_start": "earlier"})
+
+    assert crowding(config, 2) == []
+    assert len(crowding(longer, 2)) == 1

@@ -13,7 +13,7 @@ from ppo_tune.errors import ConfigError, StudyMismatchError
 from ppo_tune.search.facts import StudyFacts, TrialFacts, WarmStart
 from ppo_tune.search.run import run_search
 from ppo_tune.search.storage import create_study, storage_url
-from ppo_tune.search.warm_start import MOST, taken_of, warm_start
+from ppo_tune.search.warm_start import MOST, lengthened, taken_of, warm_start
 from tests.reporting.conftest import HandMade
 from tests.worlds import StudyMaker
 
@@ -164,3 +164,44 @@ def test_a_study_keeps_what_it_took_whatever_becomes_of_the_earlier_one(
     assert StudyFacts(again).warm_start is not None
     with pytest.raises(StudyMismatchError, match=r"search\.warm_start: 'early' before, None now"):
         create_study(make_study(search={"n_trials": 6}), url, {})
+
+
+def test_a_lengthened_study_trains_the_best_few_and_the_default_for_more_episodes(
+    hand_made: HandMade,
+) -> None:
+    for rate, score in [(1e-4, 1.0), (2e-4, 5.0), (3e-4, 3.0), (4e-4, 4.0)]:
+        hand_made.add("completed", [score] * 5, params=config_of(rate))
+
+    longer = lengthened(hand_made.config, hand_made.study, 4)
+
+    before, found = hand_made.config, taken(hand_made, longer)
+    assert (longer.name, longer.ppo.episodes) == ("hand-x4", 4 * before.ppo.episodes)
+    assert (longer.search.n_trials, longer.search.warm_start, longer.search.pruner.name) == (
+        4,
+        "hand",
+        "none",
+    )
+    assert [config["learning_rate"] for config in found.configs] == [2e-4, 4e-4, 3e-4]
+    assert longer.milestone_episodes() == tuple(4 * at for at in before.milestone_episodes())
+    assert StudyConfig.model_validate_json(longer.model_dump_json()) == longer
+
+
+@pytest.mark.parametrize(("times", "stated", "length"), [(2, None, 4), (8, None, 8), (2, 7, 7), (8, 7, 8)])
+def test_the_full_training_stays_as_long_as_it_was_unless_trials_are_longer(
+    hand_made: HandMade, times: int, stated: int | None, length: int
+) -> None:
+    hand_made.add("completed", [1.0] * 5, params=config_of(1e-4))
+    episodes = hand_made.config.ppo.episodes
+    search = {"train_episodes": None if stated is None else stated * episodes, "max_episodes": 10 * episodes}
+    config = hand_made.config.model_copy(update={"search": hand_made.config.search.model_copy(update=search)})
+
+    longer = lengthened(config, hand_made.study, times).search
+
+    assert (longer.train_episodes, longer.max_episodes, longer.n_trials) == (length * episodes, None, 2)
+
+
+def test_a_study_without_results_has_nothing_to_be_trained_longer(hand_made: HandMade) -> None:
+    hand_made.add("completed", [9.0] * 5, params=hand_made.config.baseline, baseline=True)
+
+    with pytest.raises(ConfigError, match="no completed trial within its KL budget but the default"):
+        lengthened(hand_made.config, hand_made.study, 4)
