@@ -99,8 +99,10 @@ class Budget:
         total = self._total(study)
         if total is None:
             return None
-        allowed, _ = self.config.search.split(total)
+        part, _ = self.config.search.split(total)
         whole, trials = self.config.ppo.episodes, study.get_trials(deepcopy=False)
+        confirmed = sum(map(episodes_of, confirmation_runs(study))) / whole
+        allowed = min(part, total - confirmed)  # an earlier confirmation may have taken more than its part
         over = [t for t in trials if t.state.is_finished()]
         costs = [episodes_of(t) / whole for t in over if not was_lost(t)]
         running = [episodes_of(t) / whole for t in trials if t.state is TrialState.RUNNING]
@@ -200,9 +202,13 @@ def episodes_of(trial: FrozenTrial) -> int:
 
 def all_trials(study: Study) -> list[FrozenTrial]:
     """The trials of a search and of its confirmation."""
+    return [*study.get_trials(deepcopy=False), *confirmation_runs(study)]
+
+
+def confirmation_runs(study: Study) -> list[FrozenTrial]:
+    """The trials of a search's confirmation; none before it was made."""
     confirmation = confirmation_study(study)
-    runs: Sequence[FrozenTrial] = () if confirmation is None else confirmation.get_trials(deepcopy=False)
-    return [*study.get_trials(deepcopy=False), *runs]
+    return [] if confirmation is None else confirmation.get_trials(deepcopy=False)
 
 
 def training_seconds(trials: Iterable[FrozenTrial]) -> float:

@@ -238,3 +238,18 @@ def test_an_extended_study_may_spend_so_much_more_than_it_has_spent(make_study: 
     assert limits(trials=4) == (7, None, None)
     assert limits(episodes=100) == (None, 3.75 * WHOLE + 100, None)
     assert limits(trials=4, seconds=60) == (7, None, 61)
+
+
+@pytest.mark.parametrize("top", ["auto", 0, 1])
+def test_an_extended_search_gets_no_more_episodes_than_are_asked_for(
+    make_study: StudyMaker, top: Any
+) -> None:
+    """A confirmation that was asked for may have taken more than the part that is one's."""
+    config = make_study(search={"n_trials": 3, "confirm_top": top, "confirm_seeds": 2 if top else "auto"})
+    storage = optuna.storages.InMemoryStorage()
+    study = study_of(*[("completed", 1)] * 3, storage=storage)
+    study_of(*[("completed", 1)] * 30, name=confirmation_name("small"), storage=storage)
+
+    more = extended(config, study, episodes=2 * WHOLE)
+
+    assert Budget(more).remaining(study) == 2
