@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.config.methods import Size
+from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.pruners import expected_cost
 from ppo_tune.search.results import count_endings, ending_of, was_lost
@@ -153,9 +154,17 @@ def extended(
         trials: So many more, those under way or given back aside.
         episodes: So many more, the confirmation's included.
         seconds: So many more, the confirmation's included.
+
+    Raises:
+        ConfigError: If one of the numbers is not above 0.
     """
     if trials is episodes is seconds is None:
         return config
+    more = {"trials": trials, "episodes": episodes, "seconds": seconds}
+    if nothing := [name for name, value in more.items() if value is not None and value <= 0]:
+        raise ConfigError(
+            [Problem(f"--{name}", f"`{name} > 0` must hold, but got {more[name]}") for name in nothing]
+        )
     every = all_trials(study)
     limits = {
         "stop_when_no_gain": False,

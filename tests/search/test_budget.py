@@ -13,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import SearchConfig, Size
+from ppo_tune.errors import ConfigError
 from ppo_tune.search.budget import Budget, expected_trials, extended, training_seconds
 from ppo_tune.search.results import STATES, is_over
 from ppo_tune.search.storage import confirmation_name
@@ -253,3 +254,15 @@ def test_an_extended_search_gets_no_more_episodes_than_are_asked_for(
     more = extended(config, study, episodes=2 * WHOLE)
 
     assert Budget(more).remaining(study) == 2
+
+
+def test_nothing_more_is_no_extension(make_study: StudyMaker) -> None:
+    """A study whose seconds were stored as 0 could not be read again."""
+    config, study = make_study(), study_of()
+
+    with pytest.raises(ConfigError) as refused:
+        extended(config, study, trials=0, seconds=0.0)
+
+    assert str(refused.value) == (
+        "--trials: `trials > 0` must hold, but got 0\n--seconds: `seconds > 0` must hold, but got 0.0"
+    )
