@@ -69,7 +69,6 @@ def lengthened(config: StudyConfig, study: Study, times: int) -> StudyConfig:
         "sampler": SearchConfig().sampler,
         "pruner": NoPrunerConfig(name="none"),
         "warm_start": config.name,
-        "n_trials": MOST + 1,
         "max_episodes": None,
         "max_seconds": None,
         "stop_when_no_gain": False,
@@ -82,8 +81,10 @@ def lengthened(config: StudyConfig, study: Study, times: int) -> StudyConfig:
             "search": config.search.model_copy(update=search),
         }
     )
-    n_trials = 1 + len(taken_of(study, config, longer).configs)
-    return longer.model_copy(update={"search": longer.search.model_copy(update={"n_trials": n_trials})})
+    n_taken = min(len(_best(study, config, longer)), MOST)
+    if not n_taken:
+        raise ConfigError([Problem("--longer", f"{_has_no_best(study)}; run more trials of it first")])
+    return longer.model_copy(update={"search": longer.search.model_copy(update={"n_trials": 1 + n_taken})})
 
 
 def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> WarmStart:
@@ -104,10 +105,7 @@ def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> Wa
         )
     best = _best(earlier, experiment, config)
     if not best:
-        raise _refusal(
-            f"study {earlier.study_name!r} has no completed trial within its KL budget but the default config; run "
-            "more trials of it, or leave it out"
-        )
+        raise _refusal(f"{_has_no_best(earlier)}; run more trials of it, or leave it out")
     taken = best[: MOST if config.n_trials is None else min(MOST, config.n_trials - 1)]
     return WarmStart([moved.params for moved in taken], _told(earlier, experiment, config, taken))
 
@@ -155,6 +153,10 @@ def _told(earlier: Study, experiment: StudyConfig, config: StudyConfig, taken: S
     if n_moved := sum(found.was_outside for found in taken):
         told.append(f"moved to the border of this space: {n_moved} of them")
     return "; ".join(told)
+
+
+def _has_no_best(study: Study) -> str:
+    return f"study {study.study_name!r} has no completed trial within its KL budget but the default config"
 
 
 def _refusal(what: str) -> ConfigError:

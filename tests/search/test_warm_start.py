@@ -203,5 +203,10 @@ def test_the_full_training_stays_as_long_as_it_was_unless_trials_are_longer(
 def test_a_study_without_results_has_nothing_to_be_trained_longer(hand_made: HandMade) -> None:
     hand_made.add("completed", [9.0] * 5, params=hand_made.config.baseline, baseline=True)
 
-    with pytest.raises(ConfigError, match="no completed trial within its KL budget but the default"):
+    with pytest.raises(ConfigError) as refused:
         lengthened(hand_made.config, hand_made.study, 4)
+
+    assert str(refused.value) == (
+        "--longer: study 'hand' has no completed trial within its KL budget but the default config; run more trials of "
+        "it first"
+    )
