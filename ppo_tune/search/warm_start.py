@@ -114,6 +114,7 @@ def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> Wa
 class _Moved:
     """A config of an earlier study in the space of a new one, and whether it had to be moved to be there."""
 
+    number: int
     params: dict[str, Any]
     was_outside: bool
 
@@ -126,7 +127,7 @@ class _Moved:
             for name, param in config.space.root.items()
         }
         shared = config.space.root.keys() & experiment.space.root.keys()
-        return cls(params, any(params[name] != used.get(name, params[name]) for name in shared))
+        return cls(trial.number, params, any(params[name] != used.get(name, params[name]) for name in shared))
 
 
 def _best(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> list[_Moved]:
@@ -143,8 +144,12 @@ def _best(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> list[
 
 def _told(earlier: Study, experiment: StudyConfig, config: StudyConfig, taken: Sequence[_Moved]) -> str:
     """What is taken, as a sentence."""
+    if not taken:
+        return f"warm_start took nothing of study {earlier.study_name}, for the default is the only trial"
+    numbers = ", ".join(str(found.number) for found in taken)
     told = [
-        f"warm_start took {len(taken)} of the best configs of study {earlier.study_name}, tried first after the default"
+        f"warm_start took {len(taken)} of the best configs of study {earlier.study_name}, tried first after the "
+        f"default: trial{'s' if len(taken) > 1 else ''} {numbers} there"
     ]
     if missing := [name for name in config.space if name not in experiment.space]:
         told.append(f"not searched there, and left at its values: {', '.join(missing)}")

@@ -50,14 +50,19 @@ def test_the_best_configs_are_taken_best_first_and_not_the_default(hand_made: Ha
     found = taken(hand_made, new(hand_made))
 
     assert found.configs == [config_of(rate) for rate in (2e-4, 4e-4, 3e-4)]
-    assert found.told == "warm_start took 3 of the best configs of study hand, tried first after the default"
+    assert found.told == (
+        "warm_start took 3 of the best configs of study hand, tried first after the default: trials 2, 4, 3 there"
+    )
 
 
 def test_no_more_are_taken_than_there_are_trials_beside_the_default(hand_made: HandMade) -> None:
     for rate in (1e-4, 2e-4, 3e-4, 4e-4):
         hand_made.add("completed", [1.0] * 5, params=config_of(rate))
 
-    assert [len(taken(hand_made, new(hand_made, n)).configs) for n in (2, 3, 9)] == [1, 2, MOST]
+    assert [len(taken(hand_made, new(hand_made, n)).configs) for n in (1, 2, 3, 9)] == [0, 1, 2, MOST]
+    assert taken(hand_made, new(hand_made, 1)).told == (
+        "warm_start took nothing of study hand, for the default is the only trial"
+    )
 
 
 def test_values_are_moved_into_the_new_space_and_told(hand_made: HandMade) -> None:
@@ -73,9 +78,9 @@ def test_values_are_moved_into_the_new_space_and_told(hand_made: HandMade) -> No
     used = hand_made.config.ppo.gamma
     assert found.configs == [{"learning_rate": 1e-3, "batch_size": 16, "gamma": used}]
     assert found.told == (
-        "warm_start took 1 of the best configs of study hand, tried first after the default; not searched "
-        "there, and left at its values: gamma; searched there and not here: ppo_epochs; moved to the border of this "
-        "space: 1 of them"
+        "warm_start took 1 of the best configs of study hand, tried first after the default: trial 0 there; not "
+        "searched there, and left at its values: gamma; searched there and not here: ppo_epochs; moved to the border "
+        "of this space: 1 of them"
     )
 
 
