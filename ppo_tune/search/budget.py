@@ -71,12 +71,13 @@ class Budget:
             return self._no_gain(study)
         trials, search = study.get_trials(deepcopy=False), self.config.search
         begun = sum(t.state.is_finished() and not was_lost(t) for t in trials)
-        spent = f"{sum(map(episodes_of, trials)):,} episodes in {training_seconds(trials):,.0f} seconds"
+        spent = f"{sum(map(episodes_of, trials)):,} episodes in {training_seconds(trials):,.0f} seconds of training"
         again = sum(t.state is TrialState.WAITING and TrialFacts(t).origin != t.number for t in trials)
         given_back = f"; {again} under way were given back" if again else ""
         pace, episodes = self._by_pace(study), self._by_episodes
         slow = self.is_late or episodes is None or (pace is not None and pace < episodes)
-        limit = f"max_seconds {search.max_seconds:g}" if slow else f"max_episodes {search.max_episodes:,}"
+        seconds = f"max_seconds {round(search.max_seconds or 0, 1):g}"
+        limit = seconds if slow else f"max_episodes {search.max_episodes:,}"
         return f"{limit} ended the search after {begun} trials, {spent}{given_back}"
 
     def _no_gain(self, study: Study) -> str:

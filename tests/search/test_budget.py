@@ -131,14 +131,15 @@ def timed(
 def test_no_trial_begins_when_the_seconds_are_over(
     make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    budget = timed(make_study(search={"n_trials": 9, "max_seconds": 60}), monkeypatch, gone=60)
+    budget = timed(make_study(search={"n_trials": 9, "max_seconds": 60.0417}), monkeypatch, gone=61)
     study = study_of(("completed", 1), ("waiting", 0))
     study.enqueue_trial({}, user_attrs={"rerun_of": 7})
 
     assert budget.is_late
     assert budget.remaining(study) == 0
     assert budget.why_over(study) == (
-        "max_seconds 60 ended the search after 1 trials, 32 episodes in 1 seconds; 1 under way were given back"
+        "max_seconds 60 ended the search after 1 trials, 32 episodes in 1 seconds of training; 1 under way were given "
+        "back"
     )
 
 
@@ -205,7 +206,7 @@ def test_what_ended_a_search_is_said_unless_it_is_its_total(make_study: StudyMak
     assert Budget(limited).why_over(study_of(("completed", 1))) == ""
     assert (
         Budget(limited).why_over(study)
-        == "max_episodes 96 ended the search after 3 trials, 96 episodes in 1 seconds"
+        == "max_episodes 96 ended the search after 3 trials, 96 episodes in 1 seconds of training"
     )
 
 
