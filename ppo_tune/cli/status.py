@@ -147,10 +147,10 @@ def _next(found: StudyStatus, out: Path, flags: str) -> str:
         places = (Path(f"{name}.yaml"), Path("search_spaces") / f"{name}.yaml")
         file = next((place for place in places if place.is_file()), Path("path/to") / f"{name}.yaml")
         return f"ppo-tune search {shlex.quote(str(file))}{flags}"
-    if found.state == "complete" and found.to_confirm:
-        return f"ppo-tune confirm {name}{flags}"
     if found.state == "complete" and found.verdict.advice:
         return found.verdict.advice
+    if found.state == "complete" and found.to_confirm:
+        return f"ppo-tune confirm {name}{flags}"
     best = out / "reports" / name / "best.yaml"
     if found.state == "complete" and best.is_file():
         return f"ppo-tune train {shlex.quote(str(best))}"
