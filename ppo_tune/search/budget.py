@@ -67,7 +67,9 @@ class Budget:
 
     def why_over(self, study: Study) -> str:
         """What ended the search besides its total of trials, as a sentence; empty if nothing did."""
-        if self._trials_left(study) == 0 or self._affordable(study) != 0:
+        if self._trials_left(study) == 0:
+            return ""
+        if self._affordable(study) != 0:
             return self._no_gain(study)
         trials, search = study.get_trials(deepcopy=False), self.config.search
         begun = sum(t.state.is_finished() and not was_lost(t) for t in trials)
