@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.config.methods import NoPrunerConfig, SearchConfig
+from ppo_tune.config.space import CategoricalParam, Param
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.search.facts import TrialFacts, WarmStart
 from ppo_tune.search.results import ranked_trials
@@ -123,11 +124,16 @@ class _Moved:
         """The values of a trial; those that the earlier study did not search are what its trials were trained with."""
         used = {**TrialFacts(trial).config, **trial.params}
         params = {
-            name: config.baseline[name] if used.get(name) is None else param.nearest(used[name])
+            name: config.baseline[name] if _is_unknown(param, used.get(name)) else param.nearest(used[name])
             for name, param in config.space.root.items()
         }
         shared = config.space.root.keys() & experiment.space.root.keys()
         return cls(trial.number, params, any(params[name] != used.get(name, params[name]) for name in shared))
+
+
+def _is_unknown(param: Param, value: Any) -> bool:
+    """Whether nothing is known of a value: none was set, and null is no choice."""
+    return value is None and not (isinstance(param, CategoricalParam) and None in param.choices)
 
 
 def _best(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> list[_Moved]:

@@ -84,6 +84,20 @@ def test_values_are_moved_into_the_new_space_and_told(hand_made: HandMade) -> No
     )
 
 
+def test_a_choice_of_null_is_taken_as_such(hand_made: HandMade) -> None:
+    """And a trainer's null that is no choice is the default of the new space."""
+    hand_made.add("completed", [1.0] * 5, params=config_of(1e-4))
+    space: dict[str, Any] = {
+        "learning_rate": RATE,
+        "kl_target": {"type": "categorical", "choices": [0.5, None], "default": 0.5},
+        "kl_horizon": {"type": "float", "low": 64, "high": 640, "default": 320},
+    }
+
+    found = taken(hand_made, new(hand_made, **space))
+
+    assert found.configs == [{"learning_rate": 1e-4, "kl_target": None, "kl_horizon": 320}]
+
+
 def test_configs_that_are_one_in_the_new_space_are_taken_once_in_the_place_of_the_best(
     hand_made: HandMade,
 ) -> None:
