@@ -64,7 +64,7 @@ def _trials(config: StudyConfig) -> str:
 def _in_all(config: StudyConfig) -> str:
     """How many episodes the search takes, or with its confirmation may take."""
     if config.search.max_episodes is not None:
-        return f"at most {config.search.max_episodes:,} in all"
+        return f"about {config.search.max_episodes:,} in all"  # the last trial begins where half of it fits
     if config.n_trials is None:
         return "as many as the seconds allow"
     cost, most = trial_cost(config), config.n_trials * config.ppo.episodes

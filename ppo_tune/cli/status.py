@@ -144,13 +144,11 @@ def _next(found: StudyStatus, out: Path, flags: str) -> str:
     """What one would type now, or what to change where nothing is to be typed yet."""
     name = found.study
     if found.state in ("died", "stopped"):
-        places = (Path(f"{name}.yaml"), Path("search_spaces") / f"{name}.yaml")
-        file = next((place for place in places if place.is_file()), Path("path/to") / f"{name}.yaml")
-        return f"ppo-tune search {shlex.quote(str(file))}{flags}"
-    if found.state == "complete" and found.to_confirm:
-        return f"ppo-tune confirm {name}{flags}"
+        return f"ppo-tune extend {name}{flags}"  # to the limits it has; its file may know others, or there is none
     if found.state == "complete" and found.verdict.advice:
         return found.verdict.advice
+    if found.state == "complete" and found.to_confirm:
+        return f"ppo-tune confirm {name}{flags}"
     best = out / "reports" / name / "best.yaml"
     if found.state == "complete" and best.is_file():
         return f"ppo-tune train {shlex.quote(str(best))}"

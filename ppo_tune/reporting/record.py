@@ -186,6 +186,15 @@ def role_of(record: StudyRecord, trial: FrozenTrial) -> str:
     return "default" if record.baseline is not None and trial.number == record.baseline.number else ""
 
 
+CHOSEN = {"winner": "Fresh seeds chose", "best so far": "All results together name"}
+"""By what the trial to go on with was chosen, by what it is called."""
+
+
+def chosen_instead(role: str, number: int) -> str:
+    """That the trial to go on with is another one than the best score of the search."""
+    return f"{CHOSEN[role]} trial {number} instead."
+
+
 def cost_of(record: StudyRecord, trial: FrozenTrial) -> dict[str, float]:
     """Episodes, tokens and seconds of a trial.
 

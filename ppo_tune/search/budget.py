@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.config.methods import Size
+from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.pruners import expected_cost
 from ppo_tune.search.results import count_endings, ending_of, was_lost
@@ -66,16 +67,19 @@ class Budget:
 
     def why_over(self, study: Study) -> str:
         """What ended the search besides its total of trials, as a sentence; empty if nothing did."""
-        if self._trials_left(study) == 0 or self._affordable(study) != 0:
+        if self._trials_left(study) == 0:
+            return ""
+        if self._affordable(study) != 0:
             return self._no_gain(study)
         trials, search = study.get_trials(deepcopy=False), self.config.search
         begun = sum(t.state.is_finished() and not was_lost(t) for t in trials)
-        spent = f"{sum(map(episodes_of, trials)):,} episodes in {training_seconds(trials):,.0f} seconds"
+        spent = f"{sum(map(episodes_of, trials)):,} episodes in {training_seconds(trials):,.0f} seconds of training"
         again = sum(t.state is TrialState.WAITING and TrialFacts(t).origin != t.number for t in trials)
         given_back = f"; {again} under way were given back" if again else ""
         pace, episodes = self._by_pace(study), self._by_episodes
         slow = self.is_late or episodes is None or (pace is not None and pace < episodes)
-        limit = f"max_seconds {search.max_seconds:g}" if slow else f"max_episodes {search.max_episodes:,}"
+        seconds = f"max_seconds {round(search.max_seconds or 0, 1):g}"
+        limit = seconds if slow else f"max_episodes {search.max_episodes:,}"
         return f"{limit} ended the search after {begun} trials, {spent}{given_back}"
 
     def _no_gain(self, study: Study) -> str:
@@ -99,8 +103,10 @@ class Budget:
         total = self._total(study)
         if total is None:
             return None
-        allowed, _ = self.config.search.split(total)
+        part, _ = self.config.search.split(total)
         whole, trials = self.config.ppo.episodes, study.get_trials(deepcopy=False)
+        confirmed = sum(map(episodes_of, confirmation_runs(study))) / whole
+        allowed = min(part, total - confirmed)  # an earlier confirmation may have taken more than its part
         over = [t for t in trials if t.state.is_finished()]
         costs = [episodes_of(t) / whole for t in over if not was_lost(t)]
         running = [episodes_of(t) / whole for t in trials if t.state is TrialState.RUNNING]
@@ -151,9 +157,17 @@ def extended(
         trials: So many more, those under way or given back aside.
         episodes: So many more, the confirmation's included.
         seconds: So many more, the confirmation's included.
+
+    Raises:
+        ConfigError: If one of the numbers is not above 0.
     """
     if trials is episodes is seconds is None:
         return config
+    more = {"trials": trials, "episodes": episodes, "seconds": seconds}
+    if nothing := [name for name, value in more.items() if value is not None and value <= 0]:
+        raise ConfigError(
+            [Problem(f"--{name}", f"`{name} > 0` must hold, but got {more[name]}") for name in nothing]
+        )
     every = all_trials(study)
     limits = {
         "stop_when_no_gain": False,
@@ -200,9 +214,13 @@ def episodes_of(trial: FrozenTrial) -> int:
 
 def all_trials(study: Study) -> list[FrozenTrial]:
     """The trials of a search and of its confirmation."""
+    return [*study.get_trials(deepcopy=False), *confirmation_runs(study)]
+
+
+def confirmation_runs(study: Study) -> list[FrozenTrial]:
+    """The trials of a search's confirmation; none before it was made."""
     confirmation = confirmation_study(study)
-    runs: Sequence[FrozenTrial] = () if confirmation is None else confirmation.get_trials(deepcopy=False)
-    return [*study.get_trials(deepcopy=False), *runs]
+    return [] if confirmation is None else confirmation.get_trials(deepcopy=False)
 
 
 def training_seconds(trials: Iterable[FrozenTrial]) -> float:

@@ -29,7 +29,8 @@ LEVEL = 0.9
 ODDS = 30.0
 """Evidence must be so many to one against noise (Kass and Raftery, 1995, call that strong) for all hyperparameters
 together: a chance of 1 in 30 is divided among them, and for each between the score and the KL. (At 1 in 20, results put
-to each other's configs name something in 1 study of 15.)"""
+to each other's configs name something in 1 study of 15.) What decides the KL counts where it decides who leaves the
+budget."""
 
 NEGLIGIBLE = 0.05
 """A share whose interval begins below that is not named, however sure it is that it is not nothing."""
@@ -69,14 +70,16 @@ def effects(config: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Effect]:
     """
     try:
         model = Surrogate(config, trials, most=MOST_FITTED, every_kl=True)
-        processes = [process for process in (model.score, model.kl) if process is not None]
-        evidence = np.max([process.evidence() for process in processes], axis=0)
-        shares = total_effects(model)
+        by_score = model.score.evidence()
+        by_kl = by_score if model.kl is None else model.kl.evidence()
+        shares, leaving = total_effects(model)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return []
-    low, high = np.quantile(shares, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
-    clear = (evidence > needed(len(config.space))) & (low > NEGLIGIBLE)
-    columns = (shares.mean(0), low, high, evidence / log(10), clear)
+    ends = [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]
+    (low, high), least = np.quantile(shares, ends, axis=0), needed(len(config.space))
+    leaves = np.quantile(leaving, ends[0], axis=0) > NEGLIGIBLE  # else its KL is nothing to the score
+    clear = ((by_score > least) | (by_kl > least) & leaves) & (low > NEGLIGIBLE)
+    columns = (shares.mean(0), low, high, np.maximum(by_score, by_kl) / log(10), clear)
     rows = zip(model.cube.sides, *(column.tolist() for column in columns), strict=True)
     return [Effect(*row) for row in rows]
 
@@ -86,19 +89,26 @@ def needed(n: int) -> float:
     return log(ODDS * 2 * n)
 
 
-def total_effects(model: Surrogate) -> Numbers:
-    """The total effect of each hyperparameter in functions drawn from the model, shape (draws, D)."""
+def total_effects(model: Surrogate) -> tuple[Numbers, Numbers]:
+    """The total effect of each hyperparameter in functions drawn from the model, shape (draws, D).
+
+    And how much of it is due to configs that leave the KL budget, or come back, shape (draws, D).
+    """
     points = crossed(model.cube)
-    n_versions = len(points) // POINTS
+    shape = (DRAWS, len(points) // POINTS, POINTS)
     rng = np.random.default_rng(0)
     worth = model.score.draws(points, rng.standard_normal((DRAWS, len(points)))) - model.lowest
+    is_within = np.ones_like(worth, dtype=bool)
     if model.kl is not None:
-        kls = model.kl.draws(points, rng.standard_normal((DRAWS, len(points))))
-        worth = np.where(kls <= model.limit, worth, 0.0)
-    whole, *changed = worth.reshape(DRAWS, n_versions, POINTS).swapaxes(0, 1)
-    left = np.stack([0.5 * ((whole - other) ** 2).mean(1) for other in changed], axis=1)
-    variance = whole.var(axis=1, keepdims=True)
-    return np.asarray(np.minimum(left / np.where(variance > 0, variance, 1.0), 1.0))
+        is_within = model.kl.draws(points, rng.standard_normal((DRAWS, len(points)))) <= model.limit
+        worth = np.where(is_within, worth, 0.0)
+    worth, is_within = worth.reshape(shape), is_within.reshape(shape)
+    apart = 0.5 * (worth[:, :1] - worth[:, 1:]) ** 2
+    leaves = is_within[:, :1] != is_within[:, 1:]
+    variance = worth[:, 0].var(axis=1)[:, np.newaxis]
+    variance = np.where(variance > 0, variance, 1.0)
+    effect, leaving = (part.mean(2) / variance for part in (apart, apart * leaves))
+    return np.minimum(effect, 1.0), np.minimum(leaving, 1.0)
 
 
 def crossed(cube: Cube) -> Numbers:

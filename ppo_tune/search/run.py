@@ -207,11 +207,12 @@ def train_trials(worker: Worker, channel: Channel) -> None:
 
 def crowding(config: StudyConfig, workers: int) -> list[str]:
     """A note where so many trials run at once that the sampler proposes most of them without any result."""
+    proposes_nothing = config.search.warm_start is not None and expected_trials(config) <= MOST + 1
     if (
         config.search.sampler.learns_after is None
         or workers == 1
         or workers * MIN_ROUNDS <= expected_trials(config)
-        or (config.search.warm_start is not None and expected_trials(config) <= MOST + 1)  # nothing is proposed
+        or proposes_nothing
     ):
         return []
     return [

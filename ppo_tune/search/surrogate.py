@@ -122,8 +122,9 @@ class Surrogate:
         kls = thinned(kls, lambda kl: abs(kl - self.limit), most)
         assert len(scored) >= MIN_RESULTS, "ask has_results first"
         values = np.array(list(scored.values()))
-        middle = float(np.median(values))
-        values = np.maximum(values, middle - LOWEST * (float(values.max()) - middle))
+        middle, best = float(np.median(values)), float(values.max())
+        if best > middle:  # where half of them are the best there is, the others are what there is to learn
+            values = np.maximum(values, middle - LOWEST * (best - middle))
         self.lowest = float(values.min())
         params = {trial.number: trial.params for trial in trials}
         self.score = Process(self.cube, self.cube.points([params[n] for n in scored]), values)

@@ -247,6 +247,8 @@ def _nothing(facts: Facts) -> tuple[Kind, str]:
         )
     if not facts.is_over:
         return "open", f"No trial has been completed within the KL budget of {budget:g} nats yet."
+    if not facts.trials:
+        return "nothing_feasible", "No trial was completed: the search was over before one had ended."
     counts = _endings(facts)
     told = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
     return "nothing_feasible", f"No trial was completed within the KL budget of {budget:g} nats ({told})."
@@ -280,8 +282,10 @@ ADVICE = {
 
 def _way_out(facts: Facts) -> str:
     """What to change where everything failed, by what most trials failed of."""
+    if not facts.trials:
+        return f"Give it more: `ppo-tune extend {facts.config.name}` with --trials, --episodes or --seconds."
     counts = Counter(ending_of(trial) for trial in facts.trials)
-    most = max(counts, key=lambda ending: counts[ending], default="kl_limit")
+    most = max(counts, key=lambda ending: counts[ending])
     first = next((t for t in facts.trials if ending_of(t) == most), None)
     reason = "" if first is None else " ".join(TrialFacts(first).reason.split())
     return ADVICE.get(most, KL_ADVICE).format(budget=facts.config.search.kl_budget, reason=reason.rstrip("."))

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.config.methods import NoPrunerConfig, SearchConfig
+from ppo_tune.config.space import CategoricalParam, Param
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.search.facts import TrialFacts, WarmStart
 from ppo_tune.search.results import ranked_trials
@@ -69,7 +70,6 @@ def lengthened(config: StudyConfig, study: Study, times: int) -> StudyConfig:
         "sampler": SearchConfig().sampler,
         "pruner": NoPrunerConfig(name="none"),
         "warm_start": config.name,
-        "n_trials": MOST + 1,
         "max_episodes": None,
         "max_seconds": None,
         "stop_when_no_gain": False,
@@ -82,8 +82,10 @@ def lengthened(config: StudyConfig, study: Study, times: int) -> StudyConfig:
             "search": config.search.model_copy(update=search),
         }
     )
-    n_trials = 1 + len(taken_of(study, config, longer).configs)
-    return longer.model_copy(update={"search": longer.search.model_copy(update={"n_trials": n_trials})})
+    n_taken = min(len(_best(study, config, longer)), MOST)
+    if not n_taken:
+        raise ConfigError([Problem("--longer", f"{_has_no_best(study)}; run more trials of it first")])
+    return longer.model_copy(update={"search": longer.search.model_copy(update={"n_trials": 1 + n_taken})})
 
 
 def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> WarmStart:
@@ -104,10 +106,7 @@ def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> Wa
         )
     best = _best(earlier, experiment, config)
     if not best:
-        raise _refusal(
-            f"study {earlier.study_name!r} has no completed trial within its KL budget but the default config; run "
-            "more trials of it, or leave it out"
-        )
+        raise _refusal(f"{_has_no_best(earlier)}; run more trials of it, or leave it out")
     taken = best[: MOST if config.n_trials is None else min(MOST, config.n_trials - 1)]
     return WarmStart([moved.params for moved in taken], _told(earlier, experiment, config, taken))
 
@@ -116,6 +115,7 @@ def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> Wa
 class _Moved:
     """A config of an earlier study in the space of a new one, and whether it had to be moved to be there."""
 
+    number: int
     params: dict[str, Any]
     was_outside: bool
 
@@ -124,11 +124,16 @@ class _Moved:
         """The values of a trial; those that the earlier study did not search are what its trials were trained with."""
         used = {**TrialFacts(trial).config, **trial.params}
         params = {
-            name: config.baseline[name] if used.get(name) is None else param.nearest(used[name])
+            name: config.baseline[name] if _is_unknown(param, used.get(name)) else param.nearest(used[name])
             for name, param in config.space.root.items()
         }
         shared = config.space.root.keys() & experiment.space.root.keys()
-        return cls(params, any(params[name] != used.get(name, params[name]) for name in shared))
+        return cls(trial.number, params, any(params[name] != used.get(name, params[name]) for name in shared))
+
+
+def _is_unknown(param: Param, value: Any) -> bool:
+    """Whether nothing is known of a value: none was set, and null is no choice."""
+    return value is None and not (isinstance(param, CategoricalParam) and None in param.choices)
 
 
 def _best(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> list[_Moved]:
@@ -145,8 +150,12 @@ def _best(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> list[
 
 def _told(earlier: Study, experiment: StudyConfig, config: StudyConfig, taken: Sequence[_Moved]) -> str:
     """What is taken, as a sentence."""
+    if not taken:
+        return f"warm_start took nothing of study {earlier.study_name}, for the default is the only trial"
+    numbers = ", ".join(str(found.number) for found in taken)
     told = [
-        f"warm_start took {len(taken)} of the best configs of study {earlier.study_name}, tried first after the default"
+        f"warm_start took {len(taken)} of the best configs of study {earlier.study_name}, tried first after the "
+        f"default: trial{'s' if len(taken) > 1 else ''} {numbers} there"
     ]
     if missing := [name for name in config.space if name not in experiment.space]:
         told.append(f"not searched there, and left at its values: {', '.join(missing)}")
@@ -155,6 +164,10 @@ def _told(earlier: Study, experiment: StudyConfig, config: StudyConfig, taken: S
     if n_moved := sum(found.was_outside for found in taken):
         told.append(f"moved to the border of this space: {n_moved} of them")
     return "; ".join(told)
+
+
+def _has_no_best(study: Study) -> str:
+    return f"study {study.study_name!r} has no completed trial within its KL budget but the default config"
 
 
 def _refusal(what: str) -> ConfigError:

@@ -227,7 +227,7 @@ def test_check_says_what_ends_a_search(cli: Cli, write_study: Callable[..., Path
     seconds = cli("check", write_study(search={"n_trials": 9, "max_seconds": 60})).out
 
     assert "trials     until 1,024 episodes pay for no more, by random" in episodes
-    assert "episodes   32 per trial, at most 1,024 in all" in episodes
+    assert "episodes   32 per trial, about 1,024 in all" in episodes
     assert "confirmed  the best 3 and the default, on 2 fresh seeds" in episodes
     assert "episodes   32 per trial, about 960 in all where pruning ends trials, at most 1,280" in pruned
     assert "trials     9 or until 60 seconds are over, by random" in seconds

@@ -95,6 +95,23 @@ def test_a_hacked_winner_is_a_caution_in_every_place_and_nowhere_to_be_trained(
     assert load_training(out / "reports/hand/best.yaml").ppo.learning_rate == 1e-3
 
 
+def fill_cut_off(made: HandMade) -> HandMade:
+    """An unconfirmed search whose best trial's responses no longer end."""
+    search = made.config.search.model_copy(update={"n_trials": 2})
+    made.config = made.config.model_copy(update={"search": search})
+    made.study.set_user_attr("config", made.config.model_dump(mode="json"))
+    made.add("completed", [0.5], baseline=True, eos=0.75)
+    made.add("completed", [1.0], eos=0.02)
+    return made
+
+
+def test_status_says_what_to_change_though_nothing_was_confirmed(make: Callable[..., Path]) -> None:
+    facts = json.loads(run(make(fill_cut_off), "status", "hand", "--json"))
+
+    assert (facts["verdict"]["kind"], facts["to_confirm"]) == ("caution", True)
+    assert facts["next"] == facts["verdict"]["advice"]
+
+
 def test_a_winner_that_nothing_speaks_against_is_told_alike_and_may_be_trained(
     make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

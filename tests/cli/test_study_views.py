@@ -116,7 +116,7 @@ def test_a_script_gets_one_object(cli: Cli, made: HandMade, tmp_path: Path) -> N
     assert facts["best"]["params"] == {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
     assert facts["default"]["score"] == 0.5
     assert datetime.fromisoformat(facts["last_ended"]) < datetime.now()
-    assert facts["next"] == f"ppo-tune search path/to/hand.yaml --out {tmp_path}"
+    assert facts["next"] == f"ppo-tune extend hand --out {tmp_path}"
 
 
 def test_a_running_search_is_told_with_its_process_and_what_is_left(
@@ -219,20 +219,14 @@ def test_a_default_that_is_no_match_says_why(
     assert said["default"] == [f"trial 0      score   0.100   gold   0.000   KL   3.500   {word}"]
 
 
-def test_the_next_command_follows_from_how_it_stands(
-    cli: Cli, made: HandMade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_command_follows_from_how_it_stands(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    """Who was extended, or is a longer study without a file, goes on to the limits that are stored."""
+
     def next_command() -> str:
         return lines(cli("status", "hand", "--out", tmp_path).out)["next"][0]
 
-    monkeypatch.chdir(tmp_path)
     flags = f" --out {tmp_path}"
-    assert next_command() == "ppo-tune search path/to/hand.yaml" + flags
-    (tmp_path / "search_spaces").mkdir()
-    (tmp_path / "search_spaces" / "hand.yaml").write_text("", encoding="utf-8")
-    assert next_command() == "ppo-tune search search_spaces/hand.yaml" + flags
-    (tmp_path / "hand.yaml").write_text("", encoding="utf-8")
-    assert next_command() == "ppo-tune search hand.yaml" + flags
+    assert next_command() == "ppo-tune extend hand" + flags
 
     made.add("completed", [0.5], baseline=True)
     for _ in range(6):

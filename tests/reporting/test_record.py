@@ -9,6 +9,7 @@ from ppo_tune.reporting.chapters.history import chapter as history
 from ppo_tune.reporting.chapters.results import verdict
 from ppo_tune.reporting.chapters.texts import chapter as texts
 from ppo_tune.reporting.record import trials_table
+from ppo_tune.search.facts import Expectation, StudyFacts
 from tests.reporting.conftest import HandMade, confirm
 
 
@@ -83,3 +84,20 @@ def test_the_best_of_the_search_is_never_told_without_whom_fresh_seeds_chose(han
 
     assert "the best within the KL budget is trial 2 with 0.900." in said[1]
     assert ["Fresh seeds chose trial 1 instead." in words for words in said] == [True, True]
+
+
+def test_the_best_score_is_never_told_without_whom_all_results_name(hand_made: HandMade) -> None:
+    for score in (0.5, 0.8, 0.9):
+        hand_made.add("completed", [score] * 5, gold=[0.5] * 5, baseline=score == 0.5)
+    before = hand_made.record()
+    StudyFacts(hand_made.study).ranking = {1: Expectation(0.3, 0.1, 1.0), 2: Expectation(0.2, 0.1, 1.0)}
+    after = hand_made.record()
+
+    said = [
+        [part.chapter(record).sections[0].reading for part in (front, history)] for record in (before, after)
+    ]
+
+    assert [["All results together name trial 1 instead." in words for words in both] for both in said] == [
+        [False, False],
+        [True, True],
+    ]

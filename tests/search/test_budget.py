@@ -13,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import SearchConfig, Size
+from ppo_tune.errors import ConfigError
 from ppo_tune.search.budget import Budget, expected_trials, extended, training_seconds
 from ppo_tune.search.results import STATES, is_over
 from ppo_tune.search.storage import confirmation_name
@@ -130,14 +131,15 @@ def timed(
 def test_no_trial_begins_when_the_seconds_are_over(
     make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    budget = timed(make_study(search={"n_trials": 9, "max_seconds": 60}), monkeypatch, gone=60)
+    budget = timed(make_study(search={"n_trials": 9, "max_seconds": 60.0417}), monkeypatch, gone=61)
     study = study_of(("completed", 1), ("waiting", 0))
     study.enqueue_trial({}, user_attrs={"rerun_of": 7})
 
     assert budget.is_late
     assert budget.remaining(study) == 0
     assert budget.why_over(study) == (
-        "max_seconds 60 ended the search after 1 trials, 32 episodes in 1 seconds; 1 under way were given back"
+        "max_seconds 60 ended the search after 1 trials, 32 episodes in 1 seconds of training; 1 under way were given "
+        "back"
     )
 
 
@@ -204,7 +206,7 @@ def test_what_ended_a_search_is_said_unless_it_is_its_total(make_study: StudyMak
     assert Budget(limited).why_over(study_of(("completed", 1))) == ""
     assert (
         Budget(limited).why_over(study)
-        == "max_episodes 96 ended the search after 3 trials, 96 episodes in 1 seconds"
+        == "max_episodes 96 ended the search after 3 trials, 96 episodes in 1 seconds of training"
     )
 
 
@@ -238,3 +240,30 @@ def test_an_extended_study_may_spend_so_much_more_than_it_has_spent(make_study: 
     assert limits(trials=4) == (7, None, None)
     assert limits(episodes=100) == (None, 3.75 * WHOLE + 100, None)
     assert limits(trials=4, seconds=60) == (7, None, 61)
+
+
+@pytest.mark.parametrize("top", ["auto", 0, 1])
+def test_an_extended_search_gets_no_more_episodes_than_are_asked_for(
+    make_study: StudyMaker, top: Any
+) -> None:
+    """A confirmation that was asked for may have taken more than the part that is one's."""
+    config = make_study(search={"n_trials": 3, "confirm_top": top, "confirm_seeds": 2 if top else "auto"})
+    storage = optuna.storages.InMemoryStorage()
+    study = study_of(*[("completed", 1)] * 3, storage=storage)
+    study_of(*[("completed", 1)] * 30, name=confirmation_name("small"), storage=storage)
+
+    more = extended(config, study, episodes=2 * WHOLE)
+
+    assert Budget(more).remaining(study) == 2
+
+
+def test_nothing_more_is_no_extension(make_study: StudyMaker) -> None:
+    """A study whose seconds were stored as 0 could not be read again."""
+    config, study = make_study(), study_of()
+
+    with pytest.raises(ConfigError) as refused:
+        extended(config, study, trials=0, seconds=0.0)
+
+    assert str(refused.value) == (
+        "--trials: `trials > 0` must hold, but got 0\n--seconds: `seconds > 0` must hold, but got 0.0"
+    )

@@ -68,6 +68,19 @@ def test_a_kl_far_below_the_budget_decides_nothing(hand_made: HandMade) -> None:
     assert seen["learning_rate"].share > 0.9
 
 
+@pytest.mark.parametrize("score", ["noise", "equal"])
+def test_a_kl_far_below_the_budget_decides_nothing_of_scores_that_nothing_decides(
+    hand_made: HandMade, score: str
+) -> None:
+    rng = random.Random(0)
+    for _ in range(32):
+        params, end = draw(rng), rng.gauss(0, 1) if score == "noise" else 0.5
+        hand_made.add("completed", [end] * 5, kl=30 * params["learning_rate"], params=params)
+
+    assert found(hand_made)["learning_rate"].evidence > needed(3) / math.log(10)
+    assert named(hand_made) == []
+
+
 @pytest.mark.parametrize("n", [12, 40])
 def test_noise_names_nothing(hand_made: HandMade, n: int) -> None:
     fill(hand_made, n)

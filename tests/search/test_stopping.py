@@ -65,6 +65,14 @@ def test_it_ends_a_search_that_asks_for_it_and_no_extended_one(hand_made: HandMa
     assert longer.remaining(hand_made.study) == 4
 
 
+def test_a_search_that_has_its_trials_was_ended_by_them(hand_made: HandMade) -> None:
+    for _ in range(hand_made.config.n_trials or 0):
+        hand_made.add("completed", [1.0] * 5)
+    StudyFacts(hand_made.study).no_gain = "nothing to gain"
+
+    assert Budget(asking(hand_made.config)).why_over(hand_made.study) == ""
+
+
 @pytest.mark.parametrize("stops", [True, False])
 def test_a_worker_looks_after_every_completed_trial_if_the_file_asks_for_it(
     make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stops: bool

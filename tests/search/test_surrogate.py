@@ -257,3 +257,15 @@ def test_of_very_many_results_the_best_and_some_of_the_others_are_fitted() -> No
     assert min(kept) == 0
     assert list(kept) == sorted(kept)
     assert thinned({1: 0.5}, lambda score: -score, 1) == {1: 0.5}
+
+
+def test_where_most_trials_reach_the_highest_score_it_knows_which_do_not(hand_made: HandMade) -> None:
+    rng = random.Random(0)
+    for config in (draw(rng) for _ in range(30)):
+        hand_made.add("completed", [1.0 if config["learning_rate"] > 4e-4 else 0.0] * 5, params=config)
+
+    usual = {"batch_size": 16, "ppo_epochs": 2}
+    low, high = ({"learning_rate": rate, **usual} for rate in (1.5e-4, 5e-3))
+    seen = Surrogate(hand_made.config, trials_of(hand_made)).predict([low, high])
+
+    assert seen.score[0] < 0.2 < 0.8 < seen.score[1]

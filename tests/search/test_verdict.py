@@ -11,6 +11,7 @@ from scipy import stats
 
 from ppo_tune.files import write_json
 from ppo_tune.search.concerns import Facts
+from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 from tests.reporting.conftest import HandMade
@@ -332,3 +333,14 @@ def test_nothing_within_the_budget_on_fresh_seeds_leaves_nothing_to_go_on_with(h
     assert "none stayed within the KL budget of 3 nats on fresh seeds" in verdict.sentence
     assert "so nothing is exported" in verdict.sentence
     assert verdict.advice.startswith("In a new study lower learning_rate")
+
+
+def test_a_search_that_was_over_before_a_trial_had_ended_is_given_more(hand_made: HandMade) -> None:
+    hand_made.study.enqueue_trial(hand_made.config.baseline)
+    StudyFacts(hand_made.study).ended = "max_seconds 1 ended the search"
+
+    found = verdict_of(hand_made)
+
+    assert (found.kind, found.trial) == ("nothing_feasible", None)
+    assert found.sentence == "No trial was completed: the search was over before one had ended."
+    assert found.advice == "Give it more: `ppo-tune extend hand` with --trials, --episodes or --seconds."

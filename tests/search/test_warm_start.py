@@ -50,14 +50,19 @@ def test_the_best_configs_are_taken_best_first_and_not_the_default(hand_made: Ha
     found = taken(hand_made, new(hand_made))
 
     assert found.configs == [config_of(rate) for rate in (2e-4, 4e-4, 3e-4)]
-    assert found.told == "warm_start took 3 of the best configs of study hand, tried first after the default"
+    assert found.told == (
+        "warm_start took 3 of the best configs of study hand, tried first after the default: trials 2, 4, 3 there"
+    )
 
 
 def test_no_more_are_taken_than_there_are_trials_beside_the_default(hand_made: HandMade) -> None:
     for rate in (1e-4, 2e-4, 3e-4, 4e-4):
         hand_made.add("completed", [1.0] * 5, params=config_of(rate))
 
-    assert [len(taken(hand_made, new(hand_made, n)).configs) for n in (2, 3, 9)] == [1, 2, MOST]
+    assert [len(taken(hand_made, new(hand_made, n)).configs) for n in (1, 2, 3, 9)] == [0, 1, 2, MOST]
+    assert taken(hand_made, new(hand_made, 1)).told == (
+        "warm_start took nothing of study hand, for the default is the only trial"
+    )
 
 
 def test_values_are_moved_into_the_new_space_and_told(hand_made: HandMade) -> None:
@@ -73,10 +78,24 @@ def test_values_are_moved_into_the_new_space_and_told(hand_made: HandMade) -> No
     used = hand_made.config.ppo.gamma
     assert found.configs == [{"learning_rate": 1e-3, "batch_size": 16, "gamma": used}]
     assert found.told == (
-        "warm_start took 1 of the best configs of study hand, tried first after the default; not searched "
-        "there, and left at its values: gamma; searched there and not here: ppo_epochs; moved to the border of this "
-        "space: 1 of them"
+        "warm_start took 1 of the best configs of study hand, tried first after the default: trial 0 there; not "
+        "searched there, and left at its values: gamma; searched there and not here: ppo_epochs; moved to the border "
+        "of this space: 1 of them"
     )
+
+
+def test_a_choice_of_null_is_taken_as_such(hand_made: HandMade) -> None:
+    """And a trainer's null that is no choice is the default of the new space."""
+    hand_made.add("completed", [1.0] * 5, params=config_of(1e-4))
+    space: dict[str, Any] = {
+        "learning_rate": RATE,
+        "kl_target": {"type": "categorical", "choices": [0.5, None], "default": 0.5},
+        "kl_horizon": {"type": "float", "low": 64, "high": 640, "default": 320},
+    }
+
+    found = taken(hand_made, new(hand_made, **space))
+
+    assert found.configs == [{"learning_rate": 1e-4, "kl_target": None, "kl_horizon": 320}]
 
 
 def test_configs_that_are_one_in_the_new_space_are_taken_once_in_the_place_of_the_best(
@@ -203,5 +222,10 @@ def test_the_full_training_stays_as_long_as_it_was_unless_trials_are_longer(
 def test_a_study_without_results_has_nothing_to_be_trained_longer(hand_made: HandMade) -> None:
     hand_made.add("completed", [9.0] * 5, params=hand_made.config.baseline, baseline=True)
 
-    with pytest.raises(ConfigError, match="no completed trial within its KL budget but the default"):
+    with pytest.raises(ConfigError) as refused:
         lengthened(hand_made.config, hand_made.study, 4)
+
+    assert str(refused.value) == (
+        "--longer: study 'hand' has no completed trial within its KL budget but the default config; run more trials of "
+        "it first"
+    )

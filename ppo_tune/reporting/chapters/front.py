@@ -21,7 +21,7 @@ from ppo_tune.reporting.drawing import (
     roots,
     scale_kl,
 )
-from ppo_tune.reporting.record import StudyRecord, to_records, with_judges
+from ppo_tune.reporting.record import StudyRecord, chosen_instead, to_records, with_judges
 from ppo_tune.reporting.section import Chapter, Section
 
 MAX_DRAWN = 600
@@ -54,11 +54,13 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
 
 
 def _chosen(record: StudyRecord, budgets: pd.DataFrame) -> str:
-    """Which trial fresh seeds chose, where that is not the best of the search within the budget."""
-    own = budgets[budgets["budget"] == record.config.search.kl_budget]["best"]
-    if not record.verdict.confirmed or record.winner is None or f"trial {record.winner.number}" in set(own):
+    """Which trial is gone on with, where that is not the best of the search within the budget."""
+    own = set(budgets[budgets["budget"] == record.config.search.kl_budget]["best"])
+    if record.winner is None or f"trial {record.winner.number}" in own:
         return ""
-    return f"Fresh seeds chose trial {record.winner.number} instead."
+    if not record.verdict.confirmed and "untrained model" in own:
+        return ""
+    return chosen_instead(record.best_role, record.winner.number)
 
 
 def front_table(record: StudyRecord) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from ppo_tune.reporting.drawing import (
     layout,
     left_outside,
 )
-from ppo_tune.reporting.record import StudyRecord, to_records
+from ppo_tune.reporting.record import CHOSEN, StudyRecord, chosen_instead, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import label
 from ppo_tune.search.pruners import first_look
@@ -161,10 +161,11 @@ def history_reading(table: pd.DataFrame, noise: float | None) -> str:
         f"{best['number']} with {best['score']:.3f}. A trial that ended early stands at its last score"
         f"{', one without a score at the foot' if table['score'].isna().any() else ''}."
     ]
-    winners = [
-        row["number"] for row in counted if row["role"] == "winner" and row["number"] != best["number"]
+    parts += [
+        chosen_instead(row["role"], row["number"])
+        for row in counted
+        if row["role"] in CHOSEN and row["number"] != best["number"]
     ]
-    parts += [f"Fresh seeds chose trial {number} instead." for number in winners]
     if noise is not None:
         parts.append(
             f"On fresh seeds one config's score varies by {noise:.3f} (one standard deviation, the band): a smaller "
