@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import importance
-from benchmarks.importance import NullWorld, shares
+from benchmarks.importance import NullWorld, QuietWorld, shares
+from benchmarks.worlds.world import World
 from ppo_tune.config.blocks import StudyConfig
 
 
@@ -28,10 +29,24 @@ def test_in_a_null_world_a_config_says_nothing_of_its_run(quickstart: StudyConfi
     assert one.kl.tolist() == same.kl.tolist()
 
 
+def test_in_a_quiet_world_a_config_says_all_of_its_kl_nothing_of_its_scores_and_none_leaves_the_budget(
+    quickstart: StudyConfig,
+) -> None:
+    world, rng = QuietWorld(quickstart, "gp"), np.random.default_rng(1)
+    wild = {**quickstart.baseline, "learning_rate": 1e-2, "kl_coef": 1e-3}
+
+    calm, wilder = (world.draw(params, np.random.default_rng(1)) for params in (quickstart.baseline, wild))
+
+    assert calm.score.tolist() == wilder.score.tolist()
+    assert wilder.final_kl > 10 * calm.final_kl
+    assert max(world.draw(wild, rng).train_kl.max() for _ in range(50)) < quickstart.search.kl_budget
+    assert max(World.draw(world, wild, rng).final_kl for _ in range(50)) > quickstart.search.kl_budget
+
+
 @pytest.mark.slow
 def test_the_last_line_is_one_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     importance.main(["--trials", "12", "--studies", "1", "--null-studies", "1", "--jobs", "1"])
 
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert list(told) == ["gp", "gp, null", "trees", "trees, null"]
+    assert list(told) == ["gp", "gp, null", "gp, quiet null", "trees", "trees, null", "trees, quiet null"]
     assert all(0 <= share <= 1 for world in told.values() for share in world.values())
