@@ -1,7 +1,7 @@
 """Whole searches, really trained: this version's quickstart against an earlier one's, for the same episodes.
 
     git worktree add ../before a0fb582               # the search of version 0.1.0, with a later trainer
-    python benchmarks/live.py ../before              # ten repetitions in three worlds; three minutes each on two cores
+    python benchmarks/live.py ../before              # ten repetitions in three worlds; four minutes each on two cores
     python benchmarks/live.py ../before --repetitions 1 --worlds 4
 
 In each world of the embedded task, and with each seed, the earlier version runs the study file that it ships, with
