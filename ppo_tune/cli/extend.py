@@ -19,7 +19,7 @@ def extend(
         int | None, typer.Option(min=1, help="So many more episodes, the confirmation's included.")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0, help="So many more seconds, the confirmation's included.")
+        float | None, typer.Option(help="So many more seconds, above 0, the confirmation's included.")
     ] = None,
     longer: Annotated[
         int | None,

@@ -25,13 +25,7 @@ from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.results import STATES, best_trials, count_endings, ranked_trials
-from ppo_tune.search.storage import (
-    check_same,
-    close_lost_trials,
-    create_study,
-    load_study_from,
-    storage_url,
-)
+from ppo_tune.search.storage import check_same, close_lost_trials, create_study, load_study_from, storage_url
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.warm_start import MOST, warm_start
 from ppo_tune.search.workers import Channel, Worker

@@ -244,6 +244,14 @@ def test_flags_of_extend_raise_the_limits(
     assert (settings["workers"], settings["out"]) == (2, out)
 
 
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_extend_refuses_no_seconds_in_its_own_words(cli: Cli, finished: Path, seconds: int) -> None:
+    refused = cli("extend", "hand", f"--seconds={seconds}", "--out", finished / "hand")
+
+    assert refused.code == 2
+    assert f"--seconds: `seconds > 0` must hold, but got {seconds}" in refused.err
+
+
 def test_extend_by_length_runs_another_study(
     cli: Cli, asked: list[tuple[Any, dict[str, Any]]], finished: Path
 ) -> None:
