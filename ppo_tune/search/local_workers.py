@@ -1,6 +1,10 @@
-"""Workers as processes of this machine: each is a fresh Python, connected by a pipe, and ends when its parent does."""
+"""Workers as processes of this machine: fresh Pythons, each connected by a pipe, that end when their parent does.
+
+A process whose worker's work is over waits for another worker, for what it imported takes seconds to import.
+"""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -15,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from ppo_tune.search.workers import Channel, Ended, Message, Work, Worker, Workers, carry_out
 
 STOP = "stop"
-"""All that a parent ever sends."""
+"""All that a parent sends beside work."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +36,15 @@ class LocalWorkers(Workers):
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         self._processes: dict[Worker, _Process] = {}
+        self._idle: dict[int, _Process] = {}
+        """By the index of the worker that each had, for on a GPU its place is there."""
 
     def start(self, worker: Worker) -> None:
-        """Start a process; what it is started with is pickled for it."""
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_live, args=(self.work, worker, theirs), name=f"ppo-tune-worker-{worker.index}"
-        )
-        with _no_interrupts():
-            process.start()
-        theirs.close()
-        self._processes[worker] = _Process(process, ours)
+        """Give the worker to a process, which gets it pickled."""
+        process = self._idle.pop(worker.index, None) or _new_process(f"ppo-tune-worker-{worker.index}")
+        with contextlib.suppress(OSError):  # it died while it waited, and `events` will say so
+            process.pipe.send((self.work, worker))
+        self._processes[worker] = process
 
     def events(self, timeout: float) -> Iterator[tuple[Worker, Message | Ended]]:
         """One message of each worker that sent any."""
@@ -54,14 +55,18 @@ class LocalWorkers(Workers):
 
     def _receive(self, worker: Worker) -> Message | Ended:
         """A worker's next message; a pipe that was closed is the end of its process."""
-        ended = self._processes[worker]
+        process = self._processes[worker]
         try:
-            message: Message = ended.pipe.recv()
-            return message
+            message: Message | Ended = process.pipe.recv()
         except (EOFError, ConnectionResetError):
-            ended.process.join()
+            process.process.join()
+            message = Ended(f"exit code {process.process.exitcode}")
+        else:
+            if isinstance(message, Ended):
+                self._idle[worker.index] = process
+        if isinstance(message, Ended):
             del self._processes[worker]
-            return Ended(f"exit code {ended.process.exitcode}")
+        return message
 
     def stop(self, worker: Worker) -> None:
         """Send the only message that a worker gets."""
@@ -77,8 +82,15 @@ class LocalWorkers(Workers):
             process.join()
 
     def alive(self) -> Sequence[Worker]:
-        """Those whose pipe is open."""
+        """Those that have a process."""
         return list(self._processes)
+
+    def close(self) -> None:
+        """Kill the processes that wait for work."""
+        for idle in self._idle.values():
+            idle.process.kill()
+            idle.process.join()
+        self._idle.clear()
 
 
 class _Pipe(Channel):
@@ -110,12 +122,30 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _live(work: Work, worker: Worker, pipe: Connection) -> None:
-    """What a worker's process does."""
+def _new_process(name: str) -> _Process:
+    """Start a process that waits for work."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_live, args=(theirs,), name=name)
+    with _no_interrupts():
+        process.start()
+    theirs.close()
+    return _Process(process, ours)
+
+
+def _live(pipe: Connection) -> None:
+    """What a worker's process does, for one worker after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    carry_out(work, worker, _Pipe(pipe))
+    with contextlib.suppress(EOFError, OSError):  # until nobody is there any more
+        while True:
+            told = pipe.recv()
+            if told != STOP:  # which was for a worker whose work was over
+                work, worker = told
+                carry_out(work, worker, _Pipe(pipe))
+                gc.collect()
+                pipe.send(Ended("its work over"))
 
 
 def _end_with_parent() -> None:

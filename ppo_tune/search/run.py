@@ -28,7 +28,7 @@ from ppo_tune.search.results import STATES, best_trials, count_endings, ranked_t
 from ppo_tune.search.storage import check_same, close_lost_trials, create_study, load_study_from, storage_url
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.warm_start import MOST, warm_start
-from ppo_tune.search.workers import Channel, Worker
+from ppo_tune.search.workers import Channel, Worker, Workers
 
 
 @dataclass
@@ -80,28 +80,26 @@ def run_search(
             fails for the same reason.
         WorkerError: If a worker met a bug.
     """
-    folder = make_folder(StudyFolder.of(Path(out), config.name).path)
+    folder = StudyFolder(make_folder(StudyFolder.of(Path(out), config.name).path))
     inputs = check_user_files(config)
     url = storage or storage_url(Path(out), config.name)
     n_workers = workers or default_workers()
-    with _only_search(folder, config.name):
+    with _only_search(folder, config.name), LocalWorkers(train_trials) as processes:
         study = create_study(config, url, inputs.hashes, warm_start(config, storage=storage, out=out))
-        search = StudyFolder(folder).identity()
-        close_lost_trials(study, search)
+        close_lost_trials(study, folder.identity())
         watch(_opened(study))
         kept = StudyFacts(study).warm_start
         told = [] if kept is None else [kept.told]
         for note in [*notes(config), *told, *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
         budget = Budget.of(config if confirm else _unconfirmed(config), study)
-        plan = SearchPlan(config, n_workers, budget)
-        interrupted = _search(plan, study, url, folder, search, watch)
+        session = _Session(study, url, folder, processes, watch)
+        interrupted = session.search(SearchPlan(config, n_workers, budget))
         elsewhere = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))  # another machine's
         if confirm and not interrupted and not elsewhere:
             size = budget.confirmation(study)
-            race = ConfirmationPlan(config, n_workers, budget)
-            interrupted = _confirm(config, race, size, study, url, folder, watch)
-    return SearchResult(study, interrupted, folder)
+            interrupted = session.confirm(config, ConfirmationPlan(config, n_workers, budget), size)
+    return SearchResult(study, interrupted, folder.path)
 
 
 def run_confirmation(
@@ -132,18 +130,18 @@ def run_confirmation(
     """
     url = storage or storage_url(Path(out), config.name)
     study = load_study_from(url, config.name)
-    folder = make_folder(StudyFolder.of(Path(out), config.name).path)
+    folder = StudyFolder(make_folder(StudyFolder.of(Path(out), config.name).path))
     if not best_trials(study):
         raise PPOTuneError(
             f"study {config.name!r} has nothing to confirm: no trial besides the default was completed within the "
             f"KL budget of {config.search.kl_budget:g} nats; run more trials with `ppo-tune search --n-trials`"
         )
-    with _only_search(folder, config.name):
+    with _only_search(folder, config.name), LocalWorkers(train_trials) as processes:
         check_same(study, config, check_user_files(config).hashes)
         size = config.search.confirmation(trials_worth(study, config), asked=True)
         plan = ConfirmationPlan(config, workers or default_workers())
-        interrupted = _confirm(config, plan, size, study, url, folder, watch)
-    return SearchResult(study, interrupted, folder)
+        interrupted = _Session(study, url, folder, processes, watch).confirm(config, plan, size)
+    return SearchResult(study, interrupted, folder.path)
 
 
 def _unconfirmed(config: StudyConfig) -> StudyConfig:
@@ -151,45 +149,54 @@ def _unconfirmed(config: StudyConfig) -> StudyConfig:
     return config.model_copy(update={"search": config.search.model_copy(update={"confirm_top": 0})})
 
 
-def _search(plan: Plan, study: Study, url: str, folder: Path, search: str, watch: Watcher) -> bool:
-    """Search, and note what ended that; says whether the user stopped it."""
-    facts = StudyFacts(study)
-    facts.ended = ""
-    interrupted = _train_all(plan, study, url, folder, search, watch)
-    if not interrupted:
-        facts.ended = plan.budget.why_over(study)
-    if facts.ended:
-        watch({"kind": "over", "text": facts.ended})
-    return interrupted
+@dataclass(frozen=True)
+class _Session:
+    """Work on a study, on this machine and under its lock.
 
+    Attributes:
+        study: Optuna's object.
+        url: Of its store.
+        folder: Where its files are.
+        workers: Those of the search, and then of the confirmation.
+        watch: Told of everything that happens.
+    """
 
-def _confirm(
-    config: StudyConfig,
-    plan: ConfirmationPlan,
-    size: Size,
-    study: Study,
-    url: str,
-    folder: Path,
-    watch: Watcher,
-) -> bool:
-    """Confirm so many under the study's lock; says whether the user stopped it."""
-    if not size.top or not best_trials(study):
-        return False
-    opened = open_confirmation(study, config, size)
-    names = StudyFolder(folder)
-    search = names.identity()
-    close_lost_trials(opened, search)
-    watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
-    interrupted = _train_all(plan, opened, url, make_folder(names.confirmation.path), search, watch)
-    if plan.budget.is_late and confirmation_of(opened, config).outcome.kind == "unfinished":
-        again = f"`ppo-tune confirm {study.study_name}` goes on with it"
-        watch({"kind": "note", "text": f"the seconds were over before the confirmation was: {again}"})
-    return interrupted
+    study: Study
+    url: str
+    folder: StudyFolder
+    workers: Workers
+    watch: Watcher
 
+    def search(self, plan: SearchPlan) -> bool:
+        """Search, and note what ended that; says whether the user stopped it."""
+        facts = StudyFacts(self.study)
+        facts.ended = ""
+        interrupted = self._train(plan, self.study, self.folder.path)
+        if not interrupted:
+            facts.ended = plan.budget.why_over(self.study)
+        if facts.ended:
+            self.watch({"kind": "over", "text": facts.ended})
+        return interrupted
 
-def _train_all(plan: Plan, study: Study, url: str, folder: Path, search: str, watch: Watcher) -> bool:
-    """Train a plan's trials on this machine; says whether the user stopped it."""
-    return Supervisor(LocalWorkers(train_trials), plan, study, url, folder, search, watch).run()
+    def confirm(self, config: StudyConfig, plan: ConfirmationPlan, size: Size) -> bool:
+        """Confirm so many; says whether the user stopped it."""
+        if not size.top or not best_trials(self.study):
+            return False
+        opened = open_confirmation(self.study, config, size)
+        close_lost_trials(opened, self.folder.identity())
+        self.watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
+        interrupted = self._train(plan, opened, make_folder(self.folder.confirmation.path))
+        if plan.budget.is_late and confirmation_of(opened, config).outcome.kind == "unfinished":
+            again = f"`ppo-tune confirm {self.study.study_name}` goes on with it"
+            self.watch(
+                {"kind": "note", "text": f"the seconds were over before the confirmation was: {again}"}
+            )
+        return interrupted
+
+    def _train(self, plan: Plan, study: Study, folder: Path) -> bool:
+        """Train a plan's trials; says whether the user stopped it."""
+        search = self.folder.identity()
+        return Supervisor(self.workers, plan, study, self.url, folder, search, self.watch).run()
 
 
 def train_trials(worker: Worker, channel: Channel) -> None:
@@ -216,15 +223,15 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _only_search(folder: Path, name: str) -> Iterator[None]:
+def _only_search(folder: StudyFolder, name: str) -> Iterator[None]:
     """Hold the study's lock, so that two searches of it on one machine do not fight."""
-    owner, lock = StudyFolder(folder).pid, FileLock(StudyFolder(folder).lock)
+    owner, lock = folder.pid, FileLock(folder.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         pid = owner.read_text(encoding="utf-8") if owner.is_file() else "unknown"
         raise StorageError(
-            f"another search of study {name!r} is running in {folder} (process {pid}); wait for it, or "
+            f"another search of study {name!r} is running in {folder.path} (process {pid}); wait for it, or "
             "stop it first"
         ) from None
     try:

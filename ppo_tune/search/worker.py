@@ -32,6 +32,7 @@ def train(worker: Worker, channel: Channel) -> None:
     device = _device(worker.index)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.cuda.empty_cache()  # of what this process did before
     else:
         torch.set_num_threads(1)
         keep_freed_memory()

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
@@ -61,7 +62,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Ended:
-    """A worker is gone; said by its runner, after all that it sent. `reason` goes on "the worker died with"."""
+    """A worker is gone; the last of it, after all that it sent. `reason` goes on "the worker died with"."""
 
     reason: str
 
@@ -87,7 +88,7 @@ Work = Callable[[Worker, Channel], None]
 
 
 class Workers(ABC):
-    """A runner: workers, wherever they are.
+    """A runner: workers, wherever they are. As a context it is closed at its end.
 
     All methods but `start` may be called from a signal's handler. What holds for every member is tested over every
     member (`tests/search/test_workers.py`).
@@ -121,6 +122,16 @@ class Workers(ABC):
     @abstractmethod
     def alive(self) -> Sequence[Worker]:
         """The workers that were started and of which no `Ended` has come yet."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what is kept for later workers; none may be alive."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def carry_out(work: Work, worker: Worker, channel: Channel) -> None:

@@ -65,6 +65,8 @@ class OneTrialEach(Workers):
     def alive(self) -> Sequence[Worker]:
         return list(self.living)
 
+    def close(self) -> None: ...
+
 
 def supervise(
     study: Study, config: StudyConfig, folder: Path, search: str, *, ends_well: bool = True

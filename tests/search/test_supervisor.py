@@ -58,6 +58,8 @@ class Scripted(Workers):
     def alive(self) -> Sequence[Worker]:
         return list(self._alive)
 
+    def close(self) -> None: ...
+
 
 class Search:
     """A study of random proposals, and what a supervisor made of it."""
