@@ -4,8 +4,10 @@ Costs are in full trials' worth of episodes. All is read from the store, so that
 the other, share one budget.
 """
 
+import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,11 +15,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
-from ppo_tune.config.methods import Size
+from ppo_tune.config.methods import LEAST, Size
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.pruners import expected_cost
-from ppo_tune.search.results import count_endings, ending_of, was_lost
+from ppo_tune.search.results import best_trials, count_endings, ending_of, was_lost
 from ppo_tune.search.storage import confirmation_study
 
 
@@ -58,12 +60,28 @@ class Budget:
     def confirmation(self, study: Study) -> Size:
         """What is confirmed after the search: as much as a quarter of the episodes, and what is left, pays for."""
         worth, total = trials_worth(study, self.config), self._total(study)
-        if total is not None:
-            part, size = self.config.search.split(total)
-            if not size.top:
-                return size
-            worth = min(worth, part)
-        return self.config.search.confirmation(worth)
+        if total is None:
+            return self.config.search.confirmation(worth)
+        part, size = self.config.search.split(total)
+        if not size.top:
+            return size
+        size = self.config.search.confirmation(min(worth, part))
+        whole, runs = self.config.ppo.episodes, confirmation_runs(study)
+        return (
+            self._on_top(study, size, total - worth - sum(map(episodes_of, runs)) / whole) if runs else size
+        )
+
+    def _on_top(self, study: Study, size: Size, left: float) -> Size:
+        """As much of a confirmation as can be paid for on top of an earlier one; all that the file demands."""
+        if "auto" not in (self.config.search.confirm_top, self.config.search.confirm_seeds):
+            return size
+        begun = Counter(TrialFacts(run).confirms for run in confirmation_runs(study) if not was_lost(run))
+        before, best = max(begun.values(), default=0), best_trials(study)
+        for top, seeds in itertools.product(range(size.top, 0, -1), range(size.seeds, LEAST.seeds - 1, -1)):
+            each = max(seeds, before)
+            if sum(max(each - begun[n], 0) for n in {*begun, *(t.number for t in best[:top])}) < left + 0.5:
+                return Size(top, seeds)
+        return Size(0, 0)
 
     def why_over(self, study: Study) -> str:
         """What ended the search besides its total of trials, as a sentence; empty if nothing did."""

@@ -15,6 +15,7 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import SearchConfig, Size
 from ppo_tune.errors import ConfigError
 from ppo_tune.search.budget import Budget, expected_trials, extended, training_seconds
+from ppo_tune.search.facts import Expectation, StudyFacts
 from ppo_tune.search.results import STATES, is_over
 from ppo_tune.search.storage import confirmation_name
 from tests.worlds import StudyMaker
@@ -33,14 +34,15 @@ def study_of(*trials: tuple[str, float], name: str = "small", storage: Any = Non
     return study
 
 
-def add(study: Study, ending: str, worth: float, begin: float = 0.0, end: float = 1.0) -> None:
+def add(study: Study, ending: str, worth: float, begin: float = 0.0, end: float = 1.0, **more: Any) -> None:
     """Add a trial that was under way from one second to another."""
     point = {"episodes": round(worth * WHOLE), "score": 0.0, "score_error": 0.1, "kl": 0.0, "seconds": 1.0}
     curve = {"curve": [{**point, "gold": None, "gold_error": None, "response_tokens": 4.0}]}
     over = ending not in ("running", "waiting")
     facts = {"ending": ending, "episodes": round(worth * WHOLE)} if over else curve if worth else {}
     state = STATES[ending] if over else TrialState[ending.upper()]
-    trial = create_trial(state=state, value=0.0 if ending == "completed" else None, user_attrs=facts)
+    value = 0.0 if ending == "completed" else None
+    trial = create_trial(state=state, value=value, user_attrs={**facts, **more})
     trial.datetime_start = None if ending == "waiting" else NOW + timedelta(seconds=begin)
     trial.datetime_complete = NOW + timedelta(seconds=end) if over else None
     study.add_trial(trial)
@@ -255,6 +257,35 @@ def test_an_extended_search_gets_no_more_episodes_than_are_asked_for(
     more = extended(config, study, episodes=2 * WHOLE)
 
     assert Budget(more).remaining(study) == 2
+
+
+@pytest.mark.parametrize(
+    ("better", "left", "size"),
+    [
+        pytest.param(0, 0.4, Size(3, 2), id="the same three again cost nothing"),
+        pytest.param(1, 2.4, Size(3, 2), id="a new one costs two runs"),
+        pytest.param(1, 1.4, Size(0, 0), id="which are not there"),
+        pytest.param(2, 2.4, Size(1, 2), id="one of two new ones"),
+        pytest.param(2, 4.4, Size(3, 2), id="both"),
+        pytest.param(3, 30.0, Size(3, 3), id="a third seed for all seven as well"),
+    ],
+)
+def test_an_extended_confirmation_takes_no_more_episodes_than_are_left(
+    make_study: StudyMaker, better: int, left: float, size: Size
+) -> None:
+    """Three configs and the default have two seeds; there are so many better trials since."""
+    storage = optuna.storages.InMemoryStorage()
+    study = study_of(*[("completed", 1)] * 40, storage=storage)
+    order = [*range(10, 10 + better), 1, 2, 3]
+    StudyFacts(study).ranking = {number: Expectation(0.5, 0.1, 1.0) for number in order}
+    confirmation = study_of(name=confirmation_name("small"), storage=storage)
+    for number in (0, 1, 2, 3) * 2:
+        add(confirmation, "completed", 1, confirms=number)
+    search = {"n_trials": None, "max_episodes": round((48 + left) * WHOLE), "confirm_top": "auto"}
+
+    assert Budget(make_study(search=search)).confirmation(study) == size
+    demanded = {**search, "confirm_top": 3, "confirm_seeds": 2}
+    assert Budget(make_study(search=demanded)).confirmation(study) == Size(3, 2)
 
 
 def test_nothing_more_is_no_extension(make_study: StudyMaker) -> None:
