@@ -21,6 +21,7 @@ MAX_LETTERS = 400
 """Rows of a table, and letters of a reading."""
 
 SPECIAL = re.compile(r"[\\`*{}\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
+UNESCAPED = re.compile(r"\\(?=.)")
 ADDRESS = re.compile(r"(https?|ftp|mailto|xmpp|www)(?=[:.])", re.IGNORECASE)
 
 
@@ -35,8 +36,8 @@ def summary(page: Page, best_yaml: str | None, pictures: Mapping[str, str]) -> s
     Returns:
         At most `MAX_LINES` lines.
     """
-    lines = [f"# {plain(page.title)}", "", plain(page.kind), "", f"**{plain(page.headline[0])}**"]
-    lines += [" ".join(map(plain, page.headline[1:]))] if len(page.headline) > 1 else []
+    lines = [f"# {plain(page.title)}", "", plain(page.kind), "", f"**{prose(page.headline[0])}**"]
+    lines += [" ".join(map(prose, page.headline[1:]))] if len(page.headline) > 1 else []
     for chapter in page.chapters:
         lines += _tables(chapter) if chapter.in_summary == "tables" else []
     told = [_reading(chapter) for chapter in page.chapters if chapter.in_summary == "reading"]
@@ -68,6 +69,11 @@ def plain(text: str) -> str:
     return re.sub(
         r"^(\d+)([.)])(?= |$)", r"\1\\\2", line
     )  # a line of text is no heading and no item of a list
+
+
+def prose(text: str) -> str:
+    """A sentence of ours, with commands between backticks as code; all else shows as it is."""
+    return re.sub(r"\\`(ppo-tune [^`]+)\\`", lambda found: f"`{UNESCAPED.sub('', found[1])}`", plain(text))
 
 
 def _tables(chapter: Chapter) -> list[str]:
@@ -106,7 +112,7 @@ def _cut(reading: str) -> str:
 def _next(page: Page) -> list[str]:
     """How to go on with the winner, or what to do instead."""
     if page.advice:
-        return ["## What to do", "", plain(page.advice)]
+        return ["## What to do", "", prose(page.advice)]
     train = f"ppo-tune train reports/{page.title}/best.yaml    # at full length, here"
     first, *others = other_trainers()
     export = f"ppo-tune export {page.title} --to {first}    # or {', '.join(others)}"

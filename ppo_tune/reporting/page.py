@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
@@ -109,7 +109,13 @@ def build_chapters(record: StudyRecord) -> list[Chapter]:
 def page_html(page: Page) -> str:
     """The whole file: head, style, figures, tables and the scripts that draw and sort them."""
     html = environment(is_html=True)
-    html.filters |= {"cell": cell, "symbols": symbols, "figure_json": figure_json, "table_view": view}
+    html.filters |= {
+        "cell": cell,
+        "symbols": symbols,
+        "prose": prose,
+        "figure_json": figure_json,
+        "table_view": view,
+    }
 
     def render(section: Section) -> Markup:
         """What a section's own template makes of its data."""
@@ -138,6 +144,11 @@ def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
 def _hashes(texts: Sequence[str]) -> str:
     digests = [hashlib.sha256(text.encode()).digest() for text in texts]
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+
+
+def prose(text: str) -> Markup:
+    """A sentence of ours, with commands between backticks as code."""
+    return Markup(re.sub("`(ppo-tune [^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 escaped first
 
 
 def figure_json(figure: go.Figure) -> Markup:

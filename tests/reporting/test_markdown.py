@@ -12,7 +12,7 @@ from plotly import graph_objects as go
 from ppo_tune.export import TARGETS
 from ppo_tune.reporting import write_report
 from ppo_tune.reporting.chapters.results.confirmed import name_of
-from ppo_tune.reporting.markdown import MAX_LINES, plain, summary
+from ppo_tune.reporting.markdown import MAX_LINES, plain, prose, summary
 from ppo_tune.reporting.page import Page, build_chapters, study_page
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.safe_text import symbols
@@ -172,6 +172,23 @@ def test_names_and_numbers_need_no_escapes() -> None:
     words = "learning_rate gained +0.25 (95 % interval -0.1 to 0.6), in 3 of 32 trials."
 
     assert plain(words) == words
+
+
+def test_a_command_in_a_sentence_is_code_and_nothing_else_is() -> None:
+    told = prose("Not *sure*: `ppo-tune confirm a_b_ --seeds 3` says more, `<b>` does not.")
+
+    assert told == r"Not \*sure\*: `ppo-tune confirm a_b_ --seeds 3` says more, \`\<b\>\` does not."
+
+
+@given(st.lists(st.sampled_from(["`", "ppo-tune ", "\\", "<img src=x>", "\n", "a_", "@b", "*"])).map("".join))
+def test_a_command_lets_nothing_else_in(text: str) -> None:
+    assert kinds(f"x {prose(text)} x") <= {
+        "paragraph_open",
+        "inline",
+        "text",
+        "paragraph_close",
+        "code_inline",
+    }
 
 
 def test_a_fence_is_longer_than_any_in_its_text() -> None:

@@ -180,6 +180,16 @@ def test_a_long_table_says_where_all_its_rows_are() -> None:
     assert "The first 10 of 1,234 rows; all are in curves.csv, beside this page." in html
 
 
+def test_a_command_in_the_verdict_is_code_and_foreign_words_in_it_are_words() -> None:
+    told = ["Go: `ppo-tune extend hand`.", "Or `<img src=x>`.", "`ppo-tune <img src=x>`"]
+
+    html = page_html(Page("hand", "A study.", told, True, [], "Made by hand.", told[1]))
+
+    assert "<p>Go: <code>ppo-tune extend hand</code>.</p>" in html
+    assert "<strong>Or `&lt;img src=x&gt;`.</strong>" in html
+    assert "<code>ppo-tune &lt;img src=x&gt;</code>" in html
+
+
 def test_a_page_without_chapters_still_stands() -> None:
     html = page_html(Page("hand", "A study.", ["Nothing yet."], True, [], "Made by hand."))
 

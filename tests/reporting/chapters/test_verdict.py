@@ -134,7 +134,7 @@ def test_without_a_confirmation_the_headline_says_what_one_seed_is_worth(usual: 
     assert (
         "What the search saw is +0.500 over the default config and +1.500 over the untrained model" in words
     )
-    assert "ppo-tune confirm hand runs the best few and the default on fresh seeds." in words
+    assert "`ppo-tune confirm hand` runs the best few and the default on fresh seeds." in words
 
 
 def test_the_headline_warns_of_a_falling_gold_score_before_any_confirmation(usual: HandMade) -> None:

@@ -135,7 +135,7 @@ def _what_more_would_buy(
         return "More seeds alone would not show so small a gain; more prompts or a wider space might."
     return (
         f"If that gain is real, about {seeds} seeds would show it: "
-        f"ppo-tune confirm {record.config.name} --seeds {seeds}."
+        f"`ppo-tune confirm {record.config.name} --seeds {seeds}`."
     )
 
 
@@ -157,8 +157,8 @@ def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
         done = sum(len(c.runs) for c in running.candidates)
         sentences.append(f"Its confirmation is not finished: {done} runs on fresh seeds are done.")
     sentences.append(
-        "It is the best of many on one seed each, which is partly luck; ppo-tune confirm "
-        f"{record.config.name} runs the best few and the default on fresh seeds."
+        f"One seed each is partly luck; `ppo-tune confirm {record.config.name}` runs the best few and the default on "
+        "fresh seeds."
     )
     return sentences
 
