@@ -88,7 +88,7 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
         confirmation=confirmation,
         ended=StudyFacts(study).ended,
         is_over=ended,
-        is_unpaid=ended and wanted and not Budget(config).confirmation(study).top,
+        is_unpaid=ended and wanted and not Budget.of(config, study).confirmation(study).top,
     )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,6 +19,7 @@ from ppo_tune.search.budget import Budget, expected_trials, extended, training_s
 from ppo_tune.search.facts import Expectation, StudyFacts
 from ppo_tune.search.results import STATES, is_over
 from ppo_tune.search.storage import confirmation_name
+from ppo_tune.search.verdict import read_facts
 from tests.worlds import StudyMaker
 
 WHOLE = 32
@@ -172,6 +174,25 @@ def test_the_search_ends_in_time_for_its_confirmation(
     late = timed(config, monkeypatch, gone=16).remaining(study)
 
     assert (idle, slow, late) == (6, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("trials", "is_unpaid"),
+    [
+        pytest.param(28, True, id="24 would pay for it if as many more followed"),
+        pytest.param(36, False, id="the search took what was left for it"),
+    ],
+)
+def test_a_verdict_knows_that_the_seconds_paid_for_no_confirmation(
+    make_study: StudyMaker, tmp_path: Path, trials: int, is_unpaid: bool
+) -> None:
+    search = {"n_trials": None, "max_seconds": trials, "confirm_top": "auto", "confirm_seeds": "auto"}
+    study = study_of()
+    for second in range(trials):
+        add(study, "completed", 1, second, second + 1)
+    study.set_user_attr("ended", "max_seconds ended the search")
+
+    assert read_facts(study, make_study(search=search), tmp_path).is_unpaid == is_unpaid
 
 
 def test_seconds_of_earlier_calls_are_gone(make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:

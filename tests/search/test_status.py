@@ -129,8 +129,9 @@ def test_a_process_that_is_dead_and_only_not_buried_is_dead(hand_made: HandMade)
 HOLDER = """
 import sys
 from pathlib import Path
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.run import _only_search
-with _only_search(Path(sys.argv[1]), "hand"):
+with _only_search(StudyFolder(Path(sys.argv[1])), "hand"):
     print("searching", flush=True)
     sys.stdin.readline()
 """
