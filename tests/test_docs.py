@@ -47,7 +47,7 @@ def test_a_key_says_what_may_stand_there_what_it_is_worth_left_out_and_what_it_m
     page = generate.study_file_page()
 
     assert "| `gamma` | a number ≥ 0, ≤ 1 | `1.0` | Discount of later rewards. |" in page
-    assert "| `path` | text | must be given | JSONL, CSV or Parquet file, " in page
+    assert "| `path` | text | must be given | JSON, JSONL, CSV, TSV (each also .gz) or Parquet file, " in page
 
 
 def test_every_command_and_every_flag_is_explained() -> None:

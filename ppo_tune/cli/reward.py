@@ -14,7 +14,10 @@ from ppo_tune.config.fitting import RewardTrainingConfig
 @with_blocks
 def reward(
     data: Annotated[
-        Path, typer.Argument(help="JSONL, CSV or Parquet file with prompt, chosen and rejected.")
+        Path,
+        typer.Argument(
+            help="JSON, JSONL, CSV, TSV (also .gz) or Parquet file with prompt, chosen and rejected."
+        ),
     ],
     base: Annotated[str, typer.Option(help="Model it starts from; its samples fix mean and scale.")],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],

@@ -13,7 +13,12 @@ from ppo_tune.config.fitting import PairColumns, SFTConfig
 
 @with_blocks
 def sft(
-    data: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet file of prompts with good responses.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON, JSONL, CSV, TSV (also .gz) or Parquet file of prompts with good responses."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     columns: PairColumns,
     config: SFTConfig,

@@ -337,7 +337,7 @@ class DatasetTaskConfig(Block):
     brings_model: ClassVar[bool] = False
     name: Literal["dataset"]
     path: FileName = Field(
-        description="JSONL, CSV or Parquet file, from the folder where you start ppo-tune."
+        description="JSON, JSONL, CSV, TSV (each also .gz) or Parquet file, from the folder where you start ppo-tune."
     )
     prompt: Text = Field("prompt", description="Column that holds the prompt.")
     reference: Text | None = Field(

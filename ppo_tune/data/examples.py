@@ -15,7 +15,7 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> list[tup
     """Texts given to the model with good responses, for `fit_sft`.
 
     Args:
-        path: A `.jsonl`, `.csv` or `.parquet` file.
+        path: A file of one of the `ppo_tune.data.formats.FORMATS`.
         columns: What its columns are called.
 
     Raises:
@@ -43,7 +43,7 @@ def read_preferences(path: str | Path) -> list[tuple[str, str, str]]:
     """Prompts with a chosen and a rejected response each, for `fit_reward`.
 
     Args:
-        path: A `.jsonl`, `.csv` or `.parquet` file with the columns prompt, chosen and rejected.
+        path: A file of one of the `ppo_tune.data.formats.FORMATS` with the columns prompt, chosen and rejected.
 
     Raises:
         DataError: If the file or one of its rows cannot be used.

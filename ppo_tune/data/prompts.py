@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ppo_tune.config.blocks import DatasetTaskConfig
-from ppo_tune.data.tables import HALF_PAIR, Row, Table, read_table
+from ppo_tune.data.formats import HALF_PAIR, Row
+from ppo_tune.data.tables import Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
 
 Split = Literal["train", "heldout", "confirmation"]

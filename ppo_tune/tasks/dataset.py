@@ -1,4 +1,4 @@
-"""A user's own prompts from a JSONL, CSV or Parquet file, and what ends the responses to them."""
+"""A user's own prompts from a file, and what ends the responses to them."""
 
 import torch
 from transformers import PreTrainedTokenizerBase

@@ -1,19 +1,22 @@
 # mypy: ignore-errors
-"""Rows of JSONL, CSV and Parquet files, and what is wrong with them."""
+"""Rows of files in every format that is read, and what is wrong with them."""
 
 import csv
+import gzip
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas
 import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ppo_tune.data.tables import FORMATS, Table, read_table
+from ppo_tune.data.formats import FORMATS
+from ppo_tune.data.tables import Table, read_table
 from ppo_tune.errors import DataError, MissingExtraError
 
 law = settings(
@@ -54,12 +57,21 @@ def texts(table: Table) -> list[str]:
 
 def write_rows(name: str, rows: Sequence[dict[str, str]]) -> None:
     """Rows of text as a file of the format of its name."""
+    if name.endswith(".gz"):
+        plain = name.removesuffix(".gz")
+        write_rows(plain, rows)
+        Path(name).write_bytes(gzip.compress(Path(plain).read_bytes()))
+        return
     match Path(name).suffix:
         case ".jsonl":
             Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        case ".csv":
+        case ".json":
+            Path(name).write_text(json.dumps(list(rows), indent=2), encoding="utf-8")
+        case ".csv" | ".tsv":
             with Path(name).open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, rows[0].keys())
+                writer = csv.DictWriter(
+                    file, rows[0].keys(), delimiter="\t" if name.endswith(".tsv") else ","
+                )
                 writer.writeheader()
                 writer.writerows(rows)
         case ".parquet":
@@ -83,7 +95,10 @@ def test_every_format_reads_back_the_same_rows(ending, rows):
     ("ending", "places"),
     [
         pytest.param(".jsonl", ["rows.jsonl:1", "rows.jsonl:2"], id="jsonl"),
+        pytest.param(".jsonl.gz", ["rows.jsonl.gz:1", "rows.jsonl.gz:2"], id="gzip"),
+        pytest.param(".json", ["rows.json:item 1", "rows.json:item 2"], id="json"),
         pytest.param(".csv", ["rows.csv:2", "rows.csv:3"], id="csv"),
+        pytest.param(".tsv", ["rows.tsv:2", "rows.tsv:3"], id="tsv"),
         pytest.param(".parquet", ["rows.parquet:row 1", "rows.parquet:row 2"], id="parquet"),
     ],
 )
@@ -151,6 +166,7 @@ def test_a_code_that_is_not_known_for_sure_is_refused_and_not_guessed(content, e
         pytest.param("sep=;\r\nprompt;answer\r\na;1\r\n", ";", ["a"], id="sep"),
         pytest.param("SEP=|\nprompt|answer\na,;|1\n", "|", ["a,;"], id="another sep"),
         pytest.param("prompt\tanswer\na, b\t1\n", "\t", ["a, b"], id="tabs"),
+        pytest.param("id|prompt\n1|a, b\n", "|", ["a, b"], id="bars"),
     ],
 )
 def test_the_separator_is_the_one_that_the_file_names_or_the_wanted_columns_ask_for(
@@ -485,15 +501,94 @@ def test_other_shapes_of_json_are_refused_in_one_sentence(content, expected):
     assert refusal("a.jsonl", content) == expected + MEND
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.json", "a", "a.jsonl.gz", "a.tsv"])
-def test_another_format_is_refused_with_the_choices(name):
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [("a.txt", ".txt"), ("a.v2.xlsx", ".xlsx"), ("a", ""), ("a.gz", ".gz"), ("a.parquet.gz", ".parquet.gz")],
+)
+def test_another_format_is_refused_with_the_choices(name, ending):
     with pytest.raises(DataError) as caught:
         read_table(name, ["prompt"])
 
-    ending = Path(name).suffix
-    assert (
-        str(caught.value) == f"{name}: the format must be one of .jsonl, .csv, .parquet, but got {ending!r}"
+    assert str(caught.value) == (
+        f"{name}: the format must be one of .jsonl, .json, .csv, .tsv, .jsonl.gz, .json.gz, .csv.gz, .tsv.gz, "
+        f".parquet, but got {ending!r}"
     )
+
+
+def test_endings_may_be_in_capitals():
+    assert texts(read("A.CSV", "prompt,x\na,1\n")) == ["a"]
+    assert texts(read("A.V2.JSONL.GZ", gzip.compress(b'{"prompt": "a"}\n'))) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b'{"prompt": "a"}\n', id="not compressed"),
+        pytest.param(gzip.compress(b'{"prompt": "a"}\n')[:-9], id="cut off"),
+        pytest.param(gzip.compress(b"a" * 99)[:14] + b"\xff" * 20, id="damaged"),
+    ],
+)
+def test_what_gzip_did_not_make_is_refused(content):
+    assert refusal("a.jsonl.gz", content, drop=True).startswith("a.jsonl.gz: not a file that gzip made: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "note"),
+    [
+        pytest.param('[{"prompt": "a"},\n {"prompt": "b"}]', ["a", "b"], "", id="a list"),
+        pytest.param('{"prompt": "a"}\n\n{"prompt": "b"}\n', ["a", "b"], "", id="lines"),
+        pytest.param('{\n  "prompt": "a", "turns": [{"x": 1}]\n}', ["a"], "", id="one record"),
+        pytest.param('{"prompt": "a", "meta": {"x": 1}}', ["a"], "", id="one record with an object"),
+        pytest.param(
+            '{"version": 1, "data": [{"prompt": "a"}, {"prompt": "b"}]}',
+            ["a", "b"], "read the list 'data' of the object that it holds", id="a list by name",
+        ),
+        pytest.param(
+            '{"prompt": ["a", "b"], "n": [1, 2]}', ["a", "b"], "read as columns with 2 rows", id="columns"
+        ),
+        pytest.param(
+            pandas.DataFrame({"prompt": ["a", "b"], "n": [1, 2]}).to_json(),
+            ["a", "b"], "read as columns with 2 rows", id="pandas",
+        ),
+    ],
+)  # fmt: skip
+def test_json_is_read_in_the_shapes_that_tools_write(content, expected, note):
+    table = read("a.json", content)
+
+    assert texts(table) == expected
+    assert table.notes == ((f"a.json: {note}",) if note else ())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param("", "a.json: at least one row is needed, but it is empty", id="empty"),
+        pytest.param("[]", "a.json: at least one row is needed, but it is empty", id="an empty list"),
+        pytest.param("3", "a.json: must hold a list of JSON objects, but got '3'", id="a number"),
+        pytest.param(
+            '[{"prompt": "a"},\n {"prompt": }]', "a.json:2: not valid JSON: Expecting value", id="no value"
+        ),
+        pytest.param('[{"prompt": "a"}', "a.json:1: not valid JSON: Expecting ',' delimiter", id="cut off"),
+        pytest.param(
+            '[{"prompt": "a", "prompt": "b"}]',
+            "a.json: the key 'prompt' stands twice in one object", id="a key twice",
+        ),
+        pytest.param(
+            b'[\n{"prompt": "\xff"}]',
+            "a.json:2: not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)", id="another code",
+        ),
+        pytest.param(
+            "[" * 100_000, "a.json: more than Python can hold: maximum recursion depth exceeded", id="deep"
+        ),
+        pytest.param('["a"]', f"a.json:item 1: each item must hold a JSON object, but got 'a'{MEND}", id="text"),
+        pytest.param(
+            '[{"prompt": "a"}, {"prompt": ""}]',
+            f"a.json:item 2: column 'prompt' must hold text, but got ''{MEND}", id="a bad row",
+        ),
+    ],
+)  # fmt: skip
+def test_json_that_cannot_be_used_is_refused_with_its_place(content, expected):
+    assert refusal("a.json", content).startswith(expected)
 
 
 def test_parquet_without_its_library_names_the_extra(monkeypatch):
@@ -561,7 +656,10 @@ def outcome(name: str, content: bytes, *, drop: bool) -> tuple[str, list[str]]:
 @given(
     st.one_of(
         st.tuples(st.just("a.jsonl"), jsonish | st.binary()),
+        st.tuples(st.just("a.json"), jsonish | st.binary()),
         st.tuples(st.just("a.csv"), csvish | st.binary()),
+        st.tuples(st.just("a.tsv"), csvish | st.binary()),
+        st.tuples(st.just("a.json.gz"), (jsonish | st.binary()).map(gzip.compress) | st.binary()),
         st.tuples(st.just("a.parquet"), parquetish | st.binary()),
     )
 )
