@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ppo_tune.config.blocks import ModelConfig, PPOConfig, StudyConfig, TrainConfig
-    from ppo_tune.config.fitting import PairColumns, RewardTrainingConfig, SFTConfig
+    from ppo_tune.config.fitting import PairColumns, PreferenceColumns, RewardTrainingConfig, SFTConfig
     from ppo_tune.config.study_file import load_run, load_study, load_training
-    from ppo_tune.data.examples import read_pairs, read_preferences
+    from ppo_tune.data.examples import Examples, read_pairs, read_preferences
     from ppo_tune.data.user_files import check_user_files
     from ppo_tune.errors import ConfigError, PPOTuneError, TrialError
     from ppo_tune.export import Export, export_study
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from ppo_tune.training.full_length import TrainingInterrupted, train
 
 __all__ = [
-    "ConfigError", "Evaluation", "Evaluator", "Export", "ModelConfig", "Objective", "PPOConfig", "PPOTrainer",
-    "PPOTuneError", "PairColumns", "Policy", "Report", "Reward", "RewardTrainingConfig", "SFTConfig",
-    "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted", "TrialError", "best_config",
-    "check_user_files", "compare_studies", "evaluate_model", "export_study", "extended", "fit_reward", "fit_sft", "gae",
-    "lengthened", "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "read_pairs",
-    "read_preferences", "report_study", "run_confirmation", "run_search", "study_dashboard", "study_status",
-    "train", "write_report",
+    "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
+    "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Reward",
+    "RewardTrainingConfig", "SFTConfig", "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted", "TrialError",
+    "best_config", "check_user_files", "compare_studies", "evaluate_model", "export_study", "extended",
+    "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study", "load_training",
+    "make_task", "open_study", "read_pairs", "read_preferences", "report_study", "run_confirmation", "run_search",
+    "study_dashboard", "study_status", "train", "write_report",
 ]  # fmt: skip
 
 _HOMES = {

@@ -8,7 +8,7 @@ import typer
 import ppo_tune
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, progress_bar, say
-from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.config.fitting import PreferenceColumns, RewardTrainingConfig
 
 
 @with_blocks
@@ -16,18 +16,20 @@ def reward(
     data: Annotated[
         Path,
         typer.Argument(
-            help="JSON, JSONL, CSV, TSV (also .gz) or Parquet file with prompt, chosen and rejected."
+            help="JSON, JSONL, CSV, TSV (also .gz) or Parquet file of preferences: with a prompt, a chosen and a "
+            "rejected response each, or as HH, TL;DR, SHP and UltraFeedback are published."
         ),
     ],
     base: Annotated[str, typer.Option(help="Model it starts from; its samples fix mean and scale.")],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    columns: PreferenceColumns,
     config: RewardTrainingConfig,
 ) -> None:
     """Make a preference reward model from pairs of responses."""
-    preferences = ppo_tune.read_preferences(data)
+    found = ppo_tune.read_preferences(data, columns)
     with progress_bar("fitting") as progress:
-        result = ppo_tune.fit_reward(preferences, base, out, config, progress=progress)
-    for text in result.notes:
+        result = ppo_tune.fit_reward(found.rows, base, out, config, progress=progress)
+    for text in (*found.notes, *result.notes):
         note(text)
     low, high = result.interval
     say(

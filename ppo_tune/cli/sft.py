@@ -25,10 +25,10 @@ def sft(
     base: Annotated[str | None, typer.Option(help="Model to go on from; default: a small new GPT-2.")] = None,
 ) -> None:
     """Make a small base model from your prompts and responses, or fit an existing one to them."""
-    pairs = ppo_tune.read_pairs(data, columns)
+    found = ppo_tune.read_pairs(data, columns)
     with progress_bar("fitting") as progress:
-        result = ppo_tune.fit_sft(pairs, out, config, base=base, progress=progress)
-    for text in result.notes:
+        result = ppo_tune.fit_sft(found.rows, out, config, base=base, progress=progress)
+    for text in (*found.notes, *result.notes):
         note(text)
     say(
         f"{result.parameters:,} parameters, {result.examples:,} examples, held-out loss "

@@ -18,6 +18,14 @@ class PairColumns(Block):
     )
 
 
+class PreferenceColumns(Block):
+    """Where a file of preferences has them, unless it is in a published shape."""
+
+    prompt: Text = Field("prompt", description="Column of the prompts.")
+    chosen: Text = Field("chosen", description="Column of the better responses.")
+    rejected: Text = Field("rejected", description="Column of the worse responses.")
+
+
 class SFTConfig(Block):
     """A small GPT-2 and how it is fitted; the sizes play no part when an existing model is given."""
 

@@ -1,18 +1,30 @@
 """Rows that a model is fitted to: prompts with good responses, and preferences; loads no model."""
 
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
-from ppo_tune.config.fitting import PairColumns
+from ppo_tune.config.fitting import PairColumns, PreferenceColumns
 from ppo_tune.data.prompts import problem_of_column, template_columns
 from ppo_tune.data.tables import read_table
 from ppo_tune.errors import DataError
 
-PREFERENCE = ("prompt", "chosen", "rejected")
-"""Columns of a file of preferences."""
+Texts = TypeVar("Texts", bound=tuple[str, ...])
 
 
-def read_pairs(path: str | Path, columns: PairColumns | None = None) -> list[tuple[str, str]]:
-    """Texts given to the model with good responses, for `fit_sft`.
+class Examples(NamedTuple, Generic[Texts]):
+    """What a file holds to fit a model to.
+
+    Attributes:
+        rows: Texts of one example each.
+        notes: What may surprise whoever wrote the file; one sentence each.
+    """
+
+    rows: list[Texts]
+    notes: tuple[str, ...]
+
+
+def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples[tuple[str, str]]:
+    """Texts given to the model with good responses, for `fit_sft`; of preferences as published the chosen ones.
 
     Args:
         path: A file of one of the `ppo_tune.data.formats.FORMATS`.
@@ -23,30 +35,39 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> list[tup
         ConfigError: If the template is not one, or names a column that no row has.
     """
     columns = columns or PairColumns()
-    rows = read_table(path, [columns.prompt, columns.response]).rows
-    known = list(dict.fromkeys(name for row in rows for name in row.columns))
+    table = read_table(path, [columns.prompt, columns.response])
+    known = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(columns.template, known, "--template")
-    for row in rows:
+    for row in table.rows:
         for name in names:
             if problem := problem_of_column(row, name, "--template"):
                 raise DataError(f"{problem}; mend the row")
-    return [
+    rows = [
         (
             columns.template.format(**{**row.columns, "prompt": row.columns[columns.prompt]}),
             row.columns[columns.response],
         )
-        for row in rows
+        for row in table.rows
     ]
+    return Examples(rows, table.notes)
 
 
-def read_preferences(path: str | Path) -> list[tuple[str, str, str]]:
+def read_preferences(
+    path: str | Path, columns: PreferenceColumns | None = None
+) -> Examples[tuple[str, str, str]]:
     """Prompts with a chosen and a rejected response each, for `fit_reward`.
 
     Args:
-        path: A file of one of the `ppo_tune.data.formats.FORMATS` with the columns prompt, chosen and rejected.
+        path: A file of one of the `ppo_tune.data.formats.FORMATS`, with these columns or in one of the
+            `ppo_tune.data.shapes.SHAPES` as published.
+        columns: What its columns are called.
 
     Raises:
         DataError: If the file or one of its rows cannot be used.
     """
-    rows = read_table(path, PREFERENCE).rows
-    return [(row.columns["prompt"], row.columns["chosen"], row.columns["rejected"]) for row in rows]
+    names = columns or PreferenceColumns()
+    table = read_table(path, [names.prompt, names.chosen, names.rejected])
+    found = (row.columns for row in table.rows)
+    return Examples(
+        [(row[names.prompt], row[names.chosen], row[names.rejected]) for row in found], table.notes
+    )

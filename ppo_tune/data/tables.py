@@ -1,15 +1,21 @@
 """Rows of a file whose columns must hold text; what is wrong with a row is said with file and line."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ppo_tune.data.formats import HALF_PAIR, Row, records
+from ppo_tune.data.shapes import MOST_PAIRS, LeftOutError, Pair, shape_of
 from ppo_tune.errors import DataError
 
 NUL = "\x00"
 """What stands in no text, but where a file was torn or is of another code."""
+
+MADE = (*Pair._fields, "response")
+"""Columns that are made of rows of a published shape; the response is the chosen one."""
 
 EMPTY_WORDS = frozenset(("nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT"))
 """What other programs write for an empty cell."""
@@ -33,6 +39,9 @@ class Table:
 def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: bool | None = None) -> Table:
     """Read a file and check the columns that must hold text.
 
+    Where the columns of preferences are asked for and not there, rows of the published `SHAPES` are read as such, and a
+    note says so.
+
     Args:
         path: A file of one of the `ppo_tune.data.formats.FORMATS`.
         text_columns: Columns that every row must have, as non-empty text.
@@ -51,7 +60,7 @@ def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: 
     rows: list[Row] = []
     dropped: list[str] = []
     notes: list[str] = []
-    for row in records(path, text_columns, notes):
+    for row in _in_shape(records(path, text_columns, notes), path, text_columns, notes):
         problem = row if isinstance(row, str) else _problem(row, text_columns)
         if problem is None:
             assert isinstance(row, Row)
@@ -62,13 +71,46 @@ def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: 
             offered = "" if drop_bad_rows is None else ", or drop such rows with drop_bad_rows: true"
             raise DataError(f"{problem}; mend the row{offered}")
     if not rows:
-        why = (
-            f"all {len(dropped)} rows were dropped, the first because {dropped[0]}"
-            if dropped
-            else "it is empty"
-        )
+        why = "; ".join(notes) or "it is empty"
+        if dropped:
+            why = f"all {len(dropped)} rows were dropped, the first because {dropped[0]}"
         raise DataError(f"{path}: at least one row is needed, but {why}")
     return Table(rows, dropped, (*notes, *_empty_words(path, rows, text_columns)))
+
+
+def _in_shape(
+    found: Iterator[Row | str], path: Path, text_columns: Sequence[str], notes: list[str]
+) -> Iterator[Row | str]:
+    """The records as they are; or what they say, if they have a published shape instead of the wanted columns."""
+    begun = list(itertools.islice(found, 1))
+    first = begun[0] if begun and isinstance(begun[0], Row) else None
+    missing = set() if first is None else {*text_columns} - {*first.columns}
+    shape = shape_of(first.columns) if first is not None and missing and missing <= {*MADE} else None
+    if shape is None:
+        yield from itertools.chain(begun, found)
+        return
+    notes.append(f"{path}: read as {shape.name}")
+    left_out: Counter[str] = Counter()
+    of_post: Counter[Any] = Counter()
+    for row in itertools.chain(begun, found):
+        if isinstance(row, str):
+            yield row
+            continue
+        try:
+            pairs = shape.pairs(row.columns)
+            post = row.columns.get(shape.post) if shape.post else None
+            of_post[post] += len(pairs)
+            if post is not None and of_post[post] > MOST_PAIRS:
+                raise LeftOutError(f"{MOST_PAIRS} others are of the same post")
+        except LeftOutError as error:
+            left_out[str(error)] += 1
+        except Exception as error:  # whatever values of another kind raise
+            yield f"{row.where}: cannot be read as {shape.name}: {type(error).__name__}: {error}"
+        else:
+            others = {name: value for name, value in row.columns.items() if name not in shape.columns}
+            for pair in pairs:
+                yield Row({**others, **pair._asdict(), "response": pair.chosen}, row.where)
+    notes += [f"{path}: {n} rows were left out: {reason}" for reason, n in left_out.items()]
 
 
 def _empty_words(path: Path, rows: Iterable[Row], text_columns: Sequence[str]) -> Iterator[str]:

@@ -10,12 +10,16 @@ import pytest
 import ppo_tune
 from ppo_tune.cli.settings import flag
 from ppo_tune.config.block import Block
-from ppo_tune.config.fitting import PairColumns, RewardTrainingConfig, SFTConfig
+from ppo_tune.config.fitting import PairColumns, PreferenceColumns, RewardTrainingConfig, SFTConfig
 from tests.cli.conftest import Cli
 
 FIELDS = [
     pytest.param(command, block, name, id=f"{command} {flag(name)}")
-    for command, block in (("sft", PairColumns), ("sft", SFTConfig), ("reward", RewardTrainingConfig))
+    for command, blocks in (
+        ("sft", (PairColumns, SFTConfig)),
+        ("reward", (PreferenceColumns, RewardTrainingConfig)),
+    )
+    for block in blocks
     for name in block.model_fields
 ]
 
@@ -30,7 +34,13 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def other_value(block: type[Block], name: str) -> Any:
     """A legal value that is not the default."""
-    texts = {"prompt": "question", "response": "chosen", "template": "{prompt} {response}"}
+    texts = {
+        "prompt": "question",
+        "response": "chosen",
+        "chosen": "response",
+        "rejected": "response",
+        "template": "{prompt} {response}",
+    }
     if name == "width":
         return 64
     if name in texts:
@@ -57,10 +67,11 @@ def test_every_field_is_a_flag(
 
     for home, function in (
         ("data.examples", "read_pairs"),
+        ("data.examples", "read_preferences"),
         ("fitting.sft", "fit_sft"),
         ("fitting.reward_model", "fit_reward"),
     ):
-        if function != "read_pairs" or block is PairColumns:
+        if not function.startswith("read") or block in (PairColumns, PreferenceColumns):
             monkeypatch.setattr(f"ppo_tune.{home}.{function}", note)
     value = other_value(block, name)
 

@@ -83,7 +83,7 @@ def test_another_setting_is_another_recipe(sources: Path, file: str, before: str
         pytest.param("ppo/losses.py", "(values - returns)", "(values - 2 * returns)", id="PPO's losses"),
         pytest.param("rewards/preference.py", "self.format.gain * raw", "raw", id="the reward of a search"),
         pytest.param("models/loading.py", "MIN_WIDTH =", "MIN_WIDTH = 1 +", id="loading"),
-        pytest.param("config/fitting.py", '"prompt", description', '"question", description', id="columns"),
+        pytest.param("config/fitting.py", '"response", description', '"reply", description', id="columns"),
         pytest.param("config/fitting.py", "Passes over the data.", "Epochs.", id="a description"),
         pytest.param("fitting/sft.py", "at least 2 prompts", "two prompts", id="words of a refusal"),
     ],
