@@ -347,7 +347,8 @@ class DatasetTaskConfig(Block):
     chat: bool = Field(False, description="Wrap the text in the tokenizer's chat template.")
     stop: Texts = Field(
         (),
-        description="Tokens that end a response besides the model's own; with chat, its turn's end is one already.",
+        description="What ends a response besides the model's own tokens: a token by its name or text, or a text of "
+        "several; no judge reads it. With chat, its turn's end is one already.",
     )
     drop_bad_rows: bool = Field(
         False,

@@ -32,6 +32,7 @@ class TokenFacts:
             where it puts none, None too where they cannot be written as text.
         ends: Every token that ends a response, by its id: its text.
         stops: Those among them that the task names or the chat's turn ends with, and the model's authors did not.
+        stop_texts: Texts of several tokens that end a response, by the task.
     """
 
     longest_prompt: int | None = None
@@ -39,6 +40,7 @@ class TokenFacts:
     before: str | None = None
     ends: Mapping[int, str] | None = None
     stops: tuple[int, ...] = ()
+    stop_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

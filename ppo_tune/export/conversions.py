@@ -79,6 +79,7 @@ def with_own_critic(
             *prompt_remarks(winner),
             *_prompt_room_remarks(winner),
             *_stop_remarks(winner),
+            *stop_text_remarks(winner),
         ),
     )
 
@@ -270,6 +271,17 @@ def end_texts(winner: Winner) -> list[str] | None:
     """Texts of the tokens that end a response, for a target that gives a text alone; None as for the ids."""
     ends = winner.sources.tokens.ends
     return None if ends is None else [text for text in ends.values() if text]
+
+
+def stop_text_remarks(winner: Winner) -> Iterator[Remark]:
+    """What is lost where a target ends responses at single tokens only, as all of them do."""
+    if texts := winner.sources.tokens.stop_texts:
+        names = " and ".join(map(repr, texts))
+        yield Remark(
+            ("stop",),
+            f"ppo-tune ends a response at the text {names} too and does not let a judge read it; here a response goes "
+            "on, and the reward reads all of it",
+        )
 
 
 def _stop_remarks(winner: Winner) -> Iterator[Remark]:

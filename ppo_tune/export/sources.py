@@ -86,8 +86,9 @@ def read_tokens(
         longest_prompt=max((len(row) for _, row in kept), default=None),
         context=context,
         before=None if chat else _before(tokenizer, [p.text for p, _ in kept], [row for _, row in kept]),
-        ends={i: str(tokenizer.decode([i])) for i in sorted({*named, *stops})},
-        stops=tuple(i for i in stops if i not in named),
+        ends={i: str(tokenizer.decode([i])) for i in sorted({*named, *stops.ids})},
+        stops=tuple(i for i in stops.ids if i not in named),
+        stop_texts=stops.texts,
     )
     return facts, tuple(prompt for prompt, _ in kept)
 

@@ -17,6 +17,7 @@ from ppo_tune.export.conversions import (
     model_name,
     off_in_target,
     prompt_remarks,
+    stop_text_remarks,
 )
 from ppo_tune.export.rendering import PROMPTS, advice, assignments, header, prompt_lines, suggestions
 from ppo_tune.export.reward_file import python_file
@@ -45,7 +46,13 @@ def convert(winner: Winner) -> Conversion:
         settings=(*_algorithm(winner), *_optimizer(winner), *_batches(winner)),
         constants=_constants(winner),
         unsupported=(*off_in_target(winner, "dual_clip", "ent_coef", "kl_budget"), *_lost(winner)),
-        approximated=(*_altered(winner), *function_remarks(winner), *_stops(winner), *prompt_remarks(winner)),
+        approximated=(
+            *_altered(winner),
+            *function_remarks(winner),
+            *_stops(winner),
+            *stop_text_remarks(winner),
+            *prompt_remarks(winner),
+        ),
     )
 
 

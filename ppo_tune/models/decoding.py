@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ppo_tune.models.layout import DecodingState
+from ppo_tune.models.stops import StopTexts
 from ppo_tune.models.text import Prompts, Sequences
 from ppo_tune.ppo import entropy
 
@@ -40,6 +41,7 @@ def decode_alive(
     *,
     temperature: float,
     stop_ids: Tensor,
+    stop_texts: StopTexts | None,
     drops_rows: bool,
 ) -> tuple[Sequences, PolicyOutput]:
     """Sample a response to each of N = k·B prompts (k, B, P) until the last one ends, by uniforms (N, T) in (0, 1].
@@ -63,6 +65,10 @@ def decode_alive(
         token, logprob, spread = _sample(logits, uniforms[:, t], temperature)
         steps.append((token, ~finished, logprob, value, spread))
         finished = finished | torch.isin(token, stop_ids)
+        if stop_texts is not None:
+            before, since = ids[at, : t + 1 - len(steps)], torch.stack([step[0] for step in steps], 1)
+            written = torch.cat((before, since), 1)
+            finished = finished | stop_texts(token, written.__getitem__)
         n_alive = len(at) - int(finished.sum())
         is_last = n_alive == 0 or t + 1 == length
         drops = not is_last and drops_rows and n_alive <= KEPT * len(at)

@@ -6,6 +6,7 @@ Knows nothing of rewards, advantages or optimizers.
 import copy
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,8 @@ from ppo_tune.models.guard import TOLERANCES, Tolerance, examine, own_failures, 
 from ppo_tune.models.layout import DecodingState, TokenLayout
 from ppo_tune.models.lora import Adapters, output_head
 from ppo_tune.models.rows import ParameterRows
-from ppo_tune.models.text import Prompts, Sequences, check_tokens
+from ppo_tune.models.stops import Stops, StopTexts, first_stop
+from ppo_tune.models.text import Prompts, Sequences, check_tokens, decode_responses
 from ppo_tune.ppo import entropy
 
 
@@ -66,6 +68,7 @@ class Policy:
         self.layout: TokenLayout = layout(model, tokenizer, self.dtype)
         head = output_head(model)
         self.stop_ids = torch.tensor(self.layout.stop_ids, dtype=torch.long, device=self.device)
+        self.stop_texts: StopTexts | None = None
         self._alphabet = Alphabet(tokenizer, self.layout.stop_ids, head.out_features, self.device)
         with own_failures(self._name):
             embedding: Any = model.get_input_embeddings()
@@ -117,10 +120,24 @@ class Policy:
             self.rows = self.adapters.rows = ParameterRows(places, shapes, self.device)
             self.places = places
 
-    def stop_also(self, ids: Iterable[int]) -> None:
-        """End responses at these tokens too: a task's own, such as the one that ends a turn of a chat."""
-        stops = sorted({*self.stop_ids.tolist(), *ids})
-        self.stop_ids = torch.tensor(stops, dtype=torch.long, device=self.device)
+    def stop_also(self, stops: Stops) -> None:
+        """End responses there too: at a task's own tokens, such as the end of a turn of a chat, and at its texts."""
+        ids = sorted({*self.stop_ids.tolist(), *stops.ids})
+        self.stop_ids = torch.tensor(ids, dtype=torch.long, device=self.device)
+        if stops.texts:
+            n_tokens = output_head(self.model).out_features
+            self.stop_texts = StopTexts(self.tokenizer, stops.texts, n_tokens, self.device)
+
+    def decode(self, sequences: Sequences) -> list[str]:
+        """The text of each of B responses, (B, ·), without what ended it: what a judge reads."""
+        texts = decode_responses(self.tokenizer, sequences)
+        if self.stop_texts is None:
+            return texts
+        whole = decode_responses(self.tokenizer, replace(sequences, ended=torch.zeros_like(sequences.ended)))
+        ends = (first_stop(text, self.stop_texts.texts) for text in whole)
+        return [
+            usual if at is None else text[:at] for usual, text, at in zip(texts, whole, ends, strict=True)
+        ]
 
     @property
     def trainable(self) -> list[nn.Parameter]:
@@ -191,7 +208,8 @@ class Policy:
             state = self.layout.begin(flat, uniforms.shape[-1])
             return decode_alive(
                 partial(self._speak, places), state, prompts, uniforms,
-                temperature=temperature, stop_ids=self.stop_ids, drops_rows=len(places) == 1,
+                temperature=temperature, stop_ids=self.stop_ids, stop_texts=self.stop_texts,
+                drops_rows=len(places) == 1,
             )  # fmt: skip
 
     def _speak(self, places: Sequence[int], state: DecodingState) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from ppo_tune.config.blocks import DatasetTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.models.chat import turn_end
+from ppo_tune.models.stops import NONE, Stops
 from ppo_tune.rewards import make_reward
 from ppo_tune.tasks.base import Task, judges_of, objective_of
 
@@ -40,30 +41,45 @@ def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
     )
 
 
-def stops_of(config: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the tokens that end a response besides the model's own.
+def stops_of(config: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> Stops:
+    """What ends a response besides the model's own tokens.
 
-    They are the end of an assistant's turn in a chat, and those of `stop`.
+    It is the end of an assistant's turn in a chat, and what `stop` names: a token where it names one, else a text.
 
     Raises:
         ModelError: If the task is a chat and the tokenizer has no chat template that works.
-        ConfigError: If a text of `stop` is no single token.
+        ConfigError: If the model's tokens cannot write a text of `stop`.
     """
     if not isinstance(config, DatasetTaskConfig):
-        return []
-    ids = set().union(*(_ids_of(text, tokenizer) for text in config.stop))
+        return NONE
+    tokens = {text: _ids_of(text, tokenizer) for text in config.stop}
     end = turn_end(tokenizer, asked_by="task.chat") if config.chat else None
-    return sorted(ids if end is None else {*ids, end})
+    ids = set().union(*tokens.values(), () if end is None else (end,))
+    texts = tuple(text for text, found in tokens.items() if not found)
+    for text in texts:
+        _check_text(text, tokenizer)
+    return Stops(tuple(sorted(ids)), texts)
 
 
 def _ids_of(text: str, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The token of this name, and the one that the text becomes; often they are the same."""
+    """The token of this name, and the one that the text becomes; often they are the same. None for other texts."""
     found = {tokenizer.get_vocab()[text]} if text in tokenizer.get_vocab() else set()
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
         found.add(ids[0])
-    if not found:
-        made = " and ".join(map(repr, tokenizer.convert_ids_to_tokens(ids))) or "none"
-        what = f"each must be one token of the model's tokenizer, but {text!r} is {made}"
-        raise ConfigError([Problem("task.stop", what)])
     return found
+
+
+def _check_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a text that no response could hold as a judge reads it.
+
+    Raises:
+        ConfigError: If the tokenizer cannot write it, or it holds a token that is no text.
+    """
+    ids = tokenizer(f"a{text}", add_special_tokens=False)["input_ids"]
+    if text in tokenizer.decode(ids, skip_special_tokens=True):
+        return
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    made = " and ".join(map(repr, tokenizer.convert_ids_to_tokens(ids))) or "none"
+    what = f"each must be a token of the model's tokenizer or a text that it can write, but {text!r} becomes {made}"
+    raise ConfigError([Problem("task.stop", what)])

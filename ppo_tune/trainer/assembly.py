@@ -10,6 +10,7 @@ from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, 
 from ppo_tune.errors import NoPromptsError, TrialError
 from ppo_tune.models import Policy, load_policy, load_tokenizer
 from ppo_tune.models.loading import best_device, is_stored_whole
+from ppo_tune.models.stops import NONE, Stops
 from ppo_tune.tasks import Task, make_task, stops_of
 from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
@@ -28,22 +29,22 @@ class Assembly:
     task: Task
     trainer: PPOTrainer
     evaluator: Evaluator
-    stops: tuple[int, ...] = ()
+    stops: Stops = NONE
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know before anything is trained."""
         name = self.policy.tokenizer.name_or_path
         found = [self.policy.remark] if self.policy.remark else []
-        if not len(self.policy.stop_ids):
+        if not len(self.policy.stop_ids) and not self.stops:
             found.append(
-                f"the tokenizer of {name!r} has no end-of-sequence token and no stop token is named: nothing ends a "
+                f"the tokenizer of {name!r} has no end-of-sequence token and no stop is named: nothing ends a "
                 "response but max_new_tokens"
             )
         if self.task.chat and not self.stops:
             found.append(
                 f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a "
-                "response may go on into the user's next turn; name a token that ends one by task.stop"
+                "response may go on into the user's next turn; name a token or a text that ends one by task.stop"
             )
         return tuple(found)
 
@@ -76,7 +77,7 @@ def assemble(
     if compiles:
         trainer.learn = CompiledPass.of(trainer)
     evaluator = evaluator_for(policy, task, config, draws or milestone_draws(config))
-    return Assembly(policy, task, trainer, evaluator, tuple(stops))
+    return Assembly(policy, task, trainer, evaluator, stops)
 
 
 def evaluator_for(policy: Policy, task: Task, config: RunConfig, draws: Draws) -> Evaluator:
@@ -168,11 +169,11 @@ def judge(evaluator: Evaluator, reference: Policy | None = None) -> Evaluation:
     return judged
 
 
-def _stops(config: RunConfig, name: str | None) -> list[int]:
+def _stops(config: RunConfig, name: str | None) -> Stops:
     """What ends the task's responses besides the model's own; a tokenizer that cannot is told before models load."""
     task = config.task
     if name is None or task.name != "dataset" or not (task.chat or task.stop):
-        return []
+        return NONE
     return stops_of(task, load_tokenizer(name))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ppo_tune.models import Policy, Prompts, Sequences, decode_responses
+from ppo_tune.models import Policy, Prompts, Sequences
 from ppo_tune.models.answers import answer
 from ppo_tune.models.memory import Memory
 from ppo_tune.rewards import Reward
@@ -114,6 +114,6 @@ def score(
     Raises:
         RewardError: If the reward fails.
     """
-    responses = decode_responses(policy.tokenizer, sequences)
+    responses = policy.decode(sequences)
     texts, columns = prompts.texts(rows)
     return reward(texts, responses, columns).to(policy.device), responses

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
-from ppo_tune.models import Policy, Prompts, decode_responses
+from ppo_tune.models import Policy, Prompts
 from ppo_tune.models.answers import draw_uniforms
 from ppo_tune.models.guard import require_reference
 from ppo_tune.models.memory import Memory, is_out_of_memory
@@ -242,7 +242,7 @@ class PPOTrainer:
         if not isinstance(reward, LearningReward):
             return {}
         texts, columns = self.prompts.texts(self._prompt_rows(self.runs[place]))
-        return reward.learn(texts, decode_responses(self.policy.tokenizer, rollout.sequences), columns)
+        return reward.learn(texts, self.policy.decode(rollout.sequences), columns)
 
     def _adapt(self, run: Run, experience: Experience, i: int) -> None:
         """Count the iteration, and move an adaptive KL coefficient by the KL of the rollout."""

@@ -392,6 +392,15 @@ def test_trl_ends_responses_at_the_tasks_own_token_and_at_no_other() -> None:
     assert "stop" not in remarks("trl", winner(), "approximated")
 
 
+@pytest.mark.parametrize("target", CONVERTERS)
+def test_a_text_that_ends_responses_is_said_to_be_lost_by_every_target(target: str) -> None:
+    tokens = replace(TOKENS, stop_texts=("\n\nHuman:",))
+
+    told = remarks(target, winner(sources=reward_model_sources(tokens=tokens)), "approximated")["stop"]
+
+    assert told.startswith(r"ppo-tune ends a response at the text '\n\nHuman:' too")
+
+
 PROMPT_ROOM = {"verl": "data.max_prompt_length", "skyrl": "trainer.max_prompt_length"}
 
 

@@ -18,6 +18,7 @@ from ppo_tune.config.blocks import (
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.models import Policy, decode_responses
+from ppo_tune.models.stops import Stops, enders, first_stop
 from ppo_tune.tasks import stops_of
 from ppo_tune.trainer.assembly import assemble, evaluate_model
 from tests.conftest import prompts_for, tiny_model, uniforms_for
@@ -38,7 +39,7 @@ def chatting():
 
 
 def names(config, tokenizer) -> list[str]:
-    return [tokenizer.convert_ids_to_tokens(i) for i in stops_of(config, tokenizer)]
+    return [tokenizer.convert_ids_to_tokens(i) for i in stops_of(config, tokenizer).ids]
 
 
 def test_a_chat_ends_where_the_template_ends_an_assistants_turn():
@@ -50,7 +51,7 @@ def test_without_a_chat_a_template_ends_nothing():
 
 
 def test_the_embedded_task_names_no_stop():
-    assert stops_of(SupportTaskConfig(name="support"), chatting()) == []
+    assert not stops_of(SupportTaskConfig(name="support"), chatting())
 
 
 @pytest.mark.parametrize(
@@ -70,15 +71,81 @@ def test_stops_and_the_end_of_a_turn_add_up():
     assert set(names(task(chat=True, stop=["\n", "<pad>"]), chatting())) == {TURN_END, "Ċ", "<pad>"}
 
 
-@pytest.mark.parametrize("stop", ["\n\nuser zz", "☃☃"])
-def test_a_stop_that_is_no_single_token_is_refused_in_one_sentence(stop):
+def test_a_stop_of_several_tokens_is_a_text():
+    stops = stops_of(task(stop=["\n\nuser zz", "☃☃", "\n"]), KINDS["byte level"]())
+
+    assert stops.texts == ("\n\nuser zz", "☃☃")
+    assert len(stops.ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "stop"),
+    [
+        pytest.param("word pieces", "\n\nuser zz", id="white space that the tokenizer does not keep"),
+        pytest.param("metaspace", "☃☃", id="letters that it does not know"),
+        pytest.param("byte level", "<|im_end|>\n", id="a token that is no text"),
+    ],
+)
+def test_a_stop_that_no_response_could_hold_is_refused_in_one_sentence(kind, stop):
     with pytest.raises(ConfigError) as caught:
-        stops_of(task(stop=[stop]), KINDS["byte level"]())
+        stops_of(task(stop=[stop]), KINDS[kind]())
 
     message = str(caught.value)
-    assert message.startswith("task.stop: each must be one token of the model's tokenizer, but ")
-    assert repr(stop) in message
+    assert message.startswith(
+        f"task.stop: each must be a token of the model's tokenizer or a text that it can write, but {stop!r} becomes "
+    )
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("places", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_policy_stops_as_soon_as_a_text_stands_there_and_the_judge_reads_up_to_it(kind, places):
+    """However the text is written: by the same random numbers, what is said before it is what was said without it."""
+    tokenizer = KINDS[kind]()
+    policy = Policy(tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer, lora_rank=1, places=places)
+    prompts, uniforms, every = (
+        prompts_for([[40, 41]] * 128, places),
+        uniforms_for(places, 128, 12),
+        range(places),
+    )
+    free, _ = policy.generate(prompts, uniforms, temperature=1.0, places=every)
+    stops = ("er", "re", "a l")
+
+    policy.stop_also(Stops(texts=stops))
+    stopped, said = policy.generate(prompts, uniforms, temperature=1.0, places=every)
+
+    hits = 0
+    for place in every:
+        for row in range(128):
+            one, was = stopped[place, row : row + 1], free[place, row : row + 1]
+            (before,), (text,) = decode_responses(tokenizer, was), policy.decode(one)
+            at, n = first_stop(before, stops), int(one.response_mask.sum())
+            assert torch.equal(one.response_ids[0, :n], was.response_ids[0, :n])
+            assert text == before[:at]
+            if at is not None:
+                hits += 1
+                assert one.ended.all()
+                (shorter,) = decode_responses(tokenizer, one)  # without its last token
+                assert first_stop(shorter, stops) is None
+    assert hits > 2
+    assert not said.logprobs[~stopped.response_mask].any()
+
+
+def test_a_last_letter_of_several_bytes_may_end_a_text():
+    tokenizer = KINDS["byte level"]()
+
+    ids = enders(tokenizer, ["où"])
+
+    assert {tokenizer("è", add_special_tokens=False)["input_ids"][-1]} <= {*ids}  # a part of some letter
+    assert tokenizer("a", add_special_tokens=False)["input_ids"][0] not in ids
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "at"),
+    [("a b c", ("c", "b"), 2), ("a b", ("x",), None), ("", ("x",), None), ("bb", ("bb", "b"), 0)],
+)
+def test_the_first_of_some_texts_ends(text, stops, at):
+    assert first_stop(text, stops) == at
 
 
 @pytest.fixture
@@ -111,11 +178,11 @@ def test_a_workbench_ends_responses_at_them(folder):
 
 def test_an_evaluation_of_another_model_ends_responses_at_them(folder, monkeypatch):
     seen = []
-    monkeypatch.setattr(Policy, "stop_also", lambda _, ids: seen.append(list(ids)))
+    monkeypatch.setattr(Policy, "stop_also", lambda _, stops: seen.append(stops))
 
     evaluate_model("model", run(chat=True))
 
-    assert seen == [[chatting().convert_tokens_to_ids(TURN_END)]]
+    assert seen == [Stops((chatting().convert_tokens_to_ids(TURN_END),))]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +208,7 @@ def test_a_policy_stops_at_a_tasks_tokens_and_the_judge_does_not_read_them():
     before, _ = policy.generate(prompts, uniforms, temperature=1.0, places=[0])
     stop = int(before.response_ids[0, 0, 1])
 
-    policy.stop_also([stop])
+    policy.stop_also(Stops((stop,)))
     after, _ = policy.generate(prompts, uniforms, temperature=1.0, places=[0])
 
     first = after[0, :1]
@@ -161,7 +228,7 @@ def test_a_policy_that_nothing_stops_is_noted(stop, folder):
     notes = assemble(run(stop=stop)).notes
 
     told = (
-        "the tokenizer of 'model' has no end-of-sequence token and no stop token is named: nothing ends a response but "
+        "the tokenizer of 'model' has no end-of-sequence token and no stop is named: nothing ends a response but "
         "max_new_tokens"
     )
     assert notes == (() if stop else (told,))
@@ -186,7 +253,7 @@ def test_a_chat_whose_turns_end_by_no_token_is_noted(template, stop, told, folde
     assert notes == (
         (
             "task.chat: the chat template of 'model' ends an assistant's turn by no token of its own, so a response "
-            "may go on into the user's next turn; name a token that ends one by task.stop",
+            "may go on into the user's next turn; name a token or a text that ends one by task.stop",
         )
         if told
         else ()
