@@ -339,7 +339,11 @@ class DatasetTaskConfig(Block):
     path: FileName = Field(
         description="JSON, JSONL, CSV, TSV (each also .gz) or Parquet file, from the folder where you start ppo-tune."
     )
-    prompt: Text = Field("prompt", description="Column that holds the prompt.")
+    prompt: Text = Field(
+        "prompt",
+        description="Column that holds the prompt: a text or, with chat, a list of messages with role and content (or "
+        "from and value), of which what the assistant says last is a reference.",
+    )
     reference: Text | None = Field(
         None, description="Column that holds a good response; several rows may share a prompt."
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ppo_tune.config.blocks import DatasetTaskConfig
+from ppo_tune.data.chats import Chat, read_chat
 from ppo_tune.data.formats import HALF_PAIR, Row
 from ppo_tune.data.tables import Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
@@ -20,7 +21,7 @@ class Prompt:
     """One prompt.
 
     Attributes:
-        text: What the model is given, before any chat template; also what rewards see.
+        text: What the model is given, before any chat template; also what rewards see. A `Chat` where it has turns.
         columns: What else belongs to it, by name; `references` is a list of good responses.
         where: `file:line` it came from, or "".
     """
@@ -63,7 +64,7 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
         ConfigError: If the template is not one, or names a column that no row has.
     """
     needed = [config.prompt, *([config.reference] if config.reference else [])]
-    table = read_table(config.path, needed, drop_bad_rows=config.drop_bad_rows)
+    table = read_table(config.path, needed, chat=config.prompt, drop_bad_rows=config.drop_bad_rows)
     columns = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(config.template, columns, "task.template")
     rows, dropped = _rows_with(names, table, config)
@@ -72,11 +73,13 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
     prompts: dict[str, Prompt] = {}
     differing: set[str] = set()
     for row in rows:
-        text = config.template.format(**{**row.columns, "prompt": row.columns[config.prompt]})
+        text, answers = _prompt_of(row, config)
         others = {name: row.columns.get(name) for name in columns if name != config.reference}
+        if isinstance(text, Chat):
+            others[config.prompt] = [*text.turns]
         key = text if by_text else json.dumps([text, others], sort_keys=True, default=str)
         known = prompts.get(key)
-        given = [row.columns[config.reference]] if config.reference else others.get("references") or []
+        given = [row.columns[config.reference]] if config.reference else others.get("references") or answers
         if known is None:
             prompts[key] = Prompt(text, {**others, "references": given}, row.where)
             continue
@@ -86,6 +89,24 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
         _add_references(known, given, is_new=bool(config.reference))
     found = list(prompts.values())
     return PromptFile(found, tuple(_notes(config, table, dropped, found, sorted(differing))))
+
+
+def _prompt_of(row: Row, config: DatasetTaskConfig) -> tuple[str, list[str]]:
+    """What the model is given of a row, and what the assistant says after it where the row holds that.
+
+    Raises:
+        ConfigError: If it is a chat, and the task is none or has a template.
+    """
+    value = row.columns[config.prompt]
+    if isinstance(value, str):
+        return config.template.format(**{**row.columns, "prompt": value}), []
+    if not config.chat:
+        what = f"{row.where}: column {config.prompt!r} holds messages, which a chat template writes; set chat: true"
+        raise ConfigError([Problem("task.chat", what)])
+    if config.template != "{prompt}":
+        what = f"{row.where}: column {config.prompt!r} holds messages, for which there is no template; leave it out"
+        raise ConfigError([Problem("task.template", what)])
+    return read_chat(value)
 
 
 def _add_references(known: Prompt, given: Any, *, is_new: bool) -> None:

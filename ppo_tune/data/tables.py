@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.data.chats import read_chat
 from ppo_tune.data.formats import HALF_PAIR, Row, records
 from ppo_tune.data.shapes import MOST_PAIRS, LeftOutError, Pair, shape_of
 from ppo_tune.errors import DataError
@@ -36,7 +37,9 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: bool | None = None) -> Table:
+def read_table(
+    path: str | Path, text_columns: Sequence[str], *, chat: str = "", drop_bad_rows: bool | None = None
+) -> Table:
     """Read a file and check the columns that must hold text.
 
     Where the columns of preferences are asked for and not there, rows of the published `SHAPES` are read as such, and a
@@ -45,6 +48,7 @@ def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: 
     Args:
         path: A file of one of the `ppo_tune.data.formats.FORMATS`.
         text_columns: Columns that every row must have, as non-empty text.
+        chat: The one among them that may hold lists of messages instead.
         drop_bad_rows: Drop and count rows that cannot be used, instead of stopping at the first; None where the user
             has no such choice, and is offered none.
 
@@ -61,7 +65,7 @@ def read_table(path: str | Path, text_columns: Sequence[str], *, drop_bad_rows: 
     dropped: list[str] = []
     notes: list[str] = []
     for row in _in_shape(records(path, text_columns, notes), path, text_columns, notes):
-        problem = row if isinstance(row, str) else _problem(row, text_columns)
+        problem = row if isinstance(row, str) else _problem(row, text_columns, chat)
         if problem is None:
             assert isinstance(row, Row)
             rows.append(row)
@@ -115,18 +119,30 @@ def _in_shape(
 
 def _empty_words(path: Path, rows: Iterable[Row], text_columns: Sequence[str]) -> Iterator[str]:
     """A note for every text that is probably another program's empty cell."""
-    found = Counter((name, row.columns[name].strip()) for row in rows for name in dict.fromkeys(text_columns))
+    names = dict.fromkeys(text_columns)
+    texts = ((name, row.columns[name]) for row in rows for name in names)
+    found = Counter((name, text.strip()) for name, text in texts if isinstance(text, str))
     for (name, text), n in found.items():
         if text in EMPTY_WORDS:
             yield f"{path}: column {name!r} holds the text {text!r} in {n} rows; was the cell empty?"
 
 
-def _problem(row: Row, text_columns: Sequence[str]) -> str | None:
+def _problem(row: Row, text_columns: Sequence[str], chat: str) -> str | None:
     for name in text_columns:
         if name not in row.columns:
             found = ", ".join(map(str, row.columns))
             return f"{row.where}: there is no column {name!r}; the row has {found}"
         value = row.columns[name]
+        if name == chat and isinstance(value, list):
+            try:
+                texts = [turn["content"] for turn in read_chat(value)[0].turns]
+            except ValueError as error:
+                return f"{row.where}: column {name!r} {error}"
+            if any(HALF_PAIR.search(text) or NUL in text for text in texts):
+                return (
+                    f"{row.where}: column {name!r} must hold text, but a message holds what is no character"
+                )
+            continue
         if not isinstance(value, str) or not value.strip() or HALF_PAIR.search(value):
             return f"{row.where}: column {name!r} must hold text, but got {value!r}"
         if NUL in value:

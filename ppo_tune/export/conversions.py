@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 
 from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.data.chats import Chat
 from ppo_tune.export.base import (
     MODEL_PLACEHOLDER,
     PROMPTS_PLACEHOLDER,
@@ -242,6 +243,13 @@ def _in_raw_units(winner: Winner) -> str:
         f"{name} is {value / gain:.4g}, for {value:.4g} / {gain:.4g}" for name, value in values
     )
     return f": then {told}, its gain"
+
+
+def turns_column(winner: Winner) -> str | None:
+    """The column that holds the turns of prompts that are conversations; None where none is one."""
+    task, prompts = winner.config.task, winner.sources.prompts or ()
+    has_turns = any(isinstance(prompt.text, Chat) for prompt in prompts)
+    return task.prompt if task.name == "dataset" and has_turns else None
 
 
 def _plain_prompt_remarks(winner: Winner) -> Iterator[Remark]:

@@ -4,7 +4,9 @@ import json
 import math
 import shlex
 from collections.abc import Iterator
+from functools import partial
 
+from ppo_tune.data.chats import turns_of
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
@@ -21,6 +23,7 @@ from ppo_tune.export.conversions import (
     model_name,
     prompt_file,
     prompt_room,
+    turns_column,
     with_own_critic,
 )
 from ppo_tune.export.rendering import columns_text, comment, prompt_lines
@@ -190,11 +193,11 @@ def export(winner: Winner, scale: Scale) -> Export:
         },
     )
     before = winner.sources.tokens.before or ""
-    prompts = prompt_lines(winner, lambda prompt: _row(prompt, before))
+    prompts = prompt_lines(winner, partial(_row, before=before, has_turns=turns_column(winner) is not None))
     return TARGET.export(winner, scale, {"reward.py": reward, **prompts})
 
 
-def _row(prompt: Prompt, before: str) -> dict[str, str]:
+def _row(prompt: Prompt, before: str, *, has_turns: bool) -> dict[str, object]:
     """A line of the prompts: what the model reads, and as the label what the reward is told."""
     label = json.dumps({"prompt": prompt.text, "columns": json.loads(columns_text(prompt))})
-    return {"prompt": before + prompt.text, "label": label}
+    return {"prompt": turns_of(prompt.text) if has_turns else before + prompt.text, "label": label}

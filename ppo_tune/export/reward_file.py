@@ -6,6 +6,7 @@ from typing import Any
 
 from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig
 from ppo_tune.export.base import REWARD_PLACEHOLDER, Winner
+from ppo_tune.export.conversions import turns_column
 from ppo_tune.templates import render
 
 
@@ -29,7 +30,12 @@ def score_source(winner: Winner) -> tuple[tuple[str, ...], str]:
                 "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
                 "from transformers.utils import cached_file",
             ),
-            render("reward_model.py.jinja", model=repr(model), template=repr(template)),
+            render(
+                "reward_model.py.jinja",
+                model=repr(model),
+                template=repr(template),
+                turns=repr(turns_column(winner)),
+            ),
         )
     return ("import torch",), render("reward_ppo_tune.py.jinja", reward=repr(reward.model_dump(mode="json")))
 

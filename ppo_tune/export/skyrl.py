@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from ppo_tune.data.chats import turns_of
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
@@ -206,7 +207,7 @@ def export(winner: Winner, scale: Scale) -> Export:
 
 def _row(prompt: Prompt) -> dict[str, object]:
     return {
-        "prompt": [{"role": "user", "content": prompt.text}],
+        "prompt": turns_of(prompt.text),
         "env_class": ENVIRONMENT,
         "prompt_text": prompt.text,
         "columns": columns_text(prompt),

@@ -7,6 +7,7 @@ coefficient, and scores of texts instead of tokens.
 
 from collections.abc import Iterator
 
+from ppo_tune.data.chats import Chat, turns_of
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import PROMPTS_PLACEHOLDER, Conversion, Export, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
@@ -216,4 +217,5 @@ def _constant(setting: Setting) -> str:
 
 
 def _row(prompt: Prompt) -> dict[str, object]:
-    return {"prompt": prompt.text, "columns": dict(prompt.columns)}
+    turns = {"turns": turns_of(prompt.text)} if isinstance(prompt.text, Chat) else {}
+    return {"prompt": prompt.text, **turns, "columns": dict(prompt.columns)}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from ppo_tune.data.chats import turns_of
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Remark, Scale, Setting, Winner
 from ppo_tune.export.conversions import (
@@ -211,7 +212,7 @@ def export(winner: Winner, scale: Scale) -> Export:
 def _row(prompt: Prompt) -> dict[str, object]:
     return {
         "data_source": "ppo-tune",
-        "prompt": [{"role": "user", "content": prompt.text}],
+        "prompt": turns_of(prompt.text),
         "reward_model": {"style": "rule", "ground_truth": ""},
         "extra_info": {"prompt": prompt.text, "columns": columns_text(prompt)},
     }

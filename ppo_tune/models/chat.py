@@ -1,4 +1,4 @@
-"""A tokenizer's chat template: prompts as a user's turn, exchanges as a judge reads them, the end of a turn.
+"""A tokenizer's chat template: prompts as turns, exchanges as a judge reads them, the end of a turn.
 
 Every failure is one sentence that names the setting which asked for the template.
 """
@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ppo_tune.data.chats import Turn, turns_of
 from ppo_tune.data.model_folders import missing_chat_template
 from ppo_tune.errors import ModelError
 from ppo_tune.models.text import tokenize
@@ -17,26 +18,24 @@ MARK = "qzx"
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
-    """Token ids of a task's prompts: as they stand, or each as a user's turn up to where the assistant begins.
+    """Token ids of a task's prompts: as they stand, or each as its turns up to where the assistant begins.
 
     Raises:
         ModelError: If they are turns, and there is no chat template, or it fails.
     """
     if not chat:
         return tokenize(tokenizer, texts)
-    chats = [[{"role": "user", "content": text}] for text in texts]
-    turns = [_render(tokenizer, chat, "task.chat", add_generation_prompt=True) for chat in chats]
+    turns = [_render(tokenizer, turns_of(text), "task.chat", add_generation_prompt=True) for text in texts]
     return [tokenizer(turn, add_special_tokens=False)["input_ids"] for turn in turns]
 
 
 def exchange(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, *, asked_by: str) -> str:
-    """A user's turn and the assistant's answer as one text.
+    """The turns of a prompt and the assistant's answer as one text.
 
     Raises:
         ModelError: If there is no chat template, or it fails.
     """
-    chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    return _render(tokenizer, chat, asked_by)
+    return _render(tokenizer, [*turns_of(prompt), {"role": "assistant", "content": response}], asked_by)
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase, *, asked_by: str) -> int | None:
@@ -57,13 +56,11 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     return {**added, **dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))}
 
 
-def _render(
-    tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], asked_by: str, **settings: Any
-) -> str:
+def _render(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Turn], asked_by: str, **settings: Any) -> str:
     if not tokenizer.chat_template:
         raise ModelError(missing_chat_template(tokenizer.name_or_path, asked_by=asked_by))
     try:
-        text = tokenizer.apply_chat_template(chat, tokenize=False, **settings)
+        text = tokenizer.apply_chat_template([dict(turn) for turn in chat], tokenize=False, **settings)
     except Exception as error:  # a template is a program of its author
         roles = " and ".join(f"a message of the {message['role']}" for message in chat)
         raise ModelError(

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from transformers.utils.hub import cached_file
 
 from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.data.chats import turns_of
 from ppo_tune.errors import ModelError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
 from ppo_tune.models.context import context_length
@@ -156,7 +157,7 @@ class PreferenceReward(Reward):
         if not self.reads_chat:
             return fill(self.template, prompt, response)
         for token in self._turns:
-            if token in prompt:
+            if any(token in turn["content"] for turn in turns_of(prompt)):
                 raise RewardError(
                     f"{self} reads a prompt as a user's turn, but {token!r}, which its chat template writes, is in "
                     f"{sample(prompt, response)} already; give the bare prompt with task.chat: true, or set the "
