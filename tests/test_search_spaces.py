@@ -2,12 +2,18 @@
 """The study files that are shipped."""
 
 import itertools
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.shipped import about, copy_shipped, shipped
 from ppo_tune.config.study_file import load_study, notes
+from ppo_tune.errors import ConfigError, StorageError
 
 FOLDER = Path(__file__).parent.parent / "search_spaces"
 
@@ -84,3 +90,91 @@ def test_the_grid_runs_every_cell_and_the_default():
 
     assert study.search.sampler.name == "grid"
     assert study.n_trials == 1 + study.space.grid_size()
+
+
+@files
+def test_a_shipped_file_is_meant_by_its_name_in_a_folder_without_such_a_file(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert load_study(file.stem) == load_study(file)
+    Path(file.stem).write_text("task: {name: nonsense}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="nonsense"):  # a file of the user's own comes first
+        load_study(file.stem)
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("quikstart", "did you mean 'quickstart'?"),
+        ("zz", "choose one of full, grid, quickstart, restaurants"),
+    ],
+)
+def test_a_name_that_is_no_file_is_told_with_those_that_there_are(name, way_out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError) as refused:
+        load_study(name)
+
+    assert str(refused.value) == (
+        f"{name}: no such file (looked in {tmp_path}), and as a study file that comes with ppo-tune unknown {name!r}; "
+        f"{way_out}"
+    )
+
+
+@files
+def test_a_shipped_file_says_what_it_is(file):
+    assert about(file).endswith(".")
+    assert "ppo-tune" not in about(file)
+
+
+def test_a_copy_has_what_it_names_and_replaces_no_other_file(tmp_path):
+    written = copy_shipped("restaurants", tmp_path)
+
+    assert [path.relative_to(tmp_path).as_posix() for path in written] == [
+        "search_spaces/restaurants.py",
+        "search_spaces/restaurants.yaml",
+    ]
+    assert copy_shipped("restaurants", tmp_path) == written
+    written[1].write_text("mine", encoding="utf-8")
+    with pytest.raises(StorageError, match=r"is there and is another file; name another folder by --out"):
+        copy_shipped("restaurants", tmp_path)
+    with pytest.raises(ConfigError, match="did you mean 'restaurants'"):
+        copy_shipped("restaurant", tmp_path)
+    assert written[1].read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_them(tmp_path):
+    """In an empty folder, by the package as it is installed and not as it is checked out."""
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        tmp_path,
+        FOLDER.parent,
+    ]
+    subprocess.run(build, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    command = [sys.executable, "-m", "ppo_tune", "check", "quickstart"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    told = subprocess.run(
+        command, cwd=empty, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    where = "from ppo_tune.config.shipped import FOLDER; print(FOLDER)"
+    found = subprocess.run(
+        [sys.executable, "-c", where], cwd=empty, env=environment, capture_output=True, text=True
+    )
+
+    assert told.startswith("quickstart is a valid study.")
+    assert Path(found.stdout.strip()) == tmp_path / "installed" / "ppo_tune" / "search_spaces"
+    assert {*shipped()} == {
+        path.stem for path in (tmp_path / "installed/ppo_tune/search_spaces").glob("*.yaml")
+    }

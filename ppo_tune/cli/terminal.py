@@ -18,7 +18,9 @@ errors = Console(stderr=True, highlight=False)
 EXIT_MISTAKE, EXIT_NOTHING, EXIT_INTERRUPTED = 2, 3, 130
 """A mistake of the user's; a study in which no trial can be gone on with; Ctrl-C. A bug of ours is Python's own 1."""
 
-StudyFile = Annotated[Path, typer.Argument(help="A study file, such as search_spaces/quickstart.yaml.")]
+StudyFile = Annotated[
+    Path, typer.Argument(help="A study file, or one of ours by its name, such as quickstart.")
+]
 StudyName = Annotated[str, typer.Argument(help="A study's name: its file's name without .yaml.")]
 Out = Annotated[Path, typer.Option(help="Folder that holds runs/ and reports/.")]
 Storage = Annotated[

@@ -20,6 +20,7 @@ from ppo_tune.config.blocks import (
 )
 from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
+from ppo_tune.config.shipped import study_file
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
@@ -40,7 +41,8 @@ def load_study(
     """Read a study file.
 
     Args:
-        path: The YAML file; its name without the ending becomes the study's name.
+        path: The YAML file; its name without the ending becomes the study's name. Or the name of one of ours, such as
+            `quickstart`.
         allow_huge_grid: Accept a grid of more than 10,000 cells.
         n_trials: Instead of the file's `search.n_trials`.
         max_episodes: Instead of the file's `search.max_episodes`.
@@ -52,7 +54,7 @@ def load_study(
     Raises:
         ConfigError: With every mistake in the file, its line, the rule, the value and the way out.
     """
-    path = Path(path)
+    path = study_file(path)
     reader = _Reader(path, STUDY_BLOCKS)
     for limit, value in {
         "n_trials": n_trials,

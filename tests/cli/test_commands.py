@@ -278,3 +278,25 @@ def test_the_help_of_export_names_every_target(cli: Cli) -> None:
     said = cli("export", "--help").out
 
     assert [target for target in TARGETS if target not in said] == []
+
+
+def test_examples_are_listed_and_copied(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    listed, copied, unknown = (
+        cli("examples"),
+        cli("examples", "grid", "--out", "mine"),
+        cli("examples", "gird"),
+    )
+
+    assert [line.split()[0] for line in listed.out.splitlines()[:-1]] == [
+        "full",
+        "grid",
+        "quickstart",
+        "restaurants",
+    ]
+    assert copied.out == "wrote mine/search_spaces/grid.yaml\n"
+    assert cli("check", "mine/search_spaces/grid.yaml").out.startswith(
+        "mine/search_spaces/grid.yaml is a valid study."
+    )
+    assert (unknown.code, unknown.err) == (2, "error: examples: unknown 'gird'; did you mean 'grid'?\n")
