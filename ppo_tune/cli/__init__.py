@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -39,6 +40,7 @@ COMMANDS = {
 
 SETTINGS: dict[str, Any] = {
     "add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
 }  # fmt: skip
 
 
@@ -72,8 +74,18 @@ app = typer.Typer(
 )
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ppo-tune {version('ppo-tune')}")
+        raise typer.Exit
+
+
 @app.callback()
-def quiet() -> None:
+def quiet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
     """Leave the terminal to our own words: those of the libraries are warnings at most, and no bars."""
     logging.disable(logging.INFO)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

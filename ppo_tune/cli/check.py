@@ -1,6 +1,7 @@
 """The command that validates a study file."""
 
-from ppo_tune.cli.terminal import HugeGrid, StudyFile, note, say
+from ppo_tune.cli.settings import read_settings
+from ppo_tune.cli.terminal import HugeGrid, Name, Seed, Settings, StudyFile, note, say
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST
 from ppo_tune.config.study_file import load_study, notes
@@ -9,9 +10,11 @@ from ppo_tune.data.user_files import check_user_files
 from ppo_tune.search.budget import expected_trials, trial_cost
 
 
-def check(file: StudyFile, yes: HugeGrid = False) -> None:
+def check(
+    file: StudyFile, yes: HugeGrid = False, settings: Settings = None, seed: Seed = None, name: Name = None
+) -> None:
     """Validate a study file, count its trials and estimate the work; loads no model."""
-    config = load_study(file, allow_huge_grid=yes)
+    config = load_study(file, allow_huge_grid=yes, seed=seed, name=name, settings=read_settings(settings))
     inputs = check_user_files(config)
     prompts = inputs.prompts
     episodes, search = config.ppo.episodes, config.search

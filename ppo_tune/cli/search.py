@@ -1,20 +1,25 @@
 """The command that runs a study."""
 
 import shlex
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import ppo_tune
 from ppo_tune.cli.progress import Display, SearchState
 from ppo_tune.cli.report import write_and_tell
+from ppo_tune.cli.settings import read_settings
 from ppo_tune.cli.terminal import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING,
     HugeGrid,
+    Name,
     Out,
+    Seed,
+    Settings,
     Storage,
     StudyFile,
     Workers,
@@ -46,18 +51,40 @@ def search(
     no_confirm: Annotated[
         bool, typer.Option("--no-confirm", help="Leave out the confirmation on fresh seeds.")
     ] = False,
+    settings: Settings = None,
+    seed: Seed = None,
+    name: Name = None,
 ) -> None:
     """Start a study, or go on with it; confirm its best few on fresh seeds; write its report.
 
-    Exit code 3 says that the study is over and no trial of it can be gone on with.
+    What is searched stands in runs/<study>/<study>.yaml, flags included. Exit code 3 says that the study is over and no
+    trial of it can be gone on with.
     """
     config = ppo_tune.load_study(
-        file, allow_huge_grid=yes, n_trials=n_trials, max_episodes=max_episodes, max_seconds=max_seconds
+        file,
+        allow_huge_grid=yes,
+        n_trials=n_trials,
+        max_episodes=max_episodes,
+        max_seconds=max_seconds,
+        seed=seed,
+        name=name,
+        settings=read_settings(settings),
     )
     run = partial(
         ppo_tune.run_search, config, out=out, storage=storage, workers=workers, confirm=not no_confirm
     )
-    show(run, config, out, again=f"ppo-tune search {shlex.quote(str(file))}{flags_of(storage, out)}")
+    given = {
+        "--set": settings,
+        "--seed": seed,
+        "--name": name,
+        "--n-trials": n_trials,
+        "--max-episodes": max_episodes,
+        "--max-seconds": max_seconds,
+        "--workers": workers,
+        "--no-confirm": no_confirm,
+        "--yes": yes,
+    }
+    show(run, config, out, again=f"{again('search', file, given)}{flags_of(storage, out)}")
 
 
 def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path, *, again: str) -> None:
@@ -79,6 +106,21 @@ def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path
         raise typer.Exit(EXIT_INTERRUPTED)
     if report.verdict.kind == "nothing_feasible":
         raise typer.Exit(EXIT_NOTHING)
+
+
+def again(command: str, what: object, given: Mapping[str, Any]) -> str:
+    """The command with all that was given, in words that a shell takes as they are.
+
+    Args:
+        command: Its name.
+        what: Its argument.
+        given: Values by flag: None or False for none, True for a flag alone, a list for a flag that may be repeated.
+    """
+    words = ["ppo-tune", command, str(what)]
+    for flag, value in given.items():
+        for one in value if isinstance(value, list) else [value]:
+            words += [] if one is None or one is False else [flag] if one is True else [flag, f"{one}"]
+    return shlex.join(words)
 
 
 def flags_of(storage: str | None, out: Path) -> str:

@@ -1,16 +1,18 @@
-"""Flags of a command that are the fields of a block: one each, with its type, its default, its rules and its words."""
+"""Flags that set values of a file: the fields of a block, one each, with their rules and words; and `--set`."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from ruamel.yaml.error import YAMLError
 
 from ppo_tune.config.block import Block
 from ppo_tune.config.messages import SIGNS, mistakes
+from ppo_tune.config.strict_yaml import Document
 from ppo_tune.errors import ConfigError, Problem
 
 
@@ -74,3 +76,31 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, option]
     )
+
+
+def read_settings(given: Sequence[str] | None) -> dict[str, Any]:
+    """Values by their places, from `KEY=VALUE`; a value is read as YAML, as it would be in the file.
+
+    Raises:
+        ConfigError: If one is no such pair, or its value is no YAML.
+    """
+    found: dict[str, Any] = {}
+    problems = []
+    for pair in given or ():
+        key, is_pair, value = pair.partition("=")
+        if not is_pair or not key:
+            problems.append(
+                Problem("--set", f"must be KEY=VALUE, such as ppo.episodes=640, but got {pair!r}")
+            )
+            continue
+        try:
+            document = Document(f"value: {value}\n")
+        except YAMLError as error:
+            why = getattr(error, "problem", None) or "it cannot be read"
+            problems.append(Problem(f"--set {key}", f"not valid YAML: {why}, in {value!r}"))
+            continue
+        problems += [Problem(f"--set {key}", problem.what) for problem in document.problems]
+        found[key] = document.data["value"]
+    if problems:
+        raise ConfigError(problems)
+    return found

@@ -27,6 +27,16 @@ Storage = Annotated[
     str | None, typer.Option(help="URL of an Optuna store; default: SQLite beside the trials.")
 ]
 HugeGrid = Annotated[bool, typer.Option("--yes", help="Accept a grid of more than 10,000 cells.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A value instead of the file's, such as ppo.episodes=640; repeatable.",
+    ),
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the search, instead of the file's.")]
+Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per GPU, else per core.")]
 
 

@@ -37,6 +37,9 @@ def load_study(
     n_trials: int | None = None,
     max_episodes: int | None = None,
     max_seconds: float | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> StudyConfig:
     """Read a study file.
 
@@ -47,6 +50,9 @@ def load_study(
         n_trials: Instead of the file's `search.n_trials`.
         max_episodes: Instead of the file's `search.max_episodes`.
         max_seconds: Instead of the file's `search.max_seconds`.
+        seed: Instead of the file's `search.seed`.
+        name: Of the study, instead of the file's.
+        settings: Further values instead of the file's, by their places, such as `ppo.episodes`.
 
     Returns:
         The experiment, checked.
@@ -56,12 +62,12 @@ def load_study(
     """
     path = study_file(path)
     reader = _Reader(path, STUDY_BLOCKS)
-    for limit, value in {
-        "n_trials": n_trials,
-        "max_episodes": max_episodes,
-        "max_seconds": max_seconds,
-    }.items():
-        reader.replace(("search", limit), value, "--" + limit.replace("_", "-"))
+    reader.name = reader.name if name is None else name
+    for place, value in (settings or {}).items():
+        reader.set(tuple(place.split(".")), value, f"--set {place}")
+    limits = {"n_trials": n_trials, "max_episodes": max_episodes, "max_seconds": max_seconds, "seed": seed}
+    for limit, number in limits.items():
+        reader.replace(("search", limit), number, "--" + limit.replace("_", "-"))
     task, model, ppo = reader.run_blocks()
     space = reader.space()
     search = reader.block("search", SearchConfig, {})
@@ -221,6 +227,7 @@ class _Reader:
     def __init__(self, path: Path, blocks: tuple[str, ...]) -> None:
         self.source = str(path)
         self.name = path.stem
+        self.blocks = blocks
         self.document: Document = read_yaml(path)
         self.problems = list(self.document.problems)
         self.noted: set[Path_] = set(self.document.unread)
@@ -245,11 +252,28 @@ class _Reader:
 
     def replace(self, place: Path_, value: Any, flag: str) -> None:
         """Put a flag's value in place of the file's; None leaves that as it is."""
-        *blocks, key = map(str, place)
-        block = self.data.setdefault(blocks[0], {}) if blocks else self.data
+        block = self.data.get(str(place[0]), {}) if len(place) > 1 else {}
         if value is not None and isinstance(block, dict):
-            block[key] = value
-            self.flags[place] = flag
+            self.set(place, value, flag)
+
+    def set(self, place: Path_, value: Any, flag: str) -> None:
+        """Put a flag's value in place of the file's, in blocks that are made where there are none."""
+        *blocks, key = map(str, place)
+        if blocks and blocks[0] not in self.blocks:
+            self.problems.append(Problem(flag, unknown(blocks[0], self.blocks, kind="block")))
+            return
+        found = self.data
+        for i, block in enumerate(blocks):
+            inner = found.setdefault(block, {})
+            if not isinstance(inner, dict):
+                where = dotted(place[: i + 1])
+                self.problems.append(
+                    Problem(flag, f"{where} is {inner!r}, which has no {key}; set {where} itself")
+                )
+                return
+            found = inner
+        found[key] = value
+        self.flags[place] = flag
 
     def finish(self) -> None:
         if self.problems:

@@ -1,15 +1,11 @@
 """Our own format: the file that `ppo-tune train` reads, a card that says what it is, and its record."""
 
-import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import ScalarNode
-from ruamel.yaml.representer import SafeRepresenter
-
 from ppo_tune.config.blocks import PPOConfig, TrainConfig
+from ppo_tune.config.writing import yaml_text
 from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
 from ppo_tune.export.rendering import comment, one_line
 from ppo_tune.export.transfer import at_scale, rules
@@ -23,20 +19,6 @@ METRICS, PROVENANCE = "metrics.json", "provenance.json"
 ADVICE = "advice"
 """The fact of a config that is not to be trained as it is: what to do instead."""
 
-UNUSUAL_BREAKS = frozenset("\x85\u2028\u2029")
-"""Characters that a YAML reader folds like the end of a line unless they stand escaped in double quotes."""
-
-
-class _Representer(SafeRepresenter):
-    """Writes every text so that it is read back as it was."""
-
-    def represent_str(self, data: str) -> ScalarNode:
-        style = '"' if UNUSUAL_BREAKS.intersection(data) else None
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
-
-
-_Representer.add_representer(str, _Representer.represent_str)
-
 
 def render(config: TrainConfig, provenance: Mapping[str, str]) -> str:
     """A config as YAML, every value written out, with where it comes from on top.
@@ -48,16 +30,9 @@ def render(config: TrainConfig, provenance: Mapping[str, str]) -> str:
     """
     how = [] if ADVICE in provenance else ["ppo-tune train THIS_FILE"]
     facts = [line for name, value in provenance.items() for line in comment(f"{name}: {value}")]
-    header = [f"# {line}" for line in (*how, *facts)]
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Representer = _Representer
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    text = io.StringIO()
     blocks = config.model_dump(mode="json")
     blocks["task"] = {name: value for name, value in blocks["task"].items() if value is not None}
-    yaml.dump(blocks, text)
-    return "\n".join(header) + "\n" + text.getvalue()
+    return yaml_text(blocks, [*how, *facts])
 
 
 def export(winner: Winner, scale: Scale) -> Export:

@@ -79,6 +79,10 @@ class StudyFolder:
         """That of one trial."""
         return TrialFolder(self.path / "trials" / f"{number:04d}")
 
+    def written(self, name: str) -> Path:
+        """The study file as it was last searched; its name is the study's, so that it can be searched itself."""
+        return self.path / f"{name}.yaml"
+
     def identity(self) -> str:
         """A random name that no other folder has, made at the first call; call it under the search's lock.
 

@@ -20,6 +20,7 @@ import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
+from ppo_tune.config.study_file import load_study
 from ppo_tune.files import read_json_lines
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import ending_of, was_lost
@@ -191,7 +192,11 @@ def test_one_interrupt_stops_cleanly_and_the_study_goes_on_to_more_trials(
     again, _ = start(slow_study, "--workers", "1", "--n-trials", "4").finish()
 
     assert code == 130, output
-    assert f"Stopped. Go on with: ppo-tune search {slow_study} --out {slow_study.parent}\n" in output
+    assert (
+        f"Stopped. Go on with: ppo-tune search {slow_study} --workers 1 --out {slow_study.parent}\n" in output
+    )
+    searched = load_study(slow_study.parent / "runs" / command.name / f"{command.name}.yaml")
+    assert searched == load_study(slow_study, n_trials=4)  # flags included
     assert "running" not in stopped
     assert "preempted" in stopped
     assert again == 0

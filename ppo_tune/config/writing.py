@@ -1,0 +1,44 @@
+"""From an experiment back to a file that says the same."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
+
+from ppo_tune.config.blocks import StudyConfig
+
+UNUSUAL_BREAKS = frozenset("\x85\u2028\u2029")
+"""Characters that a YAML reader folds like the end of a line unless they stand escaped in double quotes."""
+
+
+class _Representer(SafeRepresenter):
+    """Writes every text so that it is read back as it was."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        style = '"' if UNUSUAL_BREAKS.intersection(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_str)
+
+
+def yaml_text(blocks: Mapping[str, Any], header: Sequence[str]) -> str:
+    """Plain data as YAML, in its order, below lines of a comment."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    text = io.StringIO()
+    yaml.dump(dict(blocks), text)
+    return "".join(f"# {line}\n" for line in header) + text.getvalue()
+
+
+def study_text(config: StudyConfig) -> str:
+    """A study file that says what was asked for, and nothing of what was left to its defaults."""
+    blocks = config.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+    return yaml_text(
+        blocks, [f"As study {config.name} was last searched; `ppo-tune search THIS_FILE` goes on with it."]
+    )
