@@ -63,6 +63,8 @@ def _rows(found: StudyStatus, now: datetime) -> Iterator[tuple[str, str]]:
     yield "trials", _progress(found)
     if found.ended:
         yield "", found.ended
+    for i, told in enumerate(found.prompts):
+        yield "" if i else "prompts", told
     if found.endings:
         yield "", counts(found.endings)
     if found.repeats:

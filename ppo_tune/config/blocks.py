@@ -331,6 +331,10 @@ Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
 """Texts, none of them empty."""
 
 
+TooLong = Literal["refuse", "drop", "cut"]
+"""What becomes of prompts that leave no room for a response."""
+
+
 class DatasetTaskConfig(Block):
     """Your prompts from a file."""
 
@@ -357,7 +361,13 @@ class DatasetTaskConfig(Block):
     drop_bad_rows: bool = Field(
         False,
         description="Instead of stopping, drop rows that cannot be used, of which `check` says how many, and prompts "
-        "that are empty or too long for the model, which are not counted.",
+        "of which the tokenizer makes nothing.",
+    )
+    too_long: TooLong | None = Field(
+        None,
+        exclude_if=operator.not_,
+        description="What becomes of prompts longer than the model's context less max_new_tokens: refuse the file, "
+        "drop them, or cut their beginning (the first turns of a chat); null = drop with drop_bad_rows, else refuse.",
     )
     heldout_prompts: int = Field(
         128,

@@ -5,6 +5,7 @@ an export may stand where this machine does not see it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,9 +16,10 @@ from ppo_tune.data.prompts import Prompt, read_prompts, split_of
 from ppo_tune.data.user_files import full_path, with_full_paths
 from ppo_tune.errors import ConfigError, ModelError, PPOTuneError
 from ppo_tune.export.base import Sources, TokenFacts
-from ppo_tune.models.chat import prompt_ids
+from ppo_tune.models.chat import prompt_ids, shortened
 from ppo_tune.models.context import usable_positions
 from ppo_tune.models.loading import load_tokenizer
+from ppo_tune.models.text import tokenize
 from ppo_tune.rewards.preference import read_format
 from ppo_tune.tasks import make_task, stops_of
 
@@ -65,7 +67,7 @@ def read_tokens(
         response_tokens: Room that the context must leave for a response.
 
     Returns:
-        The facts; and the prompts less those that are empty or too long, which a task with drop_bad_rows drops.
+        The facts; and the prompts less those that are empty or too long, which the task drops, or cut as it cuts them.
     """
     config = _config(model)
     context = None if config is None else usable_positions(config)
@@ -78,7 +80,13 @@ def read_tokens(
     except (ModelError, ConfigError):
         return TokenFacts(context=context), tuple(prompts)
     room = len(max(rows, key=len, default=())) if context is None else context - response_tokens
-    kept = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if 0 < len(row) <= room]
+    cuts = isinstance(task, DatasetTaskConfig) and task.too_long == "cut"
+    kept: list[tuple[Prompt, list[int]]] = []
+    for prompt, row in zip(prompts, rows, strict=True):
+        if 0 < len(row) <= room:
+            kept.append((prompt, row))
+        elif row and cuts and (cut := shortened(tokenizer, prompt.text, room, chat=chat)):
+            kept.append((replace(prompt, text=cut[0]), cut[1] if chat else tokenize(tokenizer, [cut[0]])[0]))
     if not kept:  # what stands there is not what was trained
         return TokenFacts(context=context), tuple(prompts)
     named = _named_ends(model, config, tokenizer)

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.data.chats import Turn, turns_of
+from ppo_tune.data.chats import Chat, Turn, turns_of
 from ppo_tune.data.model_folders import missing_chat_template
 from ppo_tune.errors import ModelError
 from ppo_tune.models.text import tokenize
@@ -27,6 +27,30 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat
         return tokenize(tokenizer, texts)
     turns = [_render(tokenizer, turns_of(text), "task.chat", add_generation_prompt=True) for text in texts]
     return [tokenizer(turn, add_special_tokens=False)["input_ids"] for turn in turns]
+
+
+def shortened(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, most: int, *, chat: bool
+) -> tuple[str, list[int]] | None:
+    """The end of a prompt that has so many tokens at most, and they; None where there is none to keep.
+
+    Of a text its last tokens are kept, behind the token that begins every text; of a conversation its system message
+    and as many of the last turns as there is room for.
+    """
+    if chat:
+        system = [turn for turn in turns_of(prompt)[:1] if turn["role"] == "system"]
+        turns = turns_of(prompt)[len(system) :]
+        starts = (i for i, turn in enumerate(turns) if i and turn["role"] == "user")
+        texts = (Chat([*system, *turns[start:]]) for start in starts)
+        found = ((text, prompt_ids(tokenizer, [text], chat=True)[0]) for text in texts)
+        return next(((text, ids) for text, ids in found if len(ids) <= most), None)
+    (ids,) = tokenize(tokenizer, [prompt])
+    begin = ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
+    if most <= len(begin):
+        return None
+    kept = [*begin, *ids[len(begin) - most :]]
+    (text,) = tokenizer.batch_decode([kept], skip_special_tokens=True)
+    return text, kept
 
 
 def exchange(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, *, asked_by: str) -> str:

@@ -75,7 +75,7 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         kind=f"PPO-RLHF search on the task “{record.config.task.title}”: {_trials(record)} by "
         f"{search.sampler.title}, {search.pruner.title}, "
         f"{record.config.ppo.episodes:,} episodes each.{_repeats(record)}"
-        + "".join(f" {told}." for told in (record.warm_start, record.ended) if told),
+        + "".join(f" {told}." for told in (record.warm_start, *record.prompts, record.ended) if told),
         headline=verdict.headline(record),
         is_warning=record.verdict.is_warning,
         chapters=chapters,

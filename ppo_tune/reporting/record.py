@@ -40,6 +40,7 @@ class StudyRecord:
         lost: Trials that were cut off from outside; each ran again under another number.
         ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
         warm_start: What was taken of an earlier study, as a sentence; empty if nothing was.
+        prompts: How many prompts were too long for the model and what became of them, a sentence of each split.
     """
 
     config: StudyConfig
@@ -53,6 +54,7 @@ class StudyRecord:
     confirmation: Confirmation | None = None
     ended: str = ""
     warm_start: str = ""
+    prompts: Sequence[str] = ()
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -125,6 +127,7 @@ def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
         confirmation=facts.confirmation,
         ended=facts.ended,
         warm_start="" if taken is None else taken.told,
+        prompts=StudyFacts(study).prompts,
         lost=tuple(t for t in study.get_trials(deepcopy=False) if was_lost(t)),
     )
 

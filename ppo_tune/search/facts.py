@@ -241,6 +241,7 @@ class StudyFacts:
         no_gain: That one more trial promises next to nothing, as a sentence; empty before that is so.
         warm_start: What was taken of an earlier study when this one was made; None if nothing was.
         ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
+        prompts: How many prompts were too long for the model and what became of them, a sentence of each split.
         score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
         chosen: In a confirmation: its configs, by their numbers in the search.
         n_seeds: In a confirmation: on how many fresh seeds a config runs that stays in the race.
@@ -274,6 +275,7 @@ class StudyFacts:
         "warm_start", lambda stored: stored and WarmStart(**stored), lambda taken: taken and asdict(taken)
     )
     ended: Fact[str] = Fact("ended", lambda stored: stored or "")
+    prompts: Fact[Sequence[str]] = Fact("prompts", lambda stored: stored or (), list)
     score_std: Fact[float | None] = Fact("score_std")
     chosen: Fact[Mapping[int, Chosen]] = Fact(
         "candidates",

@@ -15,7 +15,7 @@ from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.files import read_json_lines
 from ppo_tune.search import results
 from ppo_tune.search.budget import all_trials, episodes_of, training_seconds
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.snapshot import snapshot
 from ppo_tune.search.storage import confirmation_study, open_study, storage_url
@@ -62,6 +62,7 @@ class StudyStatus:
         started: When the search that runs began, else None.
         last_ended: When the last trial ended, or None.
         total: All trials of the study at most; None where only episodes or seconds end it.
+        prompts: How many prompts were too long for the model and what became of them, a sentence of each split.
         spent: Episodes of the search and its confirmation so far.
         max_episodes: What they may come to in all; None without a limit.
         seconds: In which trials of the study were under way.
@@ -90,6 +91,7 @@ class StudyStatus:
     started: datetime | None
     last_ended: datetime | None
     total: int | None
+    prompts: tuple[str, ...]
     spent: int
     max_episodes: int | None
     seconds: float
@@ -172,6 +174,7 @@ def read_status(
         started=started,
         last_ended=max(ended, default=None),
         total=total,
+        prompts=tuple(StudyFacts(study).prompts),
         spent=sum(map(episodes_of, every)),
         max_episodes=config.search.max_episodes,
         seconds=training_seconds(every),

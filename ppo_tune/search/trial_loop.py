@@ -116,6 +116,8 @@ class TrialPack:
             self._score_base()
         base = read_untrained(self.folder.path)
         self.prompts_at_end = None if base is None else base.n_prompts
+        if self.work.of_prompts:
+            facts.prompts = self.work.of_prompts
         if facts.score_std is None:
             measured = None if base is None else base.score_std
             if measured == 0:

@@ -1,16 +1,16 @@
 """What a task is: prompts in three splits, what PPO maximizes, what trials are compared by, and judges beside."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import REWARD, TaskConfig, named_judges
+from ppo_tune.config.blocks import REWARD, TaskConfig, TooLong, named_judges
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import ConfigError, DataError, NoPromptsError, Problem
-from ppo_tune.models.chat import prompt_ids
+from ppo_tune.models.chat import prompt_ids, shortened
 from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.text import Prompts, pad_left
 from ppo_tune.rewards import LearningReward, Reward, make_reward
@@ -28,7 +28,8 @@ class Task:
         judges: What else scores held-out responses, by name; the search never uses it.
         base_model: Folder of the task's own model, or None when the user must name one.
         chat: Whether prompts are wrapped in the tokenizer's chat template.
-        drop_bad_rows: Whether a prompt that does not fit the model is dropped instead of refused.
+        drop_bad_rows: Whether a prompt of which the tokenizer makes nothing is dropped instead of refused.
+        too_long: What becomes of a prompt that leaves no room for a response.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Task:
     base_model: str | None = None
     chat: bool = False
     drop_bad_rows: bool = False
+    too_long: TooLong = "refuse"
 
     def __post_init__(self) -> None:
         """Refuse to compare anything by what is another thing every time.
@@ -81,8 +83,13 @@ class PromptSet:
 
     A prompt leaves room for a response where it has `max_prompt_tokens` at most; None is no limit.
 
+    Attributes:
+        prompts: Those that are there; one that was cut is what is left of it.
+        ids: Their tokens.
+        told: How many were too long and what became of them, as a sentence; empty if none was.
+
     Raises:
-        DataError: If a prompt is longer or empty and the task does not drop such rows.
+        DataError: If a prompt is longer or empty and the task does not say what to do with such.
         NoPromptsError: If none is left.
     """
 
@@ -91,18 +98,37 @@ class PromptSet:
     ) -> None:
         self.prompts: list[Prompt] = []
         self.ids: list[list[int]] = []
-        rows = prompt_ids(tokenizer, [prompt.text for prompt in task.prompts[split]], chat=task.chat)
-        for prompt, ids in zip(task.prompts[split], rows, strict=True):
+        every, n_dropped, n_cut = task.prompts[split], 0, 0
+        rows = prompt_ids(tokenizer, [prompt.text for prompt in every], chat=task.chat)
+        for prompt, ids in zip(every, rows, strict=True):
             problem = problem_of_prompt(len(ids), max_prompt_tokens)
             if problem is None:
-                self.prompts.append(prompt)
-                self.ids.append(ids)
-            elif not task.drop_bad_rows:
-                raise DataError(
-                    f"{prompt.where or 'prompt'}: {problem}, or drop such rows with drop_bad_rows: true"
-                )
+                self._add(prompt, ids)
+                continue
+            if not ids and task.drop_bad_rows:
+                continue
+            if not ids or task.too_long == "refuse":
+                way_out = "take too_long: drop or cut" if ids else "drop such rows with drop_bad_rows: true"
+                raise DataError(f"{prompt.where or 'prompt'}: {problem}, or {way_out}")
+            assert max_prompt_tokens is not None, "without a limit nothing is too long"
+            cut = task.too_long == "cut" and shortened(
+                tokenizer, prompt.text, max_prompt_tokens, chat=task.chat
+            )
+            if cut:
+                self._add(replace(prompt, text=cut[0]), cut[1])
+            n_cut, n_dropped = n_cut + bool(cut), n_dropped + (not cut)
         if not self.prompts:
             raise NoPromptsError(f"task {task.name}: no prompt is left for {split}; more rows are needed")
+        counts = {"were dropped": n_dropped, "lost their beginning": n_cut}
+        done = " and ".join(f"{n:,} {what}" for what, n in counts.items() if n)
+        self.told = done and (
+            f"{n_dropped + n_cut:,} of {len(every):,} {split} prompts have more than {max_prompt_tokens:,} tokens, the "
+            f"model's context less max_new_tokens: {done}"
+        )
+
+    def _add(self, prompt: Prompt, ids: list[int]) -> None:
+        self.prompts.append(prompt)
+        self.ids.append(ids)
 
     def __len__(self) -> int:
         return len(self.prompts)

@@ -38,6 +38,7 @@ def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
         judges=judges_of(config, device),
         chat=config.chat,
         drop_bad_rows=config.drop_bad_rows,
+        too_long=config.too_long or ("drop" if config.drop_bad_rows else "refuse"),
     )
 
 

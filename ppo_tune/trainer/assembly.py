@@ -32,10 +32,16 @@ class Assembly:
     stops: Stops = NONE
 
     @property
+    def of_prompts(self) -> tuple[str, ...]:
+        """How many prompts were too long for the model, and what became of them."""
+        told = (self.trainer.prompts.told, self.evaluator.prompts.told)
+        return tuple(filter(None, told))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know before anything is trained."""
         name = self.policy.tokenizer.name_or_path
-        found = [self.policy.remark] if self.policy.remark else []
+        found = [told for told in (self.policy.remark, *self.of_prompts) if told]
         if not len(self.policy.stop_ids) and not self.stops:
             found.append(
                 f"the tokenizer of {name!r} has no end-of-sequence token and no stop is named: nothing ends a "

@@ -29,6 +29,7 @@ from typer.testing import CliRunner
 from ppo_tune.cli import app
 from ppo_tune.cli.search import flags_of
 from ppo_tune.config.methods import GridSamplerConfig
+from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import storage_url
 from tests.chromium import CHROMIUM, needs_chromium
@@ -197,6 +198,22 @@ def test_a_grid_with_more_trials_than_cells_says_so(cli: Cli, made: HandMade, tm
     assert " ".join(said["trials"]).endswith(
         "1 trial repeats a cell of the grid, for there are more trials than cells"
     )
+
+
+def test_prompts_that_were_too_long_are_told(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    StudyFacts(made.study).prompts = [
+        "3 of 9 train prompts were dropped",
+        "1 of 2 heldout prompts were dropped",
+    ]
+
+    told = cli("status", "hand", "--out", tmp_path).out
+    facts = json.loads(cli("status", "hand", "--out", tmp_path, "--json").out)
+
+    assert (
+        "\nprompts   3 of 9 train prompts were dropped\n          1 of 2 heldout prompts were dropped\n"
+        in told
+    )
+    assert len(facts["prompts"]) == 2
 
 
 def test_a_default_that_is_the_best_is_shown_once(cli: Cli, made: HandMade, tmp_path: Path) -> None:

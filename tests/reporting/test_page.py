@@ -229,6 +229,14 @@ def test_the_page_says_what_was_taken_of_an_earlier_study(hand_made: HandMade) -
     assert study_page(hand_made.record(), []).kind.endswith("640 episodes each. warm_start took 3 configs.")
 
 
+def test_the_page_says_how_many_prompts_were_too_long(hand_made: HandMade) -> None:
+    StudyFacts(hand_made.study).prompts = ["3 of 9 train prompts: dropped", "1 of 2 heldout prompts: dropped"]
+
+    assert study_page(hand_made.record(), []).kind.endswith(
+        "640 episodes each. 3 of 9 train prompts: dropped. 1 of 2 heldout prompts: dropped."
+    )
+
+
 def test_the_page_names_the_world_of_the_embedded_task(hand_made: HandMade) -> None:
     record = hand_made.record()
     task = record.config.task.model_copy(update={"seed": 3})

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from ppo_tune.errors import SearchStoppedError
 from ppo_tune.files import read_json, read_json_lines, write_json
+from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.results import baseline_trial, ending_of, ranked_trials
 from ppo_tune.search.winner import best_config
 from tests.search.one_worker import Search, write_reward
@@ -339,6 +340,18 @@ def test_the_end_of_a_trial_answers_four_times_as_many_prompts_as_a_milestone_be
         assert len(scores) == 4
         assert trial.value == last["score"] == pytest.approx(statistics.mean(scores), abs=1e-5)
         assert first["score_error"] == 0.0  # of a single prompt
+
+
+def test_a_study_keeps_how_many_prompts_were_too_long(
+    make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = Search(make_study(), tmp_path / "run")
+    monkeypatch.setattr(search.trial_pack.work.trainer.prompts, "told", "3 of 9 were dropped")
+
+    search.trial_pack.join(search.study)
+
+    assert list(StudyFacts(search.study).prompts) == ["3 of 9 were dropped"]
+    assert "3 of 9 were dropped" in search.trial_pack.work.notes
 
 
 def test_a_study_that_was_begun_with_fewer_prompts_at_the_end_goes_on_so(

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from ppo_tune.config.blocks import DatasetTaskConfig, RuleRewardConfig
+from ppo_tune.data.chats import Chat, turns_of
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import DataError
+from ppo_tune.models.chat import prompt_ids, shortened
 from ppo_tune.tasks import Prompt, PromptSet, Task, make_task
+from tests.tokenizers_of import CHATML, KINDS
 
 CHAT = "{% for m in messages %}b {{ m.content }} {% endfor %}{% if add_generation_prompt %}c{% endif %}"
 
@@ -87,7 +90,7 @@ def test_a_prompt_longer_than_the_context_allows_is_refused_with_its_line(tokeni
 
     assert str(caught.value) == (
         "a.jsonl:7: `tokens <= 3`, the model's context less max_new_tokens, must hold for a prompt, "
-        "but got 4; shorten it, lower max_new_tokens, or drop such rows with drop_bad_rows: true"
+        "but got 4; shorten it, lower max_new_tokens, or take too_long: drop or cut"
     )
 
 
@@ -96,17 +99,94 @@ def test_a_prompt_as_long_as_the_context_allows_is_kept(tokenizer, limit):
     assert len(PromptSet(LONG, "train", tokenizer, limit)) == 2
 
 
-def test_a_prompt_that_is_too_long_is_dropped_when_asked(tokenizer):
-    dropping = task(*LONG.prompts["train"], drop_bad_rows=True)
+def test_a_prompt_that_is_too_long_is_dropped_and_counted_when_asked(tokenizer):
+    dropping = task(*LONG.prompts["train"], too_long="drop")
 
     prompts = PromptSet(dropping, "train", tokenizer, 3)
 
     assert [p.text for p in prompts.prompts] == ["a b"]
     assert prompts.batch([0]).ids.tolist() == [tokenizer.convert_tokens_to_ids(["a", "b"])]
+    assert prompts.told == (
+        "1 of 2 train prompts have more than 3 tokens, the model's context less max_new_tokens: 1 were dropped"
+    )
+    assert PromptSet(dropping, "train", tokenizer, 4).told == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "refuse"),
+        ({"drop_bad_rows": True}, "drop"),
+        ({"drop_bad_rows": True, "too_long": "cut"}, "cut"),
+        ({"drop_bad_rows": True, "too_long": "refuse"}, "refuse"),
+    ],
+)
+def test_what_becomes_of_long_prompts_follows_from_what_becomes_of_bad_rows_unless_it_is_said(
+    settings, expected, tmp_path
+):
+    file = tmp_path / "a.csv"
+    file.write_text("\n".join(["prompt", *(f"prompt {i}" for i in range(100))]))
+    reward = RuleRewardConfig(name="rule", include={"a": 1.0})
+    config = DatasetTaskConfig(name="dataset", path=str(file), reward=reward, **settings)
+
+    assert make_task(config, torch.device("cpu")).too_long == expected
+
+
+def test_a_prompt_that_is_too_long_loses_its_beginning_when_asked_and_the_judge_reads_what_is_left(tokenizer):
+    prompts = PromptSet(task(*LONG.prompts["train"], too_long="cut"), "train", tokenizer, 3)
+
+    assert prompts.texts([0, 1])[0] == ["a b", "b c d"]
+    assert prompts.ids[1] == tokenizer.convert_tokens_to_ids(["b", "c", "d"])
+    assert prompts.told.endswith("max_new_tokens: 1 lost their beginning")
+
+
+def test_what_begins_every_text_is_not_cut():
+    tokenizer = KINDS["metaspace"]()
+
+    text, ids = shortened(tokenizer, "where is my order ? sorry", 4, chat=False)
+
+    assert len(ids) == 4
+    assert ids[0] == tokenizer.bos_token_id
+    assert "where is my order ? sorry".endswith(text)
+    assert shortened(tokenizer, "where is my order", 1, chat=False) is None
+
+
+TURNS = [
+    {"role": "system", "content": "be kind"},
+    {"role": "user", "content": "where is my order"},
+    {"role": "assistant", "content": "sorry"},
+    {"role": "user", "content": "ok"},
+]
+
+
+def test_a_conversation_loses_its_first_turns_and_keeps_what_the_system_says():
+    tokenizer = KINDS["byte level"]()
+    tokenizer.chat_template = CHATML
+    whole, last = (
+        prompt_ids(tokenizer, [Chat(turns)], chat=True)[0] for turns in (TURNS, [TURNS[0], TURNS[3]])
+    )
+
+    text, ids = shortened(tokenizer, Chat(TURNS), len(whole) - 1, chat=True)
+
+    assert turns_of(text) == [TURNS[0], TURNS[3]]
+    assert ids == last
+    assert shortened(tokenizer, Chat(TURNS), len(last) - 1, chat=True) is None
+
+
+def test_a_conversation_of_which_nothing_fits_is_dropped_and_counted():
+    tokenizer = KINDS["byte level"]()
+    tokenizer.chat_template = CHATML
+    long, short = Prompt(Chat([{"role": "user", "content": "where is my order " * 9}])), Prompt("ok")
+    room = len(prompt_ids(tokenizer, ["ok"], chat=True)[0])
+
+    prompts = PromptSet(task(long, short, chat=True, too_long="cut"), "train", tokenizer, room)
+
+    assert [prompt.text for prompt in prompts.prompts] == ["ok"]
+    assert prompts.told.endswith(": 1 were dropped")
 
 
 def test_dropping_every_prompt_is_refused(tokenizer):
-    dropping = task(*LONG.prompts["train"], drop_bad_rows=True)
+    dropping = task(*LONG.prompts["train"], too_long="drop")
 
     with pytest.raises(DataError) as caught:
         PromptSet(dropping, "train", tokenizer, 1)
