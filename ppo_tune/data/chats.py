@@ -1,6 +1,6 @@
 """Conversations: lists of messages as data sets and chat templates have them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 ROLES = {
@@ -42,6 +42,11 @@ class Chat(str):
 def turns_of(prompt: str) -> list[Turn]:
     """The messages of a prompt; a plain text is a user's."""
     return [*prompt.turns] if isinstance(prompt, Chat) else [{"role": "user", "content": prompt}]
+
+
+def has_turns(prompts: Iterable[str]) -> bool:
+    """Whether any of some prompts is a conversation."""
+    return any(isinstance(prompt, Chat) for prompt in prompts)
 
 
 def read_chat(messages: Sequence[Any]) -> tuple[Chat, list[str]]:

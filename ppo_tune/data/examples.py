@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from ppo_tune.config.fitting import PairColumns, PreferenceColumns
+from ppo_tune.data.chats import Chat
+from ppo_tune.data.formats import Row
 from ppo_tune.data.prompts import problem_of_column, template_columns
+from ppo_tune.data.shapes import CONVERSATIONS
 from ppo_tune.data.tables import read_table
-from ppo_tune.errors import DataError
+from ppo_tune.errors import ConfigError, DataError, Problem
 
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
@@ -35,6 +38,8 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
         ConfigError: If the template is not one, or names a column that no row has.
     """
     columns = columns or PairColumns()
+    if columns.prompt in CONVERSATIONS:  # which hold the response, too
+        columns = columns.model_copy(update={"prompt": "prompt"})
     table = read_table(path, [columns.prompt, columns.response])
     known = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(columns.template, known, "--template")
@@ -42,14 +47,24 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
         for name in names:
             if problem := problem_of_column(row, name, "--template"):
                 raise DataError(f"{problem}; mend the row")
-    rows = [
-        (
-            columns.template.format(**{**row.columns, "prompt": row.columns[columns.prompt]}),
-            row.columns[columns.response],
-        )
-        for row in table.rows
-    ]
+    prompts = (_prompt_of(row, columns) for row in table.rows)
+    rows = [(prompt, row.columns[columns.response]) for prompt, row in zip(prompts, table.rows, strict=True)]
     return Examples(rows, table.notes)
+
+
+def _prompt_of(row: Row, columns: PairColumns) -> str:
+    """What the model is given of a row.
+
+    Raises:
+        ConfigError: If it is a conversation, and there is a template.
+    """
+    prompt: str = row.columns[columns.prompt]
+    if not isinstance(prompt, Chat):
+        return columns.template.format(**{**row.columns, "prompt": prompt})
+    if columns.template != "{prompt}":
+        what = f"{row.where} holds messages, which the model's chat template writes; leave it out"
+        raise ConfigError([Problem("--template", what)])
+    return prompt
 
 
 def read_preferences(

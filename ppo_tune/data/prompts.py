@@ -98,7 +98,7 @@ def _prompt_of(row: Row, config: DatasetTaskConfig) -> tuple[str, list[str]]:
         ConfigError: If it is a chat, and the task is none or has a template.
     """
     value = row.columns[config.prompt]
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, Chat):
         return config.template.format(**{**row.columns, "prompt": value}), []
     if not config.chat:
         what = f"{row.where}: column {config.prompt!r} holds messages, which a chat template writes; set chat: true"
@@ -106,7 +106,7 @@ def _prompt_of(row: Row, config: DatasetTaskConfig) -> tuple[str, list[str]]:
     if config.template != "{prompt}":
         what = f"{row.where}: column {config.prompt!r} holds messages, for which there is no template; leave it out"
         raise ConfigError([Problem("task.template", what)])
-    return read_chat(value)
+    return (value, []) if isinstance(value, Chat) else read_chat(value)
 
 
 def _add_references(known: Prompt, given: Any, *, is_new: bool) -> None:

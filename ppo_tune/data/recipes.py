@@ -17,8 +17,9 @@ BUILDERS = {"support": ("tasks.support_recipe", "build")}
 """By task: the module, below the package, and the function in it that builds the models."""
 
 LEFT_OUT = (
-    "config.block", "data.model_folders", "errors", "files", "models.decoding", "models.fast", "models.layout",
-    "models.loading", "models.memory", "models.policy", "models.read_back",
+    "config.block", "data.chats", "data.model_folders", "errors", "files", "models.chat", "models.decoding",
+    "models.fast", "models.layout", "models.loading", "models.memory", "models.policy", "models.read_back",
+    "models.stops",
 )  # fmt: skip
 """Beginnings of modules that are no part of a recipe."""
 
@@ -84,7 +85,7 @@ def statements_of(source: str) -> list[ast.stmt]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
             node.keywords = [one for one in node.keywords if one.arg != "description"]
         elif isinstance(node, ast.Raise):
-            node.exc = None
+            node.exc = node.cause = None
     return tree.body
 
 

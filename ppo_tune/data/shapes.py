@@ -1,12 +1,18 @@
-"""Preferences as their publishers shape them, known by their columns; what of a row is prompt, chosen and rejected.
+"""Rows as their publishers shape them, known by their columns: preferences, and conversations to learn from.
 
 Papers and data sets: Bai et al., 2022, arXiv:2204.05862 (HH); Stiennon et al., 2020, arXiv:2009.01325 (comparisons of
 summaries); Ethayarajh et al., 2022, arXiv:2110.08420 (SHP); Cui et al., 2023, arXiv:2310.01377 (UltraFeedback).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
+
+from ppo_tune.data.chats import read_chat, turns_of
+
+CONVERSATIONS = ("messages", "conversations")
+"""Columns that hold whole conversations: as TRL calls them, and ShareGPT."""
 
 ASSISTANT, HUMAN = "\n\nAssistant:", "\n\nHuman:"
 """What begins a turn of a dialogue of HH."""
@@ -26,6 +32,13 @@ class Pair(NamedTuple):
     rejected: str
 
 
+class Reply(NamedTuple):
+    """A prompt with a good response, as texts."""
+
+    prompt: str
+    response: str
+
+
 class LeftOutError(Exception):
     """A row says nothing that could be learned; holds why, in the plural."""
 
@@ -37,21 +50,26 @@ class Shape:
     Attributes:
         name: What is read, for people.
         columns: Those that a row has, and that are no columns of what is made of it.
-        pairs: Of a row's values; raises `LeftOutError` where there is none, and anything else where a value is amiss.
+        read: What is made of a row's values; raises `LeftOutError` where that is nothing, and anything else where one
+            is amiss.
+        made: Columns of that; a response is the chosen one.
         post: The column of what at most `MOST_PAIRS` pairs are taken of; None where all are.
+        beside_prompt: Whether a row may have a column of prompts too.
     """
 
     name: str
     columns: frozenset[str]
-    pairs: Callable[[Mapping[str, Any]], list[Pair]]
+    read: Callable[[Mapping[str, Any]], Sequence[Pair | Reply]]
+    made: frozenset[str] = frozenset((*Pair._fields, "response"))
     post: str | None = None
+    beside_prompt: bool = False
 
     def fits(self, row: Mapping[str, Any]) -> bool:
         """Whether a row has the columns, and values that can be read."""
-        if not self.columns <= {*row} or "prompt" in row:
+        if not self.columns <= {*row} or ("prompt" in row and not self.beside_prompt):
             return False
         try:
-            self.pairs(row)
+            self.read(row)
         except LeftOutError:
             return True
         except Exception:  # values of another kind
@@ -59,9 +77,9 @@ class Shape:
         return True
 
 
-def shape_of(row: Mapping[str, Any]) -> Shape | None:
-    """The published shape of a row; None where it has none of them."""
-    return next((shape for shape in SHAPES if shape.fits(row)), None)
+def shape_of(row: Mapping[str, Any], wanted: Collection[str]) -> Shape | None:
+    """The published shape of a row that has these columns; None where it has none of them."""
+    return next((shape for shape in SHAPES if {*wanted} <= shape.made and shape.fits(row)), None)
 
 
 def dialogues(row: Mapping[str, Any]) -> list[Pair]:
@@ -135,6 +153,53 @@ def rated(row: Mapping[str, Any]) -> list[Pair]:
     return [Pair(prompt, text, answer) for answer in worse]
 
 
+def conversations(row: Mapping[str, Any]) -> list[Pair]:
+    """Two whole conversations, or two answers to one, as lists of messages."""
+    if isinstance(row.get("prompt"), list):
+        asked, _ = read_chat(row["prompt"])
+        return [Pair(asked, _answer(row["chosen"]), _answer(row["rejected"]))]
+    (prompt, chosen), (other, rejected) = (_reply(row[name]) for name in ("chosen", "rejected"))
+    if turns_of(prompt) != turns_of(other):
+        raise LeftOutError("the conversations part before their last turn")
+    if chosen == rejected:
+        raise LeftOutError("both conversations are the same")
+    return [Pair(prompt, chosen, rejected)]
+
+
+def replies(row: Mapping[str, Any], column: str) -> list[Reply]:
+    """A conversation that ends with an answer of the assistant."""
+    return [_reply(row[column])]
+
+
+def completions(row: Mapping[str, Any]) -> list[Reply]:
+    """A prompt and its completion, as texts or as messages."""
+    prompt = row["prompt"]
+    return [
+        Reply(read_chat(prompt)[0] if isinstance(prompt, list) else _text(prompt), _answer(row["completion"]))
+    ]
+
+
+def _reply(messages: Any) -> Reply:
+    """A conversation up to the assistant's last turn, and that."""
+    prompt, answers = read_chat(_list(messages))
+    if not answers:
+        raise LeftOutError("a conversation ends without an answer of the assistant")
+    return Reply(prompt, "\n\n".join(answers))
+
+
+def _answer(value: Any) -> str:
+    """What the assistant says, as a text or as messages."""
+    if isinstance(value, str):
+        return value
+    return _reply([{"role": "user", "content": "?"}, *_list(value)]).response
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"must be a list of messages, but got {value!r}")
+    return value
+
+
 def _mean_rating(annotations: Mapping[str, Any]) -> float | None:
     """The mean over aspects; None where none is rated."""
     ratings = [aspect["Rating"] for aspect in annotations.values()]
@@ -148,7 +213,10 @@ def _text(value: Any) -> str:
     return value
 
 
+REPLY = frozenset(Reply._fields)
+
 SHAPES = (
+    Shape("pairs of conversations", frozenset({"chosen", "rejected"}), conversations, beside_prompt=True),
     Shape("pairs of whole dialogues, as in HH", frozenset({"chosen", "rejected"}), dialogues),
     Shape("comparisons of two summaries (TL;DR)", frozenset({"info", "summaries", "choice"}), summaries),
     Shape(
@@ -158,5 +226,10 @@ SHAPES = (
         post="post_id",
     ),
     Shape("answers rated by aspects (UltraFeedback)", frozenset({"instruction", "completions"}), rated),
+    *(
+        Shape(f"conversations in {column!r}", frozenset({column}), partial(replies, column=column), REPLY)
+        for column in CONVERSATIONS
+    ),
+    Shape("prompts with completions", frozenset({"completion"}), completions, REPLY, beside_prompt=True),
 )
 """All that are known, the first that fits counts."""

@@ -15,9 +15,6 @@ from ppo_tune.errors import DataError
 NUL = "\x00"
 """What stands in no text, but where a file was torn or is of another code."""
 
-MADE = (*Pair._fields, "response")
-"""Columns that are made of rows of a published shape; the response is the chosen one."""
-
 EMPTY_WORDS = frozenset(("nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT"))
 """What other programs write for an empty cell."""
 
@@ -64,7 +61,7 @@ def read_table(
     rows: list[Row] = []
     dropped: list[str] = []
     notes: list[str] = []
-    for row in _in_shape(records(path, text_columns, notes), path, text_columns, notes):
+    for row in _in_shape(records(path, text_columns, notes), path, text_columns, chat, notes):
         problem = row if isinstance(row, str) else _problem(row, text_columns, chat)
         if problem is None:
             assert isinstance(row, Row)
@@ -83,13 +80,14 @@ def read_table(
 
 
 def _in_shape(
-    found: Iterator[Row | str], path: Path, text_columns: Sequence[str], notes: list[str]
+    found: Iterator[Row | str], path: Path, text_columns: Sequence[str], chat: str, notes: list[str]
 ) -> Iterator[Row | str]:
     """The records as they are; or what they say, if they have a published shape instead of the wanted columns."""
     begun = list(itertools.islice(found, 1))
-    first = begun[0] if begun and isinstance(begun[0], Row) else None
-    missing = set() if first is None else {*text_columns} - {*first.columns}
-    shape = shape_of(first.columns) if first is not None and missing and missing <= {*MADE} else None
+    first = begun[0].columns if begun and isinstance(begun[0], Row) else {}
+    missing = {name for name in text_columns if name != chat and isinstance(first.get(name), list)}
+    missing |= {*text_columns} - {*first}
+    shape = shape_of(first, missing) if first and missing else None
     if shape is None:
         yield from itertools.chain(begun, found)
         return
@@ -101,9 +99,9 @@ def _in_shape(
             yield row
             continue
         try:
-            pairs = shape.pairs(row.columns)
+            made = shape.read(row.columns)
             post = row.columns.get(shape.post) if shape.post else None
-            of_post[post] += len(pairs)
+            of_post[post] += len(made)
             if post is not None and of_post[post] > MOST_PAIRS:
                 raise LeftOutError(f"{MOST_PAIRS} others are of the same post")
         except LeftOutError as error:
@@ -112,8 +110,9 @@ def _in_shape(
             yield f"{row.where}: cannot be read as {shape.name}: {type(error).__name__}: {error}"
         else:
             others = {name: value for name, value in row.columns.items() if name not in shape.columns}
-            for pair in pairs:
-                yield Row({**others, **pair._asdict(), "response": pair.chosen}, row.where)
+            for one in made:
+                response = one.chosen if isinstance(one, Pair) else one.response
+                yield Row({**others, **one._asdict(), "response": response}, row.where)
     notes += [f"{path}: {n} rows were left out: {reason}" for reason, n in left_out.items()]
 
 

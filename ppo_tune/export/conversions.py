@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 
 from ppo_tune.config.blocks import PreferenceRewardConfig
-from ppo_tune.data.chats import Chat
+from ppo_tune.data.chats import has_turns
 from ppo_tune.export.base import (
     MODEL_PLACEHOLDER,
     PROMPTS_PLACEHOLDER,
@@ -248,8 +248,8 @@ def _in_raw_units(winner: Winner) -> str:
 def turns_column(winner: Winner) -> str | None:
     """The column that holds the turns of prompts that are conversations; None where none is one."""
     task, prompts = winner.config.task, winner.sources.prompts or ()
-    has_turns = any(isinstance(prompt.text, Chat) for prompt in prompts)
-    return task.prompt if task.name == "dataset" and has_turns else None
+    found = has_turns(prompt.text for prompt in prompts)
+    return task.prompt if task.name == "dataset" and found else None
 
 
 def _plain_prompt_remarks(winner: Winner) -> Iterator[Remark]:

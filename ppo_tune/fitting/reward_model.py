@@ -7,8 +7,9 @@ of the base model get mean 0 and standard deviation 1).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,13 +19,16 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.data.chats import has_turns
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.files import make_folder
 from ppo_tune.fitting.loop import Progress, fit
 from ppo_tune.fitting.sft import cut_prompts, hold_out
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
+from ppo_tune.models.chat import exchange, turn_end
 from ppo_tune.models.fast.kernels import settle
+from ppo_tune.models.stops import Stops
 from ppo_tune.ppo import preference_loss
 from ppo_tune.rewards.preference import ScoreFormat, fill, raw_scores
 from ppo_tune.seeding import derive_seed, generator
@@ -82,6 +86,8 @@ def fit_reward(
 ) -> RewardTrainingResult:
     """Fit a Bradley–Terry reward model and write it as a Hugging Face folder.
 
+    Where a prompt is a conversation, the model reads all of them through the chat template of its tokenizer.
+
     Args:
         preferences: At least two.
         base: Folder or hub name of the model it starts from, whose samples also fix mean and scale.
@@ -94,7 +100,8 @@ def fit_reward(
 
     Raises:
         DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
-        ModelError: If `base` cannot be loaded, or the fit diverges, which writes nothing.
+        ModelError: If `base` cannot be loaded, has no chat template where one is needed, or the fit diverges, which
+            writes nothing.
         StorageError: If the folder cannot be written.
     """
     config = config or RewardTrainingConfig()
@@ -103,34 +110,38 @@ def fit_reward(
     make_folder(out)
     preferences, notes = cut_prompts(preferences)
     prompts = [prompt for prompt, _, _ in preferences]
+    chat = has_turns(prompts)
     split = hold_out(prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
     heldout, train = [preferences[i] for i in split.heldout], [preferences[i] for i in split.train]
-    samples = sample_base(base, [prompt for prompt, _, _ in train], config)
+    samples = sample_base(base, [prompt for prompt, _, _ in train], config, chat=chat)
     tokenizer = load_tokenizer(base)
     model = _classifier(base, tokenizer, config.seed)
 
+    score = partial(_scores, model, tokenizer, None if chat else config.template)
+
     def loss(batch: list[Preference]) -> Tensor:
-        return preference_loss(*_score_pairs(model, tokenizer, batch, config)).mean()
+        return preference_loss(*_score_pairs(score, batch)).mean()
 
     fit(model, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
     with torch.no_grad():
-        chosen, rejected = _score_pairs(model, tokenizer, heldout, config)
+        chosen, rejected = _score_pairs(score, heldout)
     accuracy = share_right(chosen, rejected)
-    mean, std = _mean_and_std(model, tokenizer, [fill(config.template, p, r) for p, r in samples])
+    mean, std = _mean_and_std(score, samples)
     low, high = wilson(accuracy, len(heldout))
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     ScoreFormat(
         config.template,
-        append_eos=tokenizer.eos_token_id is not None,
+        append_eos=not chat and tokenizer.eos_token_id is not None,
         gain=1 / std,
         bias=-(1 / std) * mean,
         accuracy=accuracy,
         heldout_pairs=len(heldout),
         accuracy_low=low,
         accuracy_high=high,
+        chat=chat,
     ).write(out)
-    notes = (*notes, *_note_on_joining(preferences, config.template), *split.notes)
+    notes = (*notes, *(() if chat else _note_on_joining(preferences, config.template)), *split.notes)
     return RewardTrainingResult(len(train), accuracy, len(heldout), (low, high), mean, std, notes)
 
 
@@ -167,22 +178,27 @@ def _note_on_joining(preferences: Sequence[Preference], template: str) -> tuple[
     )
 
 
-def sample_base(base: str, prompts: Sequence[str], config: RewardTrainingConfig) -> list[tuple[str, str]]:
-    """Prompts with responses of the base model, `config.base_samples` of them.
+def sample_base(
+    base: str, prompts: Sequence[str], config: RewardTrainingConfig, *, chat: bool = False
+) -> list[tuple[str, str]]:
+    """Prompts with responses of the base model, `config.base_samples` of them; through its chat template if so.
 
     Raises:
         DataError: If a prompt leaves no room for a response in the model's context.
         ModelError: If `base` cannot be loaded.
     """
     policy = load_policy(ModelConfig(name=base, lora_rank=1))
-    encode_checked(policy, prompts, config.max_new_tokens)
+    if chat and (end := turn_end(policy.tokenizer, asked_by="reward")) is not None:
+        policy.stop_also(Stops((end,)))
+    encode_checked(policy, prompts, config.max_new_tokens, chat=chat)
     chosen = [prompts[i % len(prompts)] for i in range(config.base_samples)]
     pairs: list[tuple[str, str]] = []
     for start in range(0, len(chosen), 256):
         chunk = chosen[start : start + 256]
         rng = generator(config.seed, "reward", "samples", start)
         uniforms = draw_uniforms(len(chunk), config.max_new_tokens, rng)
-        pairs += zip(chunk, answer_texts(policy, chunk, uniforms, temperature=1.0), strict=True)
+        answers = answer_texts(policy, chunk, uniforms, temperature=1.0, chat=chat)
+        pairs += zip(chunk, answers, strict=True)
     return pairs
 
 
@@ -198,29 +214,37 @@ def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> Pre
     return settle(model, torch.device("cpu"))
 
 
-def _score_pairs(
+Score = Callable[[Sequence[tuple[str, str]]], Tensor]
+"""Raw scores (N,) of N prompts with their responses."""
+
+
+def _scores(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    preferences: Sequence[Preference],
-    config: RewardTrainingConfig,
-) -> tuple[Tensor, Tensor]:
+    template: str | None,
+    pairs: Sequence[tuple[str, str]],
+) -> Tensor:
+    """Raw scores, by a template or, where it is None, through the tokenizer's chat template."""
+    if template is not None:
+        return raw_scores(model, tokenizer, [fill(template, *pair) for pair in pairs], append_eos=True)
+    texts = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in pairs]
+    return raw_scores(model, tokenizer, texts, append_eos=False, add_special_tokens=False)
+
+
+def _score_pairs(score: Score, preferences: Sequence[Preference]) -> tuple[Tensor, Tensor]:
     """Raw scores of the chosen and of the rejected responses, in one pass."""
-    texts = [fill(config.template, p, c) for p, c, _ in preferences]
-    texts += [fill(config.template, p, r) for p, _, r in preferences]
-    scores = raw_scores(model, tokenizer, texts, append_eos=True)
+    scores = score([(p, c) for p, c, _ in preferences] + [(p, r) for p, _, r in preferences])
     return scores[: len(preferences)], scores[len(preferences) :]
 
 
 @torch.no_grad()
-def _mean_and_std(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
-) -> tuple[float, float]:
-    """Mean raw score of some texts, and the standard deviation, which is never 0.
+def _mean_and_std(score: Score, pairs: Sequence[tuple[str, str]]) -> tuple[float, float]:
+    """Mean raw score of some prompts with responses, and the standard deviation, which is never 0.
 
     Raises:
         ModelError: If one of them is not finite.
     """
-    raw = raw_scores(model, tokenizer, texts, append_eos=True)
+    raw = score(pairs)
     mean, std = float(raw.mean()), float(raw.std())
     if not math.isfinite(mean + std):
         raise ModelError("the fit diverged, so no reward model was written; lower learning_rate")

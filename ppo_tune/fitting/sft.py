@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -24,11 +24,13 @@ from transformers import (
 )
 
 from ppo_tune.config.fitting import SFTConfig
+from ppo_tune.data.chats import ROLES, has_turns
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.files import make_folder
 from ppo_tune.fitting.loop import Progress, fit
 from ppo_tune.models.causal import positions
+from ppo_tune.models.chat import learned_ids
 from ppo_tune.models.context import context_length
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.loading import best_device, check_files, load_causal_lm, load_tokenizer
@@ -38,8 +40,18 @@ from ppo_tune.seeding import derive_seed, generator
 
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
-Example = tuple[list[int], list[int]]
-"""Token ids of a prompt and of its response."""
+
+class Example(NamedTuple):
+    """A text to learn from.
+
+    Attributes:
+        ids: Its tokens.
+        learned: Which of them: those of the response, in a conversation those of all that the assistant says.
+    """
+
+    ids: list[int]
+    learned: list[bool]
+
 
 NEW_MODEL = ("layers", "heads", "width", "activation", "tokens", "vocab_size")
 """Settings that say what a new model is."""
@@ -48,6 +60,13 @@ READ_BACK = 8
 """Held-out examples on which the saved model is compared with the fitted one."""
 
 EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
+
+TURNS = ("<|im_start|>", "<|im_end|>")
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The chat template of a new model, and what begins and ends a turn there."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,8 @@ def fit_sft(
 ) -> SFTResult:
     """Fit a model to (prompt, response) pairs and write it as a Hugging Face folder.
 
-    The loss is on the response and the end-of-sequence token after it, never on the prompt.
+    The loss is on the response and the end-of-sequence token after it, never on the prompt. Where a prompt is a
+    conversation, all pairs go through the chat template, and the loss is on what the assistant says in all its turns.
 
     Args:
         pairs: At least two.
@@ -92,8 +112,8 @@ def fit_sft(
     Raises:
         DataError: If there are too few pairs, or one is longer than the model's context.
         StorageError: If the folder cannot be written.
-        ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer or no end-of-sequence token, or if
-            the folder, loaded again, holds something else than was fitted.
+        ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer, no end-of-sequence token, or no
+            chat template where one is needed, or if the folder, loaded again, holds something else than was fitted.
     """
     config = config or SFTConfig()
     if len(pairs) < 2:
@@ -118,7 +138,8 @@ def fit_sft(
 
     fit(model, train, loss_per_token, _warm_cosine, config, kind="sft", progress=progress)
     loss = _heldout_loss(model, heldout, config.batch_size)
-    rows = heldout[:READ_BACK]
+    starts = ((ids, learned.index(True)) for ids, learned in heldout[:READ_BACK])
+    rows = [(ids[:start], ids[start:]) for ids, start in starts]
     said = Said(rows, logprobs_of(model, rows), TOLERANCES[model.dtype])
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
@@ -134,16 +155,17 @@ def _load_or_build(
         check_files(base)
         tokenizer = load_tokenizer(base)
     else:
-        tokenizer = build_tokenizer([text for pair in pairs for text in pair], config)
+        chat = has_turns(prompt for prompt, _ in pairs)
+        tokenizer = build_tokenizer([text for pair in pairs for text in pair], config, chat=chat)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"the tokenizer of {base!r} has no end-of-sequence token, so a model fitted with it could not learn to "
             "stop; set its eos_token and save it"
         )
     examples = _tokenize_pairs(tokenizer, pairs)
-    longest = max(len(prompt) + len(response) for prompt, response in examples)
+    longest = max(len(ids) for ids, _ in examples)
     model = load_causal_lm(base) if base else build_gpt2(tokenizer, longest, config)
-    check_tokens((p + r for p, r in examples), tokenizer, model, called(base or str(out)))
+    check_tokens((ids for ids, _ in examples), tokenizer, model, called(base or str(out)))
     limit = context_length(model)
     if limit is not None and longest > limit:
         raise DataError(
@@ -203,8 +225,15 @@ def cut_prompts(rows: Sequence[Texts]) -> tuple[list[Texts], tuple[str, ...]]:
     return cut, (f"{found}; it is cut there",)
 
 
-def build_tokenizer(texts: Sequence[str], config: SFTConfig) -> PreTrainedTokenizerFast:
-    """A tokenizer fitted to the texts: whole words, or byte-level BPE."""
+def build_tokenizer(
+    texts: Sequence[str], config: SFTConfig, *, chat: bool = False
+) -> PreTrainedTokenizerFast:
+    """A tokenizer fitted to the texts: whole words, or byte-level BPE; for conversations with a chat template."""
+    if chat:
+        made = build_tokenizer([*texts, "\n".join(ROLES.values())], config)
+        made.add_special_tokens({"eos_token": TURNS[1], "additional_special_tokens": [TURNS[0]]})
+        made.chat_template = CHATML
+        return made
     if config.tokens == "words":
         words = sorted({word for text in texts for word in text.split()})
         vocabulary = {word: i for i, word in enumerate([PAD, EOS, UNKNOWN, *words])}
@@ -256,9 +285,14 @@ def _wrap(tokenizer: Tokenizer, **tokens: str) -> PreTrainedTokenizerFast:
 
 
 def _tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> list[Example]:
+    if has_turns(prompt for prompt, _ in pairs):
+        return [Example(*learned_ids(tokenizer, prompt, response)) for prompt, response in pairs]
     prompts = tokenize(tokenizer, [prompt for prompt, _ in pairs])
     responses = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]
-    return [(p, [*r, tokenizer.eos_token_id]) for p, r in zip(prompts, responses, strict=True)]
+    return [
+        Example([*p, *r, tokenizer.eos_token_id], [False] * len(p) + [True] * (len(r) + 1))
+        for p, r in zip(prompts, responses, strict=True)
+    ]
 
 
 def _warm_cosine(optimizer: torch.optim.Optimizer, n_steps: int) -> LRScheduler:
@@ -280,9 +314,8 @@ def _heldout_loss(model: PreTrainedModel, examples: list[Example], batch_size: i
 def _nats(model: PreTrainedModel, examples: Sequence[Example]) -> tuple[Tensor, int]:
     """Summed negative log-likelihood of the response tokens, and how many there are."""
     device = next(model.parameters()).device
-    ids, mask = pad_right([p + r for p, r in examples], device)
-    start = torch.tensor([len(p) for p, _ in examples], device=device)[:, None]
+    ids, mask = pad_right([ids for ids, _ in examples], device)
+    learned = pad_right([learned for _, learned in examples], device)[0].bool()
     logits = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions(mask)).logits.float()
-    learned = (torch.arange(ids.shape[-1], device=device) >= start) & mask
     losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
     return torch.where(learned[:, 1:], losses, 0.0).sum(), int(learned[:, 1:].sum())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ppo_tune.errors import DataError
+from ppo_tune.models.chat import prompt_ids
 from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.decoding import PolicyOutput
 from ppo_tune.models.memory import MemoryChunks
@@ -56,29 +57,37 @@ def answer(
 
 
 def answer_texts(
-    policy: Policy, texts: Sequence[str], uniforms: Tensor, *, temperature: float, place: int = 0
+    policy: Policy,
+    texts: Sequence[str],
+    uniforms: Tensor,
+    *,
+    temperature: float,
+    place: int = 0,
+    chat: bool = False,
 ) -> list[str]:
-    """Responses of one place to N texts, decided by uniforms (N, T) in (0, 1].
+    """Responses of one place to N texts, or conversations, decided by uniforms (N, T) in (0, 1].
 
     Raises:
         DataError: If a prompt leaves no room for a response in the model's context.
         ModelError: If the model does not know a token of one.
     """
-    ids = encode_checked(policy, texts, uniforms.shape[-1])
+    ids = encode_checked(policy, texts, uniforms.shape[-1], chat=chat)
     sequences, _ = answer(
         policy, pad_left(ids)[None], uniforms[None], temperature=temperature, places=[place]
     )
     return decode_responses(policy.tokenizer, sequences[0])
 
 
-def encode_checked(policy: Policy, texts: Sequence[str], max_new_tokens: int) -> list[list[int]]:
+def encode_checked(
+    policy: Policy, texts: Sequence[str], max_new_tokens: int, *, chat: bool = False
+) -> list[list[int]]:
     """Token ids of prompts that all leave room for a response.
 
     Raises:
         DataError: If one does not.
-        ModelError: If the model does not know a token of one.
+        ModelError: If the model does not know a token of one, or has no chat template where one is needed.
     """
-    ids = policy.layout.encode(texts)
+    ids = prompt_ids(policy.tokenizer, texts, chat=True) if chat else policy.layout.encode(texts)
     longest = max(map(len, ids))
     if longest and (problem := problem_of_prompt(longest, policy.layout.room_for_prompts(max_new_tokens))):
         raise DataError(f"{problem}, or leave it out")

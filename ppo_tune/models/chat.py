@@ -62,6 +62,42 @@ def exchange(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, *, 
     return _render(tokenizer, [*turns_of(prompt), {"role": "assistant", "content": response}], asked_by)
 
 
+def learned_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, response: str
+) -> tuple[list[int], list[bool]]:
+    """Token ids of a conversation with its last answer, and which of them the assistant says, ends of turns included.
+
+    An earlier answer counts where the template writes the turns up to it as it writes them alone.
+
+    Raises:
+        ModelError: If there is no chat template, it fails, or it writes the last answer otherwise than it asks for it.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"sft: the tokenizer of {tokenizer.name_or_path!r} does not tell where its tokens stand in a text, which a "
+            "fit to conversations needs; save a fast one beside the model"
+        )
+    turns = [*turns_of(prompt), {"role": "assistant", "content": response}]
+    whole = _render(tokenizer, turns, "sft")
+    said: list[tuple[int, int]] = []
+    for i, turn in enumerate(turns):
+        if turn["role"] == "assistant":
+            before = _render(tokenizer, turns[:i], "sft", add_generation_prompt=True)
+            after = _render(tokenizer, turns[: i + 1], "sft")
+            if whole.startswith(after) and after.startswith(before):
+                said.append((len(before), len(after.rstrip())))
+    if not said or said[-1][1] != len(whole.rstrip()):
+        raise ModelError(
+            f"sft: the chat template of {tokenizer.name_or_path!r} writes an answer otherwise than it asks for one, so "
+            "a model fitted to it would not be asked what it learned"
+        )
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    kept = [(i, span) for i, span in spans if span[0] < len(whole.rstrip())]
+    learned = [any(begin <= start < end for begin, end in said) for _, (start, _) in kept]
+    return [int(i) for i, _ in kept], learned
+
+
 def turn_end(tokenizer: PreTrainedTokenizerBase, *, asked_by: str) -> int | None:
     """The first special token that the template writes after an assistant's message; None if it writes none.
 

@@ -33,7 +33,7 @@ class ScoreFormat:
     """How a reward model reads a text and what its raw score means.
 
     Attributes:
-        template: The text, with {prompt} and {response}.
+        template: The text, with {prompt} and {response}; of no effect where it reads chats.
         append_eos: Whether the text ends with the end-of-sequence token.
         gain: The raw score is multiplied by it.
         bias: Then this is added.
@@ -41,6 +41,7 @@ class ScoreFormat:
         heldout_pairs: How many preferences that share is of.
         accuracy_low: Lower end of its 95 % interval.
         accuracy_high: Upper end.
+        chat: Whether it reads the turns of a prompt with the answer through its chat template.
     """
 
     template: str = "{prompt}{response}"
@@ -51,6 +52,7 @@ class ScoreFormat:
     heldout_pairs: int | None = None
     accuracy_low: float | None = None
     accuracy_high: float | None = None
+    chat: bool = False
 
     def write(self, folder: Path) -> None:
         """Put it beside the model."""
@@ -128,7 +130,8 @@ class PreferenceReward(Reward):
         self.format = read_format(config.model)
         self.template = config.template or self.format.template
         is_plain = config.template is not None or _sidecar(config.model) is not None
-        self.reads_chat = not is_plain and bool(self.tokenizer.chat_template)
+        fitted_to_chats = config.template is None and self.format.chat
+        self.reads_chat = fitted_to_chats or (not is_plain and bool(self.tokenizer.chat_template))
         self._turns = _tokens_of_turns(self.tokenizer, config.model) if self.reads_chat else []
         _check_padding(self.model, self.tokenizer, config.model)
 

@@ -117,9 +117,19 @@ def test_a_published_file_is_read_as_it_is_and_that_is_said(
     assert found.notes == (f"p.jsonl.gz: read as {name}",)
 
 
-def test_every_shape_is_tried_above_and_no_row_fits_two() -> None:
+CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+OTHER = [CHAT[0], {"role": "assistant", "content": "c"}]
+CONVERSATIONS: list[Row] = [
+    {"chosen": CHAT, "rejected": OTHER},
+    {"messages": CHAT},
+    {"conversations": CHAT},
+    {"prompt": "a", "completion": "b"},
+]
+
+
+def test_every_shape_is_tried_and_no_row_fits_two() -> None:
     for shape in SHAPES:
-        fitting = [row for row in (HH, POST, SHP, UF) if shape.fits(row)]
+        fitting = [row for row in (HH, POST, SHP, UF, *CONVERSATIONS) if shape.fits(row)]
         assert len(fitting) == 1
 
 
