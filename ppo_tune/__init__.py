@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ppo_tune.config.study_file import load_run, load_study, load_training
     from ppo_tune.data.examples import Examples, read_pairs, read_preferences
     from ppo_tune.data.user_files import check_user_files
+    from ppo_tune.drafting import draft_study
     from ppo_tune.errors import ConfigError, PPOTuneError, TrialError
     from ppo_tune.export import Export, export_study
     from ppo_tune.fitting.reward_model import fit_reward
@@ -48,10 +49,10 @@ __all__ = [
     "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
     "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Reward",
     "RewardTrainingConfig", "SFTConfig", "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted", "TrialError",
-    "best_config", "check_user_files", "compare_studies", "evaluate_model", "export_study", "extended",
-    "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study", "load_training",
-    "make_task", "open_study", "read_pairs", "read_preferences", "report_study", "run_confirmation", "run_search",
-    "study_dashboard", "study_status", "train", "write_report",
+    "best_config", "check_user_files", "compare_studies", "draft_study", "evaluate_model", "export_study",
+    "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
+    "load_training", "make_task", "open_study", "read_pairs", "read_preferences", "report_study",
+    "run_confirmation", "run_search", "study_dashboard", "study_status", "train", "write_report",
 ]  # fmt: skip
 
 _HOMES = {

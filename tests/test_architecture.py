@@ -25,7 +25,7 @@ ROWS = (
     ("tasks",),
     ("trainer",),
     ("tracking",),
-    ("training", "search"),
+    ("training", "search", "drafting"),
     ("export",),
     ("reporting",),
     ("__init__",),

@@ -21,6 +21,7 @@ from ppo_tune.errors import PPOTuneError, TrialError
 __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = {
+    "init": "Write a study file for your prompts and model, and a reward to change.",
     "examples": "List the study files that come with ppo-tune, or copy one to start from.",
     "check": "Validate a study file, count its trials and estimate the work; loads no model.",
     "search": "Start a study, or go on with it; confirm its best few on fresh seeds; write its report.",

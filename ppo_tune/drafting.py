@@ -1,0 +1,193 @@
+"""A study file to start from: what can be told of a file of prompts and a model, each value with its reason."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from ppo_tune.config.messages import unknown
+from ppo_tune.data.chats import Chat, read_chat
+from ppo_tune.data.columns import PROMPTS, REFERENCES, first_rows, likely, text_columns
+from ppo_tune.data.model_folders import check_if_folder
+from ppo_tune.data.shapes import ASSISTANT
+from ppo_tune.errors import ConfigError, ModelError, Problem
+from ppo_tune.models.chat import prompt_ids
+from ppo_tune.models.context import usable_positions
+from ppo_tune.models.loading import load_tokenizer
+from ppo_tune.models.text import tokenize
+from ppo_tune.templates import render
+
+ROLLOUT = 64
+"""Responses of a rollout, where there are as many prompts."""
+
+NATS_PER_TOKEN = 0.17
+"""Of the KL budget: ten nats for 60 tokens, as in the study of restaurants."""
+
+SMALL, LARGE = 5e7, 1e9
+"""Parameters up to which a model takes large steps, and from which only small ones."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What `draft_study` wrote down.
+
+    Attributes:
+        study: The text of a study file.
+        stub: The text of a Python file with a reward to change; empty where the study needs none.
+        seen: What was seen of data and model, one sentence each.
+    """
+
+    study: str
+    stub: str
+    seen: tuple[str, ...]
+
+
+def draft_study(
+    path: Path, model: str, *, name: str, prompt: str | None = None, reference: str | None = None
+) -> Draft:
+    """A study of a file of prompts and a model, with ranges for a model of its size and lengths from the data.
+
+    Args:
+        path: A file of one of the `ppo_tune.data.formats.FORMATS`.
+        model: A folder or hub name.
+        name: Of the study; the reward to change stands in `<name>_reward.py`.
+        prompt: The column of prompts; None looks for one.
+        reference: The column of good responses; None looks for one.
+
+    Returns:
+        The texts of the files, and what was seen.
+
+    Raises:
+        ConfigError: If a column is not there, or nothing says which one holds the prompts.
+        DataError: If the file cannot be used.
+        ModelError: If the model cannot be read.
+    """
+    check_if_folder(model)
+    names = text_columns(path)
+    for flag, given in (("--prompt", prompt), ("--reference", reference)):
+        if given is not None and given not in names:
+            raise ConfigError([Problem(flag, unknown(given, names, kind="column"))])
+    prompt = prompt or likely(names, PROMPTS) or (names[0] if len(names) == 1 else None)
+    if prompt is None:
+        raise ConfigError(
+            [Problem("--prompt", f"name the column that holds the prompts: {' or '.join(names)}")]
+        )
+    reference = reference or likely([name for name in names if name != prompt], REFERENCES)
+    rows = first_rows(path)
+    facts = _Facts.of(model, rows, prompt, reference)
+    study = render(
+        "study.yaml.jinja", name=name, path=_quoted(str(path)), prompt=_quoted(prompt), model=_quoted(model),
+        reference=reference and _quoted(reference), facts=facts,
+    )  # fmt: skip
+    return Draft(study, "" if reference else render("reward_stub.py.jinja", name=name), facts.seen)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of a file and a model, and what follows from it."""
+
+    parameters: int
+    width: int
+    context: int | None
+    prompts: int
+    prompt_tokens: int
+    response_tokens: int | None
+    n_long: int
+    chat: bool
+    is_dialogue: bool
+    has_pairs: bool
+
+    @classmethod
+    def of(
+        cls, model: str, rows: Sequence[Mapping[str, Any]], prompt: str, reference: str | None
+    ) -> "_Facts":
+        """Of these columns of some rows, by the tokenizer and the config of a model, whose weights are not read."""
+        tokenizer = load_tokenizer(model)
+        try:
+            config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+            with torch.device("meta"):
+                empty = AutoModelForCausalLM.from_config(config)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"model {model!r} cannot be read: {error}") from error
+        values = [row[prompt] for row in rows]
+        chat = any(isinstance(value, list | Chat) for value in values)
+        chats = [read_chat(value) if isinstance(value, list) else (value, []) for value in values]
+        texts = list(dict.fromkeys(text for text, _ in chats))
+        lengths = [len(ids) for ids in prompt_ids(tokenizer, texts, chat=chat)]
+        answers = [answer for _, found in chats for answer in found]
+        answers += [row[reference] for row in rows if reference and isinstance(row[reference], str)]
+        said = [len(ids) for ids in tokenize(tokenizer, answers)]
+        context = usable_positions(config)
+        response = int(np.quantile(said, 0.95)) if said else None
+        facts = cls(
+            empty.num_parameters(), int(empty.get_input_embeddings().weight.shape[1]), context, len(texts),
+            int(np.quantile(lengths, 0.95)), response, 0, chat,
+            all(text.endswith(ASSISTANT) for text in texts), {"chosen", "rejected"} <= {*rows[0]},
+        )  # fmt: skip
+        room = math.inf if context is None else context - facts.max_new_tokens
+        n_long = sum(length > room for length in lengths)
+        return cls(**{**vars(facts), "n_long": n_long})
+
+    @property
+    def max_new_tokens(self) -> int:
+        """What nineteen of twenty good responses need, rounded up to eights."""
+        wanted = 48 if self.response_tokens is None else 8 * math.ceil((self.response_tokens + 1) / 8)
+        most = 256 if self.context is None else min(256, self.context // 2)
+        return max(min(wanted, most), 1)
+
+    @property
+    def rollout(self) -> int:
+        """A power of two, of the prompts that are left to train on."""
+        return min(ROLLOUT, 1 << int(math.log2(max(0.8 * self.prompts, 1))))
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Up to four, each half of the next."""
+        return [self.rollout // part for part in (8, 4, 2, 1) if self.rollout >= 2 * part or part == 1]
+
+    @property
+    def learning_rates(self) -> tuple[str, str]:
+        """Ends of the range for adapters of a model of this size."""
+        if self.parameters < SMALL:
+            return "1e-5", "1e-2"
+        return ("3e-6", "3e-3") if self.parameters < LARGE else ("1e-6", "1e-3")
+
+    @property
+    def kl_budget(self) -> float:
+        """Nats per response."""
+        return max(2.0, float(round(NATS_PER_TOKEN * self.max_new_tokens)))
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """One sentence each."""
+        context = "no limit of context" if self.context is None else f"a context of {self.context:,} tokens"
+        told = [
+            f"the model has {_count(self.parameters)} parameters, a width of {self.width:,} and {context}",
+            f"{self.prompts:,} different prompts{' of messages' if self.chat else ''} were looked at; nineteen of "
+            f"twenty have at most {self.prompt_tokens:,} tokens",
+        ]
+        if self.response_tokens is not None:
+            told.append(f"nineteen of twenty good responses have at most {self.response_tokens:,} tokens")
+        if self.n_long:
+            told.append(
+                f"{self.n_long:,} prompts leave no room for a response: too_long: cut takes their beginning"
+            )
+        if self.prompts < 100:
+            told.append(
+                "that are few prompts: a tenth is held out, and a tenth confirms; some hundreds would say more"
+            )
+        return tuple(told)
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML takes it, whatever it holds."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.1f} billion" if number >= LARGE else f"{number / 1e6:.1f} million"
