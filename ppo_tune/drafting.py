@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ppo_tune.config.messages import unknown
 from ppo_tune.data.chats import Chat, read_chat
 from ppo_tune.data.columns import PROMPTS, REFERENCES, first_rows, likely, text_columns
-from ppo_tune.data.model_folders import check_if_folder
+from ppo_tune.data.model_folders import check_model
 from ppo_tune.data.shapes import ASSISTANT
 from ppo_tune.errors import ConfigError, ModelError, Problem
 from ppo_tune.models.chat import prompt_ids
@@ -67,7 +67,7 @@ def draft_study(
         DataError: If the file cannot be used.
         ModelError: If the model cannot be read.
     """
-    check_if_folder(model)
+    check_model(model)
     names = text_columns(path)
     for flag, given in (("--prompt", prompt), ("--reference", reference)):
         if given is not None and given not in names:

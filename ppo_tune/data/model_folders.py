@@ -1,8 +1,9 @@
-"""What a model folder says of itself in its JSON files: what cannot be used is refused before any weight is read.
+"""What a model says of itself in its JSON files, and whether there is one: before any weight is read.
 
 Knows nothing of torch, and asks transformers only where a folder brings code of its own.
 """
 
+import difflib
 import json
 from collections.abc import Container
 from importlib.util import find_spec
@@ -15,6 +16,9 @@ CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_co
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes of models that can be trained end, as far as a name can tell."""
+
+HUB_SECONDS = 5.0
+"""How long a hub may take to say whether it has a model."""
 
 WAY_OUT = "name one whose config.json says ...ForCausalLM or ...LMHeadModel"
 
@@ -30,14 +34,52 @@ def called(name: str, *, judge: bool = False) -> str:
     return f"model {name!r} (no such folder, so taken as a hub name)"
 
 
-def check_if_folder(name: str, *, judge: bool = False) -> None:
-    """All that can be known of a model without loading anything; a name that is no folder is a hub's, not asked here.
+def check_model(name: str, *, judge: bool = False) -> None:
+    """All that can be known of a model without loading anything: what its folder says, or whether a hub has it.
 
     Raises:
-        ModelError: If the folder cannot be used.
+        ModelError: If the folder cannot be used, or it is no folder and no model that could be fetched.
     """
     if Path(name).is_dir():
         check_folder(Path(name), called(name, judge=judge), judge=judge)
+        return
+    problem = _problem_of_hub_name(name)
+    if problem:
+        what = "reward model" if judge else "model"
+        raise ModelError(
+            f"{what} {name!r}: no such folder (looked in {Path.cwd()}{_close_to(name)}), and {problem}"
+        )
+
+
+def _problem_of_hub_name(name: str) -> str:
+    """Why a name cannot be fetched from a hub; empty if it can, or was. A hub is asked once and briefly."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        if any(isinstance(try_to_load_from_cache(name, file), str) for file in (CONFIG, ADAPTER)):
+            return ""
+        if constants.HF_HUB_OFFLINE:
+            return "not in the hub's cache, which is all that HF_HUB_OFFLINE allows"
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+    except HFValidationError:
+        return "no name that a model on the hub could have"
+    except RepositoryNotFoundError:
+        return "no such model on the hub, or a private one that HF_TOKEN does not open"
+    except Exception as error:  # of whatever library speaks with the hub
+        return f"not in the hub's cache, and {constants.ENDPOINT} cannot be asked: {error}"
+    return ""
+
+
+def _close_to(name: str) -> str:
+    """The folder beside it whose name is nearly the same, as a question."""
+    path = Path(name)
+    try:
+        beside = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f"; did you mean {str(path.parent / close[0])!r}?" if close else ""
 
 
 def check_chat_template(name: str, *, asked_by: str) -> None:

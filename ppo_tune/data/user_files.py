@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ppo_tune.config.block import Block, Named
 from ppo_tune.config.blocks import RunConfig
-from ppo_tune.data.model_folders import check_chat_template, check_if_folder
+from ppo_tune.data.model_folders import check_chat_template, check_model
 from ppo_tune.data.prompts import Split, read_prompts, split_of
 from ppo_tune.data.recipes import recipe_of
 from ppo_tune.data.user_functions import helper_files, load_function
@@ -47,7 +47,7 @@ def check_user_files(config: RunConfig) -> UserFiles:
     Raises:
         DataError: If the data cannot be used, or is smaller than one rollout.
         ConfigError: If a function cannot be imported.
-        ModelError: If a model's folder holds what cannot be used.
+        ModelError: If a model's folder holds what cannot be used, or there is no such model.
     """
     prompts: Counter[Split] | None = None
     notes: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ def _contents(named: Named) -> dict[str, str]:
                 raise DataError(f"{named.place}: no such file {named.path!r} (looked in {Path.cwd()})")
             return {named.place: named.path}
         case "model" | "judge":
-            check_if_folder(named.path, judge=named.kind == "judge")
+            check_model(named.path, judge=named.kind == "judge")
             return {named.place: named.path}
         case "function":
             load_function(named.value, named.place)

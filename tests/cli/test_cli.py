@@ -257,7 +257,12 @@ def test_check_names_the_world_of_the_embedded_task(cli: Cli, tmp_path: Path) ->
 
 
 def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) -> None:
-    path = write_study(model={"name": str(tmp_path / "no-such-model")})
+    model = tmp_path / "model-without-weights"
+    model.mkdir()
+    (model / "config.json").write_text(
+        '{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}', encoding="utf-8"
+    )
+    path = write_study(model={"name": str(model)})
 
     outcome = subprocess.run(
         [sys.executable, "-m", "ppo_tune", "check", path], capture_output=True, text=True, check=False
@@ -265,6 +270,13 @@ def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) 
 
     assert outcome.returncode == 0, outcome.stderr
     assert "is a valid study" in outcome.stdout
+
+
+def test_check_refuses_a_model_that_is_nowhere(cli: Cli, write_study: Callable[..., Path]) -> None:
+    refused = cli("check", write_study(model={"name": "nowhere/at-all"}))
+
+    assert refused.code == 2
+    assert refused.err.startswith("error: model 'nowhere/at-all': no such folder (looked in ")
 
 
 def test_report_and_export_say_where_things_are(cli: Cli, finished: Path) -> None:

@@ -2,14 +2,17 @@
 """A model folder is refused by its JSON files alone: in one sentence, without torch, before a weight is read."""
 
 import json
+import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ppo_tune.data.model_folders import called, check_folder, check_if_folder
+from ppo_tune.data.model_folders import called, check_folder, check_model
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ModelError
 
@@ -185,15 +188,99 @@ def test_a_study_is_refused_before_any_model_is_loaded(block, make_study, tmp_pa
         check_user_files(study)
 
 
-def test_a_hub_name_is_not_asked_for_here():
-    check_if_folder("somebody/something")
+class Hub(BaseHTTPRequestHandler):
+    """Says what a hub says of a model that it has, and of any other."""
+
+    def do_GET(self):
+        known = self.path.startswith("/api/models/have/it")
+        body = json.dumps(
+            {"id": "have/it", "modelId": "have/it"} if known else {"error": "Repository not found"}
+        )
+        self.send_response(200 if known else 404)
+        if not known:
+            self.send_header("X-Error-Code", "RepoNotFound")
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub on this machine that may be asked; its address."""
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield address
+        server.shutdown()
+
+
+def refusal_of(name, **settings) -> str:
+    with pytest.raises(ModelError) as refused:
+        check_model(name, **settings)
+    return str(refused.value)
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_model_that_a_hub_has_is_one():
+    check_model("have/it")
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_model_that_neither_this_machine_nor_a_hub_has_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert refusal_of("have/not", judge=True) == (
+        f"reward model 'have/not': no such folder (looked in {tmp_path}), and no such model on the hub, or a private "
+        "one that HF_TOKEN does not open"
+    )
+
+
+def test_a_hub_that_cannot_be_reached_is_named(hub, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+
+    assert f"and not in the hub's cache, and {address} cannot be asked: " in refusal_of("have/it")
+
+
+def test_a_model_that_was_fetched_before_needs_no_hub(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{name}/{file}")
+
+    check_model("somebody/something")
+
+
+def test_without_a_hub_only_what_was_fetched_is_there():
+    assert refusal_of("somebody/something").endswith(
+        ", and not in the hub's cache, which is all that HF_HUB_OFFLINE allows"
+    )
+
+
+@pytest.mark.parametrize("name", ["models/restarants", "./models/restarants"])
+def test_a_misspelt_folder_is_told_with_the_one_beside_it(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("models", "restaurants").mkdir(parents=True)
+
+    assert f"no such folder (looked in {tmp_path}; did you mean 'models/restaurants'?), and " in refusal_of(
+        name
+    )
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "a b", "../x"])
+def test_what_can_be_no_name_on_a_hub_is_not_asked_for(name):
+    assert refusal_of(name).endswith(", and no name that a model on the hub could have")
 
 
 def test_a_folder_is_refused_without_torch(tmp_path):
     write(tmp_path, config={"model_type": "own", "auto_map": OWN})
     code = (
-        "import sys; from ppo_tune.data.model_folders import check_if_folder\n"
-        f"try: check_if_folder({str(tmp_path)!r})\n"
+        "import sys; from ppo_tune.data.model_folders import check_model\n"
+        f"try: check_model({str(tmp_path)!r})\n"
         "except ValueError as error: print(type(error).__name__, 'torch' in sys.modules)"
     )
 

@@ -67,7 +67,8 @@ def test_what_is_handed_on_is_found_from_anywhere(
     assert not any(Path(named.path).exists() for named in named_files(config))
 
 
-def test_a_hub_name_stays_as_it_is_and_stands_for_itself() -> None:
+def test_a_hub_name_stays_as_it_is_and_stands_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{name}/{file}")
     config = RunConfig.model_validate({"task": {"name": "support"}, "model": {"name": "org/model"}})
 
     assert with_full_paths(config) == config
