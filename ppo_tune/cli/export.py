@@ -16,6 +16,9 @@ def export(
     to: Annotated[
         str, typer.Option(help="native, openrlhf, verl, skyrl, or trl (1.12, the last with PPO).")
     ] = "native",
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="Number of another completed trial, instead of the best config.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Folder to write; default: <out>/exports/<study>-<target>.")
     ] = None,
@@ -34,12 +37,19 @@ def export(
 ) -> None:
     """Write the best config for full training: in our own format, or for another trainer."""
     made = ppo_tune.export_study(
-        study, to, params_ratio=params_ratio, response_length=response_length, storage=storage, out=out
+        study,
+        to,
+        trial=trial,
+        params_ratio=params_ratio,
+        response_length=response_length,
+        storage=storage,
+        out=out,
     )
     if to_terminal:
         sys.stdout.write(made.files[made.main])
         return
-    target = folder or out / "exports" / f"{study}-{to}"
+    which = "" if trial is None else f"-trial-{trial}"
+    target = folder or out / "exports" / f"{study}{which}-{to}"
     for file in made.write(target, force=force):
         say(f"wrote      {file}")
     tell(made.verdict)

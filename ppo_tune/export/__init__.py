@@ -31,6 +31,7 @@ def export_study(
     name: str,
     to: str = "native",
     *,
+    trial: int | None = None,
     params_ratio: float | None = None,
     response_length: int | None = None,
     storage: str | None = None,
@@ -41,6 +42,7 @@ def export_study(
     Args:
         name: The study's.
         to: The target; one of `TARGETS`.
+        trial: The number of another completed trial, instead of the best config's.
         params_ratio: Suggest values for a model of so many times the parameters.
         response_length: Suggest values for responses of up to so many tokens.
         storage: URL of an Optuna store; None takes SQLite beside the trials.
@@ -50,13 +52,13 @@ def export_study(
         The files, which nothing has written yet: see `Export.write`.
 
     Raises:
-        PPOTuneError: If there is no such target or study, or the study has no winner.
+        PPOTuneError: If there is no such target, study or completed trial, or the study has no winner.
     """
     if to not in TARGETS:
         raise ConfigError([Problem("--to", f"must be one of {', '.join(TARGETS)}, but got {to!r}")])
     scale = Scale(params_ratio, response_length)
     study, config = open_study(name, storage=storage, out=out)
     # Our own config names model, reward and prompts already.
-    winner = winner_of(study, config, out=Path(out), with_sources=to != "native")
+    winner = winner_of(study, config, out=Path(out), with_sources=to != "native", number=trial)
     facts = winner.provenance
     return replace(TARGETS[to](winner, scale), verdict=facts["verdict"], advice=facts.get(native.ADVICE, ""))

@@ -1,5 +1,6 @@
 """What an export says of a study's winner: its config, what was measured of it, and where it comes from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,16 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import REWARD, StudyConfig
+from ppo_tune.errors import PPOTuneError
 from ppo_tune.export.base import Sources, Winner
 from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
+from ppo_tune.search.concerns import Facts
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut
 from ppo_tune.search.race import Confirmation
+from ppo_tune.search.results import ending_of
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 from ppo_tune.search.winner import full_length
 from ppo_tune.versions import versions
@@ -22,21 +26,31 @@ Z_95 = 1.96
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
 
 
-def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: bool) -> Winner:
-    """What is known of a study's winner.
+def winner_of(
+    study: Study, config: StudyConfig, *, out: Path, with_sources: bool, number: int | None = None
+) -> Winner:
+    """What is known of a study's winner, or of another of its trials.
 
     Args:
         study: The search.
         config: The experiment.
         out: Holds the study's folder.
         with_sources: Whether model, reward and prompts are wanted too, as another trainer finds them.
+        number: Of a completed trial; None takes the winner.
 
     Raises:
-        PPOTuneError: If there is no winner.
+        PPOTuneError: If there is no winner, or no such trial.
     """
     facts = read_facts(study, config, StudyFolder.of(out, config.name).path)
-    best, trial, seen = full_length(facts.winner, config), facts.winner, facts.seen
-    assert trial is not None and seen is not None, "a trial to go on with was scored"
+    trial = facts.winner if number is None else _completed(facts, number)
+    best, verdict = full_length(trial, config), judge(facts)
+    assert trial is not None, "there is one, or that is refused"
+    seen = TrialFacts(trial).heldout
+    assert seen is not None, "a trial to go on with was scored"
+    if number is not None and trial is not facts.winner:
+        verdict = replace(
+            verdict, sentence=f"Trial {number} was chosen by hand. {verdict.sentence}", advice=""
+        )
     # Those asked for, or all there were.
     n_prompts = config.task.heldout_prompts if facts.base is None else facts.base.n_prompts
     trained_on = seen.judges.get(REWARD)  # where that is not what trials are compared by
@@ -44,12 +58,30 @@ def winner_of(study: Study, config: StudyConfig, *, out: Path, with_sources: boo
     return Winner(
         config=best,
         searched=tuple(config.space),
-        provenance=provenance(config, trial, judge(facts)),
+        provenance=provenance(config, trial, verdict),
         metrics={**_measured(seen, n_prompts), **confirmed(facts.confirmation, trial.number)},
         response_tokens=seen.response_tokens,
         score_std=None if error is None else error * n_prompts**0.5,
         sources=_sources(config) if with_sources else Sources(),
     )
+
+
+def _completed(facts: Facts, number: int) -> FrozenTrial:
+    """A trial by its number.
+
+    Raises:
+        PPOTuneError: If there is none, or it was not completed.
+    """
+    trial = next((trial for trial in facts.trials if trial.number == number), None)
+    ending = None if trial is None else ending_of(trial)
+    if trial is None or ending != "completed":
+        done = ", ".join(str(trial.number) for trial in facts.trials if ending_of(trial) == "completed")
+        what = "is not there" if trial is None else f"ended as {ending}"
+        raise PPOTuneError(
+            f"trial {number} of study {facts.config.name!r} {what}, and only a completed one can be handed on: "
+            f"{done or 'there is none yet'}"
+        )
+    return trial
 
 
 def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dict[str, str]:

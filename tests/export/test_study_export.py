@@ -12,8 +12,8 @@ from ppo_tune.cli.export import export
 from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, RuleRewardConfig
 from ppo_tune.config.study_file import load_training
 from ppo_tune.data.prompts import split_of
-from ppo_tune.errors import ConfigError, StorageError
-from ppo_tune.export import TARGETS, Scale
+from ppo_tune.errors import ConfigError, PPOTuneError, StorageError
+from ppo_tune.export import TARGETS, Scale, export_study
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.gather import confirmed, winner_of
 from ppo_tune.files import write_json
@@ -69,7 +69,7 @@ def run(**flags: Any) -> None:
 
 def _defaults() -> dict[str, Any]:
     return {
-        "to": "native", "folder": None, "params_ratio": None, "response_length": None, "force": False,
+        "to": "native", "trial": None, "folder": None, "params_ratio": None, "response_length": None, "force": False,
         "to_terminal": False, "storage": None,
     }  # fmt: skip
 
@@ -117,6 +117,30 @@ def test_another_trainers_files_are_written_and_what_they_lose_is_counted(
     said = capsys.readouterr().out
     assert told in said
     assert f"that {target} does otherwise: see exports/hand-{target}/train." in said
+
+
+def test_another_trial_can_be_handed_on_and_is_said_to_be_chosen_by_hand(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(trial=0)
+
+    folder = out / "exports" / "hand-trial-0-native"
+    assert load_training(folder / "best.yaml").ppo.learning_rate == 1e-4
+    assert "# from: study hand, trial 0, " in (folder / "best.yaml").read_text(encoding="utf-8")
+    assert "Trial 0 was chosen by hand. Not confirmed: trial 1 " in capsys.readouterr().out
+    assert export_study("hand", trial=1).files == export_study("hand").files
+
+
+@pytest.mark.parametrize(
+    ("number", "what"), [(3, "ended as pruned"), (6, "ended as running"), (9, "is not there")]
+)
+def test_a_trial_that_was_not_completed_is_not_handed_on(out: Path, number: int, what: str) -> None:
+    with pytest.raises(PPOTuneError) as refused:
+        export_study("hand", trial=number)
+
+    assert str(refused.value) == (
+        f"trial {number} of study 'hand' {what}, and only a completed one can be handed on: 0, 1, 2"
+    )
 
 
 def test_the_main_file_can_be_printed_and_nothing_is_written(
