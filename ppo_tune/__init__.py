@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ppo_tune.search.objective import Objective
     from ppo_tune.search.run import run_confirmation, run_search
     from ppo_tune.search.status import study_status
-    from ppo_tune.search.storage import open_study
+    from ppo_tune.search.storage import open_study, study_names
     from ppo_tune.search.warm_start import lengthened
     from ppo_tune.search.winner import best_config
     from ppo_tune.tasks import Task, make_task
@@ -52,7 +52,7 @@ __all__ = [
     "best_config", "check_user_files", "compare_studies", "draft_study", "evaluate_model", "export_study",
     "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
     "load_training", "make_task", "open_study", "read_pairs", "read_preferences", "report_study",
-    "run_confirmation", "run_search", "study_dashboard", "study_status", "train", "write_report",
+    "run_confirmation", "run_search", "study_dashboard", "study_names", "study_status", "train", "write_report",
 ]  # fmt: skip
 
 _HOMES = {

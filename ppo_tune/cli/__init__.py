@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "Write reports/<study>/: the page index.html, trials.csv, curves.csv and best.yaml.",
     "compare": "Write a page that compares studies: samplers, tasks, code versions.",
     "export": "Write the best config for full training: in our own format, or for another trainer.",
+    "list": "Say which studies there are, how each stands and what it says; changes nothing and disturbs nobody.",
     "status": "Say how a study stands, also while it runs; changes nothing and disturbs nobody.",
     "dashboard": "Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only.",
     "train": "Train one config at full length and write a model folder.",

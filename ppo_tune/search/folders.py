@@ -70,6 +70,12 @@ class StudyFolder:
         """The folder of a study by its name; `out` holds `runs/` and `reports/`."""
         return cls(out / "runs" / study_name)
 
+    @classmethod
+    def all(cls, out: Path) -> "list[StudyFolder]":
+        """Those that keep a store of their own, in order of their names."""
+        folders = (cls(path) for path in sorted((out / "runs").glob("*")))
+        return [folder for folder in folders if folder.store.is_file()]
+
     @property
     def confirmation(self) -> "StudyFolder":
         """That of the study's confirmation."""

@@ -96,6 +96,22 @@ def create_study(
     return study
 
 
+def study_names(*, storage: str | None = None, out: Path | str = ".") -> list[str]:
+    """The studies that there are, in order, without their confirmations.
+
+    Args:
+        storage: URL of an Optuna store; None looks for SQLite beside the trials.
+        out: Folder that holds `runs/<study>/`.
+
+    Raises:
+        StorageError: If the store cannot be opened.
+    """
+    if storage is not None:
+        names = optuna.get_all_study_names(_open(storage))
+        return sorted(name for name in names if not name.endswith(confirmation_name("")))
+    return [folder.path.name for folder in StudyFolder.all(Path(out))]
+
+
 def has_study(url: str, study_name: str) -> bool:
     """Whether a store exists and holds a study."""
     file = sqlite_file(url)

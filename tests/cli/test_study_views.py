@@ -571,3 +571,27 @@ def test_a_dashboard_that_is_not_installed_is_told_how_to_get(
 
     assert outcome.code == 2
     assert "error: optuna-dashboard is not installed; run: pip install 'ppo-tune[dashboard]'" in outcome.err
+
+
+def test_studies_are_listed_with_what_each_says(cli: Cli, made: HandMade, tmp_path: Path) -> None:
+    fill_usual(made)
+    other = tmp_path / "runs" / "other"
+    other.mkdir()
+    optuna.create_study(storage=storage_url(tmp_path, "other"), study_name="other")
+    (tmp_path / "runs" / "no study").mkdir()
+
+    told, facts = cli("list", "--out", tmp_path).out, cli("list", "--out", tmp_path, "--json").out
+    by_store = cli("list", "--storage", storage_url(tmp_path, "hand"), "--out", tmp_path).out
+
+    first, verdict, second, reason = told.splitlines()
+    assert re.fullmatch(r"hand  died, 6 of 8 trials over, the last on \d\d \w{3} \d{4}", first)
+    assert verdict.startswith("  ")
+    assert second == "other  cannot be read"
+    assert "was made by something else" in reason or reason.strip()
+    assert [json.loads(line)["study"] for line in facts.splitlines()] == ["hand"]
+    assert by_store.splitlines()[0] == first
+
+
+def test_no_study_is_said_so(cli: Cli, tmp_path: Path) -> None:
+    assert cli("list", "--out", tmp_path).out == f"there is no study in {tmp_path} yet\n"
+    assert cli("list", "--out", tmp_path, "--json").out == ""
