@@ -1,0 +1,116 @@
+"""Ways in which somebody comes to a search of their own: each command as it is typed, in an empty folder."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppo_tune.search.storage import load_study_from, storage_url
+from tests.cli.conftest import Cli
+
+pytestmark = pytest.mark.slow
+
+WORDS = ("rain", "soup", "trains", "cats", "tax", "sleep", "paint", "bread", "maps", "bikes")
+TINY = ("--layers", "1", "--width", "32", "--heads", "2", "--epochs", "1")
+SETTINGS = (
+    "ppo.episodes=16", "ppo.rollout_size=8", "ppo.max_new_tokens=8", "task.heldout_prompts=4", "search.milestones=2",
+    "space.batch_size={type: categorical, choices: [4, 8]}",
+)  # fmt: skip
+SHORT = ("--n-trials", "2", "--workers", "1", "--no-confirm", *(w for s in SETTINGS for w in ("--set", s)))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def ppo_tune(cli: Cli) -> Callable[..., str]:
+    """A command that must succeed; what it says."""
+
+    def run(*words: str) -> str:
+        done = cli(*words)
+        assert done.code == 0, done.out + done.err
+        return done.out
+
+    return run
+
+
+Command = Callable[..., str]
+
+
+def write_lines(name: str, rows: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    Path(name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+
+
+def endings(here: Path, study: str) -> list[str]:
+    trials = load_study_from(storage_url(here, study), study).get_trials()
+    return [trial.user_attrs["ending"] for trial in trials]
+
+
+def test_preferences_as_published_become_a_model_a_judge_and_a_search(here: Path, ppo_tune: Command) -> None:
+    """Two whole dialogues a row, compressed, as HH has them."""
+    rows = []
+    for i in range(120):
+        word = WORDS[i % len(WORDS)]
+        head = f"\n\nHuman: Tell me about {word} ({i}).\n\nAssistant: "
+        rows.append({"chosen": f"{head}Sure, {word} is fine.", "rejected": f"{head}No."})
+    write_lines("hh.jsonl.gz", rows)
+
+    sft = ppo_tune("sft", "hh.jsonl.gz", "--out", "base", *TINY)
+    reward = ppo_tune("reward", "hh.jsonl.gz", "--base", "base", "--out", "judge", "--base-samples", "16")
+    ppo_tune("init", "hh.jsonl.gz", "--model", "base")
+    judge = ("--set", "task.reward={name: preference, model: judge}", "--set", "task.reference=null")
+    search = ppo_tune("search", "hh.yaml", *SHORT, *judge)
+
+    assert "note: hh.jsonl.gz: read as pairs of whole dialogues, as in HH\n" in sft
+    assert "note: hh.jsonl.gz: read as pairs of whole dialogues, as in HH\n" in reward
+    assert 'stop: ["\\n\\nHuman:"]' in Path("hh.yaml").read_text(encoding="utf-8")
+    assert len(endings(here, "hh")) == 2
+    assert "reports/hh/index.html" in search
+
+
+def test_conversations_become_a_chat_model_a_judge_and_a_search(here: Path, ppo_tune: Command) -> None:
+    """Messages with a system turn, as TRL and the hub have them."""
+
+    def talk(word: str, i: int, answer: str) -> list[dict[str, str]]:
+        turns = (("system", "Be kind."), ("user", f"Tell me about {word} ({i})."), ("assistant", answer))
+        return [{"role": role, "content": text} for role, text in turns]
+
+    cases = [(WORDS[i % len(WORDS)], i) for i in range(120)]
+    write_lines("chats.jsonl", [{"messages": talk(word, i, f"Sure, {word} is fine.")} for word, i in cases])
+    pairs = [{"chosen": talk(w, i, f"Sure, {w} is fine."), "rejected": talk(w, i, "No.")} for w, i in cases]
+    write_lines("pairs.jsonl", pairs)
+
+    ppo_tune("sft", "chats.jsonl", "--prompt", "messages", "--out", "base", *TINY)
+    ppo_tune("reward", "pairs.jsonl", "--base", "base", "--out", "judge", "--base-samples", "16")
+    ppo_tune("init", "chats.jsonl", "--model", "base")
+    judge = ("--set", "task.reward={name: preference, model: judge}", "--set", "task.reference=null")
+    ppo_tune("search", "chats.yaml", *SHORT, *judge)
+    export = ppo_tune("export", "chats", "--to", "openrlhf", "--trial", "0")
+
+    assert json.loads(Path("judge", "reward.json").read_text(encoding="utf-8"))["chat"] is True
+    assert len(endings(here, "chats")) == 2
+    assert "wrote " in export
+    rows = Path("exports", "chats-trial-0-openrlhf", "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(rows[0])["prompt"][0] == {"role": "system", "content": "Be kind."}
+
+
+def test_a_csv_of_prompts_and_a_reward_of_ones_own_need_two_commands(here: Path, ppo_tune: Command) -> None:
+    texts = "".join(f"Tell me about {WORDS[i % 10]} ({i}).\n" for i in range(120))
+    Path("mine.csv").write_text("question\n" + texts, encoding="utf-8")
+    write_lines("pairs.jsonl", [{"prompt": text, "response": "Sure."} for text in texts.splitlines()])
+    ppo_tune("sft", "pairs.jsonl", "--out", "base", *TINY)
+
+    init = ppo_tune("init", "mine.csv", "--model", "base")
+    search = ppo_tune("search", "mine.yaml", *SHORT)
+
+    assert "change mine_reward.py to what you want" in init
+    assert len(endings(here, "mine")) == 2
+    assert "study mine: " in search
+    assert "mine  complete, 2 of 2 trials over" in ppo_tune("list")
