@@ -1,7 +1,8 @@
-"""Ways in which somebody comes to a search of their own: each command as it is typed, in an empty folder."""
+"""Ways to a search of one's own, as the guide has them: its commands, typed in an empty folder."""
 
 import gzip
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,25 @@ from tests.cli.conftest import Cli
 pytestmark = pytest.mark.slow
 
 WORDS = ("rain", "soup", "trains", "cats", "tax", "sleep", "paint", "bread", "maps", "bikes")
-TINY = ("--layers", "1", "--width", "32", "--heads", "2", "--epochs", "1")
+GUIDE = Path(__file__).parents[2] / "docs" / "own-data.md"
+
 SETTINGS = (
     "ppo.episodes=16", "ppo.rollout_size=8", "ppo.max_new_tokens=8", "task.heldout_prompts=4", "search.milestones=2",
     "space.batch_size={type: categorical, choices: [4, 8]}",
 )  # fmt: skip
-SHORT = ("--n-trials", "2", "--workers", "1", "--no-confirm", *(w for s in SETTINGS for w in ("--set", s)))
+SMALLER = {
+    "sft": ("--layers", "1", "--width", "32", "--heads", "2", "--epochs", "1"),
+    "reward": ("--base-samples", "16"),
+    "search": (
+        "--n-trials",
+        "2",
+        "--workers",
+        "1",
+        "--no-confirm",
+        *(w for s in SETTINGS for w in ("--set", s)),
+    ),
+}
+"""What makes a command of the guide short enough for a test."""
 
 
 @pytest.fixture(autouse=True)
@@ -28,19 +42,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def ppo_tune(cli: Cli) -> Callable[..., str]:
-    """A command that must succeed; what it says."""
+Said = dict[str, str]
+"""What each command said, by its name."""
 
-    def run(*words: str) -> str:
-        done = cli(*words)
-        assert done.code == 0, done.out + done.err
-        return done.out
+
+@pytest.fixture
+def follow(cli: Cli) -> Callable[[str], Said]:
+    """Types the commands of a section of the guide, all of which must succeed."""
+
+    def run(section: str) -> Said:
+        block = GUIDE.read_text(encoding="utf-8").partition(f"\n## {section}\n")[2].split("```")[1]
+        said: Said = {}
+        for line in block.strip().splitlines():
+            _, name, *words = shlex.split(line)
+            done = cli(name, *words, *SMALLER.get(name, ()))
+            assert done.code == 0, done.out + done.err
+            said[name] = done.out
+        return said
 
     return run
-
-
-Command = Callable[..., str]
 
 
 def write_lines(name: str, rows: list[dict[str, Any]]) -> None:
@@ -53,7 +73,9 @@ def endings(here: Path, study: str) -> list[str]:
     return [trial.user_attrs["ending"] for trial in trials]
 
 
-def test_preferences_as_published_become_a_model_a_judge_and_a_search(here: Path, ppo_tune: Command) -> None:
+def test_preferences_as_published_become_a_model_a_judge_and_a_search(
+    here: Path, follow: Callable[[str], Said]
+) -> None:
     """Two whole dialogues a row, compressed, as HH has them."""
     rows = []
     for i in range(120):
@@ -62,20 +84,18 @@ def test_preferences_as_published_become_a_model_a_judge_and_a_search(here: Path
         rows.append({"chosen": f"{head}Sure, {word} is fine.", "rejected": f"{head}No."})
     write_lines("hh.jsonl.gz", rows)
 
-    sft = ppo_tune("sft", "hh.jsonl.gz", "--out", "base", *TINY)
-    reward = ppo_tune("reward", "hh.jsonl.gz", "--base", "base", "--out", "judge", "--base-samples", "16")
-    ppo_tune("init", "hh.jsonl.gz", "--model", "base")
-    judge = ("--set", "task.reward={name: preference, model: judge}", "--set", "task.reference=null")
-    search = ppo_tune("search", "hh.yaml", *SHORT, *judge)
+    said = follow("Preferences as published")
 
-    assert "note: hh.jsonl.gz: read as pairs of whole dialogues, as in HH\n" in sft
-    assert "note: hh.jsonl.gz: read as pairs of whole dialogues, as in HH\n" in reward
+    assert "note: hh.jsonl.gz: read as pairs of whole dialogues, as in HH\n" in said["sft"]
+    assert "note: hh.jsonl.gz: read as pairs of whole dialogues, as in HH\n" in said["reward"]
     assert 'stop: ["\\n\\nHuman:"]' in Path("hh.yaml").read_text(encoding="utf-8")
     assert len(endings(here, "hh")) == 2
-    assert "reports/hh/index.html" in search
+    assert "reports/hh/index.html" in said["search"]
 
 
-def test_conversations_become_a_chat_model_a_judge_and_a_search(here: Path, ppo_tune: Command) -> None:
+def test_conversations_become_a_chat_model_a_judge_and_a_search(
+    here: Path, follow: Callable[[str], Said]
+) -> None:
     """Messages with a system turn, as TRL and the hub have them."""
 
     def talk(word: str, i: int, answer: str) -> list[dict[str, str]]:
@@ -87,30 +107,26 @@ def test_conversations_become_a_chat_model_a_judge_and_a_search(here: Path, ppo_
     pairs = [{"chosen": talk(w, i, f"Sure, {w} is fine."), "rejected": talk(w, i, "No.")} for w, i in cases]
     write_lines("pairs.jsonl", pairs)
 
-    ppo_tune("sft", "chats.jsonl", "--prompt", "messages", "--out", "base", *TINY)
-    ppo_tune("reward", "pairs.jsonl", "--base", "base", "--out", "judge", "--base-samples", "16")
-    ppo_tune("init", "chats.jsonl", "--model", "base")
-    judge = ("--set", "task.reward={name: preference, model: judge}", "--set", "task.reference=null")
-    ppo_tune("search", "chats.yaml", *SHORT, *judge)
-    export = ppo_tune("export", "chats", "--to", "openrlhf", "--trial", "0")
+    said = follow("Conversations")
 
     assert json.loads(Path("judge", "reward.json").read_text(encoding="utf-8"))["chat"] is True
     assert len(endings(here, "chats")) == 2
-    assert "wrote " in export
-    rows = Path("exports", "chats-trial-0-openrlhf", "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "wrote " in said["export"]
+    rows = Path("exports", "chats-openrlhf", "prompts.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(rows[0])["prompt"][0] == {"role": "system", "content": "Be kind."}
 
 
-def test_a_csv_of_prompts_and_a_reward_of_ones_own_need_two_commands(here: Path, ppo_tune: Command) -> None:
+def test_a_csv_of_prompts_and_a_reward_of_ones_own_need_two_commands(
+    here: Path, cli: Cli, follow: Callable[[str], Said]
+) -> None:
     texts = "".join(f"Tell me about {WORDS[i % 10]} ({i}).\n" for i in range(120))
     Path("mine.csv").write_text("question\n" + texts, encoding="utf-8")
     write_lines("pairs.jsonl", [{"prompt": text, "response": "Sure."} for text in texts.splitlines()])
-    ppo_tune("sft", "pairs.jsonl", "--out", "base", *TINY)
+    assert cli("sft", "pairs.jsonl", "--out", "base", *SMALLER["sft"]).code == 0
 
-    init = ppo_tune("init", "mine.csv", "--model", "base")
-    search = ppo_tune("search", "mine.yaml", *SHORT)
+    said = follow("A table of prompts and a reward of your own")
 
-    assert "change mine_reward.py to what you want" in init
+    assert "change mine_reward.py to what you want" in said["init"]
     assert len(endings(here, "mine")) == 2
-    assert "study mine: " in search
-    assert "mine  complete, 2 of 2 trials over" in ppo_tune("list")
+    assert "study mine: " in said["search"]
+    assert "mine  complete, 2 of 2 trials over" in cli("list").out
