@@ -134,6 +134,7 @@ def stand_in_pack(plan: Plan, folder: Path, world: World) -> TrialPack:
         task=SimpleNamespace(beside={}),
         trainer=trainer,
         evaluator=Evaluator(trainer, confirms=plan.draws.split == "confirmation"),
+        of_prompts=(),
     )
     with mock.patch.object(trial_loop, "assemble", return_value=made):
         return TrialPack(plan, folder, places=places)

@@ -22,8 +22,9 @@ RULE = RuleRewardConfig(name="rule", include={"fan": 1.0})
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """Work in an empty folder, so that messages name short paths."""
+    """Work in an empty folder, so that messages name short paths; every hub's model was fetched before."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{name}/{file}")
 
 
 def config(rows: Sequence[dict[str, Any]], **settings: Any) -> DatasetTaskConfig:

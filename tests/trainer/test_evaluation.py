@@ -288,7 +288,7 @@ def test_a_claim_needs_prompts_that_fit_and_obeys_the_task_about_those_that_do_n
     spoilt = replace(task, prompts={**task.prompts, "confirmation": long})
     config = TrainConfig.model_validate({"task": {"name": "support"}, "ppo": {"max_new_tokens": 6}})
 
-    assert claim_evaluator(tiny_policy(), replace(spoilt, drop_bad_rows=True), config).split == "heldout"
+    assert claim_evaluator(tiny_policy(), replace(spoilt, too_long="drop"), config).split == "heldout"
     with pytest.raises(DataError, match=r"`tokens <= 26`.* but got 40"):
         claim_evaluator(tiny_policy(), spoilt, config)
 
