@@ -1,7 +1,8 @@
 """Rows that a model is fitted to: prompts with good responses, and preferences; loads no model."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from ppo_tune.config.fitting import PairColumns, PreferenceColumns
 from ppo_tune.data.chats import Chat
@@ -14,7 +15,8 @@ from ppo_tune.errors import ConfigError, DataError, Problem
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
 
-class Examples(NamedTuple, Generic[Texts]):
+@dataclass(frozen=True)
+class Examples(Generic[Texts]):
     """What a file holds to fit a model to.
 
     Attributes:
