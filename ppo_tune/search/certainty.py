@@ -151,15 +151,19 @@ def gain(scores: Scores, rival: Scores, *, comparisons: int = 1, noise: SeedNois
 def seeds_for(wanted: float, scores: Scores, rival: Scores, *, comparisons: int = 1) -> int | None:
     """How many seeds would make a gain of `wanted` certain if it is real; None if 100 would not do.
 
-    More seeds do not help against the choice of prompts, which stays.
+    More seeds do not help against the choice of prompts, which stays; they do against what a prompt happens to be
+    answered, by which the means of prompts over few seeds differ, too.
     """
     difference = scores - rival
-    n_prompts = difference.shape[1]
-    of_seed = difference.mean(1).var(ddof=1)
-    of_prompts = difference.mean(0).var(ddof=1) / n_prompts if n_prompts > 1 else 0.0
+    n_seeds, n_prompts = difference.shape
+    of_seed, of_prompt, of_answer = difference.mean(1).var(ddof=1), 0.0, 0.0
+    if n_prompts > 1:
+        rest = difference - difference.mean(1, keepdims=True) - difference.mean(0) + difference.mean()
+        of_answer = float((rest**2).sum()) / ((n_seeds - 1) * (n_prompts - 1))
+        of_prompt = max(difference.mean(0).var(ddof=1) - of_answer / n_seeds, 0.0)
     for n in range(2, 101):
         quantile = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, n - 1)
-        if quantile * (of_seed / n + of_prompts) ** 0.5 < wanted:
+        if quantile * (of_seed / n + (of_prompt + of_answer / n) / n_prompts) ** 0.5 < wanted:
             return n
     return None
 

@@ -228,3 +228,22 @@ def test_the_seeds_asked_for_are_just_enough() -> None:
     reach = [stats.t.ppf(0.995, k - 1) * (of_seed / k + of_prompts) ** 0.5 for k in (n - 1, n)]
     assert reach[1] < wanted <= reach[0]
     assert seeds_for(1e-9, a, b) is None
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_the_seeds_that_are_told_need_not_undo_what_two_seeds_happen_to_answer(seeds: int) -> None:
+    """Prompts that gain alike, of which answers differ by half a point: that is no choice of prompts, which stays."""
+    rng = np.random.default_rng(seeds)
+    told = []
+    for _ in range(200):
+        level, answers = rng.normal(0, 0.03, (seeds, 1)), rng.normal(0, 0.5, (seeds, 60))
+        told.append(seeds_for(0.12, 0.12 + level + answers, np.zeros((seeds, 60))))
+
+    assert sum(n is not None and n <= 20 for n in told) >= 180
+    assert np.median([n or 101 for n in told]) == pytest.approx(6, abs=1)
+
+
+def test_no_seeds_undo_the_choice_of_prompts() -> None:
+    of_prompts = np.random.default_rng(0).normal(0.05, 1.0, (1, 60))
+
+    assert seeds_for(0.05, of_prompts + np.array([[0.01], [-0.01], [0.0]]), np.zeros((3, 60))) is None
