@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ppo_tune.config.messages import unknown
-from ppo_tune.data.chats import Chat, read_chat
+from ppo_tune.data.chats import has_turns, read_chat
 from ppo_tune.data.columns import PROMPTS, REFERENCES, first_rows, likely, text_columns
 from ppo_tune.data.model_folders import check_model
 from ppo_tune.data.shapes import ASSISTANT
@@ -28,8 +28,11 @@ ROLLOUT = 64
 NATS_PER_TOKEN = 0.17
 """Of the KL budget: ten nats for 60 tokens, as in the study of restaurants."""
 
+MOST = 0.95
+"""Share of prompts and of good responses that lengths are made for."""
+
 SMALL, LARGE = 5e7, 1e9
-"""Parameters up to which a model takes large steps, and from which only small ones."""
+"""Parameters up to which a model takes large steps, and from which only small ones: a rule of thumb."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,8 @@ class _Facts:
     parameters: int
     width: int
     context: int | None
-    prompts: int
-    prompt_tokens: int
+    lengths: Sequence[int]
     response_tokens: int | None
-    n_long: int
     chat: bool
     is_dialogue: bool
     has_pairs: bool
@@ -115,23 +116,33 @@ class _Facts:
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"model {model!r} cannot be read: {error}") from error
         values = [row[prompt] for row in rows]
-        chat = any(isinstance(value, list | Chat) for value in values)
         chats = [read_chat(value) if isinstance(value, list) else (value, []) for value in values]
         texts = list(dict.fromkeys(text for text, _ in chats))
-        lengths = [len(ids) for ids in prompt_ids(tokenizer, texts, chat=chat)]
         answers = [answer for _, found in chats for answer in found]
         answers += [row[reference] for row in rows if reference and isinstance(row[reference], str)]
         said = [len(ids) for ids in tokenize(tokenizer, answers)]
-        context = usable_positions(config)
-        response = int(np.quantile(said, 0.95)) if said else None
-        facts = cls(
-            empty.num_parameters(), int(empty.get_input_embeddings().weight.shape[1]), context, len(texts),
-            int(np.quantile(lengths, 0.95)), response, 0, chat,
-            all(text.endswith(ASSISTANT) for text in texts), {"chosen", "rejected"} <= {*rows[0]},
-        )  # fmt: skip
-        room = math.inf if context is None else context - facts.max_new_tokens
-        n_long = sum(length > room for length in lengths)
-        return cls(**{**vars(facts), "n_long": n_long})
+        return cls(
+            parameters=empty.num_parameters(),
+            width=int(empty.get_input_embeddings().weight.shape[1]),
+            context=usable_positions(config),
+            lengths=[len(ids) for ids in prompt_ids(tokenizer, texts, chat=has_turns(texts))],
+            response_tokens=int(np.quantile(said, MOST)) if said else None,
+            chat=has_turns(texts),
+            is_dialogue=all(text.endswith(ASSISTANT) for text in texts),
+            has_pairs={"chosen", "rejected"} <= {*rows[0]},
+        )
+
+    @property
+    def prompts(self) -> int:
+        """How many different ones."""
+        return len(self.lengths)
+
+    @property
+    def n_long(self) -> int:
+        """How many of them leave no room for a response."""
+        return (
+            0 if self.context is None else sum(n > self.context - self.max_new_tokens for n in self.lengths)
+        )
 
     @property
     def max_new_tokens(self) -> int:
@@ -169,7 +180,7 @@ class _Facts:
         told = [
             f"the model has {_count(self.parameters)} parameters, a width of {self.width:,} and {context}",
             f"{self.prompts:,} different prompts{' of messages' if self.chat else ''} were looked at; nineteen of "
-            f"twenty have at most {self.prompt_tokens:,} tokens",
+            f"twenty have at most {int(np.quantile(self.lengths, MOST)):,} tokens",
         ]
         if self.response_tokens is not None:
             told.append(f"nineteen of twenty good responses have at most {self.response_tokens:,} tokens")

@@ -16,17 +16,8 @@ PROMPTS = (
     "article", "dialogue", "source",
 )  # fmt: skip
 REFERENCES = (
-    "reference",
-    "references",
-    "response",
-    "answer",
-    "completion",
-    "output",
-    "target",
-    "summary",
-    "chosen",
-    "ref",
-)
+    "reference", "references", "response", "answer", "completion", "output", "target", "summary", "chosen", "ref",
+)  # fmt: skip
 """What columns of prompts and of good responses are often called, the likeliest first."""
 
 MOST_ROWS = 2_000

@@ -4,11 +4,11 @@ import hashlib
 import json
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from ppo_tune.config.blocks import DatasetTaskConfig
-from ppo_tune.data.chats import Chat, read_chat
+from ppo_tune.data.chats import Chat, read_chat, turns_of
 from ppo_tune.data.formats import HALF_PAIR, Row
 from ppo_tune.data.tables import Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
@@ -29,6 +29,12 @@ class Prompt:
     text: str
     columns: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+
+    def cut_to(self, text: str) -> "Prompt":
+        """The prompt with only a part of its text; the column that holds the turns of a conversation has those left."""
+        old, new = turns_of(self.text), turns_of(text)
+        columns = {name: new if value == old else value for name, value in self.columns.items()}
+        return replace(self, text=text, columns=columns)
 
 
 def split_of(prompt: str) -> Split:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ppo_tune.data.chats import read_chat
 from ppo_tune.data.formats import HALF_PAIR, Row, records
-from ppo_tune.data.shapes import MOST_PAIRS, LeftOutError, Pair, shape_of
+from ppo_tune.data.shapes import MOST_PAIRS, LeftOutError, Pair, Shape, shape_of
 from ppo_tune.errors import DataError
 
 NUL = "\x00"
@@ -83,18 +83,25 @@ def _in_shape(
     found: Iterator[Row | str], path: Path, text_columns: Sequence[str], chat: str, notes: list[str]
 ) -> Iterator[Row | str]:
     """The records as they are; or what they say, if they have a published shape instead of the wanted columns."""
-    begun = list(itertools.islice(found, 1))
-    first = begun[0].columns if begun and isinstance(begun[0], Row) else {}
+    begun: list[Row | str] = []
+    for row in found:
+        begun.append(row)
+        if isinstance(row, Row):
+            break
+    first = next((row.columns for row in begun if isinstance(row, Row)), {})
     missing = {name for name in text_columns if name != chat and isinstance(first.get(name), list)}
     missing |= {*text_columns} - {*first}
     shape = shape_of(first, missing) if first and missing else None
-    if shape is None:
-        yield from itertools.chain(begun, found)
-        return
+    every = itertools.chain(begun, found)
+    yield from every if shape is None else _reshaped(every, shape, path, notes)
+
+
+def _reshaped(every: Iterator[Row | str], shape: Shape, path: Path, notes: list[str]) -> Iterator[Row | str]:
+    """What records of a shape say; what says nothing is left out and counted."""
     notes.append(f"{path}: read as {shape.name}")
     left_out: Counter[str] = Counter()
     of_post: Counter[Any] = Counter()
-    for row in itertools.chain(begun, found):
+    for row in every:
         if isinstance(row, str):
             yield row
             continue

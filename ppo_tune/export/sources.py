@@ -5,7 +5,6 @@ an export may stand where this machine does not see it.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -86,7 +85,7 @@ def read_tokens(
         if 0 < len(row) <= room:
             kept.append((prompt, row))
         elif row and cuts and (cut := shortened(tokenizer, prompt.text, room, chat=chat)):
-            kept.append((replace(prompt, text=cut[0]), cut[1] if chat else tokenize(tokenizer, [cut[0]])[0]))
+            kept.append((prompt.cut_to(cut[0]), cut[1] if chat else tokenize(tokenizer, [cut[0]])[0]))
     if not kept:  # what stands there is not what was trained
         return TokenFacts(context=context), tuple(prompts)
     named = _named_ends(model, config, tokenizer)

@@ -65,10 +65,9 @@ def decode_alive(
         token, logprob, spread = _sample(logits, uniforms[:, t], temperature)
         steps.append((token, ~finished, logprob, value, spread))
         finished = finished | torch.isin(token, stop_ids)
-        if stop_texts is not None:
-            before, since = ids[at, : t + 1 - len(steps)], torch.stack([step[0] for step in steps], 1)
-            written = torch.cat((before, since), 1)
-            finished = finished | stop_texts(token, written.__getitem__)
+        if stop_texts is not None and len(rows := stop_texts.may_end(token)):
+            since = torch.stack([said[rows] for said, *_ in steps], 1)
+            finished[rows] |= stop_texts.ended(torch.cat((ids[at[rows], : t + 1 - len(steps)], since), 1))
         n_alive = len(at) - int(finished.sum())
         is_last = n_alive == 0 or t + 1 == length
         drops = not is_last and drops_rows and n_alive <= KEPT * len(at)

@@ -1,6 +1,6 @@
 """What ends a response besides the model's own tokens: a task's tokens, and its texts of several tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,21 +49,15 @@ class StopTexts:
         self._may_end = torch.zeros(n_tokens, dtype=torch.bool, device=device)
         self._may_end[[i for i in enders(tokenizer, texts) if i < n_tokens]] = True
 
-    def __call__(self, tokens: Tensor, written: Callable[[Tensor], Tensor]) -> Tensor:
-        """Where a text was completed, (N,), by the last token of each of N responses, (N,).
+    def may_end(self, tokens: Tensor) -> Tensor:
+        """The numbers (n,) of those of N responses whose last tokens (N,) may have completed a text."""
+        return self._may_end[tokens].nonzero()[:, 0]
 
-        Args:
-            tokens: The last ones.
-            written: From the numbers of n responses to all their tokens so far, (n, t).
-        """
-        ended = torch.zeros_like(tokens, dtype=torch.bool)
-        rows = self._may_end[tokens].nonzero()[:, 0]
-        if len(rows):
-            said = self._tokenizer.batch_decode(written(rows).tolist(), skip_special_tokens=True)
-            ended[rows] = torch.tensor(
-                [first_stop(text, self.texts) is not None for text in said], device=ended.device
-            )
-        return ended
+    def ended(self, written: Tensor) -> Tensor:
+        """Whether a text stands in each of n responses, by all their tokens so far, (n, t): (n,)."""
+        said = self._tokenizer.batch_decode(written.tolist(), skip_special_tokens=True)
+        found = [first_stop(text, self.texts) is not None for text in said]
+        return torch.tensor(found, dtype=torch.bool, device=written.device)
 
 
 def enders(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:

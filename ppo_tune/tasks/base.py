@@ -1,7 +1,7 @@
 """What a task is: prompts in three splits, what PPO maximizes, what trials are compared by, and judges beside."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -115,7 +115,7 @@ class PromptSet:
                 tokenizer, prompt.text, max_prompt_tokens, chat=task.chat
             )
             if cut:
-                self._add(replace(prompt, text=cut[0]), cut[1])
+                self._add(prompt.cut_to(cut[0]), cut[1])
             n_cut, n_dropped = n_cut + bool(cut), n_dropped + (not cut)
         if not self.prompts:
             raise NoPromptsError(f"task {task.name}: no prompt is left for {split}; more rows are needed")

@@ -119,6 +119,18 @@ def test_a_post_gives_five_pairs_at_most() -> None:
     assert found.notes[-1] == "p.jsonl.gz: 2 rows were left out: 5 others are of the same post"
 
 
+def test_a_shape_is_known_by_the_first_row_that_can_be_read() -> None:
+    path = published(HH)
+    path.write_bytes(gzip.compress(b"{" + b"\n" + gzip.decompress(path.read_bytes())))
+
+    table = read_table(path, ["prompt"], drop_bad_rows=True)
+
+    assert [row.columns["prompt"] for row in table.rows] == [HH_PROMPT]
+    assert table.dropped == [
+        "p.jsonl.gz:1: not valid JSON: Expecting property name enclosed in double quotes"
+    ]
+
+
 def test_a_file_of_which_nothing_is_left_says_why() -> None:
     with pytest.raises(DataError) as refused:
         preferences({"chosen": HH["chosen"], "rejected": HH["chosen"]})

@@ -173,6 +173,20 @@ def test_a_conversation_loses_its_first_turns_and_keeps_what_the_system_says():
     assert shortened(tokenizer, Chat(TURNS), len(last) - 1, chat=True) is None
 
 
+def test_a_reward_and_an_export_are_told_the_turns_that_are_left():
+    tokenizer = KINDS["byte level"]()
+    tokenizer.chat_template = CHATML
+    prompt = Prompt(Chat(TURNS), {"messages": TURNS, "n": 1})
+    room = len(prompt_ids(tokenizer, [Chat(TURNS)], chat=True)[0]) - 1
+
+    prompts = PromptSet(task(prompt, chat=True, too_long="cut"), "train", tokenizer, room)
+    texts, columns = prompts.texts([0])
+
+    assert turns_of(texts[0]) == columns["messages"][0] == [TURNS[0], TURNS[3]]
+    assert columns["n"] == [1]
+    assert prompt.columns["messages"] == TURNS
+
+
 def test_a_conversation_of_which_nothing_fits_is_dropped_and_counted():
     tokenizer = KINDS["byte level"]()
     tokenizer.chat_template = CHATML
