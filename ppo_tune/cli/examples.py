@@ -16,7 +16,7 @@ def examples(
     """List the study files that come with ppo-tune, or copy one to start from."""
     if name is None:
         for known, path in shipped().items():
-            tell(f"{known:<12} {about(path)}")
+            tell(f"{known:<12} {about(path)}", indent=13)
         say("`ppo-tune search NAME` runs one; `ppo-tune examples NAME` copies it.")
         return
     for path in copy_shipped(name, out):

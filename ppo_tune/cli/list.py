@@ -34,13 +34,13 @@ def list(
         except PPOTuneError as error:  # of something else than ppo-tune, say
             if not as_json:
                 say(Text.assemble(name, ("  cannot be read", "yellow")))
-                tell(f"  {printable(str(error))}")
+                tell(f"  {printable(str(error))}", indent=2)
             continue
         if as_json:
             sys.stdout.write(json.dumps(finite(asdict(found)), default=datetime.isoformat) + "\n")
         else:
             say(Text.assemble(name, (f"  {_stands(found)}", "dim")))
-            tell(f"  {printable(found.verdict.sentence)}")
+            tell(f"  {printable(found.verdict.sentence)}", indent=2)
 
 
 def _stands(found: StudyStatus) -> str:

@@ -1,5 +1,6 @@
 """What the commands share: the terminal, and the flags that several of them have."""
 
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,9 +46,11 @@ def say(text: str | Text) -> None:
     console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
 
 
-def tell(text: str) -> None:
-    """Sentences to the terminal, broken between words; one line in a log."""
-    console.print(Text(text), soft_wrap=not console.is_terminal)
+def tell(text: str, *, indent: int = 0) -> None:
+    """Sentences to the terminal, broken between words, later lines so far to the right; one line in a log."""
+    if console.is_terminal:
+        text = textwrap.fill(text, console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
+    console.print(Text(text), soft_wrap=True)
 
 
 def note(text: str) -> None:
