@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ppo_tune.search.status import study_status
     from ppo_tune.search.storage import open_study, study_names
     from ppo_tune.search.warm_start import lengthened
-    from ppo_tune.search.winner import best_config
+    from ppo_tune.search.winner import best_config, trial_config
     from ppo_tune.tasks import Task, make_task
     from ppo_tune.trainer.assembly import evaluate_model
     from ppo_tune.trainer.evaluation import Evaluation, Evaluator
@@ -52,7 +52,8 @@ __all__ = [
     "best_config", "check_user_files", "compare_studies", "draft_study", "evaluate_model", "export_study",
     "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
     "load_training", "make_task", "open_study", "read_pairs", "read_preferences", "report_study",
-    "run_confirmation", "run_search", "study_dashboard", "study_names", "study_status", "train", "write_report",
+    "run_confirmation", "run_search", "study_dashboard", "study_names", "study_status", "train", "trial_config",
+    "write_report",
 ]  # fmt: skip
 
 _HOMES = {

@@ -23,6 +23,7 @@ from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
 from ppo_tune.config.shipped import study_file
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
+from ppo_tune.config.writing import yaml_text
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
@@ -101,7 +102,26 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     Raises:
         ConfigError: With every mistake in the file.
     """
-    reader = _Reader(Path(path), TRAIN_BLOCKS)
+    return _training(_Reader(Path(path), TRAIN_BLOCKS), episodes, seed)
+
+
+def training_with(
+    config: TrainConfig, *, episodes: int | None = None, seed: int | None = None
+) -> TrainConfig:
+    """A training with another length or seed, which keep the rules of a file's.
+
+    Raises:
+        ConfigError: With every mistake.
+    """
+    blocks = config.model_dump(mode="json")
+    blocks["task"] = {name: value for name, value in blocks["task"].items() if value is not None}
+    return _training(
+        _Reader(Path(config.name), TRAIN_BLOCKS, Document(yaml_text(blocks, ()))), episodes, seed
+    )
+
+
+def _training(reader: "_Reader", episodes: int | None, seed: int | None) -> TrainConfig:
+    """The training that a file holds, with a flag's values in place of the file's."""
     for block in ("space", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
@@ -224,11 +244,11 @@ def _values(param: Param | None, fixed: Any) -> list[Any]:
 class _Reader:
     """One file being read: its data, and the problems found so far."""
 
-    def __init__(self, path: Path, blocks: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, blocks: tuple[str, ...], document: Document | None = None) -> None:
         self.source = str(path)
         self.name = path.stem
         self.blocks = blocks
-        self.document: Document = read_yaml(path)
+        self.document: Document = read_yaml(path) if document is None else document
         self.problems = list(self.document.problems)
         self.noted: set[Path_] = set(self.document.unread)
         self.flags: dict[Path_, str] = {}
