@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ppo_tune.search.run import run_confirmation, run_search
     from ppo_tune.search.status import study_status
     from ppo_tune.search.storage import open_study, study_names
+    from ppo_tune.search.studies import StudyContents, delete_study, rename_study, study_contents
     from ppo_tune.search.warm_start import lengthened
     from ppo_tune.search.winner import best_config, trial_config
     from ppo_tune.tasks import Task, make_task
@@ -48,12 +49,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
     "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Reward",
-    "RewardTrainingConfig", "SFTConfig", "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted", "TrialError",
-    "best_config", "check_user_files", "compare_studies", "draft_study", "evaluate_model", "export_study",
-    "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
-    "load_training", "make_task", "open_study", "read_pairs", "read_preferences", "report_study",
-    "run_confirmation", "run_search", "study_dashboard", "study_names", "study_status", "train", "trial_config",
-    "write_report",
+    "RewardTrainingConfig", "SFTConfig", "StudyConfig", "StudyContents", "Task", "TrainConfig",
+    "TrainingInterrupted", "TrialError", "best_config", "check_user_files", "compare_studies", "delete_study",
+    "draft_study", "evaluate_model", "export_study", "extended", "fit_reward", "fit_sft", "gae", "lengthened",
+    "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "read_pairs",
+    "read_preferences", "rename_study", "report_study", "run_confirmation", "run_search", "study_contents",
+    "study_dashboard", "study_names", "study_status", "train", "trial_config", "write_report",
 ]  # fmt: skip
 
 _HOMES = {

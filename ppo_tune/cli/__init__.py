@@ -32,6 +32,8 @@ COMMANDS = {
     "export": "Write the best config for full training: in our own format, or for another trainer.",
     "list": "Say which studies there are, how each stands and what it says; changes nothing and disturbs nobody.",
     "status": "Say how a study stands, also while it runs; changes nothing and disturbs nobody.",
+    "rename": "Give a study another name, in its store and of its folder.",
+    "delete": "Delete a study for good; asks first, and leaves its report.",
     "dashboard": "Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only.",
     "train": "Train one config at full length and write a model folder.",
     "evaluate": "Score a model on a task's prompts, and show what it writes.",
@@ -55,11 +57,19 @@ def load(name: str) -> TyperCommand:
     return command
 
 
+class Listed(TyperCommand):
+    """A command in the overview, which says the whole sentence."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The sentence, however long; the formatter breaks it between words."""
+        return self.help or ""
+
+
 class Commands(TyperGroup):
     """All commands by name and help; the one that is called is loaded."""
 
     def __init__(self, **settings: Any) -> None:
-        listed = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+        listed = {name: Listed(name, help=text) for name, text in COMMANDS.items()}
         super().__init__(**{**settings, "commands": listed})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -12,6 +12,7 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.block import differences
@@ -112,6 +113,32 @@ def study_names(*, storage: str | None = None, out: Path | str = ".") -> list[st
     return [folder.path.name for folder in StudyFolder.all(Path(out))]
 
 
+def rename_in_store(url: str, study_name: str, new_name: str) -> None:
+    """Give a study and its confirmation another name, both at once; Optuna has no way to do so.
+
+    What is killed meanwhile is mended by the same call.
+    """
+    storage = _open(url)
+    known = optuna.get_all_study_names(storage)
+    names = {study_name: new_name, confirmation_name(study_name): confirmation_name(new_name)}
+    for name in names.keys() & set(known):
+        facts = StudyFacts(optuna.load_study(study_name=name, storage=storage))
+        facts.config = stored_config(facts.study).model_copy(update={"name": new_name})
+    with storage.engine.begin() as connection:
+        for old, new in names.items():
+            row = {"old": old, "new": new}
+            connection.execute(text("UPDATE studies SET study_name = :new WHERE study_name = :old"), row)
+    storage.engine.dispose()
+
+
+def delete_in_store(url: str, study_name: str) -> None:
+    """Delete a study and its confirmation."""
+    storage = _open(url)
+    for name in (confirmation_name(study_name), study_name):  # the study last, for by it one asks again
+        if name in optuna.get_all_study_names(storage):
+            optuna.delete_study(study_name=name, storage=storage)
+
+
 def has_study(url: str, study_name: str) -> bool:
     """Whether a store exists and holds a study."""
     file = sqlite_file(url)
@@ -198,6 +225,12 @@ def close_lost_trials(study: Study, search: str, ending: str = "lost") -> list[i
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     left = [trial for trial in running if _is_left(TrialFacts(trial), search)]
     return [trial.number for trial in left if give_back(study, trial, ending)]
+
+
+def trials_elsewhere(study: Study, search: str) -> list[int]:
+    """The running trials that `close_lost_trials` leaves alone: those of other machines."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial.number for trial in running if not _is_left(TrialFacts(trial), search)]
 
 
 def _is_left(facts: TrialFacts, search: str) -> bool:
