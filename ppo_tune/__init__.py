@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ppo_tune.search.budget import extended
     from ppo_tune.search.dashboard import study_dashboard
     from ppo_tune.search.objective import Objective
+    from ppo_tune.search.rerun import Rerun, rerun_trial
     from ppo_tune.search.run import run_confirmation, run_search
     from ppo_tune.search.status import study_status
     from ppo_tune.search.storage import open_study, study_names
@@ -48,13 +49,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
-    "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Reward",
+    "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Rerun", "Reward",
     "RewardTrainingConfig", "SFTConfig", "StudyConfig", "StudyContents", "Task", "TrainConfig",
     "TrainingInterrupted", "TrialError", "best_config", "check_user_files", "compare_studies", "delete_study",
     "draft_study", "evaluate_model", "export_study", "extended", "fit_reward", "fit_sft", "gae", "lengthened",
     "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "read_pairs",
-    "read_preferences", "rename_study", "report_study", "run_confirmation", "run_search", "study_contents",
-    "study_dashboard", "study_names", "study_status", "train", "trial_config", "write_report",
+    "read_preferences", "rename_study", "report_study", "rerun_trial", "run_confirmation", "run_search",
+    "study_contents", "study_dashboard", "study_names", "study_status", "train", "trial_config", "write_report",
 ]  # fmt: skip
 
 _HOMES = {

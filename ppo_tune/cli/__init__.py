@@ -34,6 +34,7 @@ COMMANDS = {
     "status": "Say how a study stands, also while it runs; changes nothing and disturbs nobody.",
     "rename": "Give a study another name, in its store and of its folder.",
     "delete": "Delete a study for good; asks first, and leaves its report.",
+    "rerun": "Train a trial again exactly as it was, and say whether it is equal.",
     "dashboard": "Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only.",
     "train": "Train one config at full length and write a model folder.",
     "evaluate": "Score a model on a task's prompts, and show what it writes.",

@@ -1,4 +1,4 @@
-"""Commands about one trial of a study: train it at full length."""
+"""Commands about one trial of a study: train it at full length, train it again."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from ppo_tune.files import read_json
+from ppo_tune.search.heldout import CurvePoint
+from ppo_tune.search.rerun import Difference, Rerun
 from tests.cli.conftest import Cli
 
 
@@ -63,3 +65,68 @@ def test_where_a_study_is_means_nothing_without_a_trial(cli: Cli, here: Path, fl
         f"error: {flags[0]}: says where a study is, whose trial must be named by --trial; give that too, or leave it "
         "out\n",
     )
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_trained_again_is_said_to_be_equal(cli: Cli, here: Path) -> None:
+    again = cli("rerun", "small", 2, "--folder", "kept")
+
+    assert again.code == 0, again.err
+    first, second, verdict, where = again.out.splitlines()
+    assert first.startswith("      16 episodes: score ")
+    assert second.startswith("      32 episodes: score ")
+    assert (
+        verdict
+        == "trial 2 of study small, trained again, is equal bit by bit: completed, at all 2 milestones"
+    )
+    assert where == "trial      kept"
+
+
+MADE = CurvePoint(score=1.0, score_error=0.1, kl=1.0, response_tokens=3.0, episodes=16, seconds=1.0)
+OTHER = Difference("score", 16, 1.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("again", "expected"),
+    [
+        (
+            Rerun(2, "pruned", "pruned", (MADE,), (), ("it is dark",)),
+            ["trial 2 of study small, trained again, is equal bit by bit: pruned, at its milestone"],
+        ),
+        (
+            Rerun(2, "diverged", "diverged", (), (), ()),
+            [
+                "trial 2 of study small, trained again, is equal bit by bit: diverged, it ended before the first "
+                "milestone"
+            ],
+        ),
+        (
+            Rerun(2, "completed", "completed", (MADE,), (OTHER,), ("it is dark",)),
+            [
+                "trial 2 of study small, trained again, is not equal",
+                "score differs by up to 0.5: 1.0 before, 1.5 now, after 16 episodes",
+                "known to matter: it is dark",
+            ],
+        ),
+        (
+            Rerun(2, "completed", "completed", (MADE,), (OTHER,), ()),
+            [
+                "trial 2 of study small, trained again, is not equal; nothing is known that would explain it: please "
+                "report it",
+                "score differs by up to 0.5: 1.0 before, 1.5 now, after 16 episodes",
+            ],
+        ),
+        (
+            Rerun(2, "diverged", "completed", (), (), ()),
+            [
+                "trial 2 of study small, trained again, is not equal: it ended as completed, and before as diverged"
+            ],
+        ),
+    ],
+)
+def test_whether_it_is_equal_is_said_with_what_differs_and_why(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, again: Rerun, expected: list[str]
+) -> None:
+    monkeypatch.setattr("ppo_tune.search.rerun.rerun_trial", lambda *_, **__: again)
+
+    assert cli("rerun", "small", 2).out.splitlines() == expected
