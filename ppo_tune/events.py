@@ -14,6 +14,7 @@ milestone    number, episodes, score                      a trial
 ended        number, ending, reason, value, feasible      a trial
 lost         number, reason                               a search whose worker died
 evaluation   episodes, heldout/...                        a full training
+found        text                                         a study or training file, of a path beside it
 note         text                                         what the user should know of a model or a logger
 iteration    episodes, objective/..., policy/...          a full training
 """

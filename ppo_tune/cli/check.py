@@ -14,7 +14,15 @@ def check(
     file: StudyFile, yes: HugeGrid = False, settings: Settings = None, seed: Seed = None, name: Name = None
 ) -> None:
     """Validate a study file, count its trials and estimate the work; loads no model."""
-    config = load_study(file, allow_huge_grid=yes, seed=seed, name=name, settings=read_settings(settings))
+    found: list[str] = []
+    config = load_study(
+        file,
+        allow_huge_grid=yes,
+        seed=seed,
+        name=name,
+        settings=read_settings(settings),
+        watch=lambda event: found.append(event["text"]),
+    )
     inputs = check_user_files(config)
     prompts = inputs.prompts
     episodes, search = config.ppo.episodes, config.search
@@ -49,7 +57,7 @@ def check(
             f"  confirmed  not: a quarter of what about {worth:.0f} whole trials take does not pay for {LEAST.runs} "
             "runs; `ppo-tune confirm` makes them"
         )
-    for text in [*notes(config), *inputs.notes]:
+    for text in [*found, *notes(config), *inputs.notes]:
         note(text)
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 import ppo_tune
-from ppo_tune.cli.terminal import console, printable, say
+from ppo_tune.cli.terminal import console, printable, say, tell_note
 from ppo_tune.data.draws import measured_on
 
 
@@ -30,7 +30,9 @@ def evaluate(
     is config.json in the training's folder). With `--split heldout` they are those of the config's milestones; for a
     study's base model, those of its base.json.
     """
-    judged = ppo_tune.evaluate_model(model, ppo_tune.load_run(config), split=split, seed=seed)
+    judged = ppo_tune.evaluate_model(
+        model, ppo_tune.load_run(config, watch=tell_note), split=split, seed=seed
+    )
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
         if name != "heldout/kl_per_sequence":  # to itself

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import ppo_tune
-from ppo_tune.cli.terminal import Out, Storage, StudyName, note, say, tell
+from ppo_tune.cli.terminal import Out, Storage, StudyName, say, tell, tell_note
 from ppo_tune.events import Event
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def rerun(
 
 
 def _tell(event: Event) -> None:
-    if event["kind"] == "note":
-        note(event["text"])
+    tell_note(event)
     if event["kind"] == "milestone":
         say(f"{event['episodes']:>8,.0f} episodes: score {event['score']:.3f}")
 

@@ -25,6 +25,7 @@ from ppo_tune.cli.terminal import (
     Workers,
     console,
     say,
+    tell_note,
 )
 from ppo_tune.search.address import public
 
@@ -69,6 +70,7 @@ def search(
         seed=seed,
         name=name,
         settings=read_settings(settings),
+        watch=tell_note,
     )
     run = partial(
         ppo_tune.run_search, config, out=out, storage=storage, workers=workers, confirm=not no_confirm

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
+from ppo_tune.events import Event
 from ppo_tune.safe_text import symbols
 
 console = Console(highlight=False)
@@ -56,6 +57,12 @@ def tell(text: str, *, indent: int = 0) -> None:
 def note(text: str) -> None:
     """One line about what may surprise."""
     say(Text.assemble(("note: ", "yellow"), printable(text)))
+
+
+def tell_note(event: Event) -> None:
+    """A watcher's line about what may surprise."""
+    if event["kind"] == "note":
+        note(event["text"])
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 import ppo_tune
 from ppo_tune.cli.evaluate import measured
-from ppo_tune.cli.terminal import EXIT_INTERRUPTED, console, note, say
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, console, note, say, tell_note
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.events import Event
 
@@ -50,7 +50,7 @@ def train(
     """
     if trial is None:
         _check_is_file(config, {"--studies": studies, "--storage": storage})
-        loaded = ppo_tune.load_training(config, episodes=episodes, seed=seed)
+        loaded = ppo_tune.load_training(config, episodes=episodes, seed=seed, watch=tell_note)
     else:
         study, experiment = ppo_tune.open_study(config, storage=storage, out=studies or Path())
         loaded = ppo_tune.trial_config(study, experiment, trial, episodes=episodes, seed=seed)

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ppo_tune.config.block import Block, Named
 from ppo_tune.config.blocks import (
     SHARED_FIELDS,
     ModelConfig,
@@ -20,18 +21,22 @@ from ppo_tune.config.blocks import (
 )
 from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
+from ppo_tune.config.paths import located
 from ppo_tune.config.shipped import study_file
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.config.writing import yaml_text
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
+from ppo_tune.events import Watcher
+
+B = TypeVar("B", bound=Block)
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
 TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
 
 
-def load_study(
+def load_study(  # noqa: PLR0913 as many as the command has flags
     path: str | Path,
     *,
     allow_huge_grid: bool = False,
@@ -41,8 +46,12 @@ def load_study(
     seed: int | None = None,
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    watch: Watcher = lambda _: None,
 ) -> StudyConfig:
     """Read a study file.
+
+    In its names of files and models `~` and variables of the environment are filled in, and a relative path is looked
+    up beside the file, then from the working folder.
 
     Args:
         path: The YAML file; its name without the ending becomes the study's name. Or the name of one of ours, such as
@@ -54,6 +63,7 @@ def load_study(
         seed: Instead of the file's `search.seed`.
         name: Of the study, instead of the file's.
         settings: Further values instead of the file's, by their places, such as `ppo.episodes`.
+        watch: Told where files were found that do not lie where this was started.
 
     Returns:
         The experiment, checked.
@@ -62,7 +72,7 @@ def load_study(
         ConfigError: With every mistake in the file, its line, the rule, the value and the way out.
     """
     path = study_file(path)
-    reader = _Reader(path, STUDY_BLOCKS)
+    reader = _Reader(path, STUDY_BLOCKS, watch=watch)
     reader.name = reader.name if name is None else name
     for place, value in (settings or {}).items():
         reader.set(tuple(place.split(".")), value, f"--set {place}")
@@ -88,13 +98,20 @@ def load_study(
     return StudyConfig.model_validate({"name": reader.name, **blocks})
 
 
-def load_training(path: str | Path, *, episodes: int | None = None, seed: int | None = None) -> TrainConfig:
-    """Read the file of a single training, such as `ppo-tune export` writes.
+def load_training(
+    path: str | Path,
+    *,
+    episodes: int | None = None,
+    seed: int | None = None,
+    watch: Watcher = lambda _: None,
+) -> TrainConfig:
+    """Read the file of a single training, such as `ppo-tune export` writes; its paths are found as a study file's are.
 
     Args:
         path: The YAML file with the blocks task, model and ppo, a name and a seed.
         episodes: Instead of the file's.
         seed: Instead of the file's.
+        watch: Told where files were found that do not lie where this was started.
 
     Returns:
         The training, checked.
@@ -102,7 +119,7 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     Raises:
         ConfigError: With every mistake in the file.
     """
-    return _training(_Reader(Path(path), TRAIN_BLOCKS), episodes, seed)
+    return _training(_Reader(Path(path), TRAIN_BLOCKS, watch=watch), episodes, seed)
 
 
 def training_with(
@@ -142,15 +159,17 @@ def _training(reader: "_Reader", episodes: int | None, seed: int | None) -> Trai
     return config
 
 
-def load_run(path: str | Path) -> StudyConfig | TrainConfig:
-    """Read either kind of file.
+def load_run(path: str | Path, *, watch: Watcher = lambda _: None) -> StudyConfig | TrainConfig:
+    """Read either kind of file; `watch` is told where its files were found.
 
     Raises:
         ConfigError: With every mistake in the file.
     """
     data = read_yaml(Path(path)).data
     is_study = isinstance(data, dict) and "space" in data
-    return load_study(path, allow_huge_grid=True) if is_study else load_training(path)
+    return (
+        load_study(path, allow_huge_grid=True, watch=watch) if is_study else load_training(path, watch=watch)
+    )
 
 
 def notes(study: StudyConfig) -> list[str]:
@@ -244,8 +263,17 @@ def _values(param: Param | None, fixed: Any) -> list[Any]:
 class _Reader:
     """One file being read: its data, and the problems found so far."""
 
-    def __init__(self, path: Path, blocks: tuple[str, ...], document: Document | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        blocks: tuple[str, ...],
+        document: Document | None = None,
+        *,
+        watch: Watcher = lambda _: None,
+    ) -> None:
         self.source = str(path)
+        self.folder = path.parent if document is None else None
+        self.watch = watch
         self.name = path.stem
         self.blocks = blocks
         self.document: Document = read_yaml(path) if document is None else document
@@ -314,7 +342,24 @@ class _Reader:
             self.add(("model",), f"`name` must be given with task {task.name}: a model folder or hub name")
         if isinstance(task, SupportTaskConfig):
             self._check_needs_no_references(task)
-        return task, model, ppo
+        return self.located(task, "task"), self.located(model, "model"), ppo
+
+    def located(self, block: B | None, name: str) -> B | None:
+        """A block whose names mean what they mean here; those that cannot are noted."""
+
+        def find(named: Named) -> str:
+            place = tuple(int(part) if part.isdigit() else part for part in named.place.split("."))
+            by_flag = any(place[: len(flag)] == flag for flag in self.flags)
+            try:
+                found = located(named, None if by_flag else self.folder)
+            except ValueError as error:
+                self.add(place, str(error))
+                return named.value
+            if found.told:
+                self.watch({"kind": "note" if found.surprises else "found", "text": found.told})
+            return found.value
+
+        return None if block is None else block.renamed(find, name)
 
     def _check_needs_no_references(self, task: SupportTaskConfig) -> None:
         """Nobody who scores the embedded task compares with reference texts, which its prompts have not."""

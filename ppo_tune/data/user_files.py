@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ppo_tune.config.block import Block, Named
 from ppo_tune.config.blocks import RunConfig
+from ppo_tune.config.paths import seen_from
 from ppo_tune.data.model_folders import check_chat_template, check_model
 from ppo_tune.data.prompts import Split, read_prompts, split_of
 from ppo_tune.data.recipes import recipe_of
@@ -113,6 +114,40 @@ def with_full_paths(block: B) -> B:
     return block.renamed(
         lambda n: n.value if n.kind == "recipe" else full_path(n.path) + n.value[len(n.path) :]
     )
+
+
+def with_paths_from(block: B, folder: Path) -> B:
+    """A block as a file of a folder says it: relative paths that lead somewhere lead there from that folder."""
+    return block.renamed(
+        lambda n: n.value if n.kind == "recipe" else seen_from(n.path, n.value[len(n.path) :], folder)
+    )
+
+
+def as_named(
+    before: B, contents: Mapping[str, str], now: Block, now_contents: Mapping[str, str]
+) -> tuple[B, dict[str, str]]:
+    """An older block and its hashes with the names of today, wherever both name the same content.
+
+    So a study goes on when its files lie elsewhere, or are named from another folder.
+    """
+    today, moved = {named.place: named for named in now.names()}, dict[str, tuple[Path, Path]]()
+
+    def name(old: Named) -> str:
+        new, content = today.get(old.place), contents.get(old.place)
+        if new is None or old.kind == "recipe" or content is None or content != now_contents.get(old.place):
+            return old.value
+        moved[f"{old.place}{IMPORTS}"] = Path(old.path).parent, Path(new.path).parent
+        return new.path + old.value[len(old.path) :]
+
+    def key(place: str) -> str:
+        for beginning, (was, is_) in moved.items():
+            helper = Path(place.removeprefix(beginning))
+            if place.startswith(beginning) and helper.is_relative_to(was):
+                return beginning + (is_ / helper.relative_to(was)).as_posix()
+        return place
+
+    renamed = before.renamed(name)
+    return renamed, {key(place): content for place, content in contents.items()}
 
 
 def full_path(name: str) -> str:

@@ -4,7 +4,7 @@ Knows no target. An exporter is a function `export(winner, scale) -> Export`; it
 whose option names, types and defaults stand in a manifest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,6 +203,7 @@ class Export:
         command: What ppo-tune runs the main file with; empty for another trainer.
         verdict: What the study says of the config.
         advice: What to do instead of training it as it is; empty where one can.
+        placed: Contents, by name, of the files that say otherwise in a folder what they say here, such as paths.
     """
 
     main: str
@@ -211,6 +212,7 @@ class Export:
     command: tuple[str, ...] = ()
     verdict: str = ""
     advice: str = ""
+    placed: Callable[[Path], Mapping[str, str]] = field(default=lambda _: {}, compare=False)
 
     def write(self, folder: Path | str, *, force: bool = False) -> list[Path]:
         """Write all files into a folder that is empty, or has yet to be made.
@@ -231,6 +233,6 @@ class Export:
                 f"{folder} holds something already; choose another with --folder, or insist with --force"
             )
         make_folder(folder)
-        for name, text in self.files.items():
+        for name, text in {**self.files, **self.placed(folder)}.items():
             write_text(folder / name, text)
         return [folder / name for name in self.files]

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ppo_tune.config.blocks import PPOConfig, TrainConfig
 from ppo_tune.config.writing import yaml_text
+from ppo_tune.data.user_files import with_paths_from
 from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
 from ppo_tune.export.rendering import comment, one_line
 from ppo_tune.export.transfer import at_scale, rules
@@ -39,18 +41,25 @@ def export(winner: Winner, scale: Scale) -> Export:
     """The config as tuned, its card, its metrics and its provenance; beside it one for a larger run."""
     config = winner.config
     suggested = at_scale(winner, scale).config if scale else None
+
+    def configs(folder: Path) -> dict[str, str]:
+        """The configs as a file of a folder says them."""
+        made = {BEST: render(with_paths_from(config, folder), winner.provenance)}
+        if suggested is not None:
+            facts = {"not tuned": f"suggested for {scale}", **winner.provenance}
+            made[SUGGESTED] = render(with_paths_from(suggested, folder), facts)
+        return made
+
     files = {
-        BEST: render(config, winner.provenance),
+        **configs(Path()),
         CARD: _card(winner, scale, suggested),
         METRICS: _json(winner.metrics),
         PROVENANCE: _json(
             {**winner.provenance, "seed": config.seed, "command": _command(winner), **versions()}
         ),
     }
-    if suggested is not None:
-        facts = {"not tuned": f"suggested for {scale}", **winner.provenance}
-        files[SUGGESTED] = render(suggested, facts)
-    return Export(BEST, files, Conversion(settings=_settings(config)), command=("ppo-tune", "train"))
+    conversion = Conversion(settings=_settings(config))
+    return Export(BEST, files, conversion, command=("ppo-tune", "train"), placed=configs)
 
 
 def _settings(config: TrainConfig) -> tuple[Setting, ...]:

@@ -10,7 +10,7 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Size
 from ppo_tune.config.study_file import notes
 from ppo_tune.config.writing import study_text
-from ppo_tune.data.user_files import check_user_files
+from ppo_tune.data.user_files import check_user_files, with_paths_from
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder, write_text
@@ -84,7 +84,7 @@ def run_search(
     n_workers = workers or default_workers()
     with only_search(folder, config.name), LocalWorkers(train_trials) as processes:
         study = create_study(config, url, inputs.hashes, warm_start(config, storage=storage, out=out))
-        write_text(folder.written(config.name), study_text(config))
+        write_text(folder.written(config.name), study_text(with_paths_from(config, folder.path)))
         close_lost_trials(study, folder.identity())
         watch(_opened(study))
         kept = StudyFacts(study).warm_start

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import StudyConfig, check_name
-from ppo_tune.data.user_files import RECIPE, as_noted
+from ppo_tune.data.user_files import RECIPE, as_named, as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.facts import (
@@ -279,8 +279,8 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     Raises:
         StudyMismatchError: If not; says what differs.
     """
-    stored = StudyFacts(study).inputs
-    before = {**stored_config(study).model_dump(mode="json"), "content": stored}
+    before_config, stored = as_named(stored_config(study), StudyFacts(study).inputs, config, inputs)
+    before = {**before_config.model_dump(mode="json"), "content": stored}
     now = {**config.model_dump(mode="json"), "content": as_noted(inputs, stored)}
     adapts = config.ppo.kl_target is not None or "kl_target" in config.space
     ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number

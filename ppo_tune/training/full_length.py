@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import TrainConfig
-from ppo_tune.data.user_files import as_noted, check_user_files
+from ppo_tune.data.user_files import as_named, as_noted, check_user_files
 from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json
@@ -241,10 +241,12 @@ def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, re
         return
     if not record.is_file():
         raise StorageError(f"{folder} holds no training to resume; start without --resume")
-    begun = TrainConfig.model_validate_json(record.read_text(encoding="utf-8")).model_dump(mode="json")
     held = read_json(content) if content.is_file() else inputs  # once nobody noted them
+    begun, held = as_named(
+        TrainConfig.model_validate_json(record.read_text(encoding="utf-8")), held, config, inputs
+    )
     inert = () if config.ppo.kl_target else ("ppo.kl_horizon",)  # its default was once a number
     now = {**config.model_dump(mode="json"), "content": as_noted(inputs, held)}
-    changed = differences({**begun, "content": held}, now, ignored=("log", *inert))
+    changed = differences({**begun.model_dump(mode="json"), "content": held}, now, ignored=("log", *inert))
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))
