@@ -24,3 +24,8 @@ from typing import Any
 
 Event = Mapping[str, Any]
 Watcher = Callable[[Event], None]
+
+VERBOSE = "PPO_TUNE_VERBOSE"
+"""A variable of the environment: where it is set, workers show what is logged, as `--verbose` does."""
+
+LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"

@@ -15,6 +15,7 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from ppo_tune.cli.output import with_output
 from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, errors
 from ppo_tune.errors import PPOTuneError, TrialError
 
@@ -52,7 +53,7 @@ SETTINGS: dict[str, Any] = {
 def load(name: str) -> TyperCommand:
     """A command with its flags; loads its module."""
     single = typer.Typer(**SETTINGS)
-    single.command(name)(getattr(import_module(f"ppo_tune.cli.{name}"), name))
+    single.command(name)(with_output(getattr(import_module(f"ppo_tune.cli.{name}"), name)))
     command = get_command(single)
     assert isinstance(command, TyperCommand)
     return command

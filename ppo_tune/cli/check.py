@@ -1,5 +1,6 @@
 """The command that validates a study file."""
 
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.settings import read_settings
 from ppo_tune.cli.terminal import HugeGrid, Name, Seed, Settings, StudyFile, note, say
 from ppo_tune.config.blocks import StudyConfig
@@ -12,7 +13,7 @@ from ppo_tune.search.budget import expected_trials, trial_cost
 
 def check(
     file: StudyFile, yes: HugeGrid = False, settings: Settings = None, seed: Seed = None, name: Name = None
-) -> None:
+) -> Facts:
     """Validate a study file, count its trials and estimate the work; loads no model."""
     found: list[str] = []
     config = load_study(
@@ -26,7 +27,7 @@ def check(
     inputs = check_user_files(config)
     prompts = inputs.prompts
     episodes, search = config.ppo.episodes, config.search
-    say(f"{file} is a valid study.")
+    say(f"{file} is a valid study.", final=True)
     say(f"  task       {config.task.title}")
     say(f"  searched   {', '.join(config.space)}")
     say(
@@ -57,8 +58,13 @@ def check(
             f"  confirmed  not: a quarter of what about {worth:.0f} whole trials take does not pay for {LEAST.runs} "
             "runs; `ppo-tune confirm` makes them"
         )
-    for text in [*found, *notes(config), *inputs.notes]:
+    surprises = [*found, *notes(config), *inputs.notes]
+    for text in surprises:
         note(text)
+    return Facts({
+        "study": config.name, "trials": config.n_trials, "episodes_per_trial": episodes, "prompts": prompts,
+        "confirmation_runs": size.runs if size.top else 0, "notes": surprises,
+    })  # fmt: skip
 
 
 def _trials(config: StudyConfig) -> str:

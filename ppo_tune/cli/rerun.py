@@ -1,11 +1,13 @@
 """The command that trains a trial of a study again."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.terminal import Out, Storage, StudyName, say, tell, tell_note
 from ppo_tune.events import Event
 
@@ -21,7 +23,7 @@ def rerun(
     ] = None,
     storage: Storage = None,
     out: Out = Path(),
-) -> None:
+) -> Facts:
     """Train a trial again exactly as it was, and say whether it is equal.
 
     Its values, seed, prompts and random numbers are those of the first time. On a CPU, where it was not trained beside
@@ -29,7 +31,7 @@ def rerun(
     known to cause them. The study is not changed.
     """
     again = ppo_tune.rerun_trial(study, trial, folder=folder, storage=storage, out=out, watch=_tell)
-    tell(_verdict(study, again))
+    tell(_verdict(study, again), final=True)
     for found in again.differences:
         say(
             f"{found.what} differs by up to {abs(found.now - found.before):.3g}: {found.before!r} before, "
@@ -39,6 +41,7 @@ def rerun(
         say(f"known to matter: {reason}")
     if folder is not None:
         say(f"trial      {folder}")
+    return Facts({"study": study, **asdict(again), "equal": again.equal})
 
 
 def _tell(event: Event) -> None:

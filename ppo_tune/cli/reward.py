@@ -1,11 +1,13 @@
 """The command that makes a reward model."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, progress_bar, say
 from ppo_tune.config.fitting import PreferenceColumns, RewardTrainingConfig
@@ -24,7 +26,7 @@ def reward(
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     columns: PreferenceColumns,
     config: RewardTrainingConfig,
-) -> None:
+) -> Facts:
     """Make a preference reward model from pairs of responses."""
     found = ppo_tune.read_preferences(data, columns)
     with progress_bar("fitting") as progress:
@@ -35,8 +37,11 @@ def reward(
     say(
         f"{result.preferences:,} preferences, held-out accuracy {result.accuracy:.3f} on {result.heldout_pairs:,} "
         f"pairs (95 % interval {low:.3f} to {high:.3f}); base samples had mean {result.base_mean:.3f} and standard "
-        f"deviation {result.base_std:.3f}, now 0 and 1"
+        f"deviation {result.base_std:.3f}, now 0 and 1",
+        final=True,
     )
     if result.warning:
-        say(f"careful: {result.warning}")
-    say(f"reward model {out}")
+        say(f"careful: {result.warning}", final=True)
+    say(f"reward model {out}", final=True)
+    notes = [*found.notes, *result.notes]
+    return Facts({"reward_model": out, **asdict(result), "warning": result.warning, "notes": notes})

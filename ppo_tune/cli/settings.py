@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from pydantic import ValidationError
@@ -15,8 +15,10 @@ from ppo_tune.config.messages import SIGNS, mistakes
 from ppo_tune.config.strict_yaml import Document
 from ppo_tune.errors import ConfigError, Problem
 
+T = TypeVar("T")
 
-def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
+
+def with_blocks(command: Callable[..., T]) -> Callable[..., T]:
     """A command with flags in place of its arguments that are blocks; all are checked before the command begins."""
     parameters = inspect.signature(command).parameters.values()
     blocks = {
@@ -27,13 +29,14 @@ def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
     fields = {name: field for block in blocks.values() for name, field in block.model_fields.items()}
 
     @wraps(command)
-    def run(**given: Any) -> None:
+    def run(**given: Any) -> T:
         made = _read(blocks, {name: given.pop(name) for name in fields})
-        command(**given, **made)
+        return command(**given, **made)
 
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters if p.name not in blocks]
     flags = [_parameter(name, field) for name, field in fields.items()]
-    run.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    returned = inspect.signature(command).return_annotation
+    run.__signature__ = inspect.Signature([*own, *flags], return_annotation=returned)  # type: ignore[attr-defined]
     return run
 
 

@@ -42,16 +42,31 @@ Name = Annotated[str | None, typer.Option(help="Name of the study, instead of th
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per GPU, else per core.")]
 
 
-def say(text: str | Text) -> None:
-    """One line to the terminal, never broken: a path that is cut in two cannot be copied."""
-    console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
+def say(text: str | Text, *, final: bool = False) -> None:
+    """One line to the terminal, never broken: a path that is cut in two cannot be copied.
+
+    A final one is the result, and is said with `--quiet` too.
+    """
+    with heard(final):
+        console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
 
 
-def tell(text: str, *, indent: int = 0) -> None:
+def tell(text: str, *, indent: int = 0, final: bool = False) -> None:
     """Sentences to the terminal, broken between words, later lines so far to the right; one line in a log."""
     if console.is_terminal:
         text = textwrap.fill(text, console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
-    console.print(Text(text), soft_wrap=True)
+    with heard(final):
+        console.print(Text(text), soft_wrap=True)
+
+
+@contextmanager
+def heard(final: bool) -> Iterator[None]:
+    """Whatever is said within this block is heard if it is final, with `--quiet` too."""
+    quiet, console.quiet = console.quiet, console.quiet and not final
+    try:
+        yield
+    finally:
+        console.quiet = quiet
 
 
 def note(text: str) -> None:

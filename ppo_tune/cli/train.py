@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 import ppo_tune
-from ppo_tune.cli.evaluate import measured
-from ppo_tune.cli.terminal import EXIT_INTERRUPTED, console, note, say, tell_note
+from ppo_tune.cli.evaluate import measured, told
+from ppo_tune.cli.output import Facts
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, console, heard, note, say, tell_note
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.events import Event
 
@@ -41,7 +42,7 @@ def train(
         str | None,
         typer.Option(help="With --trial: URL of an Optuna store; default: SQLite beside the trials."),
     ] = None,
-) -> None:
+) -> Facts:
     """Train one config at full length and write a model folder.
 
     Milestones on the way choose which model is kept; they answer the same held-out prompts with the same random
@@ -65,17 +66,22 @@ def train(
                 loaded, out=folder, resume=resume, watch=_print_training, should_stop=should_stop
             )
         except ppo_tune.TrainingInterrupted as stopped:
-            say(str(stopped))
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            say(str(stopped), final=True)
+            return Facts({"folder": folder, "interrupted": True}, code=EXIT_INTERRUPTED)
     table = Table("", "before", "after", box=None, header_style="dim")
     for name, before in result.before.metrics().items():
         table.add_row(name.removeprefix("heldout/"), f"{before:.3f}", f"{result.after.metrics()[name]:.3f}")
-    console.print(table)
+    with heard(True):
+        console.print(table)
     say(measured(result.after))
-    say(Text(kept(result, loaded)))
-    say(f"model      {result.model}")
+    say(Text(kept(result, loaded)), final=True)
+    say(f"model      {result.model}", final=True)
     command = ["ppo-tune", "evaluate", str(result.model), "--config", str(result.folder / "config.json")]
     say(f"go on with {shlex.join(command)}")
+    return Facts({
+        "folder": result.folder, "model": result.model, "interrupted": False, "episodes": result.episodes,
+        "milestone": result.milestone, "before": told(result.before), "after": told(result.after),
+    })  # fmt: skip
 
 
 def _check_is_file(config: str, of_studies: Mapping[str, object]) -> None:

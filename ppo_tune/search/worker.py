@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import logging
+import os
 from dataclasses import asdict
 
 import optuna
@@ -10,6 +12,7 @@ import transformers
 from filelock import FileLock
 from optuna.trial import Trial
 
+from ppo_tune.events import LOG_FORMAT, VERBOSE
 from ppo_tune.files import append_json_line
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import load_study_from
@@ -36,7 +39,7 @@ def train(worker: Worker, channel: Channel) -> None:
     else:
         torch.set_num_threads(1)
         keep_freed_memory()
-    _quiet()
+    _settle_logs()
     prepare_task(
         plan.config.task, lambda name, done: channel.send({"kind": "stage", "name": name, "done": done})
     )
@@ -110,7 +113,11 @@ def keep_freed_memory() -> None:
             libc.mallopt(option, value)
 
 
-def _quiet() -> None:
+def _settle_logs() -> None:
+    """Leave the terminal to our own words, unless somebody wants all of them."""
+    if os.environ.get(VERBOSE):
+        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+        return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
