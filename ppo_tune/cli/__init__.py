@@ -45,14 +45,14 @@ COMMANDS = {
 """Commands in the order in which they are needed, each with the first sentence of its function's docstring."""
 
 SETTINGS: dict[str, Any] = {
-    "add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False,
+    "rich_markup_mode": None, "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }  # fmt: skip
 
 
 def load(name: str) -> TyperCommand:
     """A command with its flags; loads its module."""
-    single = typer.Typer(**SETTINGS)
+    single = typer.Typer(add_completion=False, **SETTINGS)
     single.command(name)(with_output(getattr(import_module(f"ppo_tune.cli.{name}"), name)))
     command = get_command(single)
     assert isinstance(command, TyperCommand)
@@ -77,7 +77,11 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Load the command that the arguments name."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command if name is None else load(name), rest
+        if name is None:
+            return name, command, rest
+        if ctx.resilient_parsing:  # a shell asks how a line could go on
+            return name, import_module("ppo_tune.cli.completion").stand_in(name, load), rest
+        return name, load(name), rest
 
 
 app = typer.Typer(

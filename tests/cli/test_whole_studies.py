@@ -22,7 +22,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Somebody is there, and types this."""
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(
-        "typer.confirm", lambda question, err: sys.stdout.write(f"{question}\n") > 0 and text == "y"
+        "typer.confirm", lambda question, **_: sys.stdout.write(f"{question}\n") > 0 and text == "y"
     )
 
 
