@@ -61,8 +61,12 @@ def _is_model(path: Path) -> bool:
     return any((path / name).is_file() for name in MODEL_FILES)
 
 
+def _is_data(path: Path) -> bool:
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
 _KINDS: dict[str, Callable[[Path], bool]] = {
-    "file": Path.is_file,
+    "file": _is_data,
     "function": Path.is_file,
     "model": _is_model,
     "judge": _is_model,

@@ -99,6 +99,15 @@ def test_a_hub_name_is_no_path_unless_a_model_is_there(here: Path, kind: Kind) -
     assert find("org/name", kind).value == "studies/org/name"
 
 
+def test_a_folder_of_data_is_a_path_and_an_empty_one_is_not(here: Path) -> None:
+    (here / "studies" / "org" / "data").mkdir(parents=True)
+    assert find("org/data") == Located("org/data")
+
+    file(here / "studies" / "org" / "data" / "rows.jsonl")
+
+    assert find("org/data").value == "studies/org/data"
+
+
 def test_a_function_keeps_its_name(here: Path) -> None:
     file(here / "studies" / "r.py")
 
