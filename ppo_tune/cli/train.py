@@ -18,6 +18,7 @@ from ppo_tune.cli.output import Facts
 from ppo_tune.cli.terminal import EXIT_INTERRUPTED, console, heard, note, say, tell_note
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.events import Event
+from ppo_tune.search.folders import StudyFolder
 
 if TYPE_CHECKING:
     from ppo_tune.training.full_length import TrainingResult
@@ -35,6 +36,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's; >= 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: trained/<name>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    from_weights: Annotated[
+        bool, typer.Option("--from-weights", help="With --trial: begin with what it learned, not untrained.")
+    ] = False,
     studies: Annotated[
         Path | None, typer.Option(help="With --trial: folder that holds runs/; default: this one.")
     ] = None,
@@ -50,12 +54,21 @@ def train(
     was measured on other prompts with other random numbers, which chose nothing, and is what `ppo-tune evaluate` says.
     """
     if trial is None:
-        _check_is_file(config, {"--studies": studies, "--storage": storage})
+        _check_is_file(
+            config, {"--studies": studies, "--storage": storage, "--from-weights": from_weights or None}
+        )
         loaded = ppo_tune.load_training(config, episodes=episodes, seed=seed, watch=tell_note)
     else:
         study, experiment = ppo_tune.open_study(config, storage=storage, out=studies or Path())
         loaded = ppo_tune.trial_config(study, experiment, trial, episodes=episodes, seed=seed)
     folder = out or Path("trained") / (loaded.name if trial is None else f"{loaded.name}-trial-{trial}")
+    start = None
+    if from_weights and trial is not None:
+        start = StudyFolder.of(studies or Path(), loaded.name).trial(trial).adapter
+        say(
+            f"begins with the weights of trial {trial}; the optimizer begins anew, and KL is still to the untrained "
+            "model"
+        )
     say(
         "milestones compare: each answers the same held-out prompts with the same random numbers, so the best of them "
         "reads too high; the model that is kept is measured anew at the end"
@@ -63,7 +76,7 @@ def train(
     with _stop_flag() as should_stop:
         try:
             result = ppo_tune.train(
-                loaded, out=folder, resume=resume, watch=_print_training, should_stop=should_stop
+                loaded, out=folder, resume=resume, start=start, watch=_print_training, should_stop=should_stop
             )
         except ppo_tune.TrainingInterrupted as stopped:
             say(str(stopped), final=True)
@@ -92,7 +105,7 @@ def _check_is_file(config: str, of_studies: Mapping[str, object]) -> None:
     """
     given = [flag for flag, value in of_studies.items() if value is not None]
     if given:
-        what = "says where a study is, whose trial must be named by --trial; give that too, or leave it out"
+        what = "is about a study, whose trial must be named by --trial; give that too, or leave it out"
         raise ConfigError([Problem(flag, what) for flag in given])
     if not Path(config).exists() and config in ppo_tune.study_names():
         what = "is no file but a study; name one of its trials by --trial, or give reports/<study>/best.yaml"

@@ -1,11 +1,12 @@
 """Commands about one trial of a study: train it at full length, train it again."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ppo_tune.files import read_json
+from ppo_tune.files import read_json, read_json_lines, write_json
 from ppo_tune.search.heldout import CurvePoint
 from ppo_tune.search.rerun import Difference, Rerun
 from tests.cli.conftest import Cli
@@ -56,14 +57,13 @@ def test_a_study_without_a_trial_is_told_what_to_add(cli: Cli, here: Path) -> No
     )
 
 
-@pytest.mark.parametrize("flags", [["--studies", "."], ["--storage", "sqlite:///x.db"]])
+@pytest.mark.parametrize("flags", [["--studies", "."], ["--storage", "sqlite:///x.db"], ["--from-weights"]])
 def test_where_a_study_is_means_nothing_without_a_trial(cli: Cli, here: Path, flags: list[str]) -> None:
     outcome = cli("train", "small.yaml", *flags)
 
     assert (outcome.code, outcome.err) == (
         2,
-        f"error: {flags[0]}: says where a study is, whose trial must be named by --trial; give that too, or leave it "
-        "out\n",
+        f"error: {flags[0]}: is about a study, whose trial must be named by --trial; give that too, or leave it out\n",
     )
 
 
@@ -130,3 +130,35 @@ def test_whether_it_is_equal_is_said_with_what_differs_and_why(
     monkeypatch.setattr("ppo_tune.search.rerun.rerun_trial", lambda *_, **__: again)
 
     assert cli("rerun", "small", 2).out.splitlines() == expected
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_from_a_trials_weights(cli: Cli, here: Path) -> None:
+    flags = ("--trial", 2, "--episodes", 8)
+    went_on = cli("train", "small", *flags, "--from-weights", "--out", "on", "--json")
+    anew = cli("train", "small", *flags, "--out", "anew", "--json")
+    refused = cli("train", "small", *flags, "--out", "on", "--resume")
+
+    assert (went_on.code, anew.code, refused.code) == (0, 0, 2), went_on.err + anew.err
+    first, other = (next(read_json_lines(here / name / "metrics.jsonl")) for name in ("on", "anew"))
+    assert first["episodes"] == other["episodes"] == 0
+    assert first["heldout/kl_per_sequence"] > 1e-3 > 1e-6 > abs(other["heldout/kl_per_sequence"])
+    assert json.loads(went_on.out)["before"] == json.loads(anew.out)["before"]
+    assert "begins with the weights of trial 2; the optimizer begins anew" in went_on.err
+    cards = [(here / name / "model" / "README.md").read_text(encoding="utf-8") for name in ("on", "anew")]
+    assert ["It began with an adapter that was trained before" in card for card in cards] == [True, False]
+    assert "content.start: '" in refused.err
+
+
+def test_weights_that_are_not_there_or_of_another_shape_are_refused(cli: Cli, here: Path) -> None:
+    adapter = here / "runs" / "small" / "trials" / "0002" / "adapter"
+    said = adapter / "adapter_config.json"
+    write_json(said, {**read_json(said), "r": 5})
+    other = cli("train", "small", "--trial", 2, "--from-weights")
+    said.unlink()
+    missing = cli("train", "small", "--trial", 2, "--from-weights")
+
+    where = "error: runs/small/trials/0002/adapter holds"
+    assert (other.code, missing.code) == (2, 2)
+    assert other.err == f"{where} an adapter of lora_rank 5; set the same in model, or begin untrained\n"
+    assert missing.err == f"{where} no adapter to begin with; a completed trial that trains one leaves it\n"
