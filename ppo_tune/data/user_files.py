@@ -126,6 +126,21 @@ def with_paths_from(block: B, folder: Path) -> B:
     )
 
 
+def with_names_that_stay(block: B, before: Block) -> B:
+    """A block of today as it is kept in place of an older one: what is named otherwise now by its full path.
+
+    So it is found from wherever the next one is started, and not only from here.
+    """
+    known = {named.place: named.value for named in before.names()}
+
+    def name(named: Named) -> str:
+        if named.kind == "recipe" or known.get(named.place) == named.value:
+            return named.value
+        return full_path(named.path) + named.value[len(named.path) :]
+
+    return block.renamed(name)
+
+
 def as_named(
     before: B, contents: Mapping[str, str], now: Block, now_contents: Mapping[str, str]
 ) -> tuple[B, dict[str, str]]:

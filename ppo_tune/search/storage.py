@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import StudyConfig, check_name
-from ppo_tune.data.user_files import RECIPE, as_named, as_noted
+from ppo_tune.data.user_files import RECIPE, as_named, as_noted, with_names_that_stay
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.facts import (
@@ -87,7 +87,8 @@ def create_study(
         study = optuna.load_study(study_name=config.name, storage=storage)
         check_same(study, config, inputs)
         facts = StudyFacts(study)
-        facts.config, facts.inputs = config, inputs  # what may grow has perhaps grown
+        # What may grow has perhaps grown, and files may have been named from elsewhere.
+        facts.config, facts.inputs = with_names_that_stay(config, stored_config(study)), inputs
         return study
     facts = StudyFacts(study)
     facts.config, facts.inputs, facts.versions = config, inputs, versions()

@@ -71,6 +71,10 @@ def test_what_a_search_leaves_finds_the_same_files_from_anywhere(
     monkeypatch.chdir(tmp_path / "other")
     elsewhere = cli("search", project / "runs" / "small" / "small.yaml", "--workers", 1, "--out", project)
     assert elsewhere.code == 0, elsewhere.err
+    for folder in (project, tmp_path / "other"):
+        monkeypatch.chdir(folder)
+        _, stored = ppo_tune.open_study("small", out=project)
+        assert all(Path(named.path).exists() for named in stored.names())
     best = project / "reports" / "small" / "best.yaml"
     for config in (best, project / "exports" / "small-native" / "best.yaml"):
         names = [named.value for named in ppo_tune.load_training(config).names()]
