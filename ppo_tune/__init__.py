@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ppo_tune.reporting.comparison.compare import compare_studies
     from ppo_tune.rewards import Reward
     from ppo_tune.search.budget import extended
+    from ppo_tune.search.check import StudyCheck, check_study
     from ppo_tune.search.dashboard import study_dashboard
     from ppo_tune.search.objective import Objective
     from ppo_tune.search.run import run_confirmation, run_search
@@ -48,9 +49,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
     "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Reward",
-    "RewardTrainingConfig", "SFTConfig", "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted", "TrialError",
-    "best_config", "check_user_files", "compare_studies", "draft_study", "evaluate_model", "export_study",
-    "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
+    "RewardTrainingConfig", "SFTConfig", "StudyCheck", "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted",
+    "TrialError", "best_config", "check_study", "check_user_files", "compare_studies", "draft_study", "evaluate_model",
+    "export_study", "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
     "load_training", "make_task", "open_study", "read_pairs", "read_preferences", "report_study",
     "run_confirmation", "run_search", "study_dashboard", "study_names", "study_status", "train", "write_report",
 ]  # fmt: skip

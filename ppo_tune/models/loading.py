@@ -12,7 +12,9 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -132,13 +134,17 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
     """
     _load_config(name)
     model = load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
+    _check_stop_ids(model, name)
+    return model
+
+
+def _check_stop_ids(model: PreTrainedModel, name: str) -> None:
     named = getattr(model.generation_config, "eos_token_id", None)
     if not all(isinstance(number, int | None) for number in (named if isinstance(named, list) else [named])):
         raise ModelError(
             f"{called(name)}: eos_token_id in its generation_config.json must be the number of a token or a list of "
             f"such numbers, but is {named!r}"
         )
-    return model
 
 
 def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTrainedModel:
@@ -164,6 +170,34 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
             )
         if misfits := sorted(key for key, *_ in info["mismatched_keys"]):
             raise ValueError(f"weights are not of the size in config.json ({', '.join(misfits[:3])}, ...)")
+    return model
+
+
+def skeleton(name: str) -> PreTrainedModel:
+    """A causal language model by its config alone: its modules and sizes without any weight, on torch's meta device.
+
+    Raises:
+        ModelError: If the name holds something else.
+    """
+    config = _load_config(name)
+    with _refused(f"{called(name)} {_UNUSABLE}"), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    with suppress(OSError):  # not every folder has one
+        model.generation_config = GenerationConfig.from_pretrained(name, trust_remote_code=False)
+    _check_stop_ids(model, name)
+    return model
+
+
+def judge_skeleton(name: str) -> PreTrainedModel:
+    """The same of a judge of texts, a sequence classifier.
+
+    Raises:
+        ModelError: If the name holds something else.
+    """
+    check_files(name, judge=True)
+    with _refused(f"{called(name, judge=True)} cannot be loaded"), torch.device("meta"):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     return model
 
 

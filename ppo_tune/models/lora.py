@@ -44,6 +44,21 @@ def linear_layers(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> dic
     }
 
 
+def layers_to_adapt(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
+    """The linear layers that get adapters, by name.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    layers = linear_layers(model, idle)
+    if not layers:
+        raise ModelError(
+            "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
+            "train all weights by lora_rank: null"
+        )
+    return layers
+
+
 def adapted_share(
     model: PreTrainedModel, layers: Iterable[nn.Module], idle: Iterable[nn.Module] = ()
 ) -> float:
@@ -57,6 +72,17 @@ def adapted_share(
 
 MOST_OF_IT = 0.8
 """Share of the weights from which it need not be said that the others have no adapters."""
+
+
+def remark_on(share: float) -> str | None:
+    """That adapters reach only this share of a model's weights, where that is little."""
+    if share >= MOST_OF_IT:
+        return None
+    return (
+        f"model.lora_rank: the adapters are on linear layers, which hold {100 * share:.2g} % of this model's "
+        "weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they are; "
+        "lora_rank: null trains all"
+    )
 
 
 class Adapters:
@@ -82,12 +108,7 @@ class Adapters:
         self.rank = rank
         self.alpha = alpha
         self.scale = alpha / rank
-        self.layers = linear_layers(model, idle)
-        if not self.layers:
-            raise ModelError(
-                "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
-                "train all weights by lora_rank: null"
-            )
+        self.layers = layers_to_adapt(model, idle)
         self.share = adapted_share(model, self.layers.values(), idle)
         self.rows: ParameterRows | None = None
         self._selection: Tensor | None = None
@@ -98,13 +119,7 @@ class Adapters:
     @property
     def remark(self) -> str | None:
         """What its user should know: how little the adapters reach, where that is little."""
-        if self.share >= MOST_OF_IT:
-            return None
-        return (
-            f"model.lora_rank: the adapters are on linear layers, which hold {100 * self.share:.2g} % of this model's "
-            "weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they are; "
-            "lora_rank: null trains all"
-        )
+        return remark_on(self.share)
 
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of each adapter matrix of one trial: A is (in, R), B is (R, out)."""

@@ -1,11 +1,40 @@
 """A reward that is a user's own Python function."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from inspect import signature
 
 from ppo_tune.config.blocks import PythonRewardConfig
 from ppo_tune.data.user_functions import load_function
-from ppo_tune.errors import RewardError
+from ppo_tune.errors import ConfigError, Problem, RewardError
 from ppo_tune.rewards.base import Columns, Reward, sample
+
+
+def check_call(config: PythonRewardConfig, place: str, columns: Iterable[str]) -> None:
+    """Make sure that a function takes what it will be given; it is not called.
+
+    Args:
+        config: Names the function.
+        place: Where the config stands, such as task.reward.
+        columns: The names of the prompts' columns.
+
+    Raises:
+        ConfigError: If it cannot be imported, or takes other arguments.
+    """
+    place = f"{place}.function"
+    function = load_function(config.function, place)
+    given = list(dict.fromkeys(("prompts", "responses", *columns)))
+    try:
+        expected = signature(function)
+    except (TypeError, ValueError):  # of C, which does not say what it takes
+        return
+    try:
+        expected.bind(**dict.fromkeys(given))
+    except TypeError as error:
+        what = (
+            f"{config.function} must take {', '.join(given)} by their names, but: {error}; write it as "
+            "def score(prompts, responses, **columns)"
+        )
+        raise ConfigError([Problem(place, what)]) from None
 
 
 class PythonReward(Reward):

@@ -9,14 +9,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from ppo_tune.search.workers import Channel, Ended, Message, Work, Worker, Workers, carry_out
+from ppo_tune.search.workers import Channel, Ended, Message, T, Work, Worker, Workers, carry_out
 
 STOP = "stop"
 """All that a parent sends beside work."""
@@ -45,6 +45,24 @@ class LocalWorkers(Workers):
         with contextlib.suppress(OSError):  # it died while it waited, and `events` will say so
             process.pipe.send((self.work, worker))
         self._processes[worker] = process
+
+    def beforehand(self, work: Callable[[T, Channel], None], given: T) -> list[Message]:
+        """Have the process that will be the first worker's do something else before.
+
+        Returns:
+            All that it sent, how its work ended last; of a process that died only what came before, for the workers
+            that follow will say why.
+        """
+        sent: list[Message] = []
+        process = self._idle[0] = self._idle.get(0) or _new_process("ppo-tune-worker-0")
+        with contextlib.suppress(EOFError, OSError):
+            process.pipe.send((work, given))
+            while not isinstance(message := process.pipe.recv(), Ended):
+                sent.append(message)
+            return sent
+        del self._idle[0]
+        process.process.join()
+        return sent
 
     def events(self, timeout: float) -> Iterator[tuple[Worker, Message | Ended]]:
         """One message of each worker that sent any."""

@@ -26,6 +26,7 @@ from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import GROWING
 from ppo_tune.search.trial_loop import Ending, TrialPack
+from ppo_tune.trainer.checks import check_run
 
 NOT_OURS = ("name", "search.sampler", "search.pruner", "search.warm_start")
 """What a study of the user's own decides by itself, beside what may change in any study."""
@@ -42,7 +43,7 @@ class Objective:
         out: Where trials write their files.
 
     Raises:
-        PPOTuneError: If a file that the config names cannot be used.
+        PPOTuneError: If something that the config names cannot be used.
 
     Example:
         study = optuna.create_study(direction="maximize")
@@ -53,6 +54,7 @@ class Objective:
         self.config = config
         self.folder = StudyFolder.of(Path(out), f"{config.name}-objective").path
         self.inputs = check_user_files(config).hashes
+        check_run(config)
         self.trial_pack: TrialPack | None = None
         self._under_way = threading.Lock()
 

@@ -18,6 +18,7 @@ from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder, write_text
+from ppo_tune.search.beforehand import look_beforehand
 from ppo_tune.search.budget import Budget, episodes_of, expected_trials, trials_worth
 from ppo_tune.search.confirmation import ConfirmationPlan, confirmation_of, open_confirmation
 from ppo_tune.search.facts import StudyFacts
@@ -86,6 +87,8 @@ def run_search(
     url = storage or storage_url(Path(out), config.name)
     n_workers = workers or default_workers()
     with _only_search(folder, config.name), LocalWorkers(train_trials) as processes:
+        for text in look_beforehand(processes, config):
+            watch({"kind": "note", "text": text})
         study = create_study(config, url, inputs.hashes, warm_start(config, storage=storage, out=out))
         write_text(folder.written(config.name), study_text(config))
         close_lost_trials(study, folder.identity())

@@ -232,7 +232,7 @@ def _open(url: str) -> RDBStorage:
     try:
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **engine})
     except ImportError as error:
-        if "psycopg" in str(error):
+        if getattr(error.__cause__ or error, "name", None) == "psycopg":  # Optuna says it in words of its own
             raise MissingExtraError("psycopg", "postgres") from None
         raise StorageError(f"storage {public(url)}: {_first_line(error, url)}") from None
     except (SQLAlchemyError, StorageInternalError, RuntimeError, LookupError, ValueError) as error:

@@ -29,14 +29,7 @@ def train(worker: Worker, channel: Channel) -> None:
         PPOTuneError: If something cannot be used.
     """
     plan, folder = worker.plan, worker.folder
-    device = _device(worker.index)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        torch.cuda.empty_cache()  # of what this process did before
-    else:
-        torch.set_num_threads(1)
-        keep_freed_memory()
-    _quiet()
+    device = take_device(worker.index)
     prepare_task(
         plan.config.task, lambda name, done: channel.send({"kind": "stage", "name": name, "done": done})
     )
@@ -91,6 +84,19 @@ def _try_compiling(trial_pack: TrialPack, worker: Worker, channel: Channel) -> N
         kept, failure = found.pays, found.failure
         channel.send({"kind": "compiled", "speedup": found.speedup, "kept": kept, "failure": failure})
         append_json_line(trial_pack.folder.packs, {"worker": worker.index, **asdict(found)})
+
+
+def take_device(index: int) -> torch.device:
+    """Make this process the worker of that index, and say where its model goes."""
+    device = _device(index)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.cuda.empty_cache()  # of what this process did before
+    else:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+    _quiet()
+    return device
 
 
 def _device(index: int) -> torch.device:
