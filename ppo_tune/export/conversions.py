@@ -90,6 +90,13 @@ def model_name(winner: Winner) -> str:
     return winner.sources.model or MODEL_PLACEHOLDER
 
 
+def model_value(winner: Winner) -> Value:
+    """The policy's model as an option's value."""
+    name = model_name(winner)
+    folder = winner.sources.enclosed(name)
+    return name if folder is None else Beside(name, folder.variable)
+
+
 def prompt_file(winner: Winner) -> Value:
     """The file with the prompts, or a placeholder."""
     return PROMPTS_PLACEHOLDER if winner.sources.prompts is None else Beside("prompts.jsonl")
@@ -206,14 +213,14 @@ def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
 
 
 def function_remarks(winner: Winner) -> Iterator[Remark]:
-    """Where a user's own function stays."""
+    """What of a user's own function goes along."""
     reward = winner.sources.reward
     for named in reward.names() if reward is not None else ():
         if named.kind == "function":
             yield Remark(
                 ("reward",),
-                f"your function is not copied: {named.path}, with what it imports from its folder, must be found "
-                "where the reward is computed",
+                f"your function is a copy, {named.path}, with the modules of yours that it imports; put beside it what "
+                "else it reads, and install what else it imports",
             )
 
 
