@@ -62,7 +62,7 @@ def export(
     tell(made.verdict)
     if made.advice:
         tell(made.advice)
-    elif made.command:
+    elif made.command and not made.missing:
         say(f"go on with {shlex.join([*made.command, str(target / made.main)])}")
     losses = {"cannot do": made.conversion.unsupported, "does otherwise": made.conversion.approximated}
     for what, remarks in losses.items():

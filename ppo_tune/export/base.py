@@ -239,6 +239,11 @@ class Export:
         """What must still go along, or may be missing, one sentence each."""
         return (*self.sources.notes, *notes_on(self.sources.enclosures))
 
+    @property
+    def missing(self) -> tuple[Enclosure, ...]:
+        """What ought to go along and is not here."""
+        return tuple(known for known in self.sources.enclosures if known.is_missing)
+
     def write(self, folder: Path | str, *, force: bool = False) -> list[Path]:
         """Write all files, and what goes along, into a folder that is empty, or has yet to be made.
 
@@ -260,7 +265,7 @@ class Export:
         make_folder(folder)
         for name, text in self.files.items():
             write_text(folder / name, text)
-        put = [enclosure for enclosure in self.sources.enclosures if not enclosure.is_missing]
+        put = [enclosure for enclosure in self.sources.enclosures if enclosure not in self.missing]
         for enclosure in put:
             enclosure.put_into(folder)
         return [folder / name for name in (*self.files, *(enclosure.name for enclosure in put))]

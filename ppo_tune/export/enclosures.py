@@ -55,6 +55,11 @@ class Enclosure:
         return "/" not in self.name
 
     @property
+    def is_code(self) -> bool:
+        """Whether it is a function's file, or lies beside one."""
+        return self.name.startswith(FUNCTIONS)
+
+    @property
     def shelf(self) -> str:
         """Within which it is needed once: the folder that holds it; nothing for all models."""
         return self.name.rpartition("/")[0].partition("/")[0]
@@ -212,8 +217,7 @@ class Enclosing:
         path = Path(named.path)
         folder = path.parent.resolve()
         root = self._root(folder)
-        what = f"the file of {named.place}; put beside it what it reads that is no module"
-        name = self._add(f"{root}/{path.name}", path, what)
+        name = self._add(f"{root}/{path.name}", path, f"the file of {named.place}")
         self.compare(named.place, path)
         helpers: dict[str, Path] = {}
         if path.is_file():

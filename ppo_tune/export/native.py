@@ -97,6 +97,7 @@ def _card(winner: Winner, scale: Scale, suggested: TrainConfig | None) -> str:
         rows=rows,
         metrics=[(cell(name), cell(_told(metric))) for name, metric in winner.metrics.items()],
         facts=[(cell(name), cell(fact)) for name, fact in winner.provenance.items()],
+        has_functions=any(known.is_code for known in winner.sources.enclosures),
         enclosed=enclosed(winner, f"name another at its place in {BEST}"),
         rules=rules(winner),
         scale=scale,

@@ -227,6 +227,15 @@ def _can_be_nobody() -> bool:
     return subprocess.run(tried, capture_output=True, check=False, cwd="/").returncode == 0
 
 
+def test_our_own_readme_says_what_does_not_go_along(moved: Mapping[str, Path]) -> None:
+    readme = (moved["native"] / "README.md").read_text(encoding="utf-8")
+
+    assert (
+        "What a function reads that is no module does not go along: put it beside the function's file."
+        in readme
+    )
+
+
 @pytest.mark.slow
 def test_another_user_trains_it_from_another_folder(moved: Mapping[str, Path], outside: Path) -> None:
     if not _can_be_nobody():

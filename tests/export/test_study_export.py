@@ -285,6 +285,25 @@ def test_prompts_that_are_gone_are_said_to_be(out: Path, capsys: pytest.CaptureF
     assert "PROMPTS = HERE / 'YOUR_PROMPTS.jsonl'" in text
 
 
+def test_what_is_not_here_is_told_and_no_training_is_advised(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "reward.py").unlink()
+
+    run()
+
+    told = capsys.readouterr().out
+    assert (
+        "note: reward.py is not here, so it is not in the folder: put the file of task.reward.function there, as "
+        "functions/reward.py"
+    ) in told
+    assert "go on with" not in told
+    card = (out / "exports" / "hand-native" / "README.md").read_text(encoding="utf-8")
+    assert (
+        "- `functions/reward.py`: the file of task.reward.function; it was not there when this was written: put it here"
+    ) in card
+
+
 def test_a_hub_name_stays_one(out: Path) -> None:
     (out / "model").rmdir()
 
