@@ -25,6 +25,9 @@ beside them, and of modules from elsewhere."""
 HUB_NAME = re.compile(r"(?![./])[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 """Names that a hub could have: `name` or `owner/name`, perhaps `@revision`."""
 
+HASH = re.compile(r"[0-9a-f]{64}")
+"""Of contents, as a study notes them; a hub name stands for itself or with its commit."""
+
 B = TypeVar("B", bound=Block)
 
 
@@ -174,7 +177,7 @@ class Enclosing:
             copied: Copy it, whatever was asked for.
         """
         source = Path(name)
-        if not source.is_dir() and self._was_name(name, place) and HUB_NAME.fullmatch(name):
+        if not source.is_dir() and self._was_name(place) and HUB_NAME.fullmatch(name):
             return name
         kind = place.split(".")[-2]
         stem = MODEL if kind == MODEL else f"{kind}_{MODEL}"
@@ -200,14 +203,14 @@ class Enclosing:
                 f"{source} is not what it was when the study was searched; as it is now it goes along"
             )
 
-    def _was_name(self, name: str, place: str) -> bool:
+    def _was_name(self, place: str) -> bool:
         """Whether what stands at a place was no file or folder here when the study was searched, as far as is known."""
-        return self._inputs.get(place, name) == name
+        return HASH.fullmatch(self._inputs.get(place, "")) is None
 
     def _data(self, named: Named) -> str:
         path = Path(named.path)
         is_file = any(path.name.lower().endswith(ending) for ending in FORMATS)
-        if not path.exists() and not is_file and self._was_name(named.value, named.place):
+        if not path.exists() and not is_file and self._was_name(named.place):
             return named.value  # of a hub
         self.compare(named.place, path)
         return self._add(f"{DATA}/{_base(path)}", path, "the data")
