@@ -57,6 +57,7 @@ class Sources:
         gain: The factor on a reward model's raw output; None where there is no reward model to read it of.
         enclosures: What of the user's goes along in the export's folder.
         notes: What of it is not what was tuned, or may not be all, one sentence each.
+        revisions: Models that the study read at a revision, as `org/name@revision`; they are named without it here.
     """
 
     model: str | None = None
@@ -67,6 +68,7 @@ class Sources:
     gain: float | None = None
     enclosures: tuple[Enclosure, ...] = ()
     notes: tuple[str, ...] = ()
+    revisions: tuple[str, ...] = ()
 
     def enclosed(self, name: str | None) -> Enclosure | None:
         """What goes along under a name; None for a hub name."""

@@ -71,6 +71,7 @@ def with_own_critic(
         approximated=(
             same_steps,
             *function_remarks(winner),
+            *revision_remarks(winner),
             *_reward_model_remarks(winner, serve_it),
             *_kl_target_remarks(winner),
             *own,
@@ -222,6 +223,17 @@ def function_remarks(winner: Winner) -> Iterator[Remark]:
                 f"your function is a copy, {named.path}, with the modules of yours that it imports; put beside it what "
                 "else it reads, and install what else it imports",
             )
+
+
+def revision_remarks(winner: Winner) -> Iterator[Remark]:
+    """What differs where a model was read at a revision, which a target has no word for."""
+    for name in winner.sources.revisions:
+        repo, _, revision = name.partition("@")
+        yield Remark(
+            (),
+            f"{repo} was tuned at revision {revision}, and here the hub's newest is read: where that is another, run "
+            f"`hf download {repo} --revision {revision} --local-dir FOLDER` and name FOLDER in its place",
+        )
 
 
 def _reward_model_remarks(winner: Winner, serve_it: str) -> Iterator[Remark]:

@@ -10,8 +10,15 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, StudyConfig, TaskConfig
-from ppo_tune.data.hub import pretrained
+from ppo_tune.config.block import Named
+from ppo_tune.config.blocks import (
+    DatasetTaskConfig,
+    PreferenceRewardConfig,
+    RewardConfig,
+    StudyConfig,
+    TaskConfig,
+)
+from ppo_tune.data.hub import HubName, pretrained
 from ppo_tune.data.prompts import Prompt, read_prompts, split_of
 from ppo_tune.errors import ConfigError, ModelError, PPOTuneError
 from ppo_tune.export.base import Sources, TokenFacts
@@ -57,16 +64,28 @@ def read_sources(config: StudyConfig, enclosing: Enclosing | None = None) -> Sou
         model = enclosing.model(model, copied=config.model.name is None)
     if config.task.reward is None and isinstance(reward, PreferenceRewardConfig):
         enclosing.model(reward.model, "task.reward.model", copied=True)
+    if reward is not None:
+        reward = enclosing.block(reward, "task.reward")
+    named = [*([] if model is None else [model]), *(_models_of(reward) if reward is not None else [])]
     return Sources(
-        model=model,
-        reward=None if reward is None else enclosing.block(reward, "task.reward"),
+        model=None if model is None else HubName.of(model).repo,
+        reward=None if reward is None else reward.renamed(_without_revision),
         prompts=prompts,
         unread=unread,
         tokens=tokens,
         gain=gain,
         enclosures=enclosing.enclosures,
         notes=tuple(enclosing.notes),
+        revisions=tuple(dict.fromkeys(name for name in named if HubName.of(name).revision)),
     )
+
+
+def _models_of(reward: RewardConfig) -> list[str]:
+    return [named.value for named in reward.names() if named.kind in ("model", "judge")]
+
+
+def _without_revision(named: Named) -> str:
+    return HubName.of(named.value).repo if named.kind in ("model", "judge") else named.value
 
 
 def _without_folders(text: str, name: str) -> str:
@@ -126,7 +145,9 @@ def read_tokens(
 def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
     try:
-        named = GenerationConfig.from_pretrained(**pretrained(model), trust_remote_code=False).eos_token_id
+        where = pretrained(model)
+        name = where.pop("pretrained_model_name_or_path")  # which has another name here
+        named = GenerationConfig.from_pretrained(name, **where, trust_remote_code=False).eos_token_id
     except (OSError, ValueError):
         named = None if config is None else getattr(config, "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]

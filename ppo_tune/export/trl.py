@@ -17,6 +17,7 @@ from ppo_tune.export.conversions import (
     is_chat,
     off_in_target,
     prompt_remarks,
+    revision_remarks,
     stop_text_remarks,
 )
 from ppo_tune.export.rendering import (
@@ -58,6 +59,7 @@ def convert(winner: Winner) -> Conversion:
         approximated=(
             *_altered(winner),
             *function_remarks(winner),
+            *revision_remarks(winner),
             *_stops(winner),
             *stop_text_remarks(winner),
             *prompt_remarks(winner),

@@ -52,8 +52,12 @@ def test_a_change_of_any_file_that_any_block_names_changes_its_fingerprint_and_n
         before = now
 
 
-def test_a_hub_name_stands_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{name}/{file}")
+def test_a_hub_name_stands_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = tmp_path / "models--org--model"
+    (fetched / "refs").mkdir(parents=True)
+    (fetched / "refs" / "main").write_text("0" * 40, encoding="utf-8")
+    (fetched / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     config = RunConfig.model_validate({"task": {"name": "support"}, "model": {"name": "org/model"}})
 
     assert check_user_files(config).hashes["model.name"] == "org/model"

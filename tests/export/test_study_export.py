@@ -13,7 +13,7 @@ from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, Ru
 from ppo_tune.config.study_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, PPOTuneError, StorageError
-from ppo_tune.export import TARGETS, Scale, export_study
+from ppo_tune.export import TARGETS, Scale, export_study, other_trainers
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.gather import confirmed, winner_of
 from ppo_tune.files import write_json
@@ -283,6 +283,31 @@ def test_prompts_that_are_gone_are_said_to_be(out: Path, capsys: pytest.CaptureF
         capsys.readouterr().out
     )
     assert "PROMPTS = HERE / 'YOUR_PROMPTS.jsonl'" in text
+
+
+def test_another_trainer_is_given_a_hub_name_without_its_revision_and_that_is_said(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load_study_from(storage_url(out, "hand"), "hand")
+    config = stored_config(study)
+    reward = PreferenceRewardConfig(name="preference", model="org/judge@v2")
+    task = config.task.model_copy(update={"reward": reward})
+    model = config.model.model_copy(update={"name": "org/base@v1"})
+    named = config.model_copy(update={"task": task, "model": model})
+
+    known = winner_of(study, named, out=out, with_sources=True)
+
+    assert known.sources.reward is not None
+    assert known.sources.model == "org/base"
+    assert known.sources.reward.names()[0].value == "org/judge"
+    for target in other_trainers():
+        told = [str(remark) for remark in TARGETS[target](known, Scale()).conversion.approximated]
+        for repo, revision in (("org/base", "v1"), ("org/judge", "v2")):
+            assert (
+                f"{repo} was tuned at revision {revision}, and here the hub's newest is read: where that is another, "
+                f"run `hf download {repo} --revision {revision} --local-dir FOLDER` and name FOLDER in its place"
+            ) in told
+    assert winner_of(study, named, out=out, with_sources=False).config.model.name == "org/base@v1"
 
 
 def test_what_is_not_here_is_told_and_no_training_is_advised(
