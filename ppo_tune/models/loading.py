@@ -183,7 +183,9 @@ def skeleton(name: str) -> PreTrainedModel:
     with _refused(f"{called(name)} {_UNUSABLE}"), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     with suppress(OSError):  # not every folder has one
-        model.generation_config = GenerationConfig.from_pretrained(name, trust_remote_code=False)
+        model.generation_config = GenerationConfig.from_pretrained(
+            **pretrained(name), trust_remote_code=False
+        )
     _check_stop_ids(model, name)
     return model
 
@@ -196,7 +198,7 @@ def judge_skeleton(name: str) -> PreTrainedModel:
     """
     check_files(name, judge=True)
     with _refused(f"{called(name, judge=True)} cannot be loaded"), torch.device("meta"):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(**pretrained(name), trust_remote_code=False)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     return model
 
