@@ -61,15 +61,24 @@ def load_policy(
     """
     name = config.name or default_name
     assert name is not None, "the study file demands a model name where the task brings none"
-    width = getattr(_load_config(name).get_text_config(decoder=True), "hidden_size", 0)
-    tokenizer = load_tokenizer(name)
     device = device or best_device()
     all_weights = config.lora_rank is None
-    dtype = DTYPES.get(config.dtype) or best_dtype(width, device, all_weights=all_weights)
+    dtype = dtype_of_products(name, config.dtype, device, all_weights=all_weights)
+    tokenizer = load_tokenizer(name)
     model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
     return Policy(
         model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha, dtype=dtype
     )  # fmt: skip
+
+
+def dtype_of_products(name: str, wanted: str, device: torch.device, *, all_weights: bool) -> torch.dtype:
+    """The format in which a model's products are had: the wanted one, or for `auto` the best by its width.
+
+    Raises:
+        ModelError: If it is no causal language model.
+    """
+    width = getattr(_load_config(name).get_text_config(decoder=True), "hidden_size", 0)
+    return DTYPES.get(wanted) or best_dtype(width, device, all_weights=all_weights)
 
 
 def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.dtype:

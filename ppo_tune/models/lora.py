@@ -36,19 +36,24 @@ def output_head(model: PreTrainedModel) -> nn.Linear:
     return head
 
 
-def linear_layers(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
-    """Every linear layer of the model by name, but the one that makes the logits and those of idle parts."""
-    others = {output_head(model), *(module for part in idle for module in part.modules())}
+def linear_layers(
+    model: PreTrainedModel, idle: Iterable[nn.Module] = (), head: nn.Module | None = None
+) -> dict[str, nn.Module]:
+    """Every linear layer of the model by name, but its head (None: what makes the logits) and those of idle parts."""
+    others = {head or output_head(model), *(module for part in idle for module in part.modules())}
     return {
         name: module for name, module in model.named_modules() if module not in others and is_linear(module)
     }
 
 
 def adapted_share(
-    model: PreTrainedModel, layers: Iterable[nn.Module], idle: Iterable[nn.Module] = ()
+    model: PreTrainedModel,
+    layers: Iterable[nn.Module],
+    idle: Iterable[nn.Module] = (),
+    head: nn.Module | None = None,
 ) -> float:
     """Which share of a model's weights is in some layers; those of embeddings, output layer and idle parts aside."""
-    aside = [output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
+    aside = [head or output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
     left_out = {id(weight) for part in aside for weight in part.parameters()}
     weights = {id(w): w.numel() for w in model.parameters() if id(w) not in left_out}
     adapted = {id(weight) for layer in layers for weight in layer.parameters()}
@@ -67,6 +72,7 @@ class Adapters:
         rank: R, the width of the bottleneck.
         alpha: The branch is scaled by alpha / R.
         idle: Parts of the model that no text passes through; they get no adapters.
+        head: The output layer, which gets none; None for the one that makes the logits.
 
     Attributes:
         layers: The adapted layers by name.
@@ -77,18 +83,23 @@ class Adapters:
     """
 
     def __init__(
-        self, model: PreTrainedModel, rank: int, alpha: float, idle: Sequence[nn.Module] = ()
+        self,
+        model: PreTrainedModel,
+        rank: int,
+        alpha: float,
+        idle: Sequence[nn.Module] = (),
+        head: nn.Module | None = None,
     ) -> None:
         self.rank = rank
         self.alpha = alpha
         self.scale = alpha / rank
-        self.layers = linear_layers(model, idle)
+        self.layers = linear_layers(model, idle, head)
         if not self.layers:
             raise ModelError(
                 "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
                 "train all weights by lora_rank: null"
             )
-        self.share = adapted_share(model, self.layers.values(), idle)
+        self.share = adapted_share(model, self.layers.values(), idle, head)
         self.rows: ParameterRows | None = None
         self._selection: Tensor | None = None
         self._count = 0

@@ -46,6 +46,8 @@ def other_value(block: type[Block], name: str) -> Any:
     if name in texts:
         return texts[name]
     field = block.model_fields[name]
+    if field.default is None:
+        return 3
     choices = get_args(field.annotation)
     if choices:
         return next(choice for choice in choices if choice != field.default)

@@ -18,7 +18,8 @@ from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.files import read_json
-from ppo_tune.fitting.reward_model import RewardTrainingResult, wilson
+from ppo_tune.fitting.intervals import wilson
+from ppo_tune.fitting.reward_model import RewardTrainingResult
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.storage import create_study, storage_url
