@@ -77,7 +77,7 @@ def dtype_of_products(name: str, wanted: str, device: torch.device, *, all_weigh
     Raises:
         ModelError: If it is no causal language model.
     """
-    width = getattr(_load_config(name).get_text_config(decoder=True), "hidden_size", 0)
+    width = getattr(load_config(name).get_text_config(decoder=True), "hidden_size", 0)
     return DTYPES.get(wanted) or best_dtype(width, device, all_weights=all_weights)
 
 
@@ -101,7 +101,7 @@ def is_stored_whole(name: str) -> bool:
     Raises:
         ModelError: If it is no causal language model.
     """
-    return _load_config(name).dtype in (None, torch.float32)
+    return load_config(name).dtype in (None, torch.float32)
 
 
 def check_files(name: str, *, judge: bool = False) -> None:
@@ -110,9 +110,14 @@ def check_files(name: str, *, judge: bool = False) -> None:
     Raises:
         ModelError: If it holds an adapter, quantised weights, code of its own or another kind of model.
     """
-    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    folder = json_folder(name)
     if folder is not None:
         check_folder(folder, called(name, judge=judge), judge=judge, kinds=CONFIG_MAPPING)
+
+
+def json_folder(name: str) -> Path | None:
+    """Where the JSON files of a model lie on this disk; None if there are none or the hub cannot be asked."""
+    return Path(name) if Path(name).is_dir() else _from_hub(name)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -136,7 +141,7 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
     Raises:
         ModelError: If the name holds something else, or part of the weights is missing.
     """
-    _load_config(name)
+    load_config(name)
     model = load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
     named = getattr(model.generation_config, "eos_token_id", None)
     if not all(isinstance(number, int | None) for number in (named if isinstance(named, list) else [named])):
@@ -179,7 +184,7 @@ def _from_hub(name: str) -> Path | None:
     return next((Path(path).parent for path in found if path is not None), None)
 
 
-def _load_config(name: str) -> PretrainedConfig:
+def load_config(name: str) -> PretrainedConfig:
     """The config of a causal language model; whatever is none is refused before its tokenizer or a weight is read."""
     check_files(name)
     with _refused(f"{called(name)} {_UNUSABLE}"):

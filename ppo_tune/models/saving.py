@@ -17,7 +17,8 @@ from ppo_tune.models.policy import Policy
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 VALUE_HEAD = "value_head.safetensors"
-_PREFIX = "base_model.model."
+ADAPTER_PREFIX = "base_model.model."
+"""Of the names of weights in PEFT's adapters."""
 
 
 def save_adapter(policy: Policy, place: int, folder: Path) -> None:
@@ -32,8 +33,8 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     tensors = policy.rows.split(place)
     weights = {}
     for name in adapters.layers:
-        weights[f"{_PREFIX}{name}.lora_A.weight"] = tensors[f"{name}.A"].T.contiguous()
-        weights[f"{_PREFIX}{name}.lora_B.weight"] = tensors[f"{name}.B"].T.contiguous()
+        weights[f"{ADAPTER_PREFIX}{name}.lora_A.weight"] = tensors[f"{name}.A"].T.contiguous()
+        weights[f"{ADAPTER_PREFIX}{name}.lora_B.weight"] = tensors[f"{name}.B"].T.contiguous()
     save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     save_file(_value_head(tensors), folder / VALUE_HEAD)
     by_weight = _taken_for_experts(policy.model, adapters.layers)
@@ -60,8 +61,8 @@ def load_adapter(policy: Policy, place: int, folder: Path) -> None:
     weights, head = load_file(folder / ADAPTER_WEIGHTS), load_file(folder / VALUE_HEAD)
     tensors = {f"value_head.{name}": tensor for name, tensor in head.items()}
     for name in adapters.layers:
-        tensors[f"{name}.A"] = weights[f"{_PREFIX}{name}.lora_A.weight"].T
-        tensors[f"{name}.B"] = weights[f"{_PREFIX}{name}.lora_B.weight"].T
+        tensors[f"{name}.A"] = weights[f"{ADAPTER_PREFIX}{name}.lora_A.weight"].T
+        tensors[f"{name}.B"] = weights[f"{ADAPTER_PREFIX}{name}.lora_B.weight"].T
     policy.rows.fill(place, tensors)
 
 
