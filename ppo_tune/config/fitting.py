@@ -65,7 +65,9 @@ class SFTConfig(FitConfig):
     vocab_size: int = Field(1024, ge=300, description="Vocabulary of a new byte-level BPE.")
     epochs: int = Field(3, ge=1, description="Passes over the data.")
     learning_rate: float = Field(
-        3e-3, gt=0, description="Peak step size; about 1e-5 for a large existing model."
+        3e-3,
+        gt=0,
+        description="Peak step size; about 1e-5 for a large existing model, 2e-4 for adapters of it.",
     )
     batch_size: int = Field(32, ge=1, description="Examples per optimizer step.")
     heldout_fraction: float = Field(
@@ -97,7 +99,9 @@ class RewardTrainingConfig(FitConfig):
     """How a reward model is fitted."""
 
     epochs: int = Field(1, ge=1, description="Passes over the preferences; reward models overfit early.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak step size; about 1e-5 for a large model.")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="Peak step size; about 1e-5 for a large model, 2e-4 for adapters of it."
+    )
     batch_size: int = Field(32, ge=1, description="Preferences per optimizer step.")
     heldout_fraction: float = Field(
         0.1,

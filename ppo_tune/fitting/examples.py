@@ -1,9 +1,10 @@
 """Prompts with responses as the tokens that a language model learns from, and those that are beyond its context."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from transformers import PreTrainedTokenizerBase
 
@@ -15,15 +16,24 @@ from ppo_tune.models.text import tokenize
 
 
 class Example(NamedTuple):
-    """A text to learn from.
+    """A text to learn from, in five bytes a token: a list of numbers takes more than ten times as many.
 
     Attributes:
         ids: Its tokens.
-        learned: Which of them: those of the response, in a conversation those of all that the assistant says.
+        learned: 1 at those of the response, in a conversation of all that the assistant says; 0 at the others.
     """
 
-    ids: list[int]
-    learned: list[bool]
+    ids: "array[int]"
+    learned: bytes
+
+    @classmethod
+    def of(cls, ids: Sequence[int], learned: Sequence[bool]) -> Self:
+        """An example of these tokens."""
+        return cls(array("i", ids), bytes(learned))
+
+
+PAIRS_AT_ONCE = 1024
+"""Pairs that are tokenized together."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +58,17 @@ def tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str
         ModelError: If they are conversations, and there is no chat template, or it fails.
     """
     if has_turns(prompt for prompt, _ in pairs):
-        return [Example(*learned_ids(tokenizer, prompt, response)) for prompt, response in pairs]
-    prompts = tokenize(tokenizer, [prompt for prompt, _ in pairs])
-    responses = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]
-    return [
-        Example([*p, *r, tokenizer.eos_token_id], [False] * len(p) + [True] * (len(r) + 1))
-        for p, r in zip(prompts, responses, strict=True)
-    ]
+        return [Example.of(*learned_ids(tokenizer, prompt, response)) for prompt, response in pairs]
+    found: list[Example] = []
+    for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        part = pairs[start : start + PAIRS_AT_ONCE]
+        prompts = tokenize(tokenizer, [prompt for prompt, _ in part])
+        responses = tokenizer([response for _, response in part], add_special_tokens=False)["input_ids"]
+        found += [
+            Example.of([*p, *r, tokenizer.eos_token_id], [False] * len(p) + [True] * (len(r) + 1))
+            for p, r in zip(prompts, responses, strict=True)
+        ]
+    return found
 
 
 def within_context(
@@ -116,12 +130,12 @@ def _cut(
     if isinstance(prompt, Chat):
         room = limit - len(example.ids) + len(prompt_ids(tokenizer, [prompt], chat=True)[0])
         shorter = shortened(tokenizer, prompt, room, chat=True)
-        cut = None if shorter is None else Example(*learned_ids(tokenizer, shorter[0], response))
+        cut = None if shorter is None else Example.of(*learned_ids(tokenizer, shorter[0], response))
         return cut if cut is not None and len(cut.ids) <= limit else None
     begin = example.ids[:1] == [tokenizer.bos_token_id]
     start = begin + len(example.ids) - limit
-    if start >= example.learned.index(True):
+    if start >= example.learned.index(1):
         return None
     return Example(
-        [*example.ids[:begin], *example.ids[start:]], [*example.learned[:begin], *example.learned[start:]]
+        example.ids[:begin] + example.ids[start:], example.learned[:begin] + example.learned[start:]
     )

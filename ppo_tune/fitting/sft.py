@@ -213,7 +213,7 @@ def _load_or_build(
 
 def _what_it_says(weights: FittedWeights, examples: Sequence[Example]) -> Said:
     """The log-probabilities by which the saved model is known again."""
-    starts = ((ids, learned.index(True)) for ids, learned in examples)
+    starts = ((ids.tolist(), learned.index(1)) for ids, learned in examples)
     rows = [(ids[:start], ids[start:]) for ids, start in starts]
     with weights.at_work():
         return Said(rows, logprobs_of(weights.model, rows), TOLERANCES[weights.dtype])

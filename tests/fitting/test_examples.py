@@ -33,7 +33,7 @@ def test_cut_a_prompt_loses_its_beginning_and_a_response_that_is_too_long_alone_
 
     found = within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "cut")
 
-    assert [tokenizer.decode(ids) for ids, _ in found.examples] == [
+    assert [tokenizer.decode([*ids]) for ids, _ in found.examples] == [
         "c d e f g <eos>",
         "a b c <eos>",
         "m a b c d <eos>",
@@ -91,7 +91,7 @@ def test_a_conversation_loses_its_first_turns_and_keeps_its_system_message() -> 
 
     found = within_context(tokenizer, pairs, examples, limit, "cut")
 
-    text = str(tokenizer.decode(found.examples[0].ids))
+    text = str(tokenizer.decode([*found.examples[0].ids]))
     assert "be kind" in text and "three" in text and "four" in text
     assert "one" not in text and "two" not in text
     assert len(found.examples) == 2
@@ -109,3 +109,16 @@ def test_a_fit_learns_from_what_is_left_and_notes_it(too_long: str, n: int, tmp_
     assert result.examples + result.heldout_examples == n
     assert result.notes[0].startswith("1 of 21 examples have more than 32 tokens, the model's context: 1 ")
     assert math.isfinite(result.heldout_nats_per_token)
+
+
+def test_pairs_are_tokenized_in_parts_to_the_same_tokens_of_five_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer = tiny_tokenizer()
+    whole = tokenize_pairs(tokenizer, PAIRS)
+    monkeypatch.setattr("ppo_tune.fitting.examples.PAIRS_AT_ONCE", 3)
+
+    assert tokenize_pairs(tokenizer, PAIRS) == whole
+    assert whole[1].ids.tolist() == [*tokenizer("a b c")["input_ids"], tokenizer.eos_token_id]
+    assert whole[1].learned == bytes([0, 0, 1, 1])
+    assert whole[1].ids.itemsize == 4
