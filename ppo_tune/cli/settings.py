@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
@@ -66,7 +66,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     # A choice is read as text: the block knows the choices, and which of them was probably meant.
     kinds = [kind for kind in (get_args(field.annotation) or [field.annotation]) if kind is not NoneType]
     kind = kinds[0] if kinds[0] in (int, float, bool) else str
-    choices = [choice for choice in kinds if not isinstance(choice, type)]
+    choices = kinds if get_origin(field.annotation) is Literal else []
     rules = [
         f"{sign} {getattr(rule, key)}"
         for rule in field.metadata

@@ -21,6 +21,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.chats import has_turns
+from ppo_tune.data.hub import pretrained
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.files import make_folder, write_json
 from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
@@ -229,7 +230,7 @@ def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, config: RewardTra
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     stored, dtype = dtypes_of(base, config)
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, pad_token_id=pad, dtype=stored, trust_remote_code=False
+        **pretrained(base), num_labels=1, pad_token_id=pad, dtype=stored, trust_remote_code=False
     )
     for name, weight in model.named_parameters():
         if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models

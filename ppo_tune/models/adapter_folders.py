@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils.hub import cached_file
 
 from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.data.hub import pretrained
 from ppo_tune.data.model_folders import ADAPTER, TOKENIZER, WHOLE_WEIGHTS, called, check_model, read_facts
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
@@ -149,7 +150,8 @@ def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
 def _shapes(name: str, adapter: str) -> tuple[dict[str, list[int]], Path]:
     """The shapes of an adapter's tensors, and the file they are in."""
     try:
-        found = cached_file(name, ADAPTER_WEIGHTS)
+        where = pretrained(name)
+        found = cached_file(where.pop("pretrained_model_name_or_path"), ADAPTER_WEIGHTS, **where)
         assert found is not None, "a file that is not there is an error"
         with safe_open(found, framework="pt") as file:
             return {key: file.get_slice(key).get_shape() for key in file.keys()}, Path(found)  # noqa: SIM118
