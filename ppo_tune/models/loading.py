@@ -64,15 +64,24 @@ def load_policy(
     """
     name = config.name or default_name
     assert name is not None, "the study file demands a model name where the task brings none"
-    width = getattr(_load_config(name).get_text_config(decoder=True), "hidden_size", 0)
-    tokenizer = load_tokenizer(name)
     device = device or best_device()
     all_weights = config.lora_rank is None
-    dtype = DTYPES.get(config.dtype) or best_dtype(width, device, all_weights=all_weights)
+    dtype = dtype_of_products(name, config.dtype, device, all_weights=all_weights)
+    tokenizer = load_tokenizer(name)
     model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
     return Policy(
         model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha, dtype=dtype
     )  # fmt: skip
+
+
+def dtype_of_products(name: str, wanted: str, device: torch.device, *, all_weights: bool) -> torch.dtype:
+    """The format in which a model's products are had: the wanted one, or for `auto` the best by its width.
+
+    Raises:
+        ModelError: If it is no causal language model.
+    """
+    width = getattr(load_config(name).get_text_config(decoder=True), "hidden_size", 0)
+    return DTYPES.get(wanted) or best_dtype(width, device, all_weights=all_weights)
 
 
 def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.dtype:
@@ -95,7 +104,7 @@ def is_stored_whole(name: str) -> bool:
     Raises:
         ModelError: If it is no causal language model.
     """
-    return _load_config(name).dtype in (None, torch.float32)
+    return load_config(name).dtype in (None, torch.float32)
 
 
 def check_files(name: str, *, judge: bool = False) -> None:
@@ -104,9 +113,14 @@ def check_files(name: str, *, judge: bool = False) -> None:
     Raises:
         ModelError: If it holds an adapter, quantised weights, code of its own or another kind of model.
     """
-    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    folder = json_folder(name)
     if folder is not None:
         check_folder(folder, called(name, judge=judge), judge=judge, kinds=CONFIG_MAPPING)
+
+
+def json_folder(name: str) -> Path | None:
+    """Where the JSON files of a model lie on this disk; None if there are none or the hub cannot be asked."""
+    return Path(name) if Path(name).is_dir() else _from_hub(name)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -132,7 +146,7 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
     Raises:
         ModelError: If the name holds something else, or part of the weights is missing.
     """
-    _load_config(name)
+    load_config(name)
     model = load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
     _check_stop_ids(model, name)
     return model
@@ -214,7 +228,7 @@ def _from_hub(name: str) -> Path | None:
     return next((Path(path).parent for path in found if path is not None), None)
 
 
-def _load_config(name: str) -> PretrainedConfig:
+def load_config(name: str) -> PretrainedConfig:
     """The config of a causal language model; whatever is none is refused before its tokenizer or a weight is read."""
     check_files(name)
     with _refused(f"{called(name)} {_UNUSABLE}"):

@@ -36,21 +36,25 @@ def output_head(model: PreTrainedModel) -> nn.Linear:
     return head
 
 
-def linear_layers(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
-    """Every linear layer of the model by name, but the one that makes the logits and those of idle parts."""
-    others = {output_head(model), *(module for part in idle for module in part.modules())}
+def linear_layers(
+    model: PreTrainedModel, idle: Iterable[nn.Module] = (), head: nn.Module | None = None
+) -> dict[str, nn.Module]:
+    """Every linear layer of the model by name, but its head (None: what makes the logits) and those of idle parts."""
+    others = {head or output_head(model), *(module for part in idle for module in part.modules())}
     return {
         name: module for name, module in model.named_modules() if module not in others and is_linear(module)
     }
 
 
-def layers_to_adapt(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
+def layers_to_adapt(
+    model: PreTrainedModel, idle: Iterable[nn.Module] = (), head: nn.Module | None = None
+) -> dict[str, nn.Module]:
     """The linear layers that get adapters, by name.
 
     Raises:
         ModelError: If there is none.
     """
-    layers = linear_layers(model, idle)
+    layers = linear_layers(model, idle, head)
     if not layers:
         raise ModelError(
             "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
@@ -60,10 +64,13 @@ def layers_to_adapt(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> d
 
 
 def adapted_share(
-    model: PreTrainedModel, layers: Iterable[nn.Module], idle: Iterable[nn.Module] = ()
+    model: PreTrainedModel,
+    layers: Iterable[nn.Module],
+    idle: Iterable[nn.Module] = (),
+    head: nn.Module | None = None,
 ) -> float:
     """Which share of a model's weights is in some layers; those of embeddings, output layer and idle parts aside."""
-    aside = [output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
+    aside = [head or output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
     left_out = {id(weight) for part in aside for weight in part.parameters()}
     weights = {id(w): w.numel() for w in model.parameters() if id(w) not in left_out}
     adapted = {id(weight) for layer in layers for weight in layer.parameters()}
@@ -93,6 +100,7 @@ class Adapters:
         rank: R, the width of the bottleneck.
         alpha: The branch is scaled by alpha / R.
         idle: Parts of the model that no text passes through; they get no adapters.
+        head: The output layer, which gets none; None for the one that makes the logits.
 
     Attributes:
         layers: The adapted layers by name.
@@ -103,13 +111,18 @@ class Adapters:
     """
 
     def __init__(
-        self, model: PreTrainedModel, rank: int, alpha: float, idle: Sequence[nn.Module] = ()
+        self,
+        model: PreTrainedModel,
+        rank: int,
+        alpha: float,
+        idle: Sequence[nn.Module] = (),
+        head: nn.Module | None = None,
     ) -> None:
         self.rank = rank
         self.alpha = alpha
         self.scale = alpha / rank
-        self.layers = layers_to_adapt(model, idle)
-        self.share = adapted_share(model, self.layers.values(), idle)
+        self.layers = layers_to_adapt(model, idle, head)
+        self.share = adapted_share(model, self.layers.values(), idle, head)
         self.rows: ParameterRows | None = None
         self._selection: Tensor | None = None
         self._count = 0
