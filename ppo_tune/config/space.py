@@ -11,9 +11,19 @@ from typing import Annotated, Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
-from pydantic import ConfigDict, Discriminator, Field, PlainValidator, RootModel, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    RootModel,
+    Tag,
+    model_validator,
+)
 
 from ppo_tune.config.block import FROM_LIST, Block
+from ppo_tune.config.scale import Log, Scale
 
 
 def _plain(value: Any) -> Any:
@@ -35,25 +45,37 @@ MAX_GRID_CELLS = 10_000
 """A grid larger than this is run only when the user insists."""
 
 
-class _Range(Block):
-    """What float and int ranges share: two ends, a scale, and a baseline value."""
+def _check_ends(low: float, high: float, log: Log) -> None:
+    if not low < high:
+        raise ValueError(
+            f"`low < high` must hold, but got low={low:g}, high={high:g}; a single value belongs in the ppo block"
+        )
+    if log == "complement" and not 0.5 < high < 1:
+        way_out = (
+            "take 0.9999, or choices if 1 itself is to be tried"
+            if high >= 1
+            else "low and high are values themselves, not 1 − value"
+        )
+        raise ValueError(f"`0.5 < high < 1` must hold with log: complement, but got high={high:g}; {way_out}")
+    if log is True and low <= 0:
+        raise ValueError(f"`low > 0` must hold with log: true, but got low={low:g}")
 
-    log: bool = Field(False, description="Search the logarithm of the value.")
 
-    def _check_ends(self, low: float, high: float) -> None:
-        if not low < high:
-            raise ValueError(
-                f"`low < high` must hold, but got low={low:g}, high={high:g}; a single value "
-                "belongs in the ppo block"
-            )
-        if self.log and low <= 0:
-            raise ValueError(f"`low > 0` must hold with log: true, but got low={low:g}")
+def _log(wanted: Any) -> Any:
+    if wanted == "complement" or type(wanted) is bool:
+        return wanted
+    raise ValueError(f"must be true, false or complement, but got {wanted!r}")
 
 
-class FloatParam(_Range):
+class FloatParam(Block):
     """A real number between two ends; a grid search takes its values from `points`."""
 
     type: Literal["float"]
+    log: Annotated[Log, BeforeValidator(_log)] = Field(
+        False,
+        description="Search the logarithm of the value or, by `complement`, that of 1 − value, for what is close to 1, "
+        "such as gamma.",
+    )
     low: float | None = Field(
         None, description="Lower end, included; may be left out when `points` lists values."
     )
@@ -62,7 +84,7 @@ class FloatParam(_Range):
     )
     points: Annotated[Points | None, FROM_LIST] = Field(
         None,
-        description="Values of a grid search: a list, or how many to space evenly (on the log scale if log).",
+        description="Values of a grid search: a list, or how many to space evenly (on the scale that `log` says).",
     )
     default: float | None = Field(None, description="The value of trial 0; left out: the trainer's default.")
 
@@ -73,7 +95,7 @@ class FloatParam(_Range):
         if not isinstance(self.points, tuple) and (self.low is None or self.high is None):
             raise ValueError("`low` and `high` must be given unless `points` lists the values")
         low, high = self.ends
-        self._check_ends(low, high)
+        _check_ends(low, high, self.log)
         if isinstance(self.points, tuple) and not low <= min(self.points) <= max(self.points) <= high:
             raise ValueError(
                 f"`low <= points <= high` must hold, but got points={list(self.points)}, "
@@ -92,7 +114,12 @@ class FloatParam(_Range):
     def distribution(self) -> BaseDistribution:
         """The range as Optuna's object."""
         low, high = self.ends
-        return FloatDistribution(low=low, high=high, log=self.log)
+        return FloatDistribution(low=low, high=high, log=self.log is True)
+
+    @property
+    def scale(self) -> Scale:
+        """Where values stand between the ends."""
+        return Scale(*self.ends, self.log)
 
     def grid_size(self) -> int:
         """How many values a grid search has; 0 when the file does not state them."""
@@ -103,12 +130,9 @@ class FloatParam(_Range):
         if not isinstance(self.points, int):
             return self.points or ()
         (low, high), steps = self.ends, self.points - 1
-        # Weighing both ends, unlike low + (high - low) * part, overflows for no two of them.
-        parts = (i / steps for i in range(1, steps))
-        if self.log:
-            inner = (low ** (1 - part) * high**part for part in parts)
-        else:
-            inner = (low * (1 - part) + high * part for part in parts)
+        inner = [self.scale.values(i / steps) for i in range(1, steps)]
+        if self.log == "complement":
+            inner = [round(value, 15) for value in inner]  # 0.99, not 0.9900000000000001
         # Rounding can carry a value past an end that is very close.
         return (low, *map(self.nearest, inner), high)
 
@@ -118,10 +142,11 @@ class FloatParam(_Range):
         return float(min(max(value, low), high)) if isinstance(value, int | float) else low
 
 
-class IntParam(_Range):
+class IntParam(Block):
     """A whole number between two ends, in equal steps."""
 
     type: Literal["int"]
+    log: bool = Field(False, description="Search the logarithm of the value.")
     low: int = Field(description="Lower end, included.")
     high: int = Field(description="Upper end, included.")
     step: int = Field(1, ge=1, description="Distance between two neighbouring values.")
@@ -129,7 +154,7 @@ class IntParam(_Range):
 
     @model_validator(mode="after")
     def _check(self) -> "IntParam":
-        self._check_ends(self.low, self.high)
+        _check_ends(self.low, self.high, self.log)
         if self.log and self.step != 1:
             raise ValueError(f"`step = 1` must hold with log: true, but got step={self.step}")
         if (self.high - self.low) % self.step:
@@ -141,6 +166,16 @@ class IntParam(_Range):
     def distribution(self) -> BaseDistribution:
         """The range as Optuna's object."""
         return IntDistribution(low=self.low, high=self.high, log=self.log, step=self.step)
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Lower and upper end."""
+        return self.low, self.high
+
+    @property
+    def scale(self) -> Scale:
+        """Where values stand between the ends."""
+        return Scale(self.low, self.high, self.log)
 
     def grid_size(self) -> int:
         """How many values the range has."""
@@ -215,6 +250,15 @@ class Space(RootModel[dict[str, Param]]):
     def __len__(self) -> int:
         return len(self.root)
 
+    @property
+    def complements(self) -> dict[str, tuple[float, float]]:
+        """Those of which the logarithm of 1 − value is searched, with their ends."""
+        return {
+            name: param.ends
+            for name, param in self.root.items()
+            if param.type == "float" and param.log == "complement"
+        }
+
     def distributions(self) -> dict[str, BaseDistribution]:
         """The space as Optuna's distributions, for `study.ask`."""
         return {name: param.distribution() for name, param in self.root.items()}
@@ -259,4 +303,4 @@ def _suggest(trial: Trial, name: str, param: FloatParam | IntParam | Categorical
     if isinstance(param, IntParam):
         return trial.suggest_int(name, param.low, param.high, step=param.step, log=param.log)
     low, high = param.ends
-    return trial.suggest_float(name, low, high, log=param.log)
+    return trial.suggest_float(name, low, high, log=param.log is True)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from ppo_tune.config.scale import Scale
+from ppo_tune.config.space import CategoricalParam, IntParam, Param, Space
 
 Numbers = NDArray[np.float64]
 
@@ -15,15 +17,15 @@ class Cube:
     """The unit cube of a space: a side for each hyperparameter, in the space's order.
 
     Args:
-        distributions: The space as Optuna's distributions, by name.
+        space: What is searched.
 
     Attributes:
         unordered: Which sides are choices that are not all numbers, shape (D,): the index of the choice stands there,
             and only equal or not has a meaning.
     """
 
-    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
-        self.sides = {name: _side(distribution) for name, distribution in distributions.items()}
+    def __init__(self, space: Space) -> None:
+        self.sides = {name: _side(space[name]) for name in space}
         self.unordered = np.array(
             [isinstance(side, _Choices) and not side.ordered for side in self.sides.values()]
         )
@@ -46,33 +48,22 @@ class Cube:
 
 @dataclass(frozen=True)
 class _Range:
-    """Numbers between two ends, perhaps on a logarithmic scale, perhaps in steps."""
+    """Numbers between two ends on a scale, perhaps in steps."""
 
-    low: float
-    high: float
-    log: bool
-    step: float | None
+    scale: Scale
+    step: int | None
 
     def place(self, value: Any) -> float:
-        if self.high == self.low:
-            return 0.0
-        if self.log:
-            return float(np.log(value / self.low) / np.log(self.high / self.low))
-        return float((value - self.low) / (self.high - self.low))
+        return float(self.scale.places(value))
 
     def at(self, x: Numbers) -> Numbers:
-        values = self.low ** (1 - x) * self.high**x if self.log else self.low + x * (self.high - self.low)
+        values, low, high = self.scale.values(x), self.scale.low, self.scale.high
         if self.step is not None:
-            values = self.low + np.round((values - self.low) / self.step) * self.step
-        return np.clip(values, self.low, self.high)
+            values = low + np.round((values - low) / self.step) * self.step
+        return np.asarray(np.clip(values, low, high))
 
     def legal(self, x: Numbers) -> Numbers:
-        if self.step is None or self.high == self.low:
-            return x
-        values = self.at(x)
-        if self.log:
-            return np.asarray(np.log(values / self.low) / np.log(self.high / self.low))
-        return (values - self.low) / (self.high - self.low)
+        return x if self.step is None else np.asarray(self.scale.places(self.at(x)))
 
     def value(self, x: float) -> float | int:
         value = float(self.at(np.array(x)))
@@ -98,11 +89,9 @@ class _Choices:
         return self.choices[round(x * max(1, len(self.choices) - 1)) if self.ordered else round(x)]
 
 
-def _side(distribution: BaseDistribution) -> _Range | _Choices:
-    if isinstance(distribution, CategoricalDistribution):
-        choices = distribution.choices
+def _side(param: Param) -> _Range | _Choices:
+    if isinstance(param, CategoricalParam):
+        choices = param.choices
         ordered = all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
         return _Choices(tuple(sorted(choices)) if ordered else choices, ordered)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    step = distribution.step if isinstance(distribution, IntDistribution) else None
-    return _Range(float(distribution.low), float(distribution.high), distribution.log, step)
+    return _Range(param.scale, param.step if isinstance(param, IntParam) else None)

@@ -20,6 +20,7 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.results import was_lost
 from ppo_tune.search.surrogate import Surrogate, has_results
+from ppo_tune.search.transformed import on_scales
 
 N_ANYWHERE, N_NEAR = 1024, 512
 """How many points are looked at: of a Sobol sequence over the space, and around the best known."""
@@ -49,7 +50,7 @@ class ModelSampler(BaseSampler):
         self.config = config
         self.n_startup_trials = n_startup_trials
         self.seed = seed
-        self._random = RandomSampler(seed=seed)
+        self._random = on_scales(RandomSampler(seed=seed), config.space)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole space, once there are results."""

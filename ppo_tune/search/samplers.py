@@ -20,6 +20,7 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.space import Space
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import was_lost
+from ppo_tune.search.transformed import on_scales
 from ppo_tune.seeding import derive_seed
 
 
@@ -29,16 +30,17 @@ def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
     seed = derive_seed(search.seed, "sampler", trial_number) % 2**32
     match search.sampler:
         case methods.TPESamplerConfig() as tpe:
-            return TPESampler(n_startup_trials=tpe.n_startup_trials, n_ei_candidates=24, multivariate=True, group=False,
-                              constant_liar=True, seed=seed)  # fmt: skip
+            sampler = TPESampler(n_startup_trials=tpe.n_startup_trials, n_ei_candidates=24, multivariate=True,
+                                 group=False, constant_liar=True, seed=seed)  # fmt: skip
+            return on_scales(sampler, config.space)
         case methods.GPSamplerConfig() as gp:
             from ppo_tune.search.proposals import ModelSampler  # waits for torch, as Optuna's would
 
             return ModelSampler(config, gp.n_startup_trials, seed)
         case methods.RandomSamplerConfig():
-            return RandomSampler(seed=seed)
+            return on_scales(RandomSampler(seed=seed), config.space)
         case methods.QMCSamplerConfig():
-            return _qmc(search.seed, seed)
+            return on_scales(_qmc(search.seed, seed), config.space)
         case methods.GridSamplerConfig():
             return GridSampler(config.space, search.seed)
 

@@ -62,8 +62,25 @@ def test_a_key_whose_range_is_wrong_still_may_not_stand_in_ppo_too() -> None:
         ),
         pytest.param(
             "learning_rate: {type: float, low: 1e-5, high: 1e-2, log: yes}",
-            "learning_rate.log: must be true or false, but got 'yes'",
+            "learning_rate.log: must be true, false or complement, but got 'yes'",
             id="yes",
+        ),
+        pytest.param(
+            "gamma: {type: float, low: 0.9, high: 1, log: complement}",
+            "gamma: `0.5 < high < 1` must hold with log: complement, but got high=1; take 0.9999, or choices if 1 "
+            "itself is to be tried",
+            id="complement up to one",
+        ),
+        pytest.param(
+            "gamma: {type: float, low: 1e-4, high: 0.1, log: complement}",
+            "gamma: `0.5 < high < 1` must hold with log: complement, but got high=0.1; low and high are values "
+            "themselves, not 1 − value",
+            id="ends of one minus the value",
+        ),
+        pytest.param(
+            "ppo_epochs: {type: int, low: 1, high: 4, log: complement}",
+            "ppo_epochs.log: must be true or false, but got 'complement'",
+            id="complement of a whole number",
         ),
         pytest.param(
             "ppo_epochs: {type: int, low: 1, high: 4.5}",

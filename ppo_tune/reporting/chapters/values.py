@@ -9,6 +9,7 @@ import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
+from ppo_tune.config.scale import short
 from ppo_tune.reporting.analysis.edges import BEST, best_values, edges_table
 from ppo_tune.reporting.axes import Axis, axes_of
 from ppo_tune.reporting.drawing import (
@@ -171,7 +172,7 @@ def edges_reading(table: pd.DataFrame, n_best: int, best_role: str = "winner") -
             f"Neither the {best_role} nor the best trials stand at the edge of a range that could be wider."
         )
     said = [
-        f"{row['name']} ({row['end']} end, {row['limit']:.3g}: {_who(row, best_role)})"
+        f"{row['name']} ({row['end']} end, {short(float(row['limit']))}: {_who(row, best_role)})"
         for row in to_records(table)
     ]
     plural = len(said) > 1

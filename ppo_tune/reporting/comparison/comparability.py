@@ -241,9 +241,12 @@ def _range(param: Mapping[str, Any]) -> str:
         said = [json.dumps(listing)[1:-1]]
     else:
         said = [f"{param['low']} to {param['high']}", *([f"{listing} points"] if listing else [])]
-    return ", ".join(
-        [*said, *([f"step {step}"] if step not in (None, 1) else []), *(["log"] if param.get("log") else [])]
-    )
+    return ", ".join([*said, *([f"step {step}"] if step not in (None, 1) else []), *_scale_of(param)])
+
+
+def _scale_of(param: Mapping[str, Any]) -> list[str]:
+    log = param.get("log")
+    return ["log of 1 − value"] if log == "complement" else ["log"] if log else []
 
 
 def _say(settings: Settings, field: str) -> str:
