@@ -20,7 +20,8 @@ def check(
     episodes, search = config.ppo.episodes, config.search
     say(f"{file} is a valid study.")
     say(f"  task       {config.task.title}")
-    say(f"  searched   {', '.join(config.space)}")
+    when = {name: f" (when {condition})" for name, condition in config.space.conditions.items()}
+    say(f"  searched   {', '.join(name + when.get(name, '') for name in config.space)}")
     say(
         f"  trials     {_trials(config)}, by {search.sampler}, pruned by {search.pruner}; the default is trial 0"
         + ("" if search.warm_start is None else f", then the best configs of study {search.warm_start}")

@@ -443,7 +443,12 @@ class StudyConfig(RunConfig):
     @property
     def baseline(self) -> dict[str, Any]:
         """The searched values of trial 0, the default config."""
-        return self.space.baseline({name: self.default(name) for name in self.space})
+        return self.space.baseline(self.defaults)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The trainer's defaults of all searched hyperparameters."""
+        return {name: self.default(name) for name in self.space}
 
     def default(self, name: str) -> Any:
         """The trainer's default of a searched hyperparameter, a number also where it follows from others."""

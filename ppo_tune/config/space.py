@@ -4,9 +4,10 @@ Knows the shapes of ranges and nothing of PPO: which names may be searched and w
 them is `ppo_tune.config.blocks`'s business.
 """
 
-import itertools
+import json
 import math
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -33,6 +34,25 @@ def _plain(value: Any) -> Any:
 
 
 Choice = Annotated[bool | int | float | str | None, PlainValidator(_plain)]
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    values = tuple(map(_plain, value)) if isinstance(value, list | tuple) else (_plain(value),)
+    if not values:
+        raise ValueError("must hold at least one value; leave `when` out if there is no condition")
+    return values
+
+
+class Searched(Block):
+    """What all searched hyperparameters share."""
+
+    when: dict[str, Annotated[tuple[Choice, ...], BeforeValidator(_listed)]] = Field(
+        {},
+        exclude_if=operator.not_,
+        description="Searched only in trials in which these hyperparameters have this value, or one of a list; in the "
+        "others the trainer's default is used.",
+    )
+
 
 _Count = Annotated[int, Field(ge=2), Tag("count")]
 _List = Annotated[tuple[float, ...], Tag("list")]
@@ -67,7 +87,15 @@ def _log(wanted: Any) -> Any:
     raise ValueError(f"must be true, false or complement, but got {wanted!r}")
 
 
-class FloatParam(Block):
+def condition_text(when: Mapping[str, Sequence[Any]]) -> str:
+    """A condition in words: `kl_target is 2.0 or 4.0 and whiten_rewards is true`."""
+    return " and ".join(
+        f"{parent} is {' or '.join(value if isinstance(value, str) else json.dumps(value) for value in values)}"
+        for parent, values in when.items()
+    )
+
+
+class FloatParam(Searched):
     """A real number between two ends; a grid search takes its values from `points`."""
 
     type: Literal["float"]
@@ -142,7 +170,7 @@ class FloatParam(Block):
         return float(min(max(value, low), high)) if isinstance(value, int | float) else low
 
 
-class IntParam(Block):
+class IntParam(Searched):
     """A whole number between two ends, in equal steps."""
 
     type: Literal["int"]
@@ -194,7 +222,7 @@ class IntParam(Block):
         return min(below, min(below + self.step, self.high), key=lambda whole: abs(whole - inside))
 
 
-class CategoricalParam(Block):
+class CategoricalParam(Searched):
     """One of a list of values."""
 
     type: Literal["categorical"]
@@ -263,18 +291,71 @@ class Space(RootModel[dict[str, Param]]):
         """The space as Optuna's distributions, for `study.ask`."""
         return {name: param.distribution() for name, param in self.root.items()}
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The names, each after those that its condition asks for; else as in the file.
+
+        Raises:
+            ValueError: If conditions ask for one another.
+        """
+        order: list[str] = []
+        waiting = list(self.root)
+        while waiting:
+            ready = (name for name in waiting if not self.root[name].when.keys() - set(order))
+            if (name := next(ready, None)) is None:
+                raise ValueError(f"conditions go round in a circle: {', '.join(waiting)}")
+            order.append(name)
+            waiting.remove(name)
+        return tuple(order)
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """In words, when those hyperparameters are searched that are not searched in every trial."""
+        return {name: condition_text(param.when) for name, param in self.root.items() if param.when}
+
+    def is_active(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether a hyperparameter is searched beside these values, those of all before it in `order` that are."""
+        # True == 1, but they are different choices.
+        return all(
+            parent in values and repr(values[parent]) in map(repr, wanted)
+            for parent, wanted in self.root[name].when.items()
+        )
+
+    def active_part(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of these values, one for every name, that are searched beside the others."""
+        found: dict[str, Any] = {}
+        for name in self.order:
+            if self.is_active(name, found):
+                found[name] = values[name]
+        return found
+
+    def is_whole(self, values: Mapping[str, Any]) -> bool:
+        """Whether these are the values of a trial: all that are searched beside one another, and no more."""
+        found: set[str] = set()
+        for name in self.order:
+            if self.is_active(name, values):
+                if name not in values:
+                    return False
+                found.add(name)
+        return found == values.keys()
+
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Draw every value from a trial of a plain study; a trial that was asked with them keeps them."""
-        return {name: _suggest(trial, name, param) for name, param in self.root.items()}
+        """Draw the values of a trial, none that is not searched beside the others; enqueued ones are kept."""
+        found: dict[str, Any] = {}
+        for name in self.order:
+            if self.is_active(name, found):
+                found[name] = _suggest(trial, name, self.root[name])
+        return found
 
     def size(self) -> float:
         """How many combinations a search can draw; infinite with a float among them."""
         return math.inf if any(param.type == "float" for param in self.root.values()) else self.grid_size()
 
     def has_cell(self, values: Mapping[str, Any]) -> bool:
-        """Whether these values, one for every name, are a cell of the grid."""
-        # True == 1, but they are different choices.
-        return all(repr(values[n]) in map(repr, param.grid_values()) for n, param in self.root.items())
+        """Whether these are the values of a cell of the grid."""
+        return self.is_whole(values) and all(
+            repr(value) in map(repr, self.root[name].grid_values()) for name, value in values.items()
+        )
 
     def without_grid_values(self) -> list[str]:
         """Names of the floats that do not state the points of a grid search."""
@@ -282,15 +363,44 @@ class Space(RootModel[dict[str, Param]]):
 
     def grid_size(self) -> int:
         """How many cells the grid has; needs no memory, however many they are."""
-        return math.prod(param.grid_size() for param in self.root.values())
+        asked = {parent for param in self.root.values() for parent in param.when}
+        return self._cells_beside({}, self.order, asked)
+
+    def _cells_beside(self, values: dict[str, Any], names: Sequence[str], asked: Collection[str]) -> int:
+        """How many cells of some hyperparameters there are beside these values of those that conditions ask for."""
+        if not names:
+            return 1
+        name, *rest = names
+        if not self.is_active(name, values):
+            return self._cells_beside(values, rest, asked)
+        if name not in asked:
+            return self.root[name].grid_size() * self._cells_beside(values, rest, asked)
+        return sum(
+            self._cells_beside({**values, name: value}, rest, asked)
+            for value in self.root[name].grid_values()
+        )
 
     def grid_cells(self) -> Iterator[dict[str, Any]]:
         """The cells of the grid one after the other, the last name varying fastest."""
-        values = [param.grid_values() for param in self.root.values()]
-        return (dict(zip(self.root, cell, strict=True)) for cell in itertools.product(*values))
+        return self._cells_from({}, self.order)
+
+    def _cells_from(self, values: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        if not names:
+            yield values
+            return
+        name, *rest = names
+        if not self.is_active(name, values):
+            yield from self._cells_from(values, rest)
+            return
+        for value in self.root[name].grid_values():
+            yield from self._cells_from({**values, name: value}, rest)
 
     def baseline(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """The values of trial 0: a parameter's own `default`, else the trainer's, moved into the space."""
+        return self.active_part(self.every_baseline(defaults))
+
+    def every_baseline(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for every name, searched beside the others or not."""
         return {
             name: param.nearest(defaults[name] if param.default is None else param.default)
             for name, param in self.root.items()

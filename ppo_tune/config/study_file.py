@@ -69,7 +69,7 @@ def load_study(
     for limit, number in limits.items():
         reader.replace(("search", limit), number, "--" + limit.replace("_", "-"))
     task, model, ppo = reader.run_blocks()
-    space = reader.space()
+    space = reader.space(ppo)
     search = reader.block("search", SearchConfig, {})
     reader.check_schedule(ppo, space)
     if search is not None:
@@ -210,10 +210,21 @@ def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
             yield {"batch_size": batch_size, "ppo_epochs": ppo_epochs}
 
 
+def _same_number(one: Any, other: Any) -> bool:
+    """Whether 8 and 8.0 are written; True is no number."""
+    numbers = [value for value in (one, other) if isinstance(value, int | float) and type(value) is not bool]
+    return len(numbers) == 2 and one == other
+
+
 def _values(param: Param | None, fixed: Any) -> list[Any]:
-    """The values that a parameter may take, as far as they can be listed; its ends otherwise."""
+    """The values that a parameter may take, as far as they can be listed; its ends otherwise.
+
+    With what it is where it is not searched, if that can be.
+    """
     if param is None:
         return [fixed]
+    if param.when:
+        return [*_values(param.model_copy(update={"when": {}}), fixed), fixed]
     if param.type == "float":
         return list(param.ends)
     if param.type == "int" and param.grid_size() > MAX_GRID_CELLS:
@@ -316,7 +327,7 @@ class _Reader:
             return None
         return self.validated((name,), kind, {} if data is None else data)
 
-    def space(self) -> dict[str, Param]:
+    def space(self, ppo: PPOConfig) -> dict[str, Param]:
         """The legal parameters of the space block; problems are noted."""
         data, fixed = self.data.get("space"), self.data.get("ppo", {})
         if not isinstance(data, dict) or not data:
@@ -341,11 +352,63 @@ class _Reader:
             if param is not None and name in PPOConfig.model_fields and name not in SHARED_FIELDS:
                 self._check_values(name, param)
                 found[name] = param
+        return self._with_conditions(found, ppo)
+
+    def _with_conditions(self, params: Mapping[str, Param], ppo: PPOConfig) -> dict[str, Param]:
+        """The parameters without those conditions that hold in every trial; wrong ones are noted and left out."""
+        found = {}
+        for name, param in params.items():
+            kept = {
+                parent: wanted
+                for parent, wanted in param.when.items()
+                if self._is_condition(name, parent, wanted, params, ppo)
+            }
+            found[name] = param.model_copy(update={"when": kept})
+        try:
+            _ = Space(found).order
+        except ValueError as error:
+            self.add(("space",), f"{error}; one of them must be searched in every trial")
+            return {name: param.model_copy(update={"when": {}}) for name, param in found.items()}
         return found
+
+    def _is_condition(
+        self, name: str, parent: str, wanted: tuple[Any, ...], params: Mapping[str, Param], ppo: PPOConfig
+    ) -> bool:
+        """Whether a condition decides between trials: it holds in some of them. Wrong ones are noted."""
+        place: Path_ = ("space", name, "when", parent)
+        if parent not in PPOConfig.model_fields:
+            self.add(place, unknown(parent, PPOConfig.model_fields))
+        elif parent == name:
+            self.add(place, "must name another hyperparameter, but this is the one that is searched")
+        elif parent in params:
+            return self._is_choice(place, params[parent], wanted)
+        elif parent not in self.data["space"] and self._is_right(parent):
+            value = getattr(ppo, parent)
+            if not any(repr(value) == repr(one) or _same_number(value, one) for one in wanted):
+                self.add(
+                    place,
+                    f"is {value!r} in every trial of this study, so {name} would never be searched; search {parent} "
+                    "too, or leave one of them out",
+                )
+        return False
+
+    def _is_choice(self, place: Path_, parent: Param, wanted: tuple[Any, ...]) -> bool:
+        """Whether a searched hyperparameter can have the values that a condition asks for; if not, that is noted."""
+        if parent.type != "categorical":
+            self.add(
+                place, f"must be searched by choices to decide about others, but its type is {parent.type}"
+            )
+            return False
+        choices = list(map(repr, parent.choices))
+        wrong = [value for value in wanted if repr(value) not in choices]
+        if wrong:
+            self.add(place, f"must be one of {list(parent.choices)}, its choices, but got {wrong[0]!r}")
+        return not wrong
 
     def _check_values(self, name: str, param: Param) -> None:
         """Every end and choice is legal for its field; the first that is not is told."""
-        for value in (*_values(param, None), *(() if param.default is None else (param.default,))):
+        always = param.model_copy(update={"when": {}})
+        for value in (*_values(always, None), *(() if param.default is None else (param.default,))):
             try:
                 PPOConfig.model_validate({name: value})
             except ValidationError as error:

@@ -57,7 +57,7 @@ def winner_of(
     error = seen.score_error if trained_on is None else trained_on.error
     return Winner(
         config=best,
-        searched=tuple(config.space),
+        searched=tuple(trial.params),
         provenance=provenance(config, trial, verdict),
         metrics={**_measured(seen, n_prompts), **confirmed(facts.confirmation, trial.number)},
         response_tokens=seen.response_tokens,

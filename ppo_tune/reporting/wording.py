@@ -8,6 +8,7 @@ import numpy as np
 
 from ppo_tune.config.blocks import PPOConfig
 from ppo_tune.config.scale import short
+from ppo_tune.config.space import Space
 
 DECIMALS: Mapping[str, int] = {
     "score": 3, "score_error": 3, "best_so_far": 3, "kl": 2, "share": 2, "eos_rate": 2, "response_tokens": 1,
@@ -68,6 +69,12 @@ def cut(text: str, letters: int = MAX_LETTERS) -> str:
 def join(names: Sequence[str]) -> str:
     """Names as a sentence has them: a, b and c."""
     return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def conditions_reading(space: Space) -> str:
+    """Which hyperparameters are not searched in every trial, as a sentence with a space before it; nothing if none."""
+    said = [f"{name} is searched only where {condition}" for name, condition in space.conditions.items()]
+    return f" {'; '.join(said)}: other trials say nothing of it." if said else ""
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,25 +25,48 @@ class Cube:
     """
 
     def __init__(self, space: Space) -> None:
+        self.space = space
         self.sides = {name: _side(space[name]) for name in space}
         self.unordered = np.array(
             [isinstance(side, _Choices) and not side.ordered for side in self.sides.values()]
         )
 
     def points(self, configs: Sequence[Mapping[str, Any]]) -> Numbers:
-        """Where configs stand, shape (N, D)."""
+        """Where configs stand, shape (N, D); what is not searched beside a config's other values stands at rest."""
         return np.array(
-            [[side.place(c[name]) for name, side in self.sides.items()] for c in configs], dtype=float
+            [
+                [side.place(c[name]) if name in c else side.rest for name, side in self.sides.items()]
+                for c in configs
+            ],
+            dtype=float,
         )
 
     def legal(self, points: Numbers) -> Numbers:
-        """The closest points that are configs, shape (N, D); beyond the cube, its border."""
+        """The closest points whose values are in their ranges, shape (N, D); beyond the cube, its border."""
         columns = zip(self.sides.values(), np.clip(points, 0, 1).T, strict=True)
         return np.stack([side.legal(column) for side, column in columns], axis=1)
 
+    def rested(self, points: Numbers) -> Numbers:
+        """Legal points with what is not searched beside their other values put to rest, shape (N, D)."""
+        column = {name: i for i, name in enumerate(self.sides)}
+        is_active: dict[str, NDArray[np.bool_]] = {}
+        found = points.copy()
+        for name in self.space.order:
+            active = np.ones(len(points), dtype=bool)
+            for parent, wanted in self.space[name].when.items():
+                places = [self.sides[parent].place(value) for value in wanted]
+                is_wanted = np.isclose(points[:, [column[parent]]], places, atol=1e-9).any(axis=1)
+                active &= is_active[parent] & is_wanted
+            is_active[name] = active
+            found[~active, column[name]] = self.sides[name].rest
+        return found
+
     def config(self, point: Numbers) -> dict[str, Any]:
-        """The config of a legal point, shape (D,)."""
-        return {name: side.value(float(x)) for (name, side), x in zip(self.sides.items(), point, strict=True)}
+        """The config of a legal point, shape (D,): all values that are searched beside one another."""
+        values = {
+            name: side.value(float(x)) for (name, side), x in zip(self.sides.items(), point, strict=True)
+        }
+        return self.space.active_part(values)
 
 
 @dataclass(frozen=True)
@@ -52,6 +75,7 @@ class _Range:
 
     scale: Scale
     step: int | None
+    rest: ClassVar[float] = 0.5
 
     def place(self, value: Any) -> float:
         return float(self.scale.places(value))
@@ -76,6 +100,10 @@ class _Choices:
 
     choices: tuple[Any, ...]
     ordered: bool
+
+    @property
+    def rest(self) -> float:
+        return 0.5 if self.ordered else 0.0
 
     def place(self, value: Any) -> float:
         index = next(i for i, choice in enumerate(self.choices) if repr(choice) == repr(value))

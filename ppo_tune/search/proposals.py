@@ -78,9 +78,7 @@ class ModelSampler(BaseSampler):
         return [
             t
             for t in study.get_trials(deepcopy=False)
-            if t.number != trial.number
-            and not was_lost(t)
-            and t.params.keys() == self.config.space.root.keys()
+            if t.number != trial.number and not was_lost(t) and self.config.space.is_whole(t.params)
         ]
 
 
@@ -133,4 +131,4 @@ def _points(cube: Cube, promising: Numbers, seed: int) -> Numbers:
     near = np.repeat(promising, N_NEAR // len(promising), axis=0)
     stays = rng.random(near.shape) < STAYS
     moved = np.where(stays | cube.unordered, near, cube.legal(near + rng.normal(0, NEAR, near.shape)))
-    return np.concatenate([cube.legal(anywhere), moved])
+    return cube.rested(np.concatenate([cube.legal(anywhere), moved]))

@@ -40,7 +40,7 @@ def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
         case methods.RandomSamplerConfig():
             return on_scales(RandomSampler(seed=seed), config.space)
         case methods.QMCSamplerConfig():
-            return on_scales(_qmc(search.seed, seed), config.space)
+            return on_scales(_qmc(search.seed, seed, config.space), config.space)
         case methods.GridSamplerConfig():
             return GridSampler(config.space, search.seed)
 
@@ -56,13 +56,28 @@ def needs_results(study: Study, sampler: methods.Sampler) -> bool:
     return sum(not was_lost(trial) for trial in trials) >= sampler.learns_after
 
 
-def _qmc(study_seed: int, seed: int) -> BaseSampler:
+class _WholeSpaceQMCSampler(QMCSampler):
+    """Gives what is not searched in every trial a dimension too, where Optuna's draws it at random."""
+
+    def __init__(self, space: Space, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.space = space
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The whole space."""
+        return self.space.distributions()
+
+
+def _qmc(study_seed: int, seed: int, space: Space) -> BaseSampler:
     # All proposals are points of one sequence, so all must scramble it with the same seed.
     shared = derive_seed(study_seed, "qmc") % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # since Optuna 3.0, and the file asked for it
-        return QMCSampler(qmc_type="sobol", scramble=True, seed=shared, independent_sampler=RandomSampler(seed=seed),
-                          warn_independent_sampling=False)  # fmt: skip
+        settings: dict[str, Any] = {
+            "qmc_type": "sobol", "scramble": True, "seed": shared, "warn_independent_sampling": False,
+            "independent_sampler": RandomSampler(seed=seed),
+        }  # fmt: skip
+        return _WholeSpaceQMCSampler(space, **settings) if space.conditions else QMCSampler(**settings)
 
 
 class GridSampler(BaseSampler):

@@ -123,11 +123,12 @@ class _Moved:
     def into(cls, config: StudyConfig, trial: FrozenTrial, experiment: StudyConfig) -> "_Moved":
         """The values of a trial; those that the earlier study did not search are what its trials were trained with."""
         used = {**TrialFacts(trial).config, **trial.params}
-        params = {
-            name: config.baseline[name] if _is_unknown(param, used.get(name)) else param.nearest(used[name])
+        usual = config.space.every_baseline(config.defaults)
+        params = config.space.active_part({
+            name: usual[name] if _is_unknown(param, used.get(name)) else param.nearest(used[name])
             for name, param in config.space.root.items()
-        }
-        shared = config.space.root.keys() & experiment.space.root.keys()
+        })  # fmt: skip
+        shared = params.keys() & experiment.space.root.keys()
         return cls(trial.number, params, any(params[name] != used.get(name, params[name]) for name in shared))
 
 

@@ -176,7 +176,7 @@ serach: {}
         ),
         pytest.param(
             {"space": "{batch_size: {type: categorical, choices: [8], values: [8]}}"},
-            "a.yaml:2: space.batch_size.values: unknown 'values'; choose one of choices, default, type",
+            "a.yaml:2: space.batch_size.values: unknown 'values'; choose one of choices, default, type, when",
             id="key of a choice",
         ),
         pytest.param(

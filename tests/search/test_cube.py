@@ -70,6 +70,28 @@ def test_every_value_of_a_grid_is_reached() -> None:
     assert {config["lr_schedule"] for config in seen} == {"linear", "constant", None}
 
 
+CONDITIONAL = Space.model_validate({
+    "kl_horizon": {"type": "float", "low": 10, "high": 1000, "log": True, "when": {"kl_target": [2.0, 4.0]}},
+    "kl_target": {"type": "categorical", "choices": [None, 2.0, 4.0]},
+    "batch_size": {"type": "categorical", "choices": [8, 16, 32], "when": {"kl_target": 4.0}},
+    "ppo_epochs": {"type": "int", "low": 1, "high": 4, "when": {"batch_size": [16]}},
+})  # fmt: skip
+
+
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=4))
+def test_what_is_not_searched_beside_other_values_rests_at_one_place(point: list[float]) -> None:
+    cube = Cube(CONDITIONAL)
+
+    (rested,) = cube.rested(cube.legal(np.array([point])))
+
+    config = cube.config(rested)
+    assert CONDITIONAL.is_whole(config)
+    assert cube.points([config])[0] == pytest.approx(rested, abs=1e-9)
+    assert [x for x, name in zip(rested, CONDITIONAL, strict=True) if name not in config] == [0.5] * (
+        4 - len(config)
+    )
+
+
 def test_close_to_one_every_factor_of_one_minus_the_value_is_as_far() -> None:
     cube = Cube(
         Space.model_validate({"gamma": {"type": "float", "low": 0.9, "high": 0.9999, "log": "complement"}})

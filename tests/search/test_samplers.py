@@ -27,7 +27,7 @@ SPACE = {
 
 def ask(study: optuna.Study, config: StudyConfig) -> optuna.Trial:
     study.sampler = make_sampler(config, len(study.get_trials()))
-    return ask_as(study, config.space.distributions(), OWNER)
+    return ask_as(study, config.space, OWNER)
 
 
 def smooth(params: Mapping[str, Any]) -> float:
@@ -170,6 +170,45 @@ def test_a_lost_cell_is_visited_again(make_study: StudyMaker) -> None:
     finished = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
     assert proposals[0] == lost
     assert len({tuple(params.values()) for params in finished}) == 18
+
+
+CONDITIONAL = {
+    "kl_horizon": {"type": "float", "low": 8, "high": 99, "points": 2, "when": {"kl_target": [2.0, 4.0]}},
+    "kl_target": {"type": "categorical", "choices": [None, 2.0, 4.0]},
+    "gamma": {
+        "type": "float", "low": 0.9, "high": 0.999, "log": "complement", "points": 3, "when": {"kl_target": 4.0},
+    },
+}  # fmt: skip
+
+
+def conditional(params: Mapping[str, Any]) -> float:
+    """A score of a config of that space."""
+    return params.get("gamma", 0.9) + params.get("kl_horizon", 0) / 100
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_sampler_proposes_what_is_not_searched_and_all_propose_what_is(
+    make_study: StudyMaker, member: type[Sampler]
+) -> None:
+    """To `gp` also as a learner: after its start-up design a Gaussian process sees the whole space."""
+    config = make_study(space=CONDITIONAL, search={"sampler": written(member)[-1], "seed": 3})
+    study = optuna.create_study(direction="maximize")
+
+    proposals = run(study, config, 20, conditional)
+    again = run(optuna.create_study(direction="maximize"), config, 20, conditional)
+
+    assert all(config.space.is_whole(params) for params in proposals)
+    assert len({len(params) for params in proposals}) > 1
+    assert proposals == again
+
+
+def test_a_grid_has_a_cell_for_each_distinct_config(make_study: StudyMaker) -> None:
+    config = make_study(space=CONDITIONAL, search={"sampler": "grid", "n_trials": None})
+
+    cells = run(optuna.create_study(direction="maximize"), config, 9, conditional)
+
+    assert config.n_trials == 1 + 9  # null alone, 2 horizons at 2.0, 2 horizons times 3 discounts at 4.0
+    assert len({repr(sorted(cell.items())) for cell in cells}) == 9
 
 
 @pytest.mark.parametrize(

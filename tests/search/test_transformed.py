@@ -21,7 +21,7 @@ def run(study: optuna.Study, config: StudyConfig, n: int) -> list[dict[str, Any]
     """Ask and tell n trials, whose score is best where 1 − gamma is 0.003."""
     for number in range(len(study.trials), len(study.trials) + n):
         study.sampler = make_sampler(config, number)
-        trial = ask_as(study, config.space.distributions(), OWNER)
+        trial = ask_as(study, config.space, OWNER)
         study.tell(trial, -abs(float(np.log10((1 - trial.params["gamma"]) / 0.003))))
     return [trial.params for trial in study.trials]
 

@@ -14,6 +14,7 @@ from optuna.study import Study
 
 from ppo_tune.config.block import flatten
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.space import condition_text
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.facts import StudyFacts, TrialFacts
@@ -241,12 +242,23 @@ def _range(param: Mapping[str, Any]) -> str:
         said = [json.dumps(listing)[1:-1]]
     else:
         said = [f"{param['low']} to {param['high']}", *([f"{listing} points"] if listing else [])]
-    return ", ".join([*said, *([f"step {step}"] if step not in (None, 1) else []), *_scale_of(param)])
+    return ", ".join(
+        [
+            *said,
+            *([f"step {step}"] if step not in (None, 1) else []),
+            *_scale_of(param),
+            *_condition_of(param),
+        ]
+    )
 
 
 def _scale_of(param: Mapping[str, Any]) -> list[str]:
     log = param.get("log")
     return ["log of 1 − value"] if log == "complement" else ["log"] if log else []
+
+
+def _condition_of(param: Mapping[str, Any]) -> list[str]:
+    return [f"when {condition_text(param['when'])}"] if param.get("when") else []
 
 
 def _say(settings: Settings, field: str) -> str:
