@@ -12,6 +12,7 @@ from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from ppo_tune.config.block import FROM_LIST, Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
 from ppo_tune.config.methods import Loggers, SearchConfig
@@ -151,6 +152,33 @@ class ModelConfig(Block):
         raise ValueError(f"`true`, `false` or `auto` must stand here, but got {wanted!r}")
 
 
+ADAPTER_FIELDS = ("lora_rank", "lora_alpha")
+"""Fields of `ModelConfig` that trials of one study may differ in."""
+
+SEARCHABLE: Mapping[str, FieldInfo] = {
+    name: field
+    for name, field in {**PPOConfig.model_fields, **ModelConfig.model_fields}.items()
+    if name in ADAPTER_FIELDS or name in PPOConfig.model_fields.keys() - SHARED_FIELDS
+}
+"""What a study may search."""
+
+NOT_SEARCHABLE = {
+    "rollout_size": "decides after how many episodes trials are scored, so it is the same for all trials of a study; "
+    "set it in ppo, and search batch_size and ppo_epochs",
+    "episodes": "is what every trial gets, for trials are compared at equal episodes; set it in ppo",
+    "micro_batch_size": "changes no result, only memory; set it in ppo",
+    "max_new_tokens": "decides how long a response may be, and so its score, which is then no measure to compare "
+    "trials by; set it in ppo",
+    "temperature": "decides how held-out responses are sampled too, and so their score, which is then no measure to "
+    "compare trials by; set it in ppo",
+    "name": "decides which model is trained, and trials of different models share no base to be compared with; make a "
+    "study of each, and put them side by side by `ppo-tune report STUDY STUDY`",
+    "dtype": "is that of the model that all trials share, and decides speed and rounding; set it in model",
+    "compile": "changes no result, only speed; set it in model",
+}
+"""Other fields of ppo and model, and why a study does not search them."""
+
+
 class LengthRule(Block):
     """How long a response should be: words between spaces, or letters in scripts without spaces."""
 
@@ -250,7 +278,8 @@ TAKEN = frozenset(
      "episodes", "failed", "feasible", "flag", "gain", "gain_over_default", "gain_over_untrained", "iqm", "judge", "kl",
      "kl_per_sequence", "mean", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens",
      REWARD, "role", "sampler", "samples", "score", "search_score", "seconds", "seed", "seeds", "split", "study",
-     "tokens", "trials", "untrained", "untrained_score", "what", "winner", "worst", *PPOConfig.model_fields)
+     "tokens", "trials", "untrained", "untrained_score", "what", "winner", "worst", *PPOConfig.model_fields,
+     *ADAPTER_FIELDS)
 )  # fmt: skip
 """Names that stand beside the judges' in what is stored, in tables and in exports."""
 
@@ -400,6 +429,16 @@ class RunConfig(Block):
     model: ModelConfig = ModelConfig()
     ppo: PPOConfig = PPOConfig()
 
+    @property
+    def widest_model(self) -> ModelConfig:
+        """The model with adapters that are as wide as any trial wants them."""
+        return self.model
+
+    @property
+    def adapters_vary(self) -> bool:
+        """Whether trials differ in their adapters."""
+        return False
+
 
 class TrainConfig(RunConfig):
     """One config at full length, as `ppo-tune export` writes it."""
@@ -450,8 +489,33 @@ class StudyConfig(RunConfig):
         """The trainer's defaults of all searched hyperparameters."""
         return {name: self.default(name) for name in self.space}
 
+    @property
+    def widest_model(self) -> ModelConfig:
+        """The model with adapters of the largest rank that is searched."""
+        rank = self.space.root.get("lora_rank")
+        if rank is None:
+            return self.model
+        unsearched = (self.model.lora_rank,) if rank.when else ()
+        return self.model_of({"lora_rank": max(*rank.extent, *unsearched)})
+
+    @property
+    def adapters_vary(self) -> bool:
+        """Whether trials differ in their adapters."""
+        return any(name in self.space for name in ADAPTER_FIELDS)
+
+    def ppo_of(self, params: Mapping[str, Any]) -> PPOConfig:
+        """The hyperparameters of a trial of these values."""
+        return self.ppo.with_params({n: value for n, value in params.items() if n not in ADAPTER_FIELDS})
+
+    def model_of(self, params: Mapping[str, Any]) -> ModelConfig:
+        """The model of a trial of these values."""
+        own = {name: value for name, value in params.items() if name in ADAPTER_FIELDS}
+        return ModelConfig.model_validate({**self.model.model_dump(), **own})
+
     def default(self, name: str) -> Any:
         """The trainer's default of a searched hyperparameter, a number also where it follows from others."""
+        if name in ADAPTER_FIELDS:
+            return getattr(self.model, name)
         usual = PPOConfig(episodes=self.ppo.episodes, rollout_size=self.ppo.rollout_size)
         return usual.kl_horizon_episodes if name == "kl_horizon" else getattr(usual, name)
 

@@ -139,6 +139,11 @@ class FloatParam(Searched):
         high = self.high if self.high is not None else max(points)
         return low, high
 
+    @property
+    def extent(self) -> tuple[Any, ...]:
+        """The ends, between which all values are."""
+        return self.ends
+
     def distribution(self) -> BaseDistribution:
         """The range as Optuna's object."""
         low, high = self.ends
@@ -201,6 +206,11 @@ class IntParam(Searched):
         return self.low, self.high
 
     @property
+    def extent(self) -> tuple[Any, ...]:
+        """The ends, between which all values are."""
+        return self.ends
+
+    @property
     def scale(self) -> Scale:
         """Where values stand between the ends."""
         return Scale(self.low, self.high, self.log)
@@ -236,6 +246,11 @@ class CategoricalParam(Searched):
         if len(set(map(repr, self.choices))) < len(self.choices):
             raise ValueError(f"`choices` must differ from one another, but got {list(self.choices)}")
         return self
+
+    @property
+    def extent(self) -> tuple[Any, ...]:
+        """The choices."""
+        return self.choices
 
     def distribution(self) -> BaseDistribution:
         """The choices as Optuna's object."""

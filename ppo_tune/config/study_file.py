@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ppo_tune.config.blocks import (
-    SHARED_FIELDS,
+    ADAPTER_FIELDS,
+    NOT_SEARCHABLE,
+    SEARCHABLE,
     ModelConfig,
     PPOConfig,
     ReferenceRewardConfig,
@@ -69,13 +71,18 @@ def load_study(
     for limit, number in limits.items():
         reader.replace(("search", limit), number, "--" + limit.replace("_", "-"))
     task, model, ppo = reader.run_blocks()
-    space = reader.space(ppo)
+    space = reader.space(ppo, model)
     search = reader.block("search", SearchConfig, {})
     reader.check_schedule(ppo, space)
     if search is not None:
         reader.check_search(search, space, ppo, allow_huge_grid=allow_huge_grid)
         reader.check_log(search.log, "search")
-        if model is not None and model.lora_rank is None and search.pack not in ("auto", 1):
+        if (
+            model is not None
+            and model.lora_rank is None
+            and "lora_rank" not in space
+            and search.pack not in ("auto", 1)
+        ):
             reader.add(
                 ("search", "pack"),
                 "`pack = 1` must hold when all weights are trained (model.lora_rank: "
@@ -327,9 +334,9 @@ class _Reader:
             return None
         return self.validated((name,), kind, {} if data is None else data)
 
-    def space(self, ppo: PPOConfig) -> dict[str, Param]:
+    def space(self, ppo: PPOConfig, model: ModelConfig | None) -> dict[str, Param]:
         """The legal parameters of the space block; problems are noted."""
-        data, fixed = self.data.get("space"), self.data.get("ppo", {})
+        data = self.data.get("space")
         if not isinstance(data, dict) or not data:
             self.add(
                 ("space",),
@@ -338,30 +345,41 @@ class _Reader:
             return {}
         found = {}
         for name, value in data.items():
-            if name in SHARED_FIELDS:
-                self.add(
-                    ("space", name),
-                    "is shared by all trials of a study and cannot be searched; set it in ppo",
-                )
-            elif name not in PPOConfig.model_fields:
-                self.add(("space", name), unknown(name, set(PPOConfig.model_fields) - SHARED_FIELDS))
+            block = "model" if name in ADAPTER_FIELDS else "ppo"
+            fixed = self.data.get(block, {})
+            if name in NOT_SEARCHABLE:
+                self.add(("space", name), f"cannot be searched: it {NOT_SEARCHABLE[name]}")
+            elif name not in SEARCHABLE:
+                self.add(("space", name), unknown(name, SEARCHABLE))
             elif isinstance(fixed, dict) and name in fixed:
                 line = self.document.line(("space", name))
-                self.add(("ppo", name), f"stands in ppo and in space (line {line}); keep one")
+                self.add((block, name), f"stands in {block} and in space (line {line}); keep one")
             param = self.validated(("space", name), Param, value)
-            if param is not None and name in PPOConfig.model_fields and name not in SHARED_FIELDS:
+            if param is not None and name in SEARCHABLE:
                 self._check_values(name, param)
                 found[name] = param
-        return self._with_conditions(found, ppo)
+        if (
+            "lora_alpha" in found
+            and "lora_rank" not in found
+            and model is not None
+            and model.lora_rank is None
+        ):
+            self.add(
+                ("space", "lora_alpha"),
+                "scales the adapters, and without any (model.lora_rank: null) it decides nothing; set a lora_rank, or "
+                "leave it out",
+            )
+        fields = {} if model is None else {name: getattr(model, name) for name in ADAPTER_FIELDS}
+        return self._with_conditions(found, {**ppo.model_dump(), **fields})
 
-    def _with_conditions(self, params: Mapping[str, Param], ppo: PPOConfig) -> dict[str, Param]:
+    def _with_conditions(self, params: Mapping[str, Param], fixed: Mapping[str, Any]) -> dict[str, Param]:
         """The parameters without those conditions that hold in every trial; wrong ones are noted and left out."""
         found = {}
         for name, param in params.items():
             kept = {
                 parent: wanted
                 for parent, wanted in param.when.items()
-                if self._is_condition(name, parent, wanted, params, ppo)
+                if self._is_condition(name, parent, wanted, params, fixed)
             }
             found[name] = param.model_copy(update={"when": kept})
         try:
@@ -372,18 +390,23 @@ class _Reader:
         return found
 
     def _is_condition(
-        self, name: str, parent: str, wanted: tuple[Any, ...], params: Mapping[str, Param], ppo: PPOConfig
+        self,
+        name: str,
+        parent: str,
+        wanted: tuple[Any, ...],
+        params: Mapping[str, Param],
+        fixed: Mapping[str, Any],
     ) -> bool:
         """Whether a condition decides between trials: it holds in some of them. Wrong ones are noted."""
         place: Path_ = ("space", name, "when", parent)
-        if parent not in PPOConfig.model_fields:
-            self.add(place, unknown(parent, PPOConfig.model_fields))
+        if parent not in fixed and parent not in SEARCHABLE:
+            self.add(place, unknown(parent, fixed))
         elif parent == name:
             self.add(place, "must name another hyperparameter, but this is the one that is searched")
         elif parent in params:
             return self._is_choice(place, params[parent], wanted)
-        elif parent not in self.data["space"] and self._is_right(parent):
-            value = getattr(ppo, parent)
+        elif parent not in self.data["space"] and parent in fixed and self._is_right(parent):
+            value = fixed[parent]
             if not any(repr(value) == repr(one) or _same_number(value, one) for one in wanted):
                 self.add(
                     place,
@@ -408,11 +431,18 @@ class _Reader:
     def _check_values(self, name: str, param: Param) -> None:
         """Every end and choice is legal for its field; the first that is not is told."""
         always = param.model_copy(update={"when": {}})
+        block = ModelConfig if name in ADAPTER_FIELDS else PPOConfig
         for value in (*_values(always, None), *(() if param.default is None else (param.default,))):
+            if name == "lora_rank" and value is None:
+                self.add(
+                    ("space", name),
+                    "null trains all weights, which shares no pack with adapters; make a study of its own of it",
+                )
+                return
             try:
-                PPOConfig.model_validate({name: value})
+                block.model_validate({name: value})
             except ValidationError as error:
-                self.add(("space", name), say(error.errors()[0], PPOConfig, ("space", name)))
+                self.add(("space", name), say(error.errors()[0], block, ("space", name)))
                 return
 
     def check_schedule(self, ppo: PPOConfig, space: Mapping[str, Param]) -> None:

@@ -44,6 +44,7 @@ def load_policy(
     default_name: str | None = None,
     places: int = 1,
     device: torch.device | None = None,
+    adapters_vary: bool = False,
 ) -> Policy:
     """Load a language model and make a policy of it.
 
@@ -52,6 +53,7 @@ def load_policy(
         default_name: The folder to use when the config names none: the task's own model.
         places: How many trials it is to hold.
         device: Where to put it; None takes the first GPU, or the CPU.
+        adapters_vary: Whether trials may have a smaller rank than the config's, and another alpha.
 
     Returns:
         The policy; every place starts as the reference.
@@ -68,7 +70,8 @@ def load_policy(
     dtype = DTYPES.get(config.dtype) or best_dtype(width, device, all_weights=all_weights)
     model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
     return Policy(
-        model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha, dtype=dtype
+        model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha,
+        adapters_vary=adapters_vary, dtype=dtype,
     )  # fmt: skip
 
 

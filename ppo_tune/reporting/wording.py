@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.blocks import SEARCHABLE
 from ppo_tune.config.scale import short
 from ppo_tune.config.space import Space
 
@@ -58,7 +58,7 @@ def percent(share: float, digits: int = 0) -> str:
 
 def label(column: str) -> str:
     """The heading of a column; a hyperparameter is called as in the file."""
-    return LABELS.get(column) or (column if column in PPOConfig.model_fields else column.replace("_", " "))
+    return LABELS.get(column) or (column if column in SEARCHABLE else column.replace("_", " "))
 
 
 def cut(text: str, letters: int = MAX_LETTERS) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig, check_name
+from ppo_tune.config.blocks import ADAPTER_FIELDS, StudyConfig, check_name
 from ppo_tune.config.methods import NoPrunerConfig, SearchConfig
 from ppo_tune.config.space import CategoricalParam, Param
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
@@ -122,7 +122,8 @@ class _Moved:
     @classmethod
     def into(cls, config: StudyConfig, trial: FrozenTrial, experiment: StudyConfig) -> "_Moved":
         """The values of a trial; those that the earlier study did not search are what its trials were trained with."""
-        used = {**TrialFacts(trial).config, **trial.params}
+        adapters = experiment.model.model_dump(include=set(ADAPTER_FIELDS))
+        used = {**adapters, **TrialFacts(trial).config, **trial.params}
         usual = config.space.every_baseline(config.defaults)
         params = config.space.active_part({
             name: usual[name] if _is_unknown(param, used.get(name)) else param.nearest(used[name])

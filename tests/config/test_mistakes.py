@@ -73,8 +73,8 @@ serach: {}
         "a single value belongs in the ppo block",
         "a.yaml:27: space.vf_coef: `low > 0` must hold with log: true, but got low=0",
         "a.yaml:28: space.gae_lambda: `gae_lambda <= 1` must hold, but got 1.1",
-        "a.yaml:31: space.temperature: is shared by all trials of a study and cannot be searched; "
-        "set it in ppo",
+        "a.yaml:31: space.temperature: cannot be searched: it decides how held-out responses are sampled too, and so "
+        "their score, which is then no measure to compare trials by; set it in ppo",
         "a.yaml:32: space.clip_rang: unknown 'clip_rang'; did you mean 'clip_range'?",
         "a.yaml:32: space.clip_rang: unknown 'flaot'; did you mean 'float'?",
         "a.yaml:35: search.pruner: unknown 'halving'; choose one of hyperband, median, none, percentile, "

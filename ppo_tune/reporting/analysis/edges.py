@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binom
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.blocks import SEARCHABLE
 from ppo_tune.reporting.axes import Axis, axes_of
 from ppo_tune.reporting.record import StudyRecord
 
@@ -80,7 +80,7 @@ def is_natural(axis: Axis, end: str) -> bool:
 
 def legal_ends(name: str) -> tuple[float, float]:
     """Between which values the trainer takes a hyperparameter; infinite where it does not say."""
-    field = PPOConfig.model_fields.get(name)
+    field = SEARCHABLE.get(name)
     rules = {} if field is None else {
         rule: getattr(item, rule) for item in field.metadata for rule in ("ge", "gt", "le", "lt") if hasattr(item, rule)
     }  # fmt: skip
