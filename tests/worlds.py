@@ -82,7 +82,9 @@ def write_study(small_world: Path, tmp_path: Path) -> Callable[..., Path]:
             },
         }
         for block, change in changes.items():
-            blocks[block] = change if block == "space" else {**blocks.get(block, {}), **change}
+            blocks[block] = (
+                change if block in ("space", "constraints") else {**blocks.get(block, {}), **change}
+            )
         for searched in blocks["space"]:
             blocks["ppo"].pop(searched, None)
             blocks["model"].pop(searched, None)

@@ -22,6 +22,8 @@ def check(
     say(f"  task       {config.task.title}")
     when = {name: f" (when {condition})" for name, condition in config.space.conditions.items()}
     say(f"  searched   {', '.join(name + when.get(name, '') for name in config.space)}")
+    if config.constraints:
+        say(f"  where      {', '.join(config.constraints)}")
     say(
         f"  trials     {_trials(config)}, by {search.sampler}, pruned by {search.pruner}; the default is trial 0"
         + ("" if search.warm_start is None else f", then the best configs of study {search.warm_start}")

@@ -4,10 +4,12 @@ A field's description is its documentation, its help text and its tooltip in the
 follow from others are properties. Reading files is `ppo_tune.config.study_file`'s work.
 """
 
+import json
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,6 +17,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from pydantic.fields import FieldInfo
 
 from ppo_tune.config.block import FROM_LIST, Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
+from ppo_tune.config.constraints import Constraint, Rules
 from ppo_tune.config.methods import Loggers, SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
@@ -459,11 +462,21 @@ class TrainConfig(RunConfig):
     log: Loggers = ()
 
 
+def _check_constraint(text: str) -> str:
+    return Constraint.read(text).text
+
+
 class StudyConfig(RunConfig):
     """A whole search."""
 
     name: Text = Field(description="The study's name: the file's name without its ending.")
     space: Space
+    constraints: Annotated[tuple[Annotated[Text, AfterValidator(_check_constraint)], ...], FROM_LIST] = Field(
+        (),
+        exclude_if=operator.not_,
+        description="Comparisons that must hold between hyperparameters of every trial, such as `batch_size * "
+        "ppo_epochs <= 128`: numbers, names of ppo, + - * / % and brackets.",
+    )
     search: SearchConfig = SearchConfig()
 
     @property
@@ -476,7 +489,7 @@ class StudyConfig(RunConfig):
         if search.n_trials is not None:
             return search.n_trials
         if search.sampler.exhaustive:
-            return 1 + self.space.grid_size()
+            return 1 + self.grid_size
         return DEFAULT_N_TRIALS if search.max_episodes is None and search.max_seconds is None else None
 
     @property
@@ -503,6 +516,23 @@ class StudyConfig(RunConfig):
         """Whether trials differ in their adapters."""
         return any(name in self.space for name in ADAPTER_FIELDS)
 
+    @property
+    def rules(self) -> Rules:
+        """What its constraints allow."""
+        fixed = {**self.ppo.model_dump(), **self.model.model_dump(include=set(ADAPTER_FIELDS))}
+        return Rules.of(self.constraints, fixed)
+
+    @property
+    def grid_size(self) -> int:
+        """How many cells the grid has that the constraints allow."""
+        if not self.constraints:
+            return self.space.grid_size()
+        return _n_allowed(self.space.model_dump_json(), self.constraints, json.dumps(self.rules.fixed))
+
+    def grid_cells(self) -> Iterator[dict[str, Any]]:
+        """The cells of the grid that the constraints allow."""
+        return filter(self.rules.allow, self.space.grid_cells())
+
     def ppo_of(self, params: Mapping[str, Any]) -> PPOConfig:
         """The hyperparameters of a trial of these values."""
         return self.ppo.with_params({n: value for n, value in params.items() if n not in ADAPTER_FIELDS})
@@ -524,6 +554,13 @@ class StudyConfig(RunConfig):
         n, iterations = self.search.milestones, self.ppo.iterations
         marks = {max(1, round(iterations * i / n)) for i in range(1, n + 1)}
         return tuple(self.ppo.rollout_size * mark for mark in sorted(marks))
+
+
+@lru_cache(maxsize=8)
+def _n_allowed(space: str, constraints: tuple[str, ...], fixed: str) -> int:
+    """How many cells of a grid the constraints allow; asked often of the same study."""
+    rules = Rules.of(constraints, json.loads(fixed))
+    return sum(map(rules.allow, Space.model_validate_json(space).grid_cells()))
 
 
 DEFAULT_N_TRIALS = 32

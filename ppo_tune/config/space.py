@@ -7,6 +7,7 @@ them is `ppo_tune.config.blocks`'s business.
 import json
 import math
 import operator
+import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -169,6 +170,10 @@ class FloatParam(Searched):
         # Rounding can carry a value past an end that is very close.
         return (low, *map(self.nearest, inner), high)
 
+    def draw(self, rng: random.Random) -> float:
+        """A random value."""
+        return self.nearest(self.scale.values(rng.random()))
+
     def nearest(self, value: Any) -> float:
         """The legal value closest to `value`."""
         low, high = self.ends
@@ -221,7 +226,15 @@ class IntParam(Searched):
 
     def grid_values(self) -> tuple[int, ...]:
         """Every value of the range."""
-        return tuple(range(self.low, self.high + 1, self.step))
+        return tuple(self._every)
+
+    def draw(self, rng: random.Random) -> int:
+        """A random value."""
+        return self.nearest(self.scale.values(rng.random())) if self.log else rng.choice(self._every)
+
+    @property
+    def _every(self) -> range:
+        return range(self.low, self.high + 1, self.step)
 
     def nearest(self, value: Any) -> int:
         """The legal value closest to `value`."""
@@ -263,6 +276,10 @@ class CategoricalParam(Searched):
     def grid_values(self) -> tuple[Choice, ...]:
         """Every choice."""
         return self.choices
+
+    def draw(self, rng: random.Random) -> Choice:
+        """A random choice."""
+        return rng.choice(self.choices)
 
     def nearest(self, value: Any) -> Choice:
         """`value` where it is a choice; else the closest number among the choices; else the first."""
@@ -361,6 +378,10 @@ class Space(RootModel[dict[str, Param]]):
             if self.is_active(name, found):
                 found[name] = _suggest(trial, name, self.root[name])
         return found
+
+    def draw(self, rng: random.Random) -> dict[str, Any]:
+        """The values of a random trial."""
+        return self.active_part({name: param.draw(rng) for name, param in self.root.items()})
 
     def size(self) -> float:
         """How many combinations a search can draw; infinite with a float among them."""

@@ -1,6 +1,6 @@
 """From a file to an experiment: every mistake is found here, all at once, before any model is loaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ from ppo_tune.config.blocks import (
     TrainConfig,
     check_name,
 )
+from ppo_tune.config.constraints import Constraint
 from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
+from ppo_tune.config.searched import faults_of_room, possible_values, read_constraints, with_conditions
 from ppo_tune.config.shipped import study_file
 from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 
-STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
+STUDY_BLOCKS = ("task", "model", "ppo", "space", "constraints", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
 TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
 
@@ -88,10 +90,18 @@ def load_study(
                 "`pack = 1` must hold when all weights are trained (model.lora_rank: "
                 f"null), but got {search.pack}; set a lora_rank",
             )
+    constraints = reader.constraints(space, reader.fixed(ppo, model))
     reader.check_name(reader.name)
     reader.finish()
+    texts = [constraint.text for constraint in constraints]
     blocks = {"task": task, "model": model, "ppo": ppo, "space": Space(space), "search": search}
-    return StudyConfig.model_validate({"name": reader.name, **blocks})
+    blocks |= {"constraints": texts} if texts else {}
+    study = StudyConfig.model_validate({"name": reader.name, **blocks})
+    if texts:
+        grid = study.search.sampler.exhaustive
+        reader.add_all(faults_of_room(study.rules, study.space, study.baseline, texts, grid=grid))
+        reader.finish()
+    return study
 
 
 def load_training(path: str | Path, *, episodes: int | None = None, seed: int | None = None) -> TrainConfig:
@@ -109,7 +119,7 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
         ConfigError: With every mistake in the file.
     """
     reader = _Reader(Path(path), TRAIN_BLOCKS)
-    for block in ("space", "search"):
+    for block in ("space", "constraints", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
     reader.replace(("ppo", "episodes"), episodes, "--episodes")
@@ -155,6 +165,8 @@ def notes(study: StudyConfig) -> list[str]:
             "ratio is 1 everywhere"
         )
     found += _weak_target(study)
+    if study.search.sampler.exhaustive and (ruled_out := study.space.grid_size() - study.grid_size):
+        found.append(f"constraints leave out {ruled_out} of the grid's {study.space.grid_size()} cells")
     found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
@@ -180,7 +192,7 @@ def _repeats(study: StudyConfig) -> list[str]:
 
 def _repeats_of_cells(study: StudyConfig) -> list[str]:
     """A note where a grid search trains a combination twice."""
-    n, cells = study.n_trials, study.space.grid_size()
+    n, cells = study.n_trials, study.grid_size
     assert n is not None, "a grid counts itself"
     default_is_cell = study.space.has_cell(study.baseline)
     repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
@@ -199,7 +211,7 @@ def _weak_target(study: StudyConfig) -> list[str]:
     """A note where a trial is too short for its adaptive KL coefficient to move."""
     if study.ppo.kl_target is None and "kl_target" not in study.space:
         return []
-    horizons = _values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
+    horizons = possible_values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
     reach = max(study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach for horizon in horizons)
     if reach >= LEAST_REACH:
         return []
@@ -211,32 +223,10 @@ def _weak_target(study: StudyConfig) -> list[str]:
 
 def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
     """Every combination of the searched batch sizes with the extreme numbers of epochs."""
-    epochs = _values(study.space.root.get("ppo_epochs"), study.ppo.ppo_epochs)
-    for batch_size in _values(study.space.root.get("batch_size"), study.ppo.batch_size):
+    epochs = possible_values(study.space.root.get("ppo_epochs"), study.ppo.ppo_epochs)
+    for batch_size in possible_values(study.space.root.get("batch_size"), study.ppo.batch_size):
         for ppo_epochs in (min(epochs), max(epochs)):
             yield {"batch_size": batch_size, "ppo_epochs": ppo_epochs}
-
-
-def _same_number(one: Any, other: Any) -> bool:
-    """Whether 8 and 8.0 are written; True is no number."""
-    numbers = [value for value in (one, other) if isinstance(value, int | float) and type(value) is not bool]
-    return len(numbers) == 2 and one == other
-
-
-def _values(param: Param | None, fixed: Any) -> list[Any]:
-    """The values that a parameter may take, as far as they can be listed; its ends otherwise.
-
-    With what it is where it is not searched, if that can be.
-    """
-    if param is None:
-        return [fixed]
-    if param.when:
-        return [*_values(param.model_copy(update={"when": {}}), fixed), fixed]
-    if param.type == "float":
-        return list(param.ends)
-    if param.type == "int" and param.grid_size() > MAX_GRID_CELLS:
-        return [param.low, param.high]
-    return list(param.grid_values())
 
 
 class _Reader:
@@ -267,6 +257,11 @@ class _Reader:
         self.noted.add(place)
         line = None if place in self.flags else self.document.line(place)
         self.problems.append(Problem(self.flags.get(place, dotted(place)), what, line))
+
+    def add_all(self, mistakes: Iterable[tuple[Path_, str]]) -> None:
+        """Note mistakes, each with its place."""
+        for place, what in mistakes:
+            self.add(place, what)
 
     def replace(self, place: Path_, value: Any, flag: str) -> None:
         """Put a flag's value in place of the file's; None leaves that as it is."""
@@ -369,70 +364,34 @@ class _Reader:
                 "scales the adapters, and without any (model.lora_rank: null) it decides nothing; set a lora_rank, or "
                 "leave it out",
             )
-        fields = {} if model is None else {name: getattr(model, name) for name in ADAPTER_FIELDS}
-        return self._with_conditions(found, {**ppo.model_dump(), **fields})
-
-    def _with_conditions(self, params: Mapping[str, Param], fixed: Mapping[str, Any]) -> dict[str, Param]:
-        """The parameters without those conditions that hold in every trial; wrong ones are noted and left out."""
-        found = {}
-        for name, param in params.items():
-            kept = {
-                parent: wanted
-                for parent, wanted in param.when.items()
-                if self._is_condition(name, parent, wanted, params, fixed)
-            }
-            found[name] = param.model_copy(update={"when": kept})
-        try:
-            _ = Space(found).order
-        except ValueError as error:
-            self.add(("space",), f"{error}; one of them must be searched in every trial")
-            return {name: param.model_copy(update={"when": {}}) for name, param in found.items()}
+        unread = [
+            name for name in (*PPOConfig.model_fields, *data) if name in data or not self._is_right(name)
+        ]
+        found, wrong = with_conditions(found, self.fixed(ppo, model), unread)
+        self.add_all(wrong)
         return found
 
-    def _is_condition(
-        self,
-        name: str,
-        parent: str,
-        wanted: tuple[Any, ...],
-        params: Mapping[str, Param],
-        fixed: Mapping[str, Any],
-    ) -> bool:
-        """Whether a condition decides between trials: it holds in some of them. Wrong ones are noted."""
-        place: Path_ = ("space", name, "when", parent)
-        if parent not in fixed and parent not in SEARCHABLE:
-            self.add(place, unknown(parent, fixed))
-        elif parent == name:
-            self.add(place, "must name another hyperparameter, but this is the one that is searched")
-        elif parent in params:
-            return self._is_choice(place, params[parent], wanted)
-        elif parent not in self.data["space"] and parent in fixed and self._is_right(parent):
-            value = fixed[parent]
-            if not any(repr(value) == repr(one) or _same_number(value, one) for one in wanted):
-                self.add(
-                    place,
-                    f"is {value!r} in every trial of this study, so {name} would never be searched; search {parent} "
-                    "too, or leave one of them out",
-                )
-        return False
+    @staticmethod
+    def fixed(ppo: PPOConfig, model: ModelConfig | None) -> dict[str, Any]:
+        """The values of all hyperparameters where they are not searched."""
+        adapters = (model or ModelConfig()).model_dump(include=set(ADAPTER_FIELDS))
+        return {**ppo.model_dump(), **adapters}
 
-    def _is_choice(self, place: Path_, parent: Param, wanted: tuple[Any, ...]) -> bool:
-        """Whether a searched hyperparameter can have the values that a condition asks for; if not, that is noted."""
-        if parent.type != "categorical":
-            self.add(
-                place, f"must be searched by choices to decide about others, but its type is {parent.type}"
-            )
-            return False
-        choices = list(map(repr, parent.choices))
-        wrong = [value for value in wanted if repr(value) not in choices]
-        if wrong:
-            self.add(place, f"must be one of {list(parent.choices)}, its choices, but got {wrong[0]!r}")
-        return not wrong
+    def constraints(self, space: Mapping[str, Param], fixed: Mapping[str, Any]) -> tuple[Constraint, ...]:
+        """The legal constraints; problems are noted."""
+        listed = self.data.get("constraints")
+        if listed is None:
+            return ()
+        searched = self.data.get("space")
+        found, wrong = read_constraints(listed, space, fixed, searched if isinstance(searched, dict) else ())
+        self.add_all(wrong)
+        return found
 
     def _check_values(self, name: str, param: Param) -> None:
         """Every end and choice is legal for its field; the first that is not is told."""
         always = param.model_copy(update={"when": {}})
         block = ModelConfig if name in ADAPTER_FIELDS else PPOConfig
-        for value in (*_values(always, None), *(() if param.default is None else (param.default,))):
+        for value in (*possible_values(always, None), *(() if param.default is None else (param.default,))):
             if name == "lora_rank" and value is None:
                 self.add(
                     ("space", name),
@@ -455,7 +414,7 @@ class _Reader:
             )
         place = ("space", "batch_size") if "batch_size" in space else ("ppo", "batch_size")
         micro = ppo.micro_batch_size
-        for size in _values(space.get("batch_size"), ppo.batch_size):
+        for size in possible_values(space.get("batch_size"), ppo.batch_size):
             if not isinstance(size, int) or not self._is_right("batch_size"):
                 continue
             if self._is_right("rollout_size") and (size < 1 or ppo.rollout_size % size):
@@ -463,7 +422,7 @@ class _Reader:
             if micro is not None and size % micro:
                 self.add(("ppo", "micro_batch_size"), f"must divide batch_size {size}, but got {micro}")
         self._check_horizon(ppo, space)
-        if ppo.kl_target is not None and 0 in _values(space.get("kl_coef"), ppo.kl_coef):
+        if ppo.kl_target is not None and 0 in possible_values(space.get("kl_coef"), ppo.kl_coef):
             self.add(
                 ("ppo", "kl_target"), "`kl_coef > 0` must hold with kl_target: an adaptive β of 0 stays 0"
             )
@@ -473,7 +432,7 @@ class _Reader:
         if ppo.kl_target is None and "kl_target" not in space:
             return
         place = ("space", "kl_horizon") if "kl_horizon" in space else ("ppo", "kl_horizon")
-        for horizon in _values(space.get("kl_horizon"), ppo.kl_horizon):
+        for horizon in possible_values(space.get("kl_horizon"), ppo.kl_horizon):
             if isinstance(horizon, int | float) and 5 * horizon <= ppo.rollout_size:
                 self.add(
                     place,

@@ -99,7 +99,7 @@ class Promise:
 
 
 def most_promising(config: StudyConfig, trials: Sequence[FrozenTrial], seed: int) -> Promise | None:
-    """The best of many configs for one more trial; None where no model can be fitted.
+    """The best of many configs for one more trial; None where no model can be fitted or constraints allow none.
 
     Args:
         config: The study.
@@ -116,6 +116,11 @@ def most_promising(config: StudyConfig, trials: Sequence[FrozenTrial], seed: int
     fair = np.where(seen.safe >= 0.5, seen.score, -np.inf)
     best = float(fair.max()) if np.isfinite(fair).any() else float(seen.score.min())
     points = _points(model.cube, known[np.argsort(-fair)[:N_BEST]], seed)
+    if config.constraints:
+        rules = config.rules
+        points = points[[rules.allow(model.cube.config(point)) for point in points]]
+        if not len(points):
+            return None
     found = model.predict_at(points)
     error = np.maximum(found.score_error, 1e-12)
     ahead = (found.score - best) / error

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config import methods
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.space import Space
+from ppo_tune.search.constrained import ConstrainedSampler
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import was_lost
 from ppo_tune.search.transformed import on_scales
@@ -26,6 +27,14 @@ from ppo_tune.seeding import derive_seed
 
 def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
     """The sampler that proposes the trial of this number."""
+    sampler = _sampler(config, trial_number)
+    if not config.constraints or config.search.sampler.exhaustive:
+        return sampler
+    seed = derive_seed(config.search.seed, "anywhere", trial_number) % 2**32
+    return ConstrainedSampler(sampler, on_scales(RandomSampler(seed=seed), config.space), config)
+
+
+def _sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
     search = config.search
     seed = derive_seed(search.seed, "sampler", trial_number) % 2**32
     match search.sampler:
@@ -42,7 +51,7 @@ def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
         case methods.QMCSamplerConfig():
             return on_scales(_qmc(search.seed, seed, config.space), config.space)
         case methods.GridSamplerConfig():
-            return GridSampler(config.space, search.seed)
+            return GridSampler(config)
 
 
 def needs_results(study: Study, sampler: methods.Sampler) -> bool:
@@ -87,10 +96,10 @@ class GridSampler(BaseSampler):
     its worker.
     """
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self.space = space
-        self.cells = list(space.grid_cells())
-        random.Random(seed).shuffle(self.cells)
+    def __init__(self, config: StudyConfig) -> None:
+        self.space = config.space
+        self.cells = list(config.grid_cells())
+        random.Random(config.search.seed).shuffle(self.cells)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole grid."""

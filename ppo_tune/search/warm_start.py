@@ -106,7 +106,8 @@ def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> Wa
         )
     best = _best(earlier, experiment, config)
     if not best:
-        raise _refusal(f"{_has_no_best(earlier)}; run more trials of it, or leave it out")
+        ruled_out = ", or this study's constraints rule all of them out" if config.constraints else ""
+        raise _refusal(f"{_has_no_best(earlier)}{ruled_out}; run more trials of it, or leave it out")
     taken = best[: MOST if config.n_trials is None else min(MOST, config.n_trials - 1)]
     return WarmStart([moved.params for moved in taken], _told(earlier, experiment, config, taken))
 
@@ -143,9 +144,10 @@ def _best(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> list[
     winner = winning_trial(earlier, experiment)
     trials = [*([] if winner is None else [winner]), *ranked_trials(earlier)]
     different: dict[str, _Moved] = {}
+    rules = config.rules
     for trial in trials:
         found = _Moved.into(config, trial, experiment)
-        if found.params != config.baseline:
+        if found.params != config.baseline and rules.allow(found.params):
             different.setdefault(repr(found.params), found)
     return list(different.values())
 

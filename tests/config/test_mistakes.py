@@ -88,12 +88,13 @@ serach: {}
     [
         pytest.param(
             {"optimizer": "{}"},
-            "a.yaml:3: optimizer: unknown block 'optimizer'; choose one of model, ppo, search, space, task",
+            "a.yaml:3: optimizer: unknown block 'optimizer'; choose one of constraints, model, ppo, search, space, "
+            "task",
             id="block",
         ),
         pytest.param(
             {"seed": "3"},
-            "a.yaml:3: seed: unknown block 'seed'; choose one of model, ppo, search, space, task",
+            "a.yaml:3: seed: unknown block 'seed'; choose one of constraints, model, ppo, search, space, task",
             id="a training's block",
         ),
         pytest.param(

@@ -59,7 +59,7 @@ def config_table(record: StudyRecord) -> pd.DataFrame:
 
 def settings(config: StudyConfig) -> list[tuple[str, str, str]]:
     """The blocks besides ppo, as rows of place, value and meaning."""
-    rows = []
+    rows = [("constraints", text, "Holds in every trial.") for text in config.constraints]
     blocks: Sequence[tuple[str, Block]] = (
         ("task", config.task),
         ("model", config.model),

@@ -262,7 +262,7 @@ def marginals_table(record: StudyRecord, cells: pd.DataFrame) -> pd.DataFrame:
 
 def cells_reading(record: StudyRecord, cells: pd.DataFrame) -> str:
     """How many cells were tried, and whether trials repeat them."""
-    n_cells = sum(1 for _ in record.config.space.grid_cells())
+    n_cells = record.config.grid_size
     within = int(cells["feasible"].sum())
     words = f"{len(cells)} of {n_cells} cells have a completed trial, {within} of them within the KL budget."
     repeats = repeated_cells(record.config, record.trials)

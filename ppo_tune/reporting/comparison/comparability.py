@@ -30,7 +30,7 @@ MEASURE = ("task.", "model.name", "ppo.max_new_tokens", "ppo.temperature")
 JUDGE = re.compile(r"task\.(?:judges\.([^.]+)|gold)")
 """Beginning of the places of a judge, which no score depends on, with the name of any but gold."""
 
-BLOCKS = ("search", "task", "model", "ppo", "space", "versions")
+BLOCKS = ("search", "task", "model", "ppo", "space", "constraints", "versions")
 """Of settings, in the order in which they stand in a table."""
 
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -217,7 +217,11 @@ def _field(place: str) -> str:
 
 def _names(places: Iterable[str]) -> list[str]:
     """How a sentence calls places: by their fields; the searched values are one."""
-    return list(dict.fromkeys("the search space" if p.startswith("space.") else _field(p) for p in places))
+    return list(
+        dict.fromkeys(
+            "the search space" if p.startswith(("space.", "constraints")) else _field(p) for p in places
+        )
+    )
 
 
 def _differing(settings: Sequence[Settings]) -> list[str]:

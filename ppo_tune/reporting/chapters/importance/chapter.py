@@ -89,6 +89,7 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
         f"{clear_reading(table)}{by_company} That is by the model of all results, with {n} scores at full length, "
         "expected ones where a trial did not get there, and with every KL; a config beyond the KL budget counts as the "
         f"lowest score. {TOTAL_EFFECT}{conditions_reading(record.config.space)}"
+        + (" Configs that the constraints rule out count too." if record.config.constraints else "")
     )
 
 
