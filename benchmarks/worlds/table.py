@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.config.space import CategoricalParam, Param, Space
+from ppo_tune.config.ranges import CategoricalParam, Param
+from ppo_tune.config.space import Space
 
 Array = NDArray[np.float64]
 

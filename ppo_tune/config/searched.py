@@ -9,7 +9,8 @@ from typing import Any
 
 from ppo_tune.config.constraints import Constraint, Rules
 from ppo_tune.config.messages import unknown
-from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
+from ppo_tune.config.ranges import Param
+from ppo_tune.config.space import MAX_GRID_CELLS, Space
 from ppo_tune.config.strict_yaml import Path_
 
 Mistakes = list[tuple[Path_, str]]

@@ -23,9 +23,10 @@ from ppo_tune.config.blocks import (
 from ppo_tune.config.constraints import Constraint
 from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
+from ppo_tune.config.ranges import Param
 from ppo_tune.config.searched import faults_of_room, possible_values, read_constraints, with_conditions
 from ppo_tune.config.shipped import study_file
-from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
+from ppo_tune.config.space import MAX_GRID_CELLS, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 

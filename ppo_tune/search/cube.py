@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ppo_tune.config.ranges import CategoricalParam, IntParam, Param
 from ppo_tune.config.scale import Scale
-from ppo_tune.config.space import CategoricalParam, IntParam, Param, Space
+from ppo_tune.config.space import Space
 
 Numbers = NDArray[np.float64]
 

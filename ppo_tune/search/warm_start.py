@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import ADAPTER_FIELDS, StudyConfig, check_name
 from ppo_tune.config.methods import NoPrunerConfig, SearchConfig
-from ppo_tune.config.space import CategoricalParam, Param
+from ppo_tune.config.ranges import CategoricalParam, Param
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.search.facts import TrialFacts, WarmStart
 from ppo_tune.search.results import ranked_trials

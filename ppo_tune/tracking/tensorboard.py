@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams.metadata import NULL_TENSOR, SESSION_END_INFO_T
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam
+from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam
 from ppo_tune.files import make_folder
 from ppo_tune.tracking.base import Logger, Tracked
 

@@ -13,7 +13,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FixedTrial
 from pydantic import TypeAdapter, ValidationError
 
-from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam, Param, Space
+from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam, Param
+from ppo_tune.config.space import Space
 
 law = settings(deadline=None, max_examples=100)
 
