@@ -47,6 +47,7 @@ def load_policy(
     default_name: str | None = None,
     places: int = 1,
     device: torch.device | None = None,
+    adapters_vary: bool = False,
 ) -> Policy:
     """Load a language model and make a policy of it.
 
@@ -55,6 +56,7 @@ def load_policy(
         default_name: The folder to use when the config names none: the task's own model.
         places: How many trials it is to hold.
         device: Where to put it; None takes the first GPU, or the CPU.
+        adapters_vary: Whether trials may have a smaller rank than the config's, and another alpha.
 
     Returns:
         The policy; every place starts as the reference.
@@ -70,7 +72,8 @@ def load_policy(
     tokenizer = load_tokenizer(name)
     model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
     return Policy(
-        model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha, dtype=dtype
+        model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha,
+        adapters_vary=adapters_vary, dtype=dtype,
     )  # fmt: skip
 
 
@@ -193,7 +196,7 @@ def skeleton(name: str) -> PreTrainedModel:
     Raises:
         ModelError: If the name holds something else.
     """
-    config = _load_config(name)
+    config = load_config(name)
     with _refused(f"{called(name)} {_UNUSABLE}"), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     with suppress(OSError):  # not every folder has one

@@ -70,7 +70,10 @@ def assemble(
     device = device or best_device()
     stops = _stops(config, config.model.name)
     task = make_task(config.task, device)
-    policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
+    policy = load_policy(
+        config.widest_model, default_name=task.base_model, places=places, device=device,
+        adapters_vary=config.adapters_vary,
+    )  # fmt: skip
     policy.stop_also(stops)
     trainer = PPOTrainer(policy, task, config.ppo, processes)
     if compiles:
