@@ -51,7 +51,7 @@ def export(
         out=out,
     )
     if to_terminal:
-        sys.stdout.write(made.files[made.main])
+        sys.stdout.write(made.printed or made.files[made.main])
         return
     which = "" if trial is None else f"-trial-{trial}"
     target = folder or out / "exports" / f"{study}{which}-{to}"

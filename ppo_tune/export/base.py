@@ -91,7 +91,8 @@ class Winner:
         metrics: What was measured, by name; where there is more than a number a mapping, with its interval.
         response_tokens: Mean length of its responses, the stop token included.
         score_std: Standard deviation over prompts of what PPO maximizes.
-        sources: Model, reward and prompts for another trainer.
+        sources: Model, reward and prompts for another trainer, and what goes along.
+        from_here: The config with its files as they are named from here, where they have other names in the folder.
     """
 
     config: TrainConfig
@@ -101,6 +102,7 @@ class Winner:
     response_tokens: float | None = None
     score_std: float | None = None
     sources: Sources = Sources()
+    from_here: TrainConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ class Export:
         conversion: How it was made.
         command: What ppo-tune runs the main file with; empty for another trainer.
         sources: What goes along, and what is to be said of it.
+        printed: The main file for a place of its own, where it names files otherwise than in the folder.
         verdict: What the study says of the config.
         advice: What to do instead of training it as it is; empty where one can.
     """
@@ -233,6 +236,7 @@ class Export:
     conversion: Conversion
     command: tuple[str, ...] = ()
     sources: Sources = Sources()
+    printed: str = ""
     verdict: str = ""
     advice: str = ""
 

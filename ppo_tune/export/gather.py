@@ -64,7 +64,7 @@ def winner_of(
     n_prompts = config.task.heldout_prompts if facts.base is None else facts.base.n_prompts
     trained_on = seen.judges.get(REWARD)  # where that is not what trials are compared by
     error = seen.score_error if trained_on is None else trained_on.error
-    here = "" if with_sources else "./"
+    here, from_here = "" if with_sources else "./", best
     enclosing = Enclosing(copy_models=copy_models, inputs=StudyFacts(study).inputs, here=here)
     if with_sources:
         sources = _sources(config, enclosing)
@@ -79,6 +79,7 @@ def winner_of(
         response_tokens=seen.response_tokens,
         score_std=None if error is None else error * n_prompts**0.5,
         sources=sources,
+        from_here=from_here,
     )
 
 

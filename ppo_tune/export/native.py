@@ -57,6 +57,7 @@ def export(winner: Winner, scale: Scale) -> Export:
         Conversion(settings=_settings(config)),
         command=("ppo-tune", "train"),
         sources=winner.sources,
+        printed=render(winner.from_here or config, winner.provenance),
     )
 
 

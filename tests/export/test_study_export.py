@@ -157,7 +157,7 @@ def test_a_trial_that_was_not_completed_is_not_handed_on(out: Path, number: int,
     )
 
 
-def test_the_main_file_can_be_printed_and_nothing_is_written(
+def test_the_main_file_can_be_printed_with_files_as_named_from_here_and_nothing_is_written(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
@@ -166,10 +166,32 @@ def test_the_main_file_can_be_printed_and_nothing_is_written(
 
     run(to_terminal=True)
 
-    assert capsys.readouterr().out == (out / "exports" / "hand-native" / "best.yaml").read_text(
+    printed = capsys.readouterr().out
+    assert sorted(out.rglob("*")) == before
+    (out / "best.yaml").write_text(printed, encoding="utf-8")
+    names = {named.place: named.value for named in load_training("best.yaml").names()}
+    assert names == {
+        "task.path": "prompts.jsonl", "task.reward.function": "reward.py:score", "model.name": "model",
+    }  # fmt: skip
+    written = (out / "exports" / "hand-native" / "best.yaml").read_text(encoding="utf-8")
+    assert written == (
+        printed.replace("path: prompts", "path: data/prompts")
+        .replace("function: reward", "function: functions/reward")
+        .replace("name: model", "name: ./model")
+    )
+
+
+def test_another_trainers_main_file_is_printed_as_it_is_written(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(to="openrlhf")
+    capsys.readouterr()
+
+    run(to="openrlhf", to_terminal=True)
+
+    assert capsys.readouterr().out == (out / "exports" / "hand-openrlhf" / "train.sh").read_text(
         encoding="utf-8"
     )
-    assert sorted(out.rglob("*")) == before
 
 
 def test_a_folder_that_holds_something_is_left_alone_unless_forced(out: Path) -> None:
