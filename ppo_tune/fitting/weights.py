@@ -50,10 +50,11 @@ class FittedWeights:
             return
         model.requires_grad_(False)
         self.adapters = Adapters(model, Bottleneck(config.lora_rank, config.lora_alpha), head=head)
-        self.adapters.hold(ParameterRows(1, self.adapters.shapes(), device))
+        rows = ParameterRows(1, self.adapters.shapes(), device)
+        self.adapters.hold(rows)
         self.adapters.reset(0, generator(config.seed, "fit", "adapters"))
         learned = [] if head is None else [*head.float().requires_grad_(True).parameters()]
-        self.parameters = [*self.adapters.rows.views.values(), *learned]
+        self.parameters = [*rows.views.values(), *learned]
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

@@ -135,8 +135,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ModelError: If there is none.
     """
     with _refused(f"{called(name)} has no usable tokenizer"):
+        repo, where = pretrained(name)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            **pretrained(name), trust_remote_code=False
+            repo, **where, trust_remote_code=False
         )
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # made of nothing but the kind of model
             raise ValueError("it has no vocabulary; save the tokenizer beside the model")
@@ -173,8 +174,10 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
     check_files(name, judge=auto is not AutoModelForCausalLM)
     with _refused(refusal):
         model: PreTrainedModel
+        repo, where = pretrained(name)
         model, info = auto.from_pretrained(
-            **pretrained(name),
+            repo,
+            **where,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
@@ -200,9 +203,8 @@ def skeleton(name: str) -> PreTrainedModel:
     with _refused(f"{called(name)} {_UNUSABLE}"), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     with suppress(OSError):  # not every folder has one
-        model.generation_config = GenerationConfig.from_pretrained(
-            **pretrained(name), trust_remote_code=False
-        )
+        repo, where = pretrained(name)
+        model.generation_config = GenerationConfig.from_pretrained(repo, **where, trust_remote_code=False)
     _check_stop_ids(model, name)
     return model
 
@@ -215,7 +217,8 @@ def judge_skeleton(name: str) -> PreTrainedModel:
     """
     check_files(name, judge=True)
     with _refused(f"{called(name, judge=True)} cannot be loaded"), torch.device("meta"):
-        config = AutoConfig.from_pretrained(**pretrained(name), trust_remote_code=False)
+        repo, where = pretrained(name)
+        config = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     return model
 
@@ -235,7 +238,8 @@ def load_config(name: str) -> PretrainedConfig:
     """The config of a causal language model; whatever is none is refused before its tokenizer or a weight is read."""
     check_files(name)
     with _refused(f"{called(name)} {_UNUSABLE}"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(**pretrained(name), trust_remote_code=False)
+        repo, where = pretrained(name)
+        config: PretrainedConfig = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
         known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     check_kind(config.architectures, called(name), encodes=bool(config.is_encoder_decoder), known=known)
     return config
