@@ -11,7 +11,7 @@ from ppo_tune.config.blocks import (
 )
 from ppo_tune.rewards.base import Columns, LearningReward, Reward
 from ppo_tune.rewards.preference import PreferenceReward
-from ppo_tune.rewards.python import PythonReward
+from ppo_tune.rewards.python import python_reward
 from ppo_tune.rewards.reference import ReferenceReward
 from ppo_tune.rewards.rule import RuleReward
 
@@ -34,7 +34,7 @@ def make_reward(config: RewardConfig, device: torch.device) -> Reward:
         case RuleRewardConfig():
             return RuleReward(config)
         case PythonRewardConfig():
-            return PythonReward(config)
+            return python_reward(config)
         case ReferenceRewardConfig():
             return ReferenceReward(config)
         case PreferenceRewardConfig():
