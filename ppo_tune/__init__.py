@@ -1,7 +1,7 @@
 """ppo-tune: find hyperparameters for PPO-RLHF that you can trust.
 
     study = ppo_tune.load_study("search_spaces/quickstart.yaml")
-    result = ppo_tune.run_search(study)                     # under `if __name__ == "__main__":`
+    result = ppo_tune.run_search(study)
     page = ppo_tune.write_report(result.study, study, result.folder, Path("reports/quickstart"))
     best = ppo_tune.best_config(result.study, study)
     ppo_tune.train(best, out="trained/quickstart")

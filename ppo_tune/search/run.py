@@ -65,7 +65,7 @@ def run_search(
 ) -> SearchResult:
     """Run a study to the end of its budget, or go on with it; then confirm its best few.
 
-    Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
+    Workers are fresh Python processes, which know nothing of the script or notebook that calls it.
 
     Args:
         config: The experiment.
@@ -117,7 +117,7 @@ def run_confirmation(
 ) -> SearchResult:
     """Run the best few of a study and the default config on fresh seeds and unseen prompts, or go on with it.
 
-    Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
+    Workers are fresh Python processes, which know nothing of the script or notebook that calls it.
 
     Args:
         config: The experiment; `search.confirm_top` and `search.confirm_seeds` say how much is done.

@@ -172,8 +172,7 @@ class Supervisor:
         if self._idle_deaths > MAX_ATTEMPTS * self.plan.workers:
             raise SearchStoppedError(
                 f"workers died {self._idle_deaths} times in a row before a trial began, the last {how}; look above "
-                "for what they said. A script that starts a search must be a file, and start it under "
-                '`if __name__ == "__main__":`'
+                "for what they said"
             )
 
     def _rerun_or_give_up(self, trial: FrozenTrial, worker: Worker, reason: str) -> None:

@@ -15,9 +15,8 @@ from ppo_tune.data.user_functions import Held
 from ppo_tune.errors import StorageError
 from ppo_tune.events import Watcher
 from ppo_tune.export import Export, export_study
-from ppo_tune.reporting import Report, write_files
+from ppo_tune.reporting import Report, curves_table, write_files
 from ppo_tune.reporting.analysis.importance import importance_table
-from ppo_tune.reporting.chapters.history.curves import curves_table
 from ppo_tune.reporting.page import build_chapters
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.folders import StudyFolder

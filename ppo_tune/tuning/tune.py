@@ -38,8 +38,7 @@ def tune(  # noqa: PLR0913 all of them are named
     other arguments is refused, with what differs.
 
     Where no other process can import the reward (a lambda, a function of a notebook, an object), one worker trains in
-    this process, and a note says so. Else workers are fresh Python processes, and a script calls this under
-    `if __name__ == "__main__":`.
+    this process, and a note says so. Else workers are fresh Python processes, as many as there are cores or GPUs.
 
     Args:
         space: What is searched, by name: (low, high), a list of choices, or a mapping as in a study file, whose `type`
