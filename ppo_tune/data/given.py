@@ -321,19 +321,19 @@ def _place_of(reward: Any) -> tuple[str | None, str]:
     """`path/to/file.py:function` of a function that any process can import; else None, and why not, in words."""
     name, module = getattr(reward, "__qualname__", None), getattr(reward, "__module__", None)
     if not isinstance(name, str) or isinstance(reward, type):
-        return None, "is an object of this session, which no other process can have"
+        return None, "is an object of this session, and no other process can import it"
     if not name.isidentifier():
-        return None, "is no function of a module's own, which no other process can have"
+        return None, "has no name in a module, and no other process can import it"
     if module == "__main__":
-        return None, "was made in this session, which no other process can have"
+        return None, "was made in this session, and no other process can import it"
     file = getattr(sys.modules.get(str(module)), "__file__", None) or ""
     if getattr(sys.modules.get(str(module)), name, None) is not reward or not file.endswith(".py"):
-        return None, f"is not what module {module} has by that name, and no other process can have it"
+        return None, f"is not what module {module} has by that name, and no other process can import it"
     path = _from_here(Path(file))
     try:
         load_function(f"{path}:{name}")
     except PPOTuneError as error:
-        return None, f"cannot be had by another process ({error})"
+        return None, f"cannot be imported by another process ({error})"
     return f"{path}:{name}", ""
 
 

@@ -24,6 +24,12 @@ def rows_of(prompts: Any, column: str) -> tuple[list[dict[str, Any]], bool]:
     rows = [_row(prompt, number, column) for number, prompt in enumerate(_listed(prompts), start=1)]
     if not rows:
         raise _refused(f"must hold at least one prompt, but got an empty {type(prompts).__name__}")
+    bare = next((number for number, row in enumerate(rows, start=1) if column not in row), None)
+    if bare is not None:
+        has = ", ".join(rows[bare - 1]) or "none"
+        raise _refused(
+            f"column {column!r} must be there, but prompt {bare} has {has}; name the column by prompt="
+        )
     chats = {isinstance(row.get(column), list) for row in rows}
     if len(chats) > 1:
         raise _refused("must be texts or lists of messages, but some are the one and some the other")

@@ -123,6 +123,17 @@ def has_study(url: str, study_name: str) -> bool:
     return study_name in optuna.get_all_study_names(_open(url))
 
 
+def forget_unbegun(url: str, study_name: str) -> bool:
+    """Delete a study of which no trial ever began; says whether there is none of the name now."""
+    if not has_study(url, study_name):
+        return True
+    study = load_study_from(url, study_name)
+    if any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
+        return False
+    optuna.delete_study(study_name=study_name, storage=study._storage)
+    return True
+
+
 def load_study_from(url: str, study_name: str) -> Study:
     """Open a study that exists.
 

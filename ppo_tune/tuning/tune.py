@@ -10,7 +10,7 @@ from ppo_tune.errors import PPOTuneError, StudyMismatchError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.run import run_search
-from ppo_tune.search.storage import OF_A_FILE, has_study, storage_url
+from ppo_tune.search.storage import OF_A_FILE, forget_unbegun, has_study, storage_url
 from ppo_tune.tuning.study import Study
 
 OTHERS = ("storage", "workers", "watch", "confirm")
@@ -45,9 +45,9 @@ def tune(  # noqa: PLR0913 all of them are named
             may be left out: `{"learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}, "batch_size": [16, 32]}`.
         prompts: A list of texts, of conversations (lists of messages) or of mappings of columns; a data frame; a
             `datasets.Dataset`; the name of a file. None where `task` names the embedded one.
-        reward: A function of prompts, responses and **columns that returns one number per response; a
-            `ppo_tune.Reward`; the folder or hub name of a reward model, or such a model as (model, tokenizer); a
-            mapping such as `{"name": "rule", "include": {"please": 1.0}}`.
+        reward: A function that is called by `prompts`, `responses` and the other columns, all of them lists, and
+            returns one number per response; a `ppo_tune.Reward`; the folder or hub name of a reward model, or such a
+            model as (model, tokenizer); a mapping such as `{"name": "rule", "include": {"please": 1.0}}`.
         model: A folder or hub name, or (model, tokenizer). None where the task brings one.
         name: Of the study.
         out: Folder that gets `runs/<name>/`.
@@ -66,20 +66,24 @@ def tune(  # noqa: PLR0913 all of them are named
         PPOTuneError: If something cannot be used, the study was made by other arguments, or every trial fails for the
             same reason.
     """
+    watch = watch or Teller().watch
     given = Given(dict(settings, space=space, prompts=prompts, reward=reward, model=model), name, OTHERS)
+    folder, store = StudyFolder.of(Path(out), name), storage_url(Path(out), name)
+    is_new = storage is None and not has_study(store, name)
     try:
-        config = given.write(StudyFolder.of(Path(out), name).given)
-        run_search(
-            config, out=out, storage=storage, workers=workers, watch=watch or Teller().watch, confirm=confirm
-        )
+        config = given.write(folder.given)
+        result = run_search(config, out=out, storage=storage, workers=workers, watch=watch, confirm=confirm)
     except StudyMismatchError as error:
         given.take_back()
         what = str(error).replace(OF_A_FILE, "call it with what it had, or with another name")
         raise StudyMismatchError(what) from None
     except PPOTuneError:
-        if not has_study(storage or storage_url(Path(out), name), name):
+        if is_new and forget_unbegun(store, name):  # a reward that is mended may try again
+            folder.base.unlink(missing_ok=True)
             given.take_back()
         raise
+    if result.interrupted:
+        watch({"kind": "note", "text": "stopped; the same call goes on"})
     return Study(name, storage=storage, out=out, held=given.held)
 
 

@@ -210,27 +210,27 @@ def test_a_function_that_is_decorated_is_named_by_its_file(module: Callable[[str
 LONE: dict[str, tuple[str, str]] = {
     "a lambda": (
         "score = lambda responses, **_: [1.0]",
-        "<lambda> is no function of a module's own, which no other process can have",
+        "<lambda> has no name in a module, and no other process can import it",
     ),
     "a function in a function": (
         "def make():\n    def inner(responses, **_):\n        return [1.0]\n    return inner\nscore = make()",
-        "make.<locals>.inner is no function of a module's own, which no other process can have",
+        "make.<locals>.inner has no name in a module, and no other process can import it",
     ),
     "an object": (
         "class Score:\n    def __call__(self, responses, **_):\n        return [1.0]\nscore = Score()",
-        "Score is an object of this session, which no other process can have",
+        "Score is an object of this session, and no other process can import it",
     ),
     "a partial function": (
         "import functools\ndef f(responses, n, **_):\n    return [n]\nscore = functools.partial(f, n=1)",
-        "partial is an object of this session, which no other process can have",
+        "partial is an object of this session, and no other process can import it",
     ),
     "a method": (
         "class Score:\n    def __call__(self, responses, **_):\n        return [1.0]\nscore = Score().__call__",
-        "Score.__call__ is no function of a module's own, which no other process can have",
+        "Score.__call__ has no name in a module, and no other process can import it",
     ),
     "a function that was replaced": (
         SCORE + "first = score\ndef score(responses, **_):\n    return []\n",
-        "score is not what module their_rewards has by that name, and no other process can have it",
+        "score is not what module their_rewards has by that name, and no other process can import it",
     ),
 }  # fmt: skip
 
@@ -260,7 +260,9 @@ def test_what_a_notebook_defines_is_held_by_its_session(monkeypatch: pytest.Monk
     _, held = function_of(reward=session.score)
 
     assert held is not None
-    assert f"{held.label} {held.reason}" == "score was made in this session, which no other process can have"
+    assert (
+        f"{held.label} {held.reason}" == "score was made in this session, and no other process can import it"
+    )
 
 
 def test_a_file_that_cannot_be_imported_alone_is_held_with_the_reason(
@@ -275,8 +277,8 @@ def test_a_file_that_cannot_be_imported_alone_is_held_with_the_reason(
 
     assert held is not None
     assert held.reason == (
-        "cannot be had by another process (reward.function: their_package/inner.py cannot be imported: ImportError: "
-        "attempted relative import with no known parent package)"
+        "cannot be imported by another process (reward.function: their_package/inner.py cannot be imported: "
+        "ImportError: attempted relative import with no known parent package)"
     )
 
 

@@ -65,6 +65,7 @@ def test_texts_stand_in_the_column_that_is_asked_for() -> None:
 
 def test_values_of_other_libraries_become_those_of_json() -> None:
     row = {
+        "prompt": "x",
         "i": np.int64(3), "f": np.float32(0.5), "b": np.bool_(True), "a": np.array([1, 2]), "t": torch.tensor([1.5]),
         "d": date(2026, 1, 2), "none": pd.NaT, "na": pd.NA, "inf": float("inf"), "p": Path("x"), 1: {2: (3,)},
     }  # fmt: skip
@@ -73,6 +74,7 @@ def test_values_of_other_libraries_become_those_of_json() -> None:
 
     assert json.loads(json.dumps(found)) == found
     assert found == {
+        "prompt": "x",
         "i": 3, "f": 0.5, "b": True, "a": [1, 2], "t": [1.5], "d": "2026-01-02", "none": None, "na": None, "inf": None,
         "p": "x", "1": {"2": [3]},
     }  # fmt: skip
@@ -90,6 +92,11 @@ def test_a_file_of_rows_says_what_they_say(text: str, tmp_path: Path) -> None:
 
 
 WRONG = {
+    "another column": (
+        [{"question": "a", "n": 1}],
+        "column 'prompt' must be there, but prompt 1 has question, n; name the column by prompt=",
+    ),
+    "no columns": ([{}], "column 'prompt' must be there, but prompt 1 has none; name the column by prompt="),
     "nothing": ([], "must hold at least one prompt, but got an empty list"),
     "splits": (
         {"train": DataSet(), "test": DataSet()},

@@ -63,8 +63,8 @@ def test_a_notebook_searches_without_files(here: Path) -> None:
     ]
     assert [kind for kind, _ in shown] == kinds
     assert (
-        "note: task.reward: score was made in this session, which no other process can have, so one worker trains in "
-        "this process; import it from a file of its own, and several can"
+        "note: task.reward: score was made in this session, and no other process can import it, so one worker trains "
+        "in this process; import it from a file of its own, and several can"
     ) in lines
     assert len([line for line in lines if line.startswith("trial ")]) == 6
     assert (here / "reports" / "colours" / "index.html").is_file()

@@ -100,8 +100,8 @@ def test_a_confirmation_asks_the_object_that_the_search_asked(study: "ppo_tune.S
     confirmed = study.confirm(top=1, seeds=2, watch=told.append)
 
     assert [event["text"] for event in told if event["kind"] == "note"] == [
-        "task.reward: CountRed is an object of this session, which no other process can have, so one worker trains in "
-        "this process; import it from a file of its own, and several can"
+        "task.reward: CountRed is an object of this session, and no other process can import it, so one worker trains "
+        "in this process; import it from a file of its own, and several can"
     ]
     assert len([event for event in told if event["kind"] == "ended"]) == 4
     assert study.record.confirmation is None

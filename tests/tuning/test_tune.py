@@ -1,19 +1,24 @@
 """A search from objects: it is that of the file which it writes, goes on with itself, and refuses another."""
 
 import gc
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import optuna
 import pytest
+from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import ppo_tune
 from ppo_tune.data.user_files import check_user_files
-from ppo_tune.errors import ConfigError, DataError, StudyMismatchError
+from ppo_tune.errors import ConfigError, DataError, SearchStoppedError, StorageError, StudyMismatchError
 from ppo_tune.events import Event
+from ppo_tune.search.storage import create_study, storage_url
 from ppo_tune.tuning.tune import Teller
 from tests.tuning.objects import PROMPTS, SETTINGS, CountRed, given_files, outcomes
 
@@ -41,7 +46,7 @@ def test_objects_their_file_and_a_reward_that_only_this_process_has_are_one_stud
 
     assert notes(events) == [
         "task.reward: test_objects_their_file_and_a_reward_that_only_this_process_has_are_one_study_to_the_bit.<locals>"
-        ".<lambda> is no function of a module's own, which no other process can have, so one worker trains in this "
+        ".<lambda> has no name in a module, and no other process can import it, so one worker trains in this "
         "process; import it from a file of its own, and several can"
     ]
     assert len(outcomes(by_file.study)) == 3
@@ -118,6 +123,33 @@ def test_what_cannot_be_searched_leaves_nothing(tune: Tune, here: Path) -> None:
     assert given_files(here, "tune") == []
 
 
+def test_a_reward_that_fails_at_once_can_be_mended_under_the_same_name(tune: Tune, here: Path) -> None:
+    with pytest.raises(
+        SearchStoppedError, match=r"the untrained model cannot be scored: .*<lambda> raised NameError"
+    ):
+        tune(reward=lambda responses, **_: [missing(r) for r in responses])  # type: ignore[name-defined]  # noqa: F821
+    assert given_files(here, "tune") == []
+
+    assert len(tune(reward=CountRed(), n_trials=1).trials) == 1
+
+
+def test_a_study_that_another_search_has_just_made_is_left_to_it(tune: Tune, here: Path) -> None:
+    """No trial of it has begun, and it is under its search's lock."""
+    study = tune(reward=CountRed(), n_trials=1)
+    optuna.delete_study(study_name="tune", storage=study.optuna_study._storage)
+    (here / "runs" / "tune" / "study.db").unlink()
+    config = study.config
+    create_study(config, storage_url(Path(), "tune"), check_user_files(config).hashes)
+
+    with (
+        FileLock(here / "runs" / "tune" / "search.lock"),
+        pytest.raises(StorageError, match="another search of study"),
+    ):
+        tune(reward=CountRed(), n_trials=1)
+
+    assert len(ppo_tune.Study.load("tune").optuna_study.get_trials()) == 1
+
+
 def test_what_only_the_session_had_is_missed_by_any_other_before_a_model_loads(
     tune: Tune, here: Path
 ) -> None:
@@ -149,6 +181,17 @@ def test_a_search_that_is_watched_by_nobody_prints_a_line_for_what_matters(
     ]
 
 
+def test_a_search_that_was_stopped_says_how_it_goes_on(tune: Tune, events: list[Event]) -> None:
+    def stop(event: Event) -> None:
+        events.append(event)
+        if event["kind"] == "progress" and len([e for e in events if e["kind"] == "progress"]) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    tune(reward=CountRed(), watch=stop)
+
+    assert events[-1] == {"kind": "note", "text": "stopped; the same call goes on"}
+
+
 TOLD = [
     ({"kind": "over", "text": "the seconds are over"}, "the seconds are over"),
     ({"kind": "confirming", "remaining": 4}, "confirming on fresh seeds and unseen prompts: at most 4 runs"),
@@ -174,8 +217,6 @@ def test_an_event_is_a_line_or_nothing(event: Event, line: str, capsys: pytest.C
 
 def test_an_objective_takes_objects_as_well_as_a_config(small_world: Path, here: Path) -> None:
     """Its trials are those of the same objects' study with the same values."""
-    import optuna
-
     given: dict[str, Any] = {**SETTINGS, "model": str(small_world / "model"), "reward": CountRed()}
     whole = ppo_tune.tune(**given, watch=lambda _: None)
     study = optuna.create_study(direction="maximize", study_name="mine")
