@@ -14,7 +14,7 @@ from ppo_tune.config.blocks import (
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.rewards.base import Columns, LearningReward, Reward
 from ppo_tune.rewards.preference import PreferenceReward, check_judge
-from ppo_tune.rewards.python import PythonReward, check_call
+from ppo_tune.rewards.python import check_call, python_reward
 from ppo_tune.rewards.reference import ReferenceReward, check_references
 from ppo_tune.rewards.rule import RuleReward
 
@@ -37,7 +37,7 @@ def make_reward(config: RewardConfig, device: torch.device) -> Reward:
         case RuleRewardConfig():
             return RuleReward(config)
         case PythonRewardConfig():
-            return PythonReward(config)
+            return python_reward(config)
         case ReferenceRewardConfig():
             return ReferenceReward(config)
         case PreferenceRewardConfig():

@@ -18,8 +18,12 @@ def needs_look(config: StudyConfig) -> bool:
     return bool(config.model.name or scorers(config.task) or config.model.compile is True)
 
 
-def look_beforehand(processes: LocalWorkers, config: StudyConfig) -> list[str]:
+def look_beforehand(processes: LocalWorkers | None, config: StudyConfig) -> list[str]:
     """Look at all that a study needs without the weights of any model.
+
+    Args:
+        processes: Whose first process is to look; None looks in this one, which alone has what it holds.
+        config: The experiment.
 
     Returns:
         What is to be known of what scores responses, one sentence each; the workers say the rest.
@@ -28,7 +32,13 @@ def look_beforehand(processes: LocalWorkers, config: StudyConfig) -> list[str]:
         PPOTuneError: If something cannot be used.
         WorkerError: If the process met a bug.
     """
-    return [event["text"] for event in answers(processes, _look, config)] if needs_look(config) else []
+    if not needs_look(config):
+        return []
+    if processes is None:
+        from ppo_tune.trainer.checks import check_run  # torch is loaded where models are
+
+        return [*check_run(config).of_scorers]
+    return [event["text"] for event in answers(processes, _look, config)]
 
 
 def _look(config: StudyConfig, channel: Channel) -> None:

@@ -8,6 +8,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 from ppo_tune.search.workers import Channel, Ended, Message, T, Work, Worker, Workers, carry_out
 
@@ -140,12 +142,26 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Within this block a process that is started does not begin with the script that runs here, nor look for it.
+
+    Such a script would start the search once more, and that of a notebook or of the standard input is no file.
+    """
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
+
+
 def _new_process(name: str) -> _Process:
     """Start a process that waits for work."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_live, args=(theirs,), name=name)
-    with _no_interrupts():
+    with _no_interrupts(), _no_main():
         process.start()
     theirs.close()
     return _Process(process, ours)

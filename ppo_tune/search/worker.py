@@ -23,13 +23,39 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def train(worker: Worker, channel: Channel) -> None:
-    """Train trials of a worker's plan until none is left, or its supervisor wants a stop.
+    """Train trials of a worker's plan until none is left, or its supervisor wants a stop; in a process of its own.
 
     Raises:
         PPOTuneError: If something cannot be used.
     """
+    _train_on(take_device(worker.index), worker, channel)
+
+
+def train_as_guest(worker: Worker, channel: Channel) -> None:
+    """Like `train`, in a process that is the user's, which finds its threads and what libraries say as they were.
+
+    Raises:
+        PPOTuneError: If something cannot be used.
+    """
+    threads, device = torch.get_num_threads(), _device(worker.index)
+    optuna_says = optuna.logging.get_verbosity()
+    transformers_says = transformers.logging.get_verbosity()
+    had_bars = transformers.utils.logging.is_progress_bar_enabled()
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # sums of several threads round otherwise
+    _quiet()
+    try:
+        _train_on(device, worker, channel)
+    finally:
+        torch.set_num_threads(threads)
+        optuna.logging.set_verbosity(optuna_says)
+        transformers.logging.set_verbosity(transformers_says)
+        if had_bars:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _train_on(device: torch.device, worker: Worker, channel: Channel) -> None:
     plan, folder = worker.plan, worker.folder
-    device = take_device(worker.index)
     prepare_task(
         plan.config.task, lambda name, done: channel.send({"kind": "stage", "name": name, "done": done})
     )
