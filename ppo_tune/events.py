@@ -15,6 +15,7 @@ ended        number, ending, reason, value, feasible      a trial
 lost         number, reason                               a search whose worker died
 evaluation   episodes, heldout/...                        a full training
 found        text                                         a study or training file, of a path beside it
+measured     pack, seconds_per_trial, worker_bytes, ...     a worker that was measured for `check`
 note         text                                         what the user should know of a model or a logger
 iteration    episodes, objective/..., policy/...          a full training
 """

@@ -8,7 +8,7 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.output import Facts
-from ppo_tune.cli.terminal import Out, Storage, StudyName, console, say, tell
+from ppo_tune.cli.terminal import Out, Storage, StudyName, console, note, say, tell
 
 
 def export(
@@ -28,6 +28,10 @@ def export(
     response_length: Annotated[
         int | None, typer.Option(help="Suggest values for responses of up to so many tokens.")
     ] = None,
+    copy_models: Annotated[
+        bool,
+        typer.Option("--copy-models", help="Copy model folders of yours, too, instead of linking to them."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds something.")] = False,
     to_terminal: Annotated[
         bool, typer.Option("--print", help="Print the main file, and write nothing.")
@@ -42,26 +46,31 @@ def export(
         trial=trial,
         params_ratio=params_ratio,
         response_length=response_length,
+        copy_models=copy_models,
         storage=storage,
         out=out,
     )
     facts = {
         "study": study, "target": to, "main": made.main, "verdict": made.verdict, "advice": made.advice,
+        "notes": made.notes,
         "cannot_do": [str(remark) for remark in made.conversion.unsupported],
         "does_otherwise": [str(remark) for remark in made.conversion.approximated],
     }  # fmt: skip
     if to_terminal:
-        console.file.write(made.files[made.main])
-        return Facts({**facts, "text": made.files[made.main]})
+        text = made.printed or made.files[made.main]
+        console.file.write(text)
+        return Facts({**facts, "text": text})
     which = "" if trial is None else f"-trial-{trial}"
     target = folder or out / "exports" / f"{study}{which}-{to}"
     written = made.write(target, force=force)
     for file in written:
         say(f"wrote      {file}", final=True)
+    for text in made.notes:
+        note(text)
     tell(made.verdict, final=True)
     if made.advice:
         tell(made.advice)
-    elif made.command:
+    elif made.command and not made.missing:
         say(f"go on with {shlex.join([*made.command, str(target / made.main)])}")
     losses = {"cannot do": made.conversion.unsupported, "does otherwise": made.conversion.approximated}
     for what, remarks in losses.items():
