@@ -43,8 +43,8 @@ def study_text(config: StudyConfig) -> str:
     searched stands in `space` alone.
     """
     blocks = config.model_dump(mode="json", exclude_unset=True, exclude={"name"})
-    if "ppo" in blocks:
-        blocks["ppo"] = {name: value for name, value in blocks["ppo"].items() if name not in config.space}
+    for block in blocks.keys() & {"ppo", "model"}:
+        blocks[block] = {name: value for name, value in blocks[block].items() if name not in config.space}
     return yaml_text(blocks, [_header(config.name)])
 
 

@@ -147,7 +147,10 @@ def test_a_mistake_with_json_leaves_stdout_empty(cli: Cli, here: Path) -> None:
 
 JSON = {
     "examples": ("examples", {"examples"}),
-    "check": ("check small.yaml", {"study", "trials", "episodes_per_trial", "prompts", "confirmation_runs", "notes"}),
+    "check": (
+        "check small.yaml",
+        {"name", "exists", "n_trials", "prompts", "lengths", "confirmation", "notes", "files"},
+    ),
     "report": ("report small", {"study", "verdict", "headline", "params", "page", "best"}),
     "compare": ("compare small small --out . --out ../other", {"page", "sentences"}),
     "export": (
@@ -208,7 +211,7 @@ def test_quiet_status_is_its_verdict_and_a_quiet_check_its_first_line(cli: Cli, 
 
     assert [line.split()[0] for line in status.out.splitlines()][:1] == ["verdict"]
     assert "next" not in status.out
-    assert check.out == "small.yaml is a valid study.\n"
+    assert check.out == "small.yaml is a valid study, and was begun: a search goes on with it.\n"
     assert listed.out.startswith("small  complete, 3 of 3 trials over")
     assert listed.out.count("\n") == 1
 
