@@ -1,6 +1,7 @@
 """A study file to start from: what can be told of a file of prompts and a model, each value with its reason."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppo_tune.config.messages import unknown
+from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import has_turns, read_chat
 from ppo_tune.data.columns import PROMPTS, REFERENCES, first_rows, likely, text_columns
 from ppo_tune.data.model_folders import check_model
@@ -49,16 +51,23 @@ class Draft:
 
 
 def draft_study(
-    path: Path, model: str, *, name: str, prompt: str | None = None, reference: str | None = None
+    path: Path,
+    model: str,
+    *,
+    name: str,
+    prompt: str | None = None,
+    reference: str | None = None,
+    source: Source = WHOLE,
 ) -> Draft:
     """A study of a file of prompts and a model, with ranges for a model of its size and lengths from the data.
 
     Args:
-        path: A file of one of the `ppo_tune.data.formats.FORMATS`.
+        path: A file, folder or hub name, as `ppo_tune.data.formats.records` takes it.
         model: A folder or hub name.
         name: Of the study; the reward to change stands in `<name>_reward.py`.
         prompt: The column of prompts; None looks for one.
         reference: The column of good responses; None looks for one.
+        source: The encoding of a text file, or the part of a data set.
 
     Returns:
         The texts of the files, and what was seen.
@@ -69,7 +78,7 @@ def draft_study(
         ModelError: If the model cannot be read.
     """
     check_model(model)
-    names = text_columns(path)
+    names = text_columns(path, source)
     for flag, given in (("--prompt", prompt), ("--reference", reference)):
         if given is not None and given not in names:
             raise ConfigError([Problem(flag, unknown(given, names, kind="column"))])
@@ -79,11 +88,13 @@ def draft_study(
             [Problem("--prompt", f"name the column that holds the prompts: {' or '.join(names)}")]
         )
     reference = reference or likely([name for name in names if name != prompt], REFERENCES)
-    rows = first_rows(path)
+    rows = first_rows(path, source)
     facts = _Facts.of(model, rows, prompt, reference)
     study = render(
         "study.yaml.jinja", name=name, path=_quoted(str(path)), prompt=_quoted(prompt), model=_quoted(model),
         reference=reference and _quoted(reference), facts=facts,
+        source=[f"{key}: {_quoted(value)}" for key, value in source.model_dump().items()],
+        flags="".join(f" --{key} {shlex.quote(value)}" for key, value in source.model_dump().items()),
     )  # fmt: skip
     return Draft(study, "" if reference else render("reward_stub.py.jinja", name=name), facts.seen)
 

@@ -3,6 +3,7 @@
 
 import itertools
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -143,6 +144,16 @@ def test_a_copy_has_what_it_names_and_replaces_no_other_file(tmp_path):
     assert written[1].read_text(encoding="utf-8") == "mine"
 
 
+SETTINGS = ("ppo.episodes=128", "task.heldout_prompts=4", "search.milestones=2")
+SMALLER = {
+    "search": (
+        *("--n-trials", "2", "--workers", "1", "--no-confirm"),
+        *(word for setting in SETTINGS for word in ("--set", setting)),
+    )
+}
+"""What makes a command of the guide short enough for a test."""
+
+
 @pytest.mark.slow
 def test_a_wheel_brings_them(tmp_path):
     """In an empty folder, by the package as it is installed and not as it is checked out."""
@@ -163,17 +174,27 @@ def test_a_wheel_brings_them(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
 
-    command = [sys.executable, "-m", "ppo_tune", "check", "quickstart"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
-    told = subprocess.run(
-        command, cwd=empty, env=environment, capture_output=True, text=True, check=True
-    ).stdout
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "ppo_tune", *words]
+        done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    told = run("check", "quickstart")
+    guide = (FOLDER.parent / "docs" / "own-data.md").read_text(encoding="utf-8")
+    block = guide.partition("\n## Nothing of your own yet\n")[2].split("```")[1]
+    for line in block.strip().splitlines():
+        _, *words = shlex.split(line)
+        run(*words, *SMALLER.get(words[0], ()))
     where = "from ppo_tune.config.shipped import FOLDER; print(FOLDER)"
     found = subprocess.run(
         [sys.executable, "-c", where], cwd=empty, env=environment, capture_output=True, text=True
     )
 
     assert told.startswith("quickstart is a valid study.")
+    assert (empty / "trained" / "quickstart" / "model" / "model.safetensors").is_file()
     assert Path(found.stdout.strip()) == tmp_path / "installed" / "ppo_tune" / "search_spaces"
     assert {*shipped()} == {
         path.stem for path in (tmp_path / "installed/ppo_tune/search_spaces").glob("*.yaml")

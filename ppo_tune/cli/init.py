@@ -7,16 +7,22 @@ from typing import Annotated
 import typer
 
 import ppo_tune
+from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import say, tell
 from ppo_tune.config.blocks import check_name
+from ppo_tune.config.source import Source
 from ppo_tune.config.study_file import load_study
 from ppo_tune.data.columns import PROMPTS, likely, text_columns
 from ppo_tune.errors import ConfigError, Problem, StorageError
 from ppo_tune.files import write_text
 
 
+@with_blocks
 def init(
-    data: Annotated[Path | None, typer.Argument(help="Your file of prompts.")] = None,
+    source: Source,
+    data: Annotated[
+        Path | None, typer.Argument(help="Your file of prompts; or the folder or hub name of a data set.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model folder or hub name.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Column of the prompts; else it is looked for.")] = None,
     reference: Annotated[
@@ -31,12 +37,12 @@ def init(
     """
     data = Path(_asked(None if data is None else str(data), "DATA", "your file of prompts"))
     model = _asked(model, "--model", "model folder or hub name")
-    names = text_columns(data)
+    names = text_columns(data, source)
     if prompt is None and len(names) > 1 and likely(names, PROMPTS) is None:
         prompt = _asked(None, "--prompt", f"column of the prompts ({', '.join(names)})")
-    name = name or data.name.partition(".")[0]
+    name = name or data.name.partition(".")[0].partition("@")[0]
     check_name(name)
-    draft = ppo_tune.draft_study(data, model, name=name, prompt=prompt, reference=reference)
+    draft = ppo_tune.draft_study(data, model, name=name, prompt=prompt, reference=reference, source=source)
     files = {f"{name}.yaml": draft.study, **({f"{name}_reward.py": draft.stub} if draft.stub else {})}
     if there := [file for file in files if Path(file).exists()]:
         raise StorageError(f"{there[0]} is there already; name the study otherwise by --name")

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from ppo_tune.config.block import FROM_LIST, Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
 from ppo_tune.config.methods import Loggers, SearchConfig
+from ppo_tune.config.source import Encoding, SplitName, Subset
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
 
@@ -341,8 +342,12 @@ class DatasetTaskConfig(Block):
     brings_model: ClassVar[bool] = False
     name: Literal["dataset"]
     path: FileName = Field(
-        description="JSON, JSONL, CSV, TSV (each also .gz) or Parquet file, from the folder where you start ppo-tune."
+        description="JSON, JSONL, CSV, TSV (each also .gz) or Parquet file, from the folder where you start ppo-tune; "
+        "or a data set: its folder, or its name on a hub, `org/name` or `org/name@revision` (needs the `hub` extra)."
     )
+    encoding: Encoding = None
+    subset: Subset = None
+    split: SplitName = None
     prompt: Text = Field(
         "prompt",
         description="Column that holds the prompt: a text or, with chat, a list of messages with role and content (or "

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from ppo_tune.config.block import Block, Text
 from ppo_tune.config.blocks import problem_of_template
+from ppo_tune.config.source import Encoding, SplitName, Subset
 
 
 class PairColumns(Block):
@@ -16,6 +17,9 @@ class PairColumns(Block):
     template: Text = Field(
         "{prompt}", min_length=1, description="Text given to the model, with {column} names."
     )
+    encoding: Encoding = None
+    subset: Subset = None
+    split: SplitName = None
 
 
 class PreferenceColumns(Block):
@@ -24,6 +28,9 @@ class PreferenceColumns(Block):
     prompt: Text = Field("prompt", description="Column of the prompts.")
     chosen: Text = Field("chosen", description="Column of the better responses.")
     rejected: Text = Field("rejected", description="Column of the worse responses.")
+    encoding: Encoding = None
+    subset: Subset = None
+    split: SplitName = None
 
 
 class SFTConfig(Block):

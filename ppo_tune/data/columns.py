@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import read_chat
 from ppo_tune.data.formats import Row, records
 from ppo_tune.data.shapes import shape_of
@@ -24,13 +25,13 @@ MOST_ROWS = 2_000
 """Rows that are looked at, the first ones."""
 
 
-def text_columns(path: Path) -> list[str]:
+def text_columns(path: Path, source: Source = WHOLE) -> list[str]:
     """The columns of a file that may hold prompts: in every row looked at a text or a list of messages.
 
     Raises:
         DataError: If the file cannot be read, or has no such column.
     """
-    rows = first_rows(path)
+    rows = first_rows(path, source)
     names = [name for name in rows[0] if all(_is_prompt(row.get(name)) for row in rows)]
     if not names:
         raise DataError(f"{path}: no column holds text in every row; the first row has {', '.join(rows[0])}")
@@ -42,20 +43,20 @@ def likely(names: Sequence[str], known: Sequence[str]) -> str | None:
     return next((name for name in known if name in names), None)
 
 
-def first_rows(path: Path) -> list[Mapping[str, Any]]:
+def first_rows(path: Path, source: Source = WHOLE) -> list[Mapping[str, Any]]:
     """The first rows of a file, as what their published shape says if they have one.
 
     Raises:
         DataError: If there is none.
     """
-    found = (row for row in records(path, PROMPTS[:1], []) if isinstance(row, Row))
+    found = (row for row in records(path, PROMPTS[:1], [], source) if isinstance(row, Row))
     rows: list[Mapping[str, Any]] = [row.columns for row in itertools.islice(found, MOST_ROWS)]
     if not rows:
         raise DataError(f"{path}: at least one row is needed, but none can be read")
     shape = shape_of(rows[0], {"prompt"})
     if shape is None or "prompt" in rows[0]:
         return rows
-    table = read_table(path, ["prompt"], chat="prompt", drop_bad_rows=True)
+    table = read_table(path, ["prompt"], chat="prompt", drop_bad_rows=True, source=source)
     return [row.columns for row in table.rows[:MOST_ROWS]]
 
 

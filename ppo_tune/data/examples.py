@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ppo_tune.config.fitting import PairColumns, PreferenceColumns
+from ppo_tune.config.source import Source
 from ppo_tune.data.chats import Chat
 from ppo_tune.data.formats import Row
 from ppo_tune.data.prompts import problem_of_column, template_columns
@@ -42,7 +43,8 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
     columns = columns or PairColumns()
     if columns.prompt in CONVERSATIONS:  # which hold the response, too
         columns = columns.model_copy(update={"prompt": "prompt"})
-    table = read_table(path, [columns.prompt, columns.response])
+    published = {columns.prompt: "prompt", columns.response: "response"}
+    table = read_table(path, [*published], source=Source.of(columns), published=published)
     known = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(columns.template, known, "--template")
     for row in table.rows:
@@ -83,7 +85,8 @@ def read_preferences(
         DataError: If the file or one of its rows cannot be used.
     """
     names = columns or PreferenceColumns()
-    table = read_table(path, [names.prompt, names.chosen, names.rejected])
+    published = {names.prompt: "prompt", names.chosen: "chosen", names.rejected: "rejected"}
+    table = read_table(path, [*published], source=Source.of(names), published=published)
     found = (row.columns for row in table.rows)
     return Examples(
         [(row[names.prompt], row[names.chosen], row[names.rejected]) for row in found], table.notes

@@ -1,7 +1,8 @@
 """Records of files as other tools write them: JSON, JSON lines, CSV and Parquet; text also compressed by gzip.
 
-A text file is UTF-8 or, by its mark, UTF-16. CSV is read as Excel writes it in any country: with the separator that a
-first line `sep=;` names, else the one that the wanted columns ask for.
+A text file is UTF-8 or, by its mark, UTF-16, or of the encoding that its user names. CSV is read as Excel writes it in
+any country: with the separator that a first line `sep=;` names, else the one that the wanted columns ask for. A folder
+and a hub's data set are read by the library `datasets`.
 """
 
 import codecs
@@ -19,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.config.source import WHOLE, Source
+from ppo_tune.data.hub import is_dataset, read_dataset
 from ppo_tune.errors import DataError, MissingExtraError
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -28,7 +31,8 @@ LARGEST_CELL = 2**31 - 1
 """Characters; Python's own limit, 131,072, is shorter than some texts."""
 
 _NO_OBJECT = "must hold a JSON object"
-_NOT_UTF8 = "not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)"
+_SHOWN = 20
+"""Bytes shown before and after the first that is not UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,18 @@ class File:
 
     Attributes:
         path: As its user named it.
+        encoding: Of its text, by a name that Python knows; None where it is to be seen.
         wanted: Columns by which the separator of a CSV file is known.
         notes: Gets what was read rightly and may still surprise; one sentence each.
     """
 
     path: Path
+    encoding: str | None
     wanted: Sequence[str]
     notes: list[str]
 
     def utf8(self) -> bytes:
-        """Its text as UTF-8 without a mark, if it is of a code that can be known.
+        """Its text as UTF-8 without a mark, if its encoding is named or can be seen.
 
         Raises:
             DataError: If it is of another one, or it ends with `.gz` and is not compressed by gzip.
@@ -70,37 +76,88 @@ class File:
                 content = gzip.decompress(content)
             except (OSError, EOFError, zlib.error) as error:
                 raise DataError(f"{self.path}: not a file that gzip made: {error}") from None
+        if self.encoding is not None:
+            return self._decoded(content, self.encoding).removeprefix(codecs.BOM_UTF8)
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             try:
                 content = content.decode("utf-16").encode()
             except UnicodeError:
                 what = "begins with the mark of UTF-16 and is not"
-                raise DataError(f"{self.path}: {what}; save it as UTF-8") from None
+                raise DataError(f"{self.path}: {what}; name its encoding, or save it as UTF-8") from None
         start = content[:16]
         if len(start) > 4 and not (any(start[::2]) and any(start[1::2])):
             what = "every other byte is 0, as in UTF-16 or UTF-32"
-            raise DataError(f"{self.path}: {what}; save it as UTF-8")
+            raise DataError(
+                f"{self.path}: {what}; name its encoding (utf-16-le and utf-16-be are such), or save it as UTF-8"
+            )
         return content.removeprefix(codecs.BOM_UTF8)
 
+    def _decoded(self, content: bytes, encoding: str) -> bytes:
+        try:
+            return content.decode(encoding).encode()
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            what = f"byte {error.start} is no text of encoding {encoding} ({error.reason})"
+        except UnicodeError as error:
+            line, what = 1, f"no text of encoding {encoding} ({error})"
+        raise DataError(f"{self.path}:{line}: {what}; name the one by which the file was written")
 
-def records(path: Path, wanted: Sequence[str], notes: list[str]) -> Iterator[Row | str]:
-    """The records of a file, or what is wrong with one.
+
+def records(
+    path: Path, wanted: Sequence[str], notes: list[str], source: Source = WHOLE
+) -> Iterator[Row | str]:
+    """The records of a file, of a folder of a data set or of a hub's data set, or what is wrong with one.
 
     Args:
-        path: Of one of `FORMATS`.
+        path: Of one of `FORMATS`, a folder, or `org/name` or `org/name@revision` on a hub.
         wanted: Columns by which the separator of a CSV file is known.
         notes: Gets what was read rightly and may still surprise; one sentence each.
+        source: The encoding of a text file, or the part of a data set.
 
     Raises:
         DataError: If the file has another format, is missing, or cannot be read any further.
-        MissingExtraError: If it is Parquet and pyarrow is not installed.
+        MissingExtraError: If it is Parquet and pyarrow is not installed, or a data set and `datasets` is not.
     """
     ending = "".join(path.suffixes[-2 if path.suffix.lower() == ".gz" else -1 :]).lower()
+    if is_dataset(str(path)) and (path.is_dir() or ending not in FORMATS):
+        _refuse(source, ("encoding",), f"{path}: a text file has an encoding, a data set has none")
+        return (
+            Row(columns, f"{path}:row {number}")
+            for number, columns in enumerate(read_dataset(str(path), source, notes), start=1)
+        )
     if ending not in FORMATS:
         raise DataError(f"{path}: the format must be one of {', '.join(FORMATS)}, but got {ending!r}")
     if not path.is_file():
         raise DataError(f"{path}: no such file (looked in {Path.cwd()})")
-    return FORMATS[ending](File(path, wanted, notes))
+    _refuse(source, ("subset", "split"), f"{path}: a data set has these parts, a file has none")
+    if ending == ".parquet":
+        _refuse(source, ("encoding",), f"{path}: a text file has an encoding, Parquet has none")
+    return FORMATS[ending](File(path, source.encoding, wanted, notes))
+
+
+def _refuse(source: Source, names: Sequence[str], why: str) -> None:
+    """Refuse what says nothing of this kind of source.
+
+    Raises:
+        DataError: If one of these fields is set.
+    """
+    given = [f"{name} ({getattr(source, name)!r})" for name in names if getattr(source, name) is not None]
+    if given:
+        raise DataError(f"{why}; leave out {' and '.join(given)}")
+
+
+def _not_utf8(content: bytes) -> str:
+    """What is wrong with bytes that are not UTF-8, and what they would say in the commonest other encoding."""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        shown = content[max(0, error.start - _SHOWN) : error.start + _SHOWN]
+        text = shown.decode("cp1252", errors="replace").strip()
+        return (
+            f"not UTF-8; in encoding cp1252 it would read {text!r}; name the encoding, or save the file as UTF-8 (in "
+            "Excel: CSV UTF-8)"
+        )
+    raise AssertionError("these bytes are UTF-8")
 
 
 class _KeyTwiceError(ValueError):
@@ -120,6 +177,19 @@ def _twice(names: Iterable[str]) -> str | None:
 
 
 def _read_jsonl(file: File) -> Iterator[Row | str]:
+    text = file.utf8()
+    try:
+        is_list = text.lstrip().startswith(b"[") and _are(dict, json.loads(text))
+    except (ValueError, RecursionError):
+        is_list = False
+    if not is_list:
+        yield from _read_lines(file)
+        return
+    file.notes.append(f"{file.path}: read as JSON, for it holds one list")
+    yield from _read_json(file)
+
+
+def _read_lines(file: File) -> Iterator[Row | str]:
     for number, line in enumerate(file.utf8().splitlines(), start=1):
         where = f"{file.path}:{number}"
         try:
@@ -128,7 +198,7 @@ def _read_jsonl(file: File) -> Iterator[Row | str]:
                 continue
             columns = json.loads(text, object_pairs_hook=_object)
         except UnicodeDecodeError:
-            yield f"{where}: {_NOT_UTF8}"
+            yield f"{where}: {_not_utf8(line)}"
         except json.JSONDecodeError as error:
             yield f"{where}: not valid JSON: {error.msg}"
         except _KeyTwiceError as error:
@@ -149,11 +219,11 @@ def _read_json(file: File) -> Iterator[Row | str]:
         whole = json.loads(text.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file.path}:{line}: {_NOT_UTF8}") from None
+        raise DataError(f"{file.path}:{line}: {_not_utf8(text)}") from None
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise DataError(f"{file.path}:{error.lineno}: not valid JSON: {error.msg}") from None
-        yield from _read_jsonl(file)
+        yield from _read_lines(file)
         return
     except _KeyTwiceError as error:
         raise DataError(f"{file.path}: {error}") from None
@@ -259,8 +329,9 @@ def _csv_records(path: Path, text: str, separator: str, line: int) -> Iterator[t
         except csv.Error as error:
             yield f"{where}: not valid CSV: {error}"
             continue
-        if any(map(HALF_PAIR.search, cells)):
-            yield f"{where}: {_NOT_UTF8}"
+        broken = next(filter(HALF_PAIR.search, cells), None)
+        if broken is not None:
+            yield f"{where}: {_not_utf8(broken.encode(errors='surrogateescape'))}"
         elif cells:
             yield where, cells
 

@@ -10,15 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.data.hub import problem_of_hub_name
 from ppo_tune.errors import ModelError
 
 CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes of models that can be trained end, as far as a name can tell."""
-
-HUB_SECONDS = 5.0
-"""How long a hub may take to say whether it has a model."""
 
 WAY_OUT = "name one whose config.json says ...ForCausalLM or ...LMHeadModel"
 
@@ -43,32 +41,12 @@ def check_model(name: str, *, judge: bool = False) -> None:
     if Path(name).is_dir():
         check_folder(Path(name), called(name, judge=judge), judge=judge)
         return
-    problem = _problem_of_hub_name(name)
+    problem = problem_of_hub_name(name, "model")
     if problem:
         what = "reward model" if judge else "model"
         raise ModelError(
             f"{what} {name!r}: no such folder (looked in {Path.cwd()}{_close_to(name)}), and {problem}"
         )
-
-
-def _problem_of_hub_name(name: str) -> str:
-    """Why a name cannot be fetched from a hub; empty if it can, or was. A hub is asked once and briefly."""
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    try:
-        if any(isinstance(try_to_load_from_cache(name, file), str) for file in (CONFIG, ADAPTER)):
-            return ""
-        if constants.HF_HUB_OFFLINE:
-            return "not in the hub's cache, which is all that HF_HUB_OFFLINE allows"
-        HfApi().model_info(name, timeout=HUB_SECONDS)
-    except HFValidationError:
-        return "no name that a model on the hub could have"
-    except RepositoryNotFoundError:
-        return "no such model on the hub, or a private one that HF_TOKEN does not open"
-    except Exception as error:  # of whatever library speaks with the hub
-        return f"not in the hub's cache, and {constants.ENDPOINT} cannot be asked: {error}"
-    return ""
 
 
 def _close_to(name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from ppo_tune.config.blocks import DatasetTaskConfig
+from ppo_tune.config.source import Source
 from ppo_tune.data.chats import Chat, read_chat, turns_of
 from ppo_tune.data.formats import HALF_PAIR, Row
 from ppo_tune.data.tables import Table, read_table
@@ -70,7 +71,13 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
         ConfigError: If the template is not one, or names a column that no row has.
     """
     needed = [config.prompt, *([config.reference] if config.reference else [])]
-    table = read_table(config.path, needed, chat=config.prompt, drop_bad_rows=config.drop_bad_rows)
+    table = read_table(
+        config.path,
+        needed,
+        chat=config.prompt,
+        drop_bad_rows=config.drop_bad_rows,
+        source=Source.of(config),
+    )
     columns = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(config.template, columns, "task.template")
     rows, dropped = _rows_with(names, table, config)

@@ -2,14 +2,16 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import read_chat
 from ppo_tune.data.formats import HALF_PAIR, Row, records
-from ppo_tune.data.shapes import MOST_PAIRS, LeftOutError, Pair, Shape, shape_of
+from ppo_tune.data.shapes import CONVERSATIONS, MOST_PAIRS, LeftOutError, Pair, Shape, shape_of
 from ppo_tune.errors import DataError
 
 NUL = "\x00"
@@ -35,7 +37,13 @@ class Table:
 
 
 def read_table(
-    path: str | Path, text_columns: Sequence[str], *, chat: str = "", drop_bad_rows: bool | None = None
+    path: str | Path,
+    text_columns: Sequence[str],
+    *,
+    chat: str = "",
+    drop_bad_rows: bool | None = None,
+    source: Source = WHOLE,
+    published: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """Read a file and check the columns that must hold text.
 
@@ -43,9 +51,11 @@ def read_table(
     note says so.
 
     Args:
-        path: A file of one of the `ppo_tune.data.formats.FORMATS`.
+        path: A file, folder or hub name, as `ppo_tune.data.formats.records` takes it.
         text_columns: Columns that every row must have, as non-empty text.
         chat: The one among them that may hold lists of messages instead.
+        source: The encoding of a text file, or the part of a data set.
+        published: What publishers call columns that are called otherwise here.
         drop_bad_rows: Drop and count rows that cannot be used, instead of stopping at the first; None where the user
             has no such choice, and is offered none.
 
@@ -61,7 +71,8 @@ def read_table(
     rows: list[Row] = []
     dropped: list[str] = []
     notes: list[str] = []
-    for row in _in_shape(records(path, text_columns, notes), path, text_columns, chat, notes):
+    found = records(path, text_columns, notes, source)
+    for row in _in_shape(found, path, text_columns, chat, notes, published):
         problem = row if isinstance(row, str) else _problem(row, text_columns, chat)
         if problem is None:
             assert isinstance(row, Row)
@@ -80,7 +91,12 @@ def read_table(
 
 
 def _in_shape(
-    found: Iterator[Row | str], path: Path, text_columns: Sequence[str], chat: str, notes: list[str]
+    found: Iterator[Row | str],
+    path: Path,
+    text_columns: Sequence[str],
+    chat: str,
+    notes: list[str],
+    published: Mapping[str, str],
 ) -> Iterator[Row | str]:
     """The records as they are; or what they say, if they have a published shape instead of the wanted columns."""
     begun: list[Row | str] = []
@@ -91,12 +107,38 @@ def _in_shape(
     first = next((row.columns for row in begun if isinstance(row, Row)), {})
     missing = {name for name in text_columns if name != chat and isinstance(first.get(name), list)}
     missing |= {*text_columns} - {*first}
-    shape = shape_of(first, missing) if first and missing else None
     every = itertools.chain(begun, found)
-    yield from every if shape is None else _reshaped(every, shape, path, notes)
+    shape, names = _shape(first, missing, published) if first and missing else (None, {})
+    if shape is None:
+        yield from every
+        return
+    here = {name: here for here, name in published.items()}
+    as_published = (
+        Row(_renamed(row.columns, names), row.where) if isinstance(row, Row) else row for row in every
+    )
+    for row in _reshaped(as_published, shape, path, notes):
+        yield Row(_renamed(row.columns, here), row.where) if isinstance(row, Row) else row
 
 
-def _reshaped(every: Iterator[Row | str], shape: Shape, path: Path, notes: list[str]) -> Iterator[Row | str]:
+def _shape(
+    first: Mapping[str, Any], missing: Collection[str], published: Mapping[str, str]
+) -> tuple[Shape | None, Mapping[str, str]]:
+    """The published shape of rows that begin with this one, and what its publishers call some of the columns."""
+    wanted = {published.get(name, name) if name in first else name for name in missing}
+    names = {here: name for here, name in published.items() if here != name and here in first}
+    lists = {here: CONVERSATIONS[0] for here in published if isinstance(first.get(here), list)}
+    for called in (names, {**names, **lists}):
+        if shape := shape_of(_renamed(first, called), wanted):
+            return shape, called
+    return None, names
+
+
+def _renamed(columns: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Columns of which some have other names."""
+    return {names.get(name, name): value for name, value in columns.items()}
+
+
+def _reshaped(every: Iterable[Row | str], shape: Shape, path: Path, notes: list[str]) -> Iterator[Row | str]:
     """What records of a shape say; what says nothing is left out and counted."""
     notes.append(f"{path}: read as {shape.name}")
     left_out: Counter[str] = Counter()

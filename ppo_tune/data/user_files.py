@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ppo_tune.config.block import Block, Named
 from ppo_tune.config.blocks import DatasetTaskConfig, RunConfig
+from ppo_tune.data.hub import HubName, commit_of, is_dataset
 from ppo_tune.data.model_folders import check_chat_template, check_model
 from ppo_tune.data.prompts import Split, read_prompts, split_of
 from ppo_tune.data.recipes import recipe_of
@@ -95,9 +96,11 @@ def _contents(named: Named) -> dict[str, str]:
     """
     match named.kind:
         case "file":
-            if not Path(named.path).is_file():
+            if Path(named.path).exists():
+                return {named.place: named.path}
+            if not is_dataset(named.path):
                 raise DataError(f"{named.place}: no such file {named.path!r} (looked in {Path.cwd()})")
-            return {named.place: named.path}
+            return {named.place: f"{HubName.of(named.path).repo}@{commit_of(named.path, 'dataset')}"}
         case "model" | "judge":
             check_model(named.path, judge=named.kind == "judge")
             return {named.place: named.path}

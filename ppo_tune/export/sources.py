@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, StudyConfig, TaskConfig
+from ppo_tune.data.hub import pretrained
 from ppo_tune.data.prompts import Prompt, read_prompts, split_of
 from ppo_tune.data.user_files import full_path, with_full_paths
 from ppo_tune.errors import ConfigError, ModelError, PPOTuneError
@@ -103,7 +104,7 @@ def read_tokens(
 def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
     try:
-        named = GenerationConfig.from_pretrained(model, trust_remote_code=False).eos_token_id
+        named = GenerationConfig.from_pretrained(**pretrained(model), trust_remote_code=False).eos_token_id
     except (OSError, ValueError):
         named = None if config is None else getattr(config, "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
@@ -134,7 +135,7 @@ def _before(
 
 def _config(model: str) -> PretrainedConfig | None:
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        config: PretrainedConfig = AutoConfig.from_pretrained(**pretrained(model), trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None
     return config

@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.chats import has_turns
+from ppo_tune.data.hub import pretrained
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.files import make_folder
 from ppo_tune.fitting.loop import Progress, fit
@@ -205,7 +206,7 @@ def sample_base(
 def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, pad_token_id=pad, dtype=torch.float32, trust_remote_code=False
+        **pretrained(base), num_labels=1, pad_token_id=pad, dtype=torch.float32, trust_remote_code=False
     )
     for name, weight in model.named_parameters():
         if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.data.hub import HubName, pretrained
 from ppo_tune.data.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
@@ -117,7 +118,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ModelError: If there is none.
     """
     with _refused(f"{called(name)} has no usable tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            **pretrained(name), trust_remote_code=False
+        )
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # made of nothing but the kind of model
             raise ValueError("it has no vocabulary; save the tokenizer beside the model")
     return tokenizer
@@ -154,7 +157,11 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
     with _refused(refusal):
         model: PreTrainedModel
         model, info = auto.from_pretrained(
-            name, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False, **settings
+            **pretrained(name),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+            **settings,
         )
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
@@ -175,8 +182,11 @@ def skeleton(name: str) -> PreTrainedModel:
     config = _load_config(name)
     with _refused(f"{called(name)} {_UNUSABLE}"), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    where = pretrained(name)
     with suppress(OSError):  # not every folder has one
-        model.generation_config = GenerationConfig.from_pretrained(name, trust_remote_code=False)
+        model.generation_config = GenerationConfig.from_pretrained(
+            where.pop("pretrained_model_name_or_path"), **where, trust_remote_code=False
+        )
     _check_stop_ids(model, name)
     return model
 
@@ -189,7 +199,7 @@ def judge_skeleton(name: str) -> PreTrainedModel:
     """
     check_files(name, judge=True)
     with _refused(f"{called(name, judge=True)} cannot be loaded"), torch.device("meta"):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(**pretrained(name), trust_remote_code=False)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     return model
 
@@ -198,9 +208,10 @@ def judge_skeleton(name: str) -> PreTrainedModel:
 def _from_hub(name: str) -> Path | None:
     """Where the JSON files of a hub's model lie on this disk; None if there are none or the hub cannot be asked."""
     found = []
+    repo, revision = HubName.of(name)
     for file in (CONFIG, ADAPTER, TOKENIZER):
         with suppress(OSError, ValueError):  # loading will say what is the matter
-            found.append(cached_file(name, file))
+            found.append(cached_file(repo, file, revision=revision))
     return next((Path(path).parent for path in found if path is not None), None)
 
 
@@ -208,7 +219,7 @@ def _load_config(name: str) -> PretrainedConfig:
     """The config of a causal language model; whatever is none is refused before its tokenizer or a weight is read."""
     check_files(name)
     with _refused(f"{called(name)} {_UNUSABLE}"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config: PretrainedConfig = AutoConfig.from_pretrained(**pretrained(name), trust_remote_code=False)
         known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     check_kind(config.architectures, called(name), encodes=bool(config.is_encoder_decoder), known=known)
     return config

@@ -13,6 +13,7 @@ from transformers.utils.hub import cached_file
 
 from ppo_tune.config.blocks import PreferenceRewardConfig
 from ppo_tune.data.chats import turns_of
+from ppo_tune.data.hub import HubName
 from ppo_tune.errors import ModelError, PPOTuneError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
 from ppo_tune.models.context import context_length
@@ -79,7 +80,8 @@ def _sidecar(name: str) -> Path | None:
     if Path(name).is_dir():
         return Path(name, SIDECAR) if Path(name, SIDECAR).is_file() else None
     try:
-        found = cached_file(name, SIDECAR)
+        repo, revision = HubName.of(name)
+        found = cached_file(repo, SIDECAR, revision=revision)
     except OSError:
         return None
     return None if found is None else Path(found)

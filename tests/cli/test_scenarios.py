@@ -47,14 +47,16 @@ Said = dict[str, str]
 
 
 @pytest.fixture
-def follow(cli: Cli) -> Callable[[str], Said]:
-    """Types the commands of a section of the guide, all of which must succeed."""
+def follow(cli: Cli) -> Callable[..., Said]:
+    """Types the commands of a section of the guide, or those of some names, all of which must succeed."""
 
-    def run(section: str) -> Said:
+    def run(section: str, *, only: str = "") -> Said:
         block = GUIDE.read_text(encoding="utf-8").partition(f"\n## {section}\n")[2].split("```")[1]
         said: Said = {}
         for line in block.strip().splitlines():
             _, name, *words = shlex.split(line)
+            if only not in ("", name):
+                continue
             done = cli(name, *words, *SMALLER.get(name, ()))
             assert done.code == 0, done.out + done.err
             said[name] = done.out
@@ -130,3 +132,23 @@ def test_a_csv_of_prompts_and_a_reward_of_ones_own_need_two_commands(
     assert len(endings(here, "mine")) == 2
     assert "study mine: " in said["search"]
     assert "mine  complete, 2 of 2 trials over" in cli("list").out
+
+
+def test_a_grid_goes_on_after_an_interrupt_and_beyond_its_limit_and_trains_no_cell_twice(
+    here: Path, cli: Cli, follow: Callable[..., Said]
+) -> None:
+    texts = "".join(f"Tell me about {WORDS[i % 10]} ({i}).\n" for i in range(120))
+    Path("mine.csv").write_text("question\n" + texts, encoding="utf-8")
+    write_lines("pairs.jsonl", [{"prompt": text, "response": "Sure."} for text in texts.splitlines()])
+    assert cli("sft", "pairs.jsonl", "--out", "base", *SMALLER["sft"]).code == 0
+    assert cli("init", "mine.csv", "--model", "base").code == 0
+
+    said = follow("A true grid, some cells at a time")
+
+    again = follow("A true grid, some cells at a time", only="search")
+    trials = load_study_from(storage_url(here, "grid"), "grid").get_trials()
+    cells = [tuple(trial.params.values()) for trial in trials[1:]]
+    assert len(trials) == 5
+    assert len({*cells}) == 4
+    assert "trials    5 of 5 over" in said["status"]
+    assert "study grid: 5 completed" in again["search"]

@@ -5,8 +5,6 @@ import json
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from ppo_tune.data.model_folders import called, check_folder, check_model
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ModelError
+from tests.hub import Hub, serving
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 LORA = {"peft_type": "LORA", "base_model_name_or_path": "models/base"}
@@ -188,35 +187,13 @@ def test_a_study_is_refused_before_any_model_is_loaded(block, make_study, tmp_pa
         check_user_files(study)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Says what a hub says of a model that it has, and of any other."""
-
-    def do_GET(self):
-        known = self.path.startswith("/api/models/have/it")
-        body = json.dumps(
-            {"id": "have/it", "modelId": "have/it"} if known else {"error": "Repository not found"}
-        )
-        self.send_response(200 if known else 404)
-        if not known:
-            self.send_header("X-Error-Code", "RepoNotFound")
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub on this machine that may be asked; its address."""
-    with HTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    """A hub on this machine that may be asked, and has one model."""
+    with serving(Hub({("models", "have/it"): {"main": {"config.json": b"{}"}, "v1": {}}})) as found:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", found.address)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        yield address
-        server.shutdown()
+        yield found
 
 
 def refusal_of(name, **settings) -> str:
@@ -249,10 +226,21 @@ def test_a_hub_that_cannot_be_reached_is_named(hub, monkeypatch):
     assert f"and not in the hub's cache, and {address} cannot be asked: " in refusal_of("have/it")
 
 
-def test_a_model_that_was_fetched_before_needs_no_hub(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{name}/{file}")
+def test_a_model_that_was_fetched_before_needs_no_hub(tmp_path, monkeypatch):
+    fetched = tmp_path / "models--somebody--something"
+    (fetched / "refs").mkdir(parents=True)
+    (fetched / "refs" / "main").write_text("0" * 40)
+    (fetched / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
     check_model("somebody/something")
+    assert "not in the hub's cache" in refusal_of("somebody/something@v1")
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_revision_that_a_hub_has_not_is_named():
+    check_model("have/it@v1")
+    assert refusal_of("have/it@v2").endswith(", and no branch, tag or commit 'v2' of that model on the hub")
 
 
 def test_without_a_hub_only_what_was_fetched_is_there():

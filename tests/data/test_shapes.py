@@ -8,6 +8,7 @@ import pytest
 
 from ppo_tune.config.blocks import DatasetTaskConfig
 from ppo_tune.config.fitting import PairColumns, PreferenceColumns
+from ppo_tune.data.chats import turns_of
 from ppo_tune.data.examples import Examples, read_pairs, read_preferences
 from ppo_tune.data.prompts import read_prompts
 from ppo_tune.data.shapes import SHAPES
@@ -182,6 +183,20 @@ def test_columns_that_are_there_are_read_whatever_shape_they_might_have() -> Non
     assert preferences(row).notes == ()
     named = PreferenceColumns(prompt="q", chosen="good", rejected="bad")
     assert read_preferences(published({"q": "p", "good": "a", "bad": "b"}), named).rows == [("p", "a", "b")]
+
+
+def test_a_published_shape_may_have_columns_of_other_names() -> None:
+    file = published({"good": HH["chosen"], "bad": HH["rejected"]})
+    talk = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]
+    Path("talks.jsonl").write_text(json.dumps({"talk": talk}) + "\n", encoding="utf-8")
+
+    pairs = read_preferences(file, PreferenceColumns(chosen="good", rejected="bad"))
+    replies = read_pairs("talks.jsonl", PairColumns(prompt="talk"))
+
+    assert pairs.rows == preferences(HH).rows
+    [(prompt, response)] = replies.rows
+    assert turns_of(prompt) == talk[:1]
+    assert response == "Ho."
 
 
 def test_a_name_that_was_given_and_is_not_there_is_no_reason_to_guess() -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from ppo_tune.config.source import Source
 from ppo_tune.data.formats import FORMATS
 from ppo_tune.data.tables import Table, read_table
 from ppo_tune.errors import DataError, MissingExtraError
@@ -27,6 +28,15 @@ law = settings(
 formats = pytest.mark.parametrize("ending", FORMATS)
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+
+
+def not_utf8(shown: str) -> str:
+    """What is said of bytes that would read so in the commonest other encoding."""
+    return (
+        f"not UTF-8; in encoding cp1252 it would read {shown!r}; name the encoding, or save the file as UTF-8 (in "
+        "Excel: CSV UTF-8)"
+    )
+
 
 MEND = "; mend the row, or drop such rows with drop_bad_rows: true"
 
@@ -138,17 +148,19 @@ def test_utf_16_is_read_by_its_mark(name, text, code):
     [
         pytest.param(
             "prompt,x\na,1\n".encode("utf-16-le"),
-            "a.csv: every other byte is 0, as in UTF-16 or UTF-32; save it as UTF-8",
+            "a.csv: every other byte is 0, as in UTF-16 or UTF-32; name its encoding (utf-16-le and utf-16-be are "
+            "such), or save it as UTF-8",
             id="UTF-16 without a mark",
         ),
         pytest.param(
             "\ufeffprompt,x\na,1\n".encode("utf-32-le"),
-            "a.csv: every other byte is 0, as in UTF-16 or UTF-32; save it as UTF-8",
+            "a.csv: every other byte is 0, as in UTF-16 or UTF-32; name its encoding (utf-16-le and utf-16-be are "
+            "such), or save it as UTF-8",
             id="UTF-32",
         ),
         pytest.param(
             "\ufeffprompt".encode("utf-16-le") + b"\x00",
-            "a.csv: begins with the mark of UTF-16 and is not; save it as UTF-8",
+            "a.csv: begins with the mark of UTF-16 and is not; name its encoding, or save it as UTF-8",
             id="half a letter",
         ),
     ],
@@ -281,7 +293,7 @@ bad_rows = pytest.mark.parametrize(
         pytest.param(
             "a.jsonl",
             b'{"prompt": "a"}\n{"prompt": "\xff"}\n{"prompt": "b"}\n',
-            "a.jsonl:2: not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)",
+            "a.jsonl:2: " + not_utf8('{"prompt": "ÿ"}'),
             id="jsonl bytes",
         ),
         pytest.param(
@@ -323,7 +335,7 @@ bad_rows = pytest.mark.parametrize(
         pytest.param(
             "a.csv",
             b"prompt,x\na,1\n\xff,2\nb,3\n",
-            "a.csv:3: not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)",
+            "a.csv:3: " + not_utf8("ÿ"),
             id="csv bytes",
         ),
         pytest.param(
@@ -483,8 +495,8 @@ def test_a_missing_file_is_told_with_the_folder_that_was_searched(ending, tmp_pa
     ("content", "expected"),
     [
         pytest.param(
-            '[{"prompt": "a"}]', "a.jsonl:1: each line must hold a JSON object, but got '[{\"prompt\": \"a\"}]'",
-            id="an array",
+            '["a"]', "a.jsonl:1: each line must hold a JSON object, but got '[\"a\"]'",
+            id="an array of texts",
         ),
         pytest.param(
             '{\n  "prompt": "a"\n}\n',
@@ -575,7 +587,7 @@ def test_json_is_read_in_the_shapes_that_tools_write(content, expected, note):
         ),
         pytest.param(
             b'[\n{"prompt": "\xff"}]',
-            "a.json:2: not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)", id="another code",
+            "a.json:2: " + not_utf8('[\n{"prompt": "ÿ"}]'), id="another code",
         ),
         pytest.param(
             "[" * 100_000, "a.json: more than Python can hold: maximum recursion depth exceeded", id="deep"
@@ -589,6 +601,58 @@ def test_json_is_read_in_the_shapes_that_tools_write(content, expected, note):
 )  # fmt: skip
 def test_json_that_cannot_be_used_is_refused_with_its_place(content, expected):
     assert refusal("a.json", content).startswith(expected)
+
+
+UMLAUTS = "Grüße aus Köln €"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.csv", f"prompt;x\r\n{UMLAUTS};1\r\n", id="csv"),
+        pytest.param("a.csv.gz", f"prompt;x\r\n{UMLAUTS};1\r\n", id="csv by gzip"),
+        pytest.param("a.jsonl", f'{{"prompt": "{UMLAUTS}"}}\n', id="lines"),
+        pytest.param("a.json", f'[{{"prompt": "{UMLAUTS}"}}]', id="json"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-32", "iso8859-15", "utf-8-sig"])
+def test_a_text_is_read_by_the_encoding_that_is_named(name, content, encoding):
+    written = content.encode(encoding)
+    Path(name).write_bytes(gzip.compress(written) if name.endswith("gz") else written)
+
+    assert texts(read_table(name, ["prompt"], source=Source(encoding=encoding))) == [UMLAUTS]
+
+
+def test_a_text_of_another_encoding_than_the_named_is_refused_with_its_place():
+    Path("a.csv").write_bytes(b"prompt\nfine\nnot \x81\n")
+
+    with pytest.raises(DataError) as caught:
+        read_table("a.csv", ["prompt"], source=Source(encoding="cp1252"))
+
+    assert str(caught.value) == (
+        "a.csv:3: byte 16 is no text of encoding cp1252 (character maps to <undefined>); name the one by which the "
+        "file was written"
+    )
+
+
+def test_a_table_without_encoding_subset_or_split_refuses_each():
+    pandas.DataFrame({"prompt": ["a"]}).to_parquet("a.parquet")
+    Path("a.csv").write_text("prompt\na\n", encoding="utf-8")
+
+    with pytest.raises(DataError, match=r"a text file has an encoding, Parquet has none; leave out encoding"):
+        read_table("a.parquet", ["prompt"], source=Source(encoding="cp1252"))
+    with pytest.raises(
+        DataError,
+        match=r"a data set has these parts, a file has none; leave out subset \('x'\) and split \('y'\)",
+    ):
+        read_table("a.csv", ["prompt"], source=Source(subset="x", split="y"))
+
+
+def test_lines_that_are_one_list_are_read_as_such():
+    table = read("a.jsonl", '[\n{"prompt": "a"},\n{"prompt": "b"}\n]\n')
+
+    assert texts(table) == ["a", "b"]
+    assert table.notes == ("a.jsonl: read as JSON, for it holds one list",)
 
 
 def test_parquet_without_its_library_names_the_extra(monkeypatch):

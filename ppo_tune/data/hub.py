@@ -1,0 +1,200 @@
+"""Models and data sets of a Hugging Face hub: their names, whether there are such, and the rows of a data set.
+
+A name is `org/name`, or `org/name@revision` for a branch, a tag or a commit. The hub's own variables count: HF_TOKEN,
+HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE. No code of a model or data set is run.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ppo_tune.config.source import Source
+from ppo_tune.errors import DataError, MissingExtraError
+
+HUB_SECONDS = 5.0
+"""How long a hub may take to say whether it has something."""
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+"""Of a data set on a hub."""
+
+
+class HubName(NamedTuple):
+    """What a name says.
+
+    Attributes:
+        repo: Such as `org/name`.
+        revision: A branch, a tag or a commit; None is the hub's own default.
+    """
+
+    repo: str
+    revision: str | None
+
+    @classmethod
+    def of(cls, name: str) -> "HubName":
+        """Read from `org/name` or `org/name@revision`."""
+        repo, _, revision = name.partition("@")
+        return cls(repo, revision or None)
+
+
+def pretrained(name: str) -> dict[str, Any]:
+    """How a model of a folder or a hub is given to the `from_pretrained` of transformers."""
+    if Path(name).is_dir():
+        return {"pretrained_model_name_or_path": name}
+    repo, revision = HubName.of(name)
+    return {"pretrained_model_name_or_path": repo, "revision": revision or "main"}
+
+
+def is_dataset(name: str) -> bool:
+    """Whether a name is not that of a file, and may be that of a data set: of a folder, or on a hub."""
+    return Path(name).is_dir() or (not Path(name).exists() and bool(HUB_NAME.fullmatch(name)))
+
+
+Kind = Literal["model", "dataset"]
+_WORDS: Mapping[Kind, str] = {"model": "model", "dataset": "data set"}
+
+
+def problem_of_hub_name(name: str, kind: Kind) -> str:
+    """Why something cannot be fetched from a hub; empty if it can, or was. A hub is asked once and briefly."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    word = _WORDS[kind]
+    try:
+        if _fetched(name, kind) is not None:
+            return ""
+        if constants.HF_HUB_OFFLINE:
+            return "not in the hub's cache, which is all that HF_HUB_OFFLINE allows"
+        _asked_commit(name, kind)
+    except HFValidationError:
+        return f"no name that a {word} on the hub could have"
+    except RevisionNotFoundError:
+        return f"no branch, tag or commit {HubName.of(name).revision!r} of that {word} on the hub"
+    except RepositoryNotFoundError:
+        return f"no such {word} on the hub, or a private one that HF_TOKEN does not open"
+    except Exception as error:  # of whatever library speaks with the hub
+        return f"not in the hub's cache, and {constants.ENDPOINT} cannot be asked: {error}"
+    return ""
+
+
+def commit_of(name: str, kind: Kind) -> str:
+    """The commit that is read by a name: the hub's own, or without it the one that was fetched; empty if unknown."""
+    try:
+        return _asked_commit(name, kind)
+    except Exception:  # of whatever library speaks with the hub
+        fetched = _fetched(name, kind)
+        return "" if fetched is None else fetched.name
+
+
+def _fetched(name: str, kind: Kind) -> Path | None:
+    """The folder of the files that were fetched before, called as their commit; None if there are none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    repo, revision = HubName.of(name)
+    try:
+        folder = snapshot_download(repo, revision=revision, repo_type=kind, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return Path(folder)
+
+
+def _asked_commit(name: str, kind: Kind) -> str:
+    from huggingface_hub import HfApi
+
+    repo, revision = HubName.of(name)
+    return str(HfApi().repo_info(repo, revision=revision, repo_type=kind, timeout=HUB_SECONDS).sha)
+
+
+def read_dataset(name: str, source: Source, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a data set, one after the other: of a folder, or of a hub, from which it is fetched once.
+
+    Args:
+        name: A folder that `Dataset.save_to_disk` wrote or that holds data files, or a name on a hub.
+        source: Which part of it.
+        notes: Gets which part was read.
+
+    Raises:
+        DataError: If there is none, or this part of it is not to be had.
+        MissingExtraError: If `datasets` is not installed.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtraError("datasets", "hub") from None
+    folder = Path(name)
+    where, commit = (name, "") if folder.is_dir() else _on_hub(name)
+    try:
+        if any((folder / file).is_file() for file in ("state.json", "dataset_dict.json")):
+            _refuse_subset(name, source)
+            found = datasets.load_from_disk(name)
+        else:
+            revision = HubName.of(name).revision if commit else None
+            found = datasets.load_dataset(where, source.subset, revision=revision)
+    except DataError:
+        raise
+    except Exception as error:  # of whatever library reads the files
+        raise DataError(f"{name}: cannot be read as a data set: {_said(error)}") from error
+    if isinstance(found, datasets.Dataset):
+        if source.split is not None:
+            raise DataError(f"{name}: has no splits; leave out split ({source.split!r})")
+        part = found
+    else:
+        split = _split_of(name, [*found], source)
+        part = found[split]
+        if len(found) > 1:
+            others = ", ".join(other for other in found if other != split)
+            notes.append(f"{name}: read the split {split!r} with {len(part):,} rows, and not {others}")
+    if not all(commit in file["filename"] for file in part.cache_files):
+        what = f"commit {commit[:7]} cannot be read, and what was prepared before is of another"
+        raise DataError(f"{name}: {what}; try again, or mend the data set")
+    if commit and HubName.of(name).revision is None:
+        notes.append(f"{name}: read at commit {commit}; name it {name}@{commit[:7]} to stay with it")
+    yield from part
+
+
+def _on_hub(name: str) -> tuple[str, str]:
+    """What `datasets` is to load, and the commit that it must then be of: without a hub, what was fetched before.
+
+    Left to itself and without a hub, it would take whatever commit was prepared last.
+
+    Raises:
+        DataError: If it is in neither.
+    """
+    try:
+        return HubName.of(name).repo, _asked_commit(name, "dataset")
+    except Exception:  # of whatever library speaks with the hub
+        if fetched := _fetched(name, "dataset"):
+            return str(fetched), ""
+    problem = problem_of_hub_name(name, "dataset")
+    raise DataError(f"{name}: no such file or folder (looked in {Path.cwd()}), and {problem}")
+
+
+def _refuse_subset(name: str, source: Source) -> None:
+    """What was saved to a disk has no subsets.
+
+    Raises:
+        DataError: If one is named.
+    """
+    if source.subset is not None:
+        raise DataError(f"{name}: has no subsets; leave out subset ({source.subset!r})")
+
+
+def _split_of(name: str, splits: Sequence[str], source: Source) -> str:
+    """The split that is asked for, the only one, or `train`.
+
+    Raises:
+        DataError: If it is not there, or several are and none is called so.
+    """
+    if source.split is None and len(splits) == 1:
+        return splits[0]
+    split = source.split or "train"
+    if split not in splits:
+        asked = f"there is no split {split!r}; " if source.split else ""
+        raise DataError(f"{name}: {asked}name one of {', '.join(splits)} by split")
+    return split
+
+
+def _said(error: Exception) -> str:
+    """The lines of an error as one sentence."""
+    return " ".join(str(error).split()) or type(error).__name__
