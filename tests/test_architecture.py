@@ -142,7 +142,8 @@ def test_optuna_stays_where_studies_are():
 
     at_home = {"search", "export", "reporting", "cli"}  # the command line passes studies on
     assert {place_of(name) for name in importing} == {*at_home, "config"}
-    assert {name for name in importing if place_of(name) == "config"} == {f"{PACKAGE}.config.space"}
+    ranges = {f"{PACKAGE}.config.{name}" for name in ("ranges", "space")}
+    assert {name for name in importing if place_of(name) == "config"} == ranges
 
 
 @modules

@@ -58,7 +58,10 @@ def check(
 def _lines(config: StudyConfig, found: "StudyCheck") -> Iterator[tuple[str, str]]:
     episodes, search = config.ppo.episodes, config.search
     yield "task", config.task.title
-    yield "searched", ", ".join(config.space)
+    when = {name: f" (when {condition})" for name, condition in config.space.conditions.items()}
+    yield "searched", ", ".join(name + when.get(name, "") for name in config.space)
+    if config.constraints:
+        yield "where", ", ".join(config.constraints)
     earlier = "" if search.warm_start is None else f", then the best configs of study {search.warm_start}"
     yield (
         "trials",

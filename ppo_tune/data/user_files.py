@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from ppo_tune.config.block import Block, Named
+from ppo_tune.config.block import Named
 from ppo_tune.config.blocks import DatasetTaskConfig, RunConfig
 from ppo_tune.data.hub import HubName, commit_of, is_dataset
 from ppo_tune.data.model_folders import check_chat_template, check_model
@@ -21,8 +20,6 @@ IMPORTS = " imports "
 
 RECIPE = "task.name"
 """The place of the recipe by which an embedded task builds its models."""
-
-B = TypeVar("B", bound=Block)
 
 
 @dataclass(frozen=True)
@@ -125,15 +122,3 @@ def as_noted(now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str
         for place, content in now.items()
         if (knows_imports or IMPORTS not in place) and (place in before or place != RECIPE)
     }
-
-
-def with_full_paths(block: B) -> B:
-    """A block whose files and folders stand there by their full paths, so that they are found from anywhere."""
-    return block.renamed(
-        lambda n: n.value if n.kind == "recipe" else full_path(n.path) + n.value[len(n.path) :]
-    )
-
-
-def full_path(name: str) -> str:
-    """A file or folder by its full path; a hub name as it is."""
-    return str(Path(name).resolve()) if Path(name).exists() else name

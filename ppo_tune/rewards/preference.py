@@ -1,5 +1,6 @@
 """A learned reward model: a sequence classifier with one label, read at the last real token."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -275,13 +276,39 @@ def raw_scores(
     Returns:
         Shape (N,), float32; differentiable.
     """
+    rows, _ = encode_texts(
+        model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens
+    )
+    return scores_of(model, tokenizer, rows)
+
+
+def encode_texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    append_eos: bool,
+    add_special_tokens: bool = True,
+) -> tuple[list[list[int]], list[bool]]:
+    """Token ids of N texts as a classifier reads them, and which of them lost their beginning; see `raw_scores`."""
     eos = [tokenizer.eos_token_id] if append_eos and tokenizer.eos_token_id is not None else []
     tokenizer.truncation_side = "left"  # what is lost is the prompt's beginning, not the response's end
     limit = context_length(model)
     room = {} if limit is None else {"truncation": True, "max_length": limit - len(eos)}
     whole = tokenizer(list(texts), add_special_tokens=add_special_tokens, **room)["input_ids"]
+    full = [limit is not None and len(row) + len(eos) >= limit for row in whole]
+    perhaps = list(itertools.compress(texts, full))
+    uncut = iter(tokenizer(perhaps, add_special_tokens=add_special_tokens)["input_ids"] if perhaps else [])
+    cut = [is_full and len(next(uncut)) > len(row) for row, is_full in zip(whole, full, strict=True)]
     rows = [row + eos for row in begin_once(tokenizer, texts, whole)]
     check_tokens(rows, tokenizer, model, f"reward model {model.name_or_path!r}")
+    return rows, cut
+
+
+def scores_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]
+) -> Tensor:
+    """What a classifier with one label says of N texts, given as token ids; see `raw_scores`."""
     padding = tokenizer.pad_token_id  # some encoders count their positions by it
     if padding is None or padding >= model.get_input_embeddings().num_embeddings:
         padding = 0
@@ -291,4 +318,5 @@ def raw_scores(
         return model(input_ids=ids, attention_mask=mask.long()).logits[:, 0].float()  # type: ignore[no-any-return]
     hidden = model.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     picked = hidden[torch.arange(len(rows), device=ids.device), mask.sum(-1) - 1]
-    return head(picked)[:, 0].float()  # type: ignore[no-any-return]
+    with torch.autocast(picked.device.type, enabled=False):  # a score in bfloat16 would be too coarse
+        return head(picked.to(next(head.parameters()).dtype))[:, 0].float()  # type: ignore[no-any-return]

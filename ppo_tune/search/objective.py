@@ -62,7 +62,7 @@ class Objective:
         """Train one trial to its end.
 
         Raises:
-            optuna.TrialPruned: If it was pruned, diverged or passed the KL limit.
+            optuna.TrialPruned: If it was pruned, diverged or passed the KL limit, or breaks a constraint.
             TrialError: If its reward failed or the memory did not suffice.
             PPOTuneError: If something cannot be used, another thread is training a trial, or the folder belongs to
                 another Optuna study.
@@ -86,7 +86,11 @@ class Objective:
         folder = _claim_folder(self.folder, trial.study, self.config, self.inputs)
         if self.trial_pack is None or self.trial_pack.folder.path != folder:
             self.trial_pack = TrialPack(SearchPlan(self.config), folder, places=1)
-        self.config.space.suggest(trial)
+        params = self.config.space.suggest(trial)
+        if broken := self.config.rules.broken(params):
+            raise optuna.TrialPruned(
+                f"the study's constraint `{broken.text}` does not hold; nothing was trained"
+            )
         self.trial_pack.join(trial.study)
         try:
             self.trial_pack.begin(0, trial)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import optuna
 import psutil
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
@@ -16,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import StudyConfig, check_name
+from ppo_tune.config.space import Space
 from ppo_tune.data.user_files import RECIPE, as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
@@ -170,7 +170,7 @@ def stored_config(study: Study) -> StudyConfig:
     return config
 
 
-def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: Owner) -> Trial:
+def ask_as(study: Study, space: Space, owner: Owner) -> Trial:
     """The next trial, as `Study.ask` gives it, but that it has its owner from the moment in which it runs.
 
     Optuna's own would let it run without one while the sampler proposes its values, and whoever died meanwhile would
@@ -178,8 +178,7 @@ def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: O
     """
     study._thread_local.cached_all_trials = None  # as `Study.ask` does, so that the sampler sees what is new
     trial = Trial(study, begin_trial(study, owner))
-    for name, distribution in distributions.items():
-        trial._suggest(name, distribution)
+    space.suggest(trial)
     return trial
 
 

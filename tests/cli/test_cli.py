@@ -19,7 +19,8 @@ from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.files import read_json
-from ppo_tune.fitting.reward_model import RewardTrainingResult, wilson
+from ppo_tune.fitting.intervals import wilson
+from ppo_tune.fitting.reward_model import RewardTrainingResult
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.storage import create_study, storage_url
@@ -27,6 +28,7 @@ from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.training.full_length import TrainingResult
 from tests.cli.conftest import Cli
+from tests.conftest import save_tiny_model
 from tests.reporting.conftest import HandMade, fill_usual
 from tests.worlds import THINGS
 
@@ -396,6 +398,32 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     assert f"measured on {stored['measured_on']}" in judged.out
     assert by_flag.out.startswith(judged.out.partition("\n\n")[0])
     assert "measured on 4 held-out prompts, with the random numbers of the config's milestones" in heldout.out
+
+
+def test_an_adapter_is_evaluated_as_the_model_that_it_is_merged_into(
+    cli: Cli, write_study: Callable[..., Path], small_world: Path, tmp_path: Path
+) -> None:
+    written, study = tmp_path / "life.yaml", load_study(write_study())
+    blocks = study.model_dump(mode="json", include={"task", "model", "ppo"})
+    written.write_text(json.dumps({**blocks, "ppo": {**blocks["ppo"], "episodes": 16}}), encoding="utf-8")
+    train = cli("train", written, "--out", tmp_path / "trained")
+    adapter = tmp_path / "trained" / "adapter"
+    wrong = save_tiny_model(tmp_path / "wrong")  # has one block more
+
+    merged = cli("evaluate", tmp_path / "trained" / "model", "--config", written)
+    named = cli("evaluate", adapter, "--config", written)
+    given = cli("evaluate", adapter, "--config", written, "--base", small_world / "model")
+    refused = cli("evaluate", adapter, "--config", written, "--base", wrong)
+    needless = cli("evaluate", tmp_path / "trained" / "model", "--config", written, "--base", wrong)
+
+    assert train.code == 0, train.err
+    assert merged.out == named.out == given.out
+    assert "score" in merged.out
+    assert (refused.code, needless.code) == (2, 2)
+    assert refused.err.startswith(
+        f"error: adapter '{adapter}' does not fit its base, model folder '{wrong}', "
+    )
+    assert needless.err.endswith(f"is a whole model, so it has no base '{wrong}'; leave base out\n")
 
 
 @pytest.mark.parametrize("micro_batch_size", [None, 2])
