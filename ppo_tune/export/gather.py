@@ -73,7 +73,7 @@ def winner_of(
         sources = Sources(enclosures=enclosing.enclosures, notes=tuple(enclosing.notes))
     return Winner(
         config=best,
-        searched=tuple(config.space),
+        searched=tuple(trial.params),
         provenance=provenance(config, trial, verdict),
         metrics={**_measured(seen, n_prompts), **confirmed(facts.confirmation, trial.number)},
         response_tokens=seen.response_tokens,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ppo_tune.config.blocks import PPOConfig, TrainConfig
+from ppo_tune.config.blocks import ADAPTER_FIELDS, ModelConfig, PPOConfig, TrainConfig
 from ppo_tune.config.writing import yaml_text
 from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
 from ppo_tune.export.enclosures import MODULES
@@ -79,7 +79,9 @@ def _command(winner: Winner) -> str:
 
 def _card(winner: Winner, scale: Scale, suggested: TrainConfig | None) -> str:
     """Markdown that says what the config is, how good it was, and how to use it."""
-    values, default = winner.config.ppo.model_dump(), PPOConfig().model_dump()
+    tuned = {name for name in ADAPTER_FIELDS if name in winner.searched}
+    values = winner.config.ppo.model_dump() | winner.config.model.model_dump(include=tuned)
+    default = PPOConfig().model_dump() | ModelConfig().model_dump(include=tuned)
     larger = {} if suggested is None else suggested.ppo.model_dump()
     rows = [
         {

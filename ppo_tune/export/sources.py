@@ -145,8 +145,7 @@ def read_tokens(
 def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
     try:
-        where = pretrained(model)
-        name = where.pop("pretrained_model_name_or_path")  # which has another name here
+        name, where = pretrained(model)
         named = GenerationConfig.from_pretrained(name, **where, trust_remote_code=False).eos_token_id
     except (OSError, ValueError):
         named = None if config is None else getattr(config, "eos_token_id", None)
@@ -178,7 +177,8 @@ def _before(
 
 def _config(model: str) -> PretrainedConfig | None:
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(**pretrained(model), trust_remote_code=False)
+        name, where = pretrained(model)
+        config: PretrainedConfig = AutoConfig.from_pretrained(name, **where, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None
     return config

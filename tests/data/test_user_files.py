@@ -112,3 +112,22 @@ def test_what_an_older_study_did_not_note_is_not_compared(before: dict[str, Any]
     now = {"f": "1", f"f{IMPORTS}a.py": "3", RECIPE: "4"}
 
     assert as_noted(now, before) == {place: now[place] for place in compared}
+
+
+def test_all_that_cannot_be_used_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    reward = {"name": "python", "function": "mine.py:score"}
+    config = RunConfig.model_validate({
+        "task": {"name": "dataset", "path": "p.jsonl", "reward": reward},
+        "model": {"name": "no/such/model"},
+    })  # fmt: skip
+
+    with pytest.raises(PPOTuneError) as caught:
+        check_user_files(config)
+
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "p.jsonl",
+        "task.reward.function",
+        "model 'no/such/model'",
+    ]
