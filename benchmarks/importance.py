@@ -49,7 +49,7 @@ class NullWorld(World):
 
     def draw(self, params: Mapping[str, Any], rng: np.random.Generator) -> Run:
         """One run of a config drawn at random."""
-        cube = Cube(self.study.space.distributions())
+        cube = Cube(self.study.space)
         return super().draw(cube.config(cube.legal(rng.random((1, len(cube.sides))))[0]), rng)
 
 

@@ -31,10 +31,10 @@ from filelock import FileLock
 from scipy.stats import qmc
 
 from benchmarks.worlds.recording import DEFAULT_ID, Job, Recorder, Row
-from benchmarks.worlds.table import ends
 from ppo_tune import load_study
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.config.space import CategoricalParam, IntParam, Param, Space
+from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam, Param
+from ppo_tune.config.space import Space
 from ppo_tune.files import append_json_line, read_json_lines
 from ppo_tune.search.worker import keep_freed_memory
 from ppo_tune.tasks import prepare_task
@@ -65,7 +65,9 @@ def value_at(param: Param, part: float) -> Any:
     """The value of a hyperparameter that so much of its range, from 0 to below 1, lies below."""
     if isinstance(param, CategoricalParam):
         return param.choices[int(part * len(param.choices))]
-    low, high = ends(param)
+    if isinstance(param, FloatParam) and param.log == "complement":
+        return param.nearest(param.scale.values(part))
+    low, high = param.ends
     if isinstance(param, IntParam):
         high += param.step
     value = low * (high / low) ** part if param.log else low + part * (high - low)

@@ -165,6 +165,7 @@ def tiny_policy(
     *,
     places: int = 1,
     lora_rank: int | None = 4,
+    adapters_vary: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
     **changes: Any,
 ) -> Policy:
@@ -175,6 +176,7 @@ def tiny_policy(
         places=places,
         lora_rank=lora_rank,
         lora_alpha=8.0,
+        adapters_vary=adapters_vary,
     )
     for place in range(places):
         policy.reset(place, generator("place", place))

@@ -82,9 +82,12 @@ def write_study(small_world: Path, tmp_path: Path) -> Callable[..., Path]:
             },
         }
         for block, change in changes.items():
-            blocks[block] = change if block == "space" else {**blocks.get(block, {}), **change}
+            blocks[block] = (
+                change if block in ("space", "constraints") else {**blocks.get(block, {}), **change}
+            )
         for searched in blocks["space"]:
             blocks["ppo"].pop(searched, None)
+            blocks["model"].pop(searched, None)
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(blocks, sort_keys=False), encoding="utf-8")
         return path

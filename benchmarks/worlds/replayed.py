@@ -107,7 +107,7 @@ def earlier_study(world: World, config: StudyConfig, folder: Path, likeness: str
     folder = folder / before.name
     folder.mkdir()
     taken = taken_of(search(world, before, folder), before, config)
-    cube, names = Cube(config.space.distributions()), list(config.space)
+    cube, names = Cube(config.space), list(config.space)
     mirrored = np.isin(names, MIRRORED) & LIKENESSES[likeness]
 
     def seen(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ppo_tune.config.blocks import StudyConfig
-from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam, Param, Space
+from ppo_tune.config.ranges import CategoricalParam, Param
+from ppo_tune.config.space import Space
 
 Array = NDArray[np.float64]
 
@@ -99,7 +100,7 @@ class Layout:
             assert isinstance(low, int | float)
             assert isinstance(high, int | float)
         else:
-            low, high = ends(parameter)
+            low, high = parameter.ends
         return math.log(high / low)
 
 
@@ -132,15 +133,7 @@ def unit_point(space: Space, params: Mapping[str, Any]) -> Array:
 def _unit(parameter: Param, value: Any) -> float:
     if isinstance(parameter, CategoricalParam):
         return list(parameter.choices).index(value) / (len(parameter.choices) - 1)
-    low, high = ends(parameter)
-    if parameter.log:
-        low, high, value = np.log((low, high, value))
-    return float((value - low) / (high - low))
-
-
-def ends(parameter: FloatParam | IntParam) -> tuple[float, float]:
-    """The lowest and the highest value."""
-    return parameter.ends if isinstance(parameter, FloatParam) else (parameter.low, parameter.high)
+    return float(parameter.scale.places(value))
 
 
 def read_study(path: Path) -> StudyConfig:

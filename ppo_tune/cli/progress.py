@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.scale import short
 from ppo_tune.events import Event
 from ppo_tune.search.status import time_left
 
@@ -275,11 +276,6 @@ def counts(endings: Mapping[str, int]) -> str:
 def describe(params: Mapping[str, Any]) -> str:
     """Parameters in one line: `learning_rate 1.2e-03, batch_size 32`."""
     return ", ".join(f"{name} {short(value)}" for name, value in params.items())
-
-
-def short(value: Any) -> str:
-    """A value with the digits that matter."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def clock(seconds: float) -> str:

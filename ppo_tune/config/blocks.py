@@ -4,16 +4,20 @@ A field's description is its documentation, its help text and its tooltip in the
 follow from others are properties. Reading files is `ppo_tune.config.study_file`'s work.
 """
 
+import json
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from ppo_tune.config.block import FROM_LIST, Block, FileName, FunctionName, JudgeName, ModelName, Names, Text
+from ppo_tune.config.constraints import Constraint, Rules
 from ppo_tune.config.methods import Loggers, SearchConfig
 from ppo_tune.config.source import Encoding, SplitName, Subset
 from ppo_tune.config.space import Space
@@ -152,6 +156,33 @@ class ModelConfig(Block):
         raise ValueError(f"`true`, `false` or `auto` must stand here, but got {wanted!r}")
 
 
+ADAPTER_FIELDS = ("lora_rank", "lora_alpha")
+"""Fields of `ModelConfig` that trials of one study may differ in."""
+
+SEARCHABLE: Mapping[str, FieldInfo] = {
+    name: field
+    for name, field in {**PPOConfig.model_fields, **ModelConfig.model_fields}.items()
+    if name in ADAPTER_FIELDS or name in PPOConfig.model_fields.keys() - SHARED_FIELDS
+}
+"""What a study may search."""
+
+NOT_SEARCHABLE = {
+    "rollout_size": "decides after how many episodes trials are scored, so it is the same for all trials of a study; "
+    "set it in ppo, and search batch_size and ppo_epochs",
+    "episodes": "is what every trial gets, for trials are compared at equal episodes; set it in ppo",
+    "micro_batch_size": "changes no result, only memory; set it in ppo",
+    "max_new_tokens": "decides how long a response may be, and so its score, which is then no measure to compare "
+    "trials by; set it in ppo",
+    "temperature": "decides how held-out responses are sampled too, and so their score, which is then no measure to "
+    "compare trials by; set it in ppo",
+    "name": "decides which model is trained, and trials of different models share no base to be compared with; make a "
+    "study of each, and put them side by side by `ppo-tune report STUDY STUDY`",
+    "dtype": "is that of the model that all trials share, and decides speed and rounding; set it in model",
+    "compile": "changes no result, only speed; set it in model",
+}
+"""Other fields of ppo and model, and why a study does not search them."""
+
+
 class LengthRule(Block):
     """How long a response should be: words between spaces, or letters in scripts without spaces."""
 
@@ -251,7 +282,8 @@ TAKEN = frozenset(
      "episodes", "failed", "feasible", "flag", "gain", "gain_over_default", "gain_over_untrained", "iqm", "judge", "kl",
      "kl_per_sequence", "mean", "number", "objective", "outcome", "prompt", "reason", "response", "response_tokens",
      REWARD, "role", "sampler", "samples", "score", "search_score", "seconds", "seed", "seeds", "split", "study",
-     "tokens", "trials", "untrained", "untrained_score", "what", "winner", "worst", *PPOConfig.model_fields)
+     "tokens", "trials", "untrained", "untrained_score", "what", "winner", "worst", *PPOConfig.model_fields,
+     *ADAPTER_FIELDS)
 )  # fmt: skip
 """Names that stand beside the judges' in what is stored, in tables and in exports."""
 
@@ -398,12 +430,33 @@ def named_judges(task: TaskConfig) -> dict[str, RewardConfig]:
     return {**({} if task.gold is None else {"gold": task.gold}), **task.judges}
 
 
+def scorers(task: TaskConfig) -> dict[str, RewardConfig]:
+    """All that scores responses, by its place in the config; what stands at two places, by the first of them."""
+    found: dict[str, RewardConfig | None] = {"task.reward": task.reward, "task.objective": task.objective}
+    found |= {"task.gold": task.gold, **{f"task.judges.{name}": judge for name, judge in task.judges.items()}}
+    named: dict[str, RewardConfig] = {}
+    for place, scorer in found.items():
+        if scorer is not None and scorer not in named.values():
+            named[place] = scorer
+    return named
+
+
 class RunConfig(Block):
     """What any training needs: a task, a model and hyperparameters."""
 
     task: TaskConfig
     model: ModelConfig = ModelConfig()
     ppo: PPOConfig = PPOConfig()
+
+    @property
+    def widest_model(self) -> ModelConfig:
+        """The model with adapters that are as wide as any trial wants them."""
+        return self.model
+
+    @property
+    def adapters_vary(self) -> bool:
+        """Whether trials differ in their adapters."""
+        return False
 
 
 class TrainConfig(RunConfig):
@@ -425,11 +478,21 @@ class TrainConfig(RunConfig):
     log: Loggers = ()
 
 
+def _check_constraint(text: str) -> str:
+    return Constraint.read(text).text
+
+
 class StudyConfig(RunConfig):
     """A whole search."""
 
     name: Text = Field(description="The study's name: the file's name without its ending.")
     space: Space
+    constraints: Annotated[tuple[Annotated[Text, AfterValidator(_check_constraint)], ...], FROM_LIST] = Field(
+        (),
+        exclude_if=operator.not_,
+        description="Comparisons that must hold between hyperparameters of every trial, such as `batch_size * "
+        "ppo_epochs <= 128`: numbers, names of ppo, + - * / % and brackets.",
+    )
     search: SearchConfig = SearchConfig()
 
     @property
@@ -442,16 +505,63 @@ class StudyConfig(RunConfig):
         if search.n_trials is not None:
             return search.n_trials
         if search.sampler.exhaustive:
-            return 1 + self.space.grid_size()
+            return 1 + self.grid_size
         return DEFAULT_N_TRIALS if search.max_episodes is None and search.max_seconds is None else None
 
     @property
     def baseline(self) -> dict[str, Any]:
         """The searched values of trial 0, the default config."""
-        return self.space.baseline({name: self.default(name) for name in self.space})
+        return self.space.baseline(self.defaults)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The trainer's defaults of all searched hyperparameters."""
+        return {name: self.default(name) for name in self.space}
+
+    @property
+    def widest_model(self) -> ModelConfig:
+        """The model with adapters of the largest rank that is searched."""
+        rank = self.space.root.get("lora_rank")
+        if rank is None:
+            return self.model
+        unsearched = (self.model.lora_rank,) if rank.when else ()
+        return self.model_of({"lora_rank": max(*rank.extent, *unsearched)})
+
+    @property
+    def adapters_vary(self) -> bool:
+        """Whether trials differ in their adapters."""
+        return any(name in self.space for name in ADAPTER_FIELDS)
+
+    @property
+    def rules(self) -> Rules:
+        """What its constraints allow."""
+        fixed = {**self.ppo.model_dump(), **self.model.model_dump(include=set(ADAPTER_FIELDS))}
+        return Rules.of(self.constraints, fixed)
+
+    @property
+    def grid_size(self) -> int:
+        """How many cells the grid has that the constraints allow."""
+        if not self.constraints:
+            return self.space.grid_size()
+        return _n_allowed(self.space.model_dump_json(), self.constraints, json.dumps(self.rules.fixed))
+
+    def grid_cells(self) -> Iterator[dict[str, Any]]:
+        """The cells of the grid that the constraints allow."""
+        return filter(self.rules.allow, self.space.grid_cells())
+
+    def ppo_of(self, params: Mapping[str, Any]) -> PPOConfig:
+        """The hyperparameters of a trial of these values."""
+        return self.ppo.with_params({n: value for n, value in params.items() if n not in ADAPTER_FIELDS})
+
+    def model_of(self, params: Mapping[str, Any]) -> ModelConfig:
+        """The model of a trial of these values."""
+        own = {name: value for name, value in params.items() if name in ADAPTER_FIELDS}
+        return ModelConfig.model_validate({**self.model.model_dump(), **own})
 
     def default(self, name: str) -> Any:
         """The trainer's default of a searched hyperparameter, a number also where it follows from others."""
+        if name in ADAPTER_FIELDS:
+            return getattr(self.model, name)
         usual = PPOConfig(episodes=self.ppo.episodes, rollout_size=self.ppo.rollout_size)
         return usual.kl_horizon_episodes if name == "kl_horizon" else getattr(usual, name)
 
@@ -460,6 +570,13 @@ class StudyConfig(RunConfig):
         n, iterations = self.search.milestones, self.ppo.iterations
         marks = {max(1, round(iterations * i / n)) for i in range(1, n + 1)}
         return tuple(self.ppo.rollout_size * mark for mark in sorted(marks))
+
+
+@lru_cache(maxsize=8)
+def _n_allowed(space: str, constraints: tuple[str, ...], fixed: str) -> int:
+    """How many cells of a grid the constraints allow; asked often of the same study."""
+    rules = Rules.of(constraints, json.loads(fixed))
+    return sum(map(rules.allow, Space.model_validate_json(space).grid_cells()))
 
 
 DEFAULT_N_TRIALS = 32

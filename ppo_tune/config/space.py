@@ -1,204 +1,22 @@
-"""The `space:` block: what a search may vary, and how it becomes Optuna's own distributions.
+"""The `space:` block: what a search may vary, and which of it together.
 
 Knows the shapes of ranges and nothing of PPO: which names may be searched and which values are legal for
 them is `ppo_tune.config.blocks`'s business.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import Trial
-from pydantic import ConfigDict, Discriminator, Field, PlainValidator, RootModel, Tag, model_validator
+from pydantic import ConfigDict, RootModel
 
-from ppo_tune.config.block import FROM_LIST, Block
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | dict) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"must be true or false, a finite number or text, but got {value!r}")
-    return value
-
-
-Choice = Annotated[bool | int | float | str | None, PlainValidator(_plain)]
-
-_Count = Annotated[int, Field(ge=2), Tag("count")]
-_List = Annotated[tuple[float, ...], Tag("list")]
-Points = Annotated[
-    _Count | _List, Discriminator(lambda value: "list" if isinstance(value, tuple) else "count")
-]
-"""How many values, or the values."""
+from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam, Param, condition_text
 
 MAX_GRID_CELLS = 10_000
 """A grid larger than this is run only when the user insists."""
-
-
-class _Range(Block):
-    """What float and int ranges share: two ends, a scale, and a baseline value."""
-
-    log: bool = Field(False, description="Search the logarithm of the value.")
-
-    def _check_ends(self, low: float, high: float) -> None:
-        if not low < high:
-            raise ValueError(
-                f"`low < high` must hold, but got low={low:g}, high={high:g}; a single value "
-                "belongs in the ppo block"
-            )
-        if self.log and low <= 0:
-            raise ValueError(f"`low > 0` must hold with log: true, but got low={low:g}")
-
-
-class FloatParam(_Range):
-    """A real number between two ends; a grid search takes its values from `points`."""
-
-    type: Literal["float"]
-    low: float | None = Field(
-        None, description="Lower end, included; may be left out when `points` lists values."
-    )
-    high: float | None = Field(
-        None, description="Upper end, included; may be left out when `points` lists values."
-    )
-    points: Annotated[Points | None, FROM_LIST] = Field(
-        None,
-        description="Values of a grid search: a list, or how many to space evenly (on the log scale if log).",
-    )
-    default: float | None = Field(None, description="The value of trial 0; left out: the trainer's default.")
-
-    @model_validator(mode="after")
-    def _check(self) -> "FloatParam":
-        if isinstance(self.points, tuple) and len(set(self.points)) < max(2, len(self.points)):
-            raise ValueError(f"`points` must list at least two different values, but got {list(self.points)}")
-        if not isinstance(self.points, tuple) and (self.low is None or self.high is None):
-            raise ValueError("`low` and `high` must be given unless `points` lists the values")
-        low, high = self.ends
-        self._check_ends(low, high)
-        if isinstance(self.points, tuple) and not low <= min(self.points) <= max(self.points) <= high:
-            raise ValueError(
-                f"`low <= points <= high` must hold, but got points={list(self.points)}, "
-                f"low={low:g}, high={high:g}"
-            )
-        return self
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """Lower and upper end; those of `points` where they are not given."""
-        points = self.points if isinstance(self.points, tuple) else (math.nan,)
-        low = self.low if self.low is not None else min(points)
-        high = self.high if self.high is not None else max(points)
-        return low, high
-
-    def distribution(self) -> BaseDistribution:
-        """The range as Optuna's object."""
-        low, high = self.ends
-        return FloatDistribution(low=low, high=high, log=self.log)
-
-    def grid_size(self) -> int:
-        """How many values a grid search has; 0 when the file does not state them."""
-        return len(self.points) if isinstance(self.points, tuple) else self.points or 0
-
-    def grid_values(self) -> tuple[float, ...]:
-        """The values of a grid search; none when the file does not state them."""
-        if not isinstance(self.points, int):
-            return self.points or ()
-        (low, high), steps = self.ends, self.points - 1
-        # Weighing both ends, unlike low + (high - low) * part, overflows for no two of them.
-        parts = (i / steps for i in range(1, steps))
-        if self.log:
-            inner = (low ** (1 - part) * high**part for part in parts)
-        else:
-            inner = (low * (1 - part) + high * part for part in parts)
-        # Rounding can carry a value past an end that is very close.
-        return (low, *map(self.nearest, inner), high)
-
-    def nearest(self, value: Any) -> float:
-        """The legal value closest to `value`."""
-        low, high = self.ends
-        return float(min(max(value, low), high)) if isinstance(value, int | float) else low
-
-
-class IntParam(_Range):
-    """A whole number between two ends, in equal steps."""
-
-    type: Literal["int"]
-    low: int = Field(description="Lower end, included.")
-    high: int = Field(description="Upper end, included.")
-    step: int = Field(1, ge=1, description="Distance between two neighbouring values.")
-    default: int | None = Field(None, description="The value of trial 0; left out: the trainer's default.")
-
-    @model_validator(mode="after")
-    def _check(self) -> "IntParam":
-        self._check_ends(self.low, self.high)
-        if self.log and self.step != 1:
-            raise ValueError(f"`step = 1` must hold with log: true, but got step={self.step}")
-        if (self.high - self.low) % self.step:
-            raise ValueError(
-                f"`step` must divide `high - low`, but got step={self.step}, low={self.low}, high={self.high}"
-            )
-        return self
-
-    def distribution(self) -> BaseDistribution:
-        """The range as Optuna's object."""
-        return IntDistribution(low=self.low, high=self.high, log=self.log, step=self.step)
-
-    def grid_size(self) -> int:
-        """How many values the range has."""
-        return (self.high - self.low) // self.step + 1
-
-    def grid_values(self) -> tuple[int, ...]:
-        """Every value of the range."""
-        return tuple(range(self.low, self.high + 1, self.step))
-
-    def nearest(self, value: Any) -> int:
-        """The legal value closest to `value`."""
-        if not isinstance(value, int | float):
-            return self.low
-        inside = min(max(value, self.low), self.high)
-        below = self.low + (math.floor(inside) - self.low) // self.step * self.step
-        return min(below, min(below + self.step, self.high), key=lambda whole: abs(whole - inside))
-
-
-class CategoricalParam(Block):
-    """One of a list of values."""
-
-    type: Literal["categorical"]
-    choices: Annotated[tuple[Choice, ...], Field(min_length=1), FROM_LIST] = Field(
-        description="The values, in any order."
-    )
-    default: Choice = Field(None, description="The value of trial 0; left out: the trainer's default.")
-
-    @model_validator(mode="after")
-    def _check(self) -> "CategoricalParam":
-        if len(set(map(repr, self.choices))) < len(self.choices):
-            raise ValueError(f"`choices` must differ from one another, but got {list(self.choices)}")
-        return self
-
-    def distribution(self) -> BaseDistribution:
-        """The choices as Optuna's object."""
-        return CategoricalDistribution(choices=self.choices)
-
-    def grid_size(self) -> int:
-        """How many choices there are."""
-        return len(self.choices)
-
-    def grid_values(self) -> tuple[Choice, ...]:
-        """Every choice."""
-        return self.choices
-
-    def nearest(self, value: Any) -> Choice:
-        """`value` where it is a choice; else the closest number among the choices; else the first."""
-        # True == 1 and 8.0 == 8, but they are different choices: compared is how they are written.
-        for choice in self.choices:
-            if repr(choice) == repr(value):
-                return choice
-        numbers = [c for c in self.choices if isinstance(c, int | float) and not isinstance(c, bool)]
-        if not numbers or isinstance(value, bool) or not isinstance(value, int | float):
-            return self.choices[0]
-        return min(numbers, key=lambda choice: abs(choice - value))
-
-
-Param = Annotated[FloatParam | IntParam | CategoricalParam, Field(discriminator="type")]
 
 
 class Space(RootModel[dict[str, Param]]):
@@ -215,22 +33,88 @@ class Space(RootModel[dict[str, Param]]):
     def __len__(self) -> int:
         return len(self.root)
 
+    @property
+    def complements(self) -> dict[str, tuple[float, float]]:
+        """Those of which the logarithm of 1 − value is searched, with their ends."""
+        return {
+            name: param.ends
+            for name, param in self.root.items()
+            if param.type == "float" and param.log == "complement"
+        }
+
     def distributions(self) -> dict[str, BaseDistribution]:
         """The space as Optuna's distributions, for `study.ask`."""
         return {name: param.distribution() for name, param in self.root.items()}
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The names, each after those that its condition asks for; else as in the file.
+
+        Raises:
+            ValueError: If conditions ask for one another.
+        """
+        order: list[str] = []
+        waiting = list(self.root)
+        while waiting:
+            ready = (name for name in waiting if not self.root[name].when.keys() - set(order))
+            if (name := next(ready, None)) is None:
+                raise ValueError(f"conditions go round in a circle: {', '.join(waiting)}")
+            order.append(name)
+            waiting.remove(name)
+        return tuple(order)
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """In words, when those hyperparameters are searched that are not searched in every trial."""
+        return {name: condition_text(param.when) for name, param in self.root.items() if param.when}
+
+    def is_active(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether a hyperparameter is searched beside these values, those of all before it in `order` that are."""
+        # True == 1, but they are different choices.
+        return all(
+            parent in values and repr(values[parent]) in map(repr, wanted)
+            for parent, wanted in self.root[name].when.items()
+        )
+
+    def active_part(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of these values, one for every name, that are searched beside the others."""
+        found: dict[str, Any] = {}
+        for name in self.order:
+            if self.is_active(name, found):
+                found[name] = values[name]
+        return found
+
+    def is_whole(self, values: Mapping[str, Any]) -> bool:
+        """Whether these are the values of a trial: all that are searched beside one another, and no more."""
+        found: set[str] = set()
+        for name in self.order:
+            if self.is_active(name, values):
+                if name not in values:
+                    return False
+                found.add(name)
+        return found == values.keys()
+
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Draw every value from a trial of a plain study; a trial that was asked with them keeps them."""
-        return {name: _suggest(trial, name, param) for name, param in self.root.items()}
+        """Draw the values of a trial, none that is not searched beside the others; enqueued ones are kept."""
+        found: dict[str, Any] = {}
+        for name in self.order:
+            if self.is_active(name, found):
+                found[name] = _suggest(trial, name, self.root[name])
+        return found
+
+    def draw(self, rng: random.Random) -> dict[str, Any]:
+        """The values of a random trial."""
+        return self.active_part({name: param.draw(rng) for name, param in self.root.items()})
 
     def size(self) -> float:
         """How many combinations a search can draw; infinite with a float among them."""
         return math.inf if any(param.type == "float" for param in self.root.values()) else self.grid_size()
 
     def has_cell(self, values: Mapping[str, Any]) -> bool:
-        """Whether these values, one for every name, are a cell of the grid."""
-        # True == 1, but they are different choices.
-        return all(repr(values[n]) in map(repr, param.grid_values()) for n, param in self.root.items())
+        """Whether these are the values of a cell of the grid."""
+        return self.is_whole(values) and all(
+            repr(value) in map(repr, self.root[name].grid_values()) for name, value in values.items()
+        )
 
     def without_grid_values(self) -> list[str]:
         """Names of the floats that do not state the points of a grid search."""
@@ -238,15 +122,44 @@ class Space(RootModel[dict[str, Param]]):
 
     def grid_size(self) -> int:
         """How many cells the grid has; needs no memory, however many they are."""
-        return math.prod(param.grid_size() for param in self.root.values())
+        asked = {parent for param in self.root.values() for parent in param.when}
+        return self._cells_beside({}, self.order, asked)
+
+    def _cells_beside(self, values: dict[str, Any], names: Sequence[str], asked: Collection[str]) -> int:
+        """How many cells of some hyperparameters there are beside these values of those that conditions ask for."""
+        if not names:
+            return 1
+        name, *rest = names
+        if not self.is_active(name, values):
+            return self._cells_beside(values, rest, asked)
+        if name not in asked:
+            return self.root[name].grid_size() * self._cells_beside(values, rest, asked)
+        return sum(
+            self._cells_beside({**values, name: value}, rest, asked)
+            for value in self.root[name].grid_values()
+        )
 
     def grid_cells(self) -> Iterator[dict[str, Any]]:
         """The cells of the grid one after the other, the last name varying fastest."""
-        values = [param.grid_values() for param in self.root.values()]
-        return (dict(zip(self.root, cell, strict=True)) for cell in itertools.product(*values))
+        return self._cells_from({}, self.order)
+
+    def _cells_from(self, values: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        if not names:
+            yield values
+            return
+        name, *rest = names
+        if not self.is_active(name, values):
+            yield from self._cells_from(values, rest)
+            return
+        for value in self.root[name].grid_values():
+            yield from self._cells_from({**values, name: value}, rest)
 
     def baseline(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """The values of trial 0: a parameter's own `default`, else the trainer's, moved into the space."""
+        return self.active_part(self.every_baseline(defaults))
+
+    def every_baseline(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for every name, searched beside the others or not."""
         return {
             name: param.nearest(defaults[name] if param.default is None else param.default)
             for name, param in self.root.items()
@@ -259,4 +172,4 @@ def _suggest(trial: Trial, name: str, param: FloatParam | IntParam | Categorical
     if isinstance(param, IntParam):
         return trial.suggest_int(name, param.low, param.high, step=param.step, log=param.log)
     low, high = param.ends
-    return trial.suggest_float(name, low, high, log=param.log)
+    return trial.suggest_float(name, low, high, log=param.log is True)

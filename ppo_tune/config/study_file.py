@@ -1,6 +1,6 @@
 """From a file to an experiment: every mistake is found here, all at once, before any model is loaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ppo_tune.config.blocks import (
-    SHARED_FIELDS,
+    ADAPTER_FIELDS,
+    NOT_SEARCHABLE,
+    SEARCHABLE,
     ModelConfig,
     PPOConfig,
     ReferenceRewardConfig,
@@ -18,14 +20,17 @@ from ppo_tune.config.blocks import (
     TrainConfig,
     check_name,
 )
+from ppo_tune.config.constraints import Constraint
 from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
+from ppo_tune.config.ranges import Param
+from ppo_tune.config.searched import faults_of_room, possible_values, read_constraints, with_conditions
 from ppo_tune.config.shipped import study_file
-from ppo_tune.config.space import MAX_GRID_CELLS, Param, Space
+from ppo_tune.config.space import MAX_GRID_CELLS, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 
-STUDY_BLOCKS = ("task", "model", "ppo", "space", "search")
+STUDY_BLOCKS = ("task", "model", "ppo", "space", "constraints", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
 TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
 
@@ -61,30 +66,66 @@ def load_study(
         ConfigError: With every mistake in the file, its line, the rule, the value and the way out.
     """
     path = study_file(path)
-    reader = _Reader(path, STUDY_BLOCKS)
-    reader.name = reader.name if name is None else name
+    reader = _Reader(read_yaml(path), str(path), path.stem if name is None else name, STUDY_BLOCKS)
     for place, value in (settings or {}).items():
         reader.set(tuple(place.split(".")), value, f"--set {place}")
     limits = {"n_trials": n_trials, "max_episodes": max_episodes, "max_seconds": max_seconds, "seed": seed}
     for limit, number in limits.items():
         reader.replace(("search", limit), number, "--" + limit.replace("_", "-"))
+    return _study_of(reader, allow_huge_grid=allow_huge_grid)
+
+
+def make_study(blocks: Mapping[str, Any], name: str) -> StudyConfig:
+    """The study that a file of these blocks would be.
+
+    Args:
+        blocks: Plain data, as a study file holds it.
+        name: Of the study.
+
+    Raises:
+        ConfigError: With every mistake, its place, the rule, the value and the way out.
+    """
+    document = Document("")
+    document.data = dict(blocks)
+    return _study_of(_Reader(document, "", name, STUDY_BLOCKS), allow_huge_grid=False)
+
+
+def _study_of(reader: "_Reader", *, allow_huge_grid: bool) -> StudyConfig:
+    """The study that a reader has before it.
+
+    Raises:
+        ConfigError: With every mistake.
+    """
     task, model, ppo = reader.run_blocks()
-    space = reader.space()
+    space = reader.space(ppo, model)
     search = reader.block("search", SearchConfig, {})
     reader.check_schedule(ppo, space)
     if search is not None:
         reader.check_search(search, space, ppo, allow_huge_grid=allow_huge_grid)
         reader.check_log(search.log, "search")
-        if model is not None and model.lora_rank is None and search.pack not in ("auto", 1):
+        if (
+            model is not None
+            and model.lora_rank is None
+            and "lora_rank" not in space
+            and search.pack not in ("auto", 1)
+        ):
             reader.add(
                 ("search", "pack"),
                 "`pack = 1` must hold when all weights are trained (model.lora_rank: "
                 f"null), but got {search.pack}; set a lora_rank",
             )
+    constraints = reader.constraints(space, reader.fixed(ppo, model))
     reader.check_name(reader.name)
     reader.finish()
+    texts = [constraint.text for constraint in constraints]
     blocks = {"task": task, "model": model, "ppo": ppo, "space": Space(space), "search": search}
-    return StudyConfig.model_validate({"name": reader.name, **blocks})
+    blocks |= {"constraints": texts} if texts else {}
+    study = StudyConfig.model_validate({"name": reader.name, **blocks})
+    if texts:
+        grid = study.search.sampler.exhaustive
+        reader.add_all(faults_of_room(study.rules, study.space, study.baseline, texts, grid=grid))
+        reader.finish()
+    return study
 
 
 def load_training(path: str | Path, *, episodes: int | None = None, seed: int | None = None) -> TrainConfig:
@@ -101,8 +142,8 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     Raises:
         ConfigError: With every mistake in the file.
     """
-    reader = _Reader(Path(path), TRAIN_BLOCKS)
-    for block in ("space", "search"):
+    reader = _Reader(read_yaml(Path(path)), str(path), Path(path).stem, TRAIN_BLOCKS)
+    for block in ("space", "constraints", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
     reader.replace(("ppo", "episodes"), episodes, "--episodes")
@@ -148,6 +189,8 @@ def notes(study: StudyConfig) -> list[str]:
             "ratio is 1 everywhere"
         )
     found += _weak_target(study)
+    if study.search.sampler.exhaustive and (ruled_out := study.space.grid_size() - study.grid_size):
+        found.append(f"constraints leave out {ruled_out} of the grid's {study.space.grid_size()} cells")
     found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
@@ -173,7 +216,7 @@ def _repeats(study: StudyConfig) -> list[str]:
 
 def _repeats_of_cells(study: StudyConfig) -> list[str]:
     """A note where a grid search trains a combination twice."""
-    n, cells = study.n_trials, study.space.grid_size()
+    n, cells = study.n_trials, study.grid_size
     assert n is not None, "a grid counts itself"
     default_is_cell = study.space.has_cell(study.baseline)
     repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
@@ -192,7 +235,7 @@ def _weak_target(study: StudyConfig) -> list[str]:
     """A note where a trial is too short for its adaptive KL coefficient to move."""
     if study.ppo.kl_target is None and "kl_target" not in study.space:
         return []
-    horizons = _values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
+    horizons = possible_values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
     reach = max(study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach for horizon in horizons)
     if reach >= LEAST_REACH:
         return []
@@ -204,31 +247,20 @@ def _weak_target(study: StudyConfig) -> list[str]:
 
 def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
     """Every combination of the searched batch sizes with the extreme numbers of epochs."""
-    epochs = _values(study.space.root.get("ppo_epochs"), study.ppo.ppo_epochs)
-    for batch_size in _values(study.space.root.get("batch_size"), study.ppo.batch_size):
+    epochs = possible_values(study.space.root.get("ppo_epochs"), study.ppo.ppo_epochs)
+    for batch_size in possible_values(study.space.root.get("batch_size"), study.ppo.batch_size):
         for ppo_epochs in (min(epochs), max(epochs)):
             yield {"batch_size": batch_size, "ppo_epochs": ppo_epochs}
-
-
-def _values(param: Param | None, fixed: Any) -> list[Any]:
-    """The values that a parameter may take, as far as they can be listed; its ends otherwise."""
-    if param is None:
-        return [fixed]
-    if param.type == "float":
-        return list(param.ends)
-    if param.type == "int" and param.grid_size() > MAX_GRID_CELLS:
-        return [param.low, param.high]
-    return list(param.grid_values())
 
 
 class _Reader:
     """One file being read: its data, and the problems found so far."""
 
-    def __init__(self, path: Path, blocks: tuple[str, ...]) -> None:
-        self.source = str(path)
-        self.name = path.stem
+    def __init__(self, document: Document, source: str, name: str, blocks: tuple[str, ...]) -> None:
+        self.source = source
+        self.name = name
         self.blocks = blocks
-        self.document: Document = read_yaml(path)
+        self.document = document
         self.problems = list(self.document.problems)
         self.noted: set[Path_] = set(self.document.unread)
         self.flags: dict[Path_, str] = {}
@@ -249,6 +281,11 @@ class _Reader:
         self.noted.add(place)
         line = None if place in self.flags else self.document.line(place)
         self.problems.append(Problem(self.flags.get(place, dotted(place)), what, line))
+
+    def add_all(self, mistakes: Iterable[tuple[Path_, str]]) -> None:
+        """Note mistakes, each with its place."""
+        for place, what in mistakes:
+            self.add(place, what)
 
     def replace(self, place: Path_, value: Any, flag: str) -> None:
         """Put a flag's value in place of the file's; None leaves that as it is."""
@@ -316,9 +353,9 @@ class _Reader:
             return None
         return self.validated((name,), kind, {} if data is None else data)
 
-    def space(self) -> dict[str, Param]:
+    def space(self, ppo: PPOConfig, model: ModelConfig | None) -> dict[str, Param]:
         """The legal parameters of the space block; problems are noted."""
-        data, fixed = self.data.get("space"), self.data.get("ppo", {})
+        data = self.data.get("space")
         if not isinstance(data, dict) or not data:
             self.add(
                 ("space",),
@@ -327,29 +364,68 @@ class _Reader:
             return {}
         found = {}
         for name, value in data.items():
-            if name in SHARED_FIELDS:
-                self.add(
-                    ("space", name),
-                    "is shared by all trials of a study and cannot be searched; set it in ppo",
-                )
-            elif name not in PPOConfig.model_fields:
-                self.add(("space", name), unknown(name, set(PPOConfig.model_fields) - SHARED_FIELDS))
+            block = "model" if name in ADAPTER_FIELDS else "ppo"
+            fixed = self.data.get(block, {})
+            if name in NOT_SEARCHABLE:
+                self.add(("space", name), f"cannot be searched: it {NOT_SEARCHABLE[name]}")
+            elif name not in SEARCHABLE:
+                self.add(("space", name), unknown(name, SEARCHABLE))
             elif isinstance(fixed, dict) and name in fixed:
                 line = self.document.line(("space", name))
-                self.add(("ppo", name), f"stands in ppo and in space (line {line}); keep one")
+                self.add((block, name), f"stands in {block} and in space (line {line}); keep one")
             param = self.validated(("space", name), Param, value)
-            if param is not None and name in PPOConfig.model_fields and name not in SHARED_FIELDS:
+            if param is not None and name in SEARCHABLE:
                 self._check_values(name, param)
                 found[name] = param
+        if (
+            "lora_alpha" in found
+            and "lora_rank" not in found
+            and model is not None
+            and model.lora_rank is None
+        ):
+            self.add(
+                ("space", "lora_alpha"),
+                "scales the adapters, and without any (model.lora_rank: null) it decides nothing; set a lora_rank, or "
+                "leave it out",
+            )
+        unread = [
+            name for name in (*PPOConfig.model_fields, *data) if name in data or not self._is_right(name)
+        ]
+        found, wrong = with_conditions(found, self.fixed(ppo, model), unread)
+        self.add_all(wrong)
+        return found
+
+    @staticmethod
+    def fixed(ppo: PPOConfig, model: ModelConfig | None) -> dict[str, Any]:
+        """The values of all hyperparameters where they are not searched."""
+        adapters = (model or ModelConfig()).model_dump(include=set(ADAPTER_FIELDS))
+        return {**ppo.model_dump(), **adapters}
+
+    def constraints(self, space: Mapping[str, Param], fixed: Mapping[str, Any]) -> tuple[Constraint, ...]:
+        """The legal constraints; problems are noted."""
+        listed = self.data.get("constraints")
+        if listed is None:
+            return ()
+        searched = self.data.get("space")
+        found, wrong = read_constraints(listed, space, fixed, searched if isinstance(searched, dict) else ())
+        self.add_all(wrong)
         return found
 
     def _check_values(self, name: str, param: Param) -> None:
         """Every end and choice is legal for its field; the first that is not is told."""
-        for value in (*_values(param, None), *(() if param.default is None else (param.default,))):
+        always = param.model_copy(update={"when": {}})
+        block = ModelConfig if name in ADAPTER_FIELDS else PPOConfig
+        for value in (*possible_values(always, None), *(() if param.default is None else (param.default,))):
+            if name == "lora_rank" and value is None:
+                self.add(
+                    ("space", name),
+                    "null trains all weights, which shares no pack with adapters; make a study of its own of it",
+                )
+                return
             try:
-                PPOConfig.model_validate({name: value})
+                block.model_validate({name: value})
             except ValidationError as error:
-                self.add(("space", name), say(error.errors()[0], PPOConfig, ("space", name)))
+                self.add(("space", name), say(error.errors()[0], block, ("space", name)))
                 return
 
     def check_schedule(self, ppo: PPOConfig, space: Mapping[str, Param]) -> None:
@@ -362,7 +438,7 @@ class _Reader:
             )
         place = ("space", "batch_size") if "batch_size" in space else ("ppo", "batch_size")
         micro = ppo.micro_batch_size
-        for size in _values(space.get("batch_size"), ppo.batch_size):
+        for size in possible_values(space.get("batch_size"), ppo.batch_size):
             if not isinstance(size, int) or not self._is_right("batch_size"):
                 continue
             if self._is_right("rollout_size") and (size < 1 or ppo.rollout_size % size):
@@ -370,7 +446,7 @@ class _Reader:
             if micro is not None and size % micro:
                 self.add(("ppo", "micro_batch_size"), f"must divide batch_size {size}, but got {micro}")
         self._check_horizon(ppo, space)
-        if ppo.kl_target is not None and 0 in _values(space.get("kl_coef"), ppo.kl_coef):
+        if ppo.kl_target is not None and 0 in possible_values(space.get("kl_coef"), ppo.kl_coef):
             self.add(
                 ("ppo", "kl_target"), "`kl_coef > 0` must hold with kl_target: an adaptive β of 0 stays 0"
             )
@@ -380,7 +456,7 @@ class _Reader:
         if ppo.kl_target is None and "kl_target" not in space:
             return
         place = ("space", "kl_horizon") if "kl_horizon" in space else ("ppo", "kl_horizon")
-        for horizon in _values(space.get("kl_horizon"), ppo.kl_horizon):
+        for horizon in possible_values(space.get("kl_horizon"), ppo.kl_horizon):
             if isinstance(horizon, int | float) and 5 * horizon <= ppo.rollout_size:
                 self.add(
                     place,

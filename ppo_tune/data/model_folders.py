@@ -5,6 +5,7 @@ Knows nothing of torch, and asks transformers only where a folder brings code of
 
 import difflib
 import json
+import os
 from collections.abc import Container
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,9 +45,14 @@ def check_model(name: str, *, judge: bool = False) -> None:
     if Path(name).is_dir():
         check_folder(Path(name), called(name, judge=judge), judge=judge)
         return
+    what = "reward model" if judge else "model"
+    if Path(name).is_symlink():
+        raise ModelError(
+            f"{what} {name!r}: a link to {os.readlink(name)!r}, which is not here; put the model's folder in its "
+            "place, or name another"
+        )
     problem = problem_of_hub_name(name, "model")
     if problem:
-        what = "reward model" if judge else "model"
         raise ModelError(
             f"{what} {name!r}: no such folder (looked in {Path.cwd()}{_close_to(name)}), and {problem}"
         )

@@ -37,8 +37,9 @@ def make_classifier(
     """
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     stored, dtype = dtypes_of(base, config)
+    repo, where = pretrained(base)
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        **pretrained(base), num_labels=1, pad_token_id=pad, dtype=stored, trust_remote_code=False
+        repo, **where, num_labels=1, pad_token_id=pad, dtype=stored, trust_remote_code=False
     )
     for name, weight in model.named_parameters():
         if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ppo_tune.config.fitting import FitConfig
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.loading import best_device, dtype_of_products
-from ppo_tune.models.lora import Adapters
+from ppo_tune.models.lora import Adapters, Bottleneck
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.saving import save_whole
 from ppo_tune.seeding import generator
@@ -49,11 +49,12 @@ class FittedWeights:
         if config.lora_rank is None:
             return
         model.requires_grad_(False)
-        self.adapters = Adapters(model, config.lora_rank, config.lora_alpha, head=head)
-        self.adapters.rows = ParameterRows(1, self.adapters.shapes(), device)
+        self.adapters = Adapters(model, Bottleneck(config.lora_rank, config.lora_alpha), head=head)
+        rows = ParameterRows(1, self.adapters.shapes(), device)
+        self.adapters.hold(rows)
         self.adapters.reset(0, generator(config.seed, "fit", "adapters"))
         learned = [] if head is None else [*head.float().requires_grad_(True).parameters()]
-        self.parameters = [*self.adapters.rows.views.values(), *learned]
+        self.parameters = [*rows.views.values(), *learned]
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

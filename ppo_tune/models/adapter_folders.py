@@ -150,8 +150,8 @@ def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
 def _shapes(name: str, adapter: str) -> tuple[dict[str, list[int]], Path]:
     """The shapes of an adapter's tensors, and the file they are in."""
     try:
-        where = pretrained(name)
-        found = cached_file(where.pop("pretrained_model_name_or_path"), ADAPTER_WEIGHTS, **where)
+        repo, where = pretrained(name)
+        found = cached_file(repo, ADAPTER_WEIGHTS, **where)
         assert found is not None, "a file that is not there is an error"
         with safe_open(found, framework="pt") as file:
             return {key: file.get_slice(key).get_shape() for key in file.keys()}, Path(found)  # noqa: SIM118

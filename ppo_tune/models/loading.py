@@ -12,7 +12,9 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -45,6 +47,7 @@ def load_policy(
     default_name: str | None = None,
     places: int = 1,
     device: torch.device | None = None,
+    adapters_vary: bool = False,
 ) -> Policy:
     """Load a language model and make a policy of it.
 
@@ -53,6 +56,7 @@ def load_policy(
         default_name: The folder to use when the config names none: the task's own model.
         places: How many trials it is to hold.
         device: Where to put it; None takes the first GPU, or the CPU.
+        adapters_vary: Whether trials may have a smaller rank than the config's, and another alpha.
 
     Returns:
         The policy; every place starts as the reference.
@@ -68,7 +72,8 @@ def load_policy(
     tokenizer = load_tokenizer(name)
     model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
     return Policy(
-        model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha, dtype=dtype
+        model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha,
+        adapters_vary=adapters_vary, dtype=dtype,
     )  # fmt: skip
 
 
@@ -130,8 +135,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ModelError: If there is none.
     """
     with _refused(f"{called(name)} has no usable tokenizer"):
+        repo, where = pretrained(name)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            **pretrained(name), trust_remote_code=False
+            repo, **where, trust_remote_code=False
         )
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # made of nothing but the kind of model
             raise ValueError("it has no vocabulary; save the tokenizer beside the model")
@@ -146,13 +152,17 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
     """
     load_config(name)
     model = load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
+    _check_stop_ids(model, name)
+    return model
+
+
+def _check_stop_ids(model: PreTrainedModel, name: str) -> None:
     named = getattr(model.generation_config, "eos_token_id", None)
     if not all(isinstance(number, int | None) for number in (named if isinstance(named, list) else [named])):
         raise ModelError(
             f"{called(name)}: eos_token_id in its generation_config.json must be the number of a token or a list of "
             f"such numbers, but is {named!r}"
         )
-    return model
 
 
 def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTrainedModel:
@@ -164,8 +174,10 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
     check_files(name, judge=auto is not AutoModelForCausalLM)
     with _refused(refusal):
         model: PreTrainedModel
+        repo, where = pretrained(name)
         model, info = auto.from_pretrained(
-            **pretrained(name),
+            repo,
+            **where,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
@@ -178,6 +190,36 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
             )
         if misfits := sorted(key for key, *_ in info["mismatched_keys"]):
             raise ValueError(f"weights are not of the size in config.json ({', '.join(misfits[:3])}, ...)")
+    return model
+
+
+def skeleton(name: str) -> PreTrainedModel:
+    """A causal language model by its config alone: its modules and sizes without any weight, on torch's meta device.
+
+    Raises:
+        ModelError: If the name holds something else.
+    """
+    config = load_config(name)
+    with _refused(f"{called(name)} {_UNUSABLE}"), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    with suppress(OSError):  # not every folder has one
+        repo, where = pretrained(name)
+        model.generation_config = GenerationConfig.from_pretrained(repo, **where, trust_remote_code=False)
+    _check_stop_ids(model, name)
+    return model
+
+
+def judge_skeleton(name: str) -> PreTrainedModel:
+    """The same of a judge of texts, a sequence classifier.
+
+    Raises:
+        ModelError: If the name holds something else.
+    """
+    check_files(name, judge=True)
+    with _refused(f"{called(name, judge=True)} cannot be loaded"), torch.device("meta"):
+        repo, where = pretrained(name)
+        config = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     return model
 
 
@@ -196,7 +238,8 @@ def load_config(name: str) -> PretrainedConfig:
     """The config of a causal language model; whatever is none is refused before its tokenizer or a weight is read."""
     check_files(name)
     with _refused(f"{called(name)} {_UNUSABLE}"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(**pretrained(name), trust_remote_code=False)
+        repo, where = pretrained(name)
+        config: PretrainedConfig = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
         known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     check_kind(config.architectures, called(name), encodes=bool(config.is_encoder_decoder), known=known)
     return config

@@ -9,6 +9,7 @@ Paper: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", ar
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -46,6 +47,23 @@ def linear_layers(
     }
 
 
+def layers_to_adapt(
+    model: PreTrainedModel, idle: Iterable[nn.Module] = (), head: nn.Module | None = None
+) -> dict[str, nn.Module]:
+    """The linear layers that get adapters, by name.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    layers = linear_layers(model, idle, head)
+    if not layers:
+        raise ModelError(
+            "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
+            "train all weights by lora_rank: null"
+        )
+    return layers
+
+
 def adapted_share(
     model: PreTrainedModel,
     layers: Iterable[nn.Module],
@@ -64,13 +82,45 @@ MOST_OF_IT = 0.8
 """Share of the weights from which it need not be said that the others have no adapters."""
 
 
+def remark_on(share: float) -> str | None:
+    """That adapters reach only this share of a model's weights, where that is little."""
+    if share >= MOST_OF_IT:
+        return None
+    return (
+        f"model.lora_rank: the adapters are on linear layers, which hold {100 * share:.2g} % of this model's "
+        "weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they are; "
+        "lora_rank: null trains all"
+    )
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """What one trial's adapters are like.
+
+    Attributes:
+        rank: Width of the bottleneck.
+        alpha: The branch is scaled by alpha / rank.
+    """
+
+    rank: int
+    alpha: float
+
+    @property
+    def scale(self) -> float:
+        """The factor of the branch."""
+        return self.alpha / self.rank
+
+
 class Adapters:
     """The adapters of all layers and places, and the switch that says which are at work.
 
+    A trial of a smaller rank has the matrices of the largest, with columns of A and rows of B that are zero: nothing
+    passes through them, so their gradients are zero and they stay it, and the trial learns what it learns without them.
+
     Args:
         model: The frozen model; its linear layers get a forward of ours.
-        rank: R, the width of the bottleneck.
-        alpha: The branch is scaled by alpha / R.
+        usual: Of every place that is not told otherwise: R, the largest rank, and alpha.
+        varies: Whether places may differ in them.
         idle: Parts of the model that no text passes through; they get no adapters.
         head: The output layer, which gets none; None for the one that makes the logits.
 
@@ -85,22 +135,19 @@ class Adapters:
     def __init__(
         self,
         model: PreTrainedModel,
-        rank: int,
-        alpha: float,
+        usual: Bottleneck,
         idle: Sequence[nn.Module] = (),
         head: nn.Module | None = None,
+        *,
+        varies: bool = False,
     ) -> None:
-        self.rank = rank
-        self.alpha = alpha
-        self.scale = alpha / rank
-        self.layers = linear_layers(model, idle, head)
-        if not self.layers:
-            raise ModelError(
-                "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
-                "train all weights by lora_rank: null"
-            )
+        self.usual = usual
+        self.varies = varies
+        self.layers = layers_to_adapt(model, idle, head)
         self.share = adapted_share(model, self.layers.values(), idle, head)
         self.rows: ParameterRows | None = None
+        self._own: dict[int, Bottleneck] = {}
+        self._scales = torch.empty(0)
         self._selection: Tensor | None = None
         self._count = 0
         for name, layer in self.layers.items():
@@ -109,32 +156,50 @@ class Adapters:
     @property
     def remark(self) -> str | None:
         """What its user should know: how little the adapters reach, where that is little."""
-        if self.share >= MOST_OF_IT:
-            return None
-        return (
-            f"model.lora_rank: the adapters are on linear layers, which hold {100 * self.share:.2g} % of this model's "
-            "weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they are; "
-            "lora_rank: null trains all"
-        )
+        return remark_on(self.share)
+
+    def hold(self, rows: ParameterRows) -> None:
+        """Have the numbers of all places here, which are as usual until they are reset."""
+        self.rows, self._own = rows, {}
+        self._scales = torch.full((len(rows.values), 1, 1), self.usual.scale, device=rows.values.device)
+
+    def of(self, place: int) -> Bottleneck:
+        """What the adapters of a place are like."""
+        return self._own.get(place, self.usual)
 
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of each adapter matrix of one trial: A is (in, R), B is (R, out)."""
         shapes = {}
         for name, layer in self.layers.items():
             n_in, n_out = layer_shape(layer)
-            shapes[f"{name}.A"] = torch.Size((n_in, self.rank))
-            shapes[f"{name}.B"] = torch.Size((self.rank, n_out))
+            shapes[f"{name}.A"] = torch.Size((n_in, self.usual.rank))
+            shapes[f"{name}.B"] = torch.Size((self.usual.rank, n_out))
         return shapes
 
     @torch.no_grad()
-    def reset(self, place: int, rng: torch.Generator) -> None:
-        """Start a place afresh: A uniform in ±1/√in, B zero, so that the adapter does nothing yet."""
+    def reset(self, place: int, rng: torch.Generator, own: Bottleneck | None = None) -> None:
+        """Start a place afresh: A uniform in ±1/√in, B zero, so that the adapter does nothing yet.
+
+        What the adapters are like there is as usual, unless the trial has its own.
+        """
+        self.become(place, own)
         assert self.rows is not None
+        rank = self.of(place).rank
         for name, layer in self.layers.items():
-            bound = 1 / math.sqrt(layer_shape(layer)[0])
+            n_in = layer_shape(layer)[0]
+            bound = 1 / math.sqrt(n_in)
             matrix = self.rows[f"{name}.A"][place]
-            matrix.copy_(torch.empty(matrix.shape).uniform_(-bound, bound, generator=rng))
+            matrix.zero_()
+            matrix[:, :rank].copy_(torch.empty(n_in, rank).uniform_(-bound, bound, generator=rng))
             self.rows[f"{name}.B"][place].zero_()
+
+    def become(self, place: int, own: Bottleneck | None) -> None:
+        """Say what the adapters of a place are like; None is as usual."""
+        own = self.usual if own is None else own
+        assert own.rank <= self.usual.rank, f"rank {own.rank} does not fit into {self.usual.rank}"
+        assert self.varies or own == self.usual, "all places were said to have the same adapters"
+        self._own[place] = own
+        self._scales[place] = own.scale
 
     def do_nothing(self, place: int) -> bool:
         """Whether every B of a place is zero, as after a reset."""
@@ -154,7 +219,7 @@ class Adapters:
         """What a place's adapter adds to a layer's weight, shape (in, out)."""
         assert self.rows is not None
         a, b = self.rows[f"{name}.A"].detach()[place], self.rows[f"{name}.B"].detach()[place]
-        return self.scale * (a @ b)
+        return self.of(place).scale * (a @ b)
 
     def _forward(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
         """What the layer says of x, (k·B, ..., in) -> (k·B, ..., out), with the branch of each trial at work."""
@@ -163,10 +228,12 @@ class Adapters:
         assert self.rows is not None
         a: Tensor = self.rows[f"{name}.A"]
         b: Tensor = self.rows[f"{name}.B"]
+        scale = self._scales if self.varies else self.usual.scale
         if self._selection is not None:
             a, b = a[self._selection], b[self._selection]
+            scale = scale if isinstance(scale, float) else scale[self._selection]
         rows = x.reshape(self._count, -1, x.shape[-1])
-        operands: Any = (rows, weight_of(layer), layer.bias, a, b, self.scale)
+        operands: Any = (rows, weight_of(layer), layer.bias, a, b, scale)
         learns = torch.is_grad_enabled()
         said: Tensor = _Adapted.apply(*operands) if learns else _Adapted.add(*operands)[0]  # type: ignore[no-untyped-call]
         return said.view(*x.shape[:-1], -1)
@@ -175,15 +242,21 @@ class Adapters:
 class _Adapted(torch.autograd.Function):
     """x Wᵀ + bias + scale · x A B of k trials: (k, n, in), (out, in), (out,), (k, in, R), (k, R, out) -> (k·n, out).
 
-    The weight is frozen. Every narrow product has its narrow side, R, as rows: on a CPU that is up to eight times as
-    fast as R columns; and what the branch adds is added where it belongs, in both directions.
+    The scale is one number, or one of each trial, (k, 1, 1). The weight is frozen. Every narrow product has its narrow
+    side, R, as rows: on a CPU that is up to eight times as fast as R columns; and what the branch adds is added where
+    it belongs, in both directions.
     """
 
     @staticmethod
     def add(
-        x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The sum, and what is needed to go back: A and B in the dtype of x, and (x A) turned, (k, R, n)."""
+        """The sum, and what is needed to go back: A and B in the dtype of x, and (x A) turned, (k, R, n).
+
+        B holds the scale already where every trial has its own.
+        """
+        if isinstance(scale, Tensor):
+            b, scale = b * scale, 1.0
         a, b = a.to(x.dtype), b.to(x.dtype)
         low = torch.bmm(a.mT, x.mT)
         # Flat it is no view, which a model could not add to in place.
@@ -193,17 +266,18 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float | Tensor
     ) -> Tensor:
         said, a, b, low = _Adapted.add(x, weight, bias, a, b, scale)
-        ctx.save_for_backward(x, weight, a, b, low)
-        ctx.scale = scale
+        is_own = isinstance(scale, Tensor)
+        ctx.save_for_backward(x, weight, a, b, low, scale if is_own else None)
+        ctx.scale = 1.0 if is_own else scale
         return said
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, a, b, low = ctx.saved_tensors
+        x, weight, a, b, low, scales = ctx.saved_tensors
         gradient = gradient.view(*x.shape[:-1], -1)
         gradient_low = torch.bmm(b, gradient.mT).mul_(ctx.scale)
         gradient_x = None
@@ -211,4 +285,5 @@ class _Adapted(torch.autograd.Function):
             gradient_x = product(gradient, weight.t()).baddbmm_(gradient_low.mT, a.mT)
         gradient_a = torch.bmm(gradient_low, x).mT.float()
         gradient_b = torch.bmm(low, gradient).mul_(ctx.scale).float()
+        gradient_b = gradient_b if scales is None else gradient_b.mul_(scales)
         return gradient_x, None, None, gradient_a, gradient_b, None

@@ -19,10 +19,10 @@ from ppo_tune.models.causal import CausalLayout
 from ppo_tune.models.decoding import PolicyOutput, decode_alive, scaled_log_softmax
 from ppo_tune.models.guard import TOLERANCES, Tolerance, examine, own_failures, read_plainly, two_prompts
 from ppo_tune.models.layout import DecodingState, TokenLayout
-from ppo_tune.models.lora import Adapters, output_head
+from ppo_tune.models.lora import Adapters, Bottleneck, output_head
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.stops import Stops, StopTexts, first_stop
-from ppo_tune.models.text import Prompts, Sequences, check_tokens, decode_responses
+from ppo_tune.models.text import Prompts, Sequences, check_tokens, decode_responses, name_of
 from ppo_tune.ppo import entropy
 
 
@@ -39,6 +39,7 @@ class Policy:
         places: K, how many trials can be trained side by side.
         lora_rank: Rank of the adapters; None trains all weights, for one place only.
         lora_alpha: The adapters are scaled by alpha / rank.
+        adapters_vary: Whether places may have a smaller rank, and another alpha, each its own.
         dtype: Of the products; None is the model's own. Another one than the model's, which is for weights that
             are trained and so stay float32, is had by autocast.
         layout: How this kind of model reads and writes.
@@ -55,13 +56,14 @@ class Policy:
         places: int = 1,
         lora_rank: int | None = 16,
         lora_alpha: float = 16.0,
+        adapters_vary: bool = False,
         dtype: torch.dtype | None = None,
         layout: type[TokenLayout] = CausalLayout,
     ) -> None:
         assert lora_rank is not None or places == 1, "all weights are trained for one trial at a time"
         self.model: PreTrainedModel = model.train(False)  # dropout off, for good
         self.tokenizer = tokenizer
-        self._name = f"model {model.name_or_path!r} ({type(model).__name__})"
+        self._name = name_of(model)
         self.places = places
         self.device: torch.device = next(model.parameters()).device
         self.dtype: torch.dtype = dtype or model.dtype
@@ -85,9 +87,10 @@ class Policy:
         else:
             model.requires_grad_(False)
             self._reference = self.layout
-            self.adapters = Adapters(model, lora_rank, lora_alpha, idle)
+            usual = Bottleneck(lora_rank, lora_alpha)
+            self.adapters = Adapters(model, usual, idle, varies=adapters_vary)
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
-            self.adapters.rows = self.rows
+            self.adapters.hold(self.rows)
         self.layout.listen()
         with own_failures(self._name):
             self._examine(*texts, plain)
@@ -117,7 +120,8 @@ class Policy:
         assert self.adapters is not None, "all weights are trained for one trial at a time"
         if places != self.places:
             shapes = {name: view.shape[1:] for name, view in self.rows.views.items()}
-            self.rows = self.adapters.rows = ParameterRows(places, shapes, self.device)
+            self.rows = ParameterRows(places, shapes, self.device)
+            self.adapters.hold(self.rows)
             self.places = places
 
     def stop_also(self, stops: Stops) -> None:
@@ -162,17 +166,18 @@ class Policy:
         """Whether a token has the same log-probability, to 1e-6, when it is sampled and when it is learned from."""
         return self.dtype == torch.float32
 
-    def reset(self, place: int, rng: torch.Generator) -> None:
+    def reset(self, place: int, rng: torch.Generator, own: Bottleneck | None = None) -> None:
         """Make a place the reference policy with a value head of zeros; gradients are cleared.
 
         Args:
             place: Which of the K.
             rng: Where the adapters' first numbers come from.
+            own: What the adapters are like there; None is as usual.
         """
         self.rows.values[place].zero_()
         self.rows.grads[place].zero_()
         if self.adapters is not None:
-            self.adapters.reset(place, rng)
+            self.adapters.reset(place, rng, own)
         elif self._initial is not None:
             self.rows.values[place].copy_(self._initial)
 

@@ -32,9 +32,10 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = policy.rows.split(place)
     weights = {}
+    own = adapters.of(place)
     for name in adapters.layers:
-        weights[f"{ADAPTER_PREFIX}{name}.lora_A.weight"] = tensors[f"{name}.A"].T.contiguous()
-        weights[f"{ADAPTER_PREFIX}{name}.lora_B.weight"] = tensors[f"{name}.B"].T.contiguous()
+        weights[f"{ADAPTER_PREFIX}{name}.lora_A.weight"] = tensors[f"{name}.A"][:, : own.rank].T.contiguous()
+        weights[f"{ADAPTER_PREFIX}{name}.lora_B.weight"] = tensors[f"{name}.B"][: own.rank].T.contiguous()
     save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     save_file(_value_head(tensors), folder / VALUE_HEAD)
     by_weight = _taken_for_experts(policy.model, adapters.layers)
@@ -42,8 +43,8 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
         "peft_type": "LORA",
         "task_type": policy.layout.task_type,
         "base_model_name_or_path": policy.model.name_or_path,
-        "r": adapters.rank,
-        "lora_alpha": adapters.alpha,
+        "r": own.rank,
+        "lora_alpha": own.alpha,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": not any(isinstance(layer, torch.nn.Linear) for layer in adapters.layers.values()),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
+from ppo_tune.config.scale import Scale, short
 from ppo_tune.config.space import Space
-from ppo_tune.reporting.wording import cut, short
+from ppo_tune.reporting.wording import cut
 
 MOST_TICKS = 5
 
@@ -21,10 +22,12 @@ class Axis:
     Attributes:
         name: Of the hyperparameter.
         distribution: Its range.
+        is_complement: Whether the logarithm of 1 − value was searched, which Optuna's ranges cannot say.
     """
 
     name: str
     distribution: BaseDistribution
+    is_complement: bool = False
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -35,6 +38,11 @@ class Axis:
     def is_log(self) -> bool:
         """Whether its logarithm was searched."""
         return bool(getattr(self.distribution, "log", False))
+
+    @property
+    def scale(self) -> Scale:
+        """Where numbers stand between the ends."""
+        return Scale(*self.ends, "complement" if self.is_complement else self.is_log)
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -56,9 +64,7 @@ class Axis:
         """Where values stand, from 0 at the lower end to 1 at the upper; NaN for a missing one."""
         numbers = np.array([self._number(value) for value in values])
         low, high = self.ends
-        if self.is_log:
-            numbers, low, high = np.log(numbers), math.log(low), math.log(high)
-        return np.clip((numbers - low) / (high - low), 0.0, 1.0) if low < high else numbers * 0 + 0.5
+        return np.clip(self.scale.places(numbers), 0.0, 1.0) if low < high else numbers * 0 + 0.5
 
     def spread(self, values: Iterable[Any], numbers: Iterable[int], width: float) -> np.ndarray:
         """Places for drawing: trials with the same one of a few values lie side by side, each always at its own place.
@@ -88,12 +94,7 @@ class Axis:
 
     def value_at(self, place: float) -> Any:
         """The value that stands at a place."""
-        low, high = self.ends
-        if self.choices:
-            return self.choices[round(place * high)]
-        if self.is_log:
-            return low ** (1 - place) * high**place
-        return low * (1 - place) + high * place
+        return self.choices[round(place * self.ends[1])] if self.choices else self.scale.values(place)
 
     def text_at(self, place: float) -> str:
         """The value at a place with the digits that matter; a whole number is one."""
@@ -108,14 +109,17 @@ class Axis:
         if self.choices or (0 < self.n_values <= MOST_TICKS and not self.is_log):
             places = [i / max(self.n_values - 1, 1) for i in range(self.n_values)] if low < high else [0.5]
             return places, [cut(self.text_at(place), 12) for place in places]
-        values = _decades(low, high) if self.is_log else _multiples(low, high)
-        return [float(place) for place in self.places(values)], [f"{value:.3g}" for value in values]
+        if self.is_complement:
+            values = [1 - rest for rest in _decades((1 - high) * (1 - 1e-9), (1 - low) * (1 + 1e-9))[::-1]]
+        else:
+            values = _decades(low, high) if self.is_log else _multiples(low, high)
+        return [float(place) for place in self.places(values)], [short(float(value)) for value in values]
 
 
 def _decades(low: float, high: float) -> list[float]:
     """Powers of ten between two numbers, not all if they are many; 1, 2 and 5 times them if they are few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    tens = [10.0**power for power in powers if low <= 10.0**power <= high]
+    tens = [ten for power in powers if low <= (ten := 10.0**power) <= high]
     if len(tens) >= 3 or (len(tens) == 2 and math.log10(high / low) > 1.5):
         return tens[:: math.ceil(len(tens) / MOST_TICKS)]
     between = [times * 10.0**power for power in powers for times in (1, 2, 5)]
@@ -131,4 +135,7 @@ def _multiples(low: float, high: float) -> list[float]:
 
 def axes_of(space: Space) -> tuple[Axis, ...]:
     """One axis for each searched hyperparameter, in the order of the file."""
-    return tuple(Axis(name, distribution) for name, distribution in space.distributions().items())
+    return tuple(
+        Axis(name, distribution, name in space.complements)
+        for name, distribution in space.distributions().items()
+    )

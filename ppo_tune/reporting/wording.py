@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.blocks import SEARCHABLE
+from ppo_tune.config.scale import short
+from ppo_tune.config.space import Space
 
 DECIMALS: Mapping[str, int] = {
     "score": 3, "score_error": 3, "best_so_far": 3, "kl": 2, "share": 2, "eos_rate": 2, "response_tokens": 1,
@@ -45,7 +47,7 @@ def cell(value: Any, column: str = "", decimals: Mapping[str, int] = DECIMALS) -
     if isinstance(value, float) and column in decimals and abs(value) < HUGE:
         return f"{round(value, decimals[column]) + 0.0:,.{decimals[column]}f}"  # + 0.0 makes -0.0 a 0.0
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else short(float(value), 4)
     return f"{value:,}" if isinstance(value, int) and column not in NAMES else str(value)
 
 
@@ -56,7 +58,7 @@ def percent(share: float, digits: int = 0) -> str:
 
 def label(column: str) -> str:
     """The heading of a column; a hyperparameter is called as in the file."""
-    return LABELS.get(column) or (column if column in PPOConfig.model_fields else column.replace("_", " "))
+    return LABELS.get(column) or (column if column in SEARCHABLE else column.replace("_", " "))
 
 
 def cut(text: str, letters: int = MAX_LETTERS) -> str:
@@ -69,9 +71,10 @@ def join(names: Sequence[str]) -> str:
     return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def short(value: object) -> str:
-    """A value with the digits that matter."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def conditions_reading(space: Space) -> str:
+    """Which hyperparameters are not searched in every trial, as a sentence with a space before it; nothing if none."""
+    said = [f"{name} is searched only where {condition}" for name, condition in space.conditions.items()]
+    return f" {'; '.join(said)}: other trials say nothing of it." if said else ""
 
 
 def duration(seconds: float) -> str:

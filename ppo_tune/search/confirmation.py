@@ -55,7 +55,7 @@ class ConfirmationPlan(Plan):
                 return None
             seed_index, number, params = missing[0]
             enqueue_run(study, params, number, seed_index)
-        return ask_as(study, self.config.space.distributions(), owner)
+        return ask_as(study, self.config.space, owner)
 
     def begin(self, study: Study, folder: Path) -> None:
         """Keep what the untrained model scores on the confirmation's prompts, for runs that fail."""

@@ -121,4 +121,4 @@ def crossed(cube: Cube) -> Numbers:
         version = first.copy()
         version[:, side] = second[:, side]
         versions.append(version)
-    return np.concatenate(versions)
+    return cube.rested(np.concatenate(versions))

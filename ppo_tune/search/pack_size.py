@@ -50,7 +50,7 @@ class Choice:
 
 def wanted_pack(config: StudyConfig) -> int | None:
     """The pack that a study asks for; None where its workers are to find out."""
-    if config.model.lora_rank is None:
+    if config.widest_model.lora_rank is None:
         return 1
     return None if config.search.pack == "auto" else config.search.pack
 

@@ -98,7 +98,7 @@ class SearchPlan(Plan):
         if self.remaining(study) == 0:
             return None
         study.sampler = make_sampler(self.config, len(study.get_trials(deepcopy=False)))
-        return ask_as(study, self.config.space.distributions(), owner)
+        return ask_as(study, self.config.space, owner)
 
     def completed(self, study: Study) -> None:
         """Rank the trials again, unless that took too much of the time lately and the file asks for no end by it."""

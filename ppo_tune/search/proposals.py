@@ -20,6 +20,7 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.results import was_lost
 from ppo_tune.search.surrogate import Surrogate, has_results
+from ppo_tune.search.transformed import on_scales
 
 N_ANYWHERE, N_NEAR = 1024, 512
 """How many points are looked at: of a Sobol sequence over the space, and around the best known."""
@@ -49,7 +50,7 @@ class ModelSampler(BaseSampler):
         self.config = config
         self.n_startup_trials = n_startup_trials
         self.seed = seed
-        self._random = RandomSampler(seed=seed)
+        self._random = on_scales(RandomSampler(seed=seed), config.space)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole space, once there are results."""
@@ -77,9 +78,7 @@ class ModelSampler(BaseSampler):
         return [
             t
             for t in study.get_trials(deepcopy=False)
-            if t.number != trial.number
-            and not was_lost(t)
-            and t.params.keys() == self.config.space.root.keys()
+            if t.number != trial.number and not was_lost(t) and self.config.space.is_whole(t.params)
         ]
 
 
@@ -100,7 +99,7 @@ class Promise:
 
 
 def most_promising(config: StudyConfig, trials: Sequence[FrozenTrial], seed: int) -> Promise | None:
-    """The best of many configs for one more trial; None where no model can be fitted.
+    """The best of many configs for one more trial; None where no model can be fitted or constraints allow none.
 
     Args:
         config: The study.
@@ -117,6 +116,11 @@ def most_promising(config: StudyConfig, trials: Sequence[FrozenTrial], seed: int
     fair = np.where(seen.safe >= 0.5, seen.score, -np.inf)
     best = float(fair.max()) if np.isfinite(fair).any() else float(seen.score.min())
     points = _points(model.cube, known[np.argsort(-fair)[:N_BEST]], seed)
+    if config.constraints:
+        rules = config.rules
+        points = points[[rules.allow(model.cube.config(point)) for point in points]]
+        if not len(points):
+            return None
     found = model.predict_at(points)
     error = np.maximum(found.score_error, 1e-12)
     ahead = (found.score - best) / error
@@ -132,4 +136,4 @@ def _points(cube: Cube, promising: Numbers, seed: int) -> Numbers:
     near = np.repeat(promising, N_NEAR // len(promising), axis=0)
     stays = rng.random(near.shape) < STAYS
     moved = np.where(stays | cube.unordered, near, cube.legal(near + rng.normal(0, NEAR, near.shape)))
-    return np.concatenate([cube.legal(anywhere), moved])
+    return cube.rested(np.concatenate([cube.legal(anywhere), moved]))

@@ -18,29 +18,40 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config import methods
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.space import Space
+from ppo_tune.search.constrained import ConstrainedSampler
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import was_lost
+from ppo_tune.search.transformed import on_scales
 from ppo_tune.seeding import derive_seed
 
 
 def make_sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
     """The sampler that proposes the trial of this number."""
+    sampler = _sampler(config, trial_number)
+    if not config.constraints or config.search.sampler.exhaustive:
+        return sampler
+    seed = derive_seed(config.search.seed, "anywhere", trial_number) % 2**32
+    return ConstrainedSampler(sampler, on_scales(RandomSampler(seed=seed), config.space), config)
+
+
+def _sampler(config: StudyConfig, trial_number: int) -> BaseSampler:
     search = config.search
     seed = derive_seed(search.seed, "sampler", trial_number) % 2**32
     match search.sampler:
         case methods.TPESamplerConfig() as tpe:
-            return TPESampler(n_startup_trials=tpe.n_startup_trials, n_ei_candidates=24, multivariate=True, group=False,
-                              constant_liar=True, seed=seed)  # fmt: skip
+            sampler = TPESampler(n_startup_trials=tpe.n_startup_trials, n_ei_candidates=24, multivariate=True,
+                                 group=False, constant_liar=True, seed=seed)  # fmt: skip
+            return on_scales(sampler, config.space)
         case methods.GPSamplerConfig() as gp:
             from ppo_tune.search.proposals import ModelSampler  # waits for torch, as Optuna's would
 
             return ModelSampler(config, gp.n_startup_trials, seed)
         case methods.RandomSamplerConfig():
-            return RandomSampler(seed=seed)
+            return on_scales(RandomSampler(seed=seed), config.space)
         case methods.QMCSamplerConfig():
-            return _qmc(search.seed, seed)
+            return on_scales(_qmc(search.seed, seed, config.space), config.space)
         case methods.GridSamplerConfig():
-            return GridSampler(config.space, search.seed)
+            return GridSampler(config)
 
 
 def needs_results(study: Study, sampler: methods.Sampler) -> bool:
@@ -54,13 +65,28 @@ def needs_results(study: Study, sampler: methods.Sampler) -> bool:
     return sum(not was_lost(trial) for trial in trials) >= sampler.learns_after
 
 
-def _qmc(study_seed: int, seed: int) -> BaseSampler:
+class _WholeSpaceQMCSampler(QMCSampler):
+    """Gives what is not searched in every trial a dimension too, where Optuna's draws it at random."""
+
+    def __init__(self, space: Space, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.space = space
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The whole space."""
+        return self.space.distributions()
+
+
+def _qmc(study_seed: int, seed: int, space: Space) -> BaseSampler:
     # All proposals are points of one sequence, so all must scramble it with the same seed.
     shared = derive_seed(study_seed, "qmc") % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # since Optuna 3.0, and the file asked for it
-        return QMCSampler(qmc_type="sobol", scramble=True, seed=shared, independent_sampler=RandomSampler(seed=seed),
-                          warn_independent_sampling=False)  # fmt: skip
+        settings: dict[str, Any] = {
+            "qmc_type": "sobol", "scramble": True, "seed": shared, "warn_independent_sampling": False,
+            "independent_sampler": RandomSampler(seed=seed),
+        }  # fmt: skip
+        return _WholeSpaceQMCSampler(space, **settings) if space.conditions else QMCSampler(**settings)
 
 
 class GridSampler(BaseSampler):
@@ -70,10 +96,10 @@ class GridSampler(BaseSampler):
     its worker.
     """
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self.space = space
-        self.cells = list(space.grid_cells())
-        random.Random(seed).shuffle(self.cells)
+    def __init__(self, config: StudyConfig) -> None:
+        self.space = config.space
+        self.cells = list(config.grid_cells())
+        random.Random(config.search.seed).shuffle(self.cells)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole grid."""

@@ -19,7 +19,7 @@ def note_no_gain(study: Study, config: StudyConfig) -> None:
     trials under way count as what is expected of them.
     """
     every = [t for t in study.get_trials(deepcopy=False) if not was_lost(t)]
-    trials = [t for t in every if t.params.keys() == config.space.root.keys()]
+    trials = [t for t in every if config.space.is_whole(t.params)]
     if not has_results(trials):
         return
     found = most_promising(config, trials, len(trials))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import optuna
 import psutil
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
@@ -16,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import StudyConfig, check_name
+from ppo_tune.config.space import Space
 from ppo_tune.data.user_files import RECIPE, as_noted
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
@@ -44,6 +44,9 @@ GROWING = (
     "model.compile",
 )  # fmt: skip
 """What may change between two runs of one study: it alters no trial."""
+
+OF_A_FILE = "put the file back as it was, or give it another name"
+"""What whoever changed a study file can do."""
 
 
 def storage_url(out: Path, study_name: str) -> str:
@@ -120,6 +123,17 @@ def has_study(url: str, study_name: str) -> bool:
     return study_name in optuna.get_all_study_names(_open(url))
 
 
+def forget_unbegun(url: str, study_name: str) -> bool:
+    """Delete a study of which no trial ever began; says whether there is none of the name now."""
+    if not has_study(url, study_name):
+        return True
+    study = load_study_from(url, study_name)
+    if any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
+        return False
+    optuna.delete_study(study_name=study_name, storage=study._storage)
+    return True
+
+
 def load_study_from(url: str, study_name: str) -> Study:
     """Open a study that exists.
 
@@ -170,7 +184,7 @@ def stored_config(study: Study) -> StudyConfig:
     return config
 
 
-def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: Owner) -> Trial:
+def ask_as(study: Study, space: Space, owner: Owner) -> Trial:
     """The next trial, as `Study.ask` gives it, but that it has its owner from the moment in which it runs.
 
     Optuna's own would let it run without one while the sampler proposes its values, and whoever died meanwhile would
@@ -178,8 +192,7 @@ def ask_as(study: Study, distributions: Mapping[str, BaseDistribution], owner: O
     """
     study._thread_local.cached_all_trials = None  # as `Study.ask` does, so that the sampler sees what is new
     trial = Trial(study, begin_trial(study, owner))
-    for name, distribution in distributions.items():
-        trial._suggest(name, distribution)
+    space.suggest(trial)
     return trial
 
 
@@ -232,7 +245,7 @@ def _open(url: str) -> RDBStorage:
     try:
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **engine})
     except ImportError as error:
-        if "psycopg" in str(error):
+        if getattr(error.__cause__ or error, "name", None) == "psycopg":  # Optuna says it in words of its own
             raise MissingExtraError("psycopg", "postgres") from None
         raise StorageError(f"storage {public(url)}: {_first_line(error, url)}") from None
     except (SQLAlchemyError, StorageInternalError, RuntimeError, LookupError, ValueError) as error:
@@ -253,7 +266,7 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number
     changed = differences(before, now, ignored=ignored)
     if changed:
-        way_out = "put the file back as it was, or give it another name to start a new study"
+        way_out = f"{OF_A_FILE} to start a new study"
         if any(line.startswith(f"  content.{RECIPE}:") for line in changed):
             ours, torch = (f"{name} {StudyFacts(study).versions.get(name)}" for name in ("ppo-tune", "torch"))
             way_out = "the embedded task has changed since: give the file another name to start a new study"

@@ -109,7 +109,7 @@ class Surrogate:
         most: int = MOST_RESULTS,
         every_kl: bool = False,
     ) -> None:
-        self.cube = Cube(config.space.distributions())
+        self.cube = Cube(config.space)
         self.budget, n_milestones = config.search.kl_budget, len(config.milestone_episodes())
         self.limit = log_kl(self.budget, self.budget)
         trials = sorted(trials, key=lambda trial: trial.number)

@@ -30,7 +30,7 @@ class PackTimer:
     def __init__(self, work: Assembly, config: StudyConfig, learn: LearningPass = gradients) -> None:
         self.work = work
         self.learn = learn
-        self.ppo = config.ppo.with_params(config.baseline)
+        self.ppo = config.ppo_of(config.baseline)
         self.seed = config.search.seed
         self._warm: set[int] = set()
 

@@ -17,6 +17,7 @@ from ppo_tune.errors import KLLimitError, SearchStoppedError, TrialError
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, write_json
 from ppo_tune.models import save_adapter
+from ppo_tune.models.lora import Bottleneck
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder, TrialFolder
 from ppo_tune.search.heldout import CurvePoint, point_of, read_untrained, write_untrained
@@ -134,11 +135,14 @@ class TrialPack:
     def begin(self, place: int, trial: Trial) -> None:
         """Put a proposed trial into a free place, and note what its trainer really uses."""
         assert self.score_std is not None, "join the trial's study first"
-        config = self.config.ppo.with_params(trial.params)
-        self.work.trainer.start(place, config, self.plan.seed(trial), score_std=self.score_std)
+        own = self._adapters_of(trial)
+        config, seed = self.config.ppo_of(trial.params), self.plan.seed(trial)
+        self.work.trainer.start(place, config, seed, score_std=self.score_std, adapters=own)
         folder, trained = self.folder.trial(trial.number), self.work.trainer.runs[place]
         make_folder(folder.path)
         used = trained.config.model_dump(mode="json")
+        if own is not None:
+            used |= {"lora_rank": own.rank, "lora_alpha": own.alpha}
         facts = TrialFacts(trial)
         facts.config, facts.score_std = used, trained.score_std
         write_json(folder.config, used)
@@ -149,6 +153,14 @@ class TrialPack:
         self.emit({
             "kind": "started", "number": trial.number, "params": trial.params, "label": self.plan.label(trial),
         })  # fmt: skip
+
+    def _adapters_of(self, trial: Trial) -> Bottleneck | None:
+        """What a trial's adapters are like; None where all trials have the same, or none."""
+        if not self.config.adapters_vary:
+            return None
+        model = self.config.model_of(trial.params)
+        assert model.lora_rank is not None, "what is searched of adapters wants some"
+        return Bottleneck(model.lora_rank, model.lora_alpha)
 
     def advance(self) -> dict[int, Ending]:
         """One iteration of every trial; scores those at a milestone. Returns the endings of those that are over."""

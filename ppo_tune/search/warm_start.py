@@ -11,9 +11,9 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig, check_name
+from ppo_tune.config.blocks import ADAPTER_FIELDS, StudyConfig, check_name
 from ppo_tune.config.methods import NoPrunerConfig, SearchConfig
-from ppo_tune.config.space import CategoricalParam, Param
+from ppo_tune.config.ranges import CategoricalParam, Param
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.search.facts import TrialFacts, WarmStart
 from ppo_tune.search.results import ranked_trials
@@ -106,7 +106,8 @@ def taken_of(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> Wa
         )
     best = _best(earlier, experiment, config)
     if not best:
-        raise _refusal(f"{_has_no_best(earlier)}; run more trials of it, or leave it out")
+        ruled_out = ", or this study's constraints rule all of them out" if config.constraints else ""
+        raise _refusal(f"{_has_no_best(earlier)}{ruled_out}; run more trials of it, or leave it out")
     taken = best[: MOST if config.n_trials is None else min(MOST, config.n_trials - 1)]
     return WarmStart([moved.params for moved in taken], _told(earlier, experiment, config, taken))
 
@@ -122,12 +123,14 @@ class _Moved:
     @classmethod
     def into(cls, config: StudyConfig, trial: FrozenTrial, experiment: StudyConfig) -> "_Moved":
         """The values of a trial; those that the earlier study did not search are what its trials were trained with."""
-        used = {**TrialFacts(trial).config, **trial.params}
-        params = {
-            name: config.baseline[name] if _is_unknown(param, used.get(name)) else param.nearest(used[name])
+        adapters = experiment.model.model_dump(include=set(ADAPTER_FIELDS))
+        used = {**adapters, **TrialFacts(trial).config, **trial.params}
+        usual = config.space.every_baseline(config.defaults)
+        params = config.space.active_part({
+            name: usual[name] if _is_unknown(param, used.get(name)) else param.nearest(used[name])
             for name, param in config.space.root.items()
-        }
-        shared = config.space.root.keys() & experiment.space.root.keys()
+        })  # fmt: skip
+        shared = params.keys() & experiment.space.root.keys()
         return cls(trial.number, params, any(params[name] != used.get(name, params[name]) for name in shared))
 
 
@@ -141,9 +144,10 @@ def _best(earlier: Study, experiment: StudyConfig, config: StudyConfig) -> list[
     winner = winning_trial(earlier, experiment)
     trials = [*([] if winner is None else [winner]), *ranked_trials(earlier)]
     different: dict[str, _Moved] = {}
+    rules = config.rules
     for trial in trials:
         found = _Moved.into(config, trial, experiment)
-        if found.params != config.baseline:
+        if found.params != config.baseline and rules.allow(found.params):
             different.setdefault(repr(found.params), found)
     return list(different.values())
 

@@ -3,7 +3,7 @@
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import PPOConfig, StudyConfig, TrainConfig
+from ppo_tune.config.blocks import ADAPTER_FIELDS, PPOConfig, StudyConfig, TrainConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.facts import TrialFacts
@@ -40,11 +40,13 @@ def full_length(winner: FrozenTrial | None, config: StudyConfig) -> TrainConfig:
         )
     length = config.search.train_episodes or FULL_LENGTH * config.ppo.episodes
     facts = TrialFacts(winner)
-    ppo = PPOConfig.model_validate({**facts.config, "episodes": length})
+    own = {name: value for name, value in facts.config.items() if name in ADAPTER_FIELDS}
+    used = {name: value for name, value in facts.config.items() if name not in ADAPTER_FIELDS}
+    ppo = PPOConfig.model_validate({**used, "episodes": length})
     return TrainConfig(
         name=config.name,
         task=config.task,
-        model=config.model,
+        model=config.model_of(own),
         ppo=ppo,
         seed=config.search.seed,
         kl_budget=config.search.kl_budget,

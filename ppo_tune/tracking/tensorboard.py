@@ -4,6 +4,7 @@ Event files are written record by record, without the usual thread that writes l
 exception here and now, and whatever is killed leaves all that it logged.
 """
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from tensorboard.plugins.hparams.metadata import NULL_TENSOR, SESSION_END_INFO_T
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam
+from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam
 from ppo_tune.files import make_folder
 from ppo_tune.tracking.base import Logger, Tracked
 
@@ -82,7 +83,7 @@ def _domain(param: FloatParam | IntParam | CategoricalParam) -> api.Domain:
 def _value(param: FloatParam | IntParam | CategoricalParam, value: Any) -> bool | float | str:
     """A value in the one type that its hyperparameter has in all trials."""
     if not isinstance(param, CategoricalParam):
-        return float(value)
+        return math.nan if value is None else float(value)  # of a trial in which it is not searched
     kinds = {type(choice) for choice in param.choices}
     if kinds == {bool}:
         return bool(value)

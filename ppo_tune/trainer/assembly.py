@@ -12,7 +12,7 @@ from ppo_tune.models import Policy, load_policy, load_tokenizer
 from ppo_tune.models.adapter_folders import AdapterFolder, find_adapter
 from ppo_tune.models.loading import best_device, is_stored_whole
 from ppo_tune.models.stops import NONE, Stops
-from ppo_tune.tasks import Task, make_task, stops_of
+from ppo_tune.tasks import Task, make_task, notes_on_ends, stops_of
 from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.processes import ProcessGroup
@@ -43,16 +43,8 @@ class Assembly:
         """What the user should know before anything is trained."""
         name = self.policy.tokenizer.name_or_path
         found = [told for told in (self.policy.remark, *self.of_prompts) if told]
-        if not len(self.policy.stop_ids) and not self.stops:
-            found.append(
-                f"the tokenizer of {name!r} has no end-of-sequence token and no stop is named: nothing ends a "
-                "response but max_new_tokens"
-            )
-        if self.task.chat and not self.stops:
-            found.append(
-                f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a "
-                "response may go on into the user's next turn; name a token or a text that ends one by task.stop"
-            )
+        stop_ids = self.policy.stop_ids.tolist()
+        found += notes_on_ends(name, chat=self.task.chat, stop_ids=stop_ids, stops=self.stops)
         return tuple(found)
 
 
@@ -78,7 +70,10 @@ def assemble(
     device = device or best_device()
     stops = _stops(config, config.model.name)
     task = make_task(config.task, device)
-    policy = load_policy(config.model, default_name=task.base_model, places=places, device=device)
+    policy = load_policy(
+        config.widest_model, default_name=task.base_model, places=places, device=device,
+        adapters_vary=config.adapters_vary,
+    )  # fmt: skip
     policy.stop_also(stops)
     trainer = PPOTrainer(policy, task, config.ppo, processes)
     if compiles:

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from ppo_tune.config.blocks import PPOConfig
-from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
+from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
 from ppo_tune.models.answers import draw_uniforms
 from ppo_tune.models.guard import require_reference
+from ppo_tune.models.lora import Bottleneck
 from ppo_tune.models.memory import Memory, is_out_of_memory
 from ppo_tune.ppo import adapt_kl_coef, explained_variance, masked_mean, masked_sum
 from ppo_tune.rewards import LearningReward, Reward
@@ -66,11 +67,7 @@ class PPOTrainer:
         room = policy.layout.room_for_prompts(shared.max_new_tokens)
         self.prompts = PromptSet(task, "train", policy.tokenizer, room)
         policy.check_readable(self.prompts.ids)
-        if len(self.prompts) < shared.rollout_size:
-            raise DataError(
-                f"task {task.name}: `prompts >= rollout_size` must hold, but got {len(self.prompts)} training "
-                f"prompts and rollout_size {shared.rollout_size}; lower it or add rows"
-            )
+        self.prompts.check_rollout(shared.rollout_size)
         self.forget_limits()
         self.runs: dict[int, Run] = {}
         self.rewards: dict[int, Reward] = {}
@@ -81,7 +78,15 @@ class PPOTrainer:
         """Places without a trial."""
         return [place for place in range(self.policy.places) if place not in self.runs]
 
-    def start(self, place: int, config: PPOConfig, seed: int, *, score_std: float = 1.0) -> None:
+    def start(
+        self,
+        place: int,
+        config: PPOConfig,
+        seed: int,
+        *,
+        score_std: float = 1.0,
+        adapters: Bottleneck | None = None,
+    ) -> None:
         """Put a new trial into a free place, at the reference policy.
 
         Args:
@@ -92,12 +97,13 @@ class PPOTrainer:
             score_std: Standard deviation of the untrained model's scores, > 0: the unit of values and returns. With
                 it a trial learns the same whatever the unit of its reward, `kl_coef`, `missing_eos_penalty` and
                 `clip_range_value`; 1 leaves values in that unit.
+            adapters: What its adapters are like; None is as the policy has them.
         """
         assert score_std > 0, f"score_std {score_std} must be positive"
         assert place not in self.runs, f"place {place} is taken"
         micro = self.shared.micro_batch_size or 1
         assert config.batch_size % micro == 0, f"micro_batch_size {micro} must divide {config.batch_size}"
-        self.policy.reset(place, generator(seed, "init"))
+        self.policy.reset(place, generator(seed, "init"), adapters)
         row, lr, eps = self.policy.rows.row(place), config.learning_rate, config.adam_epsilon
         optimizer = torch.optim.AdamW([row], lr=lr, eps=eps, weight_decay=0.0, fused=True)
         self.runs[place] = Run(config, seed, optimizer, config.kl_coef, score_std=score_std)

@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -168,8 +169,9 @@ def test_a_data_set_smaller_than_one_rollout_is_refused(cli: Cli, write_study: C
 
 
 def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
-    cli: Cli, write_study: Callable[..., Path]
+    cli: Cli, write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ppo_tune.search.check.warm_start", lambda *_, **__: None)  # study early is not there
     space = {
         "clip_range": {"type": "float", "low": 0.1, "high": 0.3},
         "batch_size": {"type": "categorical", "choices": [8]},
@@ -258,12 +260,10 @@ def test_check_names_the_world_of_the_embedded_task(cli: Cli, tmp_path: Path) ->
     assert "task       support (seed 3)\n" in cli("check", path).out
 
 
-def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) -> None:
+def test_check_loads_no_model(write_study: Callable[..., Path], small_world: Path, tmp_path: Path) -> None:
     model = tmp_path / "model-without-weights"
-    model.mkdir()
-    (model / "config.json").write_text(
-        '{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}', encoding="utf-8"
-    )
+    shutil.copytree(small_world / "model", model)
+    (model / "model.safetensors").unlink()
     path = write_study(model={"name": str(model)})
 
     outcome = subprocess.run(
@@ -272,6 +272,39 @@ def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) 
 
     assert outcome.returncode == 0, outcome.stderr
     assert "is a valid study" in outcome.stdout
+
+
+def test_check_says_how_long_prompts_are_and_what_there_is_to_do(
+    cli: Cli, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_study()
+
+    words, facts = cli("check", path, "--out", tmp_path), cli("check", path, "--out", tmp_path, "--json")
+
+    assert words.out.startswith(f"{path} is a valid study.\n")
+    assert (
+        "  tokens     2 in the median prompt, 2 in the longest; 4 for a response, in a context that holds prompts of "
+        "60 at most\n" in words.out
+    )
+    told = json.loads(facts.out)
+    assert told["lengths"] == {"median": 2, "longest": 2, "room": 60, "dropped": 0, "cut": 0}
+    assert (told["name"], told["exists"], told["n_trials"], told["takes"]) == ("small", False, 4, None)
+
+
+@pytest.mark.slow
+def test_check_measures_memory_and_minutes(
+    cli: Cli, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    measured = cli("check", write_study(), "--measure", "--workers", 2, "--out", tmp_path)
+
+    assert measured.code == 0, measured.err
+    assert re.search(
+        r"\n  memory     0\.\d GB per worker, \d\.\d GB for all on one device, of ", measured.out
+    )
+    assert re.search(
+        r"\n  time       about \d+ s per whole trial; about \d+ s for the search by 2 w", measured.out
+    )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_check_refuses_a_model_that_is_nowhere(cli: Cli, write_study: Callable[..., Path]) -> None:

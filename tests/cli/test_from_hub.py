@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_scenarios import SMALLER, endings
+from tests.cli.short import SMALLER, endings
 from tests.conftest import save_tiny_model
 from tests.hub import Files, Hub, commit_of, files_of, serving
 

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, Named, Names, Text
 from ppo_tune.config.blocks import RewardConfig, StudyConfig, TaskConfig, TrainConfig
 from ppo_tune.config.messages import say
-from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam, Param
+from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam, Param
 from ppo_tune.data.recipes import BUILDERS
 from tests.blocks import all_blocks, kinds_of, tag_of, within
 

@@ -73,8 +73,8 @@ serach: {}
         "a single value belongs in the ppo block",
         "a.yaml:27: space.vf_coef: `low > 0` must hold with log: true, but got low=0",
         "a.yaml:28: space.gae_lambda: `gae_lambda <= 1` must hold, but got 1.1",
-        "a.yaml:31: space.temperature: is shared by all trials of a study and cannot be searched; "
-        "set it in ppo",
+        "a.yaml:31: space.temperature: cannot be searched: it decides how held-out responses are sampled too, and so "
+        "their score, which is then no measure to compare trials by; set it in ppo",
         "a.yaml:32: space.clip_rang: unknown 'clip_rang'; did you mean 'clip_range'?",
         "a.yaml:32: space.clip_rang: unknown 'flaot'; did you mean 'float'?",
         "a.yaml:35: search.pruner: unknown 'halving'; choose one of hyperband, median, none, percentile, "
@@ -88,12 +88,13 @@ serach: {}
     [
         pytest.param(
             {"optimizer": "{}"},
-            "a.yaml:3: optimizer: unknown block 'optimizer'; choose one of model, ppo, search, space, task",
+            "a.yaml:3: optimizer: unknown block 'optimizer'; choose one of constraints, model, ppo, search, space, "
+            "task",
             id="block",
         ),
         pytest.param(
             {"seed": "3"},
-            "a.yaml:3: seed: unknown block 'seed'; choose one of model, ppo, search, space, task",
+            "a.yaml:3: seed: unknown block 'seed'; choose one of constraints, model, ppo, search, space, task",
             id="a training's block",
         ),
         pytest.param(
@@ -176,7 +177,7 @@ serach: {}
         ),
         pytest.param(
             {"space": "{batch_size: {type: categorical, choices: [8], values: [8]}}"},
-            "a.yaml:2: space.batch_size.values: unknown 'values'; choose one of choices, default, type",
+            "a.yaml:2: space.batch_size.values: unknown 'values'; choose one of choices, default, type, when",
             id="key of a choice",
         ),
         pytest.param(

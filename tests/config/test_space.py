@@ -13,7 +13,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FixedTrial
 from pydantic import TypeAdapter, ValidationError
 
-from ppo_tune.config.space import CategoricalParam, FloatParam, IntParam, Param, Space
+from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam, Param
+from ppo_tune.config.space import Space
 
 law = settings(deadline=None, max_examples=100)
 
@@ -206,6 +207,9 @@ def test_true_and_1_are_different_choices():
     [
         pytest.param(numeric(0.0, 1.0, points=5), [0.0, 0.25, 0.5, 0.75, 1.0], id="even"),
         pytest.param(numeric(1e-4, 1e-2, points=3, log=True), [1e-4, 1e-3, 1e-2], id="even on the log scale"),
+        pytest.param(
+            numeric(0.9, 0.999, points=3, log="complement"), [0.9, 0.99, 0.999], id="even in log of 1 - value"
+        ),
         pytest.param({"type": "float", "points": [0.9, 0.5]}, [0.9, 0.5], id="a list, in its order"),
         pytest.param({"type": "int", "low": 2, "high": 8, "step": 3}, [2, 5, 8], id="every step"),
         pytest.param({"type": "categorical", "choices": ["k3", "k1"]}, ["k3", "k1"], id="every choice"),

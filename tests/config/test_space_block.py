@@ -62,8 +62,25 @@ def test_a_key_whose_range_is_wrong_still_may_not_stand_in_ppo_too() -> None:
         ),
         pytest.param(
             "learning_rate: {type: float, low: 1e-5, high: 1e-2, log: yes}",
-            "learning_rate.log: must be true or false, but got 'yes'",
+            "learning_rate.log: must be true, false or complement, but got 'yes'",
             id="yes",
+        ),
+        pytest.param(
+            "gamma: {type: float, low: 0.9, high: 1, log: complement}",
+            "gamma: `0.5 < high < 1` must hold with log: complement, but got high=1; take 0.9999, or choices if 1 "
+            "itself is to be tried",
+            id="complement up to one",
+        ),
+        pytest.param(
+            "gamma: {type: float, low: 1e-4, high: 0.1, log: complement}",
+            "gamma: `0.5 < high < 1` must hold with log: complement, but got high=0.1; low and high are values "
+            "themselves, not 1 − value",
+            id="ends of one minus the value",
+        ),
+        pytest.param(
+            "ppo_epochs: {type: int, low: 1, high: 4, log: complement}",
+            "ppo_epochs.log: must be true or false, but got 'complement'",
+            id="complement of a whole number",
         ),
         pytest.param(
             "ppo_epochs: {type: int, low: 1, high: 4.5}",
@@ -107,8 +124,53 @@ def test_a_key_whose_range_is_wrong_still_may_not_stand_in_ppo_too() -> None:
         ),
         pytest.param(
             "rollout_size: {type: int, low: 32, high: 64}",
-            "rollout_size: is shared by all trials of a study and cannot be searched; set it in ppo",
+            "rollout_size: cannot be searched: it decides after how many episodes trials are scored, so it is the same "
+            "for all trials of a study; set it in ppo, and search batch_size and ppo_epochs",
             id="shared field",
+        ),
+        pytest.param(
+            "episodes: {type: int, low: 64, high: 640, step: 64}",
+            "episodes: cannot be searched: it is what every trial gets, for trials are compared at equal episodes; set "
+            "it in ppo",
+            id="budget",
+        ),
+        pytest.param(
+            "max_new_tokens: {type: int, low: 8, high: 64}",
+            "max_new_tokens: cannot be searched: it decides how long a response may be, and so its score, which is "
+            "then no measure to compare trials by; set it in ppo",
+            id="length",
+        ),
+        pytest.param(
+            "micro_batch_size: {type: categorical, choices: [8, 16]}",
+            "micro_batch_size: cannot be searched: it changes no result, only memory; set it in ppo",
+            id="memory",
+        ),
+        pytest.param(
+            "name: {type: categorical, choices: [a, b]}",
+            "name: cannot be searched: it decides which model is trained, and trials of different models share no base "
+            "to be compared with; make a study of each, and put them side by side by `ppo-tune report STUDY STUDY`",
+            id="model",
+        ),
+        pytest.param(
+            "dtype: {type: categorical, choices: [float32, bfloat16]}",
+            "dtype: cannot be searched: it is that of the model that all trials share, and decides speed and rounding; "
+            "set it in model",
+            id="dtype",
+        ),
+        pytest.param(
+            "compile: {type: categorical, choices: [true, false]}",
+            "compile: cannot be searched: it changes no result, only speed; set it in model",
+            id="compile",
+        ),
+        pytest.param(
+            "lora_rank: {type: categorical, choices: [8, null]}",
+            "lora_rank: null trains all weights, which shares no pack with adapters; make a study of its own of it",
+            id="all weights",
+        ),
+        pytest.param(
+            "lora_rank: {type: int, low: 0, high: 8}",
+            "lora_rank: `lora_rank >= 1` must hold, but got 0",
+            id="no adapters",
         ),
         pytest.param(
             "ppo_epochs: {type: int, low: -3, high: 4}",
@@ -199,3 +261,35 @@ def test_a_grid_of_a_thousand_million_cells_is_counted_in_no_time() -> None:
     (message,) = mistakes(blocks(space=f"{{{space}, {rate}}}", search="{sampler: grid}"))
 
     assert "the grid has 1000000000;" in message
+
+
+def test_a_key_of_the_model_may_not_stand_in_the_space_too() -> None:
+    text = blocks(space="{lora_rank: {type: categorical, choices: [4, 16]}}", model="{lora_rank: 8}")
+
+    assert mistakes(text) == ["a.yaml:3: model.lora_rank: stands in model and in space (line 2); keep one"]
+
+
+def test_without_adapters_their_scale_is_not_searched() -> None:
+    text = blocks(space="{lora_alpha: {type: float, low: 1, high: 64, log: true}}", model="{lora_rank: null}")
+
+    assert mistakes(text) == [
+        "a.yaml:2: space.lora_alpha: scales the adapters, and without any (model.lora_rank: null) it decides nothing; "
+        "set a lora_rank, or leave it out"
+    ]
+
+
+def test_the_values_of_a_trial_are_those_of_its_trainer_and_of_its_model() -> None:
+    study = load(blocks(space=f"{{{RATE}, lora_rank: {{type: categorical, choices: [4, 64, 16]}}}}"))
+
+    assert study.baseline == {"learning_rate": 1e-4, "lora_rank": 16}
+    assert study.ppo_of({"learning_rate": 1e-3, "lora_rank": 4}).learning_rate == 1e-3
+    assert study.model_of({"learning_rate": 1e-3, "lora_rank": 4}).lora_rank == 4
+    assert (study.model.lora_rank, study.widest_model.lora_rank, study.adapters_vary) == (16, 64, True)
+    assert not load(blocks(space=f"{{{RATE}}}")).adapters_vary
+
+
+def test_the_usual_rank_has_room_where_another_is_not_searched_always() -> None:
+    rank = "lora_rank: {type: int, low: 2, high: 8, when: {whiten_rewards: true}}"
+    study = load(blocks(space=f"{{whiten_rewards: {{type: categorical, choices: [true, false]}}, {rank}}}"))
+
+    assert study.widest_model.lora_rank == 16

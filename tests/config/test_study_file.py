@@ -89,7 +89,7 @@ def test_missing_blocks_are_named() -> None:
 
 @pytest.mark.parametrize("text", ["- task\n", "task\n", "5\n", "null\n"])
 def test_a_file_that_is_no_mapping_is_told_its_blocks(text: str) -> None:
-    assert mistakes(text) == ["a.yaml:1: must hold the blocks task, model, ppo, space, search"]
+    assert mistakes(text) == ["a.yaml:1: must hold the blocks task, model, ppo, space, constraints, search"]
 
 
 @pytest.mark.parametrize("name", ["a b", "-a", ".a", "é", "A" * 101])

@@ -78,7 +78,7 @@ def test_a_block_that_is_not_there_is_made(tmp_path: Path) -> None:
     [
         ("ppo.episodes", -3, "`episodes >= 1` must hold, but got -3"),
         ("ppo.lerning_rate", 3, "unknown 'lerning_rate'; did you mean 'learning_rate'?"),
-        ("foo.bar", 1, "unknown block 'foo'; choose one of model, ppo, search, space, task"),
+        ("foo.bar", 1, "unknown block 'foo'; choose one of constraints, model, ppo, search, space, task"),
         ("search.sampler.x", 1, "search.sampler is 'gp', which has no x; set search.sampler itself"),
         ("model", 3, "must be a mapping, but got 3"),
     ],

@@ -25,6 +25,7 @@ from ppo_tune.errors import ModelError
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.models import load_policy, load_tokenizer, loading
 from ppo_tune.models.loading import best_dtype
+from ppo_tune.models.lora import Bottleneck
 from ppo_tune.rewards.preference import PreferenceReward
 from ppo_tune.trainer.evaluation import Evaluator
 from ppo_tune.trainer.trainer import PPOTrainer
@@ -85,7 +86,7 @@ def test_a_config_says_rank_scale_precision_and_the_caller_how_many_places(model
 
     policy = load_policy(config, places=5, device=CPU)
 
-    assert (policy.adapters.rank, policy.adapters.alpha, policy.places) == (3, 12.0, 5)
+    assert (policy.adapters.usual, policy.places) == (Bottleneck(rank=3, alpha=12.0), 5)
     assert policy.dtype == torch.bfloat16
 
 

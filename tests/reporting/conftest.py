@@ -59,7 +59,8 @@ class HandMade:
         """Tell one trial; its scores are those of milestones 128 episodes apart."""
         values = params or {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
         self.study.enqueue_trial(values, user_attrs={"baseline": True} if baseline else {})
-        trial = self.study.ask(self.config.space.distributions())
+        trial = self.study.ask()
+        self.config.space.suggest(trial)
         golds = gold or [0.0] * len(scores)
         curve = [
             {"episodes": 128 * (i + 1), "score": score, "gold": golds[i], "kl": kl, "seconds": 0.5 * (i + 1),

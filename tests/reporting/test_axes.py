@@ -14,6 +14,7 @@ RATE = Axis("learning_rate", FloatDistribution(1e-5, 1e-2, log=True))
 GAMMA = Axis("gamma", FloatDistribution(0.95, 1.0))
 EPOCHS = Axis("ppo_epochs", IntDistribution(1, 4))
 CLIP = Axis("clip_range_value", CategoricalDistribution([None, 0.2, 0.5]))
+CLOSE_TO_ONE = Axis("gamma", FloatDistribution(0.9, 0.9999), is_complement=True)
 DECADE = Axis("ent_coef", FloatDistribution(0.01, 0.1, log=True))
 ONE = Axis("batch_size", CategoricalDistribution([8]))
 
@@ -24,6 +25,7 @@ ONE = Axis("batch_size", CategoricalDistribution([8]))
         pytest.param(RATE, 1e-5, 0.0, id="lower-end"),
         pytest.param(RATE, 1e-4, 1 / 3, id="a-third-of-the-decades"),
         pytest.param(GAMMA, 0.975, 0.5, id="middle"),
+        pytest.param(CLOSE_TO_ONE, 0.99, 1 / 3, id="a-third-of-the-nines"),
         pytest.param(GAMMA, 2.0, 1.0, id="outside-is-the-end"),
         pytest.param(EPOCHS, 2, 1 / 3, id="whole-number"),
         pytest.param(CLIP, None, 0.0, id="none-is-a-choice"),
@@ -46,7 +48,7 @@ def test_a_missing_value_has_no_place_and_a_dash(axis: Axis) -> None:
     assert axis.text_at(place) == "–"
 
 
-@given(place=st.floats(0, 1), axis=st.sampled_from([RATE, GAMMA]))
+@given(place=st.floats(0, 1), axis=st.sampled_from([RATE, GAMMA, CLOSE_TO_ONE]))
 def test_the_value_at_a_place_stands_there(place: float, axis: Axis) -> None:
     assert axis.places([axis.value_at(place)])[0] == pytest.approx(place, abs=1e-9)
 
@@ -58,6 +60,7 @@ def test_the_value_at_a_place_stands_there(place: float, axis: Axis) -> None:
         pytest.param(Axis("x", FloatDistribution(3e-5, 3e-3, log=True)), ["0.0001", "0.001"], id="two-decades"),
         pytest.param(DECADE, ["0.01", "0.02", "0.05", "0.1"], id="one-two-five"),
         pytest.param(Axis("x", FloatDistribution(3.1, 3.2, log=True)), ["3.1", "3.2"], id="no-round-number-inside"),
+        pytest.param(CLOSE_TO_ONE, ["0.9", "0.99", "0.999", "0.9999"], id="nines"),
         pytest.param(GAMMA, ["0.96", "0.98", "1"], id="multiples"),
         pytest.param(EPOCHS, ["1", "2", "3", "4"], id="every-value-of-a-few"),
         pytest.param(CLIP, ["None", "0.2", "0.5"], id="every-choice"),

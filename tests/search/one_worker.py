@@ -34,7 +34,9 @@ class Search:
         if SearchPlan(self.config).remaining(self.study) == 0:
             return None
         self.study.sampler = make_sampler(self.config, len(self.study.get_trials()))
-        return self.study.ask(self.config.space.distributions())
+        trial = self.study.ask()
+        self.config.space.suggest(trial)
+        return trial
 
 
 def write_reward(path: Path, body: str) -> dict[str, object]:

@@ -138,7 +138,7 @@ def test_of_more_hyperparameters_each_needs_more_evidence() -> None:
 
 
 def test_versions_of_the_points_differ_on_one_side_each(hand_made: HandMade) -> None:
-    cube = Cube(hand_made.config.space.distributions())
+    cube = Cube(hand_made.config.space)
 
     first, *versions = crossed(cube).reshape(-1, POINTS, 3)
 

@@ -40,6 +40,27 @@ def test_an_objective_prunes_what_goes_beyond_the_kl_limit(make_study: StudyMake
     assert study.trials[0].state is TrialState.PRUNED
 
 
+def test_an_objective_trains_nothing_that_a_constraint_rules_out(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    config = make_study(constraints=["learning_rate <= 0.01"])
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"learning_rate": 0.02, "kl_coef": 0.05})
+    objective = Objective(config, out=tmp_path)
+
+    study.optimize(objective, n_trials=1)
+    study.enqueue_trial({"learning_rate": 0.02})
+    with pytest.raises(optuna.TrialPruned) as caught:
+        objective(study.ask())
+
+    assert study.trials[0].state is TrialState.PRUNED
+    assert "config" not in study.trials[0].user_attrs
+    assert (
+        str(caught.value)
+        == "the study's constraint `learning_rate <= 0.01` does not hold; nothing was trained"
+    )
+
+
 def test_an_objective_raises_what_is_the_users_mistake(make_study: StudyMaker, tmp_path: Path) -> None:
     body = "    if calls > 1:\n        raise ValueError('bad')\n    return [float(len(r)) for r in responses]"
     task = write_reward(tmp_path / "reward.py", body)

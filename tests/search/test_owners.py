@@ -50,7 +50,7 @@ class OneTrialEach(Workers):
 
     def events(self, timeout: float) -> Iterator[tuple[Worker, Message | Ended]]:
         worker = self.living[0]
-        trial = ask_as(self.study, worker.plan.config.space.distributions(), worker.owner)
+        trial = ask_as(self.study, worker.plan.config.space, worker.owner)
         if self.ends_well:
             self.study.tell(trial, 0.1)
             yield worker, Done()
@@ -79,7 +79,7 @@ def test_a_worker_that_ends_leaves_the_trial_of_another_machine_alone(
     study: Study, config: StudyConfig, tmp_path: Path
 ) -> None:
     """The other machine has the same host name, and its worker the same process number, as containers do."""
-    theirs = ask_as(study, config.space.distributions(), Owner.new("another machine's search"))
+    theirs = ask_as(study, config.space, Owner.new("another machine's search"))
 
     supervise(study, config, tmp_path, "our search")
     study.tell(theirs, 0.9)
@@ -104,8 +104,8 @@ def test_what_a_killed_search_left_is_given_back_by_the_next_one_from_the_same_f
     for folder in (ours, theirs):
         folder.path.mkdir()
     killed = Owner.new(ours.identity())
-    ask_as(study, config.space.distributions(), killed)
-    ask_as(study, config.space.distributions(), Owner.new(theirs.identity()))
+    ask_as(study, config.space, killed)
+    ask_as(study, config.space, Owner.new(theirs.identity()))
 
     closed = close_lost_trials(study, ours.identity())
 
@@ -183,7 +183,7 @@ def test_no_trial_ever_runs_without_its_owner(study: Study, config: StudyConfig)
     owners = [Owner.new("a search") for _ in range(3)]
 
     for owner in owners:
-        ask_as(study, config.space.distributions(), owner)
+        ask_as(study, config.space, owner)
 
     assert set(watching.seen) == set(owners)
 
@@ -194,7 +194,7 @@ def test_a_waiting_trial_that_two_machines_want_is_the_quicker_ones_and_stays_it
     """The slower one has seen the trial waiting, and says that it wants it, when the quicker one trains it already."""
     quicker, slower = Owner.new("here"), Owner.new("there")
     waiting = study.get_trials(states=(TrialState.WAITING,))
-    ask_as(study, config.space.distributions(), quicker)
+    ask_as(study, config.space, quicker)
 
     with monkeypatch.context() as late:
         late.setattr(study, "get_trials", lambda **_: waiting)
@@ -226,7 +226,7 @@ def test_who_dies_between_beginning_a_waiting_trial_and_owning_it_is_known(
 def test_a_trial_that_its_own_worker_ended_meanwhile_is_not_given_back(
     study: Study, config: StudyConfig
 ) -> None:
-    trial = ask_as(study, config.space.distributions(), OWNER)
+    trial = ask_as(study, config.space, OWNER)
     (seen,) = study.get_trials(states=(TrialState.RUNNING,))
     trial.set_user_attr("ending", "completed")
     study.tell(trial, 0.5)
@@ -239,7 +239,7 @@ def test_a_trial_that_its_own_worker_ended_meanwhile_is_not_given_back(
 def test_a_trial_that_its_own_worker_ends_while_it_is_given_back_counts_once(
     study: Study, config: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial, write = ask_as(study, config.space.distributions(), OWNER), study._storage.set_trial_user_attr
+    trial, write = ask_as(study, config.space, OWNER), study._storage.set_trial_user_attr
     (seen,) = study.get_trials(states=(TrialState.RUNNING,))
 
     def be_late(trial_id: int, key: str, value: Any) -> None:
@@ -264,7 +264,7 @@ def test_a_trial_with_an_owner_has_the_values_that_optuna_would_give_it(
         for study in (one, other):
             study.sampler = make_sampler(config, number)
         expected = one.ask(config.space.distributions())
-        trial = ask_as(other, config.space.distributions(), OWNER)
+        trial = ask_as(other, config.space, OWNER)
         for study, told in ((one, expected), (other, trial)):
             study.tell(told, float(number % 5))
 

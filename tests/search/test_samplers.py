@@ -7,14 +7,16 @@ from typing import Any, get_args
 
 import optuna
 import pytest
+from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Sampler, SamplerConfig
+from ppo_tune.search.constrained import ConstrainedSampler
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.run import crowding
-from ppo_tune.search.samplers import make_sampler
+from ppo_tune.search.samplers import GridSampler, make_sampler
 from ppo_tune.search.storage import ask_as, close_lost_trials
 from tests.worlds import OWNER, StudyMaker
 
@@ -27,7 +29,7 @@ SPACE = {
 
 def ask(study: optuna.Study, config: StudyConfig) -> optuna.Trial:
     study.sampler = make_sampler(config, len(study.get_trials()))
-    return ask_as(study, config.space.distributions(), OWNER)
+    return ask_as(study, config.space, OWNER)
 
 
 def smooth(params: Mapping[str, Any]) -> float:
@@ -170,6 +172,79 @@ def test_a_lost_cell_is_visited_again(make_study: StudyMaker) -> None:
     finished = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
     assert proposals[0] == lost
     assert len({tuple(params.values()) for params in finished}) == 18
+
+
+CONDITIONAL = {
+    "kl_horizon": {"type": "float", "low": 8, "high": 99, "points": 2, "when": {"kl_target": [2.0, 4.0]}},
+    "kl_target": {"type": "categorical", "choices": [None, 2.0, 4.0]},
+    "gamma": {
+        "type": "float", "low": 0.9, "high": 0.999, "log": "complement", "points": 3, "when": {"kl_target": 4.0},
+    },
+}  # fmt: skip
+
+
+def conditional(params: Mapping[str, Any]) -> float:
+    """A score of a config of that space."""
+    return params.get("gamma", 0.9) + params.get("kl_horizon", 0) / 100
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_sampler_proposes_what_is_not_searched_and_all_propose_what_is(
+    make_study: StudyMaker, member: type[Sampler]
+) -> None:
+    """To `gp` also as a learner: after its start-up design a Gaussian process sees the whole space."""
+    config = make_study(space=CONDITIONAL, search={"sampler": written(member)[-1], "seed": 3})
+    study = optuna.create_study(direction="maximize")
+
+    proposals = run(study, config, 20, conditional)
+    again = run(optuna.create_study(direction="maximize"), config, 20, conditional)
+
+    assert all(config.space.is_whole(params) for params in proposals)
+    assert len({len(params) for params in proposals}) > 1
+    assert proposals == again
+
+
+CONSTRAINTS = ["ppo_epochs * batch_size <= 4", "learning_rate * 30 <= 2 / ppo_epochs"]
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_every_sampler_keeps_within_the_constraints(make_study: StudyMaker, member: type[Sampler]) -> None:
+    space = {
+        **SPACE,
+        "ppo_epochs": {**SPACE["ppo_epochs"], "default": 1},
+        "batch_size": {**SPACE["batch_size"], "default": 2},
+    }
+    config = make_study(
+        space=space, constraints=CONSTRAINTS, search={"sampler": written(member)[-1], "seed": 3}
+    )
+
+    proposals = run(optuna.create_study(direction="maximize"), config, 12)
+    storage = InMemoryStorage()
+    run(optuna.create_study(direction="maximize", storage=storage, study_name="a"), config, 9)
+
+    assert all(config.space.is_whole(params) and config.rules.allow(params) for params in proposals)
+    assert len({params["ppo_epochs"] for params in proposals}) == 2  # 3 is ruled out by both batch sizes
+    assert run(optuna.load_study(storage=storage, study_name="a"), config, 3) == proposals[9:]
+
+
+def test_a_sampler_that_insists_on_what_is_ruled_out_is_asked_elsewhere(make_study: StudyMaker) -> None:
+    config = make_study(space=SPACE, constraints=["learning_rate <= 0.01"], search={"sampler": "tpe"})
+    study = optuna.create_study()
+    insists = GridSampler(
+        make_study(space={**SPACE, "learning_rate": {**SPACE["learning_rate"], "points": [0.1, 0.09]}})
+    )
+    study.sampler = ConstrainedSampler(insists, RandomSampler(seed=1), config)
+
+    assert ask_as(study, config.space, OWNER).params["learning_rate"] <= 0.01
+
+
+def test_a_grid_has_a_cell_for_each_distinct_config(make_study: StudyMaker) -> None:
+    config = make_study(space=CONDITIONAL, search={"sampler": "grid", "n_trials": None})
+
+    cells = run(optuna.create_study(direction="maximize"), config, 9, conditional)
+
+    assert config.n_trials == 1 + 9  # null alone, 2 horizons at 2.0, 2 horizons times 3 discounts at 4.0
+    assert len({repr(sorted(cell.items())) for cell in cells}) == 9
 
 
 @pytest.mark.parametrize(

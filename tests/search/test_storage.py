@@ -189,8 +189,8 @@ def test_a_trial_left_running_here_is_lost_and_waits_again_with_its_values(
 ) -> None:
     config = make_study()
     study = create_study(config, url, {})
-    first = ask_as(study, config.space.distributions(), OWNER)
-    second = ask_as(study, config.space.distributions(), OWNER)
+    first = ask_as(study, config.space, OWNER)
+    second = ask_as(study, config.space, OWNER)
 
     closed = close_lost_trials(study, OWNER.search)
 
@@ -207,9 +207,9 @@ def test_a_trial_left_running_here_is_lost_and_waits_again_with_its_values(
 def test_a_trial_lost_twice_remembers_where_it_began(make_study: StudyMaker, url: str) -> None:
     config = make_study()
     study = create_study(config, url, {})
-    ask_as(study, config.space.distributions(), OWNER)
+    ask_as(study, config.space, OWNER)
     close_lost_trials(study, OWNER.search)
-    ask_as(study, config.space.distributions(), OWNER)
+    ask_as(study, config.space, OWNER)
 
     close_lost_trials(study, OWNER.search)
 
@@ -219,7 +219,7 @@ def test_a_trial_lost_twice_remembers_where_it_began(make_study: StudyMaker, url
 def test_a_trial_that_runs_on_another_machine_is_left_alone(make_study: StudyMaker, url: str) -> None:
     config = make_study()
     study = create_study(config, url, {})
-    ask_as(study, config.space.distributions(), Owner("another search", "a worker"))
+    ask_as(study, config.space, Owner("another search", "a worker"))
 
     assert close_lost_trials(study, OWNER.search) == []
     assert study.get_trials()[0].state is TrialState.RUNNING

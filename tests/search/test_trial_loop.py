@@ -10,9 +10,10 @@ from optuna.trial import TrialState
 
 from ppo_tune.errors import SearchStoppedError
 from ppo_tune.files import read_json, read_json_lines, write_json
-from ppo_tune.search.facts import StudyFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
+from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import baseline_trial, ending_of, ranked_trials
-from ppo_tune.search.winner import best_config
+from ppo_tune.search.winner import best_config, full_length
 from tests.search.one_worker import Search, write_reward
 from tests.worlds import StudyMaker
 
@@ -302,6 +303,31 @@ def test_the_best_config_is_the_winners_at_full_length(make_study: StudyMaker, t
     assert best.ppo.kl_coef == winner.params["kl_coef"]
     assert best.ppo.episodes == 4 * 32
     assert best.name == "small"
+
+
+def test_trials_of_different_ranks_share_a_pack_and_each_keeps_its_own(
+    make_study: StudyMaker, tmp_path: Path
+) -> None:
+    """Also as what it hands on: the winner's rank is that of its full training, of its adapter, and of its exports."""
+    space = {
+        "learning_rate": {"type": "float", "low": 1e-3, "high": 1e-1, "log": True},
+        "lora_rank": {"type": "categorical", "choices": [1, 2, 8], "default": 2},
+        "lora_alpha": {"type": "float", "low": 1, "high": 64, "log": True},
+    }
+    config = make_study(space=space, search={"n_trials": 6})
+
+    trials = Search(config, tmp_path / "packed", places=3).run()
+    single = Search(config, tmp_path / "alone").run()
+
+    assert [trial.values for trial in trials] == [pytest.approx(trial.values, rel=1e-3) for trial in single]
+    assert len({trial.params["lora_rank"] for trial in trials}) > 1
+    for trial in trials:
+        used = TrialFacts(trial).config
+        folder = StudyFolder(tmp_path / "packed").trial(trial.number).adapter
+        saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        whole = full_length(trial, config)
+        for name, key in (("lora_rank", "r"), ("lora_alpha", "lora_alpha")):
+            assert used[name] == trial.params[name] == saved[key] == getattr(whole.model, name)
 
 
 def test_events_tell_a_watcher_what_happens(make_study: StudyMaker, tmp_path: Path) -> None:

@@ -98,6 +98,24 @@ def test_a_choice_of_null_is_taken_as_such(hand_made: HandMade) -> None:
     assert found.configs == [{"learning_rate": 1e-4, "kl_target": None, "kl_horizon": 320}]
 
 
+def test_what_is_taken_keeps_to_the_conditions_and_constraints_of_the_new_study(hand_made: HandMade) -> None:
+    for rate, score in [(2e-4, 3.0), (5e-3, 2.0), (3e-4, 1.0)]:
+        hand_made.add(
+            "completed", [score] * 5, params={**config_of(rate), "batch_size": 8 if score > 2 else 16}
+        )
+    epochs = {**EPOCHS, "when": {"batch_size": 16}}
+    config = new(hand_made, learning_rate=RATE, batch_size=BATCH, ppo_epochs=epochs)
+
+    found = taken(hand_made, config.model_copy(update={"constraints": ("learning_rate <= 1e-3",)}))
+
+    assert found.configs == [
+        {"learning_rate": 2e-4, "batch_size": 8},
+        {"learning_rate": 3e-4, "batch_size": 16, "ppo_epochs": 2},
+    ]
+    with pytest.raises(ConfigError, match="or this study's constraints rule all of them out; run more"):
+        taken(hand_made, config.model_copy(update={"constraints": ("learning_rate <= 1e-4",)}))
+
+
 def test_configs_that_are_one_in_the_new_space_are_taken_once_in_the_place_of_the_best(
     hand_made: HandMade,
 ) -> None:

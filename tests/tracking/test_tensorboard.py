@@ -183,3 +183,17 @@ def test_a_full_disk_is_told_once_and_the_training_goes_on(tmp_path: Path) -> No
     read = EventAccumulator(str(tmp_path / "tensorboard" / "0007"))
     read.Reload()
     assert [e.step for e in read.Scalars("metric/19")] == [0, 1, 2, 3, 4]  # 380 bytes each
+
+
+def test_a_trial_without_a_value_that_is_not_always_searched_stands_in_the_table_too(tmp_path: Path) -> None:
+    horizon = {"type": "float", "low": 100.0, "high": 900.0, "when": {"lr_schedule": "linear"}}
+    space = Space.model_validate({**SPACE.model_dump(), "kl_horizon": horizon})
+    for name, value in (("0000", None), ("0001", 200.0)):
+        logger = TensorBoard(tracked(tmp_path, name, space, kl_horizon=value))
+        logger.log(64, {"heldout/score": 0.5})
+        logger.finish("completed", failed=False)
+
+    rows = HParamsTab(tmp_path).rows
+
+    assert rows.keys() == {"0000", "0001"}
+    assert rows["0001"].hparams["kl_horizon"].number_value == 200.0

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy
 from ppo_tune.models.fast.kernels import settle
+from ppo_tune.models.lora import Bottleneck
 from ppo_tune.trainer.compiling import MOST_SHAPES, CompiledPass, require_compiler
 from ppo_tune.trainer.loss import LearningPass, gradients
 from ppo_tune.trainer.update import Run, improve_policy
@@ -40,11 +41,17 @@ def learn(policy: Policy, learning_pass: LearningPass):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own, of torch's own
 @pytest.mark.parametrize(
     ("family", "settings"),
-    [("gpt2", {"places": 2, "n_layer": 1}), ("llama", {"lora_rank": None, "num_hidden_layers": 1})],
-    ids=["adapters of a pack", "all weights"],
+    [
+        ("gpt2", {"places": 2, "n_layer": 1}),
+        ("gpt2", {"places": 2, "n_layer": 1, "adapters_vary": True}),
+        ("llama", {"lora_rank": None, "num_hidden_layers": 1}),
+    ],
+    ids=["adapters of a pack", "adapters of their own scales", "all weights"],
 )
 def test_a_compiled_pass_learns_what_the_plain_one_learns(family, settings):
     plain, other = stirred_policy(family, **settings), stirred_policy(family, **settings)
+    for policy in (plain, other) if plain.adapters is not None and plain.adapters.varies else ():
+        policy.adapters.become(1, Bottleneck(4, 2.0))
     settle(other.model, other.device)  # with the kernels of a search
     compiled = CompiledPass(other, WIDTH, LENGTH)
 

@@ -24,7 +24,8 @@ def ped_anova(
 
     Args:
         axes: The searched hyperparameters, p of them.
-        places: Where the trials' values stand; shape (n, p), from 0 to 1.
+        places: Where the trials' values stand; shape (n, p), from 0 to 1; a trial in which one is not searched, which
+            NaN says, tells nothing of it.
         rows: Which trials each version has, with repetitions; shape (m, k).
         marked: Which of those are looked for; shape (m, k).
         one_width: Whether the kernels of all versions are as wide as those of the first one; repetitions in a
@@ -36,16 +37,21 @@ def ped_anova(
     found = np.zeros((len(rows), len(axes)))
     share = marked.mean(axis=1)
     use = (share > 0) & (share < 1)
-    rows, marked, share = rows[use], marked[use], share[use]
+    rows, marked = rows[use], marked[use]
     for j, axis in enumerate(axes):
-        steps = grid_steps(axis)
-        cells = np.clip(np.ceil(places[:, j] * (steps - 1) - 0.5).astype(int), 0, steps - 1)[rows]
+        steps, searched = grid_steps(axis), ~np.isnan(places[:, j])
+        stand = np.nan_to_num(places[:, j])
+        cells = np.clip(np.ceil(stand * (steps - 1) - 0.5).astype(int), 0, steps - 1)[rows]
+        known = searched[rows]
+        tells = (marked & known).any(axis=1)
         among_marked, among_all = (
-            density(count(cells, weights, steps), axis, one_width=one_width) + 1e-12
-            for weights in (marked, np.ones_like(marked))
+            density(count(cells[tells], weights[tells], steps), axis, one_width=one_width) + 1e-12
+            for weights in (marked & known, known)
         )
         divergence = (among_all * (among_marked / among_all - 1) ** 2).sum(axis=1)
-        found[use, j] = divergence * share**2
+        n_known = known[tells].sum(axis=1)
+        share = (marked & known)[tells].sum(axis=1) / n_known
+        found[np.flatnonzero(use)[tells], j] = divergence * share**2 * (n_known / known.shape[1])
     return found
 
 

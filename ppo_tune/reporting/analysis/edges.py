@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binom
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.blocks import SEARCHABLE
 from ppo_tune.reporting.axes import Axis, axes_of
 from ppo_tune.reporting.record import StudyRecord
 
@@ -41,16 +41,17 @@ def edges_table(record: StudyRecord) -> pd.DataFrame:
     for axis in axes_of(record.config.space):
         if axis.choices:
             continue
-        places = axis.places(params[axis.name] for params in best)
-        winner = [] if record.winner is None else [record.winner.params[axis.name]]
+        places = axis.places(params[axis.name] for params in best if axis.name in params)
+        won = {} if record.winner is None else record.winner.params
+        winner = [won[axis.name]] if axis.name in won else []
         for end, place, limit in zip(("lower", "upper"), (0.0, 1.0), axis.ends, strict=True):
             if is_natural(axis, end):
                 continue
             is_there = bool((abs(axis.places(winner) - place) < edge_of(axis, EDGE)).any())
             near = int((abs(places - place) < edge_of(axis, NEAR)).sum())
             chance = 1 / axis.n_values if axis.n_values else NEAR
-            if is_there or (len(best) == BEST and binom.sf(near - 1, BEST, chance) < LEVEL):
-                rows.append((axis.name, end, limit, is_there, near, len(best)))
+            if is_there or (len(places) == BEST and binom.sf(near - 1, BEST, chance) < LEVEL):
+                rows.append((axis.name, end, limit, is_there, near, len(places)))
     return pd.DataFrame(rows, columns=columns).astype({"winner": bool})
 
 
@@ -79,7 +80,7 @@ def is_natural(axis: Axis, end: str) -> bool:
 
 def legal_ends(name: str) -> tuple[float, float]:
     """Between which values the trainer takes a hyperparameter; infinite where it does not say."""
-    field = PPOConfig.model_fields.get(name)
+    field = SEARCHABLE.get(name)
     rules = {} if field is None else {
         rule: getattr(item, rule) for item in field.metadata for rule in ("ge", "gt", "le", "lt") if hasattr(item, rule)
     }  # fmt: skip

@@ -8,7 +8,7 @@ In a search that learns, values move together: one that does nothing can stand o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ class Sample:
 
     Attributes:
         axes: The searched hyperparameters, p of them.
-        places: Where the trials' values stand; shape (n, p), from 0 to 1.
+        places: Where the trials' values stand; shape (n, p), from 0 to 1; NaN where one is not searched in a trial.
         target: What became of each trial; shape (n,).
         mark: Tells which trials are looked for, from targets of shape (..., n).
     """
@@ -59,6 +59,11 @@ class Sample:
     places: np.ndarray
     target: np.ndarray
     mark: Callable[[np.ndarray], np.ndarray]
+
+    def searching(self, *axes: int) -> "Sample":
+        """Those trials in which these axes are searched."""
+        known = ~np.isnan(self.places[:, axes]).any(axis=1)
+        return replace(self, places=self.places[known], target=self.target[known])
 
 
 def best_quarter(scores: np.ndarray) -> np.ndarray:

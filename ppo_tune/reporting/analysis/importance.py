@@ -76,9 +76,8 @@ def failing_table(record: StudyRecord) -> pd.DataFrame:
 
 
 def trials_of(record: StudyRecord) -> list[FrozenTrial]:
-    """The trials that have all values of the space."""
-    names = set(record.config.space)
-    return [trial for trial in record.trials if names <= set(trial.params)]
+    """The trials that have all values of the space that are searched beside one another."""
+    return [trial for trial in record.trials if record.config.space.is_whole(trial.params)]
 
 
 def score_sample(record: StudyRecord) -> tuple[Sample, list[FrozenTrial]]:
@@ -112,9 +111,16 @@ def failing_sample(record: StudyRecord) -> Sample:
 
 def sample_of(record: StudyRecord, trials: Sequence[FrozenTrial], target: Sequence[float],
               mark: Callable[[np.ndarray], np.ndarray] = best_quarter) -> Sample:  # fmt: skip
-    """Trials with what became of them, and where their values stand on the axes of the space."""
+    """Trials with what became of them, and where their values stand on the axes of the space; NaN if not searched."""
     axes = axes_of(record.config.space)
-    places = [axis.places(trial.params[axis.name] for trial in trials) for axis in axes]
+    places = [
+        np.where(
+            [axis.name in trial.params for trial in trials],
+            axis.places(trial.params.get(axis.name) for trial in trials),
+            np.nan,
+        )
+        for axis in axes
+    ]
     return Sample(axes, np.stack(places, axis=1), np.array(target, dtype=float), mark)
 
 
@@ -125,12 +131,13 @@ def direction(sample: Sample, name: str) -> str:
     a choice, the one that fails most.
     """
     j = [axis.name for axis in sample.axes].index(name)
-    axis, places = sample.axes[j], sample.places[:, j]
+    searched = sample.searching(j)
+    axis, places = sample.axes[j], searched.places[:, j]
     if axis.choices:
-        return _worst_choice(axis, places, sample.target)
-    low, high = (axis.text_at(q) for q in np.quantile(places[sample.mark(sample.target)], [0.25, 0.75]))
+        return _worst_choice(axis, places, searched.target)
+    low, high = (axis.text_at(q) for q in np.quantile(places[sample.mark(searched.target)], [0.25, 0.75]))
     middle = f"half of the failed at {low}" + (f" to {high}" if high != low else "")
-    correlation, chance = spearmanr(places, sample.target)
+    correlation, chance = spearmanr(places, searched.target)
     if not chance < LEVEL:
         return middle
     return f"fails more when {'high' if correlation > 0 else 'low'}, {middle}"
@@ -143,9 +150,10 @@ def good_range(ends: Sample, name: str) -> str:
         ends: Those trials with their scores at the end.
         name: Of the hyperparameter.
     """
+    j = [axis.name for axis in ends.axes].index(name)
+    ends = ends.searching(j)
     if len(ends.target) < MIN_ENDS:
         return "too few completed within the KL budget to say which values are good"
-    j = [axis.name for axis in ends.axes].index(name)
     axis, best = ends.axes[j], ends.places[ends.mark(ends.target), j]
     if axis.choices:
         among = dict.fromkeys(axis.text_at(place) for place in sorted(best))

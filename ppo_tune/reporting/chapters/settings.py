@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ppo_tune.config.block import Block
-from ppo_tune.config.blocks import PPOConfig, StudyConfig
+from ppo_tune.config.blocks import ADAPTER_FIELDS, ModelConfig, PPOConfig, StudyConfig
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cell, join
@@ -41,6 +41,9 @@ def config_table(record: StudyRecord) -> pd.DataFrame:
     """
     default = TrialFacts(record.baseline).config if record.baseline else {}
     winner = TrialFacts(record.winner).config if record.winner else {}
+    fields = PPOConfig.model_fields | {
+        name: ModelConfig.model_fields[name] for name in ADAPTER_FIELDS if name in record.config.space
+    }
     rows = [
         {
             "name": name,
@@ -49,14 +52,14 @@ def config_table(record: StudyRecord) -> pd.DataFrame:
             "winner": winner.get(name),
             "meaning": field.description or "",
         }
-        for name, field in PPOConfig.model_fields.items()
+        for name, field in fields.items()
     ]
     return pd.DataFrame(rows).astype({"default": object, "winner": object})
 
 
 def settings(config: StudyConfig) -> list[tuple[str, str, str]]:
     """The blocks besides ppo, as rows of place, value and meaning."""
-    rows = []
+    rows = [("constraints", text, "Holds in every trial.") for text in config.constraints]
     blocks: Sequence[tuple[str, Block]] = (
         ("task", config.task),
         ("model", config.model),

@@ -1,7 +1,8 @@
 """Score against the searched values: one by one, at the edges of their ranges, and in the cells of a grid."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
+from ppo_tune.config.scale import short
 from ppo_tune.reporting.analysis.edges import BEST, best_values, edges_table
 from ppo_tune.reporting.axes import Axis, axes_of
 from ppo_tune.reporting.drawing import (
@@ -22,7 +24,7 @@ from ppo_tune.reporting.drawing import (
 )
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.wording import cell, join
+from ppo_tune.reporting.wording import cell, conditions_reading, join
 from ppo_tune.search.results import repeated_cells, repeats_reading
 
 MAX_POINTS = 400
@@ -54,10 +56,18 @@ def _sections(record: StudyRecord) -> tuple[Section, ...]:
     ]
     shown = some(begun, MAX_POINTS)
     edges = edges_reading(edges_table(record), len(best_values(record)), record.best_role)
-    reading = f"{edges} {slices_reading(shown, len(begun))}"
-    figure = slices_figure(shown, axes_of(record.config.space))
+    reading = f"{edges} {slices_reading(shown, len(begun))}{conditions_reading(record.config.space)}"
+    figure = slices_figure(shown, axes_of(record.config.space), resting(record))
     slices = Section("slices", "Each hyperparameter by itself", reading, figure, begun[columns], wide=True)
     return (slices, *grid_sections(record))
+
+
+def resting(record: StudyRecord) -> dict[str, set[int]]:
+    """Numbers of the trials in which a hyperparameter is not searched, by its name."""
+    return {
+        name: {trial.number for trial in record.trials if trial.params and name not in trial.params}
+        for name in record.config.space.conditions
+    }
 
 
 def some(trials: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -87,8 +97,18 @@ def score_ends(trials: pd.DataFrame) -> tuple[float, float]:
     return axis_ends(trials["score"], trials.loc[trials["role"] != "", "score"])
 
 
-def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
-    """Score against each searched value; one small plot per hyperparameter, shaded outside a range of real numbers."""
+def slices_figure(
+    trials: pd.DataFrame,
+    axes: tuple[Axis, ...],
+    resting: Mapping[str, Collection[int]] = MappingProxyType({}),
+) -> go.Figure:
+    """Score against each searched value; one small plot per hyperparameter, shaded outside a range of real numbers.
+
+    Args:
+        trials: Rows of the table of trials.
+        axes: The hyperparameters.
+        resting: Numbers of the trials in which one is not searched, which its plot leaves out.
+    """
     columns = min(3, len(axes))
     rows = math.ceil(len(axes) / columns)
     figure = make_subplots(
@@ -100,11 +120,15 @@ def slices_figure(trials: pd.DataFrame, axes: tuple[Axis, ...]) -> go.Figure:
     drawn = trials.assign(height=heights.round(4))
     for i, axis in enumerate(axes):
         place = {"row": i // columns + 1, "col": i % columns + 1}
-        add_slice(figure, drawn, axis, place)
+        add_slice(figure, drawn[~drawn["number"].isin(list(resting.get(axis.name, ())))], axis, place)
         at, names = axis.ticks()
         margin_x = SPREAD if axis.n_values else OUTSIDE
         ticks = {"tickvals": at, "ticktext": names, "tickangle": 0, "showgrid": False}
         figure.update_xaxes(title_text=axis.name, range=[-margin_x, 1 + margin_x], **ticks, **place)
+    named = set[str]()
+    for trace in figure.data:
+        trace.showlegend = trace.legendgroup not in named
+        named.add(trace.legendgroup)
     layout(figure, None, None)
     figure.update_yaxes(range=[low - 2 * margin, high + 2 * margin])
     figure.update_yaxes(title_text="score", col=1)
@@ -135,7 +159,7 @@ def add_slice(figure: go.Figure, trials: pd.DataFrame, axis: Axis, place: dict[s
             ]
             figure.add_scatter(
                 x=x, y=part["height"], mode="markers", name=role or ending.replace("_", " "),
-                legendgroup=role or ending, showlegend=place == {"row": 1, "col": 1},
+                legendgroup=role or ending,
                 opacity=1.0 if role or ending == "completed" else 0.7,
                 marker={"color": colour, "symbol": symbol, "size": 14 if role else 7,
                         "line": {"color": "white" if role else colour, "width": 1}},
@@ -171,7 +195,7 @@ def edges_reading(table: pd.DataFrame, n_best: int, best_role: str = "winner") -
             f"Neither the {best_role} nor the best trials stand at the edge of a range that could be wider."
         )
     said = [
-        f"{row['name']} ({row['end']} end, {row['limit']:.3g}: {_who(row, best_role)})"
+        f"{row['name']} ({row['end']} end, {short(float(row['limit']))}: {_who(row, best_role)})"
         for row in to_records(table)
     ]
     plural = len(said) > 1
@@ -238,7 +262,7 @@ def marginals_table(record: StudyRecord, cells: pd.DataFrame) -> pd.DataFrame:
 
 def cells_reading(record: StudyRecord, cells: pd.DataFrame) -> str:
     """How many cells were tried, and whether trials repeat them."""
-    n_cells = sum(1 for _ in record.config.space.grid_cells())
+    n_cells = record.config.grid_size
     within = int(cells["feasible"].sum())
     words = f"{len(cells)} of {n_cells} cells have a completed trial, {within} of them within the KL budget."
     repeats = repeated_cells(record.config, record.trials)

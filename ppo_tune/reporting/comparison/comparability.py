@@ -14,6 +14,7 @@ from optuna.study import Study
 
 from ppo_tune.config.block import flatten
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.ranges import condition_text
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.facts import StudyFacts, TrialFacts
@@ -29,7 +30,7 @@ MEASURE = ("task.", "model.name", "ppo.max_new_tokens", "ppo.temperature")
 JUDGE = re.compile(r"task\.(?:judges\.([^.]+)|gold)")
 """Beginning of the places of a judge, which no score depends on, with the name of any but gold."""
 
-BLOCKS = ("search", "task", "model", "ppo", "space", "versions")
+BLOCKS = ("search", "task", "model", "ppo", "space", "constraints", "versions")
 """Of settings, in the order in which they stand in a table."""
 
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -216,7 +217,11 @@ def _field(place: str) -> str:
 
 def _names(places: Iterable[str]) -> list[str]:
     """How a sentence calls places: by their fields; the searched values are one."""
-    return list(dict.fromkeys("the search space" if p.startswith("space.") else _field(p) for p in places))
+    return list(
+        dict.fromkeys(
+            "the search space" if p.startswith(("space.", "constraints")) else _field(p) for p in places
+        )
+    )
 
 
 def _differing(settings: Sequence[Settings]) -> list[str]:
@@ -242,8 +247,22 @@ def _range(param: Mapping[str, Any]) -> str:
     else:
         said = [f"{param['low']} to {param['high']}", *([f"{listing} points"] if listing else [])]
     return ", ".join(
-        [*said, *([f"step {step}"] if step not in (None, 1) else []), *(["log"] if param.get("log") else [])]
+        [
+            *said,
+            *([f"step {step}"] if step not in (None, 1) else []),
+            *_scale_of(param),
+            *_condition_of(param),
+        ]
     )
+
+
+def _scale_of(param: Mapping[str, Any]) -> list[str]:
+    log = param.get("log")
+    return ["log of 1 − value"] if log == "complement" else ["log"] if log else []
+
+
+def _condition_of(param: Mapping[str, Any]) -> list[str]:
+    return [f"when {condition_text(param['when'])}"] if param.get("when") else []
 
 
 def _say(settings: Settings, field: str) -> str:

@@ -123,7 +123,7 @@ def values_table(contenders: Sequence[Contender], configs: Mapping[str, Mapping[
     rows = []
     for name in names:
         defaults = {repr(value) for c in contenders if (value := c.config.baseline.get(name, ...)) is not ...}
-        shared = next(c.config.baseline[name] for c in contenders if name in c.config.baseline)
+        shared = next((c.config.baseline[name] for c in contenders if name in c.config.baseline), None)
         row = {"name": name, "default": cell(shared) if len(defaults) == 1 else "differs"}
         for contender in contenders:
             known = name in configs[contender.label]

@@ -114,3 +114,17 @@ def test_a_resampled_study_is_not_sharper_than_the_study() -> None:
 
     assert like_the_study[0] == by_itself[0]
     assert by_itself[1] > 2 * like_the_study[1]
+
+
+def test_a_trial_in_which_a_value_is_not_searched_tells_nothing_of_it() -> None:
+    """Half of the trials have no value: the variance within the others counts by half."""
+    rng = np.random.default_rng(0)
+    axes, places = [Axis("real", FloatDistribution(0, 1))], rng.random((40, 1))
+    marked = (places < 0.25).T
+    both, none = np.arange(40)[np.newaxis], np.full((40, 1), np.nan)
+
+    whole = ped_anova(axes, places, both, marked)
+    halved = ped_anova(axes, np.concatenate([places, none]), np.arange(80)[np.newaxis], np.tile(marked, 2))
+
+    assert halved == pytest.approx(whole / 2)
+    assert ped_anova(axes, none, both, marked).tolist() == [[0.0]]

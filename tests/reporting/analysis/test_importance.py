@@ -106,3 +106,20 @@ def test_one_choice_is_not_compared_with_itself() -> None:
     sample = sample_of(CategoricalDistribution([8, 16]), np.zeros(5), np.array([0.0, 1, 1, 0, 0]), happened)
 
     assert direction(sample, "x") == ""
+
+
+def test_where_a_value_is_not_searched_it_is_neither_good_nor_bad() -> None:
+    missing = np.full(30, np.nan)
+    failed = np.concatenate([PLACES > 0.79, np.ones(30)]).astype(float)
+    places = np.concatenate([PLACES, missing])
+
+    number = sample_of(FloatDistribution(0.0, 1.0), places, failed, happened)
+    choice = sample_of(
+        CategoricalDistribution([8, 16]), np.where(np.isnan(places), np.nan, np.rint(places)), failed
+    )
+    best = np.concatenate([np.arange(41.0), np.full(30, 99.0)])
+    ends = sample_of(FloatDistribution(0.0, 1.0), places, best)
+
+    assert direction(number, "x") == "fails more when high, half of the failed at 0.85 to 0.95"
+    assert direction(choice, "x").startswith("fails most with 16, share 0.45 of 20 trials")
+    assert good_range(ends, "x") == "the best completed within the KL budget at 0.75 to 1"

@@ -19,7 +19,7 @@ from ppo_tune.reporting.chapters.importance import interaction
 from ppo_tune.reporting.drawing import BLUE, GREY, RED, layout
 from ppo_tune.reporting.record import StudyRecord, role_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
-from ppo_tune.reporting.wording import DECIMALS, join
+from ppo_tune.reporting.wording import DECIMALS, conditions_reading, join
 from ppo_tune.search.forecasts import final_scores
 
 TOTAL_EFFECT = (
@@ -88,7 +88,8 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
     return (
         f"{clear_reading(table)}{by_company} That is by the model of all results, with {n} scores at full length, "
         "expected ones where a trial did not get there, and with every KL; a config beyond the KL budget counts as the "
-        f"lowest score. {TOTAL_EFFECT}"
+        f"lowest score. {TOTAL_EFFECT}{conditions_reading(record.config.space)}"
+        + (" Configs that the constraints rule out count too." if record.config.constraints else "")
     )
 
 
@@ -102,7 +103,7 @@ def failing_reading(record: StudyRecord, table: pd.DataFrame) -> str:
     if table.empty:
         needed = f"; not enough evidence to say why: {MIN_FAILURES} that do and {MIN_FAILURES} that do not are needed"
         return said + (needed if n_failed else "") + "."
-    return f"{said}. {clear_reading(table)} {LEGEND}"
+    return f"{said}. {clear_reading(table)} {LEGEND}{conditions_reading(record.config.space)}"
 
 
 def clear_reading(table: pd.DataFrame) -> str:

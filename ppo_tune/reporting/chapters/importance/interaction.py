@@ -37,10 +37,12 @@ def sections(sample: Sample, pair: tuple[str, str], points: pd.DataFrame, seed: 
         points: The same trials: number, role.
         seed: Of the shuffles.
     """
-    if len(sample.target) < MIN_TRIALS:
-        return []
     names = [axis.name for axis in sample.axes]
     both, title = (names.index(pair[0]), names.index(pair[1])), f"{pair[0]} and {pair[1]} together"
+    is_searched = ~np.isnan(sample.places[:, both]).any(axis=1)
+    if is_searched.sum() < MIN_TRIALS:
+        return []
+    sample, points = sample.searching(*both), points[is_searched]
     alone, added, chance = explained(sample, both, seed)
     reading = interaction_reading(pair, len(sample.target), alone, added, chance)
     if chance >= LEVEL:
