@@ -38,7 +38,8 @@ class Objective:
     are loaded when its first trial begins. After any exception or interrupt the next trial may follow.
 
     Args:
-        config: The study; its space is suggested by the trial itself.
+        config: The study; its space is suggested by the trial itself, `log: complement` evenly, for an Optuna study
+            knows no such scale.
         out: Where trials write their files.
 
     Raises:
