@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 FROM_THE_ROOT = ("ARCHITECTURE.md", "CONTRIBUTING.md")
 """Files of the repository's first folder that are pages too."""
 
+NOTEBOOKS = ROOT / "docs" / "notebooks"
+
 WORDS = {
     "number": "a number", "integer": "a whole number", "string": "text", "boolean": "true or false", "null": "null",
     "array": "a list",
@@ -32,6 +34,9 @@ def write_pages(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pages = {"study-file.md": study_file_page(), "commands.md": commands_page(), "api.md": api_page()}
     pages |= {name.lower(): page_of(ROOT / name) for name in FROM_THE_ROOT}
+    pages |= {
+        f"{path.stem.replace('_', '-')}.md": notebook_page(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+    }
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
 
@@ -192,3 +197,15 @@ def page_of(path: Path) -> str:
         return f"[{text}]({pages[target]})" if target in pages else text
 
     return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", relinked, path.read_text(encoding="utf-8"))
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as a page: its words, and its code as it is typed."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells]
+    fenced = [f"```python\n{text}\n```" for text in texts]
+    is_code = [cell["cell_type"] == "code" for cell in cells]
+    return (
+        "\n\n".join(code if is_ else text for is_, code, text in zip(is_code, fenced, texts, strict=True))
+        + "\n"
+    )

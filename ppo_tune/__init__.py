@@ -1,10 +1,16 @@
 """ppo-tune: find hyperparameters for PPO-RLHF that you can trust.
 
     study = ppo_tune.load_study("search_spaces/quickstart.yaml")
-    result = ppo_tune.run_search(study)                     # under `if __name__ == "__main__":`
+    result = ppo_tune.run_search(study)
     page = ppo_tune.write_report(result.study, study, result.folder, Path("reports/quickstart"))
     best = ppo_tune.best_config(result.study, study)
     ppo_tune.train(best, out="trained/quickstart")
+
+or without a file, from objects to data frames and figures:
+
+    study = ppo_tune.tune(model="base", prompts=["Hi!", …], reward=score, space={"learning_rate": (1e-5, 1e-2)})
+    study.trials, study.verdict, study.figures["curves"]    # as of ppo_tune.Study.load("tune") later
+    ppo_tune.train(study.best, out="trained/tune")
 
 The names below are the public interface; each is imported when it is first used.
 """
@@ -18,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ppo_tune.config.blocks import ModelConfig, PPOConfig, StudyConfig, TrainConfig
     from ppo_tune.config.fitting import PairColumns, PreferenceColumns, RewardTrainingConfig, SFTConfig
+    from ppo_tune.config.shipped import copy_shipped, shipped
     from ppo_tune.config.study_file import load_run, load_study, load_training
     from ppo_tune.data.examples import Examples, read_pairs, read_preferences
     from ppo_tune.data.user_files import check_user_files
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from ppo_tune.reporting.comparison.compare import compare_studies
     from ppo_tune.rewards import Reward
     from ppo_tune.search.budget import extended
+    from ppo_tune.search.check import StudyCheck, check_study
     from ppo_tune.search.dashboard import study_dashboard
     from ppo_tune.search.objective import Objective
     from ppo_tune.search.run import run_confirmation, run_search
@@ -44,15 +52,18 @@ if TYPE_CHECKING:
     from ppo_tune.trainer.evaluation import Evaluation, Evaluator
     from ppo_tune.trainer.trainer import PPOTrainer
     from ppo_tune.training.full_length import TrainingInterrupted, train
+    from ppo_tune.tuning.study import Study
+    from ppo_tune.tuning.tune import tune
 
 __all__ = [
     "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
     "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Reward",
-    "RewardTrainingConfig", "SFTConfig", "StudyConfig", "Task", "TrainConfig", "TrainingInterrupted", "TrialError",
-    "best_config", "check_user_files", "compare_studies", "draft_study", "evaluate_model", "export_study",
-    "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
-    "load_training", "make_task", "open_study", "read_pairs", "read_preferences", "report_study",
-    "run_confirmation", "run_search", "study_dashboard", "study_names", "study_status", "train", "write_report",
+    "RewardTrainingConfig", "SFTConfig", "Study", "StudyCheck", "StudyConfig", "Task", "TrainConfig",
+    "TrainingInterrupted", "TrialError", "best_config", "check_study", "check_user_files", "compare_studies",
+    "copy_shipped", "draft_study", "evaluate_model", "export_study", "extended", "fit_reward", "fit_sft", "gae",
+    "lengthened", "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "read_pairs",
+    "read_preferences", "report_study", "run_confirmation", "run_search", "shipped", "study_dashboard", "study_names",
+    "study_status", "train", "tune", "write_report",
 ]  # fmt: skip
 
 _HOMES = {

@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from ppo_tune.config.messages import unknown
 from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import has_turns, read_chat
 from ppo_tune.data.columns import PROMPTS, REFERENCES, first_rows, likely, text_columns
-from ppo_tune.data.hub import pretrained
 from ppo_tune.data.model_folders import check_model
 from ppo_tune.data.shapes import ASSISTANT
-from ppo_tune.errors import ConfigError, ModelError, Problem
+from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.models.chat import prompt_ids
-from ppo_tune.models.context import usable_positions
-from ppo_tune.models.loading import load_tokenizer
+from ppo_tune.models.context import context_length
+from ppo_tune.models.loading import load_tokenizer, skeleton
 from ppo_tune.models.text import tokenize
 from ppo_tune.templates import render
 
@@ -121,12 +118,8 @@ class _Facts:
     ) -> "_Facts":
         """Of these columns of some rows, by the tokenizer and the config of a model, whose weights are not read."""
         tokenizer = load_tokenizer(model)
-        try:
-            config = AutoConfig.from_pretrained(**pretrained(model), trust_remote_code=False)
-            with torch.device("meta"):
-                empty = AutoModelForCausalLM.from_config(config)
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"model {model!r} cannot be read: {error}") from error
+        empty = skeleton(model)
+        embedding: Any = empty.get_input_embeddings()
         values = [row[prompt] for row in rows]
         chats = [read_chat(value) if isinstance(value, list) else (value, []) for value in values]
         texts = list(dict.fromkeys(text for text, _ in chats))
@@ -135,8 +128,8 @@ class _Facts:
         said = [len(ids) for ids in tokenize(tokenizer, answers)]
         return cls(
             parameters=empty.num_parameters(),
-            width=int(empty.get_input_embeddings().weight.shape[1]),
-            context=usable_positions(config),
+            width=int(embedding.weight.shape[1]),
+            context=context_length(empty),
             lengths=[len(ids) for ids in prompt_ids(tokenizer, texts, chat=has_turns(texts))],
             response_tokens=int(np.quantile(said, MOST)) if said else None,
             chat=has_turns(texts),

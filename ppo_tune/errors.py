@@ -21,7 +21,8 @@ What a message quotes was written by others. Its control characters are made sym
 study's store and the report alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -111,6 +112,33 @@ class MissingExtraError(PPOTuneError):
         super().__init__(
             f"{package} is not installed; run: pip install 'ppo-tune[{extra}]'",
         )
+
+
+class Mistakes:
+    """What is wrong in several places, collected so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self._found: list[PPOTuneError] = []
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """A mistake within this block ends the block alone."""
+        try:
+            yield
+        except PPOTuneError as error:
+            if str(error) not in map(str, self._found):
+                self._found.append(error)
+
+    def tell(self) -> None:
+        """Raise what was found: the one error as it is, or all of them as one, a line each.
+
+        Raises:
+            PPOTuneError: If anything was.
+        """
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            raise PPOTuneError("\n".join(map(str, self._found)))
 
 
 class TrialError(_Told):

@@ -14,6 +14,7 @@ milestone    number, episodes, score                      a trial
 ended        number, ending, reason, value, feasible      a trial
 lost         number, reason                               a search whose worker died
 evaluation   episodes, heldout/...                        a full training
+measured     pack, seconds_per_trial, worker_bytes, ...     a worker that was measured for `check`
 note         text                                         what the user should know of a model or a logger
 iteration    episodes, objective/..., policy/...          a full training
 """

@@ -1,6 +1,8 @@
 """The generated pages of the documentation name everything that they are made from."""
 
+import json
 import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -74,3 +76,20 @@ def test_links_to_files_that_are_no_pages_become_words() -> None:
 
         assert "](../" not in page
         assert "](ppo_tune/" not in page
+
+
+@pytest.mark.parametrize("path", sorted(generate.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: str(path.stem))
+def test_a_notebook_is_a_page_of_all_its_cells(path: Path) -> None:
+    page, index = (
+        generate.notebook_page(path),
+        (generate.ROOT / "docs" / "index.md").read_text(encoding="utf-8"),
+    )
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+    assert len(cells) > 2
+    for cell in cells:
+        text = "".join(cell["source"])
+        assert (
+            f"```python\n{text}\n```" if cell["cell_type"] == "code" else f"\n\n{text}\n"
+        ) in f"\n\n{page}"
+    assert f"\nreference/{path.stem.replace('_', '-')}\n" in index

@@ -15,6 +15,8 @@ from ppo_tune.errors import (
     ConfigError,
     DataError,
     MissingExtraError,
+    Mistakes,
+    ModelError,
     PPOTuneError,
     Problem,
     RewardError,
@@ -118,3 +120,25 @@ def test_every_ending_of_a_trial_has_a_name_of_its_own():
     ]
 
     assert sorted(endings) == ["diverged", "kl_limit", "out_of_memory", "reward_error"]
+
+
+def test_mistakes_in_several_places_are_told_together_each_once():
+    several, one, none = Mistakes(), Mistakes(), Mistakes()
+    for error in (ModelError("no weights"), DataError("no rows"), DataError("no rows")):
+        with several.collected():
+            raise error
+    with one.collected():
+        raise ModelError("no weights")
+
+    with pytest.raises(PPOTuneError) as all_of_them:
+        several.tell()
+    with pytest.raises(ModelError, match=r"^no weights$"):
+        one.tell()
+    none.tell()
+
+    assert str(all_of_them.value) == "no weights\nno rows"
+
+
+def test_a_bug_is_no_mistake_that_could_be_told_later():
+    with pytest.raises(KeyError), Mistakes().collected():
+        raise KeyError("ours")

@@ -23,7 +23,7 @@ __all__ = ["COMMANDS", "app", "main"]
 COMMANDS = {
     "init": "Write a study file for your prompts and model, and a reward to change.",
     "examples": "List the study files that come with ppo-tune, or copy one to start from.",
-    "check": "Validate a study file, count its trials and estimate the work; loads no model.",
+    "check": "Find what is wrong with a study before it starts, count its trials and estimate the work.",
     "search": "Start a study, or go on with it; confirm its best few on fresh seeds; write its report.",
     "confirm": "Run the best few and the default on fresh seeds and unseen prompts, or go on with it.",
     "extend": "Go on with a study beyond its limits; confirm again on top of what was confirmed; write its report.",

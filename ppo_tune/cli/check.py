@@ -1,59 +1,145 @@
-"""The command that validates a study file."""
+"""The command that looks at a study before it is begun."""
 
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import ppo_tune
+from ppo_tune.cli.progress import clock
 from ppo_tune.cli.settings import read_settings
-from ppo_tune.cli.terminal import HugeGrid, Name, Seed, Settings, StudyFile, note, say
+from ppo_tune.cli.terminal import HugeGrid, Name, Out, Seed, Settings, Storage, StudyFile, Workers, note, say
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST
-from ppo_tune.config.study_file import load_study, notes
 from ppo_tune.data.draws import milestone_draws
-from ppo_tune.data.user_files import check_user_files
-from ppo_tune.search.budget import expected_trials, trial_cost
+from ppo_tune.search.budget import trial_cost
+
+if TYPE_CHECKING:
+    from ppo_tune.search.check import StudyCheck
+    from ppo_tune.search.measuring import Takes
 
 
 def check(
-    file: StudyFile, yes: HugeGrid = False, settings: Settings = None, seed: Seed = None, name: Name = None
+    file: StudyFile,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Load the models and time an update: memory and minutes.")
+    ] = False,
+    workers: Workers = None,
+    storage: Storage = None,
+    out: Out = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+    yes: HugeGrid = False,
+    settings: Settings = None,
+    seed: Seed = None,
+    name: Name = None,
 ) -> None:
-    """Validate a study file, count its trials and estimate the work; loads no model."""
-    config = load_study(file, allow_huge_grid=yes, seed=seed, name=name, settings=read_settings(settings))
-    inputs = check_user_files(config)
-    prompts = inputs.prompts
-    episodes, search = config.ppo.episodes, config.search
-    say(f"{file} is a valid study.")
-    say(f"  task       {config.task.title}")
-    when = {name: f" (when {condition})" for name, condition in config.space.conditions.items()}
-    say(f"  searched   {', '.join(name + when.get(name, '') for name in config.space)}")
-    if config.constraints:
-        say(f"  where      {', '.join(config.constraints)}")
-    say(
-        f"  trials     {_trials(config)}, by {search.sampler}, pruned by {search.pruner}; the default is trial 0"
-        + ("" if search.warm_start is None else f", then the best configs of study {search.warm_start}")
+    """Find what is wrong with a study before it starts, count its trials and estimate the work.
+
+    Models are known by their configs and tokenizers; their weights are loaded with --measure alone.
+    """
+    config = ppo_tune.load_study(
+        file, allow_huge_grid=yes, seed=seed, name=name, settings=read_settings(settings)
     )
-    say(f"  episodes   {episodes:,} per trial, {_in_all(config)}")
-    if prompts is not None:
+    found = ppo_tune.check_study(config, out=out, storage=storage, workers=workers, measure=measure)
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(found)) + "\n")
+        return
+    say(f"{file} is a valid study{', and was begun: a search goes on with it' if found.exists else ''}.")
+    for label, text in _lines(config, found):
+        say(f"  {label:<10} {text}")
+    for text in found.notes:
+        note(text)
+
+
+def _lines(config: StudyConfig, found: "StudyCheck") -> Iterator[tuple[str, str]]:
+    episodes, search = config.ppo.episodes, config.search
+    yield "task", config.task.title
+    when = {name: f" (when {condition})" for name, condition in config.space.conditions.items()}
+    yield "searched", ", ".join(name + when.get(name, "") for name in config.space)
+    if config.constraints:
+        yield "where", ", ".join(config.constraints)
+    earlier = "" if search.warm_start is None else f", then the best configs of study {search.warm_start}"
+    yield (
+        "trials",
+        f"{_trials(config)}, by {search.sampler}, pruned by {search.pruner}; the default is trial 0{earlier}",
+    )
+    yield "episodes", f"{episodes:,} per trial, {_in_all(config)}"
+    if found.prompts is not None:
         draws = milestone_draws(config)
         few, used = (
-            min(n, prompts["heldout"]) for n in (draws.on_the_way or draws.n_prompts, draws.n_prompts)
+            min(n, found.prompts.get("heldout", 0))
+            for n in (draws.on_the_way or draws.n_prompts, draws.n_prompts)
         )
-        say(
-            f"  prompts    {prompts['train']:,} to train on, {prompts['heldout']:,} held out, of which {few:,} "
-            f"score a trial at a milestone and {used:,} at its end, {prompts['confirmation']:,} for confirmation"
+        counts = {split: found.prompts.get(split, 0) for split in ("train", "heldout", "confirmation")}
+        yield (
+            "prompts",
+            f"{counts['train']:,} to train on, {counts['heldout']:,} held out, of which {few:,} score a trial at a "
+            f"milestone and {used:,} at its end, {counts['confirmation']:,} for confirmation",
         )
-    say(f"  scored at  {', '.join(f'{e:,}' for e in config.milestone_episodes())} episodes")
-    worth = expected_trials(config) * trial_cost(config)
-    size = search.confirmation(worth)
-    if size.top:
+    if found.lengths is not None:
+        yield "tokens", _tokens(config, found)
+    yield "scored at", f"{', '.join(f'{e:,}' for e in config.milestone_episodes())} episodes"
+    if found.confirmation.top:
+        size = found.confirmation
         left = " where pruning leaves enough" if "auto" in (search.confirm_top, search.confirm_seeds) else ""
-        say(
-            f"  confirmed  the best {size.top} and the default, on {size.seeds} fresh seeds{left}: at most {size.runs} "
-            f"runs, {size.runs * episodes:,} episodes"
+        yield (
+            "confirmed",
+            f"the best {size.top} and the default, on {size.seeds} fresh seeds{left}: at most {size.runs} runs, "
+            f"{size.runs * episodes:,} episodes",
         )
     elif search.confirm_top:
-        say(
-            f"  confirmed  not: a quarter of what about {worth:.0f} whole trials take does not pay for {LEAST.runs} "
-            "runs; `ppo-tune confirm` makes them"
+        yield (
+            "confirmed",
+            f"not: a quarter of what about {found.trials_worth:.0f} whole trials take does not pay for {LEAST.runs} "
+            "runs; `ppo-tune confirm` makes them",
         )
-    for text in [*notes(config), *inputs.notes]:
-        note(text)
+    if found.takes is not None:
+        yield "memory", _memory(found.takes)
+        yield "time", _time(found.takes)
+
+
+def _tokens(config: StudyConfig, found: "StudyCheck") -> str:
+    """How long prompts are, and what becomes of those that leave no room for a response."""
+    lengths = found.lengths
+    assert lengths is not None, "asked for where there are lengths"
+    room = "a context without limit"
+    if lengths.room is not None:
+        room = f"a context that holds prompts of {lengths.room:,} at most"
+    gone = {"dropped": lengths.dropped, "cut": lengths.cut}
+    lost = "".join(f", {n:,} longer ones {what}" for what, n in gone.items() if n)
+    return (
+        f"{lengths.median:,} in the median prompt, {lengths.longest:,} in the longest{lost}; "
+        f"{config.ppo.max_new_tokens:,} for a response, in {room}"
+    )
+
+
+def _memory(takes: "Takes") -> str:
+    """What the workers of a device hold, against what it has."""
+    pace, each = takes.pace, takes.bytes_per_device
+    several = "" if takes.workers == pace.devices else f", {_gigabytes(each)} for all on one device"
+    short = "; they do not fit, take fewer --workers" if each > pace.device_bytes else ""
+    return f"{_gigabytes(pace.worker_bytes)} per worker{several}, of {_gigabytes(pace.device_bytes)}{short}"
+
+
+def _time(takes: "Takes") -> str:
+    """How long a trial, the search and its confirmation are."""
+    pace, n = takes.pace, takes.workers
+    packed = f" in packs of {pace.pack}" if pace.pack > 1 else ""
+    confirmed = takes.confirmation_seconds
+    after = f", and at most {clock(confirmed)} for its confirmation" if confirmed else ""
+    by = f"{n} worker{'s' if n > 1 else ''}"
+    return (
+        f"about {clock(pace.seconds_per_trial)} per whole trial{packed}; about "
+        f"{clock(takes.search_seconds)} for the search by {by}{after}"
+    )
+
+
+def _gigabytes(n: int) -> str:
+    return f"{n / 1e9:.1f} GB"
 
 
 def _trials(config: StudyConfig) -> str:

@@ -13,8 +13,13 @@ from ppo_tune.data.draws import measured_on
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder or hub name.")],
+    model: Annotated[
+        str, typer.Argument(help="A model folder or hub name, or that of a LoRA adapter in PEFT's format.")
+    ],
     config: Annotated[Path, typer.Option(help="A study file or config that names the task.")],
+    base: Annotated[
+        str | None, typer.Option(help="Model that the adapter was made of, instead of the one it names.")
+    ] = None,
     split: Annotated[
         Literal["confirmation", "heldout"],
         typer.Option(help="Prompts that chose nothing, as in evaluation.json; or those of the milestones."),
@@ -30,7 +35,7 @@ def evaluate(
     is config.json in the training's folder). With `--split heldout` they are those of the config's milestones; for a
     study's base model, those of its base.json.
     """
-    judged = ppo_tune.evaluate_model(model, ppo_tune.load_run(config), split=split, seed=seed)
+    judged = ppo_tune.evaluate_model(model, ppo_tune.load_run(config), base=base, split=split, seed=seed)
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
         if name != "heldout/kl_per_sequence":  # to itself

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ppo_tune
-from ppo_tune.cli.terminal import Out, Storage, StudyName, say, tell
+from ppo_tune.cli.terminal import Out, Storage, StudyName, note, say, tell
 
 
 def export(
@@ -28,6 +28,10 @@ def export(
     response_length: Annotated[
         int | None, typer.Option(help="Suggest values for responses of up to so many tokens.")
     ] = None,
+    copy_models: Annotated[
+        bool,
+        typer.Option("--copy-models", help="Copy model folders of yours, too, instead of linking to them."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds something.")] = False,
     to_terminal: Annotated[
         bool, typer.Option("--print", help="Print the main file, and write nothing.")
@@ -42,20 +46,23 @@ def export(
         trial=trial,
         params_ratio=params_ratio,
         response_length=response_length,
+        copy_models=copy_models,
         storage=storage,
         out=out,
     )
     if to_terminal:
-        sys.stdout.write(made.files[made.main])
+        sys.stdout.write(made.printed or made.files[made.main])
         return
     which = "" if trial is None else f"-trial-{trial}"
     target = folder or out / "exports" / f"{study}{which}-{to}"
     for file in made.write(target, force=force):
         say(f"wrote      {file}")
+    for text in made.notes:
+        note(text)
     tell(made.verdict)
     if made.advice:
         tell(made.advice)
-    elif made.command:
+    elif made.command and not made.missing:
         say(f"go on with {shlex.join([*made.command, str(target / made.main)])}")
     losses = {"cannot do": made.conversion.unsupported, "does otherwise": made.conversion.approximated}
     for what, remarks in losses.items():

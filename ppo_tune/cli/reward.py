@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 import ppo_tune
+from ppo_tune.cli.fitting import careful, fit_progress, interval
 from ppo_tune.cli.settings import with_blocks
-from ppo_tune.cli.terminal import note, progress_bar, say
+from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PreferenceColumns, RewardTrainingConfig
 
 
@@ -27,16 +28,16 @@ def reward(
 ) -> None:
     """Make a preference reward model from pairs of responses."""
     found = ppo_tune.read_preferences(data, columns)
-    with progress_bar("fitting") as progress:
+    with fit_progress() as progress:
         result = ppo_tune.fit_reward(found.rows, base, out, config, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
-    low, high = result.interval
+    n_pairs, n_prompts = result.heldout_pairs, result.heldout_prompts or result.heldout_pairs
+    pairs = f"{n_pairs:,} pairs" + (f" of {n_prompts:,} prompts" if n_prompts < n_pairs else "")
     say(
-        f"{result.preferences:,} preferences, held-out accuracy {result.accuracy:.3f} on {result.heldout_pairs:,} "
-        f"pairs (95 % interval {low:.3f} to {high:.3f}); base samples had mean {result.base_mean:.3f} and standard "
+        f"{result.preferences:,} preferences, held-out accuracy {result.accuracy:.3f} on {pairs} "
+        f"({interval(result.interval).removesuffix(', ')}); base samples had mean {result.base_mean:.3f} and standard "
         f"deviation {result.base_std:.3f}, now 0 and 1"
     )
-    if result.warning:
-        say(f"careful: {result.warning}")
+    careful(result.warnings)
     say(f"reward model {out}")

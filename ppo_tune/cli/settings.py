@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Annotated, Any, get_args
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
@@ -63,18 +64,21 @@ def flag(field: str) -> str:
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     # A choice is read as text: the block knows the choices, and which of them was probably meant.
-    kind = field.annotation if field.annotation in (int, float, bool) else str
+    kinds = [kind for kind in (get_args(field.annotation) or [field.annotation]) if kind is not NoneType]
+    kind = kinds[0] if kinds[0] in (int, float, bool) else str
+    choices = kinds if get_origin(field.annotation) is Literal else []
     rules = [
         f"{sign} {getattr(rule, key)}"
         for rule in field.metadata
         for sign, key in SIGNS.values()
         if hasattr(rule, key)
     ]
-    allowed = ", ".join(rules) or " or ".join(map(repr, get_args(field.annotation)))
+    allowed = ", ".join(rules) or " or ".join(map(repr, choices))
     told = f"{(field.description or '').removesuffix('.')}{f'; {allowed}' if allowed else ''}."
     option = typer.Option(flag(name), help=told)
+    given: Any = kind if field.default is not None else kind | None
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, option]
+        name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[given, option]
     )
 
 

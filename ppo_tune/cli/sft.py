@@ -1,13 +1,15 @@
 """The command that makes a base model."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import ppo_tune
+from ppo_tune.cli.fitting import careful, fit_progress, interval
 from ppo_tune.cli.settings import with_blocks
-from ppo_tune.cli.terminal import note, progress_bar, say
+from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PairColumns, SFTConfig
 
 
@@ -26,12 +28,16 @@ def sft(
 ) -> None:
     """Make a small base model from your prompts and responses, or fit an existing one to them."""
     found = ppo_tune.read_pairs(data, columns)
-    with progress_bar("fitting") as progress:
+    with fit_progress() as progress:
         result = ppo_tune.fit_sft(found.rows, out, config, base=base, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
+    loss = result.heldout_nats_per_token
+    told = f"{interval(result.interval)}perplexity {math.exp(min(loss, 99)):.3g}"
     say(
-        f"{result.parameters:,} parameters, {result.examples:,} examples, held-out loss "
-        f"{result.heldout_nats_per_token:.3f} nats per token"
+        f"{result.parameters:,} parameters, {result.examples:,} examples, held-out loss {loss:.3f} nats per token "
+        f"({told}) on {result.heldout_examples:,} examples of {result.heldout_prompts:,} prompts; "
+        f"{result.nats_before:.3f} before the fit"
     )
+    careful(result.warnings)
     say(f"model {out}")

@@ -1,14 +1,11 @@
 """What the commands share: the terminal, and the flags that several of them have."""
 
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.text import Text
 
 from ppo_tune.safe_text import symbols
@@ -61,11 +58,3 @@ def note(text: str) -> None:
 def printable(text: str) -> str:
     """Text on one line with what cannot be seen as symbols, so that it cannot steer a terminal."""
     return symbols(text).replace("\n", "␊")
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on a terminal within this block, to be told how much of the work is done, from 0 to 1."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=1.0)
-        yield lambda done: progress.update(task, completed=done)

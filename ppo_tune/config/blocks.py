@@ -430,6 +430,17 @@ def named_judges(task: TaskConfig) -> dict[str, RewardConfig]:
     return {**({} if task.gold is None else {"gold": task.gold}), **task.judges}
 
 
+def scorers(task: TaskConfig) -> dict[str, RewardConfig]:
+    """All that scores responses, by its place in the config; what stands at two places, by the first of them."""
+    found: dict[str, RewardConfig | None] = {"task.reward": task.reward, "task.objective": task.objective}
+    found |= {"task.gold": task.gold, **{f"task.judges.{name}": judge for name, judge in task.judges.items()}}
+    named: dict[str, RewardConfig] = {}
+    for place, scorer in found.items():
+        if scorer is not None and scorer not in named.values():
+            named[place] = scorer
+    return named
+
+
 class RunConfig(Block):
     """What any training needs: a task, a model and hyperparameters."""
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from ppo_tune.config.block import Block, Text
-from ppo_tune.config.blocks import problem_of_template
+from ppo_tune.config.blocks import TooLong, problem_of_template
 from ppo_tune.config.source import Encoding, SplitName, Subset
 
 
@@ -33,7 +33,29 @@ class PreferenceColumns(Block):
     split: SplitName = None
 
 
-class SFTConfig(Block):
+class FitConfig(Block):
+    """What a fit of either kind is done by; none of it is needed for a small model."""
+
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Rows per forward and backward pass; memory only. Default: a whole batch, halved until it fits.",
+    )
+    lora_rank: int | None = Field(
+        None,
+        ge=1,
+        description="Rank of adapters on every linear layer of the base, merged into what is written; default: all "
+        "weights are fitted.",
+    )
+    lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of matrix products; what is fitted stays float32. auto = bfloat16 where it is faster here.",
+    )
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+
+
+class SFTConfig(FitConfig):
     """A small GPT-2 and how it is fitted; the sizes play no part when an existing model is given."""
 
     layers: int = Field(4, ge=1, description="Transformer blocks of a new model.")
@@ -50,7 +72,9 @@ class SFTConfig(Block):
     vocab_size: int = Field(1024, ge=300, description="Vocabulary of a new byte-level BPE.")
     epochs: int = Field(3, ge=1, description="Passes over the data.")
     learning_rate: float = Field(
-        3e-3, gt=0, description="Peak step size; about 1e-5 for a large existing model."
+        3e-3,
+        gt=0,
+        description="Peak step size; about 1e-5 for a large existing model, 2e-4 for adapters of it.",
     )
     batch_size: int = Field(32, ge=1, description="Examples per optimizer step.")
     heldout_fraction: float = Field(
@@ -59,7 +83,11 @@ class SFTConfig(Block):
         lt=1,
         description="Share of the prompts kept, with all their examples, for the loss that is printed.",
     )
-    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    too_long: TooLong = Field(
+        "refuse",
+        description="What becomes of examples longer than the base's context: refuse the file, drop them, or cut their "
+        "prompt's beginning.",
+    )
 
     @field_validator("width")
     @classmethod
@@ -74,11 +102,13 @@ class SFTConfig(Block):
         return width
 
 
-class RewardTrainingConfig(Block):
+class RewardTrainingConfig(FitConfig):
     """How a reward model is fitted."""
 
     epochs: int = Field(1, ge=1, description="Passes over the preferences; reward models overfit early.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak step size; about 1e-5 for a large model.")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="Peak step size; about 1e-5 for a large model, 2e-4 for adapters of it."
+    )
     batch_size: int = Field(32, ge=1, description="Preferences per optimizer step.")
     heldout_fraction: float = Field(
         0.1,
@@ -91,7 +121,6 @@ class RewardTrainingConfig(Block):
     template: Text = Field(
         "{prompt}{response}", description="Text the model reads, with {prompt} and {response}."
     )
-    seed: int = Field(0, ge=0, description="Everything random follows from it.")
 
     @field_validator("template")
     @classmethod

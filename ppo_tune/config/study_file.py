@@ -66,13 +66,36 @@ def load_study(
         ConfigError: With every mistake in the file, its line, the rule, the value and the way out.
     """
     path = study_file(path)
-    reader = _Reader(path, STUDY_BLOCKS)
-    reader.name = reader.name if name is None else name
+    reader = _Reader(read_yaml(path), str(path), path.stem if name is None else name, STUDY_BLOCKS)
     for place, value in (settings or {}).items():
         reader.set(tuple(place.split(".")), value, f"--set {place}")
     limits = {"n_trials": n_trials, "max_episodes": max_episodes, "max_seconds": max_seconds, "seed": seed}
     for limit, number in limits.items():
         reader.replace(("search", limit), number, "--" + limit.replace("_", "-"))
+    return _study_of(reader, allow_huge_grid=allow_huge_grid)
+
+
+def make_study(blocks: Mapping[str, Any], name: str) -> StudyConfig:
+    """The study that a file of these blocks would be.
+
+    Args:
+        blocks: Plain data, as a study file holds it.
+        name: Of the study.
+
+    Raises:
+        ConfigError: With every mistake, its place, the rule, the value and the way out.
+    """
+    document = Document("")
+    document.data = dict(blocks)
+    return _study_of(_Reader(document, "", name, STUDY_BLOCKS), allow_huge_grid=False)
+
+
+def _study_of(reader: "_Reader", *, allow_huge_grid: bool) -> StudyConfig:
+    """The study that a reader has before it.
+
+    Raises:
+        ConfigError: With every mistake.
+    """
     task, model, ppo = reader.run_blocks()
     space = reader.space(ppo, model)
     search = reader.block("search", SearchConfig, {})
@@ -119,7 +142,7 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     Raises:
         ConfigError: With every mistake in the file.
     """
-    reader = _Reader(Path(path), TRAIN_BLOCKS)
+    reader = _Reader(read_yaml(Path(path)), str(path), Path(path).stem, TRAIN_BLOCKS)
     for block in ("space", "constraints", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
@@ -233,11 +256,11 @@ def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
 class _Reader:
     """One file being read: its data, and the problems found so far."""
 
-    def __init__(self, path: Path, blocks: tuple[str, ...]) -> None:
-        self.source = str(path)
-        self.name = path.stem
+    def __init__(self, document: Document, source: str, name: str, blocks: tuple[str, ...]) -> None:
+        self.source = source
+        self.name = name
         self.blocks = blocks
-        self.document: Document = read_yaml(path)
+        self.document = document
         self.problems = list(self.document.problems)
         self.noted: set[Path_] = set(self.document.unread)
         self.flags: dict[Path_, str] = {}

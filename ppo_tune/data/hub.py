@@ -37,12 +37,12 @@ class HubName(NamedTuple):
         return cls(repo, revision or None)
 
 
-def pretrained(name: str) -> dict[str, Any]:
-    """How a model of a folder or a hub is given to the `from_pretrained` of transformers."""
+def pretrained(name: str) -> tuple[str, dict[str, Any]]:
+    """The name and the settings by which the `from_pretrained` of transformers finds a model of a folder or a hub."""
     if Path(name).is_dir():
-        return {"pretrained_model_name_or_path": name}
+        return name, {}
     repo, revision = HubName.of(name)
-    return {"pretrained_model_name_or_path": repo, "revision": revision or "main"}
+    return repo, {"revision": revision or "main"}
 
 
 def is_dataset(name: str) -> bool:

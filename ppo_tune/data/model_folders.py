@@ -5,6 +5,7 @@ Knows nothing of torch, and asks transformers only where a folder brings code of
 
 import difflib
 import json
+import os
 from collections.abc import Container
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,9 @@ from ppo_tune.data.hub import problem_of_hub_name
 from ppo_tune.errors import ModelError
 
 CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"
+
+WHOLE_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+"""Patterns of the files that hold the weights of a whole model."""
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes of models that can be trained end, as far as a name can tell."""
@@ -41,9 +45,14 @@ def check_model(name: str, *, judge: bool = False) -> None:
     if Path(name).is_dir():
         check_folder(Path(name), called(name, judge=judge), judge=judge)
         return
+    what = "reward model" if judge else "model"
+    if Path(name).is_symlink():
+        raise ModelError(
+            f"{what} {name!r}: a link to {os.readlink(name)!r}, which is not here; put the model's folder in its "
+            "place, or name another"
+        )
     problem = problem_of_hub_name(name, "model")
     if problem:
-        what = "reward model" if judge else "model"
         raise ModelError(
             f"{what} {name!r}: no such folder (looked in {Path.cwd()}{_close_to(name)}), and {problem}"
         )
@@ -67,7 +76,7 @@ def check_chat_template(name: str, *, asked_by: str) -> None:
         ModelError: If it has none.
     """
     folder = Path(name)
-    facts = _read(folder / TOKENIZER, called(name))
+    facts = read_facts(folder / TOKENIZER, called(name))
     files = (folder / "chat_template.jinja", folder / "additional_chat_templates")
     if facts is not None and not facts.get("chat_template") and not any(file.exists() for file in files):
         raise ModelError(missing_chat_template(name, asked_by=asked_by))
@@ -95,14 +104,14 @@ def check_folder(
     Raises:
         ModelError: With the reason and the way out.
     """
-    config, adapter = _read(folder / CONFIG, model), _read(folder / ADAPTER, model)
+    config, adapter = read_facts(folder / CONFIG, model), read_facts(folder / ADAPTER, model)
     if adapter is not None:
         _check_adapter(folder, adapter, model, judge=judge)
     elif config is None:
         raise ModelError(f"{model} holds no {CONFIG}, so it is no model that transformers can load")
     config = config or {}
     _check_weights(config, model)
-    _check_code(config, _read(folder / TOKENIZER, model) or {}, model, kinds)
+    _check_code(config, read_facts(folder / TOKENIZER, model) or {}, model, kinds)
     if not judge:
         check_kind(config.get("architectures"), model, encodes=config.get("is_encoder_decoder") is True)
 
@@ -133,8 +142,8 @@ def _names(architectures: Any) -> list[str]:
     return [str(name) for name in architectures] if isinstance(architectures, list) else []
 
 
-def _read(path: Path, model: str) -> Facts | None:
-    """What a JSON file says, or None where there is none."""
+def read_facts(path: Path, model: str) -> Facts | None:
+    """What a JSON file beside a model says, or None where there is none; messages call the model so."""
     if not path.is_file():
         return None
     try:
@@ -149,7 +158,7 @@ def _read(path: Path, model: str) -> Facts | None:
 def _check_adapter(folder: Path, adapter: Facts, model: str, *, judge: bool) -> None:
     """Whether transformers reads an adapter depends on peft, and what was made of it is no whole model."""
     merge = "merge it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
-    if any(any(folder.glob(pattern)) for pattern in ("model*.safetensors", "pytorch_model*.bin")):
+    if any(any(folder.glob(pattern)) for pattern in WHOLE_WEIGHTS):
         raise ModelError(
             f"{model} holds a whole model and an adapter ({ADAPTER}), so what it says depends on who reads it; "
             f"{merge}, or take the adapter out of the folder"

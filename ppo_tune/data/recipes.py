@@ -18,8 +18,8 @@ BUILDERS = {"support": ("tasks.support_recipe", "build")}
 
 LEFT_OUT = (
     "config.block", "data.chats", "data.model_folders", "errors", "files", "models.chat", "models.decoding",
-    "models.fast", "models.layout", "models.loading", "models.memory", "models.policy", "models.read_back",
-    "models.stops",
+    "models.fast", "models.layout", "models.loading", "models.lora", "models.memory", "models.policy",
+    "models.read_back", "models.rows", "models.saving", "models.stops",
 )  # fmt: skip
 """Beginnings of modules that are no part of a recipe."""
 

@@ -4,16 +4,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from ppo_tune.config.block import Block, Named
-from ppo_tune.config.blocks import RunConfig
+from ppo_tune.config.block import Named
+from ppo_tune.config.blocks import DatasetTaskConfig, RunConfig
 from ppo_tune.data.hub import HubName, commit_of, is_dataset
 from ppo_tune.data.model_folders import check_chat_template, check_model
 from ppo_tune.data.prompts import Split, read_prompts, split_of
 from ppo_tune.data.recipes import recipe_of
 from ppo_tune.data.user_functions import helper_files, load_function
-from ppo_tune.errors import DataError
+from ppo_tune.errors import DataError, Mistakes
 from ppo_tune.files import content_hash
 
 IMPORTS = " imports "
@@ -21,8 +20,6 @@ IMPORTS = " imports "
 
 RECIPE = "task.name"
 """The place of the recipe by which an embedded task builds its models."""
-
-B = TypeVar("B", bound=Block)
 
 
 @dataclass(frozen=True)
@@ -49,27 +46,43 @@ def check_user_files(config: RunConfig) -> UserFiles:
         DataError: If the data cannot be used, or is smaller than one rollout.
         ConfigError: If a function cannot be imported.
         ModelError: If a model's folder holds what cannot be used, or there is no such model.
+        PPOTuneError: If several of these are so; it says all of them.
     """
+    mistakes = Mistakes()
     prompts: Counter[Split] | None = None
     notes: tuple[str, ...] = ()
     if config.task.name == "dataset":
-        found = read_prompts(config.task)
-        prompts, notes = Counter(split_of(prompt.text) for prompt in found.prompts), found.notes
-        if prompts["train"] < config.ppo.rollout_size:
-            raise DataError(
-                f"{config.task.path}: `prompts >= rollout_size` must hold, but of {prompts.total()} different "
-                f"prompts {prompts['train']} are for training and rollout_size is {config.ppo.rollout_size}; "
-                "lower it or add rows"
-            )
+        with mistakes.collected():
+            prompts, notes = _prompts_of(config.task, config.ppo.rollout_size)
     contents: dict[str, str] = {}
     for named in config.names():
-        contents |= _contents(named)
-    if config.model.name is not None and config.task.name == "dataset" and config.task.chat:
-        check_chat_template(config.model.name, asked_by="task.chat")
+        if named.place == "task.path" and prompts is None:
+            continue  # what is wrong with it was found already
+        with mistakes.collected():
+            contents |= _contents(named)
+            if named.place == "model.name" and config.task.name == "dataset" and config.task.chat:
+                check_chat_template(named.value, asked_by="task.chat")
+    mistakes.tell()
     hashes = {
         place: content_hash(Path(name)) if Path(name).exists() else name for place, name in contents.items()
     }
     return UserFiles(hashes, prompts, notes)
+
+
+def _prompts_of(task: DatasetTaskConfig, rollout_size: int) -> tuple[Counter[Split], tuple[str, ...]]:
+    """How many prompts each split has, and what may surprise whoever wrote the file.
+
+    Raises:
+        DataError: If they cannot be used, or are fewer than one rollout needs.
+    """
+    found = read_prompts(task)
+    prompts = Counter(split_of(prompt.text) for prompt in found.prompts)
+    if prompts["train"] < rollout_size:
+        raise DataError(
+            f"{task.path}: `prompts >= rollout_size` must hold, but of {prompts.total()} different prompts "
+            f"{prompts['train']} are for training and rollout_size is {rollout_size}; lower it or add rows"
+        )
+    return prompts, found.notes
 
 
 def _contents(named: Named) -> dict[str, str]:
@@ -109,15 +122,3 @@ def as_noted(now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str
         for place, content in now.items()
         if (knows_imports or IMPORTS not in place) and (place in before or place != RECIPE)
     }
-
-
-def with_full_paths(block: B) -> B:
-    """A block whose files and folders stand there by their full paths, so that they are found from anywhere."""
-    return block.renamed(
-        lambda n: n.value if n.kind == "recipe" else full_path(n.path) + n.value[len(n.path) :]
-    )
-
-
-def full_path(name: str) -> str:
-    """A file or folder by its full path; a hub name as it is."""
-    return str(Path(name).resolve()) if Path(name).exists() else name

@@ -34,6 +34,7 @@ def export_study(
     trial: int | None = None,
     params_ratio: float | None = None,
     response_length: int | None = None,
+    copy_models: bool = False,
     storage: str | None = None,
     out: Path | str = ".",
 ) -> Export:
@@ -45,6 +46,7 @@ def export_study(
         trial: The number of another completed trial, instead of the best config's.
         params_ratio: Suggest values for a model of so many times the parameters.
         response_length: Suggest values for responses of up to so many tokens.
+        copy_models: Copy the folders of models that the study names, too, instead of linking to them.
         storage: URL of an Optuna store; None takes SQLite beside the trials.
         out: Folder that holds `runs/<study>/`.
 
@@ -58,7 +60,8 @@ def export_study(
         raise ConfigError([Problem("--to", f"must be one of {', '.join(TARGETS)}, but got {to!r}")])
     scale = Scale(params_ratio, response_length)
     study, config = open_study(name, storage=storage, out=out)
-    # Our own config names model, reward and prompts already.
-    winner = winner_of(study, config, out=Path(out), with_sources=to != "native", number=trial)
+    winner = winner_of(
+        study, config, out=Path(out), with_sources=to != "native", number=trial, copy_models=copy_models
+    )
     facts = winner.provenance
     return replace(TARGETS[to](winner, scale), verdict=facts["verdict"], advice=facts.get(native.ADVICE, ""))

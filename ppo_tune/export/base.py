@@ -12,6 +12,7 @@ from typing import Any
 from ppo_tune.config.blocks import RewardConfig, TrainConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, Problem, StorageError
+from ppo_tune.export.enclosures import Enclosure, notes_on
 from ppo_tune.files import make_folder, write_text
 
 MODEL_PLACEHOLDER = "YOUR_MODEL"
@@ -48,12 +49,15 @@ class Sources:
     """Where another trainer finds what ours was given.
 
     Attributes:
-        model: A folder, by its full path, or a hub name; None where there is none to name.
-        reward: The reward with its files by their full paths; None where there is none to name.
+        model: A folder, by its name in the export's, or a hub name; None where there is none to name.
+        reward: The reward with its files by their names there; None where there is none to name.
         prompts: The training prompts; None where they could not be read.
         unread: Why not, in words.
         tokens: What is known of the model's tokens.
         gain: The factor on a reward model's raw output; None where there is no reward model to read it of.
+        enclosures: What of the user's goes along in the export's folder.
+        notes: What of it is not what was tuned, or may not be all, one sentence each.
+        revisions: Models that the study read at a revision, as `org/name@revision`; they are named without it here.
     """
 
     model: str | None = None
@@ -62,6 +66,18 @@ class Sources:
     unread: str = ""
     tokens: TokenFacts = TokenFacts()
     gain: float | None = None
+    enclosures: tuple[Enclosure, ...] = ()
+    notes: tuple[str, ...] = ()
+    revisions: tuple[str, ...] = ()
+
+    def enclosed(self, name: str | None) -> Enclosure | None:
+        """What goes along under a name; None for a hub name."""
+        return next((enclosure for enclosure in self.enclosures if enclosure.name == name), None)
+
+    @property
+    def models(self) -> tuple[Enclosure, ...]:
+        """The folders of models that go along."""
+        return tuple(enclosure for enclosure in self.enclosures if enclosure.is_model)
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,8 @@ class Winner:
         metrics: What was measured, by name; where there is more than a number a mapping, with its interval.
         response_tokens: Mean length of its responses, the stop token included.
         score_std: Standard deviation over prompts of what PPO maximizes.
-        sources: Model, reward and prompts for another trainer.
+        sources: Model, reward and prompts for another trainer, and what goes along.
+        from_here: The config with its files as they are named from here, where they have other names in the folder.
     """
 
     config: TrainConfig
@@ -85,6 +102,7 @@ class Winner:
     response_tokens: float | None = None
     score_std: float | None = None
     sources: Sources = Sources()
+    from_here: TrainConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -127,9 +145,15 @@ class Scale:
 
 @dataclass(frozen=True)
 class Beside:
-    """A file of the export's own folder, as an option's value."""
+    """A file or folder of the export's own folder, as an option's value.
+
+    Attributes:
+        name: Its place there.
+        variable: The shell variable that holds its whole path, or what is read instead of it; empty if there is none.
+    """
 
     name: str
+    variable: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,6 +225,8 @@ class Export:
         files: Contents by name.
         conversion: How it was made.
         command: What ppo-tune runs the main file with; empty for another trainer.
+        sources: What goes along, and what is to be said of it.
+        printed: The main file for a place of its own, where it names files otherwise than in the folder.
         verdict: What the study says of the config.
         advice: What to do instead of training it as it is; empty where one can.
     """
@@ -209,18 +235,30 @@ class Export:
     files: Mapping[str, str]
     conversion: Conversion
     command: tuple[str, ...] = ()
+    sources: Sources = Sources()
+    printed: str = ""
     verdict: str = ""
     advice: str = ""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must still go along, or may be missing, one sentence each."""
+        return (*self.sources.notes, *notes_on(self.sources.enclosures))
+
+    @property
+    def missing(self) -> tuple[Enclosure, ...]:
+        """What ought to go along and is not here."""
+        return tuple(known for known in self.sources.enclosures if known.is_missing)
+
     def write(self, folder: Path | str, *, force: bool = False) -> list[Path]:
-        """Write all files into a folder that is empty, or has yet to be made.
+        """Write all files, and what goes along, into a folder that is empty, or has yet to be made.
 
         Args:
             folder: Where they go.
             force: Write into a folder that holds something, too.
 
         Returns:
-            The files.
+            The files, and what went along.
 
         Raises:
             StorageError: If the folder holds something, or cannot be written.
@@ -233,4 +271,7 @@ class Export:
         make_folder(folder)
         for name, text in self.files.items():
             write_text(folder / name, text)
-        return [folder / name for name in self.files]
+        put = [enclosure for enclosure in self.sources.enclosures if enclosure not in self.missing]
+        for enclosure in put:
+            enclosure.put_into(folder)
+        return [folder / name for name in (*self.files, *(enclosure.name for enclosure in put))]

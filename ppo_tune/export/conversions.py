@@ -71,6 +71,7 @@ def with_own_critic(
         approximated=(
             same_steps,
             *function_remarks(winner),
+            *revision_remarks(winner),
             *_reward_model_remarks(winner, serve_it),
             *_kl_target_remarks(winner),
             *own,
@@ -88,6 +89,13 @@ def with_own_critic(
 def model_name(winner: Winner) -> str:
     """The policy's model, or a placeholder."""
     return winner.sources.model or MODEL_PLACEHOLDER
+
+
+def model_value(winner: Winner) -> Value:
+    """The policy's model as an option's value."""
+    name = model_name(winner)
+    folder = winner.sources.enclosed(name)
+    return name if folder is None else Beside(name, folder.variable)
 
 
 def prompt_file(winner: Winner) -> Value:
@@ -206,15 +214,26 @@ def off_in_target(winner: Winner, *names: str) -> tuple[Remark, ...]:
 
 
 def function_remarks(winner: Winner) -> Iterator[Remark]:
-    """Where a user's own function stays."""
+    """What of a user's own function goes along."""
     reward = winner.sources.reward
     for named in reward.names() if reward is not None else ():
         if named.kind == "function":
             yield Remark(
                 ("reward",),
-                f"your function is not copied: {named.path}, with what it imports from its folder, must be found "
-                "where the reward is computed",
+                f"your function is a copy, {named.path}, with the modules of yours that it imports; put beside it what "
+                "else it reads, and install what else it imports",
             )
+
+
+def revision_remarks(winner: Winner) -> Iterator[Remark]:
+    """What differs where a model was read at a revision, which a target has no word for."""
+    for name in winner.sources.revisions:
+        repo, _, revision = name.partition("@")
+        yield Remark(
+            (),
+            f"{repo} was tuned at revision {revision}, and here the hub's newest is read: where that is another, run "
+            f"`hf download {repo} --revision {revision} --local-dir FOLDER` and name FOLDER in its place",
+        )
 
 
 def _reward_model_remarks(winner: Winner, serve_it: str) -> Iterator[Remark]:

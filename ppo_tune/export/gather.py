@@ -10,10 +10,11 @@ from optuna.trial import FrozenTrial
 from ppo_tune.config.blocks import REWARD, StudyConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.export.base import Sources, Winner
+from ppo_tune.export.enclosures import Enclosing
 from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
 from ppo_tune.search.concerns import Facts
-from ppo_tune.search.facts import TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut
 from ppo_tune.search.race import Confirmation
@@ -27,7 +28,13 @@ Z_95 = 1.96
 
 
 def winner_of(
-    study: Study, config: StudyConfig, *, out: Path, with_sources: bool, number: int | None = None
+    study: Study,
+    config: StudyConfig,
+    *,
+    out: Path,
+    with_sources: bool,
+    number: int | None = None,
+    copy_models: bool = False,
 ) -> Winner:
     """What is known of a study's winner, or of another of its trials.
 
@@ -35,8 +42,10 @@ def winner_of(
         study: The search.
         config: The experiment.
         out: Holds the study's folder.
-        with_sources: Whether model, reward and prompts are wanted too, as another trainer finds them.
+        with_sources: Whether model, reward and prompts are wanted as another trainer finds them; else as ours does, by
+            a config that names them by their places in the export's folder.
         number: Of a completed trial; None takes the winner.
+        copy_models: Let folders of models go along as copies.
 
     Raises:
         PPOTuneError: If there is no winner, or no such trial.
@@ -55,6 +64,13 @@ def winner_of(
     n_prompts = config.task.heldout_prompts if facts.base is None else facts.base.n_prompts
     trained_on = seen.judges.get(REWARD)  # where that is not what trials are compared by
     error = seen.score_error if trained_on is None else trained_on.error
+    here, from_here = "" if with_sources else "./", best
+    enclosing = Enclosing(copy_models=copy_models, inputs=StudyFacts(study).inputs, here=here)
+    if with_sources:
+        sources = _sources(config, enclosing)
+    else:
+        best = enclosing.block(best)
+        sources = Sources(enclosures=enclosing.enclosures, notes=tuple(enclosing.notes))
     return Winner(
         config=best,
         searched=tuple(trial.params),
@@ -62,7 +78,8 @@ def winner_of(
         metrics={**_measured(seen, n_prompts), **confirmed(facts.confirmation, trial.number)},
         response_tokens=seen.response_tokens,
         score_std=None if error is None else error * n_prompts**0.5,
-        sources=_sources(config) if with_sources else Sources(),
+        sources=sources,
+        from_here=from_here,
     )
 
 
@@ -144,8 +161,8 @@ def confirmed(confirmation: Confirmation | None, number: int) -> dict[str, Any]:
     return found
 
 
-def _sources(config: StudyConfig) -> Sources:
+def _sources(config: StudyConfig, enclosing: Enclosing) -> Sources:
     """Model, reward and prompts for another trainer; ours finds them itself, and need not wait for torch."""
     from ppo_tune.export.sources import read_sources
 
-    return read_sources(config)
+    return read_sources(config, enclosing)

@@ -7,13 +7,14 @@ from typing import Any
 from ppo_tune.config.blocks import ADAPTER_FIELDS, ModelConfig, PPOConfig, TrainConfig
 from ppo_tune.config.writing import yaml_text
 from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
-from ppo_tune.export.rendering import comment, one_line
+from ppo_tune.export.enclosures import MODULES
+from ppo_tune.export.rendering import README, cell, comment, enclosed, one_line
 from ppo_tune.export.transfer import at_scale, rules
 from ppo_tune.files import finite
 from ppo_tune.templates import render as fill_in
 from ppo_tune.versions import versions
 
-BEST, SUGGESTED, CARD = "best.yaml", "suggested.yaml", "README.md"
+BEST, SUGGESTED = "best.yaml", "suggested.yaml"
 METRICS, PROVENANCE = "metrics.json", "provenance.json"
 
 ADVICE = "advice"
@@ -41,7 +42,7 @@ def export(winner: Winner, scale: Scale) -> Export:
     suggested = at_scale(winner, scale).config if scale else None
     files = {
         BEST: render(config, winner.provenance),
-        CARD: _card(winner, scale, suggested),
+        README: _card(winner, scale, suggested),
         METRICS: _json(winner.metrics),
         PROVENANCE: _json(
             {**winner.provenance, "seed": config.seed, "command": _command(winner), **versions()}
@@ -50,7 +51,14 @@ def export(winner: Winner, scale: Scale) -> Export:
     if suggested is not None:
         facts = {"not tuned": f"suggested for {scale}", **winner.provenance}
         files[SUGGESTED] = render(suggested, facts)
-    return Export(BEST, files, Conversion(settings=_settings(config)), command=("ppo-tune", "train"))
+    return Export(
+        BEST,
+        files,
+        Conversion(settings=_settings(config)),
+        command=("ppo-tune", "train"),
+        sources=winner.sources,
+        printed=render(winner.from_here or config, winner.provenance),
+    )
 
 
 def _settings(config: TrainConfig) -> tuple[Setting, ...]:
@@ -63,8 +71,10 @@ def _settings(config: TrainConfig) -> tuple[Setting, ...]:
 
 
 def _command(winner: Winner) -> str:
-    """What trains the very same model again, on a CPU bit by bit."""
-    return f"ppo-tune train {BEST} --seed {winner.config.seed}"
+    """What trains the very same model again, on a CPU bit by bit: in the folder, whichever it is."""
+    has_modules = any(enclosure.shelf == MODULES for enclosure in winner.sources.enclosures)
+    where = f"PYTHONPATH={MODULES} " if has_modules else ""
+    return f"{where}ppo-tune train {BEST} --seed {winner.config.seed}"
 
 
 def _card(winner: Winner, scale: Scale, suggested: TrainConfig | None) -> str:
@@ -88,8 +98,10 @@ def _card(winner: Winner, scale: Scale, suggested: TrainConfig | None) -> str:
         name=one_line(winner.config.name),
         task=winner.config.task.title,
         rows=rows,
-        metrics=[(_cell(name), _cell(_told(metric))) for name, metric in winner.metrics.items()],
-        facts=[(_cell(name), _cell(fact)) for name, fact in winner.provenance.items()],
+        metrics=[(cell(name), cell(_told(metric))) for name, metric in winner.metrics.items()],
+        facts=[(cell(name), cell(fact)) for name, fact in winner.provenance.items()],
+        has_functions=any(known.is_code for known in winner.sources.enclosures),
+        enclosed=enclosed(winner, f"name another at its place in {BEST}"),
         rules=rules(winner),
         scale=scale,
         suggested=suggested is not None,
@@ -106,11 +118,6 @@ def _told(metric: Any) -> str:
     interval = "" if low is None else f" ({_value(low)} to {_value(high)})"
     over = f", {one_line(metric['over'])}" if "over" in metric else ""
     return f"{_value(metric.get('mean'))}{interval}{over}"
-
-
-def _cell(text: str) -> str:
-    """Text in a cell of a Markdown table."""
-    return one_line(text).replace("|", "\\|")
 
 
 def _value(value: Any) -> str:

@@ -20,14 +20,14 @@ from ppo_tune.export.conversions import (
     kl_target_per_token,
     lora_alpha,
     micro_batch,
-    model_name,
+    model_value,
     prompt_file,
     prompt_room,
     turns_column,
     with_own_critic,
 )
 from ppo_tune.export.rendering import columns_text, comment, prompt_lines
-from ppo_tune.export.reward_file import python_file
+from ppo_tune.export.reward_file import model_source, python_file
 from ppo_tune.export.shell import ShellTarget, beside
 
 GPUS = Literally('"$gpus"')
@@ -55,7 +55,7 @@ def convert(winner: Winner) -> Conversion:
 
 
 def _sources(winner: Winner) -> tuple[Setting, ...]:
-    model = model_name(winner)
+    model = model_value(winner)
     return (
         Setting("--actor.model_name_or_path", model),
         Setting("--critic.model_name_or_path", model, note=FRESH_HEAD),
@@ -184,10 +184,16 @@ def export(winner: Winner, scale: Scale) -> Export:
     reward = python_file(
         "reward_openrlhf.py.jinja",
         winner,
-        imports=("import json", "import os", "import threading", "from transformers import AutoTokenizer"),
+        imports=(
+            "import json",
+            "import os",
+            "import threading",
+            "from pathlib import Path",
+            "from transformers import AutoTokenizer",
+        ),
         header=comment(f"The reward of {winner.config.name} as a function that OpenRLHF calls."),
         values={
-            "model": repr(model_name(winner)),
+            "model": model_source(winner),
             "penalty": repr(winner.config.ppo.missing_eos_penalty),
             "ends": repr(end_texts(winner)),
         },

@@ -10,8 +10,9 @@ from typing import Any
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import Conversion, Remark, Scale, Setting, Winner
 from ppo_tune.export.transfer import rules, wanted_context
+from ppo_tune.templates import render
 
-PROMPTS = "prompts.jsonl"
+PROMPTS, README = "prompts.jsonl", "README.md"
 
 WIDTH = 108
 """Columns of a comment."""
@@ -51,7 +52,14 @@ def bullets(remarks: Sequence[object]) -> list[str]:
     return [line for remark in remarks for line in comment(str(remark), "  - ")]
 
 
-def header(winner: Winner, conversion: Conversion, target: str, title: str, how: Sequence[str]) -> list[str]:
+def cell(text: str) -> str:
+    """Text in a cell of a Markdown table."""
+    return one_line(text).replace("|", "\\|")
+
+
+def header(
+    winner: Winner, conversion: Conversion, target: str, title: str, how: Mapping[str, str]
+) -> list[str]:
     """What stands on top of an exported script, as lines of a comment.
 
     Args:
@@ -59,7 +67,7 @@ def header(winner: Winner, conversion: Conversion, target: str, title: str, how:
         conversion: How.
         target: Its manifest names package and version.
         title: The target's name as its people write it.
-        how: How to run the script, line by line.
+        how: Commands by what they are for.
     """
     facts = [line for name, fact in winner.provenance.items() for line in comment(f"{name}: {fact}")]
     return [
@@ -69,10 +77,67 @@ def header(winner: Winner, conversion: Conversion, target: str, title: str, how:
         ),
         *facts,
         "",
-        *how,
+        *(f"{what + ':':<24}{command}" for what, command in how.items()),
         *_listed("unsupported: what this trainer cannot do", conversion.unsupported),
         *_listed("approximated: what it does a little differently", conversion.approximated),
     ]
+
+
+def readme(
+    winner: Winner,
+    conversion: Conversion,
+    target: str,
+    title: str,
+    how: Mapping[str, str],
+    written: Sequence[str],
+) -> str:
+    """The README of an export for another trainer.
+
+    Args:
+        winner: What is exported.
+        conversion: How.
+        target: Its manifest names package and version.
+        title: The target's name as its people write it.
+        how: Commands by what they are for, the usual one first.
+        written: Names of the files, the one that is run first.
+    """
+    usual, *others = how.items()
+    prompts = len(winner.sources.prompts or ())
+    told = {written[0]: "the training, with all values", PROMPTS: f"the {prompts:,} training prompts"}
+    files = [(name, told.get(name, f"the reward, as {title} calls it")) for name in written]
+    return render(
+        "export_readme.md.jinja",
+        name=one_line(winner.config.name),
+        title=f"{title} {load_manifest(target)['version']}",
+        task=winner.config.task.title,
+        facts=[(cell(name), cell(fact)) for name, fact in winner.provenance.items()],
+        command=usual[1],
+        others=others,
+        contents=[*files, *enclosed(winner, "set {variable} to another")],
+        unsupported=[one_line(str(remark)) for remark in conversion.unsupported],
+        approximated=[one_line(str(remark)) for remark in conversion.approximated],
+    )
+
+
+def enclosed(winner: Winner, otherwise: str) -> list[tuple[str, str]]:
+    """What goes along by name, each with what it is.
+
+    Args:
+        winner: What is exported.
+        otherwise: What to do where a model's folder does not go along, with {variable}.
+    """
+    lines = []
+    for known in winner.sources.enclosures:
+        told = known.what
+        if known.is_missing:
+            told += "; it was not there when this was written: put it here"
+        elif known.is_linked:
+            told += (
+                "; a link where this was written: take it along by `cp -rL` or `rsync -aL`, or "
+                f"{otherwise.format(variable=f'`{known.variable}`')}"
+            )
+        lines.append((one_line(known.name), one_line(told)))
+    return lines
 
 
 def _listed(title: str, remarks: Sequence[Remark]) -> list[str]:

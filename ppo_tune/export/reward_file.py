@@ -6,7 +6,8 @@ from typing import Any
 
 from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig
 from ppo_tune.export.base import REWARD_PLACEHOLDER, Winner
-from ppo_tune.export.conversions import turns_column
+from ppo_tune.export.conversions import model_name, turns_column
+from ppo_tune.export.enclosures import MODULES
 from ppo_tune.templates import render
 
 
@@ -17,7 +18,12 @@ def score_source(winner: Winner) -> tuple[tuple[str, ...], str]:
         path, _, function = reward.function.rpartition(":")
         return (
             ("import importlib.util", "import sys", "from pathlib import Path"),
-            render("reward_python.py.jinja", path=repr(path), function=function),
+            render(
+                "reward_python.py.jinja",
+                path=repr(path),
+                function=function,
+                modules=repr(MODULES) if _has_modules(winner) else None,
+            ),
         )
     if reward is None or isinstance(reward, PreferenceRewardConfig):
         model = REWARD_PLACEHOLDER if reward is None else reward.model
@@ -25,6 +31,7 @@ def score_source(winner: Winner) -> tuple[tuple[str, ...], str]:
         return (
             (
                 "import json",
+                "import os",
                 "from pathlib import Path",
                 "import torch",
                 "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
@@ -32,12 +39,29 @@ def score_source(winner: Winner) -> tuple[tuple[str, ...], str]:
             ),
             render(
                 "reward_model.py.jinja",
-                model=repr(model),
+                model=located(winner, model),
                 template=repr(template),
                 turns=repr(turns_column(winner)),
             ),
         )
     return ("import torch",), render("reward_ppo_tune.py.jinja", reward=repr(reward.model_dump(mode="json")))
+
+
+def _has_modules(winner: Winner) -> bool:
+    return any(enclosure.shelf == MODULES for enclosure in winner.sources.enclosures)
+
+
+def model_source(winner: Winner) -> str:
+    """The policy's model as a Python expression, which wants os and Path."""
+    return located(winner, model_name(winner))
+
+
+def located(winner: Winner, name: str) -> str:
+    """A model as a Python expression: a hub name; or a folder beside the script, unless a variable names another."""
+    folder = winner.sources.enclosed(name)
+    if folder is None:
+        return repr(name)
+    return f"os.environ.get({folder.variable!r}) or str(Path(__file__).resolve().parent / {name!r})"
 
 
 def python_file(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ppo_tune.export.base import Beside, Conversion, Export, Literally, Scale, Setting, Winner
-from ppo_tune.export.rendering import advice, assignments, header, suggestions
+from ppo_tune.export.rendering import README, advice, assignments, header, readme, suggestions
 from ppo_tune.export.transfer import at_scale
 from ppo_tune.templates import render
 
@@ -37,30 +37,35 @@ class ShellTarget:
 
     def export(self, winner: Winner, scale: Scale, files: Mapping[str, str]) -> Export:
         """The script, with the other files that it needs."""
-        conversion = self.convert(winner)
+        conversion, how = self.convert(winner), self._how(scale)
         larger = self.convert(at_scale(winner, scale))
         text = render(
             "export.sh.jinja",
-            header=header(winner, conversion, self.name, self.title, self._how(scale)),
+            header=header(winner, conversion, self.name, self.title, how),
             advice=advice(winner, scale),
             machine=assignments(self.machine, self.write, winner, self.name),
             as_tuned=assignments(conversion.settings, self.write, winner, self.name),
             suggested=suggestions(conversion, larger, self.write),
             command=self.command,
+            models=[(folder, shlex.quote(folder.absence)) for folder in winner.sources.models],
         )
-        return Export(MAIN, {MAIN: text, **files}, conversion)
+        written = {MAIN: text, **files}
+        card = readme(winner, conversion, self.name, self.title, how, [*written])
+        return Export(MAIN, {**written, README: card}, conversion, sources=winner.sources)
 
-    def _how(self, scale: Scale) -> list[str]:
-        return [
-            f"run it:                 bash {MAIN}",
-            f"on 8 GPUs:              GPUS=8 bash {MAIN}",
-            *([f"with suggested values:  SUGGESTED=1 bash {MAIN}"] if scale else []),
-            f"options after it win:   bash {MAIN} {self.example}",
-        ]
+    def _how(self, scale: Scale) -> dict[str, str]:
+        return {
+            "run it": f"bash {MAIN}",
+            "on 8 GPUs": f"GPUS=8 bash {MAIN}",
+            **({"with suggested values": f"SUGGESTED=1 bash {MAIN}"} if scale else {}),
+            "options after it win": f"bash {MAIN} {self.example}",
+        }
 
 
 def beside(file: Beside, before: str = "", after: str = "") -> str:
     """The shell word for a file of the script's own folder, between two fixed texts."""
+    if file.variable:
+        return f'{shlex.quote(before) if before else ""}"${file.variable.lower()}"{shlex.quote(after) if after else ""}'
     return f'{shlex.quote(before) if before else ""}"$here"{shlex.quote(f"/{file.name}{after}")}'
 
 

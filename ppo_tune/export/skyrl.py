@@ -17,7 +17,7 @@ from ppo_tune.export.conversions import (
     kl_target_per_token,
     lora_alpha,
     micro_batch,
-    model_name,
+    model_value,
     plain_template,
     prompt_file,
     prompt_room,
@@ -65,7 +65,7 @@ def convert(winner: Winner) -> Conversion:
 
 
 def _sources(winner: Winner) -> tuple[Setting, ...]:
-    model = model_name(winner)
+    model = model_value(winner)
     return (
         Setting("trainer.policy.model.path", model),
         Setting("trainer.critic.model.path", model, note=FRESH_HEAD),

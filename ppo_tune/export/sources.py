@@ -10,12 +10,19 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, StudyConfig, TaskConfig
-from ppo_tune.data.hub import pretrained
+from ppo_tune.config.block import Named
+from ppo_tune.config.blocks import (
+    DatasetTaskConfig,
+    PreferenceRewardConfig,
+    RewardConfig,
+    StudyConfig,
+    TaskConfig,
+)
+from ppo_tune.data.hub import HubName, pretrained
 from ppo_tune.data.prompts import Prompt, read_prompts, split_of
-from ppo_tune.data.user_files import full_path, with_full_paths
 from ppo_tune.errors import ConfigError, ModelError, PPOTuneError
 from ppo_tune.export.base import Sources, TokenFacts
+from ppo_tune.export.enclosures import Enclosing
 from ppo_tune.models.chat import prompt_ids, shortened
 from ppo_tune.models.context import usable_positions
 from ppo_tune.models.loading import load_tokenizer
@@ -24,11 +31,16 @@ from ppo_tune.rewards.preference import read_format
 from ppo_tune.tasks import make_task, stops_of
 
 
-def read_sources(config: StudyConfig) -> Sources:
+def read_sources(config: StudyConfig, enclosing: Enclosing | None = None) -> Sources:
     """Model, reward and training prompts of a study, with what can be read of their tokens and of the reward's gain.
 
-    The models of an embedded task are built if the cache does not hold them.
+    The models of an embedded task are built if the cache does not hold them, and always go along.
+
+    Args:
+        config: The study's.
+        enclosing: Gives what goes along its place; None links to folders of models.
     """
+    enclosing = enclosing or Enclosing()
     model, reward, unread = config.model.name, config.task.reward, ""
     prompts: tuple[Prompt, ...] | None = None
     if config.task.name == "support":
@@ -41,18 +53,47 @@ def read_sources(config: StudyConfig) -> Sources:
         try:
             prompts = tuple(p for p in read_prompts(config.task)[0] if split_of(p.text) == "train")
         except PPOTuneError as error:
-            unread = str(error)
+            unread = _without_folders(str(error), config.task.path)
+            enclosing.notes.append(f"the prompts do not go along: {error}")
+        enclosing.compare("task.path", Path(config.task.path))
     tokens = TokenFacts()
     if model is not None and prompts is not None:
         tokens, prompts = read_tokens(model, prompts, config.task, response_tokens=config.ppo.max_new_tokens)
+    gain = read_format(reward.model).gain if isinstance(reward, PreferenceRewardConfig) else None
+    if model is not None:
+        model = enclosing.model(model, copied=config.model.name is None)
+    if config.task.reward is None and isinstance(reward, PreferenceRewardConfig):
+        enclosing.model(reward.model, "task.reward.model", copied=True)
+    if reward is not None:
+        reward = enclosing.block(reward, "task.reward")
+    named = [*([] if model is None else [model]), *(_models_of(reward) if reward is not None else [])]
     return Sources(
-        model=full_path(model) if model else None,
-        reward=None if reward is None else with_full_paths(reward),
+        model=None if model is None else HubName.of(model).repo,
+        reward=None if reward is None else reward.renamed(_without_revision),
         prompts=prompts,
         unread=unread,
         tokens=tokens,
-        gain=read_format(reward.model).gain if isinstance(reward, PreferenceRewardConfig) else None,
+        gain=gain,
+        enclosures=enclosing.enclosures,
+        notes=tuple(enclosing.notes),
+        revisions=tuple(dict.fromkeys(name for name in named if HubName.of(name).revision)),
     )
+
+
+def _models_of(reward: RewardConfig) -> list[str]:
+    return [named.value for named in reward.names() if named.kind in ("model", "judge")]
+
+
+def _without_revision(named: Named) -> str:
+    return HubName.of(named.value).repo if named.kind in ("model", "judge") else named.value
+
+
+def _without_folders(text: str, name: str) -> str:
+    """What is wrong with a file, without the folders of this machine: it goes to others."""
+    text = text.replace(name, Path(name).name).replace(f" (looked in {Path.cwd()})", "")
+    for folder, short in ((Path.cwd(), "."), (Path.home(), "~")):
+        text = text if folder == Path("/") else text.replace(str(folder), short)
+    return text
 
 
 def read_tokens(
@@ -104,7 +145,8 @@ def read_tokens(
 def _named_ends(model: str, config: PretrainedConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a response by the tokenizer and by the model's authors, as its policy has them."""
     try:
-        named = GenerationConfig.from_pretrained(**pretrained(model), trust_remote_code=False).eos_token_id
+        name, where = pretrained(model)
+        named = GenerationConfig.from_pretrained(name, **where, trust_remote_code=False).eos_token_id
     except (OSError, ValueError):
         named = None if config is None else getattr(config, "eos_token_id", None)
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
@@ -135,7 +177,8 @@ def _before(
 
 def _config(model: str) -> PretrainedConfig | None:
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(**pretrained(model), trust_remote_code=False)
+        name, where = pretrained(model)
+        config: PretrainedConfig = AutoConfig.from_pretrained(name, **where, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None
     return config

@@ -96,9 +96,12 @@ def wanted_context(winner: Winner, scale: Scale) -> str:
     wanted = tokens.longest_prompt + response
     if wanted <= tokens.context:
         return ""
+    sources = winner.sources
+    folder = sources.enclosed(sources.model)
+    model = sources.model if folder is None else folder.source.name
     return (
         f"prompts of up to {tokens.longest_prompt} tokens and responses of {response} need a context of {wanted}, but "
-        f"that of {winner.sources.model} is {tokens.context}"
+        f"that of {model} is {tokens.context}"
     )
 
 

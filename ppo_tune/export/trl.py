@@ -15,13 +15,22 @@ from ppo_tune.export.conversions import (
     NEVER,
     function_remarks,
     is_chat,
-    model_name,
     off_in_target,
     prompt_remarks,
+    revision_remarks,
     stop_text_remarks,
 )
-from ppo_tune.export.rendering import PROMPTS, advice, assignments, header, prompt_lines, suggestions
-from ppo_tune.export.reward_file import python_file
+from ppo_tune.export.rendering import (
+    PROMPTS,
+    README,
+    advice,
+    assignments,
+    header,
+    prompt_lines,
+    readme,
+    suggestions,
+)
+from ppo_tune.export.reward_file import model_source, python_file
 from ppo_tune.export.transfer import at_scale
 
 NAME, MAIN = "trl", "train.py"
@@ -50,6 +59,7 @@ def convert(winner: Winner) -> Conversion:
         approximated=(
             *_altered(winner),
             *function_remarks(winner),
+            *revision_remarks(winner),
             *_stops(winner),
             *stop_text_remarks(winner),
             *prompt_remarks(winner),
@@ -187,20 +197,20 @@ def export(winner: Winner, scale: Scale) -> Export:
     """A Python script with the reward in it, and its prompts."""
     conversion = convert(winner)
     larger = convert(at_scale(winner, scale))
-    how = [
-        f"run it:                 python {MAIN}",
-        f"on 8 GPUs:              accelerate launch --num_processes 8 {MAIN}",
-        *([f"with suggested values:  SUGGESTED=1 python {MAIN}"] if scale else []),
-        "needs:                  pip install trl==1.12.0"
-        + (" peft" if winner.config.model.lora_rank else ""),
-    ]
+    how = {
+        "run it": f"python {MAIN}",
+        "on 8 GPUs": f"accelerate launch --num_processes 8 {MAIN}",
+        **({"with suggested values": f"SUGGESTED=1 python {MAIN}"} if scale else {}),
+        "needs": "pip install trl==1.12.0" + (" peft" if winner.config.model.lora_rank else ""),
+    }
     script = python_file(
         "train_trl.py.jinja",
         winner,
         imports=IMPORTS,
         header=header(winner, conversion, NAME, "TRL", how),
         values={
-            "model": repr(model_name(winner)),
+            "model": model_source(winner),
+            "models": [(folder, repr(folder.absence)) for folder in winner.sources.models],
             "prompts": repr(PROMPTS_PLACEHOLDER if winner.sources.prompts is None else PROMPTS),
             "chat": is_chat(winner),
             "constants": assignments(conversion.constants, _constant, winner, NAME),
@@ -209,7 +219,9 @@ def export(winner: Winner, scale: Scale) -> Export:
             "advice": advice(winner, scale),
         },
     )
-    return Export(MAIN, {MAIN: script, **prompt_lines(winner, _row)}, conversion)
+    files = {MAIN: script, **prompt_lines(winner, _row)}
+    files[README] = readme(winner, conversion, NAME, "TRL", how, [*files])
+    return Export(MAIN, files, conversion, sources=winner.sources)
 
 
 def _constant(setting: Setting) -> str:

@@ -16,7 +16,7 @@ from ppo_tune.export.conversions import (
     kl_target_per_token,
     lora_alpha,
     micro_batch,
-    model_name,
+    model_value,
     plain_template,
     prompt_file,
     prompt_room,
@@ -66,7 +66,7 @@ def convert(winner: Winner) -> Conversion:
 
 
 def _sources(winner: Winner) -> tuple[Setting, ...]:
-    model, prompts = model_name(winner), prompt_file(winner)
+    model, prompts = model_value(winner), prompt_file(winner)
     plain = Setting(
         f"{MODEL}.custom_chat_template",
         plain_template(winner),

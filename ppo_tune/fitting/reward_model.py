@@ -7,10 +7,11 @@ of the base model get mean 0 and standard deviation 1).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,20 +23,28 @@ from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.hub import pretrained
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.files import make_folder
-from ppo_tune.fitting.loop import Progress, fit
-from ppo_tune.fitting.sft import cut_prompts, hold_out
+from ppo_tune.files import make_folder, write_json
+from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
+from ppo_tune.fitting.loop import Loss, Progress, fit, measure
+from ppo_tune.fitting.rows import FACTS, cut_prompts, hold_out
+from ppo_tune.fitting.weights import FittedWeights, dtypes_of
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
 from ppo_tune.models.chat import exchange, turn_end
-from ppo_tune.models.fast.kernels import settle
+from ppo_tune.models.context import context_length
 from ppo_tune.models.stops import Stops
 from ppo_tune.ppo import preference_loss
-from ppo_tune.rewards.preference import ScoreFormat, fill, raw_scores
+from ppo_tune.rewards.preference import ScoreFormat, encode_texts, fill, scores_of
 from ppo_tune.seeding import derive_seed, generator
 
 Preference = tuple[str, str, str]
 """A prompt, the chosen response and the rejected one."""
+
+Pair = tuple[Sequence[int], Sequence[int]]
+"""What the model reads of a preference: the token ids of the chosen text and of the rejected one."""
+
+TOKENS_AT_ONCE = 2**16
+"""Tokens, with padding, that are scored in one pass without gradients."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +55,23 @@ class RewardTrainingResult:
         preferences: Preferences it learned from.
         accuracy: Share of held-out preferences where the chosen response scores higher; equal scores count half.
         heldout_pairs: How many preferences were held out.
-        interval: The accuracy's 95 % interval, by Wilson.
+        interval: The accuracy's 95 % interval: Wilson's, of fewer pairs where several have one prompt.
         base_mean: Mean raw score of the base model's responses, before centring.
         base_std: Their standard deviation.
         notes: What the user should know of the data.
+        heldout_prompts: Of how many prompts the held-out preferences are; None for as many.
+        loss: Mean held-out loss, -log σ(chosen - rejected) of the raw scores; log 2 at chance.
     """
 
     preferences: int
     accuracy: float
     heldout_pairs: int
-    interval: tuple[float, float]
+    interval: Interval
     base_mean: float
     base_std: float
     notes: tuple[str, ...] = ()
+    heldout_prompts: int | None = None
+    loss: float = math.nan
 
     @property
     def warning(self) -> str | None:
@@ -76,6 +89,12 @@ class RewardTrainingResult:
             )
         return None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """That, and an accuracy that is measured on little; a sentence each."""
+        few = few_heldout(self.heldout_prompts or self.heldout_pairs, "accuracy")
+        return (*filter(None, [self.warning]), *few)
+
 
 def fit_reward(
     preferences: Sequence[Preference],
@@ -87,7 +106,8 @@ def fit_reward(
 ) -> RewardTrainingResult:
     """Fit a Bradley–Terry reward model and write it as a Hugging Face folder.
 
-    Where a prompt is a conversation, the model reads all of them through the chat template of its tokenizer.
+    Where a prompt is a conversation, the model reads all of them through the chat template of its tokenizer. It is
+    fitted on the first GPU, if there is one. What the fit is worth is kept beside the model in `fit.json`.
 
     Args:
         preferences: At least two.
@@ -102,7 +122,7 @@ def fit_reward(
     Raises:
         DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
         ModelError: If `base` cannot be loaded, has no chat template where one is needed, or the fit diverges, which
-            writes nothing.
+            writes nothing, or there is no memory for it.
         StorageError: If the folder cannot be written.
     """
     config = config or RewardTrainingConfig()
@@ -113,54 +133,56 @@ def fit_reward(
     prompts = [prompt for prompt, _, _ in preferences]
     chat = has_turns(prompts)
     split = hold_out(prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
-    heldout, train = [preferences[i] for i in split.heldout], [preferences[i] for i in split.train]
-    samples = sample_base(base, [prompt for prompt, _, _ in train], config, chat=chat)
+    samples = sample_base(base, [prompts[i] for i in split.train], config, chat=chat)
     tokenizer = load_tokenizer(base)
-    model = _classifier(base, tokenizer, config.seed)
-
-    score = partial(_scores, model, tokenizer, None if chat else config.template)
-
-    def loss(batch: list[Preference]) -> Tensor:
-        return preference_loss(*_score_pairs(score, batch)).mean()
-
-    fit(model, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
-    with torch.no_grad():
-        chosen, rejected = _score_pairs(score, heldout)
-    accuracy = share_right(chosen, rejected)
-    mean, std = _mean_and_std(score, samples)
-    low, high = wilson(accuracy, len(heldout))
-    model.save_pretrained(out)
+    reader = _Reader(_classifier(base, tokenizer, config), tokenizer, config.template, chat=chat)
+    pairs = reader.pairs(preferences)
+    heldout, train = ([pairs[i] for i in part] for part in (split.heldout, split.train))
+    loss: Loss[Pair] = Loss(lambda batch: preference_loss(*reader.score_pairs(batch).unbind(-1)), lambda _: 1)
+    fit(reader.weights, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
+    chosen, rejected = reader.measure_pairs(heldout, config).unbind(-1)
+    right = rights(chosen, rejected)
+    mean, std = _mean_and_std(reader.measure(reader.encode(samples), config))
+    reader.weights.save(out)
     tokenizer.save_pretrained(out)
-    ScoreFormat(
-        config.template,
-        append_eos=not chat and tokenizer.eos_token_id is not None,
-        gain=1 / std,
-        bias=-(1 / std) * mean,
-        accuracy=accuracy,
-        heldout_pairs=len(heldout),
-        accuracy_low=low,
-        accuracy_high=high,
-        chat=chat,
-    ).write(out)
-    notes = (*notes, *(() if chat else _note_on_joining(preferences, config.template)), *split.notes)
-    return RewardTrainingResult(len(train), accuracy, len(heldout), (low, high), mean, std, notes)
+    result = RewardTrainingResult(
+        len(train),
+        float(right.mean()),
+        len(heldout),
+        share_interval(right, split.prompts),
+        mean,
+        std,
+        (
+            *notes,
+            *(() if chat else _note_on_joining(preferences, config.template)),
+            *reader.notes(),
+            *split.notes,
+        ),
+        len({*split.prompts}),
+        float(preference_loss(chosen, rejected).mean()),
+    )
+    reader.format(result).write(out)
+    write_json(out / FACTS, _facts(result, (*reader.notes(), *split.notes)))
+    return result
 
 
-def share_right(chosen: Tensor, rejected: Tensor) -> float:
-    """Share of the preferences, (N,) and (N,), whose chosen response scores higher; equal scores count half."""
-    return float(((chosen > rejected).float() + (chosen == rejected).float() / 2).mean())
+def _facts(result: RewardTrainingResult, notes: tuple[str, ...]) -> dict[str, Any]:
+    """What is kept of how good a reward model is; what the user's texts say is left out."""
+    return {
+        "kind": "reward",
+        "preferences": result.preferences,
+        "heldout_pairs": result.heldout_pairs,
+        "heldout_prompts": result.heldout_prompts,
+        "accuracy": result.accuracy,
+        "accuracy_interval": result.interval,
+        "loss": result.loss,
+        "notes": notes,
+    }
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of n.
-
-    (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
-
-    Paper: Wilson, 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
-    """
-    z2 = 1.959964**2 / n
-    centre, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
-    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
+def rights(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """1 for each preference, (N,) and (N,), whose chosen response scores higher, 1/2 for equal scores, else 0."""
+    return (chosen > rejected).float() + (chosen == rejected).float() / 2
 
 
 def _note_on_joining(preferences: Sequence[Preference], template: str) -> tuple[str, ...]:
@@ -188,7 +210,7 @@ def sample_base(
         DataError: If a prompt leaves no room for a response in the model's context.
         ModelError: If `base` cannot be loaded.
     """
-    policy = load_policy(ModelConfig(name=base, lora_rank=1))
+    policy = load_policy(ModelConfig(name=base, lora_rank=1, dtype=config.dtype))
     if chat and (end := turn_end(policy.tokenizer, asked_by="reward")) is not None:
         policy.stop_also(Stops((end,)))
     encode_checked(policy, prompts, config.max_new_tokens, chat=chat)
@@ -203,49 +225,117 @@ def sample_base(
     return pairs
 
 
-def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, config: RewardTrainingConfig) -> FittedWeights:
+    """A model with one score instead of logits, whose head is fitted whatever else is."""
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    stored, dtype = dtypes_of(base, config)
+    repo, where = pretrained(base)
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        **pretrained(base), num_labels=1, pad_token_id=pad, dtype=torch.float32, trust_remote_code=False
+        repo, **where, num_labels=1, pad_token_id=pad, dtype=stored, trust_remote_code=False
     )
     for name, weight in model.named_parameters():
         if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models
-            rng = generator(derive_seed(seed, "reward", "head"))
+            rng = generator(derive_seed(config.seed, "reward", "head"))
             weight.data.copy_(torch.randn(weight.shape, generator=rng) / math.sqrt(weight.shape[-1] + 1))
-    return settle(model, torch.device("cpu"))
+    return FittedWeights(model, config, dtype, head=getattr(model, "score", None))
 
 
-Score = Callable[[Sequence[tuple[str, str]]], Tensor]
-"""Raw scores (N,) of N prompts with their responses."""
+class _Reader:
+    """A reward model in fit, which reads a text by a template or, of chats, through its chat template."""
+
+    def __init__(
+        self, weights: FittedWeights, tokenizer: PreTrainedTokenizerBase, template: str, *, chat: bool
+    ) -> None:
+        self.weights = weights
+        self.tokenizer = tokenizer
+        self.template = template
+        self.chat = chat
+        self._n_cut = self._n_pairs = 0
+
+    def format(self, result: RewardTrainingResult) -> ScoreFormat:
+        """How the model reads a text, what its raw score means, and how good it is."""
+        low, high = result.interval
+        return ScoreFormat(
+            self.template,
+            append_eos=not self.chat and self.tokenizer.eos_token_id is not None,
+            gain=1 / result.base_std,
+            bias=-(1 / result.base_std) * result.base_mean,
+            accuracy=result.accuracy,
+            heldout_pairs=result.heldout_pairs,
+            accuracy_low=low,
+            accuracy_high=high,
+            chat=self.chat,
+        )
+
+    def pairs(self, preferences: Sequence[Preference]) -> list[Pair]:
+        """The token ids of preferences; how many have a text that lost its beginning is kept for `notes`."""
+        chosen, chosen_cut = self._encoded([(p, c) for p, c, _ in preferences])
+        rejected, rejected_cut = self._encoded([(p, r) for p, _, r in preferences])
+        self._n_pairs = len(preferences)
+        self._n_cut = sum(a or b for a, b in zip(chosen_cut, rejected_cut, strict=True))
+        return list(zip(chosen, rejected, strict=True))
+
+    def encode(self, texts: Sequence[tuple[str, str]]) -> list[Sequence[int]]:
+        """The token ids of prompts with their responses."""
+        return self._encoded(texts)[0]
+
+    def _encoded(self, texts: Sequence[tuple[str, str]]) -> tuple[list[Sequence[int]], list[bool]]:
+        model, tokenizer = self.weights.model, self.tokenizer
+        rows: list[Sequence[int]] = []
+        cut: list[bool] = []
+        for start in range(0, len(texts), 1024):
+            part = texts[start : start + 1024]
+            if self.chat:
+                read = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in part]
+                found = encode_texts(model, tokenizer, read, append_eos=False, add_special_tokens=False)
+            else:
+                found = encode_texts(
+                    model, tokenizer, [fill(self.template, *one) for one in part], append_eos=True
+                )
+            rows += [array("i", row) for row in found[0]]
+            cut += found[1]
+        return rows, cut
+
+    def notes(self) -> tuple[str, ...]:
+        """How many preferences have a text beyond the context."""
+        if not self._n_cut:
+            return ()
+        return (
+            f"{self._n_cut:,} of {self._n_pairs:,} preferences have a text of more than "
+            f"{context_length(self.weights.model):,} tokens, the model's context, of which its end is read",
+        )
+
+    def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
+        """Raw scores of the chosen and of the rejected texts of N preferences, in one pass: (N, 2), differentiable."""
+        scores = self.score([chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs])
+        return scores.view(2, len(pairs)).T
+
+    def score(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Raw scores (N,) of texts as token ids, in one pass, differentiable."""
+        return scores_of(self.weights.model, self.tokenizer, rows)
+
+    def measure_pairs(self, pairs: Sequence[Pair], config: RewardTrainingConfig) -> Tensor:
+        """The same of any number of preferences, on the CPU and without gradients."""
+        longest = max(len(row) for pair in pairs for row in pair)
+        return measure(self.weights, pairs, self.score_pairs, _at_once(2 * longest, config))
+
+    def measure(self, rows: Sequence[Sequence[int]], config: RewardTrainingConfig) -> Tensor:
+        """Raw scores of any number of texts, on the CPU and without gradients."""
+        return measure(self.weights, rows, self.score, _at_once(max(map(len, rows)), config))
 
 
-def _scores(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    template: str | None,
-    pairs: Sequence[tuple[str, str]],
-) -> Tensor:
-    """Raw scores, by a template or, where it is None, through the tokenizer's chat template."""
-    if template is not None:
-        return raw_scores(model, tokenizer, [fill(template, *pair) for pair in pairs], append_eos=True)
-    texts = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in pairs]
-    return raw_scores(model, tokenizer, texts, append_eos=False, add_special_tokens=False)
+def _at_once(n_tokens: int, config: RewardTrainingConfig) -> int:
+    """How many rows of so many tokens at most are scored in one pass."""
+    most = max(1, TOKENS_AT_ONCE // max(1, n_tokens))
+    return min(most, config.micro_batch_size or most)
 
 
-def _score_pairs(score: Score, preferences: Sequence[Preference]) -> tuple[Tensor, Tensor]:
-    """Raw scores of the chosen and of the rejected responses, in one pass."""
-    scores = score([(p, c) for p, c, _ in preferences] + [(p, r) for p, _, r in preferences])
-    return scores[: len(preferences)], scores[len(preferences) :]
-
-
-@torch.no_grad()
-def _mean_and_std(score: Score, pairs: Sequence[tuple[str, str]]) -> tuple[float, float]:
-    """Mean raw score of some prompts with responses, and the standard deviation, which is never 0.
+def _mean_and_std(raw: Tensor) -> tuple[float, float]:
+    """Mean of raw scores, and their standard deviation, which is never 0.
 
     Raises:
         ModelError: If one of them is not finite.
     """
-    raw = score(pairs)
     mean, std = float(raw.mean()), float(raw.std())
     if not math.isfinite(mean + std):
         raise ModelError("the fit diverged, so no reward model was written; lower learning_rate")

@@ -9,49 +9,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.config.fitting import SFTConfig
-from ppo_tune.data.chats import ROLES, has_turns
+from ppo_tune.data.chats import has_turns
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.files import make_folder
-from ppo_tune.fitting.loop import Progress, fit
+from ppo_tune.files import make_folder, write_json
+from ppo_tune.fitting.examples import Example, Within, tokenize_pairs, within_context
+from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval
+from ppo_tune.fitting.loop import Loss, Progress, fit, measure
+from ppo_tune.fitting.new_model import build_gpt2, build_tokenizer
+from ppo_tune.fitting.rows import FACTS, cut_prompts, hold_out
+from ppo_tune.fitting.weights import FittedWeights, dtypes_of
 from ppo_tune.models.causal import positions
-from ppo_tune.models.chat import learned_ids
 from ppo_tune.models.context import context_length
-from ppo_tune.models.fast.kernels import settle
-from ppo_tune.models.loading import best_device, check_files, load_causal_lm, load_tokenizer
+from ppo_tune.models.loading import DTYPES, check_files, load_causal_lm, load_tokenizer
 from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
-from ppo_tune.models.text import check_tokens, pad_right, tokenize
-from ppo_tune.seeding import derive_seed, generator
-
-Texts = TypeVar("Texts", bound=tuple[str, ...])
-
-
-class Example(NamedTuple):
-    """A text to learn from.
-
-    Attributes:
-        ids: Its tokens.
-        learned: Which of them: those of the response, in a conversation those of all that the assistant says.
-    """
-
-    ids: list[int]
-    learned: list[bool]
-
+from ppo_tune.models.text import check_tokens, pad_right
+from ppo_tune.seeding import generator
 
 NEW_MODEL = ("layers", "heads", "width", "activation", "tokens", "vocab_size")
 """Settings that say what a new model is."""
@@ -59,31 +39,50 @@ NEW_MODEL = ("layers", "heads", "width", "activation", "tokens", "vocab_size")
 READ_BACK = 8
 """Held-out examples on which the saved model is compared with the fitted one."""
 
-EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
-
-TURNS = ("<|im_start|>", "<|im_end|>")
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""The chat template of a new model, and what begins and ends a turn there."""
-
 
 @dataclass(frozen=True)
 class SFTResult:
     """What came of a fit.
 
     Attributes:
-        parameters: Trainable numbers.
+        parameters: Numbers of the model.
         examples: Examples it learned from.
         heldout_nats_per_token: Mean negative log-likelihood of the responses to prompts never learned from.
         notes: What the user should know of the data.
+        heldout_examples: How many examples were held out.
+        heldout_prompts: Of how many prompts.
+        interval: The loss's 95 % interval, by prompt; None of a single one.
+        nats_before: The held-out loss before the fit: the base's own, or that of random weights.
+        gain_interval: The 95 % interval of what the fit took from it.
     """
 
     parameters: int
     examples: int
     heldout_nats_per_token: float
     notes: tuple[str, ...] = ()
+    heldout_examples: int = 0
+    heldout_prompts: int = 0
+    interval: Interval | None = None
+    nats_before: float = math.nan
+    gain_interval: Interval | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with a loss that did not fall, or is measured on little; a sentence each."""
+        after, before = self.heldout_nats_per_token, self.nats_before
+        low, high = self.gain_interval or (before - after, before - after)
+        found = []
+        if high < 0:
+            found.append(
+                f"the held-out loss rose from {before:.3f} to {after:.3f} nats per token, so responses to new "
+                "prompts are less likely than before; take fewer epochs or a lower learning_rate"
+            )
+        elif low <= 0:
+            found.append(
+                f"the held-out loss cannot be told from that before the fit, {before:.3f} nats per token: it fell by "
+                f"{low:.3f} to {high:.3f}; give more examples, more epochs or another learning_rate"
+            )
+        return (*found, *few_heldout(self.heldout_prompts, "loss"))
 
 
 def fit_sft(
@@ -98,6 +97,7 @@ def fit_sft(
 
     The loss is on the response and the end-of-sequence token after it, never on the prompt. Where a prompt is a
     conversation, all pairs go through the chat template, and the loss is on what the assistant says in all its turns.
+    It is fitted on the first GPU, if there is one. What the fit is worth is kept beside the model in `fit.json`.
 
     Args:
         pairs: At least two.
@@ -113,47 +113,83 @@ def fit_sft(
         DataError: If there are too few pairs, or one is longer than the model's context.
         StorageError: If the folder cannot be written.
         ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer, no end-of-sequence token, or no
-            chat template where one is needed, or if the folder, loaded again, holds something else than was fitted.
+            chat template where one is needed, if the fit diverges, which writes nothing, if there is no memory for it,
+            or if the folder, loaded again, holds something else than was fitted.
     """
     config = config or SFTConfig()
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
     pairs, notes = cut_prompts(pairs)
-    sizes = [name for name in NEW_MODEL if getattr(config, name) != getattr(SFTConfig(), name)]
-    if base and sizes:
-        notes += (
-            f"{', '.join(sizes)}: of a new model, so without effect on {base}, which is fitted as it is",
-        )
-    tokenizer, model, examples = _load_or_build(pairs, out, config, base)
+    notes += _note_on_sizes(config, base)
+    tokenizer, weights, data = _load_or_build(pairs, out, config, base)
     make_folder(out)
-    settle(model, best_device())
-    split = hold_out(
-        [prompt for prompt, _ in pairs], config.heldout_fraction, generator(config.seed, "sft", "split")
-    )
-    train, heldout = ([examples[i] for i in part] for part in (split.train, split.heldout))
+    split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "sft", "split"))
+    train, heldout = ([data.examples[i] for i in part] for part in (split.train, split.heldout))
+    loss = Loss(lambda batch: _nats(weights.model, batch), _n_learned)
 
-    def loss_per_token(batch: list[Example]) -> Tensor:
-        loss, n_tokens = _nats(model, batch)
-        return loss / n_tokens
+    def heldout_nats() -> Tensor:
+        return measure(weights, heldout, loss.of, config.micro_batch_size or config.batch_size)
 
-    fit(model, train, loss_per_token, _warm_cosine, config, kind="sft", progress=progress)
-    loss = _heldout_loss(model, heldout, config.batch_size)
-    starts = ((ids, learned.index(True)) for ids, learned in heldout[:READ_BACK])
-    rows = [(ids[:start], ids[start:]) for ids, start in starts]
-    said = Said(rows, logprobs_of(model, rows), TOLERANCES[model.dtype])
-    model.save_pretrained(out)
+    before = heldout_nats()
+    fit(weights, train, loss, _warm_cosine, config, kind="sft", progress=progress)
+    after, tokens = heldout_nats(), torch.tensor([_n_learned(example) for example in heldout])
+    if not after.isfinite().all():
+        raise ModelError("the fit diverged, so no model was written; lower learning_rate")
+    said = _what_it_says(weights, heldout[:READ_BACK])
+    weights.save(out)
     tokenizer.save_pretrained(out)
-    model_note(out, said)
-    return SFTResult(model.num_parameters(), len(train), loss, (*notes, *split.notes))
+    unread = model_note(out, said)
+    result = SFTResult(
+        weights.model.num_parameters(),
+        len(train),
+        float(after.sum() / tokens.sum()),
+        (*notes, *data.notes, *split.notes, *filter(None, [unread])),
+        len(heldout),
+        len({*split.prompts}),
+        mean_interval(after, tokens, split.prompts),
+        float(before.sum() / tokens.sum()),
+        mean_interval(before - after, tokens, split.prompts),
+    )
+    _write_facts(result, (*data.notes, *split.notes), out)
+    return result
+
+
+def _note_on_sizes(config: SFTConfig, base: str | None) -> tuple[str, ...]:
+    """A note where sizes of a new model are given for one that exists."""
+    sizes = [name for name in NEW_MODEL if getattr(config, name) != getattr(SFTConfig(), name)]
+    if not base or not sizes:
+        return ()
+    return (f"{', '.join(sizes)}: of a new model, so without effect on {base}, which is fitted as it is",)
+
+
+def _write_facts(result: SFTResult, notes: tuple[str, ...], out: Path) -> None:
+    """Put beside the model how good it is; what names a path of this machine is left out."""
+    facts = {
+        "kind": "sft",
+        "examples": result.examples,
+        "heldout_examples": result.heldout_examples,
+        "heldout_prompts": result.heldout_prompts,
+        "nats_per_token": result.heldout_nats_per_token,
+        "nats_per_token_interval": result.interval,
+        "nats_per_token_before": result.nats_before,
+        "gain_interval": result.gain_interval,
+        "notes": notes,
+    }
+    write_json(out / FACTS, facts)
 
 
 def _load_or_build(
     pairs: Sequence[tuple[str, str]], out: Path, config: SFTConfig, base: str | None
-) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, list[Example]]:
+) -> tuple[PreTrainedTokenizerBase, FittedWeights, Within]:
     """Tokenizer and model, those of `base` or new ones, and the pairs as token ids that the model can read."""
     if base:
         check_files(base)
         tokenizer = load_tokenizer(base)
+    elif config.lora_rank is not None:
+        raise ModelError(
+            "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base, or leave "
+            "lora_rank out"
+        )
     else:
         chat = has_turns(prompt for prompt, _ in pairs)
         tokenizer = build_tokenizer([text for pair in pairs for text in pair], config, chat=chat)
@@ -162,137 +198,25 @@ def _load_or_build(
             f"the tokenizer of {base!r} has no end-of-sequence token, so a model fitted with it could not learn to "
             "stop; set its eos_token and save it"
         )
-    examples = _tokenize_pairs(tokenizer, pairs)
-    longest = max(len(ids) for ids, _ in examples)
-    model = load_causal_lm(base) if base else build_gpt2(tokenizer, longest, config)
+    examples = tokenize_pairs(tokenizer, pairs)
+    if base:
+        stored, dtype = dtypes_of(base, config)
+        model = load_causal_lm(base, stored)
+    else:
+        longest = max(len(ids) for ids, _ in examples)
+        dtype = DTYPES.get(config.dtype, torch.float32)
+        model = build_gpt2(tokenizer, longest, config)
     check_tokens((ids for ids, _ in examples), tokenizer, model, called(base or str(out)))
-    limit = context_length(model)
-    if limit is not None and longest > limit:
-        raise DataError(
-            f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, "
-            f"but got {longest}"
-        )
-    return tokenizer, model, examples
+    within = within_context(tokenizer, pairs, examples, context_length(model), config.too_long)
+    return tokenizer, FittedWeights(model, config, dtype), within
 
 
-@dataclass(frozen=True)
-class HoldOut:
-    """Rows to learn from and rows kept apart, and what the user should know of them."""
-
-    train: list[int]
-    heldout: list[int]
-    notes: tuple[str, ...]
-
-
-def hold_out(prompts: Sequence[str], fraction: float, rng: torch.Generator) -> HoldOut:
-    """Keep some of the prompts apart, each with all of its rows.
-
-    Args:
-        prompts: The prompt of each row, at least two.
-        fraction: Share of the different prompts that is kept apart, at least one.
-        rng: Decides which.
-    """
-    rows: dict[Any, list[int]] = {}
-    alone = len({*prompts}) == 1
-    for i, prompt in enumerate(prompts):
-        rows.setdefault(i if alone else prompt, []).append(i)
-    groups = list(rows.values())
-    order: list[int] = torch.randperm(len(groups), generator=rng).tolist()
-    n_heldout = max(1, int(len(groups) * fraction))
-    heldout, train = ([i for g in part for i in groups[g]] for part in (order[:n_heldout], order[n_heldout:]))
-    note = "all rows have one prompt, so what is held out are rows of it and says nothing of other prompts"
-    return HoldOut(train, heldout, (note,) if alone else ())
-
-
-def cut_prompts(rows: Sequence[Texts]) -> tuple[list[Texts], tuple[str, ...]]:
-    """Rows whose responses do not begin with their prompt again, and a note where they did.
-
-    Data sets often hold whole texts, the prompt included; fitted as they stand, the prompt would be read twice.
-    Where most rows have such a response, it is cut from all of them; where few have, they may mean it and stay.
-
-    Args:
-        rows: A prompt and its responses each.
-    """
-    twice = [bool(prompt) and any(text.startswith(prompt) for text in texts) for prompt, *texts in rows]
-    found = f"{sum(twice)} of {len(rows)} rows hold their prompt again at the beginning of the responses"
-    if 2 * sum(twice) <= len(rows):
-        note = f"{found}; they are taken as they stand, for the others do not"
-        return list(rows), (note,) if any(twice) else ()
-    cut = [
-        cast(Texts, (row[0], *(text.removeprefix(row[0]) for text in row[1:]))) if again else row
-        for row, again in zip(rows, twice, strict=True)
-    ]
-    return cut, (f"{found}; it is cut there",)
-
-
-def build_tokenizer(
-    texts: Sequence[str], config: SFTConfig, *, chat: bool = False
-) -> PreTrainedTokenizerFast:
-    """A tokenizer fitted to the texts: whole words, or byte-level BPE; for conversations with a chat template."""
-    if chat:
-        made = build_tokenizer([*texts, "\n".join(ROLES.values())], config)
-        made.add_special_tokens({"eos_token": TURNS[1], "additional_special_tokens": [TURNS[0]]})
-        made.chat_template = CHATML
-        return made
-    if config.tokens == "words":
-        words = sorted({word for text in texts for word in text.split()})
-        vocabulary = {word: i for i, word in enumerate([PAD, EOS, UNKNOWN, *words])}
-        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        return _wrap(tokenizer, unk_token=UNKNOWN)
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.vocab_size,
-        special_tokens=[PAD, EOS],
-        initial_alphabet=alphabet,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return _wrap(tokenizer)
-
-
-def build_gpt2(tokenizer: PreTrainedTokenizerBase, longest: int, config: SFTConfig) -> GPT2LMHeadModel:
-    """A new GPT-2 of the configured size with random weights, and no dropout."""
-    architecture = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=64
-        * math.ceil(longest * 1.5 / 64),  # room for the longest example, and for a policy to ramble
-        n_embd=config.width,
-        n_layer=config.layers,
-        n_head=config.heads,
-        activation_function=config.activation,
-        initializer_range=1 / math.sqrt(config.width),  # GPT-2's own 0.02 is for 768 and more
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(config.seed, "sft", "weights"))
-        return GPT2LMHeadModel(architecture)
-
-
-def _wrap(tokenizer: Tokenizer, **tokens: str) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD, padding_side="left",
-        clean_up_tokenization_spaces=False, **tokens,
-    )  # fmt: skip
-
-
-def _tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> list[Example]:
-    if has_turns(prompt for prompt, _ in pairs):
-        return [Example(*learned_ids(tokenizer, prompt, response)) for prompt, response in pairs]
-    prompts = tokenize(tokenizer, [prompt for prompt, _ in pairs])
-    responses = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]
-    return [
-        Example([*p, *r, tokenizer.eos_token_id], [False] * len(p) + [True] * (len(r) + 1))
-        for p, r in zip(prompts, responses, strict=True)
-    ]
+def _what_it_says(weights: FittedWeights, examples: Sequence[Example]) -> Said:
+    """The log-probabilities by which the saved model is known again."""
+    starts = ((ids.tolist(), learned.index(1)) for ids, learned in examples)
+    rows = [(ids[:start], ids[start:]) for ids, start in starts]
+    with weights.at_work():
+        return Said(rows, logprobs_of(weights.model, rows), TOLERANCES[weights.dtype])
 
 
 def _warm_cosine(optimizer: torch.optim.Optimizer, n_steps: int) -> LRScheduler:
@@ -304,18 +228,16 @@ def _warm_cosine(optimizer: torch.optim.Optimizer, n_steps: int) -> LRScheduler:
     )
 
 
-@torch.no_grad()
-def _heldout_loss(model: PreTrainedModel, examples: list[Example], batch_size: int) -> float:
-    chunks = (examples[i : i + batch_size] for i in range(0, len(examples), batch_size))
-    sums = [_nats(model, chunk) for chunk in chunks]
-    return float(sum(loss for loss, _ in sums)) / sum(n for _, n in sums)
+def _n_learned(example: Example) -> int:
+    """How many tokens of an example are learned: nothing is before the first, so it is predicted by nothing."""
+    return sum(example.learned[1:])
 
 
-def _nats(model: PreTrainedModel, examples: Sequence[Example]) -> tuple[Tensor, int]:
-    """Summed negative log-likelihood of the response tokens, and how many there are."""
-    device = next(model.parameters()).device
+def _nats(model: PreTrainedModel, examples: Sequence[Example]) -> Tensor:
+    """Negative log-likelihood of each example's learned tokens, (N,)."""
+    device = model.device
     ids, mask = pad_right([ids for ids, _ in examples], device)
     learned = pad_right([learned for _, learned in examples], device)[0].bool()
     logits = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions(mask)).logits.float()
     losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
-    return torch.where(learned[:, 1:], losses, 0.0).sum(), int(learned[:, 1:].sum())
+    return torch.where(learned[:, 1:], losses, 0.0).sum(-1)

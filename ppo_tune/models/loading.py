@@ -12,7 +12,9 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -64,16 +66,25 @@ def load_policy(
     """
     name = config.name or default_name
     assert name is not None, "the study file demands a model name where the task brings none"
-    width = getattr(_load_config(name).get_text_config(decoder=True), "hidden_size", 0)
-    tokenizer = load_tokenizer(name)
     device = device or best_device()
     all_weights = config.lora_rank is None
-    dtype = DTYPES.get(config.dtype) or best_dtype(width, device, all_weights=all_weights)
+    dtype = dtype_of_products(name, config.dtype, device, all_weights=all_weights)
+    tokenizer = load_tokenizer(name)
     model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
     return Policy(
         model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha,
         adapters_vary=adapters_vary, dtype=dtype,
     )  # fmt: skip
+
+
+def dtype_of_products(name: str, wanted: str, device: torch.device, *, all_weights: bool) -> torch.dtype:
+    """The format in which a model's products are had: the wanted one, or for `auto` the best by its width.
+
+    Raises:
+        ModelError: If it is no causal language model.
+    """
+    width = getattr(load_config(name).get_text_config(decoder=True), "hidden_size", 0)
+    return DTYPES.get(wanted) or best_dtype(width, device, all_weights=all_weights)
 
 
 def best_dtype(width: int, device: torch.device, *, all_weights: bool) -> torch.dtype:
@@ -96,7 +107,7 @@ def is_stored_whole(name: str) -> bool:
     Raises:
         ModelError: If it is no causal language model.
     """
-    return _load_config(name).dtype in (None, torch.float32)
+    return load_config(name).dtype in (None, torch.float32)
 
 
 def check_files(name: str, *, judge: bool = False) -> None:
@@ -105,9 +116,14 @@ def check_files(name: str, *, judge: bool = False) -> None:
     Raises:
         ModelError: If it holds an adapter, quantised weights, code of its own or another kind of model.
     """
-    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    folder = json_folder(name)
     if folder is not None:
         check_folder(folder, called(name, judge=judge), judge=judge, kinds=CONFIG_MAPPING)
+
+
+def json_folder(name: str) -> Path | None:
+    """Where the JSON files of a model lie on this disk; None if there are none or the hub cannot be asked."""
+    return Path(name) if Path(name).is_dir() else _from_hub(name)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -119,8 +135,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ModelError: If there is none.
     """
     with _refused(f"{called(name)} has no usable tokenizer"):
+        repo, where = pretrained(name)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            **pretrained(name), trust_remote_code=False
+            repo, **where, trust_remote_code=False
         )
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # made of nothing but the kind of model
             raise ValueError("it has no vocabulary; save the tokenizer beside the model")
@@ -133,15 +150,19 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedM
     Raises:
         ModelError: If the name holds something else, or part of the weights is missing.
     """
-    _load_config(name)
+    load_config(name)
     model = load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
+    _check_stop_ids(model, name)
+    return model
+
+
+def _check_stop_ids(model: PreTrainedModel, name: str) -> None:
     named = getattr(model.generation_config, "eos_token_id", None)
     if not all(isinstance(number, int | None) for number in (named if isinstance(named, list) else [named])):
         raise ModelError(
             f"{called(name)}: eos_token_id in its generation_config.json must be the number of a token or a list of "
             f"such numbers, but is {named!r}"
         )
-    return model
 
 
 def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTrainedModel:
@@ -153,8 +174,10 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
     check_files(name, judge=auto is not AutoModelForCausalLM)
     with _refused(refusal):
         model: PreTrainedModel
+        repo, where = pretrained(name)
         model, info = auto.from_pretrained(
-            **pretrained(name),
+            repo,
+            **where,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
@@ -170,6 +193,36 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
     return model
 
 
+def skeleton(name: str) -> PreTrainedModel:
+    """A causal language model by its config alone: its modules and sizes without any weight, on torch's meta device.
+
+    Raises:
+        ModelError: If the name holds something else.
+    """
+    config = load_config(name)
+    with _refused(f"{called(name)} {_UNUSABLE}"), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    with suppress(OSError):  # not every folder has one
+        repo, where = pretrained(name)
+        model.generation_config = GenerationConfig.from_pretrained(repo, **where, trust_remote_code=False)
+    _check_stop_ids(model, name)
+    return model
+
+
+def judge_skeleton(name: str) -> PreTrainedModel:
+    """The same of a judge of texts, a sequence classifier.
+
+    Raises:
+        ModelError: If the name holds something else.
+    """
+    check_files(name, judge=True)
+    with _refused(f"{called(name, judge=True)} cannot be loaded"), torch.device("meta"):
+        repo, where = pretrained(name)
+        config = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    return model
+
+
 @cache
 def _from_hub(name: str) -> Path | None:
     """Where the JSON files of a hub's model lie on this disk; None if there are none or the hub cannot be asked."""
@@ -181,11 +234,12 @@ def _from_hub(name: str) -> Path | None:
     return next((Path(path).parent for path in found if path is not None), None)
 
 
-def _load_config(name: str) -> PretrainedConfig:
+def load_config(name: str) -> PretrainedConfig:
     """The config of a causal language model; whatever is none is refused before its tokenizer or a weight is read."""
     check_files(name)
     with _refused(f"{called(name)} {_UNUSABLE}"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(**pretrained(name), trust_remote_code=False)
+        repo, where = pretrained(name)
+        config: PretrainedConfig = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
         known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     check_kind(config.architectures, called(name), encodes=bool(config.is_encoder_decoder), known=known)
     return config

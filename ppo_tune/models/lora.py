@@ -37,19 +37,41 @@ def output_head(model: PreTrainedModel) -> nn.Linear:
     return head
 
 
-def linear_layers(model: PreTrainedModel, idle: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
-    """Every linear layer of the model by name, but the one that makes the logits and those of idle parts."""
-    others = {output_head(model), *(module for part in idle for module in part.modules())}
+def linear_layers(
+    model: PreTrainedModel, idle: Iterable[nn.Module] = (), head: nn.Module | None = None
+) -> dict[str, nn.Module]:
+    """Every linear layer of the model by name, but its head (None: what makes the logits) and those of idle parts."""
+    others = {head or output_head(model), *(module for part in idle for module in part.modules())}
     return {
         name: module for name, module in model.named_modules() if module not in others and is_linear(module)
     }
 
 
+def layers_to_adapt(
+    model: PreTrainedModel, idle: Iterable[nn.Module] = (), head: nn.Module | None = None
+) -> dict[str, nn.Module]:
+    """The linear layers that get adapters, by name.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    layers = linear_layers(model, idle, head)
+    if not layers:
+        raise ModelError(
+            "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
+            "train all weights by lora_rank: null"
+        )
+    return layers
+
+
 def adapted_share(
-    model: PreTrainedModel, layers: Iterable[nn.Module], idle: Iterable[nn.Module] = ()
+    model: PreTrainedModel,
+    layers: Iterable[nn.Module],
+    idle: Iterable[nn.Module] = (),
+    head: nn.Module | None = None,
 ) -> float:
     """Which share of a model's weights is in some layers; those of embeddings, output layer and idle parts aside."""
-    aside = [output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
+    aside = [head or output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
     left_out = {id(weight) for part in aside for weight in part.parameters()}
     weights = {id(w): w.numel() for w in model.parameters() if id(w) not in left_out}
     adapted = {id(weight) for layer in layers for weight in layer.parameters()}
@@ -58,6 +80,17 @@ def adapted_share(
 
 MOST_OF_IT = 0.8
 """Share of the weights from which it need not be said that the others have no adapters."""
+
+
+def remark_on(share: float) -> str | None:
+    """That adapters reach only this share of a model's weights, where that is little."""
+    if share >= MOST_OF_IT:
+        return None
+    return (
+        f"model.lora_rank: the adapters are on linear layers, which hold {100 * share:.2g} % of this model's "
+        "weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they are; "
+        "lora_rank: null trains all"
+    )
 
 
 @dataclass(frozen=True)
@@ -89,6 +122,7 @@ class Adapters:
         usual: Of every place that is not told otherwise: R, the largest rank, and alpha.
         varies: Whether places may differ in them.
         idle: Parts of the model that no text passes through; they get no adapters.
+        head: The output layer, which gets none; None for the one that makes the logits.
 
     Attributes:
         layers: The adapted layers by name.
@@ -103,18 +137,14 @@ class Adapters:
         model: PreTrainedModel,
         usual: Bottleneck,
         idle: Sequence[nn.Module] = (),
+        head: nn.Module | None = None,
         *,
         varies: bool = False,
     ) -> None:
         self.usual = usual
         self.varies = varies
-        self.layers = linear_layers(model, idle)
-        if not self.layers:
-            raise ModelError(
-                "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
-                "train all weights by lora_rank: null"
-            )
-        self.share = adapted_share(model, self.layers.values(), idle)
+        self.layers = layers_to_adapt(model, idle, head)
+        self.share = adapted_share(model, self.layers.values(), idle, head)
         self.rows: ParameterRows | None = None
         self._own: dict[int, Bottleneck] = {}
         self._scales = torch.empty(0)
@@ -126,13 +156,7 @@ class Adapters:
     @property
     def remark(self) -> str | None:
         """What its user should know: how little the adapters reach, where that is little."""
-        if self.share >= MOST_OF_IT:
-            return None
-        return (
-            f"model.lora_rank: the adapters are on linear layers, which hold {100 * self.share:.2g} % of this model's "
-            "weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they are; "
-            "lora_rank: null trains all"
-        )
+        return remark_on(self.share)
 
     def hold(self, rows: ParameterRows) -> None:
         """Have the numbers of all places here, which are as usual until they are reset."""

@@ -22,7 +22,7 @@ from ppo_tune.models.layout import DecodingState, TokenLayout
 from ppo_tune.models.lora import Adapters, Bottleneck, output_head
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.stops import Stops, StopTexts, first_stop
-from ppo_tune.models.text import Prompts, Sequences, check_tokens, decode_responses
+from ppo_tune.models.text import Prompts, Sequences, check_tokens, decode_responses, name_of
 from ppo_tune.ppo import entropy
 
 
@@ -63,7 +63,7 @@ class Policy:
         assert lora_rank is not None or places == 1, "all weights are trained for one trial at a time"
         self.model: PreTrainedModel = model.train(False)  # dropout off, for good
         self.tokenizer = tokenizer
-        self._name = f"model {model.name_or_path!r} ({type(model).__name__})"
+        self._name = name_of(model)
         self.places = places
         self.device: torch.device = next(model.parameters()).device
         self.dtype: torch.dtype = dtype or model.dtype

@@ -12,11 +12,13 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from ppo_tune.files import read_json, write_json
+from ppo_tune.models.lora import Adapters
 from ppo_tune.models.policy import Policy
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 VALUE_HEAD = "value_head.safetensors"
-_PREFIX = "base_model.model."
+ADAPTER_PREFIX = "base_model.model."
+"""Of the names of weights in PEFT's adapters."""
 
 
 def save_adapter(policy: Policy, place: int, folder: Path) -> None:
@@ -32,8 +34,8 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     weights = {}
     own = adapters.of(place)
     for name in adapters.layers:
-        weights[f"{_PREFIX}{name}.lora_A.weight"] = tensors[f"{name}.A"][:, : own.rank].T.contiguous()
-        weights[f"{_PREFIX}{name}.lora_B.weight"] = tensors[f"{name}.B"][: own.rank].T.contiguous()
+        weights[f"{ADAPTER_PREFIX}{name}.lora_A.weight"] = tensors[f"{name}.A"][:, : own.rank].T.contiguous()
+        weights[f"{ADAPTER_PREFIX}{name}.lora_B.weight"] = tensors[f"{name}.B"][: own.rank].T.contiguous()
     save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     save_file(_value_head(tensors), folder / VALUE_HEAD)
     by_weight = _taken_for_experts(policy.model, adapters.layers)
@@ -60,29 +62,34 @@ def load_adapter(policy: Policy, place: int, folder: Path) -> None:
     weights, head = load_file(folder / ADAPTER_WEIGHTS), load_file(folder / VALUE_HEAD)
     tensors = {f"value_head.{name}": tensor for name, tensor in head.items()}
     for name in adapters.layers:
-        tensors[f"{name}.A"] = weights[f"{_PREFIX}{name}.lora_A.weight"].T
-        tensors[f"{name}.B"] = weights[f"{_PREFIX}{name}.lora_B.weight"].T
+        tensors[f"{name}.A"] = weights[f"{ADAPTER_PREFIX}{name}.lora_A.weight"].T
+        tensors[f"{name}.B"] = weights[f"{ADAPTER_PREFIX}{name}.lora_B.weight"].T
     policy.rows.fill(place, tensors)
 
 
-@torch.no_grad()
 def save_merged(policy: Policy, place: int, folder: Path) -> None:
-    """Write one trial as an ordinary Hugging Face folder: model, tokenizer and the value head.
+    """Write one trial as an ordinary Hugging Face folder: model, tokenizer and the value head."""
+    save_whole(policy.model, folder, policy.adapters, place)
+    policy.tokenizer.save_pretrained(folder)
+    save_file(_value_head(policy.rows.split(place)), folder / VALUE_HEAD)
+
+
+@torch.no_grad()
+def save_whole(model: PreTrainedModel, folder: Path, adapters: Adapters | None, place: int = 0) -> None:
+    """Write a model with the adapters of a place merged into it.
 
     The weights are float32 whatever the model's dtype: what an adapter adds to a weight in few steps is less than the
     step between two bfloat16 numbers, and would be rounded away.
     """
-    state = {name: _exact(tensor) for name, tensor in policy.model.state_dict().items()}
-    if policy.adapters is not None:
-        for name, layer in policy.adapters.layers.items():
-            delta = policy.adapters.delta(name, place)
+    state = {name: _exact(tensor) for name, tensor in model.state_dict().items()}
+    if adapters is not None:
+        for name, layer in adapters.layers.items():
+            delta = adapters.delta(name, place)
             transposed = isinstance(layer, torch.nn.Linear)
             state[f"{name}.weight"] += (delta.T if transposed else delta).to("cpu")
-    policy.model.save_pretrained(folder, state_dict=state)
+    model.save_pretrained(folder, state_dict=state)
     config = read_json(folder / "config.json")  # it names the dtype of the model in memory
     write_json(folder / "config.json", _with_dtype(config, "float32"))
-    policy.tokenizer.save_pretrained(folder)
-    save_file(_value_head(policy.rows.split(place)), folder / VALUE_HEAD)
 
 
 def _exact(tensor: Tensor) -> Tensor:

@@ -94,6 +94,11 @@ def begin_once(
     ]
 
 
+def name_of(model: PreTrainedModel) -> str:
+    """How messages call a model that was read: by its folder or hub name and its kind."""
+    return f"model {model.name_or_path!r} ({type(model).__name__})"
+
+
 def check_tokens(
     rows: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str
 ) -> None:

@@ -22,7 +22,7 @@ from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.verdict import Verdict
 from ppo_tune.search.winner import full_length
 
-__all__ = ["Report", "report_study", "write_files", "write_report"]
+__all__ = ["Report", "curves_table", "report_study", "write_files", "write_report"]
 
 FIGURES = "figures"
 """Folder of the pictures, beside the page."""

@@ -1,5 +1,7 @@
 """The family of rewards: texts in, one score per response out."""
 
+from collections.abc import Sequence
+
 import torch
 
 from ppo_tune.config.blocks import (
@@ -9,13 +11,14 @@ from ppo_tune.config.blocks import (
     RewardConfig,
     RuleRewardConfig,
 )
+from ppo_tune.data.prompts import Prompt
 from ppo_tune.rewards.base import Columns, LearningReward, Reward
-from ppo_tune.rewards.preference import PreferenceReward
-from ppo_tune.rewards.python import PythonReward
-from ppo_tune.rewards.reference import ReferenceReward
+from ppo_tune.rewards.preference import PreferenceReward, check_judge
+from ppo_tune.rewards.python import check_call, python_reward
+from ppo_tune.rewards.reference import ReferenceReward, check_references
 from ppo_tune.rewards.rule import RuleReward
 
-__all__ = ["Columns", "LearningReward", "Reward", "make_reward"]
+__all__ = ["Columns", "LearningReward", "Reward", "check_reward", "make_reward"]
 
 
 def make_reward(config: RewardConfig, device: torch.device) -> Reward:
@@ -34,8 +37,41 @@ def make_reward(config: RewardConfig, device: torch.device) -> Reward:
         case RuleRewardConfig():
             return RuleReward(config)
         case PythonRewardConfig():
-            return PythonReward(config)
+            return python_reward(config)
         case ReferenceRewardConfig():
             return ReferenceReward(config)
         case PreferenceRewardConfig():
             return PreferenceReward(config, device)
+
+
+MOST_READ = 2000
+"""So many prompts are tokenized for a reward model before it is loaded."""
+
+
+def check_reward(
+    config: RewardConfig, place: str, prompts: Sequence[Prompt], response_tokens: int
+) -> str | None:
+    """All that can be known of a reward before it is made: its package, its function, how its model reads prompts.
+
+    Args:
+        config: Its kind and settings.
+        place: Where it stands in the config, such as task.reward.
+        prompts: Those that it will see, from all splits.
+        response_tokens: The longest response.
+
+    Returns:
+        What its user should know; None if nothing.
+
+    Raises:
+        PPOTuneError: If it cannot be used, or not with these prompts.
+    """
+    match config:
+        case RuleRewardConfig():
+            pass
+        case PythonRewardConfig():
+            check_call(config, place, prompts[0].columns if prompts else ())
+        case ReferenceRewardConfig():
+            check_references(config, place, ((p.where, p.columns.get("references")) for p in prompts))
+        case PreferenceRewardConfig():
+            return check_judge(config, place, [p.text for p in prompts[:MOST_READ]], response_tokens)
+    return None

@@ -1,5 +1,6 @@
 """A learned reward model: a sequence classifier with one label, read at the last real token."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,12 +15,12 @@ from transformers.utils.hub import cached_file
 from ppo_tune.config.blocks import PreferenceRewardConfig
 from ppo_tune.data.chats import turns_of
 from ppo_tune.data.hub import HubName
-from ppo_tune.errors import ModelError, RewardError
+from ppo_tune.errors import ModelError, PPOTuneError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
 from ppo_tune.models.context import context_length
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.guard import own_failures
-from ppo_tune.models.loading import load_tokenizer, load_whole
+from ppo_tune.models.loading import judge_skeleton, load_tokenizer, load_whole
 from ppo_tune.models.text import begin_once, check_tokens, pad_right
 from ppo_tune.rewards.base import Columns, Reward, sample
 
@@ -99,25 +100,22 @@ def fill(template: str, prompt: str, response: str) -> str:
     return template.format(prompt=prompt, response=response)
 
 
-class PreferenceReward(Reward):
-    """The score of a reward model, centred and scaled where it was made by `ppo-tune reward`.
+class Reading:
+    """How a reward model reads a prompt with its response; needs none of its weights.
 
-    It reads a text as the config's template says, else as the file beside the model says, else, where its
-    tokenizer has a chat template, as a user's turn with the assistant's answer, else both joined.
+    It reads them as the config's template says, else as the file beside the model says, else, where its tokenizer has
+    a chat template, as a user's turn with the assistant's answer, else both joined.
 
     Args:
         config: Names the model and, if need be, how it reads a text.
-        device: Where the model runs.
+        model: It, or its skeleton.
 
     Raises:
-        ModelError: If the model cannot be loaded, lacks weights, is an encoder–decoder, has more than one label, has a
-            chat template that fails, fails itself, or scores a text otherwise beside a longer one.
+        ModelError: If it is an encoder–decoder, has more than one label, no tokenizer, or a chat template that fails.
     """
 
-    def __init__(self, config: PreferenceRewardConfig, device: torch.device) -> None:
+    def __init__(self, config: PreferenceRewardConfig, model: PreTrainedModel) -> None:
         self.name = config.model
-        refusal = f"reward model {config.model!r} cannot be loaded"
-        model = load_whole(AutoModelForSequenceClassification, config.model, refusal)
         if model.config.is_encoder_decoder:
             raise ModelError(
                 f"reward model {config.model!r} is an encoder–decoder, which is not read as a judge yet; name an "
@@ -128,30 +126,13 @@ class PreferenceReward(Reward):
             raise ModelError(
                 f"reward model {config.model!r} must have one label, but has {model.config.num_labels}"
             )
-        self.model = settle(model, device).train(False).requires_grad_(False)
+        self.limit = context_length(model)
         self.format = read_format(config.model)
         self.template = config.template or self.format.template
         is_plain = config.template is not None or _sidecar(config.model) is not None
         fitted_to_chats = config.template is None and self.format.chat
         self.reads_chat = fitted_to_chats or (not is_plain and bool(self.tokenizer.chat_template))
         self._turns = _tokens_of_turns(self.tokenizer, config.model) if self.reads_chat else []
-        _check_padding(self.model, self.tokenizer, config.model)
-
-    def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
-        """One number per response."""
-        if not responses:
-            return []  # a tokenizer fails on an empty list
-        texts = [self.text(*row) for row in zip(prompts, responses, strict=True)]
-        with torch.no_grad():
-            raw = raw_scores(
-                self.model,
-                self.tokenizer,
-                texts,
-                append_eos=self.format.append_eos,
-                add_special_tokens=not self.reads_chat,
-            )
-        scores: list[float] = (self.format.gain * raw + self.format.bias).tolist()
-        return scores
 
     def text(self, prompt: str, response: str) -> str:
         """What the model reads of a prompt with its response.
@@ -164,17 +145,90 @@ class PreferenceReward(Reward):
         for token in self._turns:
             if any(token in turn["content"] for turn in turns_of(prompt)):
                 raise RewardError(
-                    f"{self} reads a prompt as a user's turn, but {token!r}, which its chat template writes, is in "
-                    f"{sample(prompt, response)} already; give the bare prompt with task.chat: true, or set the "
-                    "reward's template to '{prompt}{response}'"
+                    f"reward model {self.name} reads a prompt as a user's turn, but {token!r}, which its chat "
+                    f"template writes, is in {sample(prompt, response)} already; give the bare prompt with "
+                    "task.chat: true, or set the reward's template to '{prompt}{response}'"
                 )
             response = response.replace(token, "")  # a turn that the policy made up is none
         return exchange(
             self.tokenizer, prompt, response.removeprefix(" "), asked_by=f"reward model {self.name!r}"
         )
 
+    def n_too_long(self, prompts: Sequence[str], response_tokens: int) -> int:
+        """How many prompts the model reads without their beginning, beside a response of so many tokens."""
+        if self.limit is None or not prompts:
+            return 0
+        texts = [self.text(prompt, "") for prompt in prompts]
+        rows = self.tokenizer(texts, add_special_tokens=not self.reads_chat)["input_ids"]
+        return sum(len(row) + self.format.append_eos + response_tokens > self.limit for row in rows)
+
+
+class PreferenceReward(Reward):
+    """The score of a reward model, centred and scaled where it was made by `ppo-tune reward`.
+
+    Args:
+        config: Names the model and, if need be, how it reads a text.
+        device: Where the model runs.
+
+    Attributes:
+        reading: How it reads a text.
+
+    Raises:
+        ModelError: If the model cannot be loaded, lacks weights, cannot be read with, fails itself, or scores a text
+            otherwise beside a longer one.
+    """
+
+    def __init__(self, config: PreferenceRewardConfig, device: torch.device) -> None:
+        self.name = config.model
+        refusal = f"reward model {config.model!r} cannot be loaded"
+        model = load_whole(AutoModelForSequenceClassification, config.model, refusal)
+        self.reading = Reading(config, model)
+        self.tokenizer, self.format = self.reading.tokenizer, self.reading.format
+        self.model = settle(model, device).train(False).requires_grad_(False)
+        _check_padding(self.model, self.tokenizer, config.model)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
+        """One number per response."""
+        if not responses:
+            return []  # a tokenizer fails on an empty list
+        texts = [self.reading.text(*row) for row in zip(prompts, responses, strict=True)]
+        with torch.no_grad():
+            raw = raw_scores(
+                self.model,
+                self.tokenizer,
+                texts,
+                append_eos=self.format.append_eos,
+                add_special_tokens=not self.reading.reads_chat,
+            )
+        scores: list[float] = (self.format.gain * raw + self.format.bias).tolist()
+        return scores
+
     def __str__(self) -> str:
         return f"reward model {self.name}"
+
+
+def check_judge(
+    config: PreferenceRewardConfig, place: str, prompts: Sequence[str], response_tokens: int
+) -> str | None:
+    """All that can be known of a reward model without its weights, with some prompts that it is to read.
+
+    Returns:
+        What its user should know; None if nothing.
+
+    Raises:
+        PPOTuneError: If it cannot be used, or not with these prompts.
+    """
+    reading = Reading(config, judge_skeleton(config.model))
+    try:
+        n = reading.n_too_long(prompts, response_tokens)
+    except RewardError as error:
+        raise PPOTuneError(f"{place}: {error}") from None
+    if not n:
+        return None
+    return (
+        f"{place}: reward model {config.model!r} reads {reading.limit:,} tokens at most, and {n:,} of {len(prompts):,} "
+        f"prompts are longer beside a response of {response_tokens:,}: it does not read their beginning"
+    )
 
 
 def _tokens_of_turns(tokenizer: PreTrainedTokenizerBase, name: str) -> list[str]:
@@ -222,13 +276,39 @@ def raw_scores(
     Returns:
         Shape (N,), float32; differentiable.
     """
+    rows, _ = encode_texts(
+        model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens
+    )
+    return scores_of(model, tokenizer, rows)
+
+
+def encode_texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    append_eos: bool,
+    add_special_tokens: bool = True,
+) -> tuple[list[list[int]], list[bool]]:
+    """Token ids of N texts as a classifier reads them, and which of them lost their beginning; see `raw_scores`."""
     eos = [tokenizer.eos_token_id] if append_eos and tokenizer.eos_token_id is not None else []
     tokenizer.truncation_side = "left"  # what is lost is the prompt's beginning, not the response's end
     limit = context_length(model)
     room = {} if limit is None else {"truncation": True, "max_length": limit - len(eos)}
     whole = tokenizer(list(texts), add_special_tokens=add_special_tokens, **room)["input_ids"]
+    full = [limit is not None and len(row) + len(eos) >= limit for row in whole]
+    perhaps = list(itertools.compress(texts, full))
+    uncut = iter(tokenizer(perhaps, add_special_tokens=add_special_tokens)["input_ids"] if perhaps else [])
+    cut = [is_full and len(next(uncut)) > len(row) for row, is_full in zip(whole, full, strict=True)]
     rows = [row + eos for row in begin_once(tokenizer, texts, whole)]
     check_tokens(rows, tokenizer, model, f"reward model {model.name_or_path!r}")
+    return rows, cut
+
+
+def scores_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]
+) -> Tensor:
+    """What a classifier with one label says of N texts, given as token ids; see `raw_scores`."""
     padding = tokenizer.pad_token_id  # some encoders count their positions by it
     if padding is None or padding >= model.get_input_embeddings().num_embeddings:
         padding = 0
@@ -238,4 +318,5 @@ def raw_scores(
         return model(input_ids=ids, attention_mask=mask.long()).logits[:, 0].float()  # type: ignore[no-any-return]
     hidden = model.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     picked = hidden[torch.arange(len(rows), device=ids.device), mask.sum(-1) - 1]
-    return head(picked)[:, 0].float()  # type: ignore[no-any-return]
+    with torch.autocast(picked.device.type, enabled=False):  # a score in bfloat16 would be too coarse
+        return head(picked.to(next(head.parameters()).dtype))[:, 0].float()  # type: ignore[no-any-return]

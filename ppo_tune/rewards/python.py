@@ -1,26 +1,67 @@
 """A reward that is a user's own Python function."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import signature
+from typing import Any
 
 from ppo_tune.config.blocks import PythonRewardConfig
-from ppo_tune.data.user_functions import load_function
-from ppo_tune.errors import RewardError
+from ppo_tune.data.user_functions import held_by, load_function
+from ppo_tune.errors import ConfigError, Problem, RewardError
 from ppo_tune.rewards.base import Columns, Reward, sample
+
+
+def check_call(config: PythonRewardConfig, place: str, columns: Iterable[str]) -> None:
+    """Make sure that a function takes what it will be given; it is not called.
+
+    Args:
+        config: Names the function.
+        place: Where the config stands, such as task.reward.
+        columns: The names of the prompts' columns.
+
+    Raises:
+        ConfigError: If it cannot be imported, or takes other arguments.
+    """
+    place = f"{place}.function"
+    function = load_function(config.function, place)
+    given = list(dict.fromkeys(("prompts", "responses", *columns)))
+    try:
+        expected = signature(function)
+    except (TypeError, ValueError):  # of C, which does not say what it takes
+        return
+    try:
+        expected.bind(**dict.fromkeys(given))
+    except TypeError as error:
+        what = (
+            f"{config.function} must take {', '.join(given)} by their names, but: {error}; write it as "
+            "def score(prompts, responses, **columns)"
+        )
+        raise ConfigError([Problem(place, what)]) from None
+
+
+def python_reward(config: PythonRewardConfig) -> Reward:
+    """The reward that a config names: a function, or what this session holds under its name.
+
+    Raises:
+        ConfigError: If the file cannot be imported or has no such function.
+    """
+    held = held_by(config.function)
+    if held is not None and isinstance(held.value, Reward):
+        return held.value
+    name = config.function if held is None else held.label
+    return PythonReward(name, load_function(config.function))
 
 
 class PythonReward(Reward):
     """Calls `function(prompts=..., responses=..., **columns)`; it returns one number per response.
 
     Args:
-        config: Names the file and the function.
-
-    Raises:
-        ConfigError: If the file cannot be imported or has no such function.
+        name: Of the function, for messages.
+        function: The user's.
     """
 
-    def __init__(self, config: PythonRewardConfig) -> None:
-        self.name = config.function
-        self.function = load_function(config.function)
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = name
+        self.function = function
 
     def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> Sequence[float]:
         """What the function returns for all responses at once."""

@@ -1,13 +1,36 @@
 """Similarity of a response to reference texts: chrF and ROUGE, both offline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ppo_tune.config.blocks import ReferenceRewardConfig
-from ppo_tune.errors import MissingExtraError, RewardError
+from ppo_tune.errors import DataError, MissingExtraError, RewardError
 from ppo_tune.rewards.base import Columns, Reward, sample
 from ppo_tune.rewards.words import words
 
 Measure = Callable[[str, Sequence[str]], float]
+
+
+def check_references(
+    config: ReferenceRewardConfig, place: str, references: Iterable[tuple[str, Sequence[str] | None]]
+) -> None:
+    """Make sure that the library of the measure is installed and every prompt has a reference text.
+
+    Args:
+        config: Names the measure.
+        place: Where the config stands, such as task.reward.
+        references: Where each prompt came from, with its reference texts.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+        DataError: If a prompt has none.
+    """
+    reward = ReferenceReward(config)
+    lacking = [where for where, texts in references if not texts]
+    if lacking:
+        raise DataError(
+            f"{lacking[0] or 'prompt'}: {place}: {reward} needs reference texts, but {len(lacking):,} prompts have "
+            "none, this one first; name their column with task.reference"
+        )
 
 
 class ReferenceReward(Reward):

@@ -51,6 +51,7 @@ class StudyFolder:
         ask_lock: Held by the worker that asks for its next trial.
         claim: Which of the user's own Optuna studies the folder belongs to.
         claim_lock: Held while the folder is claimed.
+        given: What the user had as objects of Python, as files.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class StudyFolder:
     ask_lock = _Below("ask.lock")
     claim = _Below("owner.json")
     claim_lock = _Below("owner.lock")
+    given = _Below("given")
     _identity = _Below("search.id")
 
     @classmethod

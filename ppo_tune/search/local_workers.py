@@ -8,15 +8,17 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
-from ppo_tune.search.workers import Channel, Ended, Message, Work, Worker, Workers, carry_out
+from ppo_tune.search.workers import Channel, Ended, Message, T, Work, Worker, Workers, carry_out
 
 STOP = "stop"
 """All that a parent sends beside work."""
@@ -45,6 +47,24 @@ class LocalWorkers(Workers):
         with contextlib.suppress(OSError):  # it died while it waited, and `events` will say so
             process.pipe.send((self.work, worker))
         self._processes[worker] = process
+
+    def beforehand(self, work: Callable[[T, Channel], None], given: T) -> list[Message]:
+        """Have the process that will be the first worker's do something else before.
+
+        Returns:
+            All that it sent, how its work ended last; of a process that died only what came before, for the workers
+            that follow will say why.
+        """
+        sent: list[Message] = []
+        process = self._idle[0] = self._idle.get(0) or _new_process("ppo-tune-worker-0")
+        with contextlib.suppress(EOFError, OSError):
+            process.pipe.send((work, given))
+            while not isinstance(message := process.pipe.recv(), Ended):
+                sent.append(message)
+            return sent
+        del self._idle[0]
+        process.process.join()
+        return sent
 
     def events(self, timeout: float) -> Iterator[tuple[Worker, Message | Ended]]:
         """One message of each worker that sent any."""
@@ -122,12 +142,26 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Within this block a process that is started does not begin with the script that runs here, nor look for it.
+
+    Such a script would start the search once more, and that of a notebook or of the standard input is no file.
+    """
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
+
+
 def _new_process(name: str) -> _Process:
     """Start a process that waits for work."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_live, args=(theirs,), name=name)
-    with _no_interrupts():
+    with _no_interrupts(), _no_main():
         process.start()
     theirs.close()
     return _Process(process, ours)

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from filelock import FileLock
@@ -17,8 +18,9 @@ from optuna.trial import Trial
 
 from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import NAME_RULE, StudyConfig
+from ppo_tune.data.given import Given
 from ppo_tune.data.user_files import as_noted, check_user_files
-from ppo_tune.errors import PPOTuneError, StudyMismatchError, TrialError
+from ppo_tune.errors import ConfigError, PPOTuneError, Problem, StudyMismatchError, TrialError
 from ppo_tune.files import make_folder, read_json, write_json
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
@@ -26,6 +28,7 @@ from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import GROWING
 from ppo_tune.search.trial_loop import Ending, TrialPack
+from ppo_tune.trainer.checks import check_run
 
 NOT_OURS = ("name", "search.sampler", "search.pruner", "search.warm_start")
 """What a study of the user's own decides by itself, beside what may change in any study."""
@@ -39,21 +42,34 @@ class Objective:
 
     Args:
         config: The study; its space is suggested by the trial itself, `log: complement` evenly, for an Optuna study
-            knows no such scale.
+            knows no such scale. None where its parts are given as objects.
         out: Where trials write their files.
+        name: Of the study whose parts are given as objects.
+        given: Its parts: `model`, `prompts`, `reward`, `space` and all else that `ppo_tune.tune` takes.
 
     Raises:
-        PPOTuneError: If a file that the config names cannot be used.
+        PPOTuneError: If something that the config names, or an object, cannot be used.
 
     Example:
         study = optuna.create_study(direction="maximize")
         study.optimize(ppo_tune.Objective(ppo_tune.load_study("search_spaces/quickstart.yaml")), n_trials=20)
+        study.optimize(ppo_tune.Objective(model="base", prompts=prompts, reward=score, space=space), n_trials=20)
     """
 
-    def __init__(self, config: StudyConfig, out: Path | str = ".") -> None:
+    def __init__(
+        self, config: StudyConfig | None = None, out: Path | str = ".", *, name: str = "tune", **given: Any
+    ) -> None:
+        if config is None:
+            self._given = Given(given, name)  # keeps what only this session has
+            config = self._given.write(StudyFolder.of(Path(out), name).given)
+        elif given:
+            raise ConfigError(
+                [Problem(next(iter(given)), "stands beside a config, which says all; keep one")]
+            )
         self.config = config
         self.folder = StudyFolder.of(Path(out), f"{config.name}-objective").path
         self.inputs = check_user_files(config).hashes
+        check_run(config)
         self.trial_pack: TrialPack | None = None
         self._under_way = threading.Lock()
 

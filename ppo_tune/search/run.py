@@ -15,13 +15,16 @@ from ppo_tune.config.methods import Size
 from ppo_tune.config.study_file import notes
 from ppo_tune.config.writing import study_text
 from ppo_tune.data.user_files import check_user_files
+from ppo_tune.data.user_functions import held_by
 from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder, write_text
+from ppo_tune.search.beforehand import look_beforehand
 from ppo_tune.search.budget import Budget, episodes_of, expected_trials, trials_worth
 from ppo_tune.search.confirmation import ConfirmationPlan, confirmation_of, open_confirmation
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.in_process import InProcess
 from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
@@ -63,7 +66,7 @@ def run_search(
 ) -> SearchResult:
     """Run a study to the end of its budget, or go on with it; then confirm its best few.
 
-    Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
+    Workers are fresh Python processes, which know nothing of the script or notebook that calls it.
 
     Args:
         config: The experiment.
@@ -84,18 +87,21 @@ def run_search(
     folder = StudyFolder(make_folder(StudyFolder.of(Path(out), config.name).path))
     inputs = check_user_files(config)
     url = storage or storage_url(Path(out), config.name)
-    n_workers = workers or default_workers()
+    held = held_rewards(config)
+    n_workers = 1 if held else workers or default_workers()
     with _only_search(folder, config.name), LocalWorkers(train_trials) as processes:
+        for text in look_beforehand(None if held else processes, config):
+            watch({"kind": "note", "text": text})
         study = create_study(config, url, inputs.hashes, warm_start(config, storage=storage, out=out))
         write_text(folder.written(config.name), study_text(config))
         close_lost_trials(study, folder.identity())
         watch(_opened(study))
         kept = StudyFacts(study).warm_start
         told = [] if kept is None else [kept.told]
-        for note in [*notes(config), *told, *crowding(config, n_workers), *inputs.notes]:
+        for note in [*notes(config), *told, *held, *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
         budget = Budget.of(config if confirm else _unconfirmed(config), study)
-        session = _Session(study, url, folder, processes, watch)
+        session = _Session(study, url, folder, None if held else processes, watch)
         interrupted = session.search(SearchPlan(config, n_workers, budget))
         elsewhere = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))  # another machine's
         if confirm and not interrupted and not elsewhere:
@@ -114,7 +120,7 @@ def run_confirmation(
 ) -> SearchResult:
     """Run the best few of a study and the default config on fresh seeds and unseen prompts, or go on with it.
 
-    Call it under `if __name__ == "__main__":`, for workers are fresh Python processes.
+    Workers are fresh Python processes, which know nothing of the script or notebook that calls it.
 
     Args:
         config: The experiment; `search.confirm_top` and `search.confirm_seeds` say how much is done.
@@ -141,8 +147,12 @@ def run_confirmation(
     with _only_search(folder, config.name), LocalWorkers(train_trials) as processes:
         check_same(study, config, check_user_files(config).hashes)
         size = config.search.confirmation(trials_worth(study, config), asked=True)
-        plan = ConfirmationPlan(config, workers or default_workers())
-        interrupted = _Session(study, url, folder, processes, watch).confirm(config, plan, size)
+        held = held_rewards(config)
+        for note in held:
+            watch({"kind": "note", "text": note})
+        plan = ConfirmationPlan(config, 1 if held else workers or default_workers())
+        session = _Session(study, url, folder, None if held else processes, watch)
+        interrupted = session.confirm(config, plan, size)
     return SearchResult(study, interrupted, folder.path)
 
 
@@ -159,14 +169,14 @@ class _Session:
         study: Optuna's object.
         url: Of its store.
         folder: Where its files are.
-        workers: Those of the search, and then of the confirmation.
+        workers: Those of the search, and then of the confirmation; None trains in this process.
         watch: Told of everything that happens.
     """
 
     study: Study
     url: str
     folder: StudyFolder
-    workers: Workers
+    workers: Workers | None
     watch: Watcher
 
     def search(self, plan: SearchPlan) -> bool:
@@ -198,6 +208,8 @@ class _Session:
     def _train(self, plan: Plan, study: Study, folder: Path) -> bool:
         """Train a plan's trials; says whether the user stopped it."""
         search = self.folder.identity()
+        if self.workers is None:
+            return InProcess(plan, study, self.url, folder, search, self.watch).run()
         return Supervisor(self.workers, plan, study, self.url, folder, search, self.watch).run()
 
 
@@ -206,6 +218,18 @@ def train_trials(worker: Worker, channel: Channel) -> None:
     from ppo_tune.search.worker import train  # torch is loaded where models are, and not in the supervisor
 
     train(worker, channel)
+
+
+def held_rewards(config: StudyConfig) -> list[str]:
+    """What a study names that lives in this session alone, one sentence each; such a study trains in this process."""
+    functions = {named.place: named.value for named in config.names() if named.kind == "function"}
+    held = {place: held_by(name) for place, name in functions.items()}
+    return [
+        f"{place.removesuffix('.function')}: {one.label} {one.reason}, so one worker trains in this process; import it "
+        "from a file of its own, and several can"
+        for place, one in held.items()
+        if one is not None
+    ]
 
 
 def crowding(config: StudyConfig, workers: int) -> list[str]:

@@ -45,6 +45,9 @@ GROWING = (
 )  # fmt: skip
 """What may change between two runs of one study: it alters no trial."""
 
+OF_A_FILE = "put the file back as it was, or give it another name"
+"""What whoever changed a study file can do."""
+
 
 def storage_url(out: Path, study_name: str) -> str:
     """The store of a study that names none: SQLite beside its trials."""
@@ -118,6 +121,17 @@ def has_study(url: str, study_name: str) -> bool:
     if file is not None and not file.is_file():
         return False
     return study_name in optuna.get_all_study_names(_open(url))
+
+
+def forget_unbegun(url: str, study_name: str) -> bool:
+    """Delete a study of which no trial ever began; says whether there is none of the name now."""
+    if not has_study(url, study_name):
+        return True
+    study = load_study_from(url, study_name)
+    if any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
+        return False
+    optuna.delete_study(study_name=study_name, storage=study._storage)
+    return True
 
 
 def load_study_from(url: str, study_name: str) -> Study:
@@ -231,7 +245,7 @@ def _open(url: str) -> RDBStorage:
     try:
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **engine})
     except ImportError as error:
-        if "psycopg" in str(error):
+        if getattr(error.__cause__ or error, "name", None) == "psycopg":  # Optuna says it in words of its own
             raise MissingExtraError("psycopg", "postgres") from None
         raise StorageError(f"storage {public(url)}: {_first_line(error, url)}") from None
     except (SQLAlchemyError, StorageInternalError, RuntimeError, LookupError, ValueError) as error:
@@ -252,7 +266,7 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number
     changed = differences(before, now, ignored=ignored)
     if changed:
-        way_out = "put the file back as it was, or give it another name to start a new study"
+        way_out = f"{OF_A_FILE} to start a new study"
         if any(line.startswith(f"  content.{RECIPE}:") for line in changed):
             ours, torch = (f"{name} {StudyFacts(study).versions.get(name)}" for name in ("ppo-tune", "torch"))
             way_out = "the embedded task has changed since: give the file another name to start a new study"

@@ -35,13 +35,18 @@ class WorkerError(RuntimeError):
 
 
 @dataclass
-class _Failures:
+class Failures:
     """Trials that failed one after the other for the same reason."""
 
     ending: str = ""
     reasons: list[str] = field(default_factory=list)
 
     def count(self, ending: str, reason: str) -> None:
+        """Count a trial that is over.
+
+        Raises:
+            SearchStoppedError: If too many have failed so.
+        """
         if ending not in ("reward_error", "out_of_memory", "crashed"):
             self.ending, self.reasons = "", []
             return
@@ -78,7 +83,7 @@ class Supervisor:
     _packs: dict[Owner, int] = field(default_factory=dict)
     _done: set[Owner] = field(default_factory=set)
     _asked_to_stop: set[Owner] = field(default_factory=set)
-    _failures: _Failures = field(default_factory=_Failures)
+    _failures: Failures = field(default_factory=Failures)
     _interrupts: int = 0
     _idle_deaths: int = 0
 
@@ -89,7 +94,7 @@ class Supervisor:
             PPOTuneError: If a worker cannot use something, or every trial fails for the same reason.
             WorkerError: If a worker met a bug.
         """
-        with _stop_on_interrupt(self.stop):
+        with stop_on_interrupt(self.stop):
             try:
                 self._start_all()
                 while self.workers.alive():
@@ -167,8 +172,7 @@ class Supervisor:
         if self._idle_deaths > MAX_ATTEMPTS * self.plan.workers:
             raise SearchStoppedError(
                 f"workers died {self._idle_deaths} times in a row before a trial began, the last {how}; look above "
-                "for what they said. A script that starts a search must be a file, and start it under "
-                '`if __name__ == "__main__":`'
+                "for what they said"
             )
 
     def _rerun_or_give_up(self, trial: FrozenTrial, worker: Worker, reason: str) -> None:
@@ -190,7 +194,7 @@ def pack_after(config: StudyConfig, pack: int | None) -> int | None:
 
 
 @contextlib.contextmanager
-def _stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+def stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
     """Within this block Ctrl-C calls `stop`; only the main thread can arrange that."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -23,20 +23,39 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def train(worker: Worker, channel: Channel) -> None:
-    """Train trials of a worker's plan until none is left, or its supervisor wants a stop.
+    """Train trials of a worker's plan until none is left, or its supervisor wants a stop; in a process of its own.
 
     Raises:
         PPOTuneError: If something cannot be used.
     """
-    plan, folder = worker.plan, worker.folder
-    device = _device(worker.index)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        torch.cuda.empty_cache()  # of what this process did before
-    else:
-        torch.set_num_threads(1)
-        keep_freed_memory()
+    _train_on(take_device(worker.index), worker, channel)
+
+
+def train_as_guest(worker: Worker, channel: Channel) -> None:
+    """Like `train`, in a process that is the user's, which finds its threads and what libraries say as they were.
+
+    Raises:
+        PPOTuneError: If something cannot be used.
+    """
+    threads, device = torch.get_num_threads(), _device(worker.index)
+    optuna_says = optuna.logging.get_verbosity()
+    transformers_says = transformers.logging.get_verbosity()
+    had_bars = transformers.utils.logging.is_progress_bar_enabled()
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # sums of several threads round otherwise
     _quiet()
+    try:
+        _train_on(device, worker, channel)
+    finally:
+        torch.set_num_threads(threads)
+        optuna.logging.set_verbosity(optuna_says)
+        transformers.logging.set_verbosity(transformers_says)
+        if had_bars:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _train_on(device: torch.device, worker: Worker, channel: Channel) -> None:
+    plan, folder = worker.plan, worker.folder
     prepare_task(
         plan.config.task, lambda name, done: channel.send({"kind": "stage", "name": name, "done": done})
     )
@@ -91,6 +110,19 @@ def _try_compiling(trial_pack: TrialPack, worker: Worker, channel: Channel) -> N
         kept, failure = found.pays, found.failure
         channel.send({"kind": "compiled", "speedup": found.speedup, "kept": kept, "failure": failure})
         append_json_line(trial_pack.folder.packs, {"worker": worker.index, **asdict(found)})
+
+
+def take_device(index: int) -> torch.device:
+    """Make this process the worker of that index, and say where its model goes."""
+    device = _device(index)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.cuda.empty_cache()  # of what this process did before
+    else:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+    _quiet()
+    return device
 
 
 def _device(index: int) -> torch.device:

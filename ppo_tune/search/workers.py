@@ -10,12 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
 from ppo_tune.search.facts import Owner
 from ppo_tune.search.plan import Plan
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,10 @@ class Workers(ABC):
         self.close()
 
 
-def carry_out(work: Work, worker: Worker, channel: Channel) -> None:
-    """Do a worker's work, and send how that ended."""
+def carry_out(work: Callable[[T, Channel], None], given: T, channel: Channel) -> None:
+    """Do a worker's work, or other work with what it is given, and send how that ended."""
     try:
-        work(worker, channel)
+        work(given, channel)
     except PPOTuneError as error:
         channel.send(Refused(str(error)))
     except Exception:

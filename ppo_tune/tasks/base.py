@@ -17,16 +17,12 @@ from ppo_tune.rewards import LearningReward, Reward, make_reward
 
 
 @dataclass(frozen=True)
-class Task:
-    """Prompts, and who scores the responses to them.
+class TaskPrompts:
+    """Prompts, and how a tokenizer is to read them.
 
     Attributes:
         name: As in the study file.
         prompts: The prompts of each split; no prompt is in two of them.
-        reward: What PPO maximizes. It may learn.
-        objective: What trials are compared by; most often the reward itself.
-        judges: What else scores held-out responses, by name; the search never uses it.
-        base_model: Folder of the task's own model, or None when the user must name one.
         chat: Whether prompts are wrapped in the tokenizer's chat template.
         drop_bad_rows: Whether a prompt of which the tokenizer makes nothing is dropped instead of refused.
         too_long: What becomes of a prompt that leaves no room for a response.
@@ -34,13 +30,26 @@ class Task:
 
     name: str
     prompts: Mapping[Split, tuple[Prompt, ...]]
+    chat: bool = field(default=False, kw_only=True)
+    drop_bad_rows: bool = field(default=False, kw_only=True)
+    too_long: TooLong = field(default="refuse", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Task(TaskPrompts):
+    """Prompts, and who scores the responses to them.
+
+    Attributes:
+        reward: What PPO maximizes. It may learn.
+        objective: What trials are compared by; most often the reward itself.
+        judges: What else scores held-out responses, by name; the search never uses it.
+        base_model: Folder of the task's own model, or None when the user must name one.
+    """
+
     reward: Reward
     objective: Reward
     judges: Mapping[str, Reward] = field(default_factory=dict)
     base_model: str | None = None
-    chat: bool = False
-    drop_bad_rows: bool = False
-    too_long: TooLong = "refuse"
 
     def __post_init__(self) -> None:
         """Refuse to compare anything by what is another thing every time.
@@ -86,6 +95,8 @@ class PromptSet:
     Attributes:
         prompts: Those that are there; one that was cut is what is left of it.
         ids: Their tokens.
+        n_dropped: How many were too long and are not there.
+        n_cut: How many were too long and lost their beginning.
         told: How many were too long and what became of them, as a sentence; empty if none was.
 
     Raises:
@@ -94,11 +105,16 @@ class PromptSet:
     """
 
     def __init__(
-        self, task: Task, split: Split, tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int | None
+        self,
+        task: TaskPrompts,
+        split: Split,
+        tokenizer: PreTrainedTokenizerBase,
+        max_prompt_tokens: int | None,
     ) -> None:
+        self.name = task.name
         self.prompts: list[Prompt] = []
         self.ids: list[list[int]] = []
-        every, n_dropped, n_cut = task.prompts[split], 0, 0
+        every, self.n_dropped, self.n_cut = task.prompts[split], 0, 0
         rows = prompt_ids(tokenizer, [prompt.text for prompt in every], chat=task.chat)
         for prompt, ids in zip(every, rows, strict=True):
             problem = problem_of_prompt(len(ids), max_prompt_tokens)
@@ -109,22 +125,35 @@ class PromptSet:
                 continue
             if not ids or task.too_long == "refuse":
                 way_out = "take too_long: drop or cut" if ids else "drop such rows with drop_bad_rows: true"
-                raise DataError(f"{prompt.where or 'prompt'}: {problem}, or {way_out}")
+                others = _others(rows, ids, max_prompt_tokens, split)
+                raise DataError(f"{prompt.where or 'prompt'}: {problem}, or {way_out}{others}")
             assert max_prompt_tokens is not None, "without a limit nothing is too long"
             cut = task.too_long == "cut" and shortened(
                 tokenizer, prompt.text, max_prompt_tokens, chat=task.chat
             )
             if cut:
                 self._add(prompt.cut_to(cut[0]), cut[1])
-            n_cut, n_dropped = n_cut + bool(cut), n_dropped + (not cut)
+            self.n_cut, self.n_dropped = self.n_cut + bool(cut), self.n_dropped + (not cut)
         if not self.prompts:
             raise NoPromptsError(f"task {task.name}: no prompt is left for {split}; more rows are needed")
-        counts = {"were dropped": n_dropped, "lost their beginning": n_cut}
+        counts = {"were dropped": self.n_dropped, "lost their beginning": self.n_cut}
         done = " and ".join(f"{n:,} {what}" for what, n in counts.items() if n)
         self.told = done and (
-            f"{n_dropped + n_cut:,} of {len(every):,} {split} prompts have more than {max_prompt_tokens:,} tokens, the "
-            f"model's context less max_new_tokens: {done}"
+            f"{self.n_dropped + self.n_cut:,} of {len(every):,} {split} prompts have more than {max_prompt_tokens:,} "
+            f"tokens, the model's context less max_new_tokens: {done}"
         )
+
+    def check_rollout(self, rollout_size: int) -> None:
+        """Make sure that these prompts, which are trained on, are enough for a rollout.
+
+        Raises:
+            DataError: If not.
+        """
+        if len(self) < rollout_size:
+            raise DataError(
+                f"task {self.name}: `prompts >= rollout_size` must hold, but got {len(self)} training prompts and "
+                f"rollout_size {rollout_size}; lower it or add rows"
+            )
 
     def _add(self, prompt: Prompt, ids: list[int]) -> None:
         self.prompts.append(prompt)
@@ -147,3 +176,9 @@ class PromptSet:
         prompts = [self.prompts[row] for row in rows]
         columns = {name: [p.columns[name] for p in prompts] for name in prompts[0].columns} if prompts else {}
         return [p.text for p in prompts], columns
+
+
+def _others(rows: Sequence[Sequence[int]], one: Sequence[int], room: int | None, split: Split) -> str:
+    """How many rows are too long, or empty, as one is; empty where it is the only one."""
+    n = sum(bool(row) == bool(one) and problem_of_prompt(len(row), room) is not None for row in rows)
+    return f"; {n:,} of {len(rows):,} {split} prompts are so" if n > 1 else ""

@@ -1,5 +1,7 @@
 """A user's own prompts from a file, and what ends the responses to them."""
 
+from collections.abc import Sequence
+
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -9,15 +11,36 @@ from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.models.chat import turn_end
 from ppo_tune.models.stops import NONE, Stops
 from ppo_tune.rewards import make_reward
-from ppo_tune.tasks.base import Task, judges_of, objective_of
+from ppo_tune.tasks.base import Task, TaskPrompts, judges_of, objective_of
 
 
 def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
-    """The task of a file: its prompts, split by their hash, with the rewards that the config names.
+    """The task of a file: its prompts with the rewards that the config names.
 
     Raises:
         DataError: If the file or one of its rows cannot be used.
         ConfigError: If the template names a column that there is not, or a reward cannot be made.
+    """
+    asked = dataset_prompts(config)
+    reward = make_reward(config.reward, device)
+    return Task(
+        name=asked.name,
+        prompts=asked.prompts,
+        reward=reward,
+        objective=objective_of(config, reward, device),
+        judges=judges_of(config, device),
+        chat=asked.chat,
+        drop_bad_rows=asked.drop_bad_rows,
+        too_long=asked.too_long,
+    )
+
+
+def dataset_prompts(config: DatasetTaskConfig) -> TaskPrompts:
+    """The prompts of a file, split by their hash.
+
+    Raises:
+        DataError: If the file or one of its rows cannot be used, or a split has no prompt.
+        ConfigError: If the template names a column that there is not.
     """
     prompts = read_prompts(config).prompts
     splits: dict[Split, list[Prompt]] = {"train": [], "heldout": [], "confirmation": []}
@@ -29,13 +52,9 @@ def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
                 f"{config.path}: no prompt falls into the {split} split (80, 10 and 10 % by hash), for there "
                 f"are only {len(prompts)} different prompts; more rows are needed"
             )
-    reward = make_reward(config.reward, device)
-    return Task(
+    return TaskPrompts(
         name="dataset",
         prompts={split: tuple(members) for split, members in splits.items()},
-        reward=reward,
-        objective=objective_of(config, reward, device),
-        judges=judges_of(config, device),
         chat=config.chat,
         drop_bad_rows=config.drop_bad_rows,
         too_long=config.too_long or ("drop" if config.drop_bad_rows else "refuse"),
@@ -60,6 +79,29 @@ def stops_of(config: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> Stops:
     for text in texts:
         _check_text(text, tokenizer)
     return Stops(tuple(sorted(ids)), texts)
+
+
+def notes_on_ends(name: str, *, chat: bool, stop_ids: Sequence[int], stops: Stops) -> list[str]:
+    """What the user should know of what ends a response.
+
+    Args:
+        name: The tokenizer's folder or hub name.
+        chat: Whether the task is a chat.
+        stop_ids: The tokens that end a response by what the model's authors say.
+        stops: What the task names.
+    """
+    found = []
+    if not stop_ids and not stops:
+        found.append(
+            f"the tokenizer of {name!r} has no end-of-sequence token and no stop is named: nothing ends a "
+            "response but max_new_tokens"
+        )
+    if chat and not stops:
+        found.append(
+            f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a "
+            "response may go on into the user's next turn; name a token or a text that ends one by task.stop"
+        )
+    return found
 
 
 def _ids_of(text: str, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -19,7 +19,7 @@ from ppo_tune.data.recipes import recipe_hash
 from ppo_tune.errors import StorageError
 from ppo_tune.rewards import Columns, Reward, make_reward
 from ppo_tune.tasks import support_world as world
-from ppo_tune.tasks.base import Task, judges_of, objective_of
+from ppo_tune.tasks.base import Task, TaskPrompts, judges_of, objective_of
 from ppo_tune.tasks.support_recipe import Stage, build, messages
 
 
@@ -43,17 +43,23 @@ def make_support(config: SupportTaskConfig, device: torch.device) -> Task:
     folder = build_support(config.seed)
     own = PreferenceRewardConfig(name="preference", model=str(folder / "reward"))
     reward = make_reward(config.reward or own, device)
-    splits: dict[Split, list[Prompt]] = {"train": [], "heldout": [], "confirmation": []}
-    for text in messages(config.seed):
-        splits[split_of(text)].append(Prompt(text))
+    asked = support_prompts(config)
     return Task(
-        name="support",
-        prompts={split: tuple(prompts) for split, prompts in splits.items()},
+        name=asked.name,
+        prompts=asked.prompts,
         reward=reward,
         objective=objective_of(config, reward, device),
         judges={"gold": GoldReward(config.seed), **judges_of(config, device)},
         base_model=str(folder / "base"),
     )
+
+
+def support_prompts(config: SupportTaskConfig) -> TaskPrompts:
+    """The messages of a world, split by their hash; builds nothing."""
+    splits: dict[Split, list[Prompt]] = {"train": [], "heldout": [], "confirmation": []}
+    for text in messages(config.seed):
+        splits[split_of(text)].append(Prompt(text))
+    return TaskPrompts("support", {split: tuple(prompts) for split, prompts in splits.items()})
 
 
 def build_support(seed: int, stage: Stage = lambda *_: None) -> Path:

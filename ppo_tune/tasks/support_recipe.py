@@ -51,12 +51,12 @@ def build(seed: int, draft: Path, stage: Stage) -> None:
     learned = [rng.choice(everyone) for _ in range(N_SFT_PAIRS)]
     pairs = [(message.text, world.write_reply(message, rng)) for message in learned]
     sft = SFT.model_copy(update={"seed": world_seed})
-    fitted = fit_sft(pairs, draft / "base", sft, progress=lambda done: stage("base model", done))
+    fitted = fit_sft(pairs, draft / "base", sft, progress=lambda step: stage("base model", step.done))
     stage("preferences", 0.0)
     preferences = make_preferences(seed, str(draft / "base"))
     reward = REWARD.model_copy(update={"seed": world_seed})
     result = fit_reward(preferences, str(draft / "base"), draft / "reward", reward,
-                        progress=lambda done: stage("reward model", done))  # fmt: skip
+                        progress=lambda step: stage("reward model", step.done))  # fmt: skip
     facts = {"heldout_nats_per_token": fitted.heldout_nats_per_token, "reward_accuracy": result.accuracy}
     (draft / "done.json").write_text(json.dumps(facts), encoding="utf-8")
 

@@ -9,9 +9,10 @@ from ppo_tune.config.blocks import RunConfig, StudyConfig, TrainConfig
 from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, milestone_draws
 from ppo_tune.errors import NoPromptsError, TrialError
 from ppo_tune.models import Policy, load_policy, load_tokenizer
+from ppo_tune.models.adapter_folders import AdapterFolder, find_adapter
 from ppo_tune.models.loading import best_device, is_stored_whole
 from ppo_tune.models.stops import NONE, Stops
-from ppo_tune.tasks import Task, make_task, stops_of
+from ppo_tune.tasks import Task, make_task, notes_on_ends, stops_of
 from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.processes import ProcessGroup
@@ -42,16 +43,8 @@ class Assembly:
         """What the user should know before anything is trained."""
         name = self.policy.tokenizer.name_or_path
         found = [told for told in (self.policy.remark, *self.of_prompts) if told]
-        if not len(self.policy.stop_ids) and not self.stops:
-            found.append(
-                f"the tokenizer of {name!r} has no end-of-sequence token and no stop is named: nothing ends a "
-                "response but max_new_tokens"
-            )
-        if self.task.chat and not self.stops:
-            found.append(
-                f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a "
-                "response may go on into the user's next turn; name a token or a text that ends one by task.stop"
-            )
+        stop_ids = self.policy.stop_ids.tolist()
+        found += notes_on_ends(name, chat=self.task.chat, stop_ids=stop_ids, stops=self.stops)
         return tuple(found)
 
 
@@ -108,15 +101,18 @@ def evaluate_model(
     name: str,
     config: StudyConfig | TrainConfig,
     *,
+    base: str | None = None,
     split: JudgedSplit = "confirmation",
     seed: int | None = None,
 ) -> Evaluation:
     """Score a model on a task's prompts, as a training or a study of this config scores its own.
 
     Args:
-        name: A model folder or hub name.
+        name: A model folder or hub name; or that of a LoRA adapter in PEFT's format, as `train` and TRL leave it, which
+            gives the numbers of the model that it is merged into.
         config: Its task, seed, length, temperature and dtype count; the dtype only for its own model and for weights
             that are stored in a short format.
+        base: The folder or hub name of the model that an adapter was made of; None for the one that it names.
         split: `confirmation` is what a training claims of its model: prompts and random numbers that chose nothing;
             `heldout` is what the config's milestones say.
         seed: Instead of the config's.
@@ -130,25 +126,31 @@ def evaluate_model(
     """
     config = config if seed is None else _with_seed(config, seed)
     device = best_device()
-    _stops(config, name)  # what cannot be told is refused before any model loads
+    adapter = find_adapter(name, base)
+    # What cannot be told is refused before any model loads.
+    _stops(config, name if adapter is None else adapter.tokenizer)
     task = make_task(config.task, device)
-    policy = load_to_judge(name, task, config, device)
+    policy = load_to_judge(name, task, config, device, adapter)
     if split == "heldout":
         return judge(evaluator_for(policy, task, config, milestone_draws(config)))
     return judge(claim_evaluator(policy, task, config))
 
 
-def load_to_judge(name: str, task: Task, config: RunConfig, device: torch.device) -> Policy:
+def load_to_judge(
+    name: str, task: Task, config: RunConfig, device: torch.device, adapter: AdapterFolder | None = None
+) -> Policy:
     """A model as its numbers are to be measured.
 
-    The config's own model is loaded as the config loads it, so that what was said of it comes again. In any other one
-    float32 weights stay float32, whatever `model.dtype` is: a shorter format would round away what a training added.
+    The config's own model is loaded as the config loads it, so that what was said of it comes again; so is one that an
+    adapter was made of, before the adapter is merged into it. In any other one float32 weights stay float32, whatever
+    `model.dtype` is: a shorter format would round away what a training added.
     """
-    usual = config.model.name or task.base_model
-    own = usual is not None and (name == usual or Path(name).resolve() == Path(usual).resolve())
-    dtype = config.model.dtype if own or not is_stored_whole(name) else "float32"
-    policy = load_policy(config.model.model_copy(update={"name": name, "dtype": dtype}), device=device)
-    policy.stop_also(_stops(config, name))
+    usual, read = config.model.name or task.base_model, name if adapter is None else adapter.base
+    own = usual is not None and (read == usual or Path(read).resolve() == Path(usual).resolve())
+    dtype = config.model.dtype if own or not is_stored_whole(read) else "float32"
+    model = config.model.model_copy(update={"name": read, "dtype": dtype})
+    policy = load_policy(model, device=device) if adapter is None else adapter.load_policy(model, device)
+    policy.stop_also(_stops(config, name if adapter is None else adapter.tokenizer))
     return policy
 
 

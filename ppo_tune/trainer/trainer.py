@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ppo_tune.config.blocks import PPOConfig
-from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
+from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
 from ppo_tune.models.answers import draw_uniforms
 from ppo_tune.models.guard import require_reference
@@ -67,11 +67,7 @@ class PPOTrainer:
         room = policy.layout.room_for_prompts(shared.max_new_tokens)
         self.prompts = PromptSet(task, "train", policy.tokenizer, room)
         policy.check_readable(self.prompts.ids)
-        if len(self.prompts) < shared.rollout_size:
-            raise DataError(
-                f"task {task.name}: `prompts >= rollout_size` must hold, but got {len(self.prompts)} training "
-                f"prompts and rollout_size {shared.rollout_size}; lower it or add rows"
-            )
+        self.prompts.check_rollout(shared.rollout_size)
         self.forget_limits()
         self.runs: dict[int, Run] = {}
         self.rewards: dict[int, Reward] = {}

@@ -24,6 +24,7 @@ from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.tracking import Tracked, Tracking
 from ppo_tune.trainer.assembly import Assembly, assemble, claim_evaluator, judge
+from ppo_tune.trainer.checks import check_run
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.processes import AcceleratedProcesses
 from ppo_tune.training.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
@@ -87,6 +88,7 @@ def train(
     """
     accelerator = Accelerator()
     inputs = check_user_files(config)
+    facts = check_run(config)
     if accelerator.is_local_main_process:
         prepare_task(config.task, lambda name, done: watch({"kind": "stage", "name": name, "done": done}))
     accelerator.wait_for_everyone()
@@ -97,7 +99,7 @@ def train(
     work = assemble(config, device=accelerator.device, processes=AcceleratedProcesses(accelerator))
     claims = claim_evaluator(work.policy, work.task, config)
     tell: Watcher = watch if accelerator.is_main_process else lambda _: None
-    for note in (*inputs.notes, *work.notes):
+    for note in (*inputs.notes, *facts.of_scorers, *work.notes):
         tell({"kind": "note", "text": note})
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     loggers = config.log if accelerator.is_main_process else ()

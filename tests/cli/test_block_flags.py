@@ -40,12 +40,17 @@ def other_value(block: type[Block], name: str) -> Any:
         "chosen": "response",
         "rejected": "response",
         "template": "{prompt} {response}",
+        "encoding": "cp1252",
+        "subset": "other",
+        "split": "test",
     }
     if name == "width":
         return 64
     if name in texts:
         return texts[name]
     field = block.model_fields[name]
+    if int in get_args(field.annotation):
+        return 3
     choices = get_args(field.annotation)
     if choices:
         return next(choice for choice in choices if choice != field.default)

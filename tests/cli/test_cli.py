@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +19,8 @@ from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.config.study_file import load_study, load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.files import read_json
-from ppo_tune.fitting.reward_model import RewardTrainingResult, wilson
+from ppo_tune.fitting.intervals import wilson
+from ppo_tune.fitting.reward_model import RewardTrainingResult
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.storage import create_study, storage_url
@@ -26,6 +28,7 @@ from ppo_tune.search.trial_loop import TrialPack
 from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.training.full_length import TrainingResult
 from tests.cli.conftest import Cli
+from tests.conftest import save_tiny_model
 from tests.reporting.conftest import HandMade, fill_usual
 from tests.worlds import THINGS
 
@@ -166,8 +169,9 @@ def test_a_data_set_smaller_than_one_rollout_is_refused(cli: Cli, write_study: C
 
 
 def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
-    cli: Cli, write_study: Callable[..., Path]
+    cli: Cli, write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ppo_tune.search.check.warm_start", lambda *_, **__: None)  # study early is not there
     space = {
         "clip_range": {"type": "float", "low": 0.1, "high": 0.3},
         "batch_size": {"type": "categorical", "choices": [8]},
@@ -256,12 +260,10 @@ def test_check_names_the_world_of_the_embedded_task(cli: Cli, tmp_path: Path) ->
     assert "task       support (seed 3)\n" in cli("check", path).out
 
 
-def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) -> None:
+def test_check_loads_no_model(write_study: Callable[..., Path], small_world: Path, tmp_path: Path) -> None:
     model = tmp_path / "model-without-weights"
-    model.mkdir()
-    (model / "config.json").write_text(
-        '{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}', encoding="utf-8"
-    )
+    shutil.copytree(small_world / "model", model)
+    (model / "model.safetensors").unlink()
     path = write_study(model={"name": str(model)})
 
     outcome = subprocess.run(
@@ -270,6 +272,39 @@ def test_check_loads_no_model(write_study: Callable[..., Path], tmp_path: Path) 
 
     assert outcome.returncode == 0, outcome.stderr
     assert "is a valid study" in outcome.stdout
+
+
+def test_check_says_how_long_prompts_are_and_what_there_is_to_do(
+    cli: Cli, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_study()
+
+    words, facts = cli("check", path, "--out", tmp_path), cli("check", path, "--out", tmp_path, "--json")
+
+    assert words.out.startswith(f"{path} is a valid study.\n")
+    assert (
+        "  tokens     2 in the median prompt, 2 in the longest; 4 for a response, in a context that holds prompts of "
+        "60 at most\n" in words.out
+    )
+    told = json.loads(facts.out)
+    assert told["lengths"] == {"median": 2, "longest": 2, "room": 60, "dropped": 0, "cut": 0}
+    assert (told["name"], told["exists"], told["n_trials"], told["takes"]) == ("small", False, 4, None)
+
+
+@pytest.mark.slow
+def test_check_measures_memory_and_minutes(
+    cli: Cli, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    measured = cli("check", write_study(), "--measure", "--workers", 2, "--out", tmp_path)
+
+    assert measured.code == 0, measured.err
+    assert re.search(
+        r"\n  memory     0\.\d GB per worker, \d\.\d GB for all on one device, of ", measured.out
+    )
+    assert re.search(
+        r"\n  time       about \d+ s per whole trial; about \d+ s for the search by 2 w", measured.out
+    )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_check_refuses_a_model_that_is_nowhere(cli: Cli, write_study: Callable[..., Path]) -> None:
@@ -363,6 +398,32 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     assert f"measured on {stored['measured_on']}" in judged.out
     assert by_flag.out.startswith(judged.out.partition("\n\n")[0])
     assert "measured on 4 held-out prompts, with the random numbers of the config's milestones" in heldout.out
+
+
+def test_an_adapter_is_evaluated_as_the_model_that_it_is_merged_into(
+    cli: Cli, write_study: Callable[..., Path], small_world: Path, tmp_path: Path
+) -> None:
+    written, study = tmp_path / "life.yaml", load_study(write_study())
+    blocks = study.model_dump(mode="json", include={"task", "model", "ppo"})
+    written.write_text(json.dumps({**blocks, "ppo": {**blocks["ppo"], "episodes": 16}}), encoding="utf-8")
+    train = cli("train", written, "--out", tmp_path / "trained")
+    adapter = tmp_path / "trained" / "adapter"
+    wrong = save_tiny_model(tmp_path / "wrong")  # has one block more
+
+    merged = cli("evaluate", tmp_path / "trained" / "model", "--config", written)
+    named = cli("evaluate", adapter, "--config", written)
+    given = cli("evaluate", adapter, "--config", written, "--base", small_world / "model")
+    refused = cli("evaluate", adapter, "--config", written, "--base", wrong)
+    needless = cli("evaluate", tmp_path / "trained" / "model", "--config", written, "--base", wrong)
+
+    assert train.code == 0, train.err
+    assert merged.out == named.out == given.out
+    assert "score" in merged.out
+    assert (refused.code, needless.code) == (2, 2)
+    assert refused.err.startswith(
+        f"error: adapter '{adapter}' does not fit its base, model folder '{wrong}', "
+    )
+    assert needless.err.endswith(f"is a whole model, so it has no base '{wrong}'; leave base out\n")
 
 
 @pytest.mark.parametrize("micro_batch_size", [None, 2])

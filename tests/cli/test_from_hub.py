@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_scenarios import SMALLER, endings
+from tests.cli.short import SMALLER, endings
 from tests.conftest import save_tiny_model
-from tests.hub import Hub, commit_of, files_of, serving
+from tests.hub import Files, Hub, commit_of, files_of, serving
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ SETTINGS = SMALLER["search"][SMALLER["search"].index("--set") :]
 def test_a_private_model_and_data_set_of_a_hub_are_searched_by_name(tmp_path: Path) -> None:
     rows = "".join(json.dumps({"question": f"n {i}", "answer": f"{i}"}) + "\n" for i in range(200)).encode()
     data = {"data/train.jsonl": rows}
-    repos = {
+    repos: dict[tuple[str, str], dict[str, Files]] = {
         ("models", "me/tiny"): {"main": {}, "v1": files_of(save_tiny_model(tmp_path / "made"))},
         ("datasets", "me/asks"): {"main": data},
     }
@@ -30,7 +30,7 @@ def test_a_private_model_and_data_set_of_a_hub_are_searched_by_name(tmp_path: Pa
         env = {**here, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
 
         def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-            command = [Path(sys.executable).with_name("ppo-tune"), *words]
+            command = [str(Path(sys.executable).with_name("ppo-tune")), *words]
             return subprocess.run(
                 command, cwd=tmp_path, env=env | variables, capture_output=True, text=True, check=False
             )

@@ -11,29 +11,12 @@ import pytest
 
 from ppo_tune.search.storage import load_study_from, storage_url
 from tests.cli.conftest import Cli
+from tests.cli.short import SMALLER, endings
 
 pytestmark = pytest.mark.slow
 
 WORDS = ("rain", "soup", "trains", "cats", "tax", "sleep", "paint", "bread", "maps", "bikes")
 GUIDE = Path(__file__).parents[2] / "docs" / "own-data.md"
-
-SETTINGS = (
-    "ppo.episodes=16", "ppo.rollout_size=8", "ppo.max_new_tokens=8", "task.heldout_prompts=4", "search.milestones=2",
-    "space.batch_size={type: categorical, choices: [4, 8]}",
-)  # fmt: skip
-SMALLER = {
-    "sft": ("--layers", "1", "--width", "32", "--heads", "2", "--epochs", "1"),
-    "reward": ("--base-samples", "16"),
-    "search": (
-        "--n-trials",
-        "2",
-        "--workers",
-        "1",
-        "--no-confirm",
-        *(w for s in SETTINGS for w in ("--set", s)),
-    ),
-}
-"""What makes a command of the guide short enough for a test."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +51,6 @@ def follow(cli: Cli) -> Callable[..., Said]:
 def write_lines(name: str, rows: list[dict[str, Any]]) -> None:
     text = "".join(json.dumps(row) + "\n" for row in rows).encode()
     Path(name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
-
-
-def endings(here: Path, study: str) -> list[str]:
-    trials = load_study_from(storage_url(here, study), study).get_trials()
-    return [trial.user_attrs["ending"] for trial in trials]
 
 
 def test_preferences_as_published_become_a_model_a_judge_and_a_search(

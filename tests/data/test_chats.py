@@ -184,8 +184,8 @@ def test_a_judge_that_reads_chats_reads_all_turns_and_another_one_the_text(tmp_p
         [*A_TALK, {"role": "assistant", "content": "f"}], tokenize=False
     )
 
-    assert judge.text(Chat(A_TALK), " f") == written
-    assert plain.text(Chat(A_TALK), " f") == "User: a b\n\nAssistant: c\n\nUser: d e f"
+    assert judge.reading.text(Chat(A_TALK), " f") == written
+    assert plain.reading.text(Chat(A_TALK), " f") == "User: a b\n\nAssistant: c\n\nUser: d e f"
 
 
 def test_a_turn_that_is_a_chat_already_is_refused_by_such_a_judge(tmp_path: Path) -> None:

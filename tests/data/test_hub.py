@@ -148,8 +148,8 @@ def test_a_model_of_a_hub_is_loaded_by_name_and_revision_and_a_private_one_by_it
 def test_a_name_is_a_repository_and_its_revision(tmp_path: Path) -> None:
     assert HubName.of("me/it") == ("me/it", None)
     assert HubName.of("me/it@refs/pr/1") == ("me/it", "refs/pr/1")
-    assert pretrained("me/it@v1") == {"pretrained_model_name_or_path": "me/it", "revision": "v1"}
-    assert pretrained(str(tmp_path)) == {"pretrained_model_name_or_path": str(tmp_path)}
+    assert pretrained("me/it@v1") == ("me/it", {"revision": "v1"})
+    assert pretrained(str(tmp_path)) == (str(tmp_path), {})
 
 
 @pytest.mark.parametrize("name", ["prompts.csv", "data/prompts.csv.bz2x/y", "a b/c", "/data/prompts"])

@@ -259,6 +259,15 @@ def test_a_misspelt_folder_is_told_with_the_one_beside_it(name, tmp_path, monkey
     )
 
 
+def test_a_link_that_leads_nowhere_is_no_hub_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model").symlink_to("../base")
+
+    assert refusal_of("./model") == (
+        "model './model': a link to '../base', which is not here; put the model's folder in its place, or name another"
+    )
+
+
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "a b", "../x"])
 def test_what_can_be_no_name_on_a_hub_is_not_asked_for(name):
     assert refusal_of(name).endswith(", and no name that a model on the hub could have")

@@ -9,7 +9,7 @@ import pytest
 
 from ppo_tune.config.block import Block, FileName, Kind, Named, Text
 from ppo_tune.config.blocks import RunConfig, TrainConfig
-from ppo_tune.data.user_files import IMPORTS, RECIPE, as_noted, check_user_files, with_full_paths
+from ppo_tune.data.user_files import IMPORTS, RECIPE, as_noted, check_user_files
 from ppo_tune.errors import PPOTuneError
 from tests.blocks import Examples, all_blocks, kinds_of, within
 
@@ -52,26 +52,14 @@ def test_a_change_of_any_file_that_any_block_names_changes_its_fingerprint_and_n
         before = now
 
 
-@pytest.mark.parametrize("config", PLACES, indirect=True)
-def test_what_is_handed_on_is_found_from_anywhere(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = check_user_files(config).hashes
-    moved = with_full_paths(config)
-    monkeypatch.chdir(tmp_path.parent)
-
-    now = check_user_files(moved).hashes
-
-    assert {place: now[place] for place in before if IMPORTS not in place} == before
-    assert all(Path(named.path).is_absolute() for named in named_files(moved))
-    assert not any(Path(named.path).exists() for named in named_files(config))
-
-
-def test_a_hub_name_stays_as_it_is_and_stands_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{name}/{file}")
+def test_a_hub_name_stands_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = tmp_path / "models--org--model"
+    (fetched / "refs").mkdir(parents=True)
+    (fetched / "refs" / "main").write_text("0" * 40, encoding="utf-8")
+    (fetched / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     config = RunConfig.model_validate({"task": {"name": "support"}, "model": {"name": "org/model"}})
 
-    assert with_full_paths(config) == config
     assert check_user_files(config).hashes["model.name"] == "org/model"
 
 
@@ -124,3 +112,22 @@ def test_what_an_older_study_did_not_note_is_not_compared(before: dict[str, Any]
     now = {"f": "1", f"f{IMPORTS}a.py": "3", RECIPE: "4"}
 
     assert as_noted(now, before) == {place: now[place] for place in compared}
+
+
+def test_all_that_cannot_be_used_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    reward = {"name": "python", "function": "mine.py:score"}
+    config = RunConfig.model_validate({
+        "task": {"name": "dataset", "path": "p.jsonl", "reward": reward},
+        "model": {"name": "no/such/model"},
+    })  # fmt: skip
+
+    with pytest.raises(PPOTuneError) as caught:
+        check_user_files(config)
+
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "p.jsonl",
+        "task.reward.function",
+        "model 'no/such/model'",
+    ]

@@ -241,10 +241,10 @@ def test_prompts_go_along_one_row_each(target: str) -> None:
 
 
 @foreign
-def test_a_reward_function_goes_along_by_its_path(target: str) -> None:
-    files = TARGETS[target](python_reward("/where/it is/reward.py"), Scale()).files
+def test_a_reward_function_is_read_beside_the_script(target: str) -> None:
+    files = TARGETS[target](python_reward("functions/it is.py"), Scale()).files
 
-    assert any("FUNCTION_FILE = '/where/it is/reward.py'" in text for text in files.values())
+    assert any("FUNCTION_FILE = HERE / 'functions/it is.py'" in text for text in files.values())
 
 
 def test_the_options_of_every_other_trainer_are_derived_from_its_release() -> None:

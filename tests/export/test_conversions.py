@@ -331,10 +331,13 @@ def test_a_gain_of_one_changes_nothing_and_one_unknown_is_said_to_be(
 
 @pytest.mark.parametrize("target", REWARD_UNITS)
 def test_a_reward_that_is_a_function_has_no_server_and_no_gain(target: str) -> None:
-    told = remarks(target, python_reward("/mine/reward.py"), "approximated")["reward"]
+    told = remarks(target, python_reward("functions/mine.py"), "approximated")["reward"]
 
     assert "gain" not in told
-    assert "not copied: /mine/reward.py, with what it imports from its folder" in told
+    assert (
+        "a copy, functions/mine.py, with the modules of yours that it imports; put beside it what else it"
+        in told
+    )
 
 
 def test_verl_saves_what_it_has_trained_once_at_the_end() -> None:

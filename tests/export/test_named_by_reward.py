@@ -39,4 +39,4 @@ def test_a_target_knows_the_function_and_the_reward_model_to_serve(
     assert bool(served) == (member is PreferenceRewardConfig)
     assert all(f"{reward.model} is faster" in text for text in served)
     assert not any(REWARD_PLACEHOLDER in text for text in served)
-    assert any("your function is not copied" in text for text in told) == ("function" in kinds)
+    assert any("your function is a copy" in text for text in told) == ("function" in kinds)

@@ -13,7 +13,7 @@ from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, Ru
 from ppo_tune.config.study_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, PPOTuneError, StorageError
-from ppo_tune.export import TARGETS, Scale, export_study
+from ppo_tune.export import TARGETS, Scale, export_study, other_trainers
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.gather import confirmed, winner_of
 from ppo_tune.files import write_json
@@ -70,7 +70,7 @@ def run(**flags: Any) -> None:
 def _defaults() -> dict[str, Any]:
     return {
         "to": "native", "trial": None, "folder": None, "params_ratio": None, "response_length": None, "force": False,
-        "to_terminal": False, "storage": None,
+        "to_terminal": False, "storage": None, "copy_models": False,
     }  # fmt: skip
 
 
@@ -91,21 +91,34 @@ def test_our_own_format_is_written_to_a_folder_of_its_own(
         "README.md",
         "metrics.json",
         "provenance.json",
+        "data",
+        "functions",
+        "model",
     }
     best = load_training(folder / "best.yaml")
     assert (best.ppo.learning_rate, best.ppo.episodes) == (1e-3, 4 * 640)
     told = capsys.readouterr().out
     assert f"wrote      {Path('exports/hand-native/best.yaml')}" in told
+    assert f"wrote      {Path('exports/hand-native/functions/reward.py')}" in told
+    assert "note: model is only a link to model, and to another machine that folder must go along: " in told
     assert "go on with ppo-tune train exports/hand-native/best.yaml" in told
+
+
+def test_folders_of_models_are_copied_on_request(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(copy_models=True)
+
+    assert (out / "exports" / "hand-native" / "model").is_dir()
+    assert not (out / "exports" / "hand-native" / "model").is_symlink()
+    assert "note: " not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("target", "files", "told"),
     [
-        ("openrlhf", {"train.sh", "prompts.jsonl", "reward.py"}, "2 things that openrlhf cannot do: see "),
-        ("verl", {"train.sh", "prompts.jsonl", "reward.py"}, "2 things that verl cannot do: see "),
-        ("skyrl", {"train.sh", "prompts.jsonl", "train.py"}, "3 things that skyrl cannot do: see "),
-        ("trl", {"train.py", "prompts.jsonl"}, "1 thing that trl cannot do: see exports/hand-trl/train.py"),
+        ("openrlhf", {"train.sh", "reward.py"}, "2 things that openrlhf cannot do: see "),
+        ("verl", {"train.sh", "reward.py"}, "2 things that verl cannot do: see "),
+        ("skyrl", {"train.sh", "train.py"}, "3 things that skyrl cannot do: see "),
+        ("trl", {"train.py"}, "1 thing that trl cannot do: see exports/hand-trl/train.py"),
     ],
 )
 def test_another_trainers_files_are_written_and_what_they_lose_is_counted(
@@ -113,7 +126,8 @@ def test_another_trainers_files_are_written_and_what_they_lose_is_counted(
 ) -> None:
     run(to=target)
 
-    assert {path.name for path in (out / "exports" / f"hand-{target}").iterdir()} == files
+    everywhere = {"README.md", "prompts.jsonl", "functions", "model"}
+    assert {path.name for path in (out / "exports" / f"hand-{target}").iterdir()} == files | everywhere
     said = capsys.readouterr().out
     assert told in said
     assert f"that {target} does otherwise: see exports/hand-{target}/train." in said
@@ -143,7 +157,7 @@ def test_a_trial_that_was_not_completed_is_not_handed_on(out: Path, number: int,
     )
 
 
-def test_the_main_file_can_be_printed_and_nothing_is_written(
+def test_the_main_file_can_be_printed_with_files_as_named_from_here_and_nothing_is_written(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
@@ -152,10 +166,32 @@ def test_the_main_file_can_be_printed_and_nothing_is_written(
 
     run(to_terminal=True)
 
-    assert capsys.readouterr().out == (out / "exports" / "hand-native" / "best.yaml").read_text(
+    printed = capsys.readouterr().out
+    assert sorted(out.rglob("*")) == before
+    (out / "best.yaml").write_text(printed, encoding="utf-8")
+    names = {named.place: named.value for named in load_training("best.yaml").names()}
+    assert names == {
+        "task.path": "prompts.jsonl", "task.reward.function": "reward.py:score", "model.name": "model",
+    }  # fmt: skip
+    written = (out / "exports" / "hand-native" / "best.yaml").read_text(encoding="utf-8")
+    assert written == (
+        printed.replace("path: prompts", "path: data/prompts")
+        .replace("function: reward", "function: functions/reward")
+        .replace("name: model", "name: ./model")
+    )
+
+
+def test_another_trainers_main_file_is_printed_as_it_is_written(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(to="openrlhf")
+    capsys.readouterr()
+
+    run(to="openrlhf", to_terminal=True)
+
+    assert capsys.readouterr().out == (out / "exports" / "hand-openrlhf" / "train.sh").read_text(
         encoding="utf-8"
     )
-    assert sorted(out.rglob("*")) == before
 
 
 def test_a_folder_that_holds_something_is_left_alone_unless_forced(out: Path) -> None:
@@ -241,25 +277,78 @@ def test_another_trainer_is_told_the_gain_of_a_reward_model(out: Path) -> None:
     assert winner(out).sources.gain is None  # a function has none
 
 
-def test_another_trainer_is_told_full_paths_and_the_training_prompts_as_they_were_given(out: Path) -> None:
+def test_another_trainer_is_told_places_in_the_folder_and_the_training_prompts_as_they_were_given(
+    out: Path,
+) -> None:
     known = winner(out)
     trained = [f"Q: say {i}" for i in range(50) if split_of(f"Q: say {i}") == "train"]
 
-    assert known.sources.model == str(out / "model")
-    assert known.sources.reward.function == f"{out / 'reward.py'}:score"
+    assert known.sources.model == "model"
+    assert known.sources.reward.function == "functions/reward.py:score"
+    assert {e.name: e.source.resolve() for e in known.sources.enclosures} == {
+        "model": out / "model",
+        "functions/reward.py": out / "reward.py",
+    }
     assert [prompt.text for prompt in known.sources.prompts] == trained
     assert known.sources.prompts[0].columns["size"] in range(50)
     assert winner(out, with_sources=False).sources.prompts is None
 
 
-def test_prompts_that_are_gone_are_said_to_be(out: Path) -> None:
+def test_prompts_that_are_gone_are_said_to_be(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (out / "prompts.jsonl").unlink()
 
     run(to="trl")
 
     text = (out / "exports" / "hand-trl" / "train.py").read_text(encoding="utf-8")
-    assert "they could not be read (prompts.jsonl: no such file" in text
+    assert "they could not be read (prompts.jsonl: no such file)" in text
+    assert f"note: the prompts do not go along: prompts.jsonl: no such file (looked in {out})" in (
+        capsys.readouterr().out
+    )
     assert "PROMPTS = HERE / 'YOUR_PROMPTS.jsonl'" in text
+
+
+def test_another_trainer_is_given_a_hub_name_without_its_revision_and_that_is_said(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load_study_from(storage_url(out, "hand"), "hand")
+    config = stored_config(study)
+    reward = PreferenceRewardConfig(name="preference", model="org/judge@v2")
+    task = config.task.model_copy(update={"reward": reward})
+    model = config.model.model_copy(update={"name": "org/base@v1"})
+    named = config.model_copy(update={"task": task, "model": model})
+
+    known = winner_of(study, named, out=out, with_sources=True)
+
+    assert known.sources.reward is not None
+    assert known.sources.model == "org/base"
+    assert known.sources.reward.names()[0].value == "org/judge"
+    for target in other_trainers():
+        told = [str(remark) for remark in TARGETS[target](known, Scale()).conversion.approximated]
+        for repo, revision in (("org/base", "v1"), ("org/judge", "v2")):
+            assert (
+                f"{repo} was tuned at revision {revision}, and here the hub's newest is read: where that is another, "
+                f"run `hf download {repo} --revision {revision} --local-dir FOLDER` and name FOLDER in its place"
+            ) in told
+    assert winner_of(study, named, out=out, with_sources=False).config.model.name == "org/base@v1"
+
+
+def test_what_is_not_here_is_told_and_no_training_is_advised(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "reward.py").unlink()
+
+    run()
+
+    told = capsys.readouterr().out
+    assert (
+        "note: reward.py is not here, so it is not in the folder: put the file of task.reward.function there, as "
+        "functions/reward.py"
+    ) in told
+    assert "go on with" not in told
+    card = (out / "exports" / "hand-native" / "README.md").read_text(encoding="utf-8")
+    assert (
+        "- `functions/reward.py`: the file of task.reward.function; it was not there when this was written: put it here"
+    ) in card
 
 
 def test_a_hub_name_stays_one(out: Path) -> None:
@@ -329,7 +418,11 @@ def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(
 
     world = build_support(seed)
     assert known.config.task.seed == seed
-    assert (known.sources.model, known.sources.reward.model) == (str(world / "base"), str(world / "reward"))
+    assert (known.sources.model, known.sources.reward.model) == ("model", "reward_model")
+    assert {(e.name, e.source, e.is_linked) for e in known.sources.enclosures} == {
+        ("model", world / "base", False),
+        ("reward_model", world / "reward", False),
+    }
     assert [p.text for p in known.sources.prompts] == [t for t in messages(seed) if split_of(t) == "train"]
     assert len(known.sources.prompts) > 2000
 

@@ -138,10 +138,10 @@ def test_a_reward_model_fitted_to_conversations_reads_them_so_and_says_so(judge:
 
     assert read_format(judge).chat
     assert good > bad + 1
-    assert reward.text(prompt, " red it is").endswith(
+    assert reward.reading.text(prompt, " red it is").endswith(
         "<|im_start|>user\nsay red<|im_end|>\n<|im_start|>assistant\nred it is<|im_end|>\n"
     )
-    assert "hello" in reward.text(prompt, "no")
+    assert "hello" in reward.reading.text(prompt, "no")
 
 
 @pytest.mark.parametrize(

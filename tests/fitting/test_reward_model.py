@@ -17,13 +17,13 @@ from transformers import AutoModelForSequenceClassification
 from ppo_tune.config.blocks import PreferenceRewardConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.errors import DataError, ModelError
+from ppo_tune.fitting.intervals import wilson
 from ppo_tune.fitting.reward_model import (
     Preference,
     RewardTrainingResult,
     fit_reward,
+    rights,
     sample_base,
-    share_right,
-    wilson,
 )
 from ppo_tune.rewards.preference import PreferenceReward, read_format
 from tests.conftest import WORDS, save_tiny_model, tiny_tokenizer
@@ -238,7 +238,7 @@ def test_a_fit_that_diverges_is_refused_and_writes_nothing(model_folder, tmp_pat
 def test_progress_rises_to_one(model_folder, tmp_path):
     seen: list[float] = []
 
-    fit(obvious(50), model_folder, tmp_path / "reward", progress=seen.append)
+    fit(obvious(50), model_folder, tmp_path / "reward", progress=lambda step: seen.append(step.done))
 
     assert seen == sorted(seen)
     assert len(seen) == 3 * math.ceil(40 / 16)
@@ -261,7 +261,9 @@ def test_the_interval_is_wilsons(right, n):
 
 
 def test_equal_scores_count_half():
-    assert share_right(torch.tensor([1.0, 2.0, 3.0, 0.0]), torch.tensor([1.0, 1.0, 3.0, 5.0])) == 0.5
+    chosen, rejected = torch.tensor([1.0, 2.0, 3.0, 0.0]), torch.tensor([1.0, 1.0, 3.0, 5.0])
+
+    assert rights(chosen, rejected).tolist() == [0.5, 1.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,8 @@ def test_a_reward_model_at_chance_is_said_to_be(right, told):
 
 
 def test_accuracy_its_pairs_and_its_interval_stand_beside_the_model(model_folder, tmp_path):
-    result = fit(obvious(60, prompts=MANY), model_folder, tmp_path / "reward")
+    pairs = [(f"{prompt} {i}", chosen, rejected) for i, (prompt, chosen, rejected) in enumerate(obvious(60))]
+    result = fit(pairs, model_folder, tmp_path / "reward")
 
     written = json.loads((tmp_path / "reward" / "reward.json").read_text(encoding="utf-8"))
     assert written["heldout_pairs"] == result.heldout_pairs == 60 - result.preferences
@@ -333,3 +336,43 @@ def test_a_base_without_an_end_of_sequence_is_fitted_and_its_reader_told(tmp_pat
     fit(obvious(60, prompts=MANY), base, tmp_path / "reward")
 
     assert not read_format(tmp_path / "reward").append_eos
+
+
+def test_the_interval_is_by_prompt_where_held_out_preferences_share_one(model_folder, tmp_path):
+    pairs = [(prompt, f"a {other}", f"c {other}") for prompt in MANY for other in WORDS[3:]]
+
+    result = fit(pairs, model_folder, tmp_path / "reward")
+
+    facts = json.loads((tmp_path / "reward" / "fit.json").read_text(encoding="utf-8"))
+    assert (result.heldout_pairs, result.heldout_prompts) == (30, 3)
+    assert (
+        result.interval[0] < wilson(result.accuracy, 30)[0]
+    )  # ten preferences of a prompt say less than ten of ten prompts
+    assert result.warnings[-1].startswith("3 held-out prompts say little of the accuracy")
+    assert facts == {
+        "kind": "reward", "preferences": 120, "heldout_pairs": 30, "heldout_prompts": 3, "accuracy": result.accuracy,
+        "accuracy_interval": [*result.interval], "loss": result.loss, "notes": [],
+    }  # fmt: skip
+    assert 0 < result.loss < math.log(2)
+
+
+def test_texts_beyond_the_context_are_counted(model_folder, tmp_path):
+    long = " ".join("a" * 31)  # with the end of the sequence 33 tokens behind a prompt of one word
+    pairs = [*obvious(20, prompts=MANY), ("d", long, "c"), ("d", "a", long), ("d", long[:-2], "c")]
+
+    result = fit(pairs, model_folder, tmp_path / "reward")
+
+    assert result.notes == (
+        "2 of 23 preferences have a text of more than 32 tokens, the model's context, of which its end is read",
+    )
+
+
+def test_many_texts_are_scored_in_passes_that_fit_into_memory(model_folder, tmp_path, monkeypatch):
+    whole = fit(obvious(60, prompts=MANY), model_folder, tmp_path / "a")
+    monkeypatch.setattr("ppo_tune.fitting.reward_model.TOKENS_AT_ONCE", 40)
+
+    parts = fit(obvious(60, prompts=MANY), model_folder, tmp_path / "b")
+
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert parts.accuracy == whole.accuracy
+    assert (parts.base_mean, parts.base_std) == pytest.approx((whole.base_mean, whole.base_std), rel=1e-5)

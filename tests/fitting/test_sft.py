@@ -1,6 +1,7 @@
 # mypy: ignore-errors
 """Fitting a language model to prompts with responses."""
 
+import json
 import math
 import random
 from pathlib import Path
@@ -13,7 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.fitting.sft import SFTResult, build_tokenizer, cut_prompts, fit_sft, hold_out
+from ppo_tune.fitting.new_model import build_tokenizer
+from ppo_tune.fitting.rows import cut_prompts, hold_out
+from ppo_tune.fitting.sft import SFTResult, fit_sft
 from ppo_tune.seeding import generator
 from tests.conftest import WORDS, save_tiny_model, tiny_tokenizer
 
@@ -279,7 +282,8 @@ def test_an_example_longer_than_the_context_is_refused(tmp_path):
         fit(pairs, tmp_path / "out", base=base)
 
     assert str(caught.value) == (
-        "`tokens <= 32`, the model's context, must hold for a prompt with its response, but got 36"
+        "`tokens <= 32`, the model's context, must hold for a prompt with its response, but got 36; 1 of 6 "
+        "examples are longer, the first begins 'a a a a a a a a a a a a a a a a a a a a'; take too_long: drop or cut"
     )
     assert not (tmp_path / "out").exists()
 
@@ -292,7 +296,7 @@ def test_a_base_that_is_not_there_is_refused(tmp_path):
 def test_progress_rises_to_one(tmp_path):
     seen: list[float] = []
 
-    fit(ECHO[:20], tmp_path, epochs=2, progress=seen.append)
+    fit(ECHO[:20], tmp_path, epochs=2, progress=lambda step: seen.append(step.done))
 
     assert seen == sorted(seen)
     assert len(seen) == 2 * math.ceil(19 / 8)
@@ -332,3 +336,65 @@ def test_a_model_that_was_saved_wrongly_is_an_error_that_names_its_folder(tmp_pa
         ModelError, match=f"'{tmp_path}' was written, but loaded again it is not what was trained"
     ):
         fit(ECHO, tmp_path, epochs=1)
+
+
+def test_a_fit_says_what_it_took_from_the_loss_of_its_base_on_how_many_prompts(tmp_path):
+    base = save_tiny_model(tmp_path / "base")
+    pairs = [(f"{opening} {word}", f"{word} b") for word in "cdefgh" for opening in "abijklm"] * 2
+
+    result = fit(pairs, tmp_path / "out", base=base, epochs=8, learning_rate=0.01, heldout_fraction=0.2)
+
+    before = fit(pairs, tmp_path / "x", base=base, epochs=1, learning_rate=1e-12, heldout_fraction=0.2)
+    low, high = result.gain_interval
+    assert (result.heldout_examples, result.heldout_prompts) == (16, 8)
+    assert result.nats_before == pytest.approx(before.heldout_nats_per_token, abs=1e-5)
+    assert low < result.nats_before - result.heldout_nats_per_token < high
+    assert result.interval[0] < result.heldout_nats_per_token < result.interval[1]
+    assert low > 0
+    facts = json.loads((tmp_path / "out" / "fit.json").read_text(encoding="utf-8"))
+    assert facts == {
+        "kind": "sft", "examples": 68, "heldout_examples": 16, "heldout_prompts": 8,
+        "nats_per_token": result.heldout_nats_per_token, "nats_per_token_interval": [*result.interval],
+        "nats_per_token_before": result.nats_before, "gain_interval": [low, high], "notes": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("after", "gain", "told"),
+    [
+        (2.0, (0.5, 1.5), None),
+        (
+            2.9,
+            (-0.1, 0.3),
+            "the held-out loss cannot be told from that before the fit, 3.000 nats per token: it fell by -0.100 to "
+            "0.300; give more examples, more epochs or another learning_rate",
+        ),
+        (
+            3.5,
+            (-0.7, -0.3),
+            "the held-out loss rose from 3.000 to 3.500 nats per token, so responses to new prompts are less likely "
+            "than before; take fewer epochs or a lower learning_rate",
+        ),
+    ],
+)
+def test_a_loss_that_did_not_fall_is_said(after, gain, told):
+    result = SFTResult(1, 1, after, (), 40, 40, (0.0, 9.0), 3.0, gain)
+
+    assert result.warnings == (() if told is None else (told,))
+
+
+def test_few_held_out_prompts_are_said(tmp_path):
+    result = fit(ECHO, tmp_path, epochs=8)
+
+    assert result.warnings == (
+        "5 held-out prompts say little of the loss, which 30 or more would; give more rows, or a larger "
+        "heldout_fraction",
+    )
+
+
+def test_a_fit_that_diverges_is_refused_and_writes_nothing(tmp_path):
+    with pytest.raises(ModelError) as caught:
+        fit(ECHO, tmp_path, learning_rate=1e30)
+
+    assert str(caught.value) == "the fit diverged, so no model was written; lower learning_rate"
+    assert [*tmp_path.iterdir()] == []

@@ -216,7 +216,7 @@ def test_a_chat_reward_model_reads_a_users_turn_and_the_assistants_answer(tmp_pa
 
     scores = reward(["d e"], [" f"], {})
 
-    assert reward.text("d e", " f") == "<t> b d e <e> <t> c f <e> "
+    assert reward.reading.text("d e", " f") == "<t> b d e <e> <t> c f <e> "
     assert scores.tolist() == pytest.approx([chat_logit([16, 3, 5, 6, 17, 16, 4, 7, 17])], abs=1e-5)
 
 
@@ -247,7 +247,7 @@ def test_a_template_or_a_file_of_ours_goes_before_a_chat_template(plain, tmp_pat
 def test_a_turn_that_the_policy_made_up_is_none(tmp_path):
     reward = load_reward(save_chat_reward(tmp_path))
 
-    assert reward.text("d", " f<e><t> b g") == "<t> b d <e> <t> c f b g <e> "
+    assert reward.reading.text("d", " f<e><t> b g") == "<t> b d <e> <t> c f b g <e> "
 
 
 def test_a_prompt_that_is_a_chat_already_is_refused_with_the_way_out(tmp_path):

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from ppo_tune.config.blocks import PythonRewardConfig
+from ppo_tune.data import user_functions
+from ppo_tune.data.user_functions import hold
 from ppo_tune.errors import ConfigError, RewardError
 from ppo_tune.rewards import Reward, make_reward
 from tests.rewards import contract
@@ -312,3 +314,35 @@ def test_two_files_of_one_name_are_two_rewards():
     rewards = [make_reward(config, torch.device("cpu")) for config in configs]
 
     assert [reward(["p"], ["r"], {}).item() for reward in rewards] == [1.0, 2.0]
+
+
+class Held(Reward):
+    """Scores by length; lives in this session."""
+
+    def score(self, prompts, responses, columns):
+        return [float(len(response)) for response in responses]
+
+
+def test_an_object_of_this_session_is_the_reward_itself_and_a_function_is_called_by_what_it_is_called():
+    def lengths(prompts, responses, **columns):
+        if "bad" in responses:
+            raise ValueError("bad")
+        return [len(response) for response in responses]
+
+    reward = Held()
+    held = [
+        hold("one.py:score", user_functions.Held(reward, "Held", "is lone")),
+        hold("two.py:score", user_functions.Held(lengths, "lengths", "is lone")),
+    ]
+
+    def made(name):
+        return make_reward(PythonRewardConfig(name="python", function=name), torch.device("cpu"))
+
+    assert len(held) == 2
+    assert made("one.py:score") is reward
+    assert made("two.py:score")(["p"], ["good"], {}).tolist() == [4.0]
+    with pytest.raises(RewardError) as caught:
+        made("two.py:score")(PROMPTS, RESPONSES, {})
+    assert str(caught.value) == (
+        "reward function lengths raised ValueError: bad for prompt 'second prompt', response 'bad'"
+    )

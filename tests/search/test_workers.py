@@ -238,6 +238,43 @@ if __name__ == "__main__":
 """
 
 
+BARE = """
+import importlib, sys
+from pathlib import Path
+from ppo_tune.config.study_file import load_study
+from ppo_tune.search.facts import Owner
+from ppo_tune.search.plan import SearchPlan
+from ppo_tune.search.workers import Worker
+from tests.search.stub_work import act
+module, name, file = sys.argv[1:]
+with getattr(importlib.import_module(module), name)(act) as runner:
+    runner.start(Worker(Owner.new("here"), 0, SearchPlan(load_study(file)), "count", Path(), 1))
+    found = []
+    while runner.alive():
+        found += [message for _, message in runner.events(timeout=1.0)]
+print(len(found), __name__)
+"""
+
+
+@members
+@pytest.mark.parametrize("how", ["a file", "the standard input", "a command"])
+def test_a_worker_does_not_run_the_script_that_started_it(
+    member: type[Workers], how: str, tmp_path: Path
+) -> None:
+    """Which guards nothing by its name, and need not be a file."""
+    root, script = Path(__file__).parents[2], tmp_path / "bare.py"
+    script.write_text(BARE, encoding="utf-8")
+    first = {"a file": [str(script)], "the standard input": ["-"], "a command": ["-c", BARE]}[how]
+    study = root / "search_spaces" / "quickstart.yaml"
+
+    done = subprocess.run(
+        [sys.executable, *first, member.__module__, member.__name__, str(study)],
+        input=BARE, capture_output=True, text=True, timeout=200, env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+
+    assert done.stdout.split() == ["103", "__main__"], done.stderr
+
+
 @members
 def test_a_worker_whose_supervisor_was_killed_ends(member: type[Workers], tmp_path: Path) -> None:
     root = Path(__file__).parents[2]

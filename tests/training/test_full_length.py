@@ -185,6 +185,10 @@ def test_what_is_claimed_is_what_evaluate_measures(
     assert config.model.name is not None
     assert without_kl(evaluate_model(str(result.model), config)) == without_kl(result.after)
     assert without_kl(evaluate_model(config.model.name, config)) == without_kl(result.before)
+    if config.model.lora_rank is not None:
+        assert without_kl(evaluate_model(str(tmp_path / "red" / "adapter"), config)) == without_kl(
+            result.after
+        )
     assert result.after.samples != result.before.samples
     stored = read_json(tmp_path / "red" / "evaluation.json")
     assert stored["after"]["score"] == result.after.score

@@ -1,0 +1,232 @@
+"""A LoRA adapter in a folder of PEFT's format, ours or another's: checked against its base and merged into it.
+
+Both are known by their JSON files and the shapes of their weights before any weight is read. What is no plain LoRA of
+linear layers is refused: peft alone knows what it means.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+from transformers.utils.hub import cached_file
+
+from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.data.hub import pretrained
+from ppo_tune.data.model_folders import ADAPTER, TOKENIZER, WHOLE_WEIGHTS, called, check_model, read_facts
+from ppo_tune.errors import ModelError
+from ppo_tune.models.fast.kernels import settle
+from ppo_tune.models.fast.linear import layer_shape
+from ppo_tune.models.loading import (
+    dtype_of_products,
+    first_line,
+    json_folder,
+    load_causal_lm,
+    load_config,
+    load_tokenizer,
+)
+from ppo_tune.models.policy import Policy
+from ppo_tune.models.saving import ADAPTER_PREFIX, ADAPTER_WEIGHTS, VALUE_HEAD
+
+OTHER_KINDS = (
+    "use_dora", "use_qalora", "use_bdlora", "alora_invocation_tokens", "layer_replication", "arrow_config",
+    "kasa_config", "monteclora_config", "velora_config",
+)  # fmt: skip
+"""Options of PEFT's LoRA that make it another function than x·(W + s·AB), by the name in its config."""
+
+KEEPS_BASE = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Initializations that leave the base's weights as they are."""
+
+MERGE = "merge it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """An adapter that fits its base.
+
+    Attributes:
+        name: Its folder or hub name.
+        base: That of the model it was made of.
+        tokenizer: That of the tokenizer it was made with: its own, or the base's.
+        weights: The file of its weights.
+        scales: What each adapted layer's product of both matrices is multiplied by, by the layer's name.
+    """
+
+    name: str
+    base: str
+    tokenizer: str
+    weights: Path
+    scales: Mapping[str, float]
+
+    def load_policy(self, config: ModelConfig, device: torch.device) -> Policy:
+        """The base with the adapter merged into it, as the model folder of a training holds it.
+
+        Args:
+            config: Its dtype is that in which the base was read, and is rounded to; what is merged is float32.
+            device: Where to put it.
+
+        Raises:
+            ModelError: If the base cannot be loaded.
+        """
+        all_weights = config.lora_rank is None
+        dtype = dtype_of_products(self.base, config.dtype, device, all_weights=all_weights)
+        model = load_causal_lm(self.base, torch.float32 if all_weights else dtype).float()
+        self._merge_into(model)
+        tokenizer, settled = load_tokenizer(self.tokenizer), settle(model, device)
+        return Policy(settled, tokenizer, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha)
+
+    @torch.no_grad()
+    def _merge_into(self, model: PreTrainedModel) -> None:
+        tensors = load_file(self.weights)
+        for layer, scale in self.scales.items():
+            # As (in, R) and (R, out), for so a training multiplies them, and to the same bits.
+            a, b = (tensors[_key(layer, side)].float().T.contiguous() for side in "AB")
+            delta, module = scale * (a @ b), model.get_submodule(layer)
+            weight: Any = module.weight
+            weight += delta.T if isinstance(module, nn.Linear) else delta
+
+
+def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
+    """The adapter that a folder or hub name holds, with its base; None for a whole model.
+
+    Args:
+        name: A folder or hub name.
+        base: That of the base; None for the one that the adapter names.
+
+    Raises:
+        ModelError: If a base is given for a whole model, or an adapter is no plain LoRA, its base is missing, or it
+            does not fit its base.
+    """
+    folder = json_folder(name)
+    facts = None if folder is None else read_facts(folder / ADAPTER, called(name))
+    if folder is None or facts is None:
+        if folder is not None and base is not None:
+            raise ModelError(f"{called(name)} is a whole model, so it has no base {base!r}; leave base out")
+        return None
+    if any(any(folder.glob(pattern)) for pattern in WHOLE_WEIGHTS):
+        return None  # both a model and an adapter, which is refused when it is loaded
+    adapter = f"adapter {name!r}"
+    _check_kind(facts, adapter)
+    base = base or facts.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"{adapter} does not name the model that it was made of; name it as base (--base)")
+    try:
+        check_model(base)
+    except ModelError as error:
+        raise ModelError(
+            f"{error}; it is the base of {adapter}: name where it lies as base (--base)"
+        ) from error
+    shapes, weights = _shapes(name, adapter)
+    _check_shapes(shapes, base, adapter, every_block=_is_of_every_block(facts, folder))
+    layers = sorted({*map(_layer_of, shapes)})
+    scales = {layer: _scale(facts, layer, shapes[_key(layer, "A")][0]) for layer in layers}
+    own_tokenizer = (folder / TOKENIZER).is_file()
+    return AdapterFolder(name, base, name if own_tokenizer else base, weights, scales)
+
+
+def _key(layer: str, side: str) -> str:
+    return f"{ADAPTER_PREFIX}{layer}.lora_{side}.weight"
+
+
+def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
+    kind = facts.get("peft_type")
+    others = [option for option in OTHER_KINDS if facts.get(option)]
+    start = facts.get("init_lora_weights")
+    if start not in KEEPS_BASE:
+        others.append(f"init_lora_weights: {start}")
+    if kind != "LORA" or others:
+        what = f"a {kind} adapter" if kind != "LORA" else f"a LoRA with {', '.join(others)}"
+        raise ModelError(f"{adapter} is {what}, and only plain LoRA is read here; {MERGE}")
+
+
+def _shapes(name: str, adapter: str) -> tuple[dict[str, list[int]], Path]:
+    """The shapes of an adapter's tensors, and the file they are in."""
+    try:
+        repo, where = pretrained(name)
+        found = cached_file(repo, ADAPTER_WEIGHTS, **where)
+        assert found is not None, "a file that is not there is an error"
+        with safe_open(found, framework="pt") as file:
+            return {key: file.get_slice(key).get_shape() for key in file.keys()}, Path(found)  # noqa: SIM118
+    except OSError:
+        raise ModelError(
+            f"{adapter} holds no {ADAPTER_WEIGHTS}, and weights in another format are not read; save it again by peft"
+        ) from None
+    except SafetensorError as error:
+        raise ModelError(f"{adapter}: its {ADAPTER_WEIGHTS} cannot be read: {first_line(error)}") from error
+
+
+def _is_of_every_block(facts: Mapping[str, Any], folder: Path) -> bool:
+    """Whether an adapter is of all blocks of its base: ours, and one whose layers are named without numbers."""
+    if facts.get("layers_to_transform") is not None or facts.get("exclude_modules"):
+        return False
+    targets = facts.get("target_modules")
+    numberless = isinstance(targets, list) and not any(re.search(r"\d", str(target)) for target in targets)
+    return numberless or (folder / VALUE_HEAD).is_file()
+
+
+def _check_shapes(shapes: Mapping[str, list[int]], base: str, adapter: str, *, every_block: bool) -> None:
+    """Every tensor must be half of a LoRA of a linear layer that the base has; of every block's, if it is so.
+
+    Raises:
+        ModelError: If one is not.
+    """
+    layers = _linear_layers(base)
+    adapted = {_layer_of(key) for key in shapes}
+    for key, shape in shapes.items():
+        match = re.fullmatch(rf"{re.escape(ADAPTER_PREFIX)}(.+)\.lora_([AB])\.weight", key)
+        if match is None or len(shape) != 2:
+            raise ModelError(f"{adapter} holds {key!r}, which is no LoRA of a linear layer; {MERGE}")
+        layer, is_a = match[1], match[2] == "A"
+        other = shapes.get(_key(layer, "B" if is_a else "A"))
+        if layer not in layers:
+            raise _misfit(adapter, base, f"which has no linear layer {layer!r} that can have one")
+        if other is None or other[is_a] != shape[not is_a]:
+            raise ModelError(f"{adapter} holds {key!r} and no other half that fits it; save it again by peft")
+        if shape[is_a] != layers[layer][not is_a]:
+            width = f"an {'input' if is_a else 'output'} of {layers[layer][not is_a]} numbers"
+            raise _misfit(adapter, base, f"whose {layer!r} has {width}, where the adapter has {shape[is_a]}")
+    kinds = {_NUMBER.sub("*", layer) for layer in adapted}
+    left_out = (layer for layer in layers if layer not in adapted and _NUMBER.sub("*", layer) in kinds)
+    if every_block and (beyond := next(left_out, None)):
+        raise _misfit(adapter, base, f"which has a layer {beyond!r}, where the adapter has none")
+
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+"""The number of a block in the name of a layer."""
+
+
+def _layer_of(key: str) -> str:
+    return key.removeprefix(ADAPTER_PREFIX).rpartition(".lora_")[0]
+
+
+def _misfit(adapter: str, base: str, why: str) -> ModelError:
+    way_out = "name the model that it was made of as base (--base)"
+    return ModelError(f"{adapter} does not fit its base, {called(base)}, {why}; {way_out}")
+
+
+def _linear_layers(base: str) -> dict[str, tuple[int, int]]:
+    """The widths of input and output of a model's linear layers, by its config; those that share a weight left out."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(load_config(base), trust_remote_code=False)
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    return {
+        name: layer_shape(module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and id(module.weight) not in embeddings
+    }
+
+
+def _scale(facts: Mapping[str, Any], layer: str, rank: int) -> float:
+    """Alpha over the rank, or over its root in rank-stabilized LoRA; PEFT's defaults where nothing is said."""
+    patterns: Mapping[str, float] = facts.get("alpha_pattern") or {}
+    own = (alpha for pattern, alpha in patterns.items() if re.match(rf"(.*\.)?({pattern})$", layer))
+    alpha = float(next(own, facts.get("lora_alpha") or 8))
+    return alpha / math.sqrt(rank) if facts.get("use_rslora") else alpha / rank

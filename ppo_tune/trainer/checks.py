@@ -1,0 +1,146 @@
+"""What can be known of a training before any weight is read: by tokenizers, configs and the user's files alone.
+
+Whatever is refused here would be refused later, by the same functions: some of it when the models are there, some in
+the middle of a trial.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from ppo_tune.config.blocks import RunConfig, StudyConfig, scorers
+from ppo_tune.data.prompts import Prompt, Split
+from ppo_tune.errors import Mistakes, NoPromptsError
+from ppo_tune.models import load_tokenizer
+from ppo_tune.models.causal import CausalLayout
+from ppo_tune.models.loading import skeleton
+from ppo_tune.models.lora import adapted_share, layers_to_adapt, output_head, remark_on
+from ppo_tune.models.text import check_tokens, name_of
+from ppo_tune.rewards import check_reward
+from ppo_tune.tasks import PromptSet, TaskPrompts, notes_on_ends, stops_of, task_prompts
+from ppo_tune.trainer.compiling import require_compiler
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long prompts are in the tokens of the model, those of all splits.
+
+    Attributes:
+        median: Tokens of the middle one of those that are kept.
+        longest: Tokens of the longest of them.
+        room: Tokens of the longest that leaves room for a response; None where the model has no limit.
+        dropped: How many are longer and left out.
+        cut: How many are longer and lose their beginning.
+    """
+
+    median: int
+    longest: int
+    room: int | None
+    dropped: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a training before any weight is read.
+
+    Attributes:
+        lengths: Of the prompts; None where the task's own model reads them.
+        of_model: What its user should know of model and prompts, one sentence each; `Assembly.notes` say it too.
+        of_scorers: The same of what scores responses.
+    """
+
+    lengths: Lengths | None = None
+    of_model: tuple[str, ...] = ()
+    of_scorers: tuple[str, ...] = ()
+
+
+def check_run(config: RunConfig) -> RunFacts:
+    """Look at all that a training needs, without the weights of any model.
+
+    Raises:
+        PPOTuneError: With everything that was found, if anything cannot be used.
+    """
+    look = _Look(config, task_prompts(config.task))
+    with look.mistakes.collected():
+        look.at_model()
+    look.at_scorers()
+    if config.model.compile is True:
+        with look.mistakes.collected():
+            require_compiler()
+    look.mistakes.tell()
+    return RunFacts(look.lengths(), tuple(look.of_model), tuple(look.of_scorers))
+
+
+@dataclass
+class _Look:
+    """What was seen so far."""
+
+    config: RunConfig
+    asked: TaskPrompts
+    mistakes: Mistakes = field(default_factory=Mistakes)
+    of_model: list[str] = field(default_factory=list)
+    of_scorers: list[str] = field(default_factory=list)
+    sets: dict[Split, PromptSet] = field(default_factory=dict)
+    room: int | None = None
+
+    def at_model(self) -> None:
+        """See how the config's own model reads the task's prompts, and what ends its responses."""
+        name = self.config.model.name
+        if name is None:  # the task's own, which is built for it
+            return
+        model, tokenizer = skeleton(name), load_tokenizer(name)
+        layout = CausalLayout(model, tokenizer, model.dtype)
+        self.room = layout.room_for_prompts(self.config.ppo.max_new_tokens)
+        with self.mistakes.collected():
+            output_head(model)
+            if self.config.model.lora_rank is not None:
+                remark = remark_on(adapted_share(model, layers_to_adapt(model).values()))
+                self.of_model += [] if remark is None else [remark]
+        with self.mistakes.collected():
+            stops = stops_of(self.config.task, tokenizer)
+            self.of_model += notes_on_ends(name, chat=self.asked.chat, stop_ids=layout.stop_ids, stops=stops)
+        with self.mistakes.collected():  # what is wrong with one split is often so with the others
+            for split in self.asked.prompts:
+                self._read(split, layout)
+
+    def _read(self, split: Split, layout: CausalLayout) -> None:
+        """Tokenize a split as the trainer and what scores its policies do."""
+        try:
+            found = PromptSet(self.asked, split, layout.tokenizer, self.room)
+        except NoPromptsError:
+            if split == "confirmation" and not isinstance(self.config, StudyConfig):
+                return  # what is claimed of a training then answers held-out prompts
+            raise
+        self.sets[split] = found
+        self.of_model += [found.told] if found.told else []
+        check_tokens(found.ids, layout.tokenizer, layout.model, name_of(layout.model))
+        if split == "train":
+            found.check_rollout(self.config.ppo.rollout_size)
+
+    def at_scorers(self) -> None:
+        """See whether all that scores responses could do so."""
+        prompts = self._prompts()
+        for place, scorer in scorers(self.config.task).items():
+            with self.mistakes.collected():
+                told = check_reward(scorer, place, prompts, self.config.ppo.max_new_tokens)
+                self.of_scorers += [] if told is None else [told]
+
+    def _prompts(self) -> Sequence[Prompt]:
+        """What scorers will be given: what is left of the prompts, or all where they were not read."""
+        kept = [prompt for found in self.sets.values() for prompt in found.prompts]
+        return kept or [prompt for split in self.asked.prompts.values() for prompt in split]
+
+    def lengths(self) -> Lengths | None:
+        """How long the prompts are that were read."""
+        tokens = [len(ids) for found in self.sets.values() for ids in found.ids]
+        if not tokens:
+            return None
+        every = self.sets.values()
+        return Lengths(
+            median=round(median(tokens)),
+            longest=max(tokens),
+            room=self.room,
+            dropped=sum(found.n_dropped for found in every),
+            cut=sum(found.n_cut for found in every),
+        )

@@ -1,0 +1,124 @@
+"""Examples beyond a model's context: refused with the ways out, dropped, or cut, and always counted."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from ppo_tune.config.fitting import SFTConfig
+from ppo_tune.data.chats import Chat
+from ppo_tune.errors import DataError
+from ppo_tune.fitting.examples import tokenize_pairs, within_context
+from ppo_tune.fitting.sft import fit_sft
+from tests.conftest import save_tiny_model, tiny_tokenizer
+from tests.tokenizers_of import CHATML, KINDS
+
+PAIRS = [("a b c d e", "f g"), ("a b", "c"), ("a", "b c d e f g h i"), ("k l m a b c", "d")]
+LIMIT = 6
+"""Tokens, the end after the response included: of these pairs all but the second are longer."""
+
+
+def test_what_is_within_stays_as_it_is() -> None:
+    tokenizer = tiny_tokenizer()
+    examples = tokenize_pairs(tokenizer, PAIRS)
+
+    for limit in (10, None):
+        found = within_context(tokenizer, PAIRS, examples, limit, "refuse")
+
+        assert (found.prompts, found.examples, found.notes) == ([p for p, _ in PAIRS], examples, ())
+
+
+def test_cut_a_prompt_loses_its_beginning_and_a_response_that_is_too_long_alone_is_dropped() -> None:
+    tokenizer = tiny_tokenizer()
+
+    found = within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "cut")
+
+    assert [tokenizer.decode([*ids]) for ids, _ in found.examples] == [
+        "c d e f g <eos>",
+        "a b c <eos>",
+        "m a b c d <eos>",
+    ]
+    assert [sum(learned) for _, learned in found.examples] == [3, 2, 2]
+    assert found.prompts == [PAIRS[0][0], PAIRS[1][0], PAIRS[3][0]]
+    assert found.notes == (
+        "3 of 4 examples have more than 6 tokens, the model's context: 2 lost the beginning of their prompt and 1 were "
+        "dropped",
+    )
+
+
+def test_dropped_they_are_counted() -> None:
+    tokenizer, pairs = tiny_tokenizer(), [*PAIRS, ("b", "c")]
+
+    found = within_context(tokenizer, pairs, tokenize_pairs(tokenizer, pairs), LIMIT, "drop")
+
+    assert found.prompts == ["a b", "b"]
+    assert found.notes == ("3 of 5 examples have more than 6 tokens, the model's context: 3 were dropped",)
+
+
+def test_where_fewer_than_two_are_left_it_is_said() -> None:
+    tokenizer = tiny_tokenizer()
+
+    with pytest.raises(DataError) as caught:
+        within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "drop")
+
+    assert str(caught.value) == (
+        "at least 2 prompts with responses within the model's context, 6 tokens, are needed, but got 1 of 4; take "
+        "shorter ones or a model with a longer context"
+    )
+
+
+def test_refused_the_first_is_named_with_the_ways_out() -> None:
+    tokenizer = tiny_tokenizer()
+
+    with pytest.raises(DataError) as caught:
+        within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "refuse")
+
+    assert str(caught.value) == (
+        "`tokens <= 6`, the model's context, must hold for a prompt with its response, but got 10; 3 of 4 examples are "
+        "longer, the first begins 'a b c d e'; take too_long: drop or cut"
+    )
+
+
+def test_a_conversation_loses_its_first_turns_and_keeps_its_system_message() -> None:
+    tokenizer = KINDS["byte level"]()
+    tokenizer.chat_template = CHATML
+    talk = [("system", "be kind"), ("user", "one " * 20), ("assistant", "two"), ("user", "three")]
+    long = Chat([{"role": role, "content": text} for role, text in talk])
+    short = Chat([talk_turn for talk_turn in long.turns if "one" not in talk_turn["content"]][-1:])
+    pairs: list[tuple[str, str]] = [(long, "four"), (short, "four"), (short, "five " * 60)]
+    examples = tokenize_pairs(tokenizer, pairs)
+    limit = len(examples[0].ids) - 5
+
+    found = within_context(tokenizer, pairs, examples, limit, "cut")
+
+    text = str(tokenizer.decode([*found.examples[0].ids]))
+    assert "be kind" in text and "three" in text and "four" in text
+    assert "one" not in text and "two" not in text
+    assert len(found.examples) == 2
+    assert all(len(ids) <= limit for ids, _ in found.examples)
+
+
+@pytest.mark.parametrize(("too_long", "n"), [("drop", 20), ("cut", 21)])
+def test_a_fit_learns_from_what_is_left_and_notes_it(too_long: str, n: int, tmp_path: Path) -> None:
+    base = save_tiny_model(tmp_path / "base")
+    pairs = [(f"a {word}", "b") for word in "cdefghijkl" * 2] + [(" ".join("a" * 31), "b c")]
+    config = SFTConfig.model_validate({"too_long": too_long, "epochs": 1})
+
+    result = fit_sft(pairs, tmp_path / "out", config, base=str(base))
+
+    assert result.examples + result.heldout_examples == n
+    assert result.notes[0].startswith("1 of 21 examples have more than 32 tokens, the model's context: 1 ")
+    assert math.isfinite(result.heldout_nats_per_token)
+
+
+def test_pairs_are_tokenized_in_parts_to_the_same_tokens_of_five_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer = tiny_tokenizer()
+    whole = tokenize_pairs(tokenizer, PAIRS)
+    monkeypatch.setattr("ppo_tune.fitting.examples.PAIRS_AT_ONCE", 3)
+
+    assert tokenize_pairs(tokenizer, PAIRS) == whole
+    assert whole[1].ids.tolist() == [*tokenizer("a b c")["input_ids"], tokenizer.eos_token_id]
+    assert whole[1].learned == bytes([0, 0, 1, 1])
+    assert whole[1].ids.itemsize == 4
