@@ -150,7 +150,7 @@ def _try_update(work: Assembly, config: StudyConfig) -> None:
     Raises:
         PPOTuneError: If it fails; says why.
     """
-    work.trainer.start(0, config.ppo.with_params(config.baseline), config.search.seed)
+    work.trainer.start(0, config.ppo_of(config.baseline), config.search.seed)
     try:
         (result,) = work.trainer.step().values()
         if isinstance(result, TrialError):
