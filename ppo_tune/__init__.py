@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from ppo_tune.search.check import StudyCheck, check_study
     from ppo_tune.search.dashboard import study_dashboard
     from ppo_tune.search.objective import Objective
+    from ppo_tune.search.rerun import Rerun, rerun_trial
     from ppo_tune.search.run import run_confirmation, run_search
     from ppo_tune.search.status import study_status
     from ppo_tune.search.storage import open_study, study_names
+    from ppo_tune.search.studies import StudyContents, delete_study, rename_study, study_contents
     from ppo_tune.search.warm_start import lengthened
-    from ppo_tune.search.winner import best_config
+    from ppo_tune.search.winner import best_config, trial_config
     from ppo_tune.tasks import Task, make_task
     from ppo_tune.trainer.assembly import evaluate_model
     from ppo_tune.trainer.evaluation import Evaluation, Evaluator
@@ -57,13 +59,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
-    "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Reward",
-    "RewardTrainingConfig", "SFTConfig", "Study", "StudyCheck", "StudyConfig", "Task", "TrainConfig",
-    "TrainingInterrupted", "TrialError", "best_config", "check_study", "check_user_files", "compare_studies",
-    "copy_shipped", "draft_study", "evaluate_model", "export_study", "extended", "fit_reward", "fit_sft", "gae",
-    "lengthened", "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "read_pairs",
-    "read_preferences", "report_study", "run_confirmation", "run_search", "shipped", "study_dashboard", "study_names",
-    "study_status", "train", "tune", "write_report",
+    "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Rerun", "Reward",
+    "RewardTrainingConfig", "SFTConfig", "Study", "StudyCheck", "StudyConfig", "StudyContents", "Task",
+    "TrainConfig", "TrainingInterrupted", "TrialError", "best_config", "check_study", "check_user_files",
+    "compare_studies", "copy_shipped", "delete_study", "draft_study", "evaluate_model", "export_study",
+    "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
+    "load_training", "make_task", "open_study", "read_pairs", "read_preferences", "rename_study", "report_study",
+    "rerun_trial", "run_confirmation", "run_search", "shipped", "study_contents", "study_dashboard",
+    "study_names", "study_status", "train", "trial_config", "tune", "write_report",
 ]  # fmt: skip
 
 _HOMES = {

@@ -14,6 +14,7 @@ milestone    number, episodes, score                      a trial
 ended        number, ending, reason, value, feasible      a trial
 lost         number, reason                               a search whose worker died
 evaluation   episodes, heldout/...                        a full training
+found        text                                         a study or training file, of a path beside it
 measured     pack, seconds_per_trial, worker_bytes, ...     a worker that was measured for `check`
 note         text                                         what the user should know of a model or a logger
 iteration    episodes, objective/..., policy/...          a full training
@@ -24,3 +25,8 @@ from typing import Any
 
 Event = Mapping[str, Any]
 Watcher = Callable[[Event], None]
+
+VERBOSE = "PPO_TUNE_VERBOSE"
+"""A variable of the environment: where it is set, workers show what is logged, as `--verbose` does."""
+
+LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"

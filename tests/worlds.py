@@ -54,33 +54,38 @@ def small_support(built_worlds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 StudyMaker = Callable[..., StudyConfig]
 
 
+def small_blocks(small_world: Path) -> dict[str, dict[str, object]]:
+    """The blocks of a study file over the small world."""
+    return {
+        "task": {
+            "name": "dataset",
+            "path": str(small_world / "prompts.jsonl"),
+            "heldout_prompts": 6,
+            "reward": {"name": "rule", "include": {"red": 1.0}, "avoid": {"blue": 0.5}},
+        },
+        "model": {"name": str(small_world / "model"), "lora_rank": 2},
+        "ppo": {"rollout_size": 8, "ppo_epochs": 1, "episodes": 32, "max_new_tokens": 4, "batch_size": 4},
+        "space": {
+            "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+            "kl_coef": {"type": "float", "low": 0.01, "high": 0.5, "log": True},
+        },
+        "search": {
+            "sampler": "random",
+            "pruner": "none",
+            "n_trials": 4,
+            "milestones": 2,
+            "kl_budget": 100.0,
+            "confirm_top": 0,
+        },
+    }
+
+
 @pytest.fixture
 def write_study(small_world: Path, tmp_path: Path) -> Callable[..., Path]:
     """Writes a study file over the small world; blocks given by name are merged into the usual ones."""
 
     def write(name: str = "small", **changes: dict[str, object]) -> Path:
-        blocks: dict[str, dict[str, object]] = {
-            "task": {
-                "name": "dataset",
-                "path": str(small_world / "prompts.jsonl"),
-                "heldout_prompts": 6,
-                "reward": {"name": "rule", "include": {"red": 1.0}, "avoid": {"blue": 0.5}},
-            },
-            "model": {"name": str(small_world / "model"), "lora_rank": 2},
-            "ppo": {"rollout_size": 8, "ppo_epochs": 1, "episodes": 32, "max_new_tokens": 4, "batch_size": 4},
-            "space": {
-                "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
-                "kl_coef": {"type": "float", "low": 0.01, "high": 0.5, "log": True},
-            },
-            "search": {
-                "sampler": "random",
-                "pruner": "none",
-                "n_trials": 4,
-                "milestones": 2,
-                "kl_budget": 100.0,
-                "confirm_top": 0,
-            },
-        }
+        blocks = small_blocks(small_world)
         for block, change in changes.items():
             blocks[block] = (
                 change if block in ("space", "constraints") else {**blocks.get(block, {}), **change}

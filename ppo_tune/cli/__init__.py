@@ -15,6 +15,7 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from ppo_tune.cli.output import with_output
 from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, errors
 from ppo_tune.errors import PPOTuneError, TrialError
 
@@ -32,6 +33,9 @@ COMMANDS = {
     "export": "Write the best config for full training: in our own format, or for another trainer.",
     "list": "Say which studies there are, how each stands and what it says; changes nothing and disturbs nobody.",
     "status": "Say how a study stands, also while it runs; changes nothing and disturbs nobody.",
+    "rename": "Give a study another name, in its store and of its folder.",
+    "delete": "Delete a study for good; asks first, and leaves its report.",
+    "rerun": "Train a trial again exactly as it was, and say whether it is equal.",
     "dashboard": "Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only.",
     "train": "Train one config at full length and write a model folder.",
     "evaluate": "Score a model on a task's prompts, and show what it writes.",
@@ -41,31 +45,43 @@ COMMANDS = {
 """Commands in the order in which they are needed, each with the first sentence of its function's docstring."""
 
 SETTINGS: dict[str, Any] = {
-    "add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False,
+    "rich_markup_mode": None, "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }  # fmt: skip
 
 
 def load(name: str) -> TyperCommand:
     """A command with its flags; loads its module."""
-    single = typer.Typer(**SETTINGS)
-    single.command(name)(getattr(import_module(f"ppo_tune.cli.{name}"), name))
+    single = typer.Typer(add_completion=False, **SETTINGS)
+    single.command(name)(with_output(getattr(import_module(f"ppo_tune.cli.{name}"), name)))
     command = get_command(single)
     assert isinstance(command, TyperCommand)
     return command
+
+
+class Listed(TyperCommand):
+    """A command in the overview, which says the whole sentence."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The sentence, however long; the formatter breaks it between words."""
+        return self.help or ""
 
 
 class Commands(TyperGroup):
     """All commands by name and help; the one that is called is loaded."""
 
     def __init__(self, **settings: Any) -> None:
-        listed = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+        listed = {name: Listed(name, help=text) for name, text in COMMANDS.items()}
         super().__init__(**{**settings, "commands": listed})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Load the command that the arguments name."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command if name is None else load(name), rest
+        if name is None:
+            return name, command, rest
+        if ctx.resilient_parsing:  # a shell asks how a line could go on
+            return name, import_module("ppo_tune.cli.completion").stand_in(name, load), rest
+        return name, load(name), rest
 
 
 app = typer.Typer(

@@ -1,7 +1,5 @@
 """The command that looks at a study before it is begun."""
 
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.progress import clock
 from ppo_tune.cli.settings import read_settings
 from ppo_tune.cli.terminal import HugeGrid, Name, Out, Seed, Settings, Storage, StudyFile, Workers, note, say
@@ -31,28 +30,34 @@ def check(
     workers: Workers = None,
     storage: Storage = None,
     out: Out = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
     yes: HugeGrid = False,
     settings: Settings = None,
     seed: Seed = None,
     name: Name = None,
-) -> None:
+) -> Facts:
     """Find what is wrong with a study before it starts, count its trials and estimate the work.
 
     Models are known by their configs and tokenizers; their weights are loaded with --measure alone.
     """
+    files: list[str] = []
     config = ppo_tune.load_study(
-        file, allow_huge_grid=yes, seed=seed, name=name, settings=read_settings(settings)
+        file,
+        allow_huge_grid=yes,
+        seed=seed,
+        name=name,
+        settings=read_settings(settings),
+        watch=lambda event: files.append(event["text"]),
     )
     found = ppo_tune.check_study(config, out=out, storage=storage, workers=workers, measure=measure)
-    if as_json:
-        sys.stdout.write(json.dumps(asdict(found)) + "\n")
-        return
-    say(f"{file} is a valid study{', and was begun: a search goes on with it' if found.exists else ''}.")
+    say(
+        f"{file} is a valid study{', and was begun: a search goes on with it' if found.exists else ''}.",
+        final=True,
+    )
     for label, text in _lines(config, found):
         say(f"  {label:<10} {text}")
-    for text in found.notes:
+    for text in (*files, *found.notes):
         note(text)
+    return Facts({**asdict(found), "files": files})
 
 
 def _lines(config: StudyConfig, found: "StudyCheck") -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.terminal import say, tell
 
 Studies = Annotated[list[str], typer.Argument(metavar="STUDY STUDY...", help="Names of two studies or more.")]
@@ -31,11 +32,12 @@ def compare(
         Path | None,
         typer.Option(help="Where the page goes; default: reports/<study>+<study> in the first --out."),
     ] = None,
-) -> None:
+) -> Facts:
     """Write a page that compares studies: samplers, tasks, code versions."""
     comparison = ppo_tune.compare_studies(
         studies, storages=storage or [None], outs=out or [Path()], folder=folder
     )
     for sentence in comparison.sentences:
-        tell(sentence)
-    say(f"comparison {comparison.page}")
+        tell(sentence, final=True)
+    say(f"comparison {comparison.page}", final=True)
+    return Facts({"page": comparison.page, "sentences": comparison.sentences})

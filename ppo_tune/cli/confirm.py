@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.search import flags_of, show
 from ppo_tune.cli.terminal import Out, Storage, StudyName, Workers
 
@@ -22,11 +23,11 @@ def confirm(
     workers: Workers = None,
     storage: Storage = None,
     out: Out = Path(),
-) -> None:
+) -> Facts:
     """Run the best few and the default on fresh seeds and unseen prompts, or go on with it."""
     _, config = ppo_tune.open_study(study, storage=storage, out=out)
     wanted = {"confirm_top": top, "confirm_seeds": seeds}
     changes = {name: value for name, value in wanted.items() if value is not None}
     config = config.model_copy(update={"search": config.search.model_copy(update=changes)})
     run = partial(ppo_tune.run_confirmation, config, out=out, storage=storage, workers=workers)
-    show(run, config, out, again=f"ppo-tune confirm {study}{flags_of(storage, out)}")
+    return show(run, config, out, again=f"ppo-tune confirm {study}{flags_of(storage, out)}")

@@ -25,7 +25,7 @@ def dashboard(
 ) -> None:
     """Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only."""
     with ppo_tune.study_dashboard(study, live=live, port=port, storage=storage, out=out) as shown:
-        say(f"dashboard  {shown.page}")
+        say(f"dashboard  {shown.page}", final=True)
         say(_warning(live))
         if shown.ignored:
             say(shown.ignored)

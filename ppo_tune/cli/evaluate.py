@@ -1,14 +1,15 @@
 """The command that judges a model."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 import ppo_tune
-from ppo_tune.cli.terminal import console, printable, say
+from ppo_tune.cli.output import Facts
+from ppo_tune.cli.terminal import console, heard, printable, say, tell_note
 from ppo_tune.data.draws import measured_on
 
 
@@ -26,7 +27,7 @@ def evaluate(
     ] = "confirmation",
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the config's.")] = None,
     samples: Annotated[int, typer.Option(min=0, help="How many responses to show.")] = 5,
-) -> None:
+) -> Facts:
     """Score a model on a task's prompts, and show what it writes.
 
     The same model and config give the same numbers: the config's seed, length, temperature and dtype are used (but
@@ -35,18 +36,28 @@ def evaluate(
     is config.json in the training's folder). With `--split heldout` they are those of the config's milestones; for a
     study's base model, those of its base.json.
     """
-    judged = ppo_tune.evaluate_model(model, ppo_tune.load_run(config), base=base, split=split, seed=seed)
+    run = ppo_tune.load_run(config, watch=tell_note)
+    judged = ppo_tune.evaluate_model(model, run, base=base, split=split, seed=seed)
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
         if name != "heldout/kl_per_sequence":  # to itself
             table.add_row(name.removeprefix("heldout/"), f"{value:.3f}")
-    console.print(table)
+    with heard(True):
+        console.print(table)
     say(measured(judged) if split == "confirmation" else _milestones(judged))
     for sample in judged.samples[:samples]:
         beside = "".join(f", {name} {score:.2f}" for name, score in sample.judges.items())
         console.print()
         say(Text(printable(sample.prompt), style="dim"))
         say(Text(f"{printable(sample.response)}  [score {sample.score:.2f}{beside}]"))
+    shown = [sample.as_dict() for sample in judged.samples[:samples]]
+    return Facts({"model": model, **told(judged), "samples": shown})
+
+
+def told(judged: "ppo_tune.Evaluation") -> dict[str, Any]:
+    """The numbers, and what they were measured on, for scripts."""
+    numbers = {name.removeprefix("heldout/"): value for name, value in judged.metrics().items()}
+    return {**numbers, "split": judged.split, "n_prompts": len(judged.samples)}
 
 
 def measured(judged: "ppo_tune.Evaluation") -> str:

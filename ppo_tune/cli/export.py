@@ -1,14 +1,14 @@
 """The command that hands a study's winner on: to another trainer, or in our own format."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import ppo_tune
-from ppo_tune.cli.terminal import Out, Storage, StudyName, note, say, tell
+from ppo_tune.cli.output import Facts
+from ppo_tune.cli.terminal import Out, Storage, StudyName, console, note, say, tell
 
 
 def export(
@@ -38,7 +38,7 @@ def export(
     ] = False,
     storage: Storage = None,
     out: Out = Path(),
-) -> None:
+) -> Facts:
     """Write the best config for full training: in our own format, or for another trainer."""
     made = ppo_tune.export_study(
         study,
@@ -50,16 +50,24 @@ def export(
         storage=storage,
         out=out,
     )
+    facts = {
+        "study": study, "target": to, "main": made.main, "verdict": made.verdict, "advice": made.advice,
+        "notes": made.notes,
+        "cannot_do": [str(remark) for remark in made.conversion.unsupported],
+        "does_otherwise": [str(remark) for remark in made.conversion.approximated],
+    }  # fmt: skip
     if to_terminal:
-        sys.stdout.write(made.printed or made.files[made.main])
-        return
+        text = made.printed or made.files[made.main]
+        console.file.write(text)
+        return Facts({**facts, "text": text})
     which = "" if trial is None else f"-trial-{trial}"
     target = folder or out / "exports" / f"{study}{which}-{to}"
-    for file in made.write(target, force=force):
-        say(f"wrote      {file}")
+    written = made.write(target, force=force)
+    for file in written:
+        say(f"wrote      {file}", final=True)
     for text in made.notes:
         note(text)
-    tell(made.verdict)
+    tell(made.verdict, final=True)
     if made.advice:
         tell(made.advice)
     elif made.command and not made.missing:
@@ -69,3 +77,4 @@ def export(
         if remarks:
             things = f"{len(remarks)} thing{'s' if len(remarks) != 1 else ''}"
             say(f"{things} that {to} {what}: see {target / made.main}")
+    return Facts({**facts, "folder": target, "files": written})

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.search import flags_of, show
 from ppo_tune.cli.terminal import Out, Storage, StudyName, Workers
 from ppo_tune.errors import ConfigError, Problem
@@ -30,7 +31,7 @@ def extend(
     workers: Workers = None,
     storage: Storage = None,
     out: Out = Path(),
-) -> None:
+) -> Facts:
     """Go on with a study beyond its limits; confirm again on top of what was confirmed; write its report.
 
     The first of the numbers that is reached ends it, and the earlier limits count no more. Without any of them it goes
@@ -48,4 +49,4 @@ def extend(
     else:
         config, again = ppo_tune.lengthened(config, opened, longer), f"{again} --longer {longer}"
     run = partial(ppo_tune.run_search, config, out=out, storage=storage, workers=workers)
-    show(run, config, out, again=again)
+    return show(run, config, out, again=again)

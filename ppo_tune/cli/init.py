@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.settings import with_blocks
-from ppo_tune.cli.terminal import say, tell
+from ppo_tune.cli.terminal import console, say, tell
 from ppo_tune.config.blocks import check_name
 from ppo_tune.config.source import Source
 from ppo_tune.config.study_file import load_study
@@ -29,7 +30,7 @@ def init(
         str | None, typer.Option(help="Column of good responses; else it is looked for.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; else the data file's.")] = None,
-) -> None:
+) -> Facts:
     """Write a study file for your prompts and model, and a reward to change.
 
     Ranges and lengths fit the model and the data; the model's weights are not read. What is not given is asked for
@@ -52,10 +53,11 @@ def init(
     for sentence in draft.seen:
         tell(sentence)
     for file in files:
-        say(f"wrote {file}")
+        say(f"wrote {file}", final=True)
     if draft.stub:
         say(f"change {name}_reward.py to what you want")
     say(f"go on with ppo-tune check {name}.yaml, then ppo-tune search {name}.yaml")
+    return Facts({"study": name, "files": [*files], "seen": draft.seen})
 
 
 def _asked(given: str | None, place: str, what: str) -> str:
@@ -68,5 +70,5 @@ def _asked(given: str | None, place: str, what: str) -> str:
         return given
     if not sys.stdin.isatty():
         raise ConfigError([Problem(place, f"must be given, for nobody can be asked: {what}")])
-    answer: str = typer.prompt(what[0].upper() + what[1:])
+    answer: str = typer.prompt(what[0].upper() + what[1:], err=console.stderr)
     return answer

@@ -1,12 +1,14 @@
 """The command that writes a study's report."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.progress import describe
 from ppo_tune.cli.terminal import Out, Storage, StudyName, say, tell
 
@@ -24,10 +26,10 @@ def report(
     png: Annotated[
         bool, typer.Option("--png", help="Draw the key figures too; needs the extra `png` and Chromium.")
     ] = False,
-) -> None:
+) -> Facts:
     """Write reports/<study>/: the page index.html, trials.csv, curves.csv and best.yaml."""
     opened, config = ppo_tune.open_study(study, storage=storage, out=out)
-    write_and_tell(opened, config, out, markdown=markdown, png=png)
+    return Facts(facts_of(write_and_tell(opened, config, out, markdown=markdown, png=png), study))
 
 
 def write_and_tell(
@@ -41,10 +43,18 @@ def write_and_tell(
     """Write the report's files, and say what the study says and where they are."""
     written = ppo_tune.report_study(study, config, out=out, markdown=markdown, png=png)
     for sentence in written.headline[:2]:
-        tell(sentence)
+        tell(sentence, final=True)
     if written.best is not None:
         say(f"values     {describe(written.params)}")
         if not written.verdict.advice:
             say(f"go on with ppo-tune train {shlex.quote(str(written.best))}")
-    say(f"report     {written.page}")
+    say(f"report     {written.page}", final=True)
     return written
+
+
+def facts_of(report: "ppo_tune.Report", study: str) -> dict[str, Any]:
+    """What a report says, for scripts."""
+    return {
+        "study": study, "verdict": asdict(report.verdict), "headline": report.headline, "params": report.params,
+        "page": report.page, "best": report.best,
+    }  # fmt: skip

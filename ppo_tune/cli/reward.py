@@ -1,5 +1,6 @@
 """The command that makes a reward model."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.fitting import careful, fit_progress, interval
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PreferenceColumns, RewardTrainingConfig
@@ -25,7 +27,7 @@ def reward(
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     columns: PreferenceColumns,
     config: RewardTrainingConfig,
-) -> None:
+) -> Facts:
     """Make a preference reward model from pairs of responses."""
     found = ppo_tune.read_preferences(data, columns)
     with fit_progress() as progress:
@@ -37,7 +39,10 @@ def reward(
     say(
         f"{result.preferences:,} preferences, held-out accuracy {result.accuracy:.3f} on {pairs} "
         f"({interval(result.interval).removesuffix(', ')}); base samples had mean {result.base_mean:.3f} and standard "
-        f"deviation {result.base_std:.3f}, now 0 and 1"
+        f"deviation {result.base_std:.3f}, now 0 and 1",
+        final=True,
     )
     careful(result.warnings)
-    say(f"reward model {out}")
+    say(f"reward model {out}", final=True)
+    notes = [*found.notes, *result.notes]
+    return Facts({"reward_model": out, **asdict(result), "warnings": result.warnings, "notes": notes})

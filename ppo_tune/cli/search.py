@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.progress import Display, SearchState
-from ppo_tune.cli.report import write_and_tell
+from ppo_tune.cli.report import facts_of, write_and_tell
 from ppo_tune.cli.settings import read_settings
 from ppo_tune.cli.terminal import (
     EXIT_INTERRUPTED,
@@ -25,6 +26,7 @@ from ppo_tune.cli.terminal import (
     Workers,
     console,
     say,
+    tell_note,
 )
 from ppo_tune.search.address import public
 
@@ -54,7 +56,7 @@ def search(
     settings: Settings = None,
     seed: Seed = None,
     name: Name = None,
-) -> None:
+) -> Facts:
     """Start a study, or go on with it; confirm its best few on fresh seeds; write its report.
 
     What is searched stands in runs/<study>/<study>.yaml, flags included. Exit code 3 says that the study is over and no
@@ -69,6 +71,7 @@ def search(
         seed=seed,
         name=name,
         settings=read_settings(settings),
+        watch=tell_note,
     )
     run = partial(
         ppo_tune.run_search, config, out=out, storage=storage, workers=workers, confirm=not no_confirm
@@ -84,10 +87,10 @@ def search(
         "--no-confirm": no_confirm,
         "--yes": yes,
     }
-    show(run, config, out, again=f"{again('search', file, given)}{flags_of(storage, out)}")
+    return show(run, config, out, again=f"{again('search', file, given)}{flags_of(storage, out)}")
 
 
-def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path, *, again: str) -> None:
+def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path, *, again: str) -> Facts:
     """Run a search or a confirmation, show it meanwhile, and write the report.
 
     Args:
@@ -95,6 +98,9 @@ def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path
         config: The experiment.
         out: Folder that holds runs/ and reports/.
         again: The command that goes on with it.
+
+    Returns:
+        What came of it, with the exit code.
     """
     display = Display(console, SearchState(config))
     with display.shown():
@@ -102,10 +108,10 @@ def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path
     say(f"study {config.name}: {', '.join(f'{n} {ending}' for ending, n in result.endings.items())}")
     report = write_and_tell(result.study, config, out)
     if result.interrupted:
-        say(f"Stopped. Go on with: {again}")
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if report.verdict.kind == "nothing_feasible":
-        raise typer.Exit(EXIT_NOTHING)
+        say(f"Stopped. Go on with: {again}", final=True)
+    facts = {"endings": result.endings, "interrupted": result.interrupted, **facts_of(report, config.name)}
+    nothing = EXIT_NOTHING if report.verdict.kind == "nothing_feasible" else 0
+    return Facts(facts, code=EXIT_INTERRUPTED if result.interrupted else nothing)
 
 
 def again(command: str, what: object, given: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
@@ -16,8 +16,10 @@ from ppo_tune.config.messages import SIGNS, mistakes
 from ppo_tune.config.strict_yaml import Document
 from ppo_tune.errors import ConfigError, Problem
 
+T = TypeVar("T")
 
-def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
+
+def with_blocks(command: Callable[..., T]) -> Callable[..., T]:
     """A command with flags in place of its arguments that are blocks; all are checked before the command begins."""
     parameters = inspect.signature(command).parameters.values()
     blocks = {
@@ -28,13 +30,14 @@ def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
     fields = {name: field for block in blocks.values() for name, field in block.model_fields.items()}
 
     @wraps(command)
-    def run(**given: Any) -> None:
+    def run(**given: Any) -> T:
         made = _read(blocks, {name: given.pop(name) for name in fields})
-        command(**given, **made)
+        return command(**given, **made)
 
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters if p.name not in blocks]
     flags = [_parameter(name, field) for name, field in fields.items()]
-    run.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    returned = inspect.signature(command).return_annotation
+    run.__signature__ = inspect.Signature([*own, *flags], return_annotation=returned)  # type: ignore[attr-defined]
     return run
 
 

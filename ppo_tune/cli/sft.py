@@ -1,6 +1,7 @@
 """The command that makes a base model."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.fitting import careful, fit_progress, interval
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PairColumns, SFTConfig
@@ -25,7 +27,7 @@ def sft(
     columns: PairColumns,
     config: SFTConfig,
     base: Annotated[str | None, typer.Option(help="Model to go on from; default: a small new GPT-2.")] = None,
-) -> None:
+) -> Facts:
     """Make a small base model from your prompts and responses, or fit an existing one to them."""
     found = ppo_tune.read_pairs(data, columns)
     with fit_progress() as progress:
@@ -37,7 +39,10 @@ def sft(
     say(
         f"{result.parameters:,} parameters, {result.examples:,} examples, held-out loss {loss:.3f} nats per token "
         f"({told}) on {result.heldout_examples:,} examples of {result.heldout_prompts:,} prompts; "
-        f"{result.nats_before:.3f} before the fit"
+        f"{result.nats_before:.3f} before the fit",
+        final=True,
     )
     careful(result.warnings)
-    say(f"model {out}")
+    say(f"model {out}", final=True)
+    notes = [*found.notes, *result.notes]
+    return Facts({"model": out, **asdict(result), "warnings": result.warnings, "notes": notes})

@@ -1,23 +1,19 @@
 """The command that looks at a study while it runs and afterwards."""
 
-import json
 import shlex
-import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.text import Text
 
 import ppo_tune
+from ppo_tune.cli.output import Facts
 from ppo_tune.cli.progress import clock, counts, describe, shorten
 from ppo_tune.cli.search import flags_of
-from ppo_tune.cli.terminal import Out, Storage, StudyName, console, printable, say
-from ppo_tune.files import finite
+from ppo_tune.cli.terminal import Out, Storage, StudyName, console, heard, printable, say
 from ppo_tune.search.results import repeats_reading
 from ppo_tune.search.status import StudyStatus, TrialStatus
 
@@ -27,22 +23,15 @@ MOST_RUNNING = 8
 LABEL_WIDTH = 10
 
 
-def status(
-    study: StudyName,
-    storage: Storage = None,
-    out: Out = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
-) -> None:
+def status(study: StudyName, storage: Storage = None, out: Out = Path()) -> Facts:
     """Say how a study stands, also while it runs; changes nothing and disturbs nobody."""
     found, flags = ppo_tune.study_status(study, storage=storage, out=out), flags_of(storage, out)
     next_command = _next(found, out, flags)
-    if as_json:
-        facts = {**asdict(found), "done": found.done, "next": next_command}
-        sys.stdout.write(json.dumps(finite(facts), default=datetime.isoformat) + "\n")
-        return
     for label, text in _rows(found, datetime.now()):
-        _say_row(label, _wrap(text))
+        with heard(label == "verdict"):
+            _say_row(label, _wrap(text))
     _say_row("next", _wrap(next_command) if found.verdict.advice == next_command else [next_command])
+    return Facts({**asdict(found), "done": found.done, "next": next_command})
 
 
 def _wrap(text: str) -> list[str]:

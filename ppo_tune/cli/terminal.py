@@ -1,6 +1,8 @@
 """What the commands share: the terminal, and the flags that several of them have."""
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ppo_tune.events import Event
 from ppo_tune.safe_text import symbols
 
 console = Console(highlight=False)
@@ -38,21 +41,42 @@ Name = Annotated[str | None, typer.Option(help="Name of the study, instead of th
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per GPU, else per core.")]
 
 
-def say(text: str | Text) -> None:
-    """One line to the terminal, never broken: a path that is cut in two cannot be copied."""
-    console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
+def say(text: str | Text, *, final: bool = False) -> None:
+    """One line to the terminal, never broken: a path that is cut in two cannot be copied.
+
+    A final one is the result, and is said with `--quiet` too.
+    """
+    with heard(final):
+        console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
 
 
-def tell(text: str, *, indent: int = 0) -> None:
+def tell(text: str, *, indent: int = 0, final: bool = False) -> None:
     """Sentences to the terminal, broken between words, later lines so far to the right; one line in a log."""
     if console.is_terminal:
         text = textwrap.fill(text, console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
-    console.print(Text(text), soft_wrap=True)
+    with heard(final):
+        console.print(Text(text), soft_wrap=True)
+
+
+@contextmanager
+def heard(final: bool) -> Iterator[None]:
+    """Whatever is said within this block is heard if it is final, with `--quiet` too."""
+    quiet, console.quiet = console.quiet, console.quiet and not final
+    try:
+        yield
+    finally:
+        console.quiet = quiet
 
 
 def note(text: str) -> None:
     """One line about what may surprise."""
     say(Text.assemble(("note: ", "yellow"), printable(text)))
+
+
+def tell_note(event: Event) -> None:
+    """A watcher's line about what may surprise."""
+    if event["kind"] == "note":
+        note(event["text"])
 
 
 def printable(text: str) -> str:

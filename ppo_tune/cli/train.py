@@ -3,7 +3,7 @@
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,29 +13,62 @@ from rich.table import Table
 from rich.text import Text
 
 import ppo_tune
-from ppo_tune.cli.evaluate import measured
-from ppo_tune.cli.terminal import EXIT_INTERRUPTED, console, note, say
+from ppo_tune.cli.evaluate import measured, told
+from ppo_tune.cli.output import Facts
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, console, heard, note, say, tell_note
+from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.events import Event
+from ppo_tune.search.folders import StudyFolder
 
 if TYPE_CHECKING:
     from ppo_tune.training.full_length import TrainingResult
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A config, such as reports/quickstart/best.yaml.")],
+    config: Annotated[
+        str,
+        typer.Argument(help="A config, such as reports/quickstart/best.yaml; with --trial a study's name."),
+    ],
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="Number of a completed trial of the study CONFIG.")
+    ] = None,
     episodes: Annotated[int | None, typer.Option(help="Length, instead of the config's; >= 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's; >= 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: trained/<name>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-) -> None:
+    from_weights: Annotated[
+        bool, typer.Option("--from-weights", help="With --trial: begin with what it learned, not untrained.")
+    ] = False,
+    studies: Annotated[
+        Path | None, typer.Option(help="With --trial: folder that holds runs/; default: this one.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="With --trial: URL of an Optuna store; default: SQLite beside the trials."),
+    ] = None,
+) -> Facts:
     """Train one config at full length and write a model folder.
 
     Milestones on the way choose which model is kept; they answer the same held-out prompts with the same random
     numbers, so the best of them is too high. What is said of the model at the end, on its card and in evaluation.json
     was measured on other prompts with other random numbers, which chose nothing, and is what `ppo-tune evaluate` says.
     """
-    loaded = ppo_tune.load_training(config, episodes=episodes, seed=seed)
-    folder = out or Path("trained") / loaded.name
+    if trial is None:
+        _check_is_file(
+            config, {"--studies": studies, "--storage": storage, "--from-weights": from_weights or None}
+        )
+        loaded = ppo_tune.load_training(config, episodes=episodes, seed=seed, watch=tell_note)
+    else:
+        study, experiment = ppo_tune.open_study(config, storage=storage, out=studies or Path())
+        loaded = ppo_tune.trial_config(study, experiment, trial, episodes=episodes, seed=seed)
+    folder = out or Path("trained") / (loaded.name if trial is None else f"{loaded.name}-trial-{trial}")
+    start = None
+    if from_weights and trial is not None:
+        start = StudyFolder.of(studies or Path(), loaded.name).trial(trial).adapter
+        say(
+            f"begins with the weights of trial {trial}; the optimizer begins anew, and KL is still to the untrained "
+            "model"
+        )
     say(
         "milestones compare: each answers the same held-out prompts with the same random numbers, so the best of them "
         "reads too high; the model that is kept is measured anew at the end"
@@ -43,20 +76,40 @@ def train(
     with _stop_flag() as should_stop:
         try:
             result = ppo_tune.train(
-                loaded, out=folder, resume=resume, watch=_print_training, should_stop=should_stop
+                loaded, out=folder, resume=resume, start=start, watch=_print_training, should_stop=should_stop
             )
         except ppo_tune.TrainingInterrupted as stopped:
-            say(str(stopped))
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            say(str(stopped), final=True)
+            return Facts({"folder": folder, "interrupted": True}, code=EXIT_INTERRUPTED)
     table = Table("", "before", "after", box=None, header_style="dim")
     for name, before in result.before.metrics().items():
         table.add_row(name.removeprefix("heldout/"), f"{before:.3f}", f"{result.after.metrics()[name]:.3f}")
-    console.print(table)
+    with heard(True):
+        console.print(table)
     say(measured(result.after))
-    say(Text(kept(result, loaded)))
-    say(f"model      {result.model}")
+    say(Text(kept(result, loaded)), final=True)
+    say(f"model      {result.model}", final=True)
     command = ["ppo-tune", "evaluate", str(result.model), "--config", str(result.folder / "config.json")]
     say(f"go on with {shlex.join(command)}")
+    return Facts({
+        "folder": result.folder, "model": result.model, "interrupted": False, "episodes": result.episodes,
+        "milestone": result.milestone, "before": told(result.before), "after": told(result.after),
+    })  # fmt: skip
+
+
+def _check_is_file(config: str, of_studies: Mapping[str, object]) -> None:
+    """What is to be trained is no study, and nothing was said of where studies are.
+
+    Raises:
+        ConfigError: If it is, or was.
+    """
+    given = [flag for flag, value in of_studies.items() if value is not None]
+    if given:
+        what = "is about a study, whose trial must be named by --trial; give that too, or leave it out"
+        raise ConfigError([Problem(flag, what) for flag in given])
+    if not Path(config).exists() and config in ppo_tune.study_names():
+        what = "is no file but a study; name one of its trials by --trial, or give reports/<study>/best.yaml"
+        raise ConfigError([Problem(config, what)])
 
 
 def kept(result: "TrainingResult", config: "ppo_tune.TrainConfig") -> str:

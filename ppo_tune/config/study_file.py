@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ppo_tune.config.block import Block, Named
 from ppo_tune.config.blocks import (
     ADAPTER_FIELDS,
     NOT_SEARCHABLE,
@@ -23,19 +24,24 @@ from ppo_tune.config.blocks import (
 from ppo_tune.config.constraints import Constraint
 from ppo_tune.config.messages import mistakes, say, unknown
 from ppo_tune.config.methods import PACKAGES, Loggers, SearchConfig
+from ppo_tune.config.paths import located
 from ppo_tune.config.ranges import Param
 from ppo_tune.config.searched import faults_of_room, possible_values, read_constraints, with_conditions
 from ppo_tune.config.shipped import study_file
 from ppo_tune.config.space import MAX_GRID_CELLS, Space
 from ppo_tune.config.strict_yaml import Document, Path_, dotted, read_yaml
+from ppo_tune.config.writing import yaml_text
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
+from ppo_tune.events import Watcher
+
+B = TypeVar("B", bound=Block)
 
 STUDY_BLOCKS = ("task", "model", "ppo", "space", "constraints", "search")
 OPTIONAL_BLOCKS = ("model", "ppo", "search")
 TRAIN_BLOCKS = tuple(TrainConfig.model_fields)
 
 
-def load_study(
+def load_study(  # noqa: PLR0913 as many as the command has flags
     path: str | Path,
     *,
     allow_huge_grid: bool = False,
@@ -45,8 +51,12 @@ def load_study(
     seed: int | None = None,
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    watch: Watcher = lambda _: None,
 ) -> StudyConfig:
     """Read a study file.
+
+    In its names of files and models `~` and variables of the environment are filled in, and a relative path is looked
+    up beside the file, then from the working folder.
 
     Args:
         path: The YAML file; its name without the ending becomes the study's name. Or the name of one of ours, such as
@@ -58,6 +68,7 @@ def load_study(
         seed: Instead of the file's `search.seed`.
         name: Of the study, instead of the file's.
         settings: Further values instead of the file's, by their places, such as `ppo.episodes`.
+        watch: Told where files were found that do not lie where this was started.
 
     Returns:
         The experiment, checked.
@@ -66,7 +77,8 @@ def load_study(
         ConfigError: With every mistake in the file, its line, the rule, the value and the way out.
     """
     path = study_file(path)
-    reader = _Reader(read_yaml(path), str(path), path.stem if name is None else name, STUDY_BLOCKS)
+    name = path.stem if name is None else name
+    reader = _Reader(read_yaml(path), str(path), name, STUDY_BLOCKS, folder=path.parent, watch=watch)
     for place, value in (settings or {}).items():
         reader.set(tuple(place.split(".")), value, f"--set {place}")
     limits = {"n_trials": n_trials, "max_episodes": max_episodes, "max_seconds": max_seconds, "seed": seed}
@@ -128,13 +140,20 @@ def _study_of(reader: "_Reader", *, allow_huge_grid: bool) -> StudyConfig:
     return study
 
 
-def load_training(path: str | Path, *, episodes: int | None = None, seed: int | None = None) -> TrainConfig:
-    """Read the file of a single training, such as `ppo-tune export` writes.
+def load_training(
+    path: str | Path,
+    *,
+    episodes: int | None = None,
+    seed: int | None = None,
+    watch: Watcher = lambda _: None,
+) -> TrainConfig:
+    """Read the file of a single training, such as `ppo-tune export` writes; its paths are found as a study file's are.
 
     Args:
         path: The YAML file with the blocks task, model and ppo, a name and a seed.
         episodes: Instead of the file's.
         seed: Instead of the file's.
+        watch: Told where files were found that do not lie where this was started.
 
     Returns:
         The training, checked.
@@ -142,7 +161,27 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     Raises:
         ConfigError: With every mistake in the file.
     """
-    reader = _Reader(read_yaml(Path(path)), str(path), Path(path).stem, TRAIN_BLOCKS)
+    path = Path(path)
+    reader = _Reader(read_yaml(path), str(path), path.stem, TRAIN_BLOCKS, folder=path.parent, watch=watch)
+    return _training(reader, episodes, seed)
+
+
+def training_with(
+    config: TrainConfig, *, episodes: int | None = None, seed: int | None = None
+) -> TrainConfig:
+    """A training with another length or seed, which keep the rules of a file's.
+
+    Raises:
+        ConfigError: With every mistake.
+    """
+    blocks = config.model_dump(mode="json")
+    blocks["task"] = {name: value for name, value in blocks["task"].items() if value is not None}
+    document = Document(yaml_text(blocks, ()))
+    return _training(_Reader(document, config.name, config.name, TRAIN_BLOCKS), episodes, seed)
+
+
+def _training(reader: "_Reader", episodes: int | None, seed: int | None) -> TrainConfig:
+    """The training that a file holds, with a flag's values in place of the file's."""
     for block in ("space", "constraints", "search"):
         if block in reader.data:
             reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
@@ -163,15 +202,17 @@ def load_training(path: str | Path, *, episodes: int | None = None, seed: int | 
     return config
 
 
-def load_run(path: str | Path) -> StudyConfig | TrainConfig:
-    """Read either kind of file.
+def load_run(path: str | Path, *, watch: Watcher = lambda _: None) -> StudyConfig | TrainConfig:
+    """Read either kind of file; `watch` is told where its files were found.
 
     Raises:
         ConfigError: With every mistake in the file.
     """
     data = read_yaml(Path(path)).data
     is_study = isinstance(data, dict) and "space" in data
-    return load_study(path, allow_huge_grid=True) if is_study else load_training(path)
+    return (
+        load_study(path, allow_huge_grid=True, watch=watch) if is_study else load_training(path, watch=watch)
+    )
 
 
 def notes(study: StudyConfig) -> list[str]:
@@ -256,8 +297,19 @@ def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
 class _Reader:
     """One file being read: its data, and the problems found so far."""
 
-    def __init__(self, document: Document, source: str, name: str, blocks: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        source: str,
+        name: str,
+        blocks: tuple[str, ...],
+        *,
+        folder: Path | None = None,
+        watch: Watcher = lambda _: None,
+    ) -> None:
         self.source = source
+        self.folder = folder
+        self.watch = watch
         self.name = name
         self.blocks = blocks
         self.document = document
@@ -331,7 +383,24 @@ class _Reader:
             self.add(("model",), f"`name` must be given with task {task.name}: a model folder or hub name")
         if isinstance(task, SupportTaskConfig):
             self._check_needs_no_references(task)
-        return task, model, ppo
+        return self.located(task, "task"), self.located(model, "model"), ppo
+
+    def located(self, block: B | None, name: str) -> B | None:
+        """A block whose names mean what they mean here; those that cannot are noted."""
+
+        def find(named: Named) -> str:
+            place = tuple(int(part) if part.isdigit() else part for part in named.place.split("."))
+            by_flag = any(place[: len(flag)] == flag for flag in self.flags)
+            try:
+                found = located(named, None if by_flag else self.folder)
+            except ValueError as error:
+                self.add(place, str(error))
+                return named.value
+            if found.told:
+                self.watch({"kind": "note" if found.surprises else "found", "text": found.told})
+            return found.value
+
+        return None if block is None else block.renamed(find, name)
 
     def _check_needs_no_references(self, task: SupportTaskConfig) -> None:
         """Nobody who scores the embedded task compares with reference texts, which its prompts have not."""

@@ -37,8 +37,21 @@ def yaml_text(blocks: Mapping[str, Any], header: Sequence[str]) -> str:
 
 
 def study_text(config: StudyConfig) -> str:
-    """A study file that says what was asked for, and nothing of what was left to its defaults."""
+    """A study file that says what was asked for, and nothing of what was left to its defaults.
+
+    A config that was stored and read again no longer knows what was asked for, so that all of it is written; what is
+    searched stands in `space` alone.
+    """
     blocks = config.model_dump(mode="json", exclude_unset=True, exclude={"name"})
-    return yaml_text(
-        blocks, [f"As study {config.name} was last searched; `ppo-tune search THIS_FILE` goes on with it."]
-    )
+    if "ppo" in blocks:
+        blocks["ppo"] = {name: value for name, value in blocks["ppo"].items() if name not in config.space}
+    return yaml_text(blocks, [_header(config.name)])
+
+
+def renamed_text(text: str, name: str, new_name: str) -> str:
+    """What `study_text` wrote of a study that now has another name."""
+    return text.replace(_header(name), _header(new_name), 1)
+
+
+def _header(name: str) -> str:
+    return f"As study {name} was last searched; `ppo-tune search THIS_FILE` goes on with it."

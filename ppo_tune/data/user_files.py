@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from ppo_tune.config.block import Named
+from ppo_tune.config.block import Block, Named
 from ppo_tune.config.blocks import DatasetTaskConfig, RunConfig
+from ppo_tune.config.paths import seen_from
 from ppo_tune.data.hub import HubName, commit_of, is_dataset
 from ppo_tune.data.model_folders import check_chat_template, check_model
 from ppo_tune.data.prompts import Split, read_prompts, split_of
@@ -14,6 +16,8 @@ from ppo_tune.data.recipes import recipe_of
 from ppo_tune.data.user_functions import helper_files, load_function
 from ppo_tune.errors import DataError, Mistakes
 from ppo_tune.files import content_hash
+
+B = TypeVar("B", bound=Block)
 
 IMPORTS = " imports "
 """Between the place of a function and the name of a file that its own file imports, in the place of that file."""
@@ -122,3 +126,57 @@ def as_noted(now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str
         for place, content in now.items()
         if (knows_imports or IMPORTS not in place) and (place in before or place != RECIPE)
     }
+
+
+def with_paths_from(block: B, folder: Path) -> B:
+    """A block as a file of a folder says it: relative paths that lead somewhere lead there from that folder."""
+    return block.renamed(
+        lambda n: n.value if n.kind == "recipe" else seen_from(n.path, n.value[len(n.path) :], folder)
+    )
+
+
+def with_names_that_stay(block: B, before: Block) -> B:
+    """A block of today as it is kept in place of an older one: what is named otherwise now by its full path.
+
+    So it is found from wherever the next one is started, and not only from here.
+    """
+    known = {named.place: named.value for named in before.names()}
+
+    def name(named: Named) -> str:
+        if named.kind == "recipe" or known.get(named.place) == named.value:
+            return named.value
+        return full_path(named.path) + named.value[len(named.path) :]
+
+    return block.renamed(name)
+
+
+def as_named(
+    before: B, contents: Mapping[str, str], now: Block, now_contents: Mapping[str, str]
+) -> tuple[B, dict[str, str]]:
+    """An older block and its hashes with the names of today, wherever both name the same content.
+
+    So a study goes on when its files lie elsewhere, or are named from another folder.
+    """
+    today, moved = {named.place: named for named in now.names()}, dict[str, tuple[Path, Path]]()
+
+    def name(old: Named) -> str:
+        new, content = today.get(old.place), contents.get(old.place)
+        if new is None or old.kind == "recipe" or content is None or content != now_contents.get(old.place):
+            return old.value
+        moved[f"{old.place}{IMPORTS}"] = Path(old.path).parent, Path(new.path).parent
+        return new.path + old.value[len(old.path) :]
+
+    def key(place: str) -> str:
+        for beginning, (was, is_) in moved.items():
+            helper = Path(place.removeprefix(beginning))
+            if place.startswith(beginning) and helper.is_relative_to(was):
+                return beginning + (is_ / helper.relative_to(was)).as_posix()
+        return place
+
+    renamed = before.renamed(name)
+    return renamed, {key(place): content for place, content in contents.items()}
+
+
+def full_path(name: str) -> str:
+    """A file or folder by its full path; a hub name as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else name

@@ -14,7 +14,7 @@ from typing import TypeVar
 from ppo_tune.config.block import Block, Named
 from ppo_tune.data.formats import FORMATS
 from ppo_tune.data.user_files import IMPORTS
-from ppo_tune.data.user_functions import helper_files
+from ppo_tune.data.user_functions import held_by, helper_files
 from ppo_tune.errors import ConfigError, StorageError
 from ppo_tune.files import content_hash
 
@@ -223,7 +223,12 @@ class Enclosing:
         name = self._add(f"{root}/{path.name}", path, f"the file of {named.place}")
         self.compare(named.place, path)
         helpers: dict[str, Path] = {}
-        if path.is_file():
+        if (held := held_by(named.value)) is not None:
+            self.notes.append(
+                f"{held.label} lives in this Python session and does not go along: put a function in the place of "
+                f"{name}"
+            )
+        elif path.is_file():
             try:
                 helpers = dict(helper_files(named.value, named.place))
             except ConfigError as error:

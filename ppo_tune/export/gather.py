@@ -8,19 +8,16 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import REWARD, StudyConfig
-from ppo_tune.errors import PPOTuneError
 from ppo_tune.export.base import Sources, Winner
 from ppo_tune.export.enclosures import Enclosing
 from ppo_tune.export.native import ADVICE
 from ppo_tune.search.certainty import bootstrap_interval, interquartile_mean
-from ppo_tune.search.concerns import Facts
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut
 from ppo_tune.search.race import Confirmation
-from ppo_tune.search.results import ending_of
 from ppo_tune.search.verdict import Verdict, judge, read_facts
-from ppo_tune.search.winner import full_length
+from ppo_tune.search.winner import completed_trial, full_length
 from ppo_tune.versions import versions
 
 Z_95 = 1.96
@@ -51,12 +48,12 @@ def winner_of(
         PPOTuneError: If there is no winner, or no such trial.
     """
     facts = read_facts(study, config, StudyFolder.of(out, config.name).path)
-    trial = facts.winner if number is None else _completed(facts, number)
+    trial = facts.winner if number is None else completed_trial(study, number)
     best, verdict = full_length(trial, config), judge(facts)
     assert trial is not None, "there is one, or that is refused"
     seen = TrialFacts(trial).heldout
     assert seen is not None, "a trial to go on with was scored"
-    if number is not None and trial is not facts.winner:
+    if number is not None and (facts.winner is None or number != facts.winner.number):
         verdict = replace(
             verdict, sentence=f"Trial {number} was chosen by hand. {verdict.sentence}", advice=""
         )
@@ -81,24 +78,6 @@ def winner_of(
         sources=sources,
         from_here=from_here,
     )
-
-
-def _completed(facts: Facts, number: int) -> FrozenTrial:
-    """A trial by its number.
-
-    Raises:
-        PPOTuneError: If there is none, or it was not completed.
-    """
-    trial = next((trial for trial in facts.trials if trial.number == number), None)
-    ending = None if trial is None else ending_of(trial)
-    if trial is None or ending != "completed":
-        done = ", ".join(str(trial.number) for trial in facts.trials if ending_of(trial) == "completed")
-        what = "is not there" if trial is None else f"ended as {ending}"
-        raise PPOTuneError(
-            f"trial {number} of study {facts.config.name!r} {what}, and only a completed one can be handed on: "
-            f"{done or 'there is none yet'}"
-        )
-    return trial
 
 
 def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dict[str, str]:

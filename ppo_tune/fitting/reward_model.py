@@ -7,44 +7,30 @@ of the base model get mean 0 and standard deviation 1).
 """
 
 import math
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.chats import has_turns
-from ppo_tune.data.hub import pretrained
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.files import make_folder, write_json
 from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
-from ppo_tune.fitting.loop import Loss, Progress, fit, measure
+from ppo_tune.fitting.loop import Loss, Progress, fit
 from ppo_tune.fitting.rows import FACTS, cut_prompts, hold_out
-from ppo_tune.fitting.weights import FittedWeights, dtypes_of
+from ppo_tune.fitting.scorer import Pair, Preference, Scorer, make_classifier
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
-from ppo_tune.models.chat import exchange, turn_end
-from ppo_tune.models.context import context_length
+from ppo_tune.models.chat import turn_end
 from ppo_tune.models.stops import Stops
 from ppo_tune.ppo import preference_loss
-from ppo_tune.rewards.preference import ScoreFormat, encode_texts, fill, scores_of
-from ppo_tune.seeding import derive_seed, generator
-
-Preference = tuple[str, str, str]
-"""A prompt, the chosen response and the rejected one."""
-
-Pair = tuple[Sequence[int], Sequence[int]]
-"""What the model reads of a preference: the token ids of the chosen text and of the rejected one."""
-
-TOKENS_AT_ONCE = 2**16
-"""Tokens, with padding, that are scored in one pass without gradients."""
+from ppo_tune.rewards.preference import ScoreFormat
+from ppo_tune.seeding import generator
 
 
 @dataclass(frozen=True)
@@ -135,15 +121,15 @@ def fit_reward(
     split = hold_out(prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
     samples = sample_base(base, [prompts[i] for i in split.train], config, chat=chat)
     tokenizer = load_tokenizer(base)
-    reader = _Reader(_classifier(base, tokenizer, config), tokenizer, config.template, chat=chat)
-    pairs = reader.pairs(preferences)
+    scorer = Scorer(make_classifier(base, tokenizer, config), tokenizer, config.template, chat=chat)
+    pairs = scorer.pairs(preferences)
     heldout, train = ([pairs[i] for i in part] for part in (split.heldout, split.train))
-    loss: Loss[Pair] = Loss(lambda batch: preference_loss(*reader.score_pairs(batch).unbind(-1)), lambda _: 1)
-    fit(reader.weights, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
-    chosen, rejected = reader.measure_pairs(heldout, config).unbind(-1)
+    loss: Loss[Pair] = Loss(lambda batch: preference_loss(*scorer.score_pairs(batch).unbind(-1)), lambda _: 1)
+    fit(scorer.weights, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
+    chosen, rejected = scorer.measure_pairs(heldout, config).unbind(-1)
     right = rights(chosen, rejected)
-    mean, std = _mean_and_std(reader.measure(reader.encode(samples), config))
-    reader.weights.save(out)
+    mean, std = _mean_and_std(scorer.measure(scorer.encode(samples), config))
+    scorer.weights.save(out)
     tokenizer.save_pretrained(out)
     result = RewardTrainingResult(
         len(train),
@@ -155,15 +141,31 @@ def fit_reward(
         (
             *notes,
             *(() if chat else _note_on_joining(preferences, config.template)),
-            *reader.notes(),
+            *scorer.notes(),
             *split.notes,
         ),
         len({*split.prompts}),
         float(preference_loss(chosen, rejected).mean()),
     )
-    reader.format(result).write(out)
-    write_json(out / FACTS, _facts(result, (*reader.notes(), *split.notes)))
+    _format(result, scorer).write(out)
+    write_json(out / FACTS, _facts(result, (*scorer.notes(), *split.notes)))
     return result
+
+
+def _format(result: RewardTrainingResult, scorer: Scorer) -> ScoreFormat:
+    """How the model reads a text, what its raw score means, and how good it is."""
+    low, high = result.interval
+    return ScoreFormat(
+        scorer.template,
+        append_eos=not scorer.chat and scorer.tokenizer.eos_token_id is not None,
+        gain=1 / result.base_std,
+        bias=-(1 / result.base_std) * result.base_mean,
+        accuracy=result.accuracy,
+        heldout_pairs=result.heldout_pairs,
+        accuracy_low=low,
+        accuracy_high=high,
+        chat=scorer.chat,
+    )
 
 
 def _facts(result: RewardTrainingResult, notes: tuple[str, ...]) -> dict[str, Any]:
@@ -223,111 +225,6 @@ def sample_base(
         answers = answer_texts(policy, chunk, uniforms, temperature=1.0, chat=chat)
         pairs += zip(chunk, answers, strict=True)
     return pairs
-
-
-def _classifier(base: str, tokenizer: PreTrainedTokenizerBase, config: RewardTrainingConfig) -> FittedWeights:
-    """A model with one score instead of logits, whose head is fitted whatever else is."""
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    stored, dtype = dtypes_of(base, config)
-    repo, where = pretrained(base)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        repo, **where, num_labels=1, pad_token_id=pad, dtype=stored, trust_remote_code=False
-    )
-    for name, weight in model.named_parameters():
-        if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models
-            rng = generator(derive_seed(config.seed, "reward", "head"))
-            weight.data.copy_(torch.randn(weight.shape, generator=rng) / math.sqrt(weight.shape[-1] + 1))
-    return FittedWeights(model, config, dtype, head=getattr(model, "score", None))
-
-
-class _Reader:
-    """A reward model in fit, which reads a text by a template or, of chats, through its chat template."""
-
-    def __init__(
-        self, weights: FittedWeights, tokenizer: PreTrainedTokenizerBase, template: str, *, chat: bool
-    ) -> None:
-        self.weights = weights
-        self.tokenizer = tokenizer
-        self.template = template
-        self.chat = chat
-        self._n_cut = self._n_pairs = 0
-
-    def format(self, result: RewardTrainingResult) -> ScoreFormat:
-        """How the model reads a text, what its raw score means, and how good it is."""
-        low, high = result.interval
-        return ScoreFormat(
-            self.template,
-            append_eos=not self.chat and self.tokenizer.eos_token_id is not None,
-            gain=1 / result.base_std,
-            bias=-(1 / result.base_std) * result.base_mean,
-            accuracy=result.accuracy,
-            heldout_pairs=result.heldout_pairs,
-            accuracy_low=low,
-            accuracy_high=high,
-            chat=self.chat,
-        )
-
-    def pairs(self, preferences: Sequence[Preference]) -> list[Pair]:
-        """The token ids of preferences; how many have a text that lost its beginning is kept for `notes`."""
-        chosen, chosen_cut = self._encoded([(p, c) for p, c, _ in preferences])
-        rejected, rejected_cut = self._encoded([(p, r) for p, _, r in preferences])
-        self._n_pairs = len(preferences)
-        self._n_cut = sum(a or b for a, b in zip(chosen_cut, rejected_cut, strict=True))
-        return list(zip(chosen, rejected, strict=True))
-
-    def encode(self, texts: Sequence[tuple[str, str]]) -> list[Sequence[int]]:
-        """The token ids of prompts with their responses."""
-        return self._encoded(texts)[0]
-
-    def _encoded(self, texts: Sequence[tuple[str, str]]) -> tuple[list[Sequence[int]], list[bool]]:
-        model, tokenizer = self.weights.model, self.tokenizer
-        rows: list[Sequence[int]] = []
-        cut: list[bool] = []
-        for start in range(0, len(texts), 1024):
-            part = texts[start : start + 1024]
-            if self.chat:
-                read = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in part]
-                found = encode_texts(model, tokenizer, read, append_eos=False, add_special_tokens=False)
-            else:
-                found = encode_texts(
-                    model, tokenizer, [fill(self.template, *one) for one in part], append_eos=True
-                )
-            rows += [array("i", row) for row in found[0]]
-            cut += found[1]
-        return rows, cut
-
-    def notes(self) -> tuple[str, ...]:
-        """How many preferences have a text beyond the context."""
-        if not self._n_cut:
-            return ()
-        return (
-            f"{self._n_cut:,} of {self._n_pairs:,} preferences have a text of more than "
-            f"{context_length(self.weights.model):,} tokens, the model's context, of which its end is read",
-        )
-
-    def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
-        """Raw scores of the chosen and of the rejected texts of N preferences, in one pass: (N, 2), differentiable."""
-        scores = self.score([chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs])
-        return scores.view(2, len(pairs)).T
-
-    def score(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Raw scores (N,) of texts as token ids, in one pass, differentiable."""
-        return scores_of(self.weights.model, self.tokenizer, rows)
-
-    def measure_pairs(self, pairs: Sequence[Pair], config: RewardTrainingConfig) -> Tensor:
-        """The same of any number of preferences, on the CPU and without gradients."""
-        longest = max(len(row) for pair in pairs for row in pair)
-        return measure(self.weights, pairs, self.score_pairs, _at_once(2 * longest, config))
-
-    def measure(self, rows: Sequence[Sequence[int]], config: RewardTrainingConfig) -> Tensor:
-        """Raw scores of any number of texts, on the CPU and without gradients."""
-        return measure(self.weights, rows, self.score, _at_once(max(map(len, rows)), config))
-
-
-def _at_once(n_tokens: int, config: RewardTrainingConfig) -> int:
-    """How many rows of so many tokens at most are scored in one pass."""
-    most = max(1, TOKENS_AT_ONCE // max(1, n_tokens))
-    return min(most, config.micro_batch_size or most)
 
 
 def _mean_and_std(raw: Tensor) -> tuple[float, float]:

@@ -117,12 +117,13 @@ class Policy:
 
     def resize(self, places: int) -> None:
         """Have so many places instead, all of them new; what the old ones held is forgotten."""
+        if places == self.places:
+            return
         assert self.adapters is not None, "all weights are trained for one trial at a time"
-        if places != self.places:
-            shapes = {name: view.shape[1:] for name, view in self.rows.views.items()}
-            self.rows = ParameterRows(places, shapes, self.device)
-            self.adapters.hold(self.rows)
-            self.places = places
+        shapes = {name: view.shape[1:] for name, view in self.rows.views.items()}
+        self.rows = ParameterRows(places, shapes, self.device)
+        self.adapters.hold(self.rows)
+        self.places = places
 
     def stop_also(self, stops: Stops) -> None:
         """End responses there too: at a task's own tokens, such as the end of a turn of a chat, and at its texts."""

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.study import Study
 
 from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.data.user_files import with_paths_from
 from ppo_tune.export.gather import provenance
 from ppo_tune.export.native import BEST, render
 from ppo_tune.files import make_folder, write_text
@@ -131,6 +132,6 @@ def _write_best(record: StudyRecord, path: Path) -> str | None:
         path.unlink(missing_ok=True)
         return None
     facts = provenance(record.config, record.winner, record.verdict)
-    text = render(full_length(record.winner, record.config), facts)
+    text = render(with_paths_from(full_length(record.winner, record.config), path.parent), facts)
     write_text(path, text)
     return text

@@ -1,12 +1,8 @@
 """Search a study or confirm its best, from Python: make or open the store, hold the study's lock, run the workers."""
 
-import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -14,9 +10,9 @@ from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Size
 from ppo_tune.config.study_file import notes
 from ppo_tune.config.writing import study_text
-from ppo_tune.data.user_files import check_user_files
+from ppo_tune.data.user_files import check_user_files, with_paths_from
 from ppo_tune.data.user_functions import held_by
-from ppo_tune.errors import PPOTuneError, StorageError
+from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder, write_text
 from ppo_tune.search.beforehand import look_beforehand
@@ -24,6 +20,7 @@ from ppo_tune.search.budget import Budget, episodes_of, expected_trials, trials_
 from ppo_tune.search.confirmation import ConfirmationPlan, confirmation_of, open_confirmation
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.holding import only_search
 from ppo_tune.search.in_process import InProcess
 from ppo_tune.search.local_workers import LocalWorkers, default_workers
 from ppo_tune.search.pack_size import MIN_ROUNDS
@@ -89,11 +86,11 @@ def run_search(
     url = storage or storage_url(Path(out), config.name)
     held = held_rewards(config)
     n_workers = 1 if held else workers or default_workers()
-    with _only_search(folder, config.name), LocalWorkers(train_trials) as processes:
+    with only_search(folder, config.name), LocalWorkers(train_trials) as processes:
         for text in look_beforehand(None if held else processes, config):
             watch({"kind": "note", "text": text})
         study = create_study(config, url, inputs.hashes, warm_start(config, storage=storage, out=out))
-        write_text(folder.written(config.name), study_text(config))
+        write_text(folder.written(config.name), study_text(with_paths_from(config, folder.path)))
         close_lost_trials(study, folder.identity())
         watch(_opened(study))
         kept = StudyFacts(study).warm_start
@@ -144,7 +141,7 @@ def run_confirmation(
             f"study {config.name!r} has nothing to confirm: no trial besides the default was completed within the "
             f"KL budget of {config.search.kl_budget:g} nats; run more trials with `ppo-tune search --n-trials`"
         )
-    with _only_search(folder, config.name), LocalWorkers(train_trials) as processes:
+    with only_search(folder, config.name), LocalWorkers(train_trials) as processes:
         check_same(study, config, check_user_files(config).hashes)
         size = config.search.confirmation(trials_worth(study, config), asked=True)
         held = held_rewards(config)
@@ -246,26 +243,6 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
         f"{workers} workers propose at once, and {expected_trials(config)} trials are less than {MIN_ROUNDS} rounds of "
         f"them: {config.search.sampler} can learn little; take fewer --workers or more --n-trials"
     ]
-
-
-@contextlib.contextmanager
-def _only_search(folder: StudyFolder, name: str) -> Iterator[None]:
-    """Hold the study's lock, so that two searches of it on one machine do not fight."""
-    owner, lock = folder.pid, FileLock(folder.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        pid = owner.read_text(encoding="utf-8") if owner.is_file() else "unknown"
-        raise StorageError(
-            f"another search of study {name!r} is running in {folder.path} (process {pid}); wait for it, or "
-            "stop it first"
-        ) from None
-    try:
-        owner.write_text(str(os.getpid()), encoding="utf-8")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
 
 
 def _opened(study: Study) -> Event:

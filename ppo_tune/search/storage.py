@@ -11,12 +11,13 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.config.space import Space
-from ppo_tune.data.user_files import RECIPE, as_noted
+from ppo_tune.data.user_files import RECIPE, as_named, as_noted, with_names_that_stay
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.facts import (
@@ -89,7 +90,8 @@ def create_study(
         study = optuna.load_study(study_name=config.name, storage=storage)
         check_same(study, config, inputs)
         facts = StudyFacts(study)
-        facts.config, facts.inputs = config, inputs  # what may grow has perhaps grown
+        # What may grow has perhaps grown, and files may have been named from elsewhere.
+        facts.config, facts.inputs = with_names_that_stay(config, stored_config(study)), inputs
         return study
     facts = StudyFacts(study)
     facts.config, facts.inputs, facts.versions = config, inputs, versions()
@@ -113,6 +115,32 @@ def study_names(*, storage: str | None = None, out: Path | str = ".") -> list[st
         names = optuna.get_all_study_names(_open(storage))
         return sorted(name for name in names if not name.endswith(confirmation_name("")))
     return [folder.path.name for folder in StudyFolder.all(Path(out))]
+
+
+def rename_in_store(url: str, study_name: str, new_name: str) -> None:
+    """Give a study and its confirmation another name, both at once; Optuna has no way to do so.
+
+    What is killed meanwhile is mended by the same call.
+    """
+    storage = _open(url)
+    known = optuna.get_all_study_names(storage)
+    names = {study_name: new_name, confirmation_name(study_name): confirmation_name(new_name)}
+    for name in names.keys() & set(known):
+        facts = StudyFacts(optuna.load_study(study_name=name, storage=storage))
+        facts.config = stored_config(facts.study).model_copy(update={"name": new_name})
+    with storage.engine.begin() as connection:
+        for old, new in names.items():
+            row = {"old": old, "new": new}
+            connection.execute(text("UPDATE studies SET study_name = :new WHERE study_name = :old"), row)
+    storage.engine.dispose()
+
+
+def delete_in_store(url: str, study_name: str) -> None:
+    """Delete a study and its confirmation."""
+    storage = _open(url)
+    for name in (confirmation_name(study_name), study_name):  # the study last, for by it one asks again
+        if name in optuna.get_all_study_names(storage):
+            optuna.delete_study(study_name=name, storage=storage)
 
 
 def has_study(url: str, study_name: str) -> bool:
@@ -213,6 +241,12 @@ def close_lost_trials(study: Study, search: str, ending: str = "lost") -> list[i
     return [trial.number for trial in left if give_back(study, trial, ending)]
 
 
+def trials_elsewhere(study: Study, search: str) -> list[int]:
+    """The running trials that `close_lost_trials` leaves alone: those of other machines."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial.number for trial in running if not _is_left(TrialFacts(trial), search)]
+
+
 def _is_left(facts: TrialFacts, search: str) -> bool:
     """Whether a running trial is one of the folder's, or its process was of this machine and is dead.
 
@@ -259,8 +293,8 @@ def check_same(study: Study, config: StudyConfig, inputs: Mapping[str, str]) -> 
     Raises:
         StudyMismatchError: If not; says what differs.
     """
-    stored = StudyFacts(study).inputs
-    before = {**stored_config(study).model_dump(mode="json"), "content": stored}
+    before_config, stored = as_named(stored_config(study), StudyFacts(study).inputs, config, inputs)
+    before = {**before_config.model_dump(mode="json"), "content": stored}
     now = {**config.model_dump(mode="json"), "content": as_noted(inputs, stored)}
     adapts = config.ppo.kl_target is not None or "kl_target" in config.space
     ignored = GROWING if adapts else (*GROWING, "ppo.kl_horizon")  # its default was once a number

@@ -4,10 +4,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from ppo_tune.config.blocks import ADAPTER_FIELDS, PPOConfig, StudyConfig, TrainConfig
+from ppo_tune.config.study_file import training_with
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.results import chosen_trial
+from ppo_tune.search.results import chosen_trial, ending_of, was_lost
 
 FULL_LENGTH = 4
 """A full training is this many trials long unless the study says otherwise."""
@@ -25,6 +26,44 @@ def best_config(study: Study, config: StudyConfig) -> TrainConfig:
         PPOTuneError: If no trial was completed within the KL budget.
     """
     return full_length(winning_trial(study, config), config)
+
+
+def trial_config(
+    study: Study, config: StudyConfig, number: int, *, episodes: int | None = None, seed: int | None = None
+) -> TrainConfig:
+    """The config of any completed trial at full length.
+
+    Args:
+        study: The search.
+        config: The experiment.
+        number: Of the trial.
+        episodes: Length, instead of the study's full one.
+        seed: Instead of the study's.
+
+    Raises:
+        PPOTuneError: If there is no such trial, or it was not completed.
+        ConfigError: If the length or the seed cannot be.
+    """
+    return training_with(full_length(completed_trial(study, number), config), episodes=episodes, seed=seed)
+
+
+def completed_trial(study: Study, number: int) -> FrozenTrial:
+    """A trial by its number.
+
+    Raises:
+        PPOTuneError: If there is none, or it was not completed.
+    """
+    trials = {t.number: t for t in study.get_trials(deepcopy=False)}
+    ending = ending_of(trials[number]) if number in trials else None
+    if ending != "completed":
+        completed = [str(n) for n, t in trials.items() if ending_of(t) == "completed"]
+        unknown = ending in (None, "waiting") or was_lost(trials[number])
+        what = "is not there" if unknown else f"ended as {ending}"
+        raise PPOTuneError(
+            f"trial {number} of study {study.study_name!r} {what}, and only a completed one can be handed on: "
+            f"{', '.join(completed) or 'there is none yet'}"
+        )
+    return trials[number]
 
 
 def full_length(winner: FrozenTrial | None, config: StudyConfig) -> TrainConfig:

@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import logging
+import os
 from dataclasses import asdict
 
 import optuna
@@ -10,6 +12,7 @@ import transformers
 from filelock import FileLock
 from optuna.trial import Trial
 
+from ppo_tune.events import LOG_FORMAT, VERBOSE
 from ppo_tune.files import append_json_line
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import load_study_from
@@ -43,7 +46,7 @@ def train_as_guest(worker: Worker, channel: Channel) -> None:
     had_bars = transformers.utils.logging.is_progress_bar_enabled()
     if device.type == "cpu":
         torch.set_num_threads(1)  # sums of several threads round otherwise
-    _quiet()
+    _settle_logs()
     try:
         _train_on(device, worker, channel)
     finally:
@@ -121,7 +124,7 @@ def take_device(index: int) -> torch.device:
     else:
         torch.set_num_threads(1)
         keep_freed_memory()
-    _quiet()
+    _settle_logs()
     return device
 
 
@@ -142,7 +145,11 @@ def keep_freed_memory() -> None:
             libc.mallopt(option, value)
 
 
-def _quiet() -> None:
+def _settle_logs() -> None:
+    """Leave the terminal to our own words, unless somebody wants all of them."""
+    if os.environ.get(VERBOSE):
+        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+        return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -16,10 +16,11 @@ from accelerate.utils import broadcast_object_list
 
 from ppo_tune.config.block import differences
 from ppo_tune.config.blocks import TrainConfig
-from ppo_tune.data.user_files import as_noted, check_user_files
-from ppo_tune.errors import StorageError, StudyMismatchError, TrialError
+from ppo_tune.data.user_files import as_named, as_noted, check_user_files
+from ppo_tune.errors import ModelError, StorageError, StudyMismatchError, TrialError
 from ppo_tune.events import Watcher
-from ppo_tune.files import append_json_line, make_folder, read_json, read_json_lines, write_json
+from ppo_tune.files import append_json_line, content_hash, make_folder, read_json, read_json_lines, write_json
+from ppo_tune.models import load_adapter
 from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.tracking import Tracked, Tracking
@@ -64,6 +65,7 @@ def train(
     *,
     out: Path | str,
     resume: bool = False,
+    start: Path | str | None = None,
     watch: Watcher = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
@@ -75,6 +77,8 @@ def train(
         config: Task, model, hyperparameters and seed.
         out: The folder to write.
         resume: Go on from the newest whole checkpoint in it.
+        start: Folder of an adapter that a trial of the same model left, to begin with, its value head included; the
+            reference stays the untrained model, and the optimizer begins anew. None begins untrained.
         watch: Told of every iteration and evaluation, in the main process.
         should_stop: Asked after every iteration; the training then saves itself and stops.
 
@@ -87,7 +91,9 @@ def train(
         TrainingInterrupted: If it was asked to stop.
     """
     accelerator = Accelerator()
-    inputs = check_user_files(config)
+    inputs, start = check_user_files(config), None if start is None else Path(start)
+    if start is not None:
+        inputs.hashes["start"] = _hash_of_adapter(start, config)
     facts = check_run(config)
     if accelerator.is_local_main_process:
         prepare_task(config.task, lambda name, done: watch({"kind": "stage", "name": name, "done": done}))
@@ -104,7 +110,7 @@ def train(
     tracked = Tracked(config.name, config.name, folder, config.ppo.model_dump(mode="json"))
     loggers = config.log if accelerator.is_main_process else ()
     tracking = Tracking(loggers, tracked, warn=lambda text: watch({"kind": "note", "text": text}))
-    training = _Training(config, folder, work, claims, tell, tracking, accelerator.is_main_process)
+    training = _Training(config, folder, work, claims, tell, tracking, accelerator.is_main_process, start)
     with tracking.finished_after():
         before = training.run(resume=resume, should_stop=should_stop)
     result = [training.finish(before) if accelerator.is_main_process else None]
@@ -124,6 +130,7 @@ class _Training:
     watch: Watcher
     tracking: Tracking
     is_main: bool
+    begins: Path | None
 
     @property
     def log(self) -> Path:
@@ -134,8 +141,11 @@ class _Training:
         """Train to the end, then go back to what is kept; returns what is claimed of the untrained model."""
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
-        before, start = judge(self.claims), judge(self.work.evaluator)
+        before = judge(self.claims)
         trainer.runs[0].score_std = self.config.score_std or self._measure(before)
+        if self.begins is not None:
+            load_adapter(trainer.policy, 0, self.begins)
+        start = judge(self.work.evaluator)
         if resume:
             load_checkpoint(trainer, 0, self.folder / "checkpoints")
             self._forget_after(trainer.runs[0].episodes)
@@ -166,7 +176,8 @@ class _Training:
         """Write what is kept, and measure it as anyone would who loads it."""
         episodes = self.work.trainer.runs[0].episodes
         milestone = self._milestone(episodes)
-        after = leave(self.work, self.config, self.folder, before, self.watch)
+        began = "an adapter that was trained before" if self.begins is not None else ""
+        after = leave(self.work, self.config, self.folder, before, self.watch, began=began)
         return TrainingResult(self.folder, self.folder / "model", episodes, before, after, milestone)
 
     def _milestone(self, episodes: int) -> float | None:
@@ -221,6 +232,27 @@ class _Training:
             self.tracking.forget_after(episodes)
 
 
+def _hash_of_adapter(folder: Path, config: TrainConfig) -> str:
+    """The hash of an adapter that fits a config's model.
+
+    Raises:
+        ModelError: If there is none, or it is of another shape.
+    """
+    said = folder / "adapter_config.json"
+    if not said.is_file():
+        raise ModelError(
+            f"{folder} holds no adapter to begin with; a completed trial that trains one leaves it"
+        )
+    facts, model = read_json(said), config.model
+    shape = {"lora_rank": facts["r"], "lora_alpha": facts["lora_alpha"]}
+    wrong = [f"{name} {value}" for name, value in shape.items() if value != getattr(model, name)]
+    if wrong:
+        raise ModelError(
+            f"{folder} holds an adapter of {' and '.join(wrong)}; set the same in model, or begin untrained"
+        )
+    return content_hash(folder)
+
+
 def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, resume: bool) -> None:
     """Make the folder this training's own, or make sure that it is; `inputs` are hashes of the files it depends on.
 
@@ -243,10 +275,12 @@ def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, re
         return
     if not record.is_file():
         raise StorageError(f"{folder} holds no training to resume; start without --resume")
-    begun = TrainConfig.model_validate_json(record.read_text(encoding="utf-8")).model_dump(mode="json")
     held = read_json(content) if content.is_file() else inputs  # once nobody noted them
+    begun, held = as_named(
+        TrainConfig.model_validate_json(record.read_text(encoding="utf-8")), held, config, inputs
+    )
     inert = () if config.ppo.kl_target else ("ppo.kl_horizon",)  # its default was once a number
     now = {**config.model_dump(mode="json"), "content": as_noted(inputs, held)}
-    changed = differences({**begun, "content": held}, now, ignored=("log", *inert))
+    changed = differences({**begun.model_dump(mode="json"), "content": held}, now, ignored=("log", *inert))
     if changed:
         raise StudyMismatchError(f"{folder} holds another training:\n" + "\n".join(changed))

@@ -28,9 +28,11 @@ READ_BACK = 8
 
 
 def leave(
-    work: Assembly, config: TrainConfig, folder: Path, before: Evaluation, watch: Watcher
+    work: Assembly, config: TrainConfig, folder: Path, before: Evaluation, watch: Watcher, *, began: str = ""
 ) -> Evaluation:
     """Write model, adapter and claim of the trained policy, and say what the model that was written is worth.
+
+    Where it did not begin untrained, the card says with what it `began`.
 
     Raises:
         ModelError: If the model folder holds something else than the policy.
@@ -44,7 +46,7 @@ def leave(
     _read_back(work, config, folder, watch)
     work.trainer.drop(0)  # its optimizer's memory is wanted for the second model
     after = _measure(work, config, folder / "model")
-    _write_claim(config, folder, episodes, before, after)
+    _write_claim(config, folder, episodes, before, after, began)
     return after
 
 
@@ -88,7 +90,7 @@ def _measure(work: Assembly, config: TrainConfig, model: Path) -> Evaluation:
 
 
 def _write_claim(
-    config: TrainConfig, folder: Path, episodes: int, before: Evaluation, after: Evaluation
+    config: TrainConfig, folder: Path, episodes: int, before: Evaluation, after: Evaluation, began: str
 ) -> None:
     """The model's card, and what the judges said of both models."""
     base = config.model.name or f"the {config.task.title} task's own model"
@@ -97,7 +99,7 @@ def _write_claim(
     watched = [name for name in after.judges if name != REWARD] or ["gold"]
     card = render(
         "model_card.md.jinja", config=config, episodes=episodes, base=base, before=before, after=after,
-        watched=watched, measured_on=claim["measured_on"], versions=versions(),
+        watched=watched, began=began, measured_on=claim["measured_on"], versions=versions(),
     )  # fmt: skip
     write_text(folder / "model" / "README.md", card)
     write_json(folder / "evaluation.json", {**claim, "before": before.as_dict(), "after": after.as_dict()})

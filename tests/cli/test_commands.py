@@ -86,6 +86,18 @@ finally:
         assert loaded.isdisjoint({"optuna", "pydantic"})
 
 
+def test_the_overview_says_whole_sentences_on_a_narrow_terminal(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    said = cli("--help").out
+
+    assert "..." not in said.partition("Commands:")[2]
+    assert max(map(len, said.splitlines())) <= 80
+    assert [text for text in COMMANDS.values() if text not in " ".join(said.split())] == []
+
+
 def test_a_command_that_is_none_is_told_with_the_one_that_was_meant(cli: Cli) -> None:
     outcome = cli("serach")
 

@@ -80,7 +80,7 @@ def test_what_is_missing_is_asked_for_on_a_terminal(cli: Cli, monkeypatch: pytes
         "Column of the prompts (foo, bar)": "foo",
     }
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("typer.prompt", answers.pop)
+    monkeypatch.setattr("typer.prompt", lambda question, **_: answers.pop(question))
 
     assert cli("init").code == 0
 

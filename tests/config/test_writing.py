@@ -10,7 +10,7 @@ from ppo_tune.cli.settings import read_settings
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.shipped import shipped
 from ppo_tune.config.study_file import load_study
-from ppo_tune.config.writing import study_text
+from ppo_tune.config.writing import renamed_text, study_text
 from ppo_tune.errors import ConfigError
 
 GAMMA = {"type": "float", "low": 0.9, "high": 0.99}
@@ -43,7 +43,18 @@ def test_what_is_written_of_an_experiment_says_the_same(
     }
     config = load_study(name, settings=own)
 
+    stored = StudyConfig.model_validate_json(config.model_dump_json())
+
     assert written(config, tmp_path) == config
+    assert written(stored, tmp_path) == config  # which no longer knows what was left to defaults
+
+
+def test_a_renamed_study_says_the_same_below_another_first_line() -> None:
+    config = load_study("quickstart")
+
+    renamed = renamed_text(study_text(config), "quickstart", "new")
+
+    assert renamed == study_text(config.model_copy(update={"name": "new"}))
 
 
 def test_what_was_left_to_defaults_is_not_written() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from ppo_tune.config.blocks import TrainConfig
 from ppo_tune.data.user_files import IMPORTS, check_user_files
+from ppo_tune.data.user_functions import Held, hold
 from ppo_tune.errors import StorageError
 from ppo_tune.export.base import Conversion, Export, Sources
 from ppo_tune.export.enclosures import Enclosing, Enclosure, notes_on
@@ -174,6 +175,19 @@ def test_a_function_that_cannot_be_imported_goes_along_alone_and_that_is_said(he
         "imported: ModuleNotFoundError: No module named 'no_such_module_at_all'"
     ]
     assert "functions/reward.py" in [known.name for known in enclosing.enclosures]
+
+
+def test_what_lives_in_this_session_is_said_to_stay_in_it(here: Path) -> None:
+    (here / "reward.py").write_text("raise ImportError('it lives elsewhere')\n", encoding="utf-8")
+    kept = hold("reward.py:score", Held(lambda **_: [], "my_score", "is a lambda"))
+    enclosing = Enclosing()
+
+    enclosing.block(training(reward={"name": "python", "function": "reward.py:score"}))
+
+    assert enclosing.notes == [
+        f"{kept.label} lives in this Python session and does not go along: put a function in the place of "
+        "functions/reward.py"
+    ]
 
 
 @pytest.mark.parametrize("changed", ["prompts.jsonl", "reward.py", "helper.py"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -96,6 +96,9 @@ def test_what_is_exported_is_what_is_trained(ppo, reward, gold, seed, score_std,
 @example("prompts.csv", "question", "next\x85line: {prompt}")
 @given(texts, texts, texts)
 def test_a_dataset_is_exported_whatever_its_columns_are_called(path, prompt, template):
+    assume(
+        not re.match(r"~|.*\$[A-Za-z_{]", path, re.DOTALL)
+    )  # no file is called so, and then it means another
     task = {
         "name": "dataset",
         "path": path,

@@ -244,7 +244,9 @@ def test_a_larger_run_adds_suggestions_and_changes_nothing(out: Path) -> None:
     run()
     run(folder=out / "larger", params_ratio=8.0, response_length=256)
 
-    best, plain = (load_training(out / f / "best.yaml") for f in ("larger", "exports/hand-native"))
+    best, plain = (
+        (out / f / "best.yaml").read_text(encoding="utf-8") for f in ("larger", "exports/hand-native")
+    )
     suggested = load_training(out / "larger" / "suggested.yaml")
     assert best == plain
     assert suggested.ppo.max_new_tokens == 256

@@ -19,12 +19,12 @@ from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.intervals import wilson
 from ppo_tune.fitting.reward_model import (
-    Preference,
     RewardTrainingResult,
     fit_reward,
     rights,
     sample_base,
 )
+from ppo_tune.fitting.scorer import Preference
 from ppo_tune.rewards.preference import PreferenceReward, read_format
 from tests.conftest import WORDS, save_tiny_model, tiny_tokenizer
 
@@ -369,7 +369,7 @@ def test_texts_beyond_the_context_are_counted(model_folder, tmp_path):
 
 def test_many_texts_are_scored_in_passes_that_fit_into_memory(model_folder, tmp_path, monkeypatch):
     whole = fit(obvious(60, prompts=MANY), model_folder, tmp_path / "a")
-    monkeypatch.setattr("ppo_tune.fitting.reward_model.TOKENS_AT_ONCE", 40)
+    monkeypatch.setattr("ppo_tune.fitting.scorer.TOKENS_AT_ONCE", 40)
 
     parts = fit(obvious(60, prompts=MANY), model_folder, tmp_path / "b")
 

@@ -438,3 +438,15 @@ def test_all_weights_are_trained_for_one_trial_only():
 @pytest.mark.parametrize("name", ["cache", "past_key_values"])
 def test_a_model_is_given_its_cache_under_the_name_it_knows(name):
     assert cache_name({"input_ids": ..., name: ..., "use_cache": ...}) == name
+
+
+def test_all_weights_stay_in_their_one_place():
+    """Timing asks for a size that is there already, of packs and of compiling."""
+    policy = tiny_policy(lora_rank=None)
+    rows = policy.rows
+
+    policy.resize(1)
+
+    assert policy.rows is rows
+    with pytest.raises(AssertionError, match="one trial at a time"):
+        policy.resize(2)

@@ -61,11 +61,25 @@ class Recorder(Channel):
         return False
 
 
-@pytest.mark.parametrize(("pack", "expected"), [(3, {3}), ("auto", {1, 2, 4})])
+SEARCHED_RANK = {
+    "lora_rank": {"type": "int", "low": 1, "high": 4},
+    "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"search": {"pack": 3}}, {3}, id="asked for"),
+        pytest.param({"search": {"pack": "auto"}}, {1, 2, 4}, id="auto"),
+        pytest.param({"model": {"lora_rank": None}}, {1}, id="all weights"),
+        pytest.param({"space": SEARCHED_RANK, "search": {"pack": 2}}, {2}, id="ranks"),
+    ],
+)
 def test_a_worker_times_the_packs_that_it_would_train(
-    make_study: StudyMaker, pack: int | str, expected: set[int]
+    make_study: StudyMaker, changes: dict[str, dict[str, object]], expected: set[int]
 ) -> None:
-    config, channel = make_study(search={"pack": pack}), Recorder()
+    config, channel = make_study(**changes), Recorder()
 
     measuring._measure((config, 1), channel)
 

@@ -1,0 +1,120 @@
+"""What every command has in common in what it says: all of it, less, more, or its result as JSON.
+
+A command returns its result as `Facts`, or None where it has none for scripts; its flags follow from that.
+"""
+
+import inspect
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ppo_tune.cli.terminal import console
+from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.events import LOG_FORMAT, VERBOSE
+from ppo_tune.files import finite
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only errors and the result.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what libraries log and warn of, too.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and all else to stderr.")]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The result of a command, for scripts.
+
+    Attributes:
+        values: By name; several of them become a line each.
+        code: The exit code.
+    """
+
+    values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    code: int = 0
+
+
+def with_output(command: Callable[..., Facts | None]) -> Callable[..., None]:
+    """A command with the flags `--quiet` and `--verbose`, and `--json` where it returns facts."""
+    signature = inspect.signature(command)
+    flags: dict[str, Any] = {"quiet": Quiet, "verbose": Verbose}
+    if signature.return_annotation is Facts:
+        flags["as_json"] = AsJson
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        wanted = {name: given.pop(name) for name in flags}
+        with _output(**wanted):
+            found = command(**given)
+        if found is None:
+            return
+        if wanted["as_json"]:
+            several = found.values if isinstance(found.values, Sequence) else [found.values]
+            for values in several:
+                sys.stdout.write(json.dumps(finite(dict(values)), default=_plain, ensure_ascii=False) + "\n")
+        if found.code:
+            raise typer.Exit(found.code)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    own = [parameter.replace(kind=kind) for parameter in signature.parameters.values()]
+    added = [inspect.Parameter(name, kind, default=False, annotation=flag) for name, flag in flags.items()]
+    run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    return run
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    assert isinstance(value, Path), f"{type(value)} has no form in JSON"
+    return str(value)
+
+
+@contextmanager
+def _output(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[None]:
+    """Say all, less or more within this block, and leave stdout to JSON if that is wanted."""
+    if quiet and verbose:
+        raise ConfigError([Problem("--quiet", "cannot be given with --verbose; leave one of both out")])
+    console.quiet, console.stderr = quiet, as_json
+    try:
+        if verbose:
+            with _logged():
+                yield
+        else:
+            yield
+    finally:
+        console.quiet = console.stderr = False
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """What is logged and warned of is seen within this block, that of workers too."""
+    handler, root = logging.StreamHandler(), logging.getLogger()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    level, disabled = root.level, logging.root.manager.disable
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.disable(logging.NOTSET)
+    shown = {VERBOSE: "1", "TRANSFORMERS_VERBOSITY": "info"}
+    before = {name: os.environ.get(name) for name in shown}
+    os.environ.update(shown)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        logging.captureWarnings(True)
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
+            root.removeHandler(handler)
+            root.setLevel(level)
+            logging.disable(disabled)
+            for name, value in before.items():
+                os.environ.pop(name)
+                os.environ.update({} if value is None else {name: value})
