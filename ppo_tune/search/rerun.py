@@ -185,7 +185,9 @@ def _train(
     StudyFacts(alone).score_std = facts.score_std
     enqueue_again(alone, trial, counts=False)
     pack.join(alone)
-    pack.begin(0, alone.ask(config.space.distributions()))
+    again = alone.ask()
+    config.space.suggest(again)
+    pack.begin(0, again)
     run, ending = pack.runs[0], ""
     while not ending:
         ended = pack.advance()
