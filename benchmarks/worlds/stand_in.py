@@ -68,8 +68,11 @@ class Trainer:
         """Places without a trial."""
         return [place for place in range(self.places) if place not in self.runs]
 
-    def start(self, place: int, config: PPOConfig, seed: int, *, score_std: float = 1.0) -> None:
+    def start(
+        self, place: int, config: PPOConfig, seed: int, *, score_std: float = 1.0, adapters: None = None
+    ) -> None:
         """Begin a trial. The same seed is another run for another config, or twins would share their luck."""
+        assert adapters is None, "no run was recorded of other adapters than the study's"
         params = {name: getattr(config, name) for name in self.world.study.space}
         rng = np.random.default_rng([seed, *repr(params).encode()])
         self.runs[place] = Trained(config, score_std, self.world.draw(params, rng), self._marks)

@@ -491,7 +491,7 @@ class StudyConfig(RunConfig):
         (),
         exclude_if=operator.not_,
         description="Comparisons that must hold between hyperparameters of every trial, such as `batch_size * "
-        "ppo_epochs <= 128`: numbers, names of ppo, + - * / % and brackets.",
+        "ppo_epochs <= 128`: numbers, names of ppo, + - * / % and brackets. What is null breaks none.",
     )
     search: SearchConfig = SearchConfig()
 

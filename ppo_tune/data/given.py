@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ppo_tune.config.blocks import DatasetTaskConfig, ModelConfig, PPOConfig, StudyConfig
+from ppo_tune.config.blocks import SEARCHABLE, DatasetTaskConfig, ModelConfig, PPOConfig, StudyConfig
 from ppo_tune.config.messages import unknown
 from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.study_file import make_study
@@ -25,7 +25,7 @@ from ppo_tune.data.user_functions import Held, hold, load_function
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.files import content_hash, make_folder, write_text
 
-OBJECTS = ("prompts", "reward", "objective", "judges", "gold", "model", "space")
+OBJECTS = ("prompts", "reward", "objective", "judges", "gold", "model", "space", "constraints")
 """Keywords that take objects."""
 
 BLOCKS: Mapping[str, type[BaseModel]] = {
@@ -159,6 +159,8 @@ class Given:
                 blocks["model"].update(self._model(given))
             case "space":
                 blocks["space"] = _space(given)
+            case "constraints":
+                blocks["constraints"] = _data(given)
             case "judges":
                 blocks["task"]["judges"] = self._judges(given)
             case _:
@@ -282,7 +284,7 @@ def _space(space: Any) -> Any:
 
 
 def _param(name: str, given: Any) -> Any:
-    field = PPOConfig.model_fields.get(name)
+    field = SEARCHABLE.get(name)
     kind = "int" if field is not None and int in _kinds(field.annotation) else "float"
     if isinstance(given, tuple) and len(given) == 2:
         return {"type": kind, "low": _data(given[0]), "high": _data(given[1])}

@@ -41,7 +41,8 @@ class Objective:
     are loaded when its first trial begins. After any exception or interrupt the next trial may follow.
 
     Args:
-        config: The study; its space is suggested by the trial itself. None where its parts are given as objects.
+        config: The study; its space is suggested by the trial itself, `log: complement` evenly, for an Optuna study
+            knows no such scale. None where its parts are given as objects.
         out: Where trials write their files.
         name: Of the study whose parts are given as objects.
         given: Its parts: `model`, `prompts`, `reward`, `space` and all else that `ppo_tune.tune` takes.

@@ -55,9 +55,9 @@ def tune(  # noqa: PLR0913 all of them are named
         workers: Processes; None takes one per GPU, or one per core without a GPU.
         watch: Told of everything that happens; None prints what a person wants to know.
         confirm: Whether the best few and the default run again at the end, on fresh seeds and unseen prompts.
-        settings: `objective`, `judges` and `gold`, as the reward; and every key of the blocks task, model, ppo and
-            search of a study file, by its own name (`episodes=640, n_trials=16, reference="answer"`) or in a mapping
-            (`ppo={"episodes": 640}`).
+        settings: `objective`, `judges` and `gold`, as the reward; `constraints`, a list of comparisons; and every
+            key of the blocks task, model, ppo and search of a study file, by its own name (`episodes=640,
+            n_trials=16, reference="answer"`) or in a mapping (`ppo={"episodes": 640}`).
 
     Returns:
         The study.

@@ -71,6 +71,17 @@ def test_a_key_stands_in_its_block_as_it_would_in_a_mapping() -> None:
     assert json.loads(json.dumps(flat)) == flat
 
 
+def test_constraints_are_a_list_of_comparisons() -> None:
+    space = {"lora_rank": (2, 8), "learning_rate": {"low": 1e-5, "high": 1e-3, "default": 1e-4}}
+
+    refused = refusal(space=space, constraints="lora_rank < 3")
+    blocks = written(space=space, constraints=("lora_rank * learning_rate < 0.005",))
+
+    assert blocks["space"]["lora_rank"]["type"] == "int"
+    assert blocks["constraints"] == ["lora_rank * learning_rate < 0.005"]
+    assert refused == "constraints: must be a list of comparisons in quotes, but got 'lora_rank < 3'"
+
+
 SPACES: dict[str, tuple[Any, dict[str, Any]]] = {
     "two numbers": ((0.9, 1), {"type": "float", "low": 0.9, "high": 1}),
     "a list": ([0.9, 1.0], {"type": "categorical", "choices": [0.9, 1.0]}),
