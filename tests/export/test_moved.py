@@ -247,24 +247,22 @@ def test_another_user_trains_it_from_another_folder(moved: Mapping[str, Path], o
         "-m",
         "ppo_tune",
         "train",
-        "best.yaml",
-        "--out",
-        str(outside / "theirs" / "trained"),
+        str(folder / "best.yaml"),
         "--episodes",
         "16",
     ]
 
     done = subprocess.run(
         [*NOBODY, sys.executable, *words],
-        cwd=folder,
-        env={**environment(outside / "theirs"), "PYTHONPATH": "modules"},
+        cwd=outside / "theirs",
+        env={**environment(outside / "theirs"), "PYTHONPATH": str(folder / "modules")},
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (outside / "theirs" / "trained" / "model" / "model.safetensors").stat().st_uid == 65534
+    assert (outside / "theirs" / "trained" / "hand" / "model" / "model.safetensors").stat().st_uid == 65534
 
 
 def score_of(folder: Path) -> Callable[..., list[float]]:
