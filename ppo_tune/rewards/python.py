@@ -21,7 +21,9 @@ def check_call(config: PythonRewardConfig, place: str, columns: Iterable[str]) -
     Raises:
         ConfigError: If it cannot be imported, or takes other arguments.
     """
-    place = f"{place}.function"
+    place, held = f"{place}.function", held_by(config.function)
+    if held is not None and isinstance(held.value, Reward):  # whose arguments are ours
+        return
     function = load_function(config.function, place)
     given = list(dict.fromkeys(("prompts", "responses", *columns)))
     try:
@@ -32,8 +34,8 @@ def check_call(config: PythonRewardConfig, place: str, columns: Iterable[str]) -
         expected.bind(**dict.fromkeys(given))
     except TypeError as error:
         what = (
-            f"{config.function} must take {', '.join(given)} by their names, but: {error}; write it as "
-            "def score(prompts, responses, **columns)"
+            f"{held.label if held else config.function} must take {', '.join(given)} by their names, but: {error}; "
+            "write it as def score(prompts, responses, **columns)"
         )
         raise ConfigError([Problem(place, what)]) from None
 
