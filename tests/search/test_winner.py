@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ppo_tune.config.study_file import load_training
+from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, PPOTuneError
 from ppo_tune.export import export_study
 from ppo_tune.search.storage import open_study
@@ -18,7 +19,14 @@ def test_a_trials_config_is_what_its_export_says(copy_searched: Callable[..., Pa
 
     for number in range(3):
         export_study("small", trial=number, out=out).write(out / f"made-{number}")
-        assert trial_config(study, config, number) == load_training(out / f"made-{number}" / "best.yaml")
+        ours, theirs = (
+            trial_config(study, config, number),
+            load_training(out / f"made-{number}" / "best.yaml"),
+        )
+        assert ours.renamed(lambda named: named.kind) == theirs.renamed(lambda named: named.kind)
+        assert check_user_files(ours).hashes == check_user_files(theirs).hashes, (
+            "the folder holds the same files"
+        )
 
 
 def test_the_winners_number_gives_the_best_config(copy_searched: Callable[..., Path]) -> None:
