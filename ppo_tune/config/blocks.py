@@ -374,8 +374,8 @@ class DatasetTaskConfig(Block):
     brings_model: ClassVar[bool] = False
     name: Literal["dataset"]
     path: FileName = Field(
-        description="JSON, JSONL, CSV, TSV (each also .gz) or Parquet file, from the folder where you start ppo-tune; "
-        "or a data set: its folder, or its name on a hub, `org/name` or `org/name@revision` (needs the `hub` extra)."
+        description="JSON, JSONL, CSV, TSV (each also .gz) or Parquet file, beside the study file or from where you "
+        "start; or a data set: its folder, or its name on a hub, `org/name` or `org/name@revision` (extra `hub`)."
     )
     encoding: Encoding = None
     subset: Subset = None
