@@ -47,7 +47,7 @@ def run(out: Path, *words: str) -> str:
 def everywhere(out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is said of the study in each place."""
     monkeypatch.setattr(
-        "ppo_tune.export.gather._sources", lambda _: __import__("ppo_tune.export").export.Sources()
+        "ppo_tune.export.gather._sources", lambda *_: __import__("ppo_tune.export").export.Sources()
     )
     said = {"report": run(out, "report", "hand", "--markdown"), "status": run(out, "status", "hand")}
     report = out / "reports" / "hand"

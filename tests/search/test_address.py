@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
-from ppo_tune.errors import StorageError
+from ppo_tune.errors import MissingExtraError, StorageError
 from ppo_tune.search.address import parse, public, sqlite_file, sqlite_url, without_secrets
 from ppo_tune.search.snapshot import snapshot
 from ppo_tune.search.storage import create_study, load_study_from, storage_url
@@ -80,7 +80,7 @@ def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
     ],
 )
 def test_no_refusal_of_an_address_shows_its_password(url: str, make_study: StudyMaker) -> None:
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises((StorageError, MissingExtraError)) as caught:  # a driver need not be installed
         create_study(make_study(), url, {})
 
     assert "secret" not in str(caught.value)

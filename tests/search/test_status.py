@@ -130,8 +130,8 @@ HOLDER = """
 import sys
 from pathlib import Path
 from ppo_tune.search.folders import StudyFolder
-from ppo_tune.search.run import _only_search
-with _only_search(StudyFolder(Path(sys.argv[1])), "hand"):
+from ppo_tune.search.holding import only_search
+with only_search(StudyFolder(Path(sys.argv[1])), "hand"):
     print("searching", flush=True)
     sys.stdin.readline()
 """

@@ -35,7 +35,7 @@ def test_the_first_worker_says_what_the_user_should_know_of_the_models(
         work=SimpleNamespace(notes=("little", "endless")), runs={}, join=lambda _: None
     )
     monkeypatch.setattr(worker, "TrialPack", lambda *_, **__: trial_pack)
-    for name in ("prepare_task", "keep_freed_memory", "_quiet", "_try_compiling", "run_trials"):
+    for name in ("prepare_task", "take_device", "_try_compiling", "run_trials"):
         monkeypatch.setattr(worker, name, lambda *_, **__: None)
     monkeypatch.setattr(worker, "load_study_from", lambda *_: SimpleNamespace())
     plan, channel = SearchPlan(make_study()), Recorder()
