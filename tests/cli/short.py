@@ -6,7 +6,7 @@ from ppo_tune.search.storage import load_study_from, storage_url
 
 SETTINGS = (
     "ppo.episodes=16", "ppo.rollout_size=8", "ppo.max_new_tokens=8", "task.heldout_prompts=4", "search.milestones=2",
-    "space.batch_size={type: categorical, choices: [4, 8]}",
+    "search.confirm_top=0", "space.batch_size={type: categorical, choices: [4, 8]}",
 )  # fmt: skip
 SMALLER = {
     "sft": ("--layers", "1", "--width", "32", "--heads", "2", "--epochs", "1"),
