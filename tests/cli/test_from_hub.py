@@ -12,7 +12,7 @@ from tests.cli.short import SMALLER, endings
 from tests.conftest import save_tiny_model
 from tests.hub import Files, Hub, commit_of, files_of, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.guard
 
 
 def test_a_private_model_and_data_set_of_a_hub_are_searched_by_name(tmp_path: Path) -> None:

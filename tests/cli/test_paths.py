@@ -51,7 +51,7 @@ def test_check_says_where_files_were_found(
     assert "rewards/r.py" not in said.out
 
 
-@pytest.mark.slow
+@pytest.mark.guard
 def test_what_a_search_leaves_finds_the_same_files_from_anywhere(
     cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -86,7 +86,7 @@ def test_what_a_search_leaves_finds_the_same_files_from_anywhere(
     assert all(path.is_relative_to(made) and path.exists() for path in inside)
 
 
-@pytest.mark.slow
+@pytest.mark.guard
 def test_a_study_goes_on_where_its_whole_folder_was_moved_and_not_with_other_files(
     cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
