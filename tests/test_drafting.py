@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ppo_tune.config.source import Source
 from ppo_tune.config.study_file import load_study
 from ppo_tune.data.columns import text_columns
 from ppo_tune.data.user_files import check_user_files
@@ -130,5 +131,16 @@ def test_a_column_that_nobody_can_know_is_asked_for(path: Any, choices: dict[str
 def test_a_file_without_text_is_refused() -> None:
     with pytest.raises(DataError, match="no column holds text in every row; the first row has n, t"):
         text_columns(rows_of({"n": 1, "t": "a"}, {"n": 2, "t": ""}))
-    with pytest.raises(DataError, match="at least one row is needed, but none can be read"):
+    with pytest.raises(DataError, match="at least one row is needed, but it has none"):
         text_columns(rows_of())
+
+
+def test_a_file_in_another_encoding_is_refused_with_what_it_would_say(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes("Frage;Antwort\r\nWo ist Köln?;Am Rhein\r\n".encode("cp1252"))
+
+    with pytest.raises(
+        DataError, match=r"the first cannot be read: .*not UTF-8; in encoding cp1252 it would read"
+    ):
+        text_columns(file)
+    assert text_columns(file, Source(encoding="cp1252")) == ["Frage", "Antwort"]

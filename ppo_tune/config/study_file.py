@@ -294,6 +294,10 @@ def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:
             yield {"batch_size": batch_size, "ppo_epochs": ppo_epochs}
 
 
+_KEYS: Mapping[str, type[Block]] = {"ppo": PPOConfig, "search": SearchConfig, "model": ModelConfig}
+"""Blocks that always have the same keys."""
+
+
 class _Reader:
     """One file being read: its data, and the problems found so far."""
 
@@ -348,8 +352,16 @@ class _Reader:
     def set(self, place: Path_, value: Any, flag: str) -> None:
         """Put a flag's value in place of the file's, in blocks that are made where there are none."""
         *blocks, key = map(str, place)
-        if blocks and blocks[0] not in self.blocks:
-            self.problems.append(Problem(flag, unknown(blocks[0], self.blocks, kind="block")))
+        first = str(place[0])
+        if first not in self.blocks:
+            homes = [
+                f"{block}.{first}"
+                for block, kind in _KEYS.items()
+                if not blocks and first in kind.model_fields
+            ]
+            found_at = f"unknown block {first!r}; did you mean {' or '.join(homes)}?"
+            what = found_at if homes else unknown(first, self.blocks, kind="block")
+            self.problems.append(Problem(flag, what))
             return
         found = self.data
         for i, block in enumerate(blocks):

@@ -49,10 +49,13 @@ def first_rows(path: Path, source: Source = WHOLE) -> list[Mapping[str, Any]]:
     Raises:
         DataError: If there is none.
     """
-    found = (row for row in records(path, PROMPTS[:1], [], source) if isinstance(row, Row))
-    rows: list[Mapping[str, Any]] = [row.columns for row in itertools.islice(found, MOST_ROWS)]
+    found = [*itertools.islice(records(path, PROMPTS[:1], [], source), MOST_ROWS)]
+    rows: list[Mapping[str, Any]] = [row.columns for row in found if isinstance(row, Row)]
     if not rows:
-        raise DataError(f"{path}: at least one row is needed, but none can be read")
+        why = next(
+            (f"the first cannot be read: {row}" for row in found if isinstance(row, str)), "it has none"
+        )
+        raise DataError(f"{path}: at least one row is needed, but {why}")
     shape = shape_of(rows[0], {"prompt"})
     if shape is None or "prompt" in rows[0]:
         return rows

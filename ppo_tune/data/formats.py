@@ -297,11 +297,12 @@ def _is_header(cells: Sequence[str], header: Sequence[str]) -> bool:
 
 
 def _separator(text: str, wanted: Sequence[str], usual: str) -> str:
-    """The separator by which the header has the wanted columns; else one by which it can be read at all."""
+    """The separator by which the header has the wanted columns; else the one by which it has the most."""
     headers = {separator: _csv_header(text, separator) for separator in dict.fromkeys((usual, *SEPARATORS))}
     readable = [separator for separator, header in headers.items() if header is not None]
     fitting = [separator for separator in readable if {*wanted} <= {*(headers[separator] or ())}]
-    return next(iter(fitting + readable), usual)
+    most = sorted(readable, key=lambda separator: -len(headers[separator] or ()))
+    return next(iter(fitting + most), usual)
 
 
 def _csv_header(text: str, separator: str) -> list[str] | None:

@@ -732,3 +732,11 @@ def test_whatever_a_file_holds_it_is_read_or_refused_with_its_name(drop, file):
 
     assert message.startswith(file[0])
     assert all(prompt.strip() for prompt in prompts)
+
+
+def test_a_wrong_name_in_a_file_of_semicolons_is_told_by_its_columns():
+    content = 'Frage;Antwort;Preis\r\n"Was,\nsagst du?";"Nichts, heute";3\r\n'
+
+    assert refusal("a.csv", content) == (
+        "a.csv:2: there is no column 'prompt'; the row has Frage, Antwort, Preis" + MEND
+    )
