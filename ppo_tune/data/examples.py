@@ -88,6 +88,12 @@ def read_preferences(
     published = {names.prompt: "prompt", names.chosen: "chosen", names.rejected: "rejected"}
     table = read_table(path, [*published], source=Source.of(names), published=published)
     found = (row.columns for row in table.rows)
-    return Examples(
-        [(row[names.prompt], row[names.chosen], row[names.rejected]) for row in found], table.notes
-    )
+    every = [(row[names.prompt], row[names.chosen], row[names.rejected]) for row in found]
+    rows = [(prompt, chosen, rejected) for prompt, chosen, rejected in every if chosen != rejected]
+    if not rows:
+        raise DataError(
+            f"{path}: at least one preference is needed, but in every row both responses are the same"
+        )
+    same = len(every) - len(rows)
+    left_out = (f"{path}: {same} rows were left out: both responses are the same",) if same else ()
+    return Examples(rows, (*table.notes, *left_out))

@@ -19,7 +19,7 @@ from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.files import make_folder, write_json
+from ppo_tune.files import make_folder_beside, write_json
 from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
 from ppo_tune.fitting.loop import Loss, Progress, fit
 from ppo_tune.fitting.rows import FACTS, cut_prompts, hold_out
@@ -114,7 +114,7 @@ def fit_reward(
     config = config or RewardTrainingConfig()
     if len(preferences) < 2:
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
-    make_folder(out)
+    make_folder_beside(out, base)
     preferences, notes = cut_prompts(preferences)
     prompts = [prompt for prompt, _, _ in preferences]
     chat = has_turns(prompts)

@@ -19,7 +19,7 @@ from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.files import make_folder, write_json
+from ppo_tune.files import make_folder_beside, write_json
 from ppo_tune.fitting.examples import Example, Within, tokenize_pairs, within_context
 from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval
 from ppo_tune.fitting.loop import Loss, Progress, fit, measure
@@ -122,7 +122,7 @@ def fit_sft(
     pairs, notes = cut_prompts(pairs)
     notes += _note_on_sizes(config, base)
     tokenizer, weights, data = _load_or_build(pairs, out, config, base)
-    make_folder(out)
+    make_folder_beside(out, base)
     split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "sft", "split"))
     train, heldout = ([data.examples[i] for i in part] for part in (split.train, split.heldout))
     loss = Loss(lambda batch: _nats(weights.model, batch), _n_learned)

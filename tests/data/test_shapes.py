@@ -222,3 +222,14 @@ def test_other_columns_stay() -> None:
 
     assert row.columns["domain"] == "askculinary"
     assert "human_ref_A" not in row.columns
+
+
+def test_preferences_of_equal_responses_are_left_out_and_counted() -> None:
+    rows = [{"prompt": "p", "chosen": "a", "rejected": rejected} for rejected in ("a", "b", "a")]
+
+    found = preferences(*rows)
+
+    assert found.rows == [("p", "a", "b")]
+    assert found.notes == ("p.jsonl.gz: 2 rows were left out: both responses are the same",)
+    with pytest.raises(DataError, match="in every row both responses are the same"):
+        preferences(rows[0])
