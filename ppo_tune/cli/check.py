@@ -11,7 +11,19 @@ import ppo_tune
 from ppo_tune.cli.output import Facts
 from ppo_tune.cli.progress import clock
 from ppo_tune.cli.settings import read_settings
-from ppo_tune.cli.terminal import HugeGrid, Name, Out, Seed, Settings, Storage, StudyFile, Workers, note, say
+from ppo_tune.cli.terminal import (
+    HugeGrid,
+    Name,
+    Out,
+    Seed,
+    Settings,
+    Storage,
+    StudyFile,
+    Workers,
+    note,
+    say,
+    tell,
+)
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST
 from ppo_tune.data.draws import milestone_draws
@@ -54,7 +66,7 @@ def check(
         final=True,
     )
     for label, text in _lines(config, found):
-        say(f"  {label:<10} {text}")
+        tell(f"  {label:<10} {text}", indent=13)
     for text in (*files, *found.notes):
         note(text)
     return Facts({**asdict(found), "files": files})

@@ -59,9 +59,9 @@ def _where(step: "Step", loss: float) -> str:
 
 
 def careful(warnings: Iterable[str]) -> None:
-    """Say what is wrong with a result."""
+    """Say what is wrong with a result, which is part of it."""
     for text in warnings:
-        say(f"careful: {text}")
+        say(f"careful: {text}", final=True)
 
 
 def interval(ends: tuple[float, float] | None) -> str:

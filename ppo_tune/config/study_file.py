@@ -354,14 +354,7 @@ class _Reader:
         *blocks, key = map(str, place)
         first = str(place[0])
         if first not in self.blocks:
-            homes = [
-                f"{block}.{first}"
-                for block, kind in _KEYS.items()
-                if not blocks and first in kind.model_fields
-            ]
-            found_at = f"unknown block {first!r}; did you mean {' or '.join(homes)}?"
-            what = found_at if homes else unknown(first, self.blocks, kind="block")
-            self.problems.append(Problem(flag, what))
+            self.problems.append(Problem(flag, self._unknown_block(first, is_alone=not blocks)))
             return
         found = self.data
         for i, block in enumerate(blocks):
@@ -375,6 +368,13 @@ class _Reader:
             found = inner
         found[key] = value
         self.flags[place] = flag
+
+    def _unknown_block(self, name: str, *, is_alone: bool) -> str:
+        """The message for a block that there is not; a key that stands alone may be meant as that of a block."""
+        homes = [f"{block}.{name}" for block, kind in _KEYS.items() if is_alone and name in kind.model_fields]
+        if homes:
+            return f"unknown block {name!r}; did you mean {' or '.join(homes)}?"
+        return unknown(name, self.blocks, kind="block")
 
     def finish(self) -> None:
         if self.problems:

@@ -124,15 +124,15 @@ def read_dataset(name: str, source: Source, notes: list[str]) -> Iterator[dict[s
         raise MissingExtraError("datasets", "hub") from None
     folder = Path(name)
     where, commit = (name, "") if folder.is_dir() else _on_hub(name)
+    was_saved = any((folder / file).is_file() for file in ("state.json", "dataset_dict.json"))
+    if was_saved and source.subset is not None:
+        raise DataError(f"{name}: has no subsets; leave out subset ({source.subset!r})")
     try:
-        if any((folder / file).is_file() for file in ("state.json", "dataset_dict.json")):
-            _refuse_subset(name, source)
+        if was_saved:
             found = datasets.load_from_disk(name)
         else:
             revision = HubName.of(name).revision if commit else None
             found = datasets.load_dataset(where, source.subset, revision=revision)
-    except DataError:
-        raise
     except Exception as error:  # of whatever library reads the files
         raise DataError(f"{name}: cannot be read as a data set: {_said(error)}") from error
     if isinstance(found, datasets.Dataset):
@@ -168,16 +168,6 @@ def _on_hub(name: str) -> tuple[str, str]:
             return str(fetched), ""
     problem = problem_of_hub_name(name, "dataset")
     raise DataError(f"{name}: no such file or folder (looked in {Path.cwd()}), and {problem}")
-
-
-def _refuse_subset(name: str, source: Source) -> None:
-    """What was saved to a disk has no subsets.
-
-    Raises:
-        DataError: If one is named.
-    """
-    if source.subset is not None:
-        raise DataError(f"{name}: has no subsets; leave out subset ({source.subset!r})")
 
 
 def _split_of(name: str, splits: Sequence[str], source: Source) -> str:
