@@ -6,6 +6,8 @@ It is a function in the module of its name, which is loaded when the command is 
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -15,8 +17,8 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from ppo_tune.cli.output import with_output
-from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, errors
+from ppo_tune.cli.output import NOT_BEGUN, stopped, with_output
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, as_typed, errors
 from ppo_tune.errors import PPOTuneError, TrialError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -33,7 +35,7 @@ COMMANDS = {
     "export": "Write the best config for full training: in our own format, or for another trainer.",
     "list": "Say which studies there are, how each stands and what it says; changes nothing and disturbs nobody.",
     "status": "Say how a study stands, also while it runs; changes nothing and disturbs nobody.",
-    "rename": "Give a study another name, in its store and of its folder.",
+    "rename": "Give a study another name, in its store and of its folder; report and exports stay as they are.",
     "delete": "Delete a study for good; asks first, and leaves its report.",
     "rerun": "Train a trial again exactly as it was, and say whether it is equal.",
     "dashboard": "Show a study in Optuna's dashboard, a copy of it unless --live, to this machine only.",
@@ -67,6 +69,16 @@ class Listed(TyperCommand):
         return self.help or ""
 
 
+@contextmanager
+def _interrupts_answered() -> Iterator[None]:
+    """Ctrl-C within this block says that nothing was begun; Typer itself would say nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(Text(stopped(NOT_BEGUN, as_typed())), soft_wrap=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
 class Commands(TyperGroup):
     """All commands by name and help; the one that is called is loaded."""
 
@@ -82,6 +94,16 @@ class Commands(TyperGroup):
         if ctx.resilient_parsing:  # a shell asks how a line could go on
             return name, import_module("ppo_tune.cli.completion").stand_in(name, load), rest
         return name, load(name), rest
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        """Read the arguments; Ctrl-C meanwhile is answered."""
+        with _interrupts_answered():
+            return super().make_context(*arguments, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C while it is loaded is answered here, and later by the command."""
+        with _interrupts_answered():
+            return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -117,6 +139,3 @@ def main() -> None:
     except (PPOTuneError, TrialError) as error:
         errors.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(EXIT_MISTAKE)
-    except KeyboardInterrupt:
-        errors.print("stopped")
-        sys.exit(EXIT_INTERRUPTED)

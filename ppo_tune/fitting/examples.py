@@ -13,6 +13,7 @@ from ppo_tune.data.chats import Chat, has_turns
 from ppo_tune.errors import DataError
 from ppo_tune.models.chat import learned_ids, prompt_ids, shortened
 from ppo_tune.models.text import tokenize
+from ppo_tune.plurals import counted
 
 
 class Example(NamedTuple):
@@ -110,7 +111,8 @@ def within_context(
             kept[i] = cut
     if len(kept) < 2:
         raise DataError(
-            f"at least 2 prompts with responses within the model's context, {limit} tokens, are needed, but got "
+            f"at least 2 prompts with responses within the model's context, {counted(limit, 'token')}, are needed, "
+            "but got "
             f"{len(kept)} of {len(pairs)}; take shorter ones or a model with a longer context"
         )
     counts = {
@@ -118,7 +120,8 @@ def within_context(
         "were dropped": len(pairs) - len(kept),
     }
     done = " and ".join(f"{n:,} {what}" for what, n in counts.items() if n)
-    note = f"{n_longer:,} of {len(pairs):,} examples have more than {limit:,} tokens, the model's context: {done}"
+    told = f"{n_longer:,} of {len(pairs):,} examples have more than {counted(limit, 'token')}"
+    note = f"{told}, the model's context: {done}"
     order = sorted(kept)
     return Within([prompts[i] for i in order], [kept[i] for i in order], (note,))
 

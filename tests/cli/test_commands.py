@@ -223,6 +223,67 @@ def test_flags_of_search_reach_the_search(
     }  # fmt: skip
 
 
+def test_check_is_asked_with_what_search_is_to_be_given(
+    cli: Cli,
+    asked: list[tuple[Any, dict[str, Any]]],
+    write_study: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[tuple[Any, dict[str, Any]]] = []
+
+    def note(config: Any, **settings: Any) -> None:
+        checked.append((config, settings))
+        raise ppo_tune.PPOTuneError("enough")
+
+    monkeypatch.setattr("ppo_tune.search.check.check_study", note)
+    flags = (
+        "--n-trials", 3, "--max-episodes", 320, "--max-seconds", 2.5, "--no-confirm", "--set", "ppo.gamma=0.5",
+        "--seed", 7, "--name", "other", "--yes", "--workers", 2, "--storage", "sqlite:///x", "--out", "o",
+    )  # fmt: skip
+
+    for command in ("search", "check"):
+        cli(command, write_study(), *flags)
+
+    of_search = {param.name for param in load("search").params}
+    assert of_search | {"measure"} == {param.name for param in load("check").params}
+    ((wanted, searched),), ((config, settings),) = asked, checked
+    assert config == wanted
+    assert (config.name, config.search.n_trials, config.search.seed, config.ppo.gamma) == ("other", 3, 7, 0.5)
+    assert settings == {"measure": False} | {
+        name: searched[name] for name in ("confirm", "workers", "storage", "out")
+    }
+
+
+def test_a_check_without_a_confirmation_promises_none(cli: Cli, write_study: Callable[..., Path]) -> None:
+    file = write_study(search={"confirm_top": 2, "confirm_seeds": 2})
+
+    plain, without = cli("check", file).out, cli("check", file, "--no-confirm").out
+
+    assert "confirmed" in plain
+    assert "confirmed" not in without
+
+
+def test_values_of_a_training_may_be_set_on_the_command_line(
+    cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def note(config: Any, **_: Any) -> None:
+        trained.append(config)
+        raise ppo_tune.PPOTuneError("enough")
+
+    monkeypatch.setattr("ppo_tune.training.full_length.train", note)
+    out, flags = finished / "hand", ("--set", "ppo.gamma=0.5", "--set", "task.heldout_prompts=7")
+    best = ppo_tune.export_study("hand", out=out).write(out / "to-train")
+
+    cli("train", next(path for path in best if path.name == "best.yaml"), *flags)
+    cli("train", "hand", "--trial", 1, "--studies", out, *flags)
+    refused = cli("train", "hand", "--trial", 1, "--studies", out, "--set", "ppo.gama=0.5")
+
+    assert [(config.ppo.gamma, config.task.heldout_prompts) for config in trained] == [(0.5, 7)] * 2
+    assert "--set ppo.gama: unknown 'gama'; did you mean 'gamma'?" in refused.err
+
+
 def test_flags_of_confirm_reach_the_confirmation(
     cli: Cli, asked: list[tuple[Any, dict[str, Any]]], finished: Path
 ) -> None:
