@@ -46,6 +46,29 @@ COMMANDS = {
 }
 """Commands in the order in which they are needed, each with the first sentence of its function's docstring."""
 
+EXAMPLES = {
+    "init": "ppo-tune init prompts.csv --model models/mine --prompt question",
+    "examples": "ppo-tune examples quickstart",
+    "check": "ppo-tune check search_spaces/mine.yaml --measure",
+    "search": "ppo-tune search search_spaces/mine.yaml --n-trials 64 --set ppo.episodes=640",
+    "confirm": "ppo-tune confirm mine --top 3 --seeds 5",
+    "extend": "ppo-tune extend mine --trials 16",
+    "report": "ppo-tune report mine --markdown",
+    "compare": "ppo-tune compare mine other",
+    "export": "ppo-tune export mine --to openrlhf",
+    "list": "ppo-tune list --json",
+    "status": "ppo-tune status runs/mine",
+    "rename": "ppo-tune rename mine longer-responses",
+    "delete": "ppo-tune delete mine",
+    "rerun": "ppo-tune rerun mine 17",
+    "dashboard": "ppo-tune dashboard mine --port 0",
+    "train": "ppo-tune train reports/mine/best.yaml --out trained/mine",
+    "evaluate": "ppo-tune evaluate trained/mine/model --config trained/mine/config.json",
+    "sft": "ppo-tune sft pairs.csv --prompt question --response answer --out models/mine",
+    "reward": "ppo-tune reward preferences.jsonl --base models/mine --out models/reward",
+}
+"""What one would type, at the end of a command's help."""
+
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None, "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
@@ -55,7 +78,9 @@ SETTINGS: dict[str, Any] = {
 def load(name: str) -> TyperCommand:
     """A command with its flags; loads its module."""
     single = typer.Typer(add_completion=False, **SETTINGS)
-    single.command(name)(with_output(getattr(import_module(f"ppo_tune.cli.{name}"), name)))
+    single.command(name, epilog=f"Example: {EXAMPLES[name]}")(
+        with_output(getattr(import_module(f"ppo_tune.cli.{name}"), name))
+    )
     command = get_command(single)
     assert isinstance(command, TyperCommand)
     return command

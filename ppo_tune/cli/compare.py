@@ -12,7 +12,7 @@ from ppo_tune.cli.terminal import say, tell
 
 Studies = Annotated[
     list[str],
-    typer.Argument(metavar="STUDY STUDY...", help="Two studies or more: names, files, or folders in runs/."),
+    typer.Argument(metavar="STUDY", help="Two studies or more: names, files, or folders in runs/."),
     CanBePath(),
 ]
 Storages = Annotated[

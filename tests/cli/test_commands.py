@@ -15,7 +15,7 @@ import pytest
 
 import ppo_tune
 from ppo_tune import cli as package
-from ppo_tune.cli import COMMANDS, load
+from ppo_tune.cli import COMMANDS, EXAMPLES, load
 from ppo_tune.export import TARGETS
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import storage_url
@@ -40,6 +40,23 @@ def test_every_function_of_its_modules_name_is_a_command() -> None:
     found = {name for name in names if hasattr(import_module(f"ppo_tune.cli.{name}"), name)}
 
     assert found == set(COMMANDS)
+
+
+@commands
+def test_the_help_of_a_command_ends_with_an_example_of_its_flags(
+    name: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    called, command, *words = EXAMPLES[name].split()
+    flags = {flag for parameter in load(name).params for flag in parameter.opts}
+
+    said = cli(name, "-h").out
+
+    assert (called, command) == ("ppo-tune", name)
+    assert [word for word in words if word.startswith("--") and word not in flags] == []
+    assert " ".join(said.split()).endswith(f"Example: {EXAMPLES[name]}")
+    assert max(map(len, said.splitlines())) <= 80
+    assert "null" not in said
 
 
 @commands
