@@ -9,7 +9,7 @@ from rich.text import Text
 
 import ppo_tune
 from ppo_tune.cli.arguments import CanBePath
-from ppo_tune.cli.output import Facts
+from ppo_tune.cli.output import Facts, interrupts_held
 from ppo_tune.cli.terminal import console, heard, printable, say, tell_note
 from ppo_tune.data.draws import measured_on
 from ppo_tune.plurals import counted
@@ -43,7 +43,9 @@ def evaluate(
     study's base model, those of its base.json.
     """
     run = ppo_tune.load_run(config, watch=tell_note)
-    judged = ppo_tune.evaluate_model(model, run, base=base, split=split, seed=seed)
+    with interrupts_held():
+        evaluate_model = ppo_tune.evaluate_model
+    judged = evaluate_model(model, run, base=base, split=split, seed=seed)
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
         if name != "heldout/kl_per_sequence":  # to itself

@@ -10,7 +10,7 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.arguments import CanBePath
-from ppo_tune.cli.output import Facts
+from ppo_tune.cli.output import Facts, interrupts_held
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import console, say, tell
 from ppo_tune.config.source import Source
@@ -47,7 +47,9 @@ def init(
         prompt = _asked(None, "--prompt", f"column of the prompts ({', '.join(names)})")
     name = name or _name_for(data)
     check_name(name, "give another --name")
-    draft = ppo_tune.draft_study(data, model, name=name, prompt=prompt, reference=reference, source=source)
+    with interrupts_held():
+        draft_study = ppo_tune.draft_study
+    draft = draft_study(data, model, name=name, prompt=prompt, reference=reference, source=source)
     files = {f"{name}.yaml": draft.study, **({f"{name}_reward.py": draft.stub} if draft.stub else {})}
     if there := [file for file in files if Path(file).exists()]:
         raise StorageError(f"{there[0]} is there already; name the study otherwise by --name")

@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,6 +98,19 @@ def stoppable(kept: Callable[[], str], again: Callable[[], str] = as_typed) -> I
         yield
     except (KeyboardInterrupt, typer.Abort):  # a question turns the one into the other
         raise Stopped(kept(), again()) from None
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C within this block counts after it: libraries in C that are half loaded crash of it."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _stopped(stop: BaseException) -> Facts:

@@ -9,7 +9,7 @@ import typer
 import ppo_tune
 from ppo_tune.cli.arguments import CanBePath
 from ppo_tune.cli.fitting import NO_MODEL, careful, fit_progress, interval
-from ppo_tune.cli.output import Facts, stoppable
+from ppo_tune.cli.output import Facts, interrupts_held, stoppable
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PreferenceColumns, RewardTrainingConfig
@@ -34,8 +34,10 @@ def reward(
 ) -> Facts:
     """Make a preference reward model from pairs of responses."""
     with stoppable(lambda: NO_MODEL), fit_progress() as progress:
+        with interrupts_held():
+            fit = ppo_tune.fit_reward
         found = ppo_tune.read_preferences(data, columns)
-        result = ppo_tune.fit_reward(found.rows, base, out, config, progress=progress)
+        result = fit(found.rows, base, out, config, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     n_pairs, n_prompts = result.heldout_pairs, result.heldout_prompts or result.heldout_pairs

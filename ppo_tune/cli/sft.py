@@ -10,7 +10,7 @@ import typer
 import ppo_tune
 from ppo_tune.cli.arguments import CanBePath
 from ppo_tune.cli.fitting import NO_MODEL, careful, fit_progress, interval
-from ppo_tune.cli.output import Facts, stoppable
+from ppo_tune.cli.output import Facts, interrupts_held, stoppable
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PairColumns, SFTConfig
@@ -34,8 +34,10 @@ def sft(
 ) -> Facts:
     """Make a small base model from your prompts and responses, or fit an existing one to them."""
     with stoppable(lambda: NO_MODEL), fit_progress() as progress:
+        with interrupts_held():
+            fit = ppo_tune.fit_sft
         found = ppo_tune.read_pairs(data, columns)
-        result = ppo_tune.fit_sft(found.rows, out, config, base=base, progress=progress)
+        result = fit(found.rows, out, config, base=base, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     loss = result.heldout_nats_per_token

@@ -16,7 +16,7 @@ from rich.text import Text
 import ppo_tune
 from ppo_tune.cli.arguments import SQLITE, CanBePath, study_at
 from ppo_tune.cli.evaluate import measured, told
-from ppo_tune.cli.output import NOT_BEGUN, Facts, stoppable
+from ppo_tune.cli.output import NOT_BEGUN, Facts, interrupts_held, stoppable
 from ppo_tune.cli.settings import read_settings
 from ppo_tune.cli.terminal import Settings, as_typed, console, heard, note, say, tell_note
 from ppo_tune.errors import ConfigError, Problem
@@ -92,8 +92,10 @@ def train(
         "reads too high; the model that is kept is measured anew at the end"
     )
     with stoppable(lambda: _kept_of(folder), lambda: _go_on(folder)), _stop_flag() as should_stop:
+        with interrupts_held():
+            run = ppo_tune.train
         try:
-            result = ppo_tune.train(
+            result = run(
                 loaded, out=folder, resume=resume, start=start, watch=_print_training, should_stop=should_stop
             )
         except ppo_tune.TrainingInterrupted:

@@ -13,6 +13,7 @@ import typer
 import ppo_tune
 from ppo_tune import __main__ as entry
 from ppo_tune.cli.asked import AskedStudy
+from ppo_tune.cli.output import interrupts_held
 from tests.cli.conftest import Cli
 
 
@@ -159,6 +160,21 @@ def test_other_commands_say_how_to_do_it_again(
     stopped = cli(*words.split())
 
     assert (stopped.code, stopped.out) == (130, f"Stopped. {kept} Go on with: ppo-tune {words}\n")
+
+
+def test_while_libraries_are_loaded_it_counts_afterwards() -> None:
+    loaded = []
+
+    def load() -> None:
+        with interrupts_held():
+            press()
+            loaded.append("all")
+
+    with pytest.raises(KeyboardInterrupt):
+        load()
+
+    assert loaded == ["all"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_question_that_is_not_answered_deletes_nothing(
