@@ -104,7 +104,12 @@ def stoppable(kept: Callable[[], str], again: Callable[[], str] = as_typed) -> I
 def interrupts_held() -> Iterator[None]:
     """Ctrl-C within this block counts after it: libraries in C that are half loaded crash of it."""
     pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+
+    def on_interrupt(number: int, _: object) -> None:
+        pressed.append(number)
+        say("stopping as soon as the libraries are loaded")
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield
     finally:
