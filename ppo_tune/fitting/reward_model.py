@@ -19,10 +19,10 @@ from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.files import make_folder_beside, write_json
+from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
 from ppo_tune.fitting.loop import Loss, Progress, fit
-from ppo_tune.fitting.rows import FACTS, cut_prompts, hold_out
+from ppo_tune.fitting.rows import cut_prompts, hold_out
 from ppo_tune.fitting.scorer import Pair, Preference, Scorer, make_classifier
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
@@ -98,7 +98,8 @@ def fit_reward(
     Args:
         preferences: At least two.
         base: Folder or hub name of the model it starts from, whose samples also fix mean and scale.
-        out: The folder to write.
+        out: The folder to write: new, empty, or with an earlier model of `reward`, which stays until the new one is
+            whole.
         config: How to fit.
         progress: Told how far the fit is.
 
@@ -109,12 +110,12 @@ def fit_reward(
         DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
         ModelError: If `base` cannot be loaded, has no chat template where one is needed, or the fit diverges, which
             writes nothing, or there is no memory for it.
-        StorageError: If the folder cannot be written.
+        StorageError: If the folder holds anything else, or cannot be written.
     """
     config = config or RewardTrainingConfig()
     if len(preferences) < 2:
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
-    make_folder_beside(out, base)
+    folder = FitFolder.of(out, "reward", base)
     preferences, notes = cut_prompts(preferences)
     prompts = [prompt for prompt, _, _ in preferences]
     chat = has_turns(prompts)
@@ -129,8 +130,6 @@ def fit_reward(
     chosen, rejected = scorer.measure_pairs(heldout, config).unbind(-1)
     right = rights(chosen, rejected)
     mean, std = _mean_and_std(scorer.measure(scorer.encode(samples), config))
-    scorer.weights.save(out)
-    tokenizer.save_pretrained(out)
     result = RewardTrainingResult(
         len(train),
         float(right.mean()),
@@ -140,6 +139,7 @@ def fit_reward(
         std,
         (
             *notes,
+            *folder.notes,
             *(() if chat else _note_on_joining(preferences, config.template)),
             *scorer.notes(),
             *split.notes,
@@ -147,8 +147,10 @@ def fit_reward(
         len({*split.prompts}),
         float(preference_loss(chosen, rejected).mean()),
     )
-    _format(result, scorer).write(out)
-    write_json(out / FACTS, _facts(result, (*scorer.notes(), *split.notes)))
+    with folder.written(_facts(result, (*scorer.notes(), *split.notes))) as draft:
+        scorer.weights.save(draft)
+        tokenizer.save_pretrained(draft)
+        _format(result, scorer).write(draft)
     return result
 
 
@@ -171,7 +173,6 @@ def _format(result: RewardTrainingResult, scorer: Scorer) -> ScoreFormat:
 def _facts(result: RewardTrainingResult, notes: tuple[str, ...]) -> dict[str, Any]:
     """What is kept of how good a reward model is; what the user's texts say is left out."""
     return {
-        "kind": "reward",
         "preferences": result.preferences,
         "heldout_pairs": result.heldout_pairs,
         "heldout_prompts": result.heldout_prompts,

@@ -7,8 +7,9 @@ Knows nothing of reinforcement learning.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +20,12 @@ from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.files import make_folder_beside, write_json
 from ppo_tune.fitting.examples import Example, Within, tokenize_pairs, within_context
+from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval
 from ppo_tune.fitting.loop import Loss, Progress, fit, measure
 from ppo_tune.fitting.new_model import build_gpt2, build_tokenizer
-from ppo_tune.fitting.rows import FACTS, cut_prompts, hold_out
+from ppo_tune.fitting.rows import cut_prompts, hold_out
 from ppo_tune.fitting.weights import FittedWeights, dtypes_of
 from ppo_tune.models.causal import positions
 from ppo_tune.models.context import context_length
@@ -101,7 +102,7 @@ def fit_sft(
 
     Args:
         pairs: At least two.
-        out: The folder to write.
+        out: The folder to write: new, empty, or with an earlier model of `sft`, which stays until the new one is whole.
         config: Sizes and step sizes.
         base: A model to go on from; None builds a small GPT-2 and its tokenizer from the texts.
         progress: Told how far the fit is.
@@ -111,7 +112,7 @@ def fit_sft(
 
     Raises:
         DataError: If there are too few pairs, or one is longer than the model's context.
-        StorageError: If the folder cannot be written.
+        StorageError: If the folder holds anything else, or cannot be written.
         ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer, no end-of-sequence token, or no
             chat template where one is needed, if the fit diverges, which writes nothing, if there is no memory for it,
             or if the folder, loaded again, holds something else than was fitted.
@@ -119,10 +120,10 @@ def fit_sft(
     config = config or SFTConfig()
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
+    folder = FitFolder.of(out, "sft", base)
     pairs, notes = cut_prompts(pairs)
-    notes += _note_on_sizes(config, base)
+    notes += (*_note_on_sizes(config, base), *folder.notes)
     tokenizer, weights, data = _load_or_build(pairs, out, config, base)
-    make_folder_beside(out, base)
     split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "sft", "split"))
     train, heldout = ([data.examples[i] for i in part] for part in (split.train, split.heldout))
     loss = Loss(lambda batch: _nats(weights.model, batch), _n_learned)
@@ -136,22 +137,22 @@ def fit_sft(
     if not after.isfinite().all():
         raise ModelError("the fit diverged, so no model was written; lower learning_rate")
     said = _what_it_says(weights, heldout[:READ_BACK])
-    weights.save(out)
-    tokenizer.save_pretrained(out)
-    unread = model_note(out, said)
     result = SFTResult(
         weights.model.num_parameters(),
         len(train),
         float(after.sum() / tokens.sum()),
-        (*notes, *data.notes, *split.notes, *filter(None, [unread])),
+        (*notes, *data.notes, *split.notes),
         len(heldout),
         len({*split.prompts}),
         mean_interval(after, tokens, split.prompts),
         float(before.sum() / tokens.sum()),
         mean_interval(before - after, tokens, split.prompts),
     )
-    _write_facts(result, (*data.notes, *split.notes), out)
-    return result
+    with folder.written(_facts(result, (*data.notes, *split.notes))) as draft:
+        weights.save(draft)
+        tokenizer.save_pretrained(draft)
+        unread = model_note(draft, said, draft_of=out)
+    return replace(result, notes=(*result.notes, *filter(None, [unread])))
 
 
 def _note_on_sizes(config: SFTConfig, base: str | None) -> tuple[str, ...]:
@@ -162,10 +163,9 @@ def _note_on_sizes(config: SFTConfig, base: str | None) -> tuple[str, ...]:
     return (f"{', '.join(sizes)}: of a new model, so without effect on {base}, which is fitted as it is",)
 
 
-def _write_facts(result: SFTResult, notes: tuple[str, ...], out: Path) -> None:
-    """Put beside the model how good it is; what names a path of this machine is left out."""
-    facts = {
-        "kind": "sft",
+def _facts(result: SFTResult, notes: tuple[str, ...]) -> dict[str, Any]:
+    """What is kept of how good the model is; what names a path of this machine is left out."""
+    return {
         "examples": result.examples,
         "heldout_examples": result.heldout_examples,
         "heldout_prompts": result.heldout_prompts,
@@ -175,7 +175,6 @@ def _write_facts(result: SFTResult, notes: tuple[str, ...], out: Path) -> None:
         "gain_interval": result.gain_interval,
         "notes": notes,
     }
-    write_json(out / FACTS, facts)
 
 
 def _load_or_build(

@@ -356,6 +356,7 @@ def test_a_fit_says_what_it_took_from_the_loss_of_its_base_on_how_many_prompts(t
         "kind": "sft", "examples": 68, "heldout_examples": 16, "heldout_prompts": 8,
         "nats_per_token": result.heldout_nats_per_token, "nats_per_token_interval": [*result.interval],
         "nats_per_token_before": result.nats_before, "gain_interval": [low, high], "notes": [],
+        "files": sorted({path.name for path in (tmp_path / "out").iterdir()} - {"fit.json"}),
     }  # fmt: skip
 
 
