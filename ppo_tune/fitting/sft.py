@@ -22,7 +22,7 @@ from ppo_tune.data.model_folders import called
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.examples import Example, Within, tokenize_pairs, within_context
 from ppo_tune.fitting.folders import FitFolder
-from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval
+from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval, positive_interval
 from ppo_tune.fitting.loop import Loss, Progress, fit, measure
 from ppo_tune.fitting.new_model import build_gpt2, build_tokenizer
 from ppo_tune.fitting.rows import cut_prompts, hold_out
@@ -144,7 +144,7 @@ def fit_sft(
         (*notes, *data.notes, *split.notes),
         len(heldout),
         len({*split.prompts}),
-        mean_interval(after, tokens, split.prompts),
+        positive_interval(after, tokens, split.prompts),
         float(before.sum() / tokens.sum()),
         mean_interval(before - after, tokens, split.prompts),
     )
