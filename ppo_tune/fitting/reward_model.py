@@ -24,6 +24,7 @@ from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
 from ppo_tune.fitting.loop import Loss, Progress, fit
 from ppo_tune.fitting.rows import cut_prompts, hold_out
 from ppo_tune.fitting.scorer import Pair, Preference, Scorer, make_classifier
+from ppo_tune.fitting.weights import check_rank
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
 from ppo_tune.models.chat import turn_end
@@ -116,6 +117,7 @@ def fit_reward(
     if len(preferences) < 2:
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
     folder = FitFolder.of(out, "reward", base)
+    check_rank(base, config)
     preferences, notes = cut_prompts(preferences)
     prompts = [prompt for prompt, _, _ in preferences]
     chat = has_turns(prompts)

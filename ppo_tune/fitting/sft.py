@@ -26,7 +26,7 @@ from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval, pos
 from ppo_tune.fitting.loop import Loss, Progress, fit, measure
 from ppo_tune.fitting.new_model import build_gpt2, build_tokenizer
 from ppo_tune.fitting.rows import cut_prompts, hold_out
-from ppo_tune.fitting.weights import FittedWeights, dtypes_of
+from ppo_tune.fitting.weights import FittedWeights, check_rank, dtypes_of
 from ppo_tune.models.causal import positions
 from ppo_tune.models.context import context_length
 from ppo_tune.models.loading import DTYPES, check_files, load_causal_lm, load_tokenizer
@@ -183,6 +183,7 @@ def _load_or_build(
     """Tokenizer and model, those of `base` or new ones, and the pairs as token ids that the model can read."""
     if base:
         check_files(base)
+        check_rank(base, config)
         tokenizer = load_tokenizer(base)
     elif config.lora_rank is not None:
         raise ModelError(
