@@ -13,7 +13,7 @@ class PairColumns(Block):
     """Where a file of prompts with good responses has them."""
 
     prompt: Text = Field("prompt", description="Column of the prompts.")
-    response: Text = Field("response", description="Column of the responses.")
+    reference: Text = Field("response", description="Column of the good responses.")
     template: Text = Field(
         "{prompt}", min_length=1, description="Text given to the model, with {column} names."
     )

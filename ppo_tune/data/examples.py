@@ -43,8 +43,9 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
     columns = columns or PairColumns()
     if columns.prompt in CONVERSATIONS:  # which hold the response, too
         columns = columns.model_copy(update={"prompt": "prompt"})
-    published = {columns.prompt: "prompt", columns.response: "response"}
-    table = read_table(path, [*published], source=Source.of(columns), published=published)
+    published = {columns.prompt: "prompt", columns.reference: "response"}
+    options = {columns.prompt: "--prompt", columns.reference: "--reference"}
+    table = read_table(path, [*published], source=Source.of(columns), published=published, options=options)
     known = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(columns.template, known, "--template")
     for row in table.rows:
@@ -52,7 +53,7 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
             if problem := problem_of_column(row, name, "--template"):
                 raise DataError(f"{problem}; mend the row")
     prompts = (_prompt_of(row, columns) for row in table.rows)
-    rows = [(prompt, row.columns[columns.response]) for prompt, row in zip(prompts, table.rows, strict=True)]
+    rows = [(prompt, row.columns[columns.reference]) for prompt, row in zip(prompts, table.rows, strict=True)]
     return Examples(rows, table.notes)
 
 
@@ -86,7 +87,8 @@ def read_preferences(
     """
     names = columns or PreferenceColumns()
     published = {names.prompt: "prompt", names.chosen: "chosen", names.rejected: "rejected"}
-    table = read_table(path, [*published], source=Source.of(names), published=published)
+    options = {names.prompt: "--prompt", names.chosen: "--chosen", names.rejected: "--rejected"}
+    table = read_table(path, [*published], source=Source.of(names), published=published, options=options)
     found = (row.columns for row in table.rows)
     every = [(row[names.prompt], row[names.chosen], row[names.rejected]) for row in found]
     rows = [(prompt, chosen, rejected) for prompt, chosen, rejected in every if chosen != rejected]

@@ -1,6 +1,6 @@
 """Fit a language model to prompts with good responses: a small new one, or one that exists.
 
-    ppo-tune sft data/restaurants.csv --prompt mr --response ref --out models/restaurants
+    ppo-tune sft data/restaurants.csv --prompt mr --reference ref --out models/restaurants
 
 Knows nothing of reinforcement learning.
 """
