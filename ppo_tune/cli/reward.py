@@ -33,7 +33,7 @@ def reward(
     FitFolder.of(out, "reward", base)  # before a large file is read
     found = ppo_tune.read_preferences(data, columns)
     with fit_progress() as progress:
-        result = ppo_tune.fit_reward(found.rows, base, out, config, progress=progress)
+        result = ppo_tune.fit_reward(found.rows, base, out, config, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     n_pairs, n_prompts = result.heldout_pairs, result.heldout_prompts or result.heldout_pairs

@@ -33,7 +33,7 @@ def sft(
     FitFolder.of(out, "sft", base)  # before a large file is read
     found = ppo_tune.read_pairs(data, columns)
     with fit_progress() as progress:
-        result = ppo_tune.fit_sft(found.rows, out, config, base=base, progress=progress)
+        result = ppo_tune.fit_sft(found.rows, out, config, base=base, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     loss = result.heldout_nats_per_token

@@ -121,6 +121,11 @@ class RewardTrainingConfig(FitConfig):
     template: Text = Field(
         "{prompt}{response}", description="Text the model reads, with {prompt} and {response}."
     )
+    too_long: TooLong = Field(
+        "refuse",
+        description="What becomes of preferences longer than the base's context, by a response or by max_new_tokens "
+        "behind the prompt: refuse the file, drop them, or cut their prompt's beginning, the same for both responses.",
+    )
 
     @field_validator("template")
     @classmethod

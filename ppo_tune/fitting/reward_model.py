@@ -21,13 +21,16 @@ from ppo_tune.data.chats import has_turns
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
+from ppo_tune.fitting.lengths import Preference, PreferenceLengths, preferences_within
 from ppo_tune.fitting.loop import Loss, Progress, fit
 from ppo_tune.fitting.rows import cut_prompts, hold_out
-from ppo_tune.fitting.scorer import Pair, Preference, Scorer, make_classifier
+from ppo_tune.fitting.scorer import Pair, Scorer, make_classifier
 from ppo_tune.fitting.weights import check_rank
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
 from ppo_tune.models.chat import turn_end
+from ppo_tune.models.context import context_length
+from ppo_tune.models.loading import skeleton
 from ppo_tune.models.stops import Stops
 from ppo_tune.ppo import preference_loss
 from ppo_tune.rewards.preference import ScoreFormat
@@ -89,6 +92,7 @@ def fit_reward(
     out: Path,
     config: RewardTrainingConfig | None = None,
     *,
+    places: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> RewardTrainingResult:
     """Fit a Bradley–Terry reward model and write it as a Hugging Face folder.
@@ -102,13 +106,14 @@ def fit_reward(
         out: The folder to write: new, empty, or with an earlier model of `reward`, which stays until the new one is
             whole.
         config: How to fit.
+        places: File and line of each preference, for messages.
         progress: Told how far the fit is.
 
     Returns:
         The held-out accuracy and the scale.
 
     Raises:
-        DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
+        DataError: If there are too few preferences, or one is longer than the model's context.
         ModelError: If `base` cannot be loaded, has no chat template where one is needed, or the fit diverges, which
             writes nothing, or there is no memory for it.
         StorageError: If the folder holds anything else, or cannot be written.
@@ -119,11 +124,13 @@ def fit_reward(
     folder = FitFolder.of(out, "reward", base)
     check_rank(base, config)
     preferences, notes = cut_prompts(preferences)
-    prompts = [prompt for prompt, _, _ in preferences]
-    chat = has_turns(prompts)
-    split = hold_out(prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
-    samples = sample_base(base, [prompts[i] for i in split.train], config, chat=chat)
-    tokenizer = load_tokenizer(base)
+    chat = has_turns(prompt for prompt, _, _ in preferences)
+    limit, tokenizer = context_length(skeleton(base)), load_tokenizer(base)
+    lengths = PreferenceLengths(tokenizer, config, chat=chat)
+    data = preferences_within(preferences, lengths, limit, config, places)
+    preferences = data.preferences
+    split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
+    samples = sample_base(base, [preferences[i][0] for i in split.train], config, chat=chat)
     scorer = Scorer(make_classifier(base, tokenizer, config), tokenizer, config.template, chat=chat)
     pairs = scorer.pairs(preferences)
     heldout, train = ([pairs[i] for i in part] for part in (split.heldout, split.train))
@@ -143,13 +150,13 @@ def fit_reward(
             *notes,
             *folder.notes,
             *(() if chat else _note_on_joining(preferences, config.template)),
-            *scorer.notes(),
+            *data.notes,
             *split.notes,
         ),
         len({*split.prompts}),
         float(preference_loss(chosen, rejected).mean()),
     )
-    with folder.written(_facts(result, (*scorer.notes(), *split.notes))) as draft:
+    with folder.written(_facts(result, (*data.notes, *split.notes))) as draft:
         scorer.weights.save(draft)
         tokenizer.save_pretrained(draft)
         _format(result, scorer).write(draft)

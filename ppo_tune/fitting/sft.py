@@ -92,6 +92,7 @@ def fit_sft(
     config: SFTConfig | None = None,
     *,
     base: str | None = None,
+    places: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> SFTResult:
     """Fit a model to (prompt, response) pairs and write it as a Hugging Face folder.
@@ -105,6 +106,7 @@ def fit_sft(
         out: The folder to write: new, empty, or with an earlier model of `sft`, which stays until the new one is whole.
         config: Sizes and step sizes.
         base: A model to go on from; None builds a small GPT-2 and its tokenizer from the texts.
+        places: File and line of each pair, for messages.
         progress: Told how far the fit is.
 
     Returns:
@@ -123,7 +125,7 @@ def fit_sft(
     folder = FitFolder.of(out, "sft", base)
     pairs, notes = cut_prompts(pairs)
     notes += (*_note_on_sizes(config, base), *folder.notes)
-    tokenizer, weights, data = _load_or_build(pairs, out, config, base)
+    tokenizer, weights, data = _load_or_build(pairs, out, config, base, places)
     split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "sft", "split"))
     train, heldout = ([data.examples[i] for i in part] for part in (split.train, split.heldout))
     loss = Loss(lambda batch: _nats(weights.model, batch), _n_learned)
@@ -178,7 +180,7 @@ def _facts(result: SFTResult, notes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _load_or_build(
-    pairs: Sequence[tuple[str, str]], out: Path, config: SFTConfig, base: str | None
+    pairs: Sequence[tuple[str, str]], out: Path, config: SFTConfig, base: str | None, places: Sequence[str]
 ) -> tuple[PreTrainedTokenizerBase, FittedWeights, Within]:
     """Tokenizer and model, those of `base` or new ones, and the pairs as token ids that the model can read."""
     if base:
@@ -207,7 +209,8 @@ def _load_or_build(
         dtype = DTYPES.get(config.dtype, torch.float32)
         model = build_gpt2(tokenizer, longest, config)
     check_tokens((ids for ids, _ in examples), tokenizer, model, called(base or str(out)))
-    within = within_context(tokenizer, pairs, examples, context_length(model), config.too_long)
+    limit = context_length(model)
+    within = within_context(tokenizer, pairs, examples, limit, config.too_long, places)
     return tokenizer, FittedWeights(model, config, dtype), within
 
 

@@ -283,7 +283,8 @@ def test_an_example_longer_than_the_context_is_refused(tmp_path):
 
     assert str(caught.value) == (
         "`tokens <= 32`, the model's context, must hold for a prompt with its response, but got 36; 1 of 6 "
-        "examples are longer, the first begins 'a a a a a a a a a a a a a a a a a a a a'; take too_long: drop or cut"
+        "examples are longer, the first begins 'a a a a a a a a a a a a a a a a a a a a'; take too_long: "
+        "drop or cut (--too-long)"
     )
     assert not (tmp_path / "out").exists()
 
