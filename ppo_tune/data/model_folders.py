@@ -84,10 +84,13 @@ def check_chat_template(name: str, *, asked_by: str) -> None:
 
 def missing_chat_template(name: str, *, asked_by: str) -> str:
     """The sentence for a tokenizer without a chat template."""
-    return (
-        f"{asked_by}: the tokenizer of {name!r} has no chat template; save one with it, or write the turns yourself in "
-        "a `template`"
-    )
+    if asked_by in ("sft", "reward"):  # of conversations, for which there is no other template
+        way_out = (
+            "name a base that has one (--base), such as ppo-tune sft makes of conversations without a base"
+        )
+    else:
+        way_out = "save one with it, or write the turns yourself in a `template`"
+    return f"{asked_by}: the tokenizer of {name!r} has no chat template; {way_out}"
 
 
 def check_folder(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import read_chat
-from ppo_tune.data.formats import HALF_PAIR, Row, records
+from ppo_tune.data.formats import HALF_PAIR, NAME_ENCODING, Row, records
 from ppo_tune.data.shapes import CONVERSATIONS, MOST_PAIRS, LeftOutError, Pair, Shape, shape_of
 from ppo_tune.errors import DataError
 
@@ -85,8 +85,7 @@ def read_table(
             dropped.append(problem)
         else:
             named = "" if rows or isinstance(row, str) else _named_otherwise(row, options)
-            offered = "" if drop_bad_rows is None else ", or drop such rows with drop_bad_rows: true"
-            raise DataError(f"{problem}; {named or f'mend the row{offered}'}")
+            raise DataError(f"{problem}{f'; {named}' if named else _mended(problem, drop_bad_rows)}")
     if not rows:
         why = "; ".join(notes) or "it is empty"
         if dropped:
@@ -180,6 +179,13 @@ def _empty_words(path: Path, rows: Iterable[Row], text_columns: Sequence[str]) -
             yield f"{path}: column {name!r} holds the text {text!r} in {n} rows; was the cell empty?"
 
 
+def _mended(problem: str, drop_bad_rows: bool | None) -> str:
+    """How a bad row is mended, as the end of what is wrong with it; what ends with its way out already needs none."""
+    if drop_bad_rows is None:
+        return "" if NAME_ENCODING in problem else "; mend the row"
+    return "; mend the row, or drop such rows with drop_bad_rows: true"
+
+
 def _named_otherwise(row: Row, options: Mapping[str, str]) -> str:
     """By which options the columns that a row has not are named, with those that are called nearly so."""
     known = {str(name).casefold(): str(name) for name in row.columns if name not in options}
@@ -189,7 +195,7 @@ def _named_otherwise(row: Row, options: Mapping[str, str]) -> str:
             close = difflib.get_close_matches(name.casefold(), known, n=1)
             meant += [f"{option} {shlex.quote(known[close[0]])}"] if close else []
             others += [] if close else [option]
-    unknown = " and ".join(others)
+    unknown = " and ".join(filter(None, (", ".join(others[:-1]), *others[-1:])))
     if meant:
         return f"did you mean {' '.join(meant)}{f', and which column for {unknown}' if others else ''}?"
     return f"name the column{'s' if len(others) > 1 else ''} by {unknown}" if others else ""

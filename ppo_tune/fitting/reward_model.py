@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.chats import has_turns
+from ppo_tune.data.model_folders import check_model
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
@@ -122,6 +123,7 @@ def fit_reward(
     if len(preferences) < 2:
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
     folder = FitFolder.of(out, "reward", base)
+    check_model(base)
     check_rank(base, config)
     preferences, notes = cut_prompts(preferences)
     chat = has_turns(prompt for prompt, _, _ in preferences)
@@ -209,7 +211,7 @@ def _note_on_joining(preferences: Sequence[Preference], template: str) -> tuple[
     prompt, chosen = joined[0]
     return (
         f"prompt and response are read without a space between them, as in {prompt[-20:] + chosen[:20]!r}; if "
-        "responses are to begin with one, fit with the template '{prompt} {response}'",
+        "responses are to begin with one, fit with the template '{prompt} {response}' (--template)",
     )
 
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import has_turns
-from ppo_tune.data.model_folders import called
+from ppo_tune.data.model_folders import called, check_model
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.examples import Example, Within, tokenize_pairs, within_context
 from ppo_tune.fitting.folders import FitFolder
@@ -184,13 +184,14 @@ def _load_or_build(
 ) -> tuple[PreTrainedTokenizerBase, FittedWeights, Within]:
     """Tokenizer and model, those of `base` or new ones, and the pairs as token ids that the model can read."""
     if base:
+        check_model(base)
         check_files(base)
         check_rank(base, config)
         tokenizer = load_tokenizer(base)
     elif config.lora_rank is not None:
         raise ModelError(
-            "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base, or leave "
-            "lora_rank out"
+            "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base (--base), or "
+            "leave lora_rank out"
         )
     else:
         chat = has_turns(prompt for prompt, _ in pairs)

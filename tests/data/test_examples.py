@@ -59,6 +59,11 @@ def test_a_bad_row_is_to_be_mended_for_these_commands_drop_none(
         ),
         (
             read_preferences,
+            {"Frage": "p"},
+            "there is no column 'prompt'; the row has Frage; name the columns by --prompt, --chosen and --rejected",
+        ),
+        (
+            read_preferences,
             {"prompt": "p", "the chosen": "c", "bad": "r"},
             "there is no column 'chosen'; the row has prompt, the chosen, bad; did you mean --chosen 'the chosen', and "
             "which column for --rejected?",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.blocks import TooLong
 from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat
 from ppo_tune.errors import DataError
 from ppo_tune.fitting.lengths import (

@@ -315,7 +315,7 @@ def test_prompts_and_responses_that_become_one_word_are_told(model_folder, tmp_p
     border = repr((pairs[0][0] + pairs[0][1])[:40])
     assert glued.notes == (
         f"prompt and response are read without a space between them, as in {border}; if responses are to begin with "
-        "one, fit with the template '{prompt} {response}'",
+        "one, fit with the template '{prompt} {response}' (--template)",
     )
     assert spaced.notes == ()
 

@@ -294,6 +294,14 @@ def test_a_base_that_is_not_there_is_refused(tmp_path):
         fit(ECHO, tmp_path / "out", base=tmp_path / "nowhere")
 
 
+def test_a_base_whose_name_is_nearly_right_is_asked_back_without_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppo_tune.models.loading.cached_file", None)
+    save_tiny_model(tmp_path / "base")
+
+    with pytest.raises(ModelError, match=rf"no such folder .*; did you mean '{tmp_path / 'base'}'\?"):
+        fit(ECHO, tmp_path / "out", base=tmp_path / "bsae")
+
+
 def test_progress_rises_to_one(tmp_path):
     seen: list[float] = []
 

@@ -148,7 +148,7 @@ def test_adapters_of_a_new_model_are_refused(tmp_path: Path) -> None:
         fit_sft(PAIRS, tmp_path / "out", SFTConfig(lora_rank=4))
 
     assert str(caught.value) == (
-        "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base, or leave "
-        "lora_rank out"
+        "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base (--base), "
+        "or leave lora_rank out"
     )
     assert not (tmp_path / "out").exists()
