@@ -210,13 +210,16 @@ def skeleton(name: str) -> PreTrainedModel:
 
 
 def judge_skeleton(name: str) -> PreTrainedModel:
-    """The same of a judge of texts, a sequence classifier.
+    """The same of a judge of texts, a sequence classifier; where its files are here, names and sizes of weights too.
 
     Raises:
-        ModelError: If the name holds something else.
+        ModelError: If the name holds something else, or a weight is missing or of another size.
     """
     check_files(name, judge=True)
-    with _refused(f"{called(name, judge=True)} cannot be loaded"), torch.device("meta"):
+    refusal = f"{called(name, judge=True)} cannot be loaded"
+    if Path(name, CONFIG).is_file():  # what files say at their beginning: no weight is read
+        return load_whole(AutoModelForSequenceClassification, name, refusal, device_map="meta")
+    with _refused(refusal), torch.device("meta"):
         repo, where = pretrained(name)
         config = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
