@@ -23,7 +23,16 @@ from transformers.utils.hub import cached_file
 
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.hub import HubName, pretrained
-from ppo_tune.data.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
+from ppo_tune.data.model_folders import (
+    ADAPTER,
+    CONFIG,
+    TOKENIZER,
+    base_of,
+    called,
+    check_folder,
+    check_kind,
+    check_model,
+)
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.policy import Policy
@@ -217,10 +226,19 @@ def judge_skeleton(name: str) -> PreTrainedModel:
     """
     check_files(name, judge=True)
     refusal = f"{called(name, judge=True)} cannot be loaded"
-    if Path(name, CONFIG).is_file():  # what files say at their beginning: no weight is read
+    if (
+        Path(name, CONFIG).is_file() and not Path(name, ADAPTER).is_file()
+    ):  # what files say at their beginning: no weight is read
         return load_whole(AutoModelForSequenceClassification, name, refusal, device_map="meta")
+    folder = json_folder(name)
+    base = None if folder is None else base_of(folder, called(name, judge=True))
+    if base is not None:
+        try:
+            check_model(base, judge=True)
+        except ModelError as error:
+            raise ModelError(f"{error}; it is the base of {called(name, judge=True)}") from error
     with _refused(refusal), torch.device("meta"):
-        repo, where = pretrained(name)
+        repo, where = pretrained(base or name)
         config = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     return model
