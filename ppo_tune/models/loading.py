@@ -226,10 +226,22 @@ def judge_skeleton(name: str) -> PreTrainedModel:
     """
     check_files(name, judge=True)
     refusal = f"{called(name, judge=True)} cannot be loaded"
-    if (
-        Path(name, CONFIG).is_file() and not Path(name, ADAPTER).is_file()
-    ):  # what files say at their beginning: no weight is read
+    base = _base_of_judge(name)
+    if base is None and Path(name).is_dir():  # of the files only the beginning is read, without any weight
         return load_whole(AutoModelForSequenceClassification, name, refusal, device_map="meta")
+    with _refused(refusal), torch.device("meta"):
+        repo, where = pretrained(base or name)
+        config = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    return model
+
+
+def _base_of_judge(name: str) -> str | None:
+    """What a judge that is an adapter was made of, a folder or hub name that is there; None for a whole model.
+
+    Raises:
+        ModelError: If it does not say so, or there is no such model.
+    """
     folder = json_folder(name)
     base = None if folder is None else base_of(folder, called(name, judge=True))
     if base is not None:
@@ -237,11 +249,7 @@ def judge_skeleton(name: str) -> PreTrainedModel:
             check_model(base, judge=True)
         except ModelError as error:
             raise ModelError(f"{error}; it is the base of {called(name, judge=True)}") from error
-    with _refused(refusal), torch.device("meta"):
-        repo, where = pretrained(base or name)
-        config = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    return model
+    return base
 
 
 @cache
