@@ -1,7 +1,7 @@
 """Rows beyond a model's context: in which words they are refused or counted, and what is left of preferences."""
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -171,7 +171,7 @@ def preferences_within(
         place = places[first] if places else None
         raise words.refusal(needed[first], len(longer), n_rows, prompts[first], place)
     shorter = {i: lengths.cut(preferences[i], limit) if config.too_long == "cut" else None for i in longer}
-    kept = [i for i in range(n_rows) if shorter.get(i, preferences[i]) is not None]
+    kept = [i for i in range(n_rows) if i not in shorter or shorter[i] is not None]
     if len(kept) < 2:
         raise words.too_few(len(kept), n_rows)
     n_cut = sum(cut is not None for cut in shorter.values())
@@ -189,7 +189,7 @@ def _words(by_text: bool, limit: int, config: RewardTrainingConfig) -> Words:
 
 def _in_parts(
     measure: Callable[[Sequence[Preference]], list[int]], rows: Sequence[Preference]
-) -> Sequence[int]:
+) -> Iterator[int]:
     """The numbers of all rows, measured so many at once."""
-    starts = range(0, len(rows), ROWS_AT_ONCE)
-    return [number for start in starts for number in measure(rows[start : start + ROWS_AT_ONCE])]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield from measure(rows[start : start + ROWS_AT_ONCE])
