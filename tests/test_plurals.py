@@ -60,7 +60,7 @@ SAID = ("cli", "config", "data", "drafting.py", "fitting", "tasks", "tuning")
 
 ALWAYS_SEVERAL = {
     "result.parameters parameters", "search.max_episodes episodes", "LEAST.runs runs", "limit tokens",
-    "context_length(self.weights.model) tokens", "max_prompt_tokens tokens", "n rows",
+    "context_length(self.weights.model) tokens", "max_prompt_tokens tokens", "n rows", "self.limit tokens",
 }  # fmt: skip
 """Numbers that no file makes one."""
 

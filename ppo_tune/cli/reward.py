@@ -13,6 +13,7 @@ from ppo_tune.cli.output import Facts, interrupts_held, stoppable
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PreferenceColumns, RewardTrainingConfig
+from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.plurals import counted
 
 
@@ -33,11 +34,12 @@ def reward(
     config: RewardTrainingConfig,
 ) -> Facts:
     """Make a preference reward model from pairs of responses."""
+    FitFolder.of(out, "reward", base)  # before a large file is read
     with stoppable(lambda: NO_MODEL), fit_progress() as progress:
         with interrupts_held():
             fit = ppo_tune.fit_reward
         found = ppo_tune.read_preferences(data, columns)
-        result = fit(found.rows, base, out, config, progress=progress)
+        result = fit(found.rows, base, out, config, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     n_pairs, n_prompts = result.heldout_pairs, result.heldout_prompts or result.heldout_pairs

@@ -14,6 +14,7 @@ from ppo_tune.cli.output import Facts, interrupts_held, stoppable
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PairColumns, SFTConfig
+from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.plurals import counted
 
 
@@ -33,11 +34,12 @@ def sft(
     ] = None,
 ) -> Facts:
     """Make a small base model from your prompts and responses, or fit an existing one to them."""
+    FitFolder.of(out, "sft", base)  # before a large file is read
     with stoppable(lambda: NO_MODEL), fit_progress() as progress:
         with interrupts_held():
             fit = ppo_tune.fit_sft
         found = ppo_tune.read_pairs(data, columns)
-        result = fit(found.rows, out, config, base=base, progress=progress)
+        result = fit(found.rows, out, config, base=base, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     loss = result.heldout_nats_per_token
