@@ -98,8 +98,16 @@ def _results(found: StudyStatus) -> Iterator[tuple[str, str]]:
     elif default is not None:
         yield "default", _scores(default)
     if best is not None:
-        yield "", "one draw in the search each; the best of many reads too high"
+        yield "", f"{_draws(best)}; the best of many reads too high"
         yield "values", describe(best.params)
+
+
+def _draws(best: TrialStatus) -> str:
+    """What the best was scored by, in words."""
+    *others, last = best.runs
+    if not others:
+        return "one draw in the search each"
+    return f"the means of trials {', '.join(map(str, others))} and {last}, which are one config"
 
 
 def _headline(found: StudyStatus, now: datetime) -> str:
