@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.facts import Expectation, StudyFacts, TrialFacts, values_of
 
 if TYPE_CHECKING:
