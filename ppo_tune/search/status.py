@@ -260,13 +260,18 @@ def _mean_view(
     judges = {name: fmean(one.judges[name] for one in same if name in one.judges) for name in view.judges}
     return replace(
         view,
-        score=fmean(one.score for one in same if one.score is not None),
+        score=_mean(one.score for one in same),
         gold=judges.get("gold"),
         judges=judges,
-        kl=fmean(one.kl for one in same if one.kl is not None),
+        kl=_mean(one.kl for one in same),
         feasible=config.is_feasible,
         runs=tuple(one.number for one in same),
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _pace(

@@ -190,8 +190,9 @@ def test_a_grid_with_more_trials_than_cells_says_so(cli: Cli, made: HandMade, tm
     search = made.config.search.model_copy(update={"sampler": GridSamplerConfig(name="grid")})
     made.config = made.config.model_copy(update={"search": search})
     made.study.set_user_attr("config", made.config.model_dump(mode="json"))
+    cell = {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
     for baseline in (True, False, False):
-        made.add("completed", [0.5], baseline=baseline)
+        made.add("completed", [0.5], baseline=baseline, params=cell)
 
     said = lines(cli("status", "hand", "--out", tmp_path).out)
 
