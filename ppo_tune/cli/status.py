@@ -104,10 +104,9 @@ def _results(found: StudyStatus) -> Iterator[tuple[str, str]]:
 
 def _draws(best: TrialStatus) -> str:
     """What the best was scored by, in words."""
-    *others, last = best.runs
-    if not others:
+    if len(best.runs) == 1:
         return "one draw in the search each"
-    return f"the means of trials {', '.join(map(str, others))} and {last}, which are one config"
+    return f"means over a config's trials, here {len(best.runs)}"
 
 
 def _headline(found: StudyStatus, now: datetime) -> str:

@@ -33,6 +33,9 @@ What ran away is told as pruned and not feasible, for samplers learn from pruned
 RAN_AWAY = ("diverged", "kl_limit")
 """Endings that count as the KL limit where a config is asked for its KL."""
 
+MOST_NAMED = 5
+"""Trials of a config that are named one by one."""
+
 LOST = ("preempted", "lost")
 """Endings that do not count towards the study's total: the trial is run again under another number."""
 
@@ -110,8 +113,9 @@ class TriedConfig:
 
     @property
     def name(self) -> str:
-        """Its trials in words."""
-        *others, last = [str(trial.number) for trial in self.trials]
+        """Its trials in words, the first few of many."""
+        numbers = [str(trial.number) for trial in self.trials]
+        *others, last = numbers if len(numbers) <= MOST_NAMED else [*numbers[:3], f"{len(numbers) - 3} more"]
         return f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
 
 

@@ -96,6 +96,17 @@ def test_a_pruned_and_a_lost_trial_of_a_config_say_nothing_of_its_score(hand_mad
     assert (config.name, config.score, config.kl, config.is_feasible) == ("trial 2", 0.5, 1.0, True)
 
 
+@pytest.mark.parametrize(
+    ("n", "name"),
+    [(1, "trial 0"), (2, "trials 0 and 1"), (5, "trials 0, 1, 2, 3 and 4"), (9, "trials 0, 1, 2 and 6 more")],
+)
+def test_a_config_is_named_by_its_trials(hand_made: HandMade, n: int, name: str) -> None:
+    for _ in range(n):
+        add(hand_made, 1e-3, 0.5)
+
+    assert [config.name for config in tried_configs(hand_made.study.trials)] == [name]
+
+
 def test_a_model_ranks_a_config_once_and_by_all_its_trials(hand_made: HandMade) -> None:
     add(hand_made, 1e-4, 0.2, baseline=True)
     for i in range(8):
