@@ -205,8 +205,8 @@ def test_a_finished_grid_is_not_extended_and_nothing_is_written(
     assert outcome.code == 2
     assert " ".join(outcome.err.split()) == (
         "error: --trials: asks for more trials, but the grid is finished: each of its 2 cells has its trial; `ppo-tune "
-        "confirm hand` runs the best on more seeds, and a finer grid (more `points` or choices) is another study, under "
-        "another name"
+        "confirm hand` runs the best on more seeds, and a finer grid (more `points` or choices) is another study, "
+        "under another name"
     )
     assert sorted(tmp_path.rglob("*")) == before
     assert made.study.user_attrs["config"] == made.config.model_dump(mode="json")
