@@ -207,6 +207,7 @@ def fill_hacked(made: HandMade) -> HandMade:
         kl=2.0,
         baseline=True,
         eos=0.6,
+        params={"learning_rate": 1e-4, "batch_size": 16, "ppo_epochs": 2},
     )
     made.add("completed", [0.5, 0.8, 1.0, 1.1, 1.17], gold=[1.0, 0.9, 0.6, 0.4, 0.25], kl=7.85, eos=0.02)
     confirm(made, {0: 0.99, 1: 1.17}, golds={0: 0.43, 1: 0.02}, eos={0: 0.6, 1: 0.02}, kl=7.85, noise=0.01)
