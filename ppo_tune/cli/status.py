@@ -98,8 +98,15 @@ def _results(found: StudyStatus) -> Iterator[tuple[str, str]]:
     elif default is not None:
         yield "default", _scores(default)
     if best is not None:
-        yield "", "one draw in the search each; the best of many reads too high"
+        yield "", f"{_draws(best)}; the best of many reads too high"
         yield "values", describe(best.params)
+
+
+def _draws(best: TrialStatus) -> str:
+    """What the best was scored by, in words."""
+    if len(best.runs) == 1:
+        return "one draw in the search each"
+    return f"means over a config's trials, here {len(best.runs)}"
 
 
 def _headline(found: StudyStatus, now: datetime) -> str:

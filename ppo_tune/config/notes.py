@@ -54,17 +54,19 @@ def _repeats(study: StudyConfig) -> list[str]:
 
 
 def _repeats_of_cells(study: StudyConfig) -> list[str]:
-    """A note where a grid search trains a combination twice."""
-    n, cells = study.n_trials, study.grid_size
-    assert n is not None, "a grid counts itself"
-    default_is_cell = study.space.has_cell(study.baseline)
-    repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
-    if n > cells + 1:
-        repeating = counted(repeats, "trial", "repeat")
-        return [f"{counted(n, 'trial')}, but the grid has {counted(cells, 'cell')}: {repeating} one"]
-    if repeats:
-        return ["the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"]
-    return []
+    """Notes where a grid has fewer cells than trials are asked for, and where it trains a combination twice."""
+    asked, every, found = study.search.n_trials, 1 + study.grid_size, list[str]()
+    if asked is not None and asked > every:
+        cells = counted(study.grid_size, "cell")
+        found.append(
+            f"{asked} trials are asked for, but the grid has {cells}: the search ends after {every} trials, the "
+            "default config and each cell once"
+        )
+    if study.n_trials == every and study.space.has_cell(study.baseline):
+        found.append(
+            "the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"
+        )
+    return found
 
 
 LEAST_REACH = 1.5

@@ -46,15 +46,16 @@ class StudyConfig(RunConfig):
 
     @property
     def n_trials(self) -> int | None:
-        """All trials of the study at most: those asked for, or the default config and every cell of the grid.
+        """All trials of the study at most: those asked for, of a grid no more than the default config and every cell.
 
         None where only episodes or seconds end it.
         """
         search = self.search
+        if search.sampler.exhaustive:
+            every = 1 + self.grid_size
+            return every if search.n_trials is None else min(search.n_trials, every)
         if search.n_trials is not None:
             return search.n_trials
-        if search.sampler.exhaustive:
-            return 1 + self.grid_size
         return DEFAULT_N_TRIALS if search.max_episodes is None and search.max_seconds is None else None
 
     @property

@@ -20,7 +20,7 @@ from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut, Untrained
 from ppo_tune.search.race import Confirmation
-from ppo_tune.search.results import ending_of, is_feasible, was_lost
+from ppo_tune.search.results import TriedConfig, ending_of, is_feasible, tried_configs, was_lost
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 
@@ -108,6 +108,11 @@ class StudyRecord:
         """What the trial to go on with is called: a winner only after a confirmation."""
         return "winner" if self.verdict.confirmed else "best so far"
 
+    @cached_property
+    def configs(self) -> dict[int, TriedConfig]:
+        """The config of every completed trial, by its number."""
+        return {trial.number: config for config in tried_configs(self.trials) for trial in config.trials}
+
     @property
     def scored(self) -> pd.DataFrame:
         """The rows of the table that have a score."""
@@ -178,6 +183,12 @@ def with_judges(record: StudyRecord, columns: Sequence[str], *, after: str = "sc
     """Columns of a table with those of the judges behind the score, or another column."""
     place = columns.index(after) + 1
     return [*columns[:place], *record.judge_columns, *columns[place:]]
+
+
+def config_scores(record: StudyRecord) -> pd.Series:
+    """The mean score of the config of each row of the table, where that stayed within the KL budget; else NaN."""
+    numbers = {n: config.first.number for n, config in record.configs.items() if config.is_feasible}
+    return record.table["score"].groupby(record.table["number"].map(numbers)).transform("mean")
 
 
 def role_of(record: StudyRecord, trial: FrozenTrial) -> str:

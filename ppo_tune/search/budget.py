@@ -20,7 +20,7 @@ from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.plurals import counted
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.pruners import expected_cost
-from ppo_tune.search.results import best_trials, count_endings, ending_of, was_lost
+from ppo_tune.search.results import best_trials, cells_left, count_endings, ending_of, was_lost
 from ppo_tune.search.storage import confirmation_study
 
 
@@ -55,7 +55,8 @@ class Budget:
         """How many trials may still begin, as far as can be told; 0 only where none may."""
         if self._no_gain(study):
             return 0
-        limits = [n for n in (self._trials_left(study), self._affordable(study)) if n is not None]
+        every = (self._trials_left(study), self._cells_left(study), self._affordable(study))
+        limits = [n for n in every if n is not None]
         return max(min(limits), 0) if limits else expected_trials(self.config)
 
     def confirmation(self, study: Study) -> Size:
@@ -112,6 +113,14 @@ class Budget:
             return None
         begun = [t for t in study.get_trials(deepcopy=False) if t.state is not TrialState.WAITING]
         return self.config.n_trials - sum(not was_lost(trial) for trial in begun)
+
+    def _cells_left(self, study: Study) -> int | None:
+        """By the cells of a grid, those of waiting trials among them; None for other samplers."""
+        if not self.config.search.sampler.exhaustive:
+            return None
+        return cells_left(self.config, study) + len(
+            study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        )
 
     def _affordable(self, study: Study) -> int | None:
         """By episodes and seconds, at what a trial has cost so far; None where nothing limits them yet.
@@ -179,7 +188,7 @@ def extended(
         seconds: So many more, the confirmation's included.
 
     Raises:
-        ConfigError: If one of the numbers is not above 0.
+        ConfigError: If one of the numbers is not above 0, or the study is a grid without a cell left.
     """
     if trials is episodes is seconds is None:
         return config
@@ -188,6 +197,9 @@ def extended(
         raise ConfigError(
             [Problem(f"--{name}", f"`{name} > 0` must hold, but got {more[name]}") for name in nothing]
         )
+    if config.search.sampler.exhaustive and not _is_anything_left(config, study):
+        flag = next(name for name, value in more.items() if value is not None)
+        raise ConfigError([Problem(f"--{flag}", _grid_is_finished(config))])
     every = all_trials(study)
     limits = {
         "stop_when_no_gain": False,
@@ -196,6 +208,20 @@ def extended(
         "max_seconds": None if seconds is None else training_seconds(every) + seconds,
     }
     return config.model_copy(update={"search": config.search.model_copy(update=limits)})
+
+
+def _is_anything_left(config: StudyConfig, study: Study) -> bool:
+    """Whether a grid has cells that no trial has, or trials that are not over."""
+    unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+    return cells_left(config, study) > 0 or bool(unfinished)
+
+
+def _grid_is_finished(config: StudyConfig) -> str:
+    return (
+        f"asks for more trials, but the grid is finished: each of its {config.grid_size} cells has its trial; "
+        f"`ppo-tune confirm {config.name}` runs the best on more seeds, and a finer grid (more `points` or choices) is "
+        "another study, under another name"
+    )
 
 
 def _usual(costs: Sequence[float]) -> float:

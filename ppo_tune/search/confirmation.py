@@ -20,11 +20,20 @@ from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import Draws, confirmation_draws
 from ppo_tune.search.budget import Budget, trials_worth
 from ppo_tune.search.certainty import Scores
-from ppo_tune.search.facts import Chosen, Owner, StudyFacts, TrialFacts, enqueue_run
+from ppo_tune.search.facts import Chosen, Owner, StudyFacts, TrialFacts, enqueue_run, values_of
 from ppo_tune.search.heldout import read_untrained
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.race import Candidate, Confirmation, Run
-from ppo_tune.search.results import baseline_trial, best_trials, ending_of, was_lost
+from ppo_tune.search.results import (
+    baseline_trial,
+    best_trials,
+    config_key,
+    ending_of,
+    expectation_of,
+    tried_configs,
+    values_key,
+    was_lost,
+)
 from ppo_tune.search.storage import ask_as, confirmation_name, confirmation_study
 from ppo_tune.seeding import derive_seed
 
@@ -77,9 +86,9 @@ class ConfirmationPlan(Plan):
 
     def _missing(self, study: Study) -> list[tuple[int, int, dict[str, Any]]]:
         """Seed index, trial number and values of the runs to come, in their order."""
-        state = confirmation_of(study, self.config)
+        state, known = confirmation_of(study, self.config), _candidates(StudyFacts(study).chosen)
         begun = {
-            (facts.confirms, facts.seed_index)
+            (known.get(facts.confirms, facts.confirms), facts.seed_index)
             for facts in (TrialFacts(t) for t in study.get_trials(deepcopy=False) if not was_lost(t))
         }
         return [
@@ -109,9 +118,17 @@ def open_confirmation(study: Study, config: StudyConfig, size: Size | None = Non
     facts, measured = StudyFacts(opened), StudyFacts(study).score_std
     facts.config, facts.n_seeds = config, max(size.seeds, facts.n_seeds or 0)
     facts.score_std = 1.0 if measured is None else measured  # trials of version 0.1.0 knew no other unit
-    seen = StudyFacts(study).ranking
+    known = _candidates(facts.chosen)
+    numbers = {values_key(facts.chosen[n].params, n): n for n in known.values()}
+    scores = {config_key(c.first): c.score for c in tried_configs(study.get_trials(deepcopy=False))}
     today = {
-        t.number: Chosen(t.params, t.value, TrialFacts(t).is_default, seen.get(t.number)) for t in chosen
+        numbers.get(config_key(t), t.number): Chosen(
+            values_of(t),
+            scores.get(config_key(t), t.value),
+            TrialFacts(t).is_default,
+            expectation_of(study, t),
+        )
+        for t in chosen
     }
     facts.chosen = {**facts.chosen, **today}
     return opened
@@ -130,16 +147,26 @@ def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:
     by_prompt, by_judge = facts.untrained or ([0.0], {})
     scores, judges = np.array(by_prompt, dtype=float), _arrays(by_judge)
     runs: dict[int, dict[int, Run]] = {}
+    known = _candidates(facts.chosen)
     for trial in opened.get_trials(deepcopy=False):
         if trial.state.is_finished() and not was_lost(trial):
             run = _run(trial, scores, judges, config)
-            runs.setdefault(TrialFacts(trial).confirms, {}).setdefault(run.seed_index, run)
+            number = TrialFacts(trial).confirms
+            runs.setdefault(known.get(number, number), {}).setdefault(run.seed_index, run)
     candidates = [
         Candidate(number, c.is_default, c.params, c.search_score, _in_a_row(runs.get(number, {})), c.expected)
         for number, c in facts.chosen.items()
+        if known[number] == number
     ]
     order = sorted(candidates, key=lambda c: (not c.is_default, -(c.search_score or 0.0), c.number))
     return Confirmation(tuple(order), scores, judges, facts.n_seeds or LEAST.seeds, config.search.kl_budget)
+
+
+def _candidates(chosen: Mapping[int, Chosen]) -> dict[int, int]:
+    """Under which number a config races, by all numbers that it was chosen under: once it could be chosen twice."""
+    in_order = sorted(chosen.items(), key=lambda item: (not item[1].is_default, item[0]))
+    first: dict[str, int] = {}
+    return {number: first.setdefault(values_key(c.params, number), number) for number, c in in_order}
 
 
 def _in_a_row(by_seed: Mapping[int, Run]) -> tuple[Run, ...]:

@@ -313,6 +313,11 @@ def enqueue_run(study: Study, params: Mapping[str, Any], number: int, seed_index
     study.enqueue_trial(dict(params), user_attrs={"confirms": number, "seed_index": seed_index})
 
 
+def values_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The searched values of a trial, also of one that waits for its own."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
 def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
     """Queue the values of a trial that was cut off, under another number and with the same random numbers.
 
@@ -322,7 +327,7 @@ def enqueue_again(study: Study, trial: FrozenTrial, *, counts: bool) -> None:
     identity = ("baseline", "confirms", "seed_index")  # what a trial is in its study
     kept = {name: facts.attrs[name] for name in identity if name in facts.attrs}
     again = {**kept, "rerun_of": facts.origin, "attempt": facts.attempt + counts}
-    study.enqueue_trial(trial.params, user_attrs=again)
+    study.enqueue_trial(values_of(trial), user_attrs=again)
 
 
 def begin_trial(study: Study, owner: Owner) -> int:

@@ -19,8 +19,7 @@ from ppo_tune.config import methods
 from ppo_tune.config.space import Space
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.constrained import ConstrainedSampler
-from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.results import was_lost
+from ppo_tune.search.results import taken_cells, values_key, was_lost
 from ppo_tune.search.transformed import on_scales
 from ppo_tune.seeding import derive_seed
 
@@ -93,33 +92,33 @@ class GridSampler(BaseSampler):
     """Proposes each cell of a grid once, in an order shuffled by the seed.
 
     The study itself is the record: a cell is taken if a trial has its values, unless that trial was lost with
-    its worker.
+    its worker. Optuna's own goes by a number kept with each trial, which an enqueued one lacks, and draws cells at
+    random so that workers seldom take the same.
     """
 
     def __init__(self, config: StudyConfig) -> None:
-        self.space = config.space
+        self.config = config
         self.cells = list(config.grid_cells())
         random.Random(config.search.seed).shuffle(self.cells)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole grid."""
-        return self.space.distributions()
+        return self.config.space.distributions()
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The first cell that no trial has."""
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        taken = {_key(t.params) for t in others if not was_lost(t) and not TrialFacts(t).is_default}
-        again = self.cells[trial.number % len(self.cells)]
-        return next((cell for cell in self.cells if _key(cell) not in taken), again)
+        """The first cell that no trial has, and none of those that earlier trials are about to take.
+
+        That another machine took the last one at this very moment is all that makes a trial repeat a cell.
+        """
+        taken, choosing = taken_cells(self.config, study.get_trials(deepcopy=False))
+        free = [cell for cell in self.cells if values_key(cell, trial.number) not in taken]
+        before = sum(number < trial.number for number in choosing)
+        return free[before] if before < len(free) else self.cells[trial.number % len(self.cells)]
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Never needed: every parameter is part of the grid."""
         raise AssertionError(f"{param_name} is not part of the grid")
-
-
-def _key(params: Mapping[str, Any]) -> str:
-    return repr(sorted(params.items()))

@@ -2,9 +2,10 @@
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import psutil
@@ -37,6 +38,8 @@ class TrialStatus:
         judges: What the judges beside say, by their names, the one called gold included.
         feasible: Whether it is within the KL budget, as far as is known.
         params: Its searched values.
+        runs: Whose mean its score, judges and KL are: its own, and of the best and the default all completed trials of
+            the same config.
     """
 
     number: int
@@ -48,6 +51,7 @@ class TrialStatus:
     kl: float | None
     feasible: bool
     params: Mapping[str, Any]
+    runs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -184,8 +188,8 @@ def read_status(
         kl_budget=config.search.kl_budget,
         endings=counts,
         verdict=verdict,
-        best=None if verdict.trial is None else views[verdict.trial],
-        default=views[default.number] if default else None,
+        best=None if facts.winner is None else _mean_view(facts.winner, trials, views),
+        default=None if default is None else _mean_view(default, trials, views),
         running=tuple(views[t.number] for t in trials if t.state == TrialState.RUNNING),
         episodes_per_second=rate,
         seconds_left=left,
@@ -241,7 +245,33 @@ def _view(trial: FrozenTrial, folder: Path) -> TrialStatus:
         kl=last.kl if last else None,
         feasible=results.is_feasible(trial),
         params=trial.params,
+        runs=(trial.number,),
     )
+
+
+def _mean_view(
+    trial: FrozenTrial, trials: Sequence[FrozenTrial], views: Mapping[int, TrialStatus]
+) -> TrialStatus:
+    """A trial with what all completed trials of its config came to on average, if it is one of several."""
+    config, view = results.config_of(trial, trials), views[trial.number]
+    same = [views[one.number] for one in config.trials]
+    if len(same) == 1 or view not in same:
+        return view
+    judges = {name: fmean(one.judges[name] for one in same if name in one.judges) for name in view.judges}
+    return replace(
+        view,
+        score=_mean(one.score for one in same),
+        gold=judges.get("gold"),
+        judges=judges,
+        kl=_mean(one.kl for one in same),
+        feasible=config.is_feasible,
+        runs=tuple(one.number for one in same),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _pace(

@@ -26,7 +26,7 @@ from ppo_tune.search.certainty import log_kl
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.facts import Expectation, StudyFacts
 from ppo_tune.search.forecasts import final_log_kls, final_scores, has_score, known_log_kls
-from ppo_tune.search.results import ending_of, is_feasible, was_lost
+from ppo_tune.search.results import tried_configs, was_lost
 
 MIN_RESULTS = 6
 """With fewer results than this a model would be its prior."""
@@ -172,12 +172,12 @@ def rank(study: Study, config: StudyConfig) -> None:
 
 
 def ranking(trials: Sequence[FrozenTrial], config: StudyConfig) -> dict[int, Expectation]:
-    """The completed trials within the KL budget by number, best first, and what is expected of each.
+    """The configs completed within the KL budget by their first trials, best first, and what is expected of each.
 
     Best is the largest expected gain over the default config times the probability to be safely within the budget.
     Empty with too few results for a model.
     """
-    found = [t for t in trials if ending_of(t) == "completed" and is_feasible(t)]
+    found = [config.first for config in tried_configs(trials) if config.is_feasible]
     if not found or not has_results(trials):
         return {}
     model = Surrogate(config, trials)

@@ -23,7 +23,10 @@ from ppo_tune.search.heldout import read_untrained
 from ppo_tune.search.results import (
     baseline_trial,
     chosen_trial,
+    config_key,
+    config_of,
     ending_of,
+    expectation_of,
     is_feasible,
     is_over,
     was_lost,
@@ -81,9 +84,7 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
         trials=trials,
         winner=winner,
         default=default,
-        expected=None
-        if winner is None or winner is default
-        else StudyFacts(study).ranking.get(winner.number),
+        expected=None if winner is None or winner is default else expectation_of(study, winner),
         base=read_untrained(folder),
         folder=folder,
         confirmation=confirmation,
@@ -160,11 +161,12 @@ def on(confirmation: "Confirmation") -> str:
 
 def _seen(facts: Facts, winner: FrozenTrial) -> str:
     """What the search saw of a trial."""
-    is_default = facts.default is not None and facts.default.number == winner.number
-    name = f"trial {winner.number}{', the default config,' if is_default else ''}"
-    seen, budget = TrialFacts(winner).heldout, facts.config.search.kl_budget
-    at = "" if seen is None else f", at {seen.kl:.2f} of {budget:g} nats of KL"
-    return f"{name} scored {winner.value or 0.0:.3f} in the search{at}"
+    config, budget = config_of(winner, facts.trials), facts.config.search.kl_budget
+    is_default = facts.default is not None and config_key(facts.default) == config_key(winner)
+    one = ", the default config," if is_default else ", one config," if len(config.trials) > 1 else ""
+    mean = " on average" if len(config.trials) > 1 else ""
+    at = "" if config.kl is None else f", at {config.kl:.2f} of {budget:g} nats of KL"
+    return f"{config.name}{one} scored {config.score:.3f}{mean} in the search{at}"
 
 
 def _expected(facts: Facts) -> str:

@@ -29,6 +29,7 @@ from typer.testing import CliRunner
 from ppo_tune.cli import app
 from ppo_tune.cli.search import flags_of
 from ppo_tune.config.methods import GridSamplerConfig
+from ppo_tune.config.space import Space
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import storage_url
@@ -186,12 +187,52 @@ def test_labels_alone_are_dim(made: HandMade, tmp_path: Path, monkeypatch: pytes
     assert "\x1b[2m" in text
 
 
+def test_a_finished_grid_is_not_extended_and_nothing_is_written(
+    cli: Cli, made: HandMade, tmp_path: Path
+) -> None:
+    """Two cells, one of which failed."""
+    space = Space.model_validate({"batch_size": {"type": "categorical", "choices": [8, 16]}})
+    search = made.config.search.model_copy(update={"sampler": GridSamplerConfig(name="grid")})
+    made.config = made.config.model_copy(update={"search": search, "space": space})
+    made.study.set_user_attr("config", made.config.model_dump(mode="json"))
+    made.add("completed", [0.5], baseline=True, params={"batch_size": 16})
+    for ending, size in (("crashed", 8), ("completed", 16)):
+        made.add(ending, [0.5], params={"batch_size": size})
+    before = sorted(tmp_path.rglob("*"))
+
+    outcome = cli("extend", "hand", "--trials", "3", "--out", tmp_path)
+
+    assert outcome.code == 2
+    assert " ".join(outcome.err.split()) == (
+        "error: --trials: asks for more trials, but the grid is finished: each of its 2 cells has its trial; `ppo-tune "
+        "confirm hand` runs the best on more seeds, and a finer grid (more `points` or choices) is another study, "
+        "under another name"
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+    assert made.study.user_attrs["config"] == made.config.model_dump(mode="json")
+
+
+def test_the_best_of_several_trials_of_a_config_is_said_to_be_a_mean(
+    cli: Cli, made: HandMade, tmp_path: Path
+) -> None:
+    for score in (1.0, 0.5):
+        made.add("completed", [score], params={"learning_rate": 2e-3, "batch_size": 16, "ppo_epochs": 2})
+
+    said = lines(cli("status", "hand", "--out", tmp_path).out)
+
+    assert said["best"] == [
+        "trial 0      score   0.750   gold   0.000   KL   1.000   (budget 3)",
+        "means over a config's trials, here 2; the best of many reads too high",
+    ]
+
+
 def test_a_grid_with_more_trials_than_cells_says_so(cli: Cli, made: HandMade, tmp_path: Path) -> None:
     search = made.config.search.model_copy(update={"sampler": GridSamplerConfig(name="grid")})
     made.config = made.config.model_copy(update={"search": search})
     made.study.set_user_attr("config", made.config.model_dump(mode="json"))
+    cell = {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
     for baseline in (True, False, False):
-        made.add("completed", [0.5], baseline=baseline)
+        made.add("completed", [0.5], baseline=baseline, params=cell)
 
     said = lines(cli("status", "hand", "--out", tmp_path).out)
 

@@ -101,12 +101,15 @@ OTHER_NINE = (
         pytest.param(f"{NINE}, {GAMMA}", "{n_trials: 100}", [], id="a float"),
         pytest.param(
             OTHER_NINE, "{n_trials: 15, sampler: grid}",
-            ["15 trials, but the grid has 9 cells: 5 trials repeat one"],
+            ["15 trials are asked for, but the grid has 9 cells: the search ends after 10 trials, the default config "
+             "and each cell once"],
             id="a grid, and the default beside it",
         ),
         pytest.param(
             NINE.replace("high: 3", "high: 4"), "{n_trials: 15, sampler: grid}",
-            ["15 trials, but the grid has 12 cells: 3 trials repeat one"],
+            ["15 trials are asked for, but the grid has 12 cells: the search ends after 13 trials, the default config "
+             "and each cell once",
+             "the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"],
             id="a grid that holds the default",
         ),
         pytest.param(OTHER_NINE, "{sampler: grid}", [], id="a whole grid, and the default beside it"),

@@ -1,5 +1,6 @@
 """Studies made by hand, every number known, so that tables can be checked."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class HandMade:
             ),
             search=SearchConfig(n_trials=8, milestones=5, kl_budget=3.0, confirm_top=5, confirm_seeds=5),
         )
+        self.rates = (1e-3 * (1 + 1e-6 * n) for n in itertools.count())  # each another config
         self.study: Study = optuna.create_study(direction="maximize", storage=storage, study_name=name)
         self.study.set_user_attr("config", self.config.model_dump(mode="json"))
 
@@ -59,7 +61,7 @@ class HandMade:
         eos: float = 0.75,
     ) -> int:
         """Tell one trial; its scores are those of milestones 128 episodes apart."""
-        values = params or {"learning_rate": 1e-3, "batch_size": 16, "ppo_epochs": 2}
+        values = params or {"learning_rate": next(self.rates), "batch_size": 16, "ppo_epochs": 2}
         self.study.enqueue_trial(values, user_attrs={"baseline": True} if baseline else {})
         trial = self.study.ask()
         self.config.space.suggest(trial)
@@ -205,6 +207,7 @@ def fill_hacked(made: HandMade) -> HandMade:
         kl=2.0,
         baseline=True,
         eos=0.6,
+        params={"learning_rate": 1e-4, "batch_size": 16, "ppo_epochs": 2},
     )
     made.add("completed", [0.5, 0.8, 1.0, 1.1, 1.17], gold=[1.0, 0.9, 0.6, 0.4, 0.25], kl=7.85, eos=0.02)
     confirm(made, {0: 0.99, 1: 1.17}, golds={0: 0.43, 1: 0.02}, eos={0: 0.6, 1: 0.02}, kl=7.85, noise=0.01)

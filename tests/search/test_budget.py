@@ -13,14 +13,16 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from ppo_tune.config.methods import SearchConfig, Size
+from ppo_tune.config.notes import notes
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import ConfigError
 from ppo_tune.search.budget import Budget, expected_trials, extended, training_seconds
-from ppo_tune.search.facts import Expectation, StudyFacts
+from ppo_tune.search.facts import Expectation, StudyFacts, enqueue_default
 from ppo_tune.search.results import STATES, is_over
-from ppo_tune.search.storage import confirmation_name
+from ppo_tune.search.samplers import make_sampler
+from ppo_tune.search.storage import ask_as, close_lost_trials, confirmation_name
 from ppo_tune.search.verdict import read_facts
-from tests.worlds import StudyMaker
+from tests.worlds import OWNER, StudyMaker
 
 WHOLE = 32
 """Episodes of a trial of `make_study`."""
@@ -307,6 +309,84 @@ def test_an_extended_confirmation_takes_no_more_episodes_than_are_left(
     assert Budget(make_study(search=search)).confirmation(study) == size
     demanded = {**search, "confirm_top": 3, "confirm_seeds": 2}
     assert Budget(make_study(search=demanded)).confirmation(study) == Size(3, 2)
+
+
+GRID = {
+    "ppo_epochs": {"type": "int", "low": 1, "high": 3},
+    "batch_size": {"type": "categorical", "choices": [2, 4]},
+}
+
+
+def grid_of(config: StudyConfig, *endings: str) -> Study:
+    """A study of the default config and the first cells of its grid, whose trials ended so."""
+    study = optuna.create_study(study_name="small")
+    enqueue_default(study, config.baseline)
+    study.tell(ask_as(study, config.space, OWNER), 0.0)
+    for ending in endings:
+        study.sampler = make_sampler(config, len(study.trials))
+        trial = ask_as(study, config.space, OWNER)
+        if ending != "running":
+            trial.set_user_attr("ending", ending)
+            study.tell(trial, 0.0 if ending == "completed" else None, state=STATES[ending])
+    return study
+
+
+@pytest.mark.parametrize(
+    ("endings", "left"),
+    [
+        pytest.param([], 6, id="all"),
+        pytest.param(
+            ["completed", "pruned", "crashed", "out_of_memory"], 2, id="a cell that failed is taken"
+        ),
+        pytest.param(["completed", "lost", "preempted"], 5, id="a lost one is not"),
+        pytest.param(["completed"] * 5 + ["running"], 0, id="one under way is"),
+    ],
+)
+def test_a_grid_ends_after_its_last_cell_whatever_else_it_may_spend(
+    make_study: StudyMaker, endings: list[str], left: int
+) -> None:
+    for limits in ({"n_trials": 99}, {"n_trials": None, "max_episodes": 99 * WHOLE}, {"n_trials": None}):
+        config = make_study(space=GRID, search={"sampler": "grid", **limits})
+
+        assert Budget(config).remaining(grid_of(config, *endings)) == left
+
+
+def test_a_cell_whose_trial_was_lost_waits_for_it_and_is_counted_once(make_study: StudyMaker) -> None:
+    config = make_study(space=GRID, search={"sampler": "grid", "n_trials": None})
+    study = grid_of(config, *["completed"] * 5, "running")
+    close_lost_trials(study, OWNER.search)
+
+    assert Budget(config).remaining(study) == 1
+    again = ask_as(study, config.space, OWNER)
+    assert again.params == study.trials[6].params
+    assert Budget(config).remaining(study) == 0
+
+
+@pytest.mark.parametrize("flag", ["trials", "episodes", "seconds"])
+def test_a_finished_grid_is_not_extended(make_study: StudyMaker, flag: str) -> None:
+    config = make_study(space=GRID, search={"sampler": "grid", "n_trials": None})
+    study = grid_of(config, *["completed"] * 5, "pruned")
+
+    with pytest.raises(ConfigError) as refused:
+        extended(config, study, **{flag: 3})
+
+    assert str(refused.value) == (
+        f"--{flag}: asks for more trials, but the grid is finished: each of its 6 cells has its trial; `ppo-tune "
+        "confirm small` runs the best on more seeds, and a finer grid (more `points` or choices) is another study, "
+        "under another name"
+    )
+
+
+def test_a_grid_is_extended_by_no_more_than_the_cells_that_are_left(make_study: StudyMaker) -> None:
+    config = make_study(space=GRID, search={"sampler": "grid", "n_trials": 5})
+    study = grid_of(config, *["completed"] * 4)
+
+    more = extended(config, study, trials=10)
+
+    assert Budget(config).remaining(study) == 0
+    assert Budget(more).remaining(study) == 2
+    assert (more.search.n_trials, more.n_trials) == (15, 7)
+    assert notes(more)[0].endswith("the search ends after 7 trials, the default config and each cell once")
 
 
 def test_nothing_more_is_no_extension(make_study: StudyMaker) -> None:

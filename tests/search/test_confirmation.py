@@ -14,13 +14,16 @@ from ppo_tune.errors import PPOTuneError
 from ppo_tune.files import make_folder, read_json
 from ppo_tune.search.confirmation import (
     ConfirmationPlan,
+    confirmation_of,
     open_confirmation,
     read_confirmation,
 )
+from ppo_tune.search.facts import enqueue_run
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.results import STATES
 from ppo_tune.search.run import run_confirmation, run_search
 from ppo_tune.search.storage import (
+    ask_as,
     close_lost_trials,
     confirmation_name,
     give_back,
@@ -70,7 +73,7 @@ def lucky(hand_made: HandMade) -> HandMade:
     """The default scored 0.5; trial 1 scored 1.0 by luck; trials 2 to 8 less and less."""
     hand_made.add("completed", [0.1, 0.2, 0.3, 0.4, 0.5], baseline=True, kl=0.5)
     for i, score in enumerate([1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7]):
-        values = {"learning_rate": 1e-3 * (i + 1), "batch_size": 16, "ppo_epochs": 2}
+        values = {"learning_rate": 1e-3 * (i + 1), "batch_size": 16, "ppo_epochs": 3}
         hand_made.add("completed", [score] * 5, params=values)
     hand_made.add("completed", [3.0] * 5, kl=3.5)  # beyond the budget of 3 nats
     hand_made.add("pruned", [2.0])
@@ -198,6 +201,70 @@ def test_a_better_trial_of_a_longer_search_joins_those_confirmed_before(lucky: H
     assert ConfirmationPlan(lucky.config).remaining(opened) == 5
     assert "10" in opened.user_attrs["candidates"]
     assert winning_trial(lucky.study, lucky.config).number == 10  # until its seeds are in, the search decides
+
+
+REPEATED = {"learning_rate": 2e-3, "batch_size": 8, "ppo_epochs": 1}
+
+
+def test_a_config_is_one_candidate_however_many_trials_ran_it(lucky: HandMade) -> None:
+    """Two trials of 0.99 and 0.91 are one config of 0.95, which has one of the five places."""
+    for score in (0.99, 0.91):
+        lucky.add("completed", [score] * 5, params=REPEATED)
+
+    opened = confirm(lucky, lambda _: 0.5)
+
+    found = read_confirmation(lucky.study, lucky.config)
+    assert found is not None
+    assert [c.number for c in found.candidates] == [0, 1, 2, 10, 3, 4]
+    assert found.candidate(10).search_score == pytest.approx(0.95)
+    assert {t.user_attrs["confirms"] for t in opened.trials} == {0, 1, 2, 3, 4, 10}
+
+
+def test_a_config_that_ran_again_keeps_its_place_and_its_runs(lucky: HandMade) -> None:
+    confirm(lucky, lambda _: 0.5)
+    before = read_confirmation(lucky.study, lucky.config)
+    lucky.add("completed", [1.2] * 5, params=lucky.study.trials[1].params)
+
+    opened = open_confirmation(lucky.study, lucky.config)
+
+    after = read_confirmation(lucky.study, lucky.config)
+    assert before is not None
+    assert after is not None
+    assert ConfirmationPlan(lucky.config).remaining(opened) == 0
+    assert [c.number for c in after.candidates] == [c.number for c in before.candidates]
+    assert after.candidate(1).search_score == pytest.approx(1.1)
+    assert after.candidate(1).seed_means.tolist() == before.candidate(1).seed_means.tolist()
+
+
+def test_the_default_that_is_also_a_cell_of_the_grid_is_no_rival_of_itself(lucky: HandMade) -> None:
+    lucky.add("completed", [2.0] * 5, params=lucky.study.trials[0].params)
+
+    open_confirmation(lucky.study, lucky.config)
+    found = confirmation_of(open_confirmation(lucky.study, lucky.config), lucky.config)
+
+    assert [c.number for c in found.candidates] == [0, 1, 2, 3, 4, 5]
+    assert found.default is not None
+    assert found.default.search_score == pytest.approx(1.25)
+
+
+def test_a_config_that_an_older_confirmation_took_twice_is_one(lucky: HandMade) -> None:
+    """Trials 3 and 4 are put down as one config; 3 has seeds 0 and 1, and 4 seeds 0 to 2."""
+    opened = open_confirmation(lucky.study, lucky.config)
+    chosen = dict(opened.user_attrs["candidates"])
+    chosen["4"] = {**chosen["4"], "params": chosen["3"]["params"]}
+    opened.set_user_attr("candidates", chosen)
+    opened.set_user_attr("base", {"scores": [0.0] * N_PROMPTS, "golds": [None] * N_PROMPTS})
+    for number, seeds in ((3, 2), (4, 3)):
+        for seed_index in range(seeds):
+            enqueue_run(opened, chosen["3"]["params"], number, seed_index)
+            told(opened, ask_as(opened, lucky.config.space, OWNER), float(number))
+
+    found = read_confirmation(lucky.study, lucky.config)
+
+    assert found is not None
+    assert [c.number for c in found.candidates] == [0, 1, 2, 3, 5]
+    assert np.round(found.candidate(3).seed_means).tolist() == [3.0, 3.0, 4.0]
+    assert ConfirmationPlan(lucky.config).remaining(opened) == 4 * 5 + 2
 
 
 def test_more_seeds_go_on_with_those_that_are_done(lucky: HandMade) -> None:

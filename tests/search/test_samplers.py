@@ -2,7 +2,10 @@
 """Every sampler proposes legal values, the same ones for the same history; a grid is a true grid."""
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import optuna
@@ -14,10 +17,12 @@ from optuna.trial import TrialState
 from ppo_tune.config.methods import Sampler, SamplerConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.constrained import ConstrainedSampler
+from ppo_tune.search.facts import begin_trial
 from ppo_tune.search.pack_size import most_under_way
+from ppo_tune.search.results import cells_left
 from ppo_tune.search.run import crowding
 from ppo_tune.search.samplers import GridSampler, make_sampler
-from ppo_tune.search.storage import ask_as, close_lost_trials
+from ppo_tune.search.storage import ask_as, close_lost_trials, create_study
 from tests.worlds import OWNER, StudyMaker
 
 SPACE = {
@@ -172,6 +177,72 @@ def test_a_lost_cell_is_visited_again(make_study: StudyMaker) -> None:
     finished = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
     assert proposals[0] == lost
     assert len({tuple(params.values()) for params in finished}) == 18
+
+
+ASK = """
+import sys, time
+from pathlib import Path
+from ppo_tune.search.facts import Owner
+from ppo_tune.search.samplers import make_sampler
+from ppo_tune.search.storage import ask_as, load_study_from, stored_config
+
+url, folder, me, n = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+study = load_study_from(url, "small")
+config = stored_config(study)
+(folder / me).touch()
+while len(list(folder.iterdir())) < 3:
+    time.sleep(0.01)
+for _ in range(n):
+    study.sampler = make_sampler(config, len(study.get_trials(deepcopy=False)))
+    ask_as(study, config.space, Owner("a search", me))
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_ask_at_once_take_no_cell_twice(make_study: StudyMaker, tmp_path: Path) -> None:
+    """Three of them share an SQLite file and no lock, as machines do; the default and 17 of 18 cells are taken."""
+    config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = create_study(config, url, {})
+    (tmp_path / "ready").mkdir()
+
+    workers = [
+        subprocess.Popen([sys.executable, "-c", ASK, url, str(tmp_path / "ready"), name, "6"])
+        for name in ("first", "second", "third")
+    ]
+
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0, 0]
+    trials = study.get_trials()
+    assert len({repr(sorted(t.params.items())) for t in trials if "baseline" not in t.user_attrs}) == 17
+    assert cells_left(config, study) == 1
+
+
+@pytest.mark.parametrize("n_set", [0, 1, 2])
+def test_a_cell_that_an_earlier_trial_is_about_to_take_is_left_to_it(
+    make_study: StudyMaker, n_set: int
+) -> None:
+    """It runs and has some of its values, or none yet."""
+    config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
+    expected = run(optuna.create_study(direction="maximize"), config, 3)
+    study = optuna.create_study(direction="maximize")
+    ask(study, config)
+    begin_trial(study, OWNER)
+    for name in list(SPACE)[:n_set]:
+        internal = config.space.distributions()[name].to_internal_repr(expected[1][name])
+        study._storage.set_trial_param(1, name, internal, config.space.distributions()[name])
+
+    assert ask(study, config).params == expected[2]
+
+
+def test_a_waiting_trial_that_was_begun_and_lost_keeps_its_values(make_study: StudyMaker) -> None:
+    """Its worker died before the values were written down."""
+    config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial(config.baseline, user_attrs={"baseline": True})
+    begin_trial(study, OWNER)
+    close_lost_trials(study, OWNER.search)
+
+    assert ask(study, config).params == config.baseline
 
 
 CONDITIONAL = {

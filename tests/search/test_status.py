@@ -341,3 +341,19 @@ def test_cells_of_a_grid_that_repeat_are_counted(hand_made: HandMade) -> None:
 
     assert as_tpe.repeats == 0
     assert look(hand_made).repeats == 2
+
+
+def test_the_best_is_told_by_the_mean_of_all_trials_of_its_config(hand_made: HandMade) -> None:
+    """0.9 and 0.7 at 1 and 2 nats are 0.8 at 1.5; another config came to 0.75."""
+    cells = [{"learning_rate": rate, "batch_size": 16, "ppo_epochs": 2} for rate in (1e-4, 1e-3, 2e-3)]
+    hand_made.add("completed", [0.2], params=cells[0], baseline=True)
+    for cell, score, kl in ((cells[1], 0.9, 1.0), (cells[2], 0.75, 1.0), (cells[1], 0.7, 2.0)):
+        hand_made.add("completed", [score], gold=[score / 2], params=cell, kl=kl)
+
+    status = look(hand_made)
+
+    best, default = status.best, status.default
+    assert best is not None
+    assert default is not None
+    assert (best.number, best.score, best.kl, best.gold) == pytest.approx((1, 0.8, 1.5, 0.4))
+    assert (best.runs, default.runs) == ((1, 3), (0,))

@@ -6,7 +6,7 @@ had nothing in common, which makes the interval wider.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -89,6 +89,33 @@ def judged_base(record: StudyRecord) -> Judged:
 def judged_trial(record: StudyRecord, trial: FrozenTrial) -> Judged:
     """A trial at its last milestone."""
     return _judged(record, TrialFacts(trial).seen)
+
+
+def judged_config(record: StudyRecord, trials: Sequence[FrozenTrial]) -> Judged:
+    """The trials of one config as one: means over them, whose errors over the same prompts do not cancel."""
+    found = [judged_trial(record, trial) for trial in trials]
+    if len(found) == 1:
+        return found[0]
+    return Judged(
+        means={name: _mean(each.means[name] for each in found) for name in found[0].means},
+        errors={name: _mean(each.errors[name] for each in found) for name in found[0].errors},
+        by_prompt={name: _by_prompt([each.by_prompt[name] for each in found]) for name in found[0].by_prompt},
+        kl=_mean(each.kl for each in found),
+        n_prompts=record.n_prompts,
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _by_prompt(scores: Sequence[Sequence[float | None]]) -> Sequence[float | None]:
+    """Means over trials, prompt by prompt; empty unless all answered the same ones."""
+    if len({len(each) for each in scores}) > 1:
+        return ()
+    rows = zip(*scores, strict=True)
+    return [None if None in row else _mean(map(number, row)) for row in rows]
 
 
 def _judged(record: StudyRecord, seen: HeldOut | None) -> Judged:

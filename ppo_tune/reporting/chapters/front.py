@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.reporting.analysis.paired_changes import Change, change, judged_base, judged_trial
+from ppo_tune.reporting.analysis.paired_changes import Change, change, judged_base, judged_config
 from ppo_tune.reporting.drawing import (
     GREEN,
     GREY,
@@ -66,16 +66,18 @@ def _chosen(record: StudyRecord, budgets: pd.DataFrame) -> str:
 def front_table(record: StudyRecord) -> pd.DataFrame:
     """What nothing beats: no other completed trial scores at least as much at no more KL.
 
-    Trials beyond the search's KL budget count too. The others do not, for their score is not of the
-    full length. The untrained model, where it is known, is where the front begins.
+    Trials of one config are one, with their means, and go by the number of the first. Those beyond the search's KL
+    budget count too. Others than completed ones do not, for their score is not of the full length. The untrained
+    model, where it is known, is where the front begins.
 
     Columns: number (see `UNTRAINED`), kl, score, the judges, by rising KL.
     """
-    completed = record.table[record.table["ending"] == "completed"]
     numbers = ["score", *record.judge_columns]
+    first = record.table["number"].map({n: config.first.number for n, config in record.configs.items()})
+    completed = record.table.groupby(first, sort=False)[["kl", *numbers]].mean()
     points = [
         {"number": int(row["number"]), "kl": max(row["kl"], 0.0), **{name: row[name] for name in numbers}}
-        for row in completed.to_dict("records")
+        for row in completed.reset_index(names="number").to_dict("records")
     ]
     base = judged_base(record)
     if not math.isnan(base.means["score"]):
@@ -110,7 +112,6 @@ def budgets_table(record: StudyRecord) -> pd.DataFrame:
     over the untrained model.
     """
     front = front_table(record)
-    trials = {trial.number: trial for trial in record.trials}
     before, rows = judged_base(record), list[dict[str, Any]]()
     for budget in budgets_of(record.config.search.kl_budget, front):
         within = front[front["kl"] <= budget]
@@ -118,7 +119,11 @@ def budgets_table(record: StudyRecord) -> pd.DataFrame:
             continue
         number = int(within["number"].iloc[-1])
         name = "untrained model" if number == UNTRAINED else f"trial {number}"
-        best = judged_base(record) if number == UNTRAINED else judged_trial(record, trials[number])
+        best = (
+            judged_base(record)
+            if number == UNTRAINED
+            else judged_config(record, record.configs[number].trials)
+        )
         is_same = bool(rows) and rows[-1]["best"] == name
         gain = Change(0.0, 0.0) if is_same else change(before, best, "score")
         rows.append({"budget": budget, "best": name, "score": best.means["score"], "score_error": best.errors["score"],

@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from ppo_tune.reporting.analysis.paired_changes import judged_config
 from ppo_tune.reporting.analysis.spend import ORDER, spend_table
 from ppo_tune.reporting.comparison.comparability import Contender, obstacles
 from ppo_tune.reporting.comparison.standing import MOST_NAMED
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join, percent
-from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import LOST
 
 
@@ -42,16 +42,20 @@ def summary_table(contenders: Sequence[Contender], progress: pd.DataFrame) -> pd
     for contender in contenders:
         part = progress[progress["study"] == contender.label]
         best = best_of(contender, progress)
-        found = None if best is None else TrialFacts(best).heldout
+        found = (
+            None
+            if best is None
+            else judged_config(contender.record, contender.record.configs[best.number].trials)
+        )
         rows.append({
             "study": contender.label,
-            "score": found and found.score,
-            "score_error": found and found.score_error,
+            "score": found and found.means["score"],
+            "score_error": found and found.errors["score"],
             "gain": gain_of(contender, best),
             "default_score": contender.default,
             "untrained_score": contender.untrained,
             "kl": found and found.kl,
-            **{name: found and found.by(name).mean for name in judges},
+            **{name: found and found.means.get(name) for name in judges},
             "best_trial": "–" if best is None else f"trial {best.number}",
             "confirmed": best is not None and contender.record.verdict.confirmed
             and best.number == contender.record.verdict.trial,
@@ -85,9 +89,9 @@ def best_of(contender: Contender, progress: pd.DataFrame) -> FrozenTrial | None:
 
 def gain_of(contender: Contender, best: FrozenTrial | None) -> float | None:
     """How much more a trial scored in the search than the study's own default config; None where one did not."""
-    if best is None or best.value is None or contender.default is None:
+    if best is None or contender.default is None:
         return None
-    return best.value - contender.default
+    return contender.record.configs[best.number].score - contender.default
 
 
 def endings(contenders: Sequence[Contender]) -> Section | None:

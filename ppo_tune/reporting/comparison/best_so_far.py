@@ -18,7 +18,7 @@ from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Section
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.facts import TrialFacts
-from ppo_tune.search.results import ending_of, is_feasible
+from ppo_tune.search.results import TriedConfig
 
 Axis = Literal["episodes", "seconds"]
 AXES: tuple[Axis, ...] = ("episodes", "seconds")
@@ -87,10 +87,10 @@ def _progress(contender: Contender, budget: float) -> pd.DataFrame:
     trials = ended_trials(contender.record)
     spend = spend_table(contender.record).set_index("number").loc[[trial.number for trial in trials]]
     points = [TrialFacts(trial).last for trial in trials]
-    counts = [
-        _counts(trial, point.kl if point else None, budget)
-        for trial, point in zip(trials, points, strict=True)
-    ]
+    configs = contender.record.configs
+    within = {n for n, config in configs.items() if _counts(config, budget)}
+    counts = [trial.number in within for trial in trials]
+    config = pd.Series([configs[n].first.number if n in within else None for n in spend.index], dtype=float)
     starts = np.array([t.datetime_start.timestamp() if t.datetime_start else 0.0 for t in trials])
     frame = pd.DataFrame({
         "study": contender.label,
@@ -101,7 +101,7 @@ def _progress(contender: Contender, budget: float) -> pd.DataFrame:
         "score": pd.Series([point and point.score for point in points], dtype=float),
         "counts": pd.Series(counts, dtype=bool),
     })  # fmt: skip
-    frame["best_so_far"] = frame["score"].where(frame["counts"]).cummax().ffill()
+    frame["best_so_far"] = frame["score"].groupby(config).transform("mean").cummax().ffill()
     frame["gain"] = frame["best_so_far"] - (math.nan if contender.default is None else contender.default)
     return frame.astype({"trial": int, "episodes": int, "seconds": float})
 
@@ -112,9 +112,9 @@ def ended_trials(record: StudyRecord) -> list[FrozenTrial]:
     return sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number))
 
 
-def _counts(trial: FrozenTrial, kl: float | None, budget: float) -> bool:
-    """Whether a trial may be the best: completed, within its own study's KL budget and within this one."""
-    return ending_of(trial) == "completed" and is_feasible(trial) and (kl is None or kl <= budget)
+def _counts(config: TriedConfig, budget: float) -> bool:
+    """Whether a completed config may be the best: within its own study's KL budget and within this one."""
+    return config.is_feasible and (config.kl is None or config.kl <= budget)
 
 
 def styles(contenders: Sequence[Contender]) -> dict[str, tuple[str, str]]:

@@ -18,7 +18,6 @@ from ppo_tune.config.study import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.facts import StudyFacts, TrialFacts
-from ppo_tune.search.results import ending_of
 from ppo_tune.search.storage import GROWING
 
 Settings = Mapping[str, Any]
@@ -69,7 +68,8 @@ class Contender:
     def default(self) -> float | None:
         """The held-out score of the default config at its end; None if it did not get there."""
         trial = self.record.baseline
-        return trial.value if trial is not None and ending_of(trial) == "completed" else None
+        found = None if trial is None else self.record.configs.get(trial.number)
+        return None if found is None else found.score
 
     @property
     def prompts(self) -> list[str]:

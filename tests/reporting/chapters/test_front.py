@@ -203,3 +203,18 @@ def test_a_wild_trial_does_not_flatten_the_front_and_is_counted(hand_made: HandM
     assert section.figure is not None
     assert section.figure.layout.xaxis.range[1] < 2
     assert section.figure.layout.yaxis.range[1] < 1
+
+
+def test_trials_of_one_config_are_one_point_of_the_front(hand_made: HandMade) -> None:
+    """0.9 and 0.5 at 1 and 2 nats are 0.7 at 1.5, which 0.8 at 1.2 beats; it goes by its first trial."""
+    cells = [{"learning_rate": rate, "batch_size": 16, "ppo_epochs": 2} for rate in (1e-4, 1e-3)]
+    for cell, score, kl in ((0, 0.9, 1.0), (1, 0.8, 1.2), (0, 0.5, 2.0)):
+        hand_made.add("completed", [score] * 5, gold=[score] * 5, params=cells[cell], kl=kl)
+    beaten = hand_made.record()
+    hand_made.add("completed", [1.6] * 5, gold=[1.6] * 5, params=cells[0], kl=3.0)  # 1.0 at 2.0 nats
+    ahead = hand_made.record()
+
+    assert front.front_table(beaten)["number"].tolist() == [1]
+    assert front.front_table(ahead)["number"].tolist() == [1, 0]
+    row = front.budgets_table(ahead).set_index("budget").loc[3.0]
+    assert (row["best"], row["score"], row["kl"], row["gold"]) == pytest.approx(("trial 0", 1.0, 2.0, 1.0))

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppo_tune.reporting import record
 from ppo_tune.reporting.chapters.history import chapter as history
 from ppo_tune.reporting.chapters.history import curves
 from ppo_tune.search.race import Candidate, Confirmation, Run
@@ -15,7 +14,7 @@ from tests.reporting.conftest import HandMade
 
 
 def test_history_rises_only_with_feasible_trials(usual: HandMade) -> None:
-    table = history.history_table(record.trials_table(usual.record()))
+    table = history.history_table(usual.record())
 
     assert table["number"].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert table["best_so_far"].tolist() == [0.5, *[1.0] * 6]  # trial 2 scored more, beyond the budget
@@ -25,14 +24,14 @@ def test_there_is_no_best_before_the_first_completed_trial(hand_made: HandMade) 
     hand_made.add("pruned", [0.9])
     hand_made.add("completed", [0.2] * 5)
 
-    table = history.history_table(record.trials_table(hand_made.record()))
+    table = history.history_table(hand_made.record())
 
     assert math.isnan(table["best_so_far"][0])
     assert table["best_so_far"][1] == 0.2
 
 
 def test_every_trial_stands_in_the_figure_even_without_a_score(usual: HandMade) -> None:
-    table = history.history_table(record.trials_table(usual.record()))
+    table = history.history_table(usual.record())
 
     figure = history.history_figure(table, None)
 
@@ -49,7 +48,7 @@ def test_every_trial_stands_in_the_figure_even_without_a_score(usual: HandMade) 
 
 
 def test_the_reading_says_when_the_best_came(usual: HandMade) -> None:
-    words = history.history_reading(history.history_table(record.trials_table(usual.record())), None)
+    words = history.history_reading(history.history_table(usual.record()), None)
 
     assert words == (
         "3 of 7 trials were completed; the best within the KL budget is trial 1 with 1.000. A trial that ended early "
@@ -61,7 +60,7 @@ def test_a_wild_trial_does_not_flatten_the_others_and_is_counted(hand_made: Hand
     for i in range(8):
         hand_made.add("completed", [0.1 * i] * 5)
     hand_made.add("completed", [-1e6] * 5)
-    table = history.history_table(record.trials_table(hand_made.record()))
+    table = history.history_table(hand_made.record())
 
     low, high = history.history_figure(table, None).layout.yaxis.range
 
@@ -73,14 +72,14 @@ def test_the_winner_is_always_inside_the_axis(hand_made: HandMade) -> None:
     for i in range(8):
         hand_made.add("completed", [0.001 * i] * 5)
     hand_made.add("completed", [50.0] * 5)
-    table = history.history_table(record.trials_table(hand_made.record()))
+    table = history.history_table(hand_made.record())
 
     assert history.history_ends(table) == (0.0, 50.0)
 
 
 def test_nothing_completed_is_said(hand_made: HandMade) -> None:
     hand_made.add("pruned", [0.1])
-    table = history.history_table(record.trials_table(hand_made.record()))
+    table = history.history_table(hand_made.record())
 
     assert history.history_reading(table, None) == "No trial has been completed yet."
     assert history.history_figure(table, None).data
@@ -88,7 +87,7 @@ def test_nothing_completed_is_said(hand_made: HandMade) -> None:
 
 def test_nothing_within_the_budget_is_said(hand_made: HandMade) -> None:
     hand_made.add("completed", [0.1] * 5, kl=9.0)
-    table = history.history_table(record.trials_table(hand_made.record()))
+    table = history.history_table(hand_made.record())
 
     words = history.history_reading(table, None)
 
@@ -120,7 +119,7 @@ def test_seed_noise_is_unknown_without_two_runs_of_one_config() -> None:
 
 
 def test_seed_noise_is_drawn_and_told(usual: HandMade) -> None:
-    table = history.history_table(record.trials_table(usual.record()))
+    table = history.history_table(usual.record())
 
     below, above = [t for t in history.history_figure(table, 0.25).data if t.name == "± seed noise"]
 
@@ -198,3 +197,33 @@ def test_wild_curves_leave_the_axis_and_are_counted() -> None:
 
     assert -0.1 < low < high < 1.0
     assert curves.curves_reading(table).endswith(" 1 of the curves leaves the axis.")
+
+
+CELLS = [{"learning_rate": rate, "batch_size": 16, "ppo_epochs": 2} for rate in (1e-4, 1e-3, 2e-3)]
+
+
+def fill_repeated(made: HandMade) -> HandMade:
+    """The default 0.2; 0.95 and 0.65 of one config, which are 0.8; 0.85 and 0.85 of another."""
+    made.add("completed", [0.2] * 5, params=CELLS[0], baseline=True)
+    for cell, score in ((1, 0.95), (2, 0.85), (1, 0.65), (2, 0.85)):
+        made.add("completed", [score] * 5, gold=[score / 2] * 5, params=CELLS[cell])
+    return made
+
+
+def test_the_best_so_far_is_a_config_by_all_its_trials_and_not_the_luckiest_of_them(
+    hand_made: HandMade,
+) -> None:
+    table = history.history_table(fill_repeated(hand_made).record())
+
+    assert table["score"].tolist() == [0.2, 0.95, 0.85, 0.65, 0.85]
+    assert table["best_so_far"].tolist() == pytest.approx([0.2, 0.8, 0.85, 0.85, 0.85])
+    assert "within the KL budget is trial 2 with 0.850. A trial" in history.history_reading(table, None)
+
+
+def test_a_mean_is_said_to_be_one(hand_made: HandMade) -> None:
+    for score in (0.5, 0.9):
+        hand_made.add("completed", [score] * 5, params=CELLS[1])
+
+    words = history.history_reading(history.history_table(hand_made.record()), None)
+
+    assert "is trial 0 with 0.700, the mean over all trials of its config. A trial" in words

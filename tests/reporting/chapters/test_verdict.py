@@ -18,7 +18,7 @@ def searched(hand_made: HandMade) -> HandMade:
     """The default at 0.5, and five trials from 1.0 down to 0.8."""
     hand_made.add("completed", [0.1, 0.2, 0.3, 0.4, 0.5], baseline=True, kl=0.5)
     for i in range(5):
-        values = {"learning_rate": 1e-3 * (i + 1), "batch_size": 16, "ppo_epochs": 2}
+        values = {"learning_rate": 1e-3 * (i + 1), "batch_size": 16, "ppo_epochs": 3}
         hand_made.add("completed", [1.0 - 0.05 * i] * 5, params=values)
     return hand_made
 
@@ -195,3 +195,18 @@ def test_the_words_of_the_confirmation_count_its_runs(searched: HandMade) -> Non
     runs = sum(len(c.runs) for c in confirmation.candidates)
     assert "The best 5 of the search and the default config, trained again on up to 5 seeds" in words
     assert f"scored on 64 prompts that the search never saw: {runs} runs; " in words
+
+
+def test_what_the_search_saw_of_a_config_is_the_mean_of_its_trials(hand_made: HandMade) -> None:
+    """The default is a cell too: 0.2 and 0.4; the best 0.9 and 0.7 at 1 and 2 nats."""
+    cells = [{"learning_rate": rate, "batch_size": 16, "ppo_epochs": 2} for rate in (1e-4, 1e-3)]
+    hand_made.add("completed", [0.2] * 5, params=cells[0], baseline=True)
+    for cell, score, kl in ((1, 0.9, 1.0), (0, 0.4, 1.0), (1, 0.7, 2.0)):
+        hand_made.add("completed", [score] * 5, gold=[score] * 5, params=cells[cell], kl=kl)
+
+    table = verdict.results_table(hand_made.record())
+
+    assert table["what"].tolist() == ["default config (trials 0 and 2)", "best so far (trials 1 and 3)"]
+    assert table["score"].tolist() == pytest.approx([0.3, 0.8])
+    assert (table["kl"][1], table["gold"][1]) == pytest.approx((1.5, 0.8))
+    assert "What the search saw is +0.500 over the default config." in said(hand_made)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ppo_tune.reporting.analysis.spend import busy_seconds
 from ppo_tune.reporting.comparison import best_so_far
+from ppo_tune.reporting.comparison.beside import summary_table
 from ppo_tune.reporting.comparison.comparability import Contender
 from tests.reporting.contenders import make
 
@@ -186,3 +187,16 @@ def test_one_study_that_has_not_begun_does_not_stop_the_other(tmp_path: Path) ->
 
     assert lines["study"].tolist() == ["b"]
     assert np.isfinite(lines["mean"]).all()
+
+
+def test_a_config_counts_by_all_its_trials(tmp_path: Path) -> None:
+    """0.9 and 0.5 of one config are 0.7; the default that ran again is 0.3."""
+    cells = [{"learning_rate": rate, "batch_size": 16, "ppo_epochs": 2} for rate in (1e-4, 1e-3)]
+    told = [(0, 0.2), (1, 0.9), (1, 0.5), (0, 0.4)]
+    study = make(tmp_path, "a", [completed(score, params=cells[cell]) for cell, score in told])
+
+    progress = best_so_far.progress_table([study])
+    row = summary_table([study], progress).loc[0]
+
+    assert progress["best_so_far"].tolist() == pytest.approx([0.3, 0.7, 0.7, 0.7])
+    assert (row["best_trial"], row["score"], row["gain"]) == pytest.approx(("trial 1", 0.7, 0.4))

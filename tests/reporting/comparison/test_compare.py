@@ -15,11 +15,19 @@ from tests.reporting.contenders import make
 
 TRIALS = [("completed", [0.5] * 5), ("pruned", [0.1]), ("completed", [0.9] * 5)]
 OTHER_TASK = {"heldout_prompts": 5}
+SPACE = {
+    "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True, "points": 3},
+    "batch_size": {"type": "categorical", "choices": [8, 16, 32]},
+    "ppo_epochs": {"type": "int", "low": 1, "high": 4},
+}
 
 
 @pytest.fixture
 def comparable(tmp_path: Path) -> list[Contender]:
-    return [make(tmp_path, "tpe", TRIALS), make(tmp_path, "grid", TRIALS[:1] * 3, sampler="grid")]
+    return [
+        make(tmp_path, "tpe", TRIALS, space=SPACE),
+        make(tmp_path, "grid", TRIALS[:1] * 3, space=SPACE, sampler="grid"),
+    ]
 
 
 @pytest.fixture

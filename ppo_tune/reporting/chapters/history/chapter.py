@@ -19,7 +19,7 @@ from ppo_tune.reporting.drawing import (
     layout,
     left_outside,
 )
-from ppo_tune.reporting.record import CHOSEN, StudyRecord, chosen_instead, to_records
+from ppo_tune.reporting.record import CHOSEN, StudyRecord, chosen_instead, config_scores, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import label
 from ppo_tune.search.pruners import first_look
@@ -38,7 +38,7 @@ MANY = 200
 
 def chapter(record: StudyRecord) -> Chapter:
     """The optimisation history, the learning curves, and whether short runs predict long ones."""
-    history, noise = history_table(record.table), seed_noise(record.confirmation)
+    history, noise = history_table(record), seed_noise(record.confirmation)
     progress = Section(
         "progress", "Best so far", history_reading(history, noise), history_figure(history, noise), history
     )
@@ -53,16 +53,16 @@ def chapter(record: StudyRecord) -> Chapter:
     )
 
 
-def history_table(trials: pd.DataFrame) -> pd.DataFrame:
+def history_table(record: StudyRecord) -> pd.DataFrame:
     """All trials in the order of their numbers, with the best score so far of those that count.
 
-    A trial counts if it was completed within the KL budget.
+    A trial counts if its config was completed within the KL budget, and by the mean over all trials of the config:
+    what a later one tells of the luck of the first is known by now.
 
     Columns: number, role, ending, score, kl, feasible, best_so_far.
     """
-    table = trials[["number", "role", "ending", "score", "kl", "feasible"]].copy()
-    counts = (table["ending"] == "completed") & table["feasible"].astype(bool)
-    table["best_so_far"] = table["score"].where(counts).cummax().ffill()
+    table = record.table[["number", "role", "ending", "score", "kl", "feasible"]].copy()
+    table["best_so_far"] = config_scores(record).cummax().ffill()
     return table
 
 
@@ -152,13 +152,14 @@ def history_reading(table: pd.DataFrame, noise: float | None) -> str:
     counted = [row for row in to_records(table) if row["ending"] == "completed"]
     if not counted:
         return "No trial has been completed yet."
-    feasible = [row for row in counted if row["feasible"] and row["score"] is not None]
-    if not feasible:
+    score = table["best_so_far"].max()
+    if math.isnan(score):
         return f"None of the trials that were completed ({len(counted):,}) is within the KL budget."
-    best = max(feasible, key=lambda row: row["score"])
+    best = to_records(table[table["best_so_far"] == score])[0]
+    mean = "" if best["score"] == best["best_so_far"] else ", the mean over all trials of its config"
     parts = [
         f"{len(counted):,} of {len(table):,} trials were completed; the best within the KL budget is trial "
-        f"{best['number']} with {best['score']:.3f}. A trial that ended early stands at its last score"
+        f"{best['number']} with {score:.3f}{mean}. A trial that ended early stands at its last score"
         f"{', one without a score at the foot' if table['score'].isna().any() else ''}."
     ]
     parts += [

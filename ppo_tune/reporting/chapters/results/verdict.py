@@ -16,6 +16,7 @@ from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.search.certainty import Gain, seeds_for
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.race import Candidate, Confirmation
+from ppo_tune.search.results import TriedConfig, config_of
 from ppo_tune.search.verdict import interval, no_better, on
 
 MIN_COMPLETED = 5
@@ -53,12 +54,21 @@ def results_table(record: StudyRecord) -> pd.DataFrame:
         rows.append({"what": "untrained model", **asdict(start), **judged(record, start)})
     for trial, what in ((default, "default config"), (winner, winner and role_of(record, winner))):
         if trial is not None:
-            seen = TrialFacts(trial).seen
+            config = config_of(trial, record.trials)
             so_far = "" if trial.state.is_finished() else ", still running"
-            name = f"{what} (trial {trial.number}{so_far})"
-            rows.append({"what": name, **({} if seen is None else asdict(seen)), **judged(record, seen)})
+            rows.append({"what": f"{what} ({config.name}{so_far})", **_seen(record, config)})
     names = ["score", "score_error", *record.judge_columns, "kl", "response_tokens", "eos_rate"]
     return pd.DataFrame(rows, columns=["what", *names]).astype(dict.fromkeys(names, float))
+
+
+def _seen(record: StudyRecord, config: TriedConfig) -> dict[str, Any]:
+    """What a config came to, for a row of the table: means over its trials."""
+    told = [(seen, judged(record, seen)) for t in config.trials if (seen := TrialFacts(t).seen) is not None]
+    rows = [{**asdict(seen), **judges} for seen, judges in told]
+    if len(rows) < 2:
+        return rows[0] if rows else {}
+    numbers = pd.DataFrame(rows)[["score", "score_error", "kl", "response_tokens", "eos_rate", *told[0][1]]]
+    return {str(name): value for name, value in numbers.astype(float).mean().items()}
 
 
 def headline(record: StudyRecord) -> list[str]:
@@ -142,13 +152,13 @@ def _what_more_would_buy(
 
 def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
     """What the search alone can say."""
-    score, sentences = winner.value or 0.0, []
+    score, sentences = config_of(winner, record.trials).score, []
     if record.default_won:
         sentences.append("The search found nothing better.")
     else:
-        default = None if record.baseline is None else TrialFacts(record.baseline).heldout
+        default = _default_score(record)
         start = None if record.base is None else record.base.heldout
-        gains = [f"{score - default.score:+.3f} over the default config"] if default is not None else []
+        gains = [f"{score - default:+.3f} over the default config"] if default is not None else []
         gains += [f"{score - start.score:+.3f} over the untrained model"] if start is not None else []
         sentences += [f"What the search saw is {' and '.join(gains)}."] if gains else []
     running = record.confirmation
@@ -162,6 +172,16 @@ def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
         "fresh seeds."
     )
     return sentences
+
+
+def _default_score(record: StudyRecord) -> float | None:
+    """What the default config scored in the search, on average if it ran more than once; None where it did not."""
+    if record.baseline is None:
+        return None
+    if record.baseline.number in record.configs:
+        return record.configs[record.baseline.number].score
+    seen = TrialFacts(record.baseline).heldout
+    return None if seen is None else seen.score
 
 
 def _likely(record: StudyRecord, confirmation: Confirmation) -> list[str]:
