@@ -7,7 +7,7 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -108,10 +108,11 @@ class Given:
         names = {placeholder: self._put(thing, folder) for placeholder, thing in self._things.items()}
         return self.config.renamed(lambda named: names.get(named.value, named.value))
 
-    def take_back(self) -> None:
-        """Delete what was written, and was not there before."""
+    def take_back(self, kept: Collection[Path] = ()) -> None:
+        """Delete what was written and was not there before, but for what is kept, by full paths."""
         for path in self._written:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if path.resolve() not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _put(self, thing: _Thing, folder: Path) -> str:
         """Write a thing; returns what a study file calls it."""
@@ -311,7 +312,7 @@ def _check_call(reward: Any, place: str) -> None:
     if callable(getattr(reward, "score", None)):  # a `Reward`, whose call is ours
         return
     try:
-        inspect.signature(reward).bind_partial(prompts=[], responses=[], references=[])
+        inspect.signature(reward).bind_partial(prompts=[], responses=[])
     except TypeError as error:
         what = f"must take prompts, responses and **columns, as lists by name, but {_label(reward)} does not: {error}"
         raise ConfigError([Problem(place, what)]) from None
