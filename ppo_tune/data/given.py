@@ -7,7 +7,7 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -21,6 +21,7 @@ from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.study_file import make_study
 from ppo_tune.data.code_hash import code_hash
 from ppo_tune.data.given_rows import lines_of, rows_of
+from ppo_tune.data.stand_ins import stand_in
 from ppo_tune.data.user_functions import Held, hold, load_function
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.files import content_hash, make_folder, write_text
@@ -40,17 +41,6 @@ HOMES = {
     if key not in ("name", "path", *OBJECTS)
 }
 """The block of each key."""
-
-LONE_REWARD = '''"""{label}: what scored was an object of the Python session that gave it to ppo-tune.
-
-Its code and the plain values that it uses: {content}
-{source}"""
-
-raise ImportError(
-    "{label} lives in the Python session that gave it to ppo-tune; call `ppo_tune.tune` there again, or name a "
-    "function that stands in a file"
-)
-'''
 
 
 @dataclass(frozen=True)
@@ -228,7 +218,7 @@ class Given:
     def _lone(self, reward: Any, reason: str) -> str:
         """The placeholder of an object that only this session has."""
         content, label = code_hash(reward), _label(reward)
-        text = LONE_REWARD.format(label=label, content=content, source=_source(reward))
+        text = stand_in(reward, label, content)
         held = Held(reward, label, reason)
         return self._name(
             "reward", _Thing("reward", ".py", lambda path: write_text(path, text), content, held)
@@ -348,13 +338,3 @@ def _from_here(path: Path) -> str:
 
 def _label(reward: Any) -> str:
     return str(getattr(reward, "__qualname__", None) or type(reward).__qualname__)
-
-
-def _source(reward: Any) -> str:
-    """The object's source as lines of a comment, where it is known."""
-    of = reward if hasattr(reward, "__qualname__") else type(reward)
-    try:
-        lines: Iterator[str] = iter(inspect.getsource(of).splitlines())
-    except (OSError, TypeError):
-        return ""
-    return "".join(f"    {line}\n" for line in ("", *lines)).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')

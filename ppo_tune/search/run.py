@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Size
 from ppo_tune.config.study_file import notes
-from ppo_tune.config.writing import study_text
+from ppo_tune.config.writing import SEARCH, study_text
 from ppo_tune.data.user_files import check_user_files, with_paths_from
 from ppo_tune.data.user_functions import held_by
 from ppo_tune.errors import PPOTuneError
@@ -23,6 +23,7 @@ from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.holding import only_search
 from ppo_tune.search.in_process import InProcess
 from ppo_tune.search.local_workers import LocalWorkers, number_of_workers
+from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.results import STATES, best_trials, count_endings, ranked_trials
@@ -99,7 +100,10 @@ def run_search(
             watch({"kind": "note", "text": text})
         config, short = _with_total(config, url)
         study = create_study(config, url, inputs.hashes, warm_start(config, storage=storage, out=out))
-        write_text(folder.written(config.name), study_text(with_paths_from(config, folder.path)))
+        write_text(
+            folder.written(config.name),
+            study_text(with_paths_from(config, folder.path), _goes_on(config, folder)),
+        )
         close_lost_trials(study, folder.identity())
         watch(_opened(study))
         kept = StudyFacts(study).warm_start
@@ -173,6 +177,12 @@ def _with_total(config: StudyConfig, url: str) -> tuple[StudyConfig, list[str]]:
     return config.model_copy(update={"search": search}), [told]
 
 
+def _goes_on(config: StudyConfig, folder: StudyFolder) -> str:
+    """What goes on with a study that was searched from its file, or from objects of a session."""
+    steps = NextSteps.of(config, folder.path)
+    return steps.search if steps.lone else SEARCH
+
+
 def _unconfirmed(config: StudyConfig) -> StudyConfig:
     """The experiment without its confirmation, which then need not be paid for."""
     return config.model_copy(update={"search": config.search.model_copy(update={"confirm_top": 0})})
@@ -216,7 +226,7 @@ class _Session:
         self.watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
         interrupted = self._train(plan, opened, make_folder(self.folder.confirmation.path))
         if plan.budget.is_late and confirmation_of(opened, config).outcome.kind == "unfinished":
-            again = f"`ppo-tune confirm {self.study.study_name}` goes on with it"
+            again = f"{NextSteps.of(config, self.folder.path).confirm()} goes on with it"
             self.watch(
                 {"kind": "note", "text": f"the seconds were over before the confirmation was: {again}"}
             )

@@ -259,7 +259,7 @@ def test_what_has_no_name_in_a_file_is_held_by_this_session(
     assert f"{held.label} {held.reason}" == told
     assert held.value is reward
     assert load_function(name) is reward
-    with pytest.raises(ImportError, match="lives in the Python session that gave it to ppo-tune"):
+    with pytest.raises(ImportError, match="is missing: put it here, in place of all this"):
         exec(Path(name.removesuffix(":score")).read_text(encoding="utf-8"), {})
 
 
@@ -300,7 +300,7 @@ def test_the_file_of_a_lone_reward_says_what_it_was(module: Callable[[str], Modu
     name, _ = function_of(reward=module(text).Score())
 
     said = Path(name.removesuffix(":score")).read_text(encoding="utf-8")
-    assert "Score: what scored was an object of the Python session" in said
+    assert "Score is an object of the Python session that gave it to ppo-tune" in said
     assert "return [1.0]" in said
     compile(said, "it", "exec")
 

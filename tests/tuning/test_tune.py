@@ -211,9 +211,10 @@ def test_what_only_the_session_had_is_missed_by_any_other_before_a_model_loads(
         check_user_files(ppo_tune.load_study(here / "runs" / "tune" / "tune.yaml"))
 
     assert str(caught.value) == (
-        f"task.reward.function: {function.removesuffix(':score')} cannot be imported: ImportError: CountRed lives in "
-        "the Python session that gave it to ppo-tune; call `ppo_tune.tune` there again, or name a function that stands "
-        "in a file"
+        "task.reward.function: CountRed is in the Python session that gave it to ppo-tune, and "
+        f"{function.removesuffix(':score')} only stands for it: go on there, by `ppo_tune.tune` with the same "
+        "arguments, `study.confirm()` or `ppo_tune.train(study.best)`; or put it into a file of your own and name that "
+        "here, as my_rewards.py:score, for a training or a study of another name"
     )
 
 
