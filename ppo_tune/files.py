@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.calling import argument
 from ppo_tune.errors import StorageError
 
 
@@ -71,7 +72,7 @@ def make_folder_beside(path: Path, base: str | None) -> Path:
     """
     if base is not None and path.exists() and path.resolve() == Path(base).resolve():
         raise StorageError(
-            f"folder {path} holds the base model, which would be lost; choose another with --out"
+            f"folder {path} holds the base model, which would be lost; choose another with {argument('out')}"
         )
     return make_folder(path)
 
@@ -89,7 +90,7 @@ def make_folder(path: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise StorageError(
-            f"folder {path} cannot be written ({error.strerror}); choose another with --out"
+            f"folder {path} cannot be written ({error.strerror}); choose another with {argument('out')}"
         ) from error
     return path
 

@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_reason_and_the_flag(tmp_p
 
     assert (
         str(caught.value)
-        == f"folder {tmp_path / name} cannot be written ({reason}); choose another with --out"
+        == f"folder {tmp_path / name} cannot be written ({reason}); choose another with `out`"
     )
 
 
@@ -224,6 +224,6 @@ def test_a_folder_for_a_model_is_not_that_of_its_base(tmp_path: Path) -> None:
     assert make_folder_beside(tmp_path / "out", str(base)).is_dir()
     assert make_folder_beside(base, None) == base
     with pytest.raises(
-        StorageError, match="base holds the base model, which would be lost; choose another with --out"
+        StorageError, match="base holds the base model, which would be lost; choose another with `out`"
     ):
         make_folder_beside(tmp_path / "out" / ".." / "base", str(base))

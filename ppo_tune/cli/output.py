@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ppo_tune.calling import by_command
 from ppo_tune.cli.terminal import console
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.events import LOG_FORMAT, VERBOSE
@@ -52,7 +53,7 @@ def with_output(command: Callable[..., Facts | None]) -> Callable[..., None]:
     @wraps(command)
     def run(**given: Any) -> None:
         wanted = {name: given.pop(name) for name in flags}
-        with _output(**wanted):
+        with by_command(), _output(**wanted):
             found = command(**given)
         if found is None:
             return

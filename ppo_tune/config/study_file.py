@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.calling import place_of, setting
 from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.reader import STUDY_BLOCKS, Reader
 from ppo_tune.config.run import TrainConfig
@@ -57,11 +58,11 @@ def load_study(  # noqa: PLR0913 as many as the command has flags
     path = study_file(path)
     name = path.stem if name is None else name
     reader = Reader(read_yaml(path), str(path), name, STUDY_BLOCKS, folder=path.parent, watch=watch)
-    for place, value in (settings or {}).items():
-        reader.set(tuple(place.split(".")), value, f"--set {place}")
+    for key, value in (settings or {}).items():
+        reader.set(tuple(key.split(".")), value, setting(key))
     limits = {"n_trials": n_trials, "max_episodes": max_episodes, "max_seconds": max_seconds, "seed": seed}
     for limit, number in limits.items():
-        reader.replace(("search", limit), number, "--" + limit.replace("_", "-"))
+        reader.replace(("search", limit), number, place_of(limit))
     return _study_of(reader, allow_huge_grid=allow_huge_grid)
 
 

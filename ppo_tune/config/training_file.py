@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppo_tune.calling import command, place_of
 from ppo_tune.config.methods import Loggers
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.config.reader import Reader
@@ -59,9 +60,11 @@ def _training(reader: Reader, episodes: int | None, seed: int | None) -> TrainCo
     """The training that a file holds, with a flag's values in place of the file's."""
     for block in ("space", "constraints", "search"):
         if block in reader.data:
-            reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
-    reader.replace(("ppo", "episodes"), episodes, "--episodes")
-    reader.replace(("seed",), seed, "--seed")
+            reader.add(
+                (block,), f"this is a study file; run {command('search')} on it, then {command('export')}"
+            )
+    reader.replace(("ppo", "episodes"), episodes, place_of("episodes"))
+    reader.replace(("seed",), seed, place_of("seed"))
     task, model, ppo = reader.run_blocks()
     check_schedule(reader, ppo, {})
     log = reader.block("log", Loggers, ())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.calling import argument, place_of
 from ppo_tune.config.rewards import RewardConfig
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.prompts import Prompt
@@ -133,9 +134,9 @@ class Scale:
     response_length: int | None = None
 
     def __post_init__(self) -> None:
-        rules = {"--params-ratio": self.params_ratio, "--response-length": self.response_length}
+        rules = {"params_ratio": self.params_ratio, "response_length": self.response_length}
         wrong = [
-            Problem(flag, f"must be positive, but got {value:g}")
+            Problem(place_of(flag), f"must be positive, but got {value:g}")
             for flag, value in rules.items()
             if value is not None and not 0 < value < float("inf")
         ]
@@ -283,7 +284,8 @@ class Export:
         folder = Path(folder)
         if not force and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StorageError(
-                f"{folder} holds something already; choose another with --folder, or insist with --force"
+                f"{folder} holds something already; choose another with {argument('folder')}, or insist with "
+                f"{argument('force', 'True')}"
             )
         make_folder(folder)
         for name, text in self.files.items():

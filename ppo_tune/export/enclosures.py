@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from ppo_tune.calling import argument
 from ppo_tune.config.block import Block, Named
 from ppo_tune.data.formats import FORMATS
 from ppo_tune.data.stand_ins import stands_for
@@ -134,7 +135,7 @@ def notes_on(enclosures: Sequence[Enclosure]) -> list[str]:
     return [
         *missing,
         f"{names} {only} to {folders}, and to another machine {that} must go along: copy by `cp -rL` or `rsync -aL`, "
-        "or export with --copy-models",
+        f"or export with {argument('copy_models', 'True')}",
     ]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from ppo_tune.calling import place_of
 from ppo_tune.config.methods import LEAST, Size
 from ppo_tune.config.study import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.errors import ConfigError, Problem
@@ -183,7 +184,7 @@ def extended(
     more = {"trials": trials, "episodes": episodes, "seconds": seconds}
     if nothing := [name for name, value in more.items() if value is not None and value <= 0]:
         raise ConfigError(
-            [Problem(f"--{name}", f"`{name} > 0` must hold, but got {more[name]}") for name in nothing]
+            [Problem(place_of(name), f"`{name} > 0` must hold, but got {more[name]}") for name in nothing]
         )
     every = all_trials(study)
     limits = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from ppo_tune.calling import argument
 from ppo_tune.config.methods import Size
 from ppo_tune.config.notes import notes
 from ppo_tune.config.study import StudyConfig
@@ -153,7 +154,8 @@ def run_confirmation(
     if not best_trials(study):
         raise PPOTuneError(
             f"study {config.name!r} has nothing to confirm: no trial besides the default was completed within the "
-            f"KL budget of {config.search.kl_budget:g} nats; run more trials with `ppo-tune search --n-trials`"
+            f"KL budget of {config.search.kl_budget:g} nats; run more trials with "
+            f"{argument('n_trials')}"
         )
     with only_search(folder, config.name), LocalWorkers(train_trials) as processes:
         check_same(study, config, check_user_files(config).hashes)
@@ -271,7 +273,8 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
         return []
     return [
         f"{workers} workers propose at once, and {expected_trials(config)} trials are less than {MIN_ROUNDS} rounds of "
-        f"them: {config.search.sampler} can learn little; take fewer --workers or more --n-trials"
+        f"them: {config.search.sampler} can learn little; take fewer {argument('workers')} or more "
+        f"{argument('n_trials')}"
     ]
 
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from ppo_tune.calling import command
 from ppo_tune.config.block import differences
 from ppo_tune.config.space import Space
 from ppo_tune.config.study import StudyConfig, check_name
@@ -170,7 +171,7 @@ def load_study_from(url: str, study_name: str) -> Study:
     """
     file = sqlite_file(url)
     if file is not None and not file.is_file():
-        raise StorageError(f"there is no study {study_name!r} at {file}; start it with `ppo-tune search`")
+        raise StorageError(f"there is no study {study_name!r} at {file}; start it with {command('search')}")
     storage = _open(url)
     try:
         return optuna.load_study(study_name=study_name, storage=storage)

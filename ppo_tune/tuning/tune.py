@@ -79,7 +79,7 @@ def tune(  # noqa: PLR0913 all of them are named
     watch = watch or Teller().watch
     given = Given(dict(settings, space=space, prompts=prompts, reward=reward, model=model), name, OTHERS)
     try:
-        with _nothing_left_if_refused(given, name, Path(out), storage):
+        with given.as_given(), _nothing_left_if_refused(given, name, Path(out), storage):
             config = given.write(StudyFolder.of(Path(out), name).given)
             result = run_search(
                 config, out=out, storage=storage, workers=workers, watch=watch, confirm=confirm
@@ -107,7 +107,7 @@ def _nothing_left_if_refused(given: Given, name: str, out: Path, storage: str | 
     except BaseException:
         named = _names_of(url, name, unbegun=not is_new)
         given.take_back(kept=named or ())
-        if named is None and is_new:
+        if named is None and is_new and folder.path.is_dir():
             folder.base.unlink(missing_ok=True)
         if named is None and folder.path in made and folder.path.exists():
             with suppress(StorageError), only_search(folder, name):  # whoever searches there holds it

@@ -246,7 +246,7 @@ def test_a_model_is_linked_to_by_a_relative_link_and_copied_on_request(here: Pat
     assert os.readlink(here / "a" / "b" / "model") == "../../base"
     assert notes_on(linked.enclosures) == [
         "model is only a link to base, and to another machine that folder must go along: copy by `cp -rL` or "
-        "`rsync -aL`, or export with --copy-models"
+        "`rsync -aL`, or export with `copy_models=True`"
     ]
     assert not (here / "c" / "model").is_symlink()
     assert content_hash(here / "c" / "model") == content_hash(here / "base")

@@ -142,6 +142,42 @@ def test_a_refused_call_leaves_nothing(
     assert list(here.iterdir()) == []
 
 
+FOUND_LATER: dict[str, tuple[dict[str, Any], str]] = {
+    "prompts": ({"prompts": PROMPTS[:4]}, "prompts: `prompts >= rollout_size` must hold"),
+    "a file of a reward": ({"reward": "nothing.py:score"}, "reward: no such file 'nothing.py'"),
+    "a function of a judge": ({"judges": {"kind": "nothing.py:score"}}, "judges.kind: no such file 'nothing.py'"),
+    "in a mapping": (
+        {"reward": {"name": "python", "function": "nothing.py:score"}},
+        "reward.function: no such file 'nothing.py'",
+    ),
+    "two": (
+        {"reward": "nothing.py:score", "judges": {"kind": "nothing.py:score"}},
+        "reward: no such file 'nothing.py' (looked in {here})\njudges.kind: no such file",
+    ),
+    "an earlier study": (
+        {"warm_start": "other"},
+        "warm_start: there is no study 'other' at runs/other/study.db; start it with `ppo_tune.run_search`",
+    ),
+    "a folder": (
+        {"out": "file"},
+        "folder file/runs/tune/given cannot be written (Not a directory); choose another with `out`",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said"), FOUND_LATER.values(), ids=FOUND_LATER)
+def test_what_is_found_in_the_files_is_told_by_the_arguments(
+    changes: dict[str, Any], said: str, tune: Tune, here: Path
+) -> None:
+    (here / "file").touch()
+
+    with pytest.raises(ppo_tune.PPOTuneError) as caught:
+        tune(**{"reward": CountRed(), **changes})
+
+    assert str(caught.value).startswith(said.replace("{here}", str(here)))
+    assert "--" not in str(caught.value)
+
+
 @pytest.mark.parametrize("workers", [0, -1])
 def test_a_refused_call_leaves_a_study_as_it_was(workers: int, tune: Tune, here: Path) -> None:
     study = tune(reward=CountRed(), n_trials=1)
