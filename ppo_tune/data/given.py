@@ -365,7 +365,7 @@ def _check_call(reward: Any, place: str) -> None:
     if callable(getattr(reward, "score", None)):  # a `Reward`, whose call is ours
         return
     try:
-        inspect.signature(reward).bind_partial(prompts=[], responses=[])
+        inspect.signature(reward).bind_partial(prompts=[], responses=[], references=[])
     except TypeError as error:
         what = f"must take prompts, responses and **columns, as lists by name, but {_label(reward)} does not: {error}"
         raise ConfigError([Problem(place, what)]) from None

@@ -398,16 +398,6 @@ def test_a_mistake_is_a_sentence(changes: dict[str, Any], message: str) -> None:
     assert refusal(**changes) == message
 
 
-def test_a_function_need_not_take_columns_that_the_prompts_do_not_have() -> None:
-    """Whether it takes those that they have is seen when they have been read."""
-    assert (
-        function_of(
-            reward=lambda prompts, responses: [p == r for p, r in zip(prompts, responses, strict=True)]
-        )[1]
-        is not None
-    )
-
-
 def test_a_model_alone_is_asked_for_its_tokenizer() -> None:
     got = "GPT2LMHeadModel alone"
     rule = f"must be a folder, a hub name or a model with its tokenizer, (model, tokenizer), but got {got}"
