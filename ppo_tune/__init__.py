@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ppo_tune.config.ppo import PPOConfig
     from ppo_tune.config.run import TrainConfig
     from ppo_tune.config.shipped import copy_shipped, shipped
+    from ppo_tune.config.source import Source
     from ppo_tune.config.study import StudyConfig
     from ppo_tune.config.study_file import load_run, load_study
     from ppo_tune.config.training_file import load_training
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
     "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Rerun", "Reward",
-    "RewardTrainingConfig", "SFTConfig", "Study", "StudyCheck", "StudyConfig", "StudyContents", "Task",
+    "RewardTrainingConfig", "SFTConfig", "Source", "Study", "StudyCheck", "StudyConfig", "StudyContents", "Task",
     "TrainConfig", "TrainingInterrupted", "TrialError", "best_config", "check_study", "check_user_files",
     "compare_studies", "copy_shipped", "delete_study", "draft_study", "evaluate_model", "export_study",
     "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ppo_tune.calling import place_of
 from ppo_tune.config.messages import unknown
 from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import has_turns, read_chat
@@ -80,13 +81,13 @@ def draft_study(
     """
     check_model(model)
     names = text_columns(path, source)
-    for flag, given in (("--prompt", prompt), ("--reference", reference)):
+    for flag, given in (("prompt", prompt), ("reference", reference)):
         if given is not None and given not in names:
-            raise ConfigError([Problem(flag, unknown(given, names, kind="column"))])
+            raise ConfigError([Problem(place_of(flag), unknown(given, names, kind="column"))])
     prompt = prompt or likely(names, PROMPTS) or (names[0] if len(names) == 1 else None)
     if prompt is None:
         raise ConfigError(
-            [Problem("--prompt", f"name the column that holds the prompts: {' or '.join(names)}")]
+            [Problem(place_of("prompt"), f"name the column that holds the prompts: {' or '.join(names)}")]
         )
     reference = reference or likely([name for name in names if name != prompt], REFERENCES)
     rows = first_rows(path, source)

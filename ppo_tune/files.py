@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.calling import argument
 from ppo_tune.errors import StorageError
 
 
@@ -105,7 +106,7 @@ def make_folder(path: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise StorageError(
-            f"folder {path} cannot be written ({error.strerror}); choose another with --out"
+            f"folder {path} cannot be written ({error.strerror}); choose another with {argument('out')}"
         ) from error
     return path
 

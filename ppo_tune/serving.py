@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from ppo_tune.calling import argument
 from ppo_tune.errors import PPOTuneError
 
 App = Callable[..., Iterable[bytes]]
@@ -54,7 +55,7 @@ def local_server(port: int, app: App) -> LocalServer:
         server = make_server(ADDRESS, port, app, server_class=LocalServer, handler_class=_Quiet)
     except OSError as error:
         raise PPOTuneError(
-            f"port {port} cannot be used ({error.strerror}); choose another with --port"
+            f"port {port} cannot be used ({error.strerror}); choose another with {argument('port')}"
         ) from None
     server.token = secrets.token_urlsafe(32)
     server.set_app(guarded(app, server.server_port, server.token))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "ppo_tune"
 
 ROWS = (
-    ("safe_text", "events", "plurals"),
+    ("safe_text", "events", "plurals", "calling"),
     ("errors",),
     ("seeding", "files", "versions", "serving", "templates"),
     ("config",),

@@ -115,11 +115,11 @@ def test_preferences_as_published_are_prompts_with_good_responses(row: dict[str,
 @pytest.mark.parametrize(
     ("path", "choices", "message"),
     [
-        (lambda: plain(x="y"), {"prompt": "qestion"}, "--prompt: unknown column 'qestion'; did you mean 'question'?"),
-        (lambda: plain(x="y"), {"reference": "z"}, "--reference: unknown column 'z'; choose one of question, x"),
+        (lambda: plain(x="y"), {"prompt": "qestion"}, "prompt: unknown column 'qestion'; did you mean 'question'?"),
+        (lambda: plain(x="y"), {"reference": "z"}, "reference: unknown column 'z'; choose one of question, x"),
         (
             lambda: rows_of({"foo": "a", "bar": "b"}), {},
-            "--prompt: name the column that holds the prompts: foo or bar",
+            "prompt: name the column that holds the prompts: foo or bar",
         ),
     ],
 )  # fmt: skip

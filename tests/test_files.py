@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_reason_and_the_flag(tmp_p
 
     assert (
         str(caught.value)
-        == f"folder {tmp_path / name} cannot be written ({reason}); choose another with --out"
+        == f"folder {tmp_path / name} cannot be written ({reason}); choose another with `out`"
     )
 
 

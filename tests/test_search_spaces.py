@@ -138,7 +138,7 @@ def test_a_copy_has_what_it_names_and_replaces_no_other_file(tmp_path):
     ]
     assert copy_shipped("restaurants", tmp_path) == written
     written[1].write_text("mine", encoding="utf-8")
-    with pytest.raises(StorageError, match=r"is there and is another file; name another folder by --out"):
+    with pytest.raises(StorageError, match=r"is there and is another file; name another folder by `out`"):
         copy_shipped("restaurants", tmp_path)
     with pytest.raises(ConfigError, match="did you mean 'restaurants'"):
         copy_shipped("restaurant", tmp_path)

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ppo_tune.calling import by_command
 from ppo_tune.cli.arguments import meant
 from ppo_tune.cli.terminal import EXIT_INTERRUPTED, as_typed, console, say
 from ppo_tune.errors import ConfigError, Problem
@@ -59,7 +60,7 @@ def with_output(command: Callable[..., Facts | None]) -> Callable[..., None]:
     @wraps(command)
     def run(**given: Any) -> None:
         wanted = {name: given.pop(name) for name in flags}
-        with _output(**wanted):
+        with by_command(), _output(**wanted):
             try:
                 found = command(**meant(signature, given))
             except (KeyboardInterrupt, typer.Abort) as stop:

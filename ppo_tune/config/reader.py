@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ppo_tune.calling import setting
 from ppo_tune.config.block import Block, Named
 from ppo_tune.config.messages import mistakes, unknown
 from ppo_tune.config.methods import PACKAGES, Loggers
@@ -81,7 +82,7 @@ class Reader:
     def set_all(self, settings: Mapping[str, Any] | None) -> None:
         """Put values in place of the file's, by their dotted places, as `--set` gives them."""
         for place, value in (settings or {}).items():
-            self.set(tuple(place.split(".")), value, f"--set {place}")
+            self.set(tuple(place.split(".")), value, setting(place))
 
     def set(self, place: Path_, value: Any, flag: str) -> None:
         """Put a flag's value in place of the file's, in blocks that are made where there are none."""

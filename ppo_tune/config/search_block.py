@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ppo_tune.calling import is_by_command
 from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.config.ppo import PPOConfig
@@ -29,10 +30,11 @@ def check_search(
         reader.add(("space", name), "`points` must be given for a grid: a list of values, or how many")
     size = grid.grid_size()
     if size > MAX_GRID_CELLS and not allow_huge_grid:
+        yes = "--yes" if is_by_command() else "`allow_huge_grid=True`"
         reader.add(
             ("space",),
             f"`cells <= {MAX_GRID_CELLS}` must hold, but the grid has {size}; use fewer points, "
-            "another sampler, or --yes",
+            f"another sampler, or {yes}",
         )
 
 

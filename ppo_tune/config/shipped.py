@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from ppo_tune.calling import argument
 from ppo_tune.config.messages import unknown
 from ppo_tune.config.strict_yaml import is_yaml
 from ppo_tune.errors import ConfigError, Problem, StorageError
@@ -67,7 +68,9 @@ def copy_shipped(name: str, out: Path) -> list[Path]:
     for source in sorted(FOLDER.glob(f"{name}.*")):
         target = out / "search_spaces" / source.name
         if target.exists() and target.read_bytes() != source.read_bytes():
-            raise StorageError(f"{target} is there and is another file; name another folder by --out")
+            raise StorageError(
+                f"{target} is there and is another file; name another folder by {argument('out')}"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         written.append(target)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ppo_tune.calling import command
 from ppo_tune.config.constraints import Constraint
 from ppo_tune.config.messages import say, unknown
 from ppo_tune.config.model import ADAPTER_FIELDS, ModelConfig
@@ -21,7 +22,7 @@ def read_space(reader: Reader, ppo: PPOConfig, model: ModelConfig | None) -> dic
     if not isinstance(data, dict) or not data:
         reader.add(
             ("space",),
-            "at least one hyperparameter must be searched; for a single config use `ppo-tune train`",
+            f"at least one hyperparameter must be searched; for a single config use {command('train')}",
         )
         return {}
     found = {}
@@ -34,7 +35,8 @@ def read_space(reader: Reader, ppo: PPOConfig, model: ModelConfig | None) -> dic
             reader.add(("space", name), unknown(name, SEARCHABLE))
         elif isinstance(fixed, dict) and name in fixed:
             line = reader.document.line(("space", name))
-            reader.add((block, name), f"stands in {block} and in space (line {line}); keep one")
+            at = "" if line is None else f" (line {line})"
+            reader.add((block, name), f"stands in {block} and in space{at}; keep one")
         param = reader.validated(("space", name), Param, value)
         if param is not None and name in SEARCHABLE:
             _check_values(reader, name, param)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.calling import argument, place_of
 from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.reader import STUDY_BLOCKS, Reader
 from ppo_tune.config.run import TrainConfig
@@ -55,13 +56,14 @@ def load_study(  # noqa: PLR0913 as many as the command has flags
         ConfigError: With every mistake in the file, its line, the rule, the value and the way out.
     """
     path = study_file(path)
-    way_out = "rename the file, or name the study by --name" if name is None else "give another --name"
+    flag = argument("name")
+    way_out = f"rename the file, or name the study by {flag}" if name is None else f"give another {flag}"
     name = path.stem if name is None else name
     reader = Reader(read_yaml(path), str(path), name, STUDY_BLOCKS, folder=path.parent, watch=watch)
     reader.set_all(settings)
     limits = {"n_trials": n_trials, "max_episodes": max_episodes, "max_seconds": max_seconds, "seed": seed}
     for limit, number in limits.items():
-        reader.replace(("search", limit), number, "--" + limit.replace("_", "-"))
+        reader.replace(("search", limit), number, place_of(limit))
     return _study_of(reader, way_out, allow_huge_grid=allow_huge_grid)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.calling import command, place_of
 from ppo_tune.config.methods import Loggers
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.config.reader import Reader
@@ -69,10 +70,12 @@ def _training(
     """The training that a file holds, with a flag's values in place of the file's."""
     for block in ("space", "constraints", "search"):
         if block in reader.data:
-            reader.add((block,), "this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
+            reader.add(
+                (block,), f"this is a study file; run {command('search')} on it, then {command('export')}"
+            )
     reader.set_all(settings)
-    reader.replace(("ppo", "episodes"), episodes, "--episodes")
-    reader.replace(("seed",), seed, "--seed")
+    reader.replace(("ppo", "episodes"), episodes, place_of("episodes"))
+    reader.replace(("seed",), seed, place_of("seed"))
     task, model, ppo = reader.run_blocks()
     check_schedule(reader, ppo, {})
     log = reader.block("log", Loggers, ())

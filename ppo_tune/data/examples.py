@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from ppo_tune.calling import place_of
 from ppo_tune.config.fitting import PairColumns, PreferenceColumns
 from ppo_tune.config.source import Source
 from ppo_tune.data.chats import Chat
@@ -50,10 +51,10 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
     options = {columns.prompt: "--prompt", columns.reference: "--reference"}
     table = read_table(path, [*published], source=Source.of(columns), published=published, options=options)
     known = list(dict.fromkeys(name for row in table.rows for name in row.columns))
-    names = template_columns(columns.template, known, "--template")
+    names = template_columns(columns.template, known, place_of("template"))
     for row in table.rows:
         for name in names:
-            if problem := problem_of_column(row, name, "--template"):
+            if problem := problem_of_column(row, name, place_of("template")):
                 raise DataError(f"{problem}; mend the row")
     prompts = (_prompt_of(row, columns) for row in table.rows)
     rows = [(prompt, row.columns[columns.reference]) for prompt, row in zip(prompts, table.rows, strict=True)]
@@ -71,7 +72,7 @@ def _prompt_of(row: Row, columns: PairColumns) -> str:
         return columns.template.format(**{**row.columns, "prompt": prompt})
     if columns.template != "{prompt}":
         what = f"{row.where} holds messages, which the model's chat template writes; leave it out"
-        raise ConfigError([Problem("--template", what)])
+        raise ConfigError([Problem(place_of("template"), what)])
     return prompt
 
 

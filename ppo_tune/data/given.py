@@ -7,8 +7,9 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args
@@ -25,8 +26,9 @@ from ppo_tune.config.study_file import make_study
 from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.code_hash import code_hash
 from ppo_tune.data.given_rows import lines_of, rows_of
+from ppo_tune.data.stand_ins import stand_in
 from ppo_tune.data.user_functions import Held, hold, load_function
-from ppo_tune.errors import ConfigError, PPOTuneError, Problem
+from ppo_tune.errors import ConfigError, PPOTuneError, Problem, StudyMismatchError
 from ppo_tune.files import content_hash, make_folder, write_text
 
 OBJECTS = ("prompts", "reward", "objective", "judges", "gold", "model", "space", "constraints")
@@ -45,23 +47,13 @@ HOMES = {
 }
 """The block of each key."""
 
-LONE_REWARD = '''"""{label}: what scored was an object of the Python session that gave it to ppo-tune.
-
-Its code and the plain values that it uses: {content}
-{source}"""
-
-raise ImportError(
-    "{label} lives in the Python session that gave it to ppo-tune; call `ppo_tune.tune` there again, or name a "
-    "function that stands in a file"
-)
-'''
-
 
 @dataclass(frozen=True)
 class _Thing:
     """An object that is to be written.
 
     Attributes:
+        keyword: By which it was given, such as judges.kind.
         stem: Of the file's name, before the hash of its content.
         suffix: Behind it.
         write: Writes it to a path.
@@ -69,6 +61,7 @@ class _Thing:
         held: What the file stands for in this session.
     """
 
+    keyword: str
     stem: str
     suffix: str
     write: Callable[[Path], None]
@@ -94,10 +87,14 @@ class Given:
 
     def __init__(self, keywords: Mapping[str, Any], name: str, others: Sequence[str] = ()) -> None:
         self._others = others
+        self._places = _places(keywords)
         self._things: dict[str, _Thing] = {}
+        self._keywords: dict[str, str] = {}
         self._written: list[Path] = []
         self.held: list[Held] = []
-        self.config: StudyConfig = make_study(self._blocks(keywords), name)
+        blocks = self._blocks(keywords)
+        with self.as_given():
+            self.config: StudyConfig = make_study(blocks, name)
 
     def write(self, folder: Path) -> StudyConfig:
         """Write the objects, each to a file or folder that is named after its content; returns the experiment.
@@ -112,10 +109,42 @@ class Given:
         names = {placeholder: self._put(thing, folder) for placeholder, thing in self._things.items()}
         return self.config.renamed(lambda named: names.get(named.value, named.value))
 
-    def take_back(self) -> None:
-        """Delete what was written, and was not there before."""
+    @contextmanager
+    def as_given(self) -> Iterator[None]:
+        """A mistake that is found within this block is told by the keywords that were given, and not by the file's."""
+        try:
+            yield
+        except ConfigError as error:
+            problems = [
+                replace(p, where=self._place_of(p.where), what=self._named(p.what)) for p in error.problems
+            ]
+            raise ConfigError(problems, error.source) from None
+        except StudyMismatchError:
+            raise  # it compares the files
+        except PPOTuneError as error:
+            lines = (line.partition(": ") for line in self._named(str(error)).split("\n"))
+            error.args = ("\n".join(f"{self._place_of(where)}{colon}{what}" for where, colon, what in lines),)
+            raise
+
+    def _place_of(self, where: str) -> str:
+        """A place of the file as a keyword, where a keyword gives it."""
+        parts = where.split(".")
+        for n in range(len(parts), 0, -1):
+            if (known := self._places.get(".".join(parts[:n]))) is not None:
+                return ".".join([known, *parts[n:]])
+        return where
+
+    def _named(self, text: str) -> str:
+        """A sentence in which objects are called by their keywords, and not by the files that they became."""
+        for path, keyword in self._keywords.items():
+            text = text.replace(path, keyword)
+        return text
+
+    def take_back(self, kept: Collection[Path] = ()) -> None:
+        """Delete what was written and was not there before, but for what is kept, by full paths."""
         for path in self._written:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if path.resolve() not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _put(self, thing: _Thing, folder: Path) -> str:
         """Write a thing; returns what a study file calls it."""
@@ -128,6 +157,7 @@ class Given:
         else:
             draft.rename(path)
             self._written.append(path)
+        self._keywords[str(path)] = thing.keyword
         if thing.held is None:
             return str(path)
         self.held.append(hold(f"{path}:score", thing.held))
@@ -178,7 +208,7 @@ class Given:
             return {"name": "dataset", "path": str(prompts)}
         rows, are_chats = rows_of(prompts, str(task.get("prompt", "prompt")))
         text = lines_of(rows)
-        thing = _Thing("prompts", ".jsonl", lambda path: write_text(path, text))
+        thing = _Thing("prompts", "prompts", ".jsonl", lambda path: write_text(path, text))
         found = {"name": "dataset", "path": self._name("prompts", thing)}
         return {**({"chat": True} if are_chats and "chat" not in task else {}), **found}
 
@@ -198,7 +228,7 @@ class Given:
             for part in pair:
                 part.save_pretrained(path)
 
-        return self._name("model", _Thing(place.rpartition(".")[2], "", save))
+        return self._name("model", _Thing(place, place.rpartition(".")[2], "", save))
 
     def _judges(self, judges: Any) -> Any:
         if not isinstance(judges, Mapping):
@@ -226,16 +256,36 @@ class Given:
             raise ConfigError([Problem(place, what)])
         _check_call(reward, place)
         name, reason = _place_of(reward)
-        return {"name": "python", "function": name or self._lone(reward, reason)}
+        return {"name": "python", "function": name or self._lone(reward, reason, place)}
 
-    def _lone(self, reward: Any, reason: str) -> str:
+    def _lone(self, reward: Any, reason: str, place: str) -> str:
         """The placeholder of an object that only this session has."""
         content, label = code_hash(reward), _label(reward)
-        text = LONE_REWARD.format(label=label, content=content, source=_source(reward))
+        text = stand_in(reward, label, content)
         held = Held(reward, label, reason)
         return self._name(
-            "reward", _Thing("reward", ".py", lambda path: write_text(path, text), content, held)
+            "reward", _Thing(place, "reward", ".py", lambda path: write_text(path, text), content, held)
         )
+
+
+def _places(keywords: Mapping[str, Any]) -> dict[str, str]:
+    """Places of a study file by the keywords that give them; a key within a block's mapping has its own name there."""
+    places = {"study name": "name", "task.path": "prompts", "model.name": "model"}
+    for key, block in HOMES.items():
+        given = keywords.get(block)
+        is_within = isinstance(given, Mapping | BaseModel) and key in dict(given)
+        places |= {} if is_within else {f"{block}.{key}": key}
+    scorers = {key: keywords.get(key) for key in ("reward", "objective", "gold")}
+    judges = keywords.get("judges")
+    scorers |= {
+        f"judges.{name}": judge for name, judge in (judges.items() if isinstance(judges, Mapping) else ())
+    }
+    for keyword, scorer in scorers.items():
+        is_whole = not isinstance(scorer, Mapping | BaseModel)
+        places |= {
+            f"task.{keyword}{key}": keyword for key in ("", *((".function", ".model") if is_whole else ()))
+        }
+    return {**places, "task.judges": "judges"}
 
 
 def _sorted(
@@ -351,13 +401,3 @@ def _from_here(path: Path) -> str:
 
 def _label(reward: Any) -> str:
     return str(getattr(reward, "__qualname__", None) or type(reward).__qualname__)
-
-
-def _source(reward: Any) -> str:
-    """The object's source as lines of a comment, where it is known."""
-    of = reward if hasattr(reward, "__qualname__") else type(reward)
-    try:
-        lines: Iterator[str] = iter(inspect.getsource(of).splitlines())
-    except (OSError, TypeError):
-        return ""
-    return "".join(f"    {line}\n" for line in ("", *lines)).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ppo_tune.calling import place_of
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export import native, openrlhf, skyrl, trl, verl
 from ppo_tune.export.base import Export, Scale, Sources, Winner
@@ -57,7 +58,7 @@ def export_study(
         PPOTuneError: If there is no such target, study or completed trial, or the study has no winner.
     """
     if to not in TARGETS:
-        raise ConfigError([Problem("--to", f"must be one of {', '.join(TARGETS)}, but got {to!r}")])
+        raise ConfigError([Problem(place_of("to"), f"must be one of {', '.join(TARGETS)}, but got {to!r}")])
     scale = Scale(params_ratio, response_length)
     study, config = open_study(name, storage=storage, out=out)
     winner = winner_of(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ppo_tune.calling import argument, place_of
 from ppo_tune.config.rewards import RewardConfig
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.prompts import Prompt
@@ -71,6 +72,17 @@ class Sources:
     notes: tuple[str, ...] = ()
     revisions: tuple[str, ...] = ()
 
+    @property
+    def first(self) -> str:
+        """What must be done before anything can train, in words; empty where nothing must."""
+        empty = [f"{known.stands_for} in {known.name}" for known in self.enclosures if known.stands_for]
+        if not empty:
+            return ""
+        return (
+            f"put {' and '.join(empty)}, in place of what stands there: only a Python session had it, and nothing "
+            "trains without it"
+        )
+
     def enclosed(self, name: str | None) -> Enclosure | None:
         """What goes along under a name; None for a hub name."""
         return next((enclosure for enclosure in self.enclosures if enclosure.name == name), None)
@@ -122,9 +134,9 @@ class Scale:
     response_length: int | None = None
 
     def __post_init__(self) -> None:
-        rules = {"--params-ratio": self.params_ratio, "--response-length": self.response_length}
+        rules = {"params_ratio": self.params_ratio, "response_length": self.response_length}
         wrong = [
-            Problem(flag, f"must be positive, but got {value:g}")
+            Problem(place_of(flag), f"must be positive, but got {value:g}")
             for flag, value in rules.items()
             if value is not None and not 0 < value < float("inf")
         ]
@@ -242,6 +254,11 @@ class Export:
     advice: str = ""
 
     @property
+    def first(self) -> str:
+        """What must be done in the folder before anything can train; empty where nothing must."""
+        return self.sources.first
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What must still go along, or may be missing, one sentence each."""
         return (*self.sources.notes, *notes_on(self.sources.enclosures))
@@ -267,7 +284,8 @@ class Export:
         folder = Path(folder)
         if not force and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StorageError(
-                f"{folder} holds something already; choose another with --folder, or insist with --force"
+                f"{folder} holds something already; choose another with {argument('folder')}, or insist with "
+                f"{argument('force', 'True')}"
             )
         make_folder(folder)
         for name, text in self.files.items():

@@ -11,6 +11,7 @@ rule here is a promise: check the learning rate at a third and at three times it
 
 from dataclasses import dataclass, replace
 
+from ppo_tune.calling import argument, place_of
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export.base import Scale, Winner
@@ -112,8 +113,8 @@ def at_scale(winner: Winner, scale: Scale) -> Winner:
         ConfigError: If the same model is to write longer responses than its context has room for.
     """
     if scale.params_ratio is None and (too_short := wanted_context(winner, scale)):
-        what = f"{too_short}; shorten it, or say --params-ratio for another model"
-        raise ConfigError([Problem("--response-length", what)])
+        what = f"{too_short}; shorten it, or say {argument('params_ratio')} for another model"
+        raise ConfigError([Problem(place_of("response_length"), what)])
     ppo = winner.config.ppo
     changed: dict[str, float] = {}
     tokens = winner.response_tokens

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.hub import cached_file
 
+from ppo_tune.calling import argument
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.hub import pretrained
 from ppo_tune.data.model_folders import (
@@ -123,12 +124,14 @@ def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
     _check_kind(facts, adapter)
     base = base or facts.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
-        raise ModelError(f"{adapter} does not name the model that it was made of; name it as base (--base)")
+        raise ModelError(
+            f"{adapter} does not name the model that it was made of; name it by {argument('base')}"
+        )
     try:
         check_model(base)
     except ModelError as error:
         raise ModelError(
-            f"{error}; it is the base of {adapter}: name where it lies as base (--base)"
+            f"{error}; it is the base of {adapter}: name where it lies by {argument('base')}"
         ) from error
     shapes, weights = _shapes(name, adapter)
     _check_shapes(shapes, base, adapter, every_block=_is_of_every_block(facts, folder))
@@ -214,7 +217,7 @@ def _layer_of(key: str) -> str:
 
 
 def _misfit(adapter: str, base: str, why: str) -> ModelError:
-    way_out = "name the model that it was made of as base (--base)"
+    way_out = f"name the model that it was made of by {argument('base')}"
     return ModelError(f"{adapter} does not fit its base, {called(base)}, {why}; {way_out}")
 
 

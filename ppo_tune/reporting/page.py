@@ -28,7 +28,7 @@ from ppo_tune.reporting.drawing import DARK, LIGHT
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.tables import view
-from ppo_tune.reporting.wording import cell
+from ppo_tune.reporting.wording import CALL, cell
 from ppo_tune.safe_text import symbols, writable
 from ppo_tune.search.results import repeated_cells, repeats_reading
 from ppo_tune.templates import environment
@@ -56,6 +56,7 @@ class Page:
         chapters: In reading order.
         colophon: How it was made.
         advice: What to do instead of going on with what was found; empty where one can.
+        train: How to train it where a command alone cannot; empty where one can.
     """
 
     title: str
@@ -65,6 +66,7 @@ class Page:
     chapters: Sequence[Chapter]
     colophon: str
     advice: str = ""
+    train: str = ""
 
 
 def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
@@ -82,6 +84,7 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         chapters=chapters,
         colophon=f"Made with {made_with}. Seed {search.seed}.",
         advice=record.verdict.advice,
+        train=record.next_steps.train_there,
     )
 
 
@@ -149,7 +152,7 @@ def _hashes(texts: Sequence[str]) -> str:
 
 def prose(text: str) -> Markup:
     """A sentence of ours, with commands between backticks as code."""
-    return Markup(re.sub("`(ppo-tune [^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 escaped first
+    return Markup(re.sub(f"`({CALL})`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 escaped first
 
 
 def figure_json(figure: go.Figure) -> Markup:

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from ppo_tune.calling import argument
 from ppo_tune.errors import StorageError
 
 HIDDEN = "***"
@@ -71,7 +72,7 @@ def sqlite_url(path: Path) -> str:
     url = URL.create("sqlite", database=str(path)).render_as_string()
     if make_url(url).database != str(path):  # before SQLAlchemy 2.1 nothing is escaped
         raise StorageError(
-            f"{path} cannot be written as a URL; choose a folder without ?, % and # with --out"
+            f"{path} cannot be written as a URL; choose a folder without ?, % and # with {argument('out')}"
         )
     return url
 

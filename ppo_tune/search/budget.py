@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from ppo_tune.calling import place_of
 from ppo_tune.config.methods import LEAST, Size
 from ppo_tune.config.study import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.errors import ConfigError, Problem
@@ -111,8 +112,7 @@ class Budget:
         """By the total of trials, which those that were lost and run again do not count for."""
         if self.config.n_trials is None:
             return None
-        begun = [t for t in study.get_trials(deepcopy=False) if t.state is not TrialState.WAITING]
-        return self.config.n_trials - sum(not was_lost(trial) for trial in begun)
+        return self.config.n_trials - begun_trials(study)
 
     def _cells_left(self, study: Study) -> int | None:
         """By the cells of a grid, those of waiting trials among them; None for other samplers."""
@@ -195,7 +195,7 @@ def extended(
     more = {"trials": trials, "episodes": episodes, "seconds": seconds}
     if nothing := [name for name, value in more.items() if value is not None and value <= 0]:
         raise ConfigError(
-            [Problem(f"--{name}", f"`{name} > 0` must hold, but got {more[name]}") for name in nothing]
+            [Problem(place_of(name), f"`{name} > 0` must hold, but got {more[name]}") for name in nothing]
         )
     if config.search.sampler.exhaustive and not _is_anything_left(config, study):
         flag = next(name for name, value in more.items() if value is not None)
@@ -242,6 +242,12 @@ def expected_trials(config: StudyConfig) -> int:
 def trial_cost(config: StudyConfig) -> float:
     """What a trial of a study is expected to cost."""
     return expected_cost(config.search.pruner, len(config.milestone_episodes()))
+
+
+def begun_trials(study: Study) -> int:
+    """How many trials have begun, but for those that were lost and run again."""
+    begun = [t for t in study.get_trials(deepcopy=False) if t.state is not TrialState.WAITING]
+    return sum(not was_lost(trial) for trial in begun)
 
 
 def trials_worth(study: Study, config: StudyConfig) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from optuna.study import Study
 
+from ppo_tune.calling import argument
 from ppo_tune.config.study import StudyConfig, check_name
 from ppo_tune.errors import MissingExtraError, PPOTuneError
 from ppo_tune.search.address import sqlite_file
@@ -66,7 +67,8 @@ def study_dashboard(
     check_name(name)
     url = storage or storage_url(Path(out), name)
     if not live and sqlite_file(url) is None:
-        raise PPOTuneError("only an SQLite store can be copied; add --live to serve the store itself")
+        live_too = argument("live", "True")
+        raise PPOTuneError(f"only an SQLite store can be copied; add {live_too} to serve the store itself")
     with ExitStack() as stack:
         shown = url if live else stack.enter_context(snapshot(url))
         copy = sqlite_file(shown)

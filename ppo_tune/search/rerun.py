@@ -18,6 +18,7 @@ import torch
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from ppo_tune.calling import argument
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, StorageError
@@ -159,7 +160,7 @@ def _folder(wanted: Path | str | None) -> Iterator[Path]:
         return
     folder = make_folder(Path(wanted))
     if any(folder.iterdir()):
-        raise StorageError(f"{folder} holds something already; choose another with --folder")
+        raise StorageError(f"{folder} holds something already; choose another with {argument('folder')}")
     yield folder
 
 

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from ppo_tune.calling import command
 from ppo_tune.config.block import differences
 from ppo_tune.config.space import Space
 from ppo_tune.config.study import StudyConfig, check_name
@@ -171,10 +172,10 @@ def load_study_from(url: str, study_name: str) -> Study:
     """
     file = sqlite_file(url)
     if file is not None and not file.is_file():
-        way_out = "; start it with `ppo-tune search`"
-        if near := difflib.get_close_matches(study_name, _beside(file), n=1):
-            way_out = f"; did you mean {near[0]!r}? Else start it with `ppo-tune search`"
-        raise StorageError(f"there is no study {study_name!r} at {file}{way_out}")
+        start = f"start it with {command('search')}"
+        near = difflib.get_close_matches(study_name, _beside(file), n=1)
+        way_out = f"did you mean {near[0]!r}? Else {start}" if near else start
+        raise StorageError(f"there is no study {study_name!r} at {file}; {way_out}")
     storage = _open(url)
     try:
         return optuna.load_study(study_name=study_name, storage=storage)

@@ -11,6 +11,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from ppo_tune.calling import place_of
 from ppo_tune.config.methods import NoPrunerConfig, SearchConfig
 from ppo_tune.config.model import ADAPTER_FIELDS
 from ppo_tune.config.ranges import CategoricalParam, Param
@@ -87,7 +88,13 @@ def lengthened(config: StudyConfig, study: Study, times: int) -> StudyConfig:
     )
     n_taken = min(len(_best(study, config, longer)), MOST)
     if not n_taken:
-        raise ConfigError([Problem("--longer", f"{_has_no_best(study)}; run more trials of it first")])
+        raise ConfigError(
+            [
+                Problem(
+                    place_of("longer", python="times"), f"{_has_no_best(study)}; run more trials of it first"
+                )
+            ]
+        )
     return longer.model_copy(update={"search": longer.search.model_copy(update={"n_trials": 1 + n_taken})})
 
 

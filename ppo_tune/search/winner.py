@@ -6,6 +6,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from ppo_tune.calling import argument
 from ppo_tune.config.model import ADAPTER_FIELDS
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.run import TrainConfig
@@ -89,7 +90,7 @@ def full_length(winner: FrozenTrial | None, config: StudyConfig) -> TrainConfig:
     if winner is None:
         raise PPOTuneError(
             f"study {config.name!r} has no trial with `kl_per_sequence <= {config.search.kl_budget:g}` that holds up "
-            "yet; run more trials with --n-trials, or raise search.kl_budget in a new study"
+            f"yet; run more trials with {argument('n_trials')}, or raise search.kl_budget in a new study"
         )
     length = config.search.train_episodes or FULL_LENGTH * config.ppo.episodes
     facts = TrialFacts(winner)

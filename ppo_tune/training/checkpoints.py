@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ppo_tune.calling import argument
 from ppo_tune.errors import StorageError
 from ppo_tune.files import content_hash, read_json, write_json
 from ppo_tune.rewards import LearningReward
@@ -63,7 +64,9 @@ def load_checkpoint(trainer: PPOTrainer, place: int, folder: Path) -> None:
             continue
         _restore(trainer, place, path)
         return
-    raise StorageError(f"there is no whole checkpoint in {folder} to resume from; start without --resume")
+    raise StorageError(
+        f"there is no whole checkpoint in {folder} to resume from; start without {argument('resume')}"
+    )
 
 
 def _is_whole(path: Path) -> bool:

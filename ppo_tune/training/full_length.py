@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from ppo_tune.calling import argument
 from ppo_tune.config.block import differences
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.user_files import as_named, as_noted, check_user_files
@@ -167,7 +168,7 @@ class _Training:
                 if not at_mark:
                     self._save()
                 raise TrainingInterrupted(
-                    f"stopped after {metrics['episodes']:.0f} episodes; go on with --resume"
+                    f"stopped after {metrics['episodes']:.0f} episodes; go on with {argument('resume', 'True')}"
                 )
         if self.is_main and checkpoints_in(self.folder / "best"):
             load_checkpoint(trainer, 0, self.folder / "best")
@@ -266,7 +267,8 @@ def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, re
     if not resume:
         if checkpoints_in(folder / "checkpoints"):
             raise StorageError(
-                f"{folder} holds a training already; go on with --resume, or choose another --out"
+                f"{folder} holds a training already; go on with {argument('resume', 'True')}, or "
+                f"choose another {argument('out')}"
             )
         (folder / "metrics.jsonl").unlink(missing_ok=True)
         for old in ("best", "tensorboard"):
@@ -275,7 +277,7 @@ def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, re
         write_json(record, config.model_dump(mode="json"))
         return
     if not record.is_file():
-        raise StorageError(f"{folder} holds no training to resume; start without --resume")
+        raise StorageError(f"{folder} holds no training to resume; start without {argument('resume')}")
     held = read_json(content) if content.is_file() else inputs  # once nobody noted them
     begun, held = as_named(
         TrainConfig.model_validate_json(record.read_text(encoding="utf-8")), held, config, inputs

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ppo_tune.calling import argument, command
 from ppo_tune.config.judges import REWARD
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.draws import measured_on
@@ -61,7 +62,8 @@ def _read_back(work: Assembly, config: TrainConfig, folder: Path, watch: Watcher
         notes = [model_note(folder / "model", said)]
     except ModelError as error:
         raise ModelError(
-            f"{error}; the training is kept in {folder / 'checkpoints'}, and --resume writes the model again"
+            f"{error}; the training is kept in {folder / 'checkpoints'}, and {argument('resume', 'True')} writes the "
+            "model again"
         ) from error
     if work.policy.adapters is not None:
         notes.append(adapter_note(work.policy, folder / "adapter", said))
@@ -85,7 +87,7 @@ def _measure(work: Assembly, config: TrainConfig, model: Path) -> Evaluation:
             raise
         raise OutOfMemoryError(
             f"the trained model is saved in {model}, but there is no memory to load it beside the one in training; "
-            "measure it with ppo-tune evaluate, or go on with --resume where there is more"
+            f"measure it with {command('evaluate')}, or go on with {argument('resume', 'True')} where there is more"
         ) from error
     return judge(claim_evaluator(saved, work.task, config), reference=work.policy)
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import ppo_tune
 from ppo_tune import cli as package
+from ppo_tune.calling import FUNCTIONS
 from ppo_tune.cli import COMMANDS, EXAMPLES, load
 from ppo_tune.export import TARGETS
 from ppo_tune.search.folders import StudyFolder
@@ -101,6 +103,64 @@ finally:
     assert loaded.isdisjoint({"torch", "transformers", "pandas", "plotly", "scipy"})
     if arguments == ["--help"]:
         assert loaded.isdisjoint({"optuna", "pydantic"})
+
+
+IN_PYTHON: dict[str, tuple[str, ...]] = {
+    "init": ("draft_study", "Source"),
+    "examples": ("shipped", "copy_shipped"),
+    "check": ("check_study", "load_study"),
+    "search": ("run_search", "load_study"),
+    "confirm": ("run_confirmation", "open_study", "Study.confirm"),
+    "extend": ("run_search", "open_study", "extended", "lengthened"),
+    "report": ("report_study", "open_study"),
+    "compare": ("compare_studies",),
+    "export": ("export_study", "Export.write"),
+    "list": ("study_names", "study_status"),
+    "status": ("study_status",),
+    "rename": ("rename_study",),
+    "delete": ("delete_study", "study_contents"),
+    "rerun": ("rerun_trial",),
+    "dashboard": ("study_dashboard",),
+    "train": ("train", "load_training", "open_study", "trial_config"),
+    "evaluate": ("evaluate_model", "load_run"),
+    "sft": ("fit_sft", "read_pairs", "SFTConfig", "PairColumns"),
+    "reward": ("fit_reward", "read_preferences", "RewardTrainingConfig", "PreferenceColumns"),
+}
+"""The public functions that do what a command does, and classes that take its values; a new command has its own."""
+
+
+CALLED = {
+    "study": "name", "file": "path", "data": "path", "longer": "times", "trial": "number", "studies": "out",
+    "from_weights": "start", "no_confirm": "confirm", "yes": "allow_huge_grid",
+    ("compare", "studies"): "names", ("compare", "out"): "outs", ("compare", "storage"): "storages",
+    ("evaluate", "model"): "name", ("train", "out"): "out",
+}  # fmt: skip
+"""Flags and words that are called otherwise in Python, perhaps of one command alone."""
+
+FOR_PEOPLE = {("delete", "yes"), ("export", "to_terminal"), ("evaluate", "samples")}
+"""Flags that are about what is asked or printed, and change nothing of what is done."""
+
+
+@commands
+def test_a_command_has_its_function(name: str) -> None:
+    assert FUNCTIONS.keys() == IN_PYTHON.keys() == COMMANDS.keys()
+    assert FUNCTIONS[name] in ppo_tune.__all__
+    assert FUNCTIONS[name] in IN_PYTHON[name]
+
+
+@commands
+def test_every_flag_is_an_argument_of_the_functions(name: str) -> None:
+    functions = [attrgetter(path)(ppo_tune) for path in IN_PYTHON[name]]
+    arguments = {argument for function in functions for argument in inspect.signature(function).parameters}
+    flags = {str(param.name) for param in load(name).params} - {"quiet", "verbose", "as_json"}
+
+    unknown = {
+        flag
+        for flag in flags - arguments
+        if CALLED.get((name, flag), CALLED.get(flag)) not in arguments and (name, flag) not in FOR_PEOPLE
+    }
+
+    assert unknown == set()
 
 
 def test_the_overview_says_whole_sentences_on_a_narrow_terminal(

@@ -332,13 +332,13 @@ def test_a_value_of_the_wrong_kind_is_told_with_the_right_kind(
         pytest.param(
             {"space": "{}"},
             "a.yaml:2: space: at least one hyperparameter must be searched; for a single config use "
-            "`ppo-tune train`",
+            "`ppo_tune.train`",
             id="every hyperparameter",
         ),
         pytest.param(
             {"space": "[gamma]"},
             "a.yaml:2: space: at least one hyperparameter must be searched; for a single config use "
-            "`ppo-tune train`",
+            "`ppo_tune.train`",
             id="names without ranges",
         ),
     ],

@@ -52,7 +52,7 @@ def test_a_wrong_setting_is_told_by_its_flag(place: str, value: Any, what: str) 
     with pytest.raises(ConfigError) as refused:
         load_study("quickstart", settings={place: value})
 
-    assert str(refused.value) == f"{shipped()['quickstart']}: --set {place}: {what}"
+    assert str(refused.value) == f"{shipped()['quickstart']}: settings[{place!r}]: {what}"
 
 
 def test_a_name_that_is_none_is_refused() -> None:

@@ -226,7 +226,7 @@ def test_every_choice_of_a_batch_size_must_divide_the_rollout() -> None:
 def test_a_grid_of_more_than_ten_thousand_cells_is_refused() -> None:
     assert mistakes(blocks(space=GRID, search="{sampler: grid}")) == [
         "a.yaml:2: space: `cells <= 10000` must hold, but the grid has 10100; use fewer points, another "
-        "sampler, or --yes"
+        "sampler, or `allow_huge_grid=True`"
     ]
 
 

@@ -84,7 +84,7 @@ def test_missing_blocks_are_named() -> None:
     assert mistakes("# nothing\n") == [
         "a.yaml: task: this block is missing",
         "a.yaml: space: at least one hyperparameter must be searched; for a single config use "
-        "`ppo-tune train`",
+        "`ppo_tune.train`",
     ]
 
 

@@ -45,20 +45,18 @@ def test_the_other_settings_stay_those_of_the_file() -> None:
         pytest.param(
             {"ppo": "{}"},
             {"episodes": 100},
-            "a.yaml: --episodes: must be whole rollouts of 64, but got 100; take 128",
+            "a.yaml: episodes: must be whole rollouts of 64, but got 100; take 128",
             id="episodes that are no whole rollouts",
         ),
         pytest.param(
             {"ppo": "{}"},
             {"episodes": 0},
-            "a.yaml: --episodes: `episodes >= 1` must hold, but got 0",
+            "a.yaml: episodes: `episodes >= 1` must hold, but got 0",
             id="no episodes",
         ),
         pytest.param({"seed": "-1"}, {}, "a.yaml:2: seed: `seed >= 0` must hold, but got -1", id="seed"),
         pytest.param({"seed": "true"}, {}, "a.yaml:2: seed: must be a whole number, but got True", id="bool"),
-        pytest.param(
-            {}, {"seed": -1}, "a.yaml: --seed: `seed >= 0` must hold, but got -1", id="caller's seed"
-        ),
+        pytest.param({}, {"seed": -1}, "a.yaml: seed: `seed >= 0` must hold, but got -1", id="caller's seed"),
         pytest.param(
             {"kl_budget": "0"},
             {},
@@ -104,7 +102,7 @@ def test_the_other_settings_stay_those_of_the_file() -> None:
         pytest.param(
             {"search": "{}"},
             {},
-            "a.yaml:2: search: this is a study file; run `ppo-tune search` on it, then `ppo-tune export`",
+            "a.yaml:2: search: this is a study file; run `ppo_tune.run_search` on it, then `ppo_tune.export_study`",
             id="a study's block",
         ),
     ],
@@ -125,8 +123,8 @@ def test_a_study_file_is_no_training() -> None:
     lines = mistakes(blocks(search="{sampler: tpe}"), train)
 
     assert lines == [
-        "a.yaml:2: space: this is a study file; run `ppo-tune search` on it, then `ppo-tune export`",
-        "a.yaml:3: search: this is a study file; run `ppo-tune search` on it, then `ppo-tune export`",
+        "a.yaml:2: space: this is a study file; run `ppo_tune.run_search` on it, then `ppo_tune.export_study`",
+        "a.yaml:3: search: this is a study file; run `ppo_tune.run_search` on it, then `ppo_tune.export_study`",
     ]
 
 

@@ -261,7 +261,7 @@ def test_what_has_no_name_in_a_file_is_held_by_this_session(
     assert f"{held.label} {held.reason}" == told
     assert held.value is reward
     assert load_function(name) is reward
-    with pytest.raises(ImportError, match="lives in the Python session that gave it to ppo-tune"):
+    with pytest.raises(ImportError, match="is missing: put it here, in place of all this"):
         exec(Path(name.removesuffix(":score")).read_text(encoding="utf-8"), {})
 
 
@@ -302,7 +302,7 @@ def test_the_file_of_a_lone_reward_says_what_it_was(module: Callable[[str], Modu
     name, _ = function_of(reward=module(text).Score())
 
     said = Path(name.removesuffix(":score")).read_text(encoding="utf-8")
-    assert "Score: what scored was an object of the Python session" in said
+    assert "Score is an object of the Python session that gave it to ppo-tune" in said
     assert "return [1.0]" in said
     compile(said, "it", "exec")
 
@@ -321,6 +321,15 @@ def test_the_same_object_is_held_once_and_a_new_one_of_the_same_code_takes_its_p
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a key by itself": ({"kl_coef": -1.0}, "kl_coef: `kl_coef >= 0` must hold, but got -1.0"),
+    "a key of a block": ({"ppo": {"kl_coef": -1.0}}, "ppo.kl_coef: `kl_coef >= 0` must hold, but got -1.0"),
+    "a key of another block": (
+        {"ppo": {"episodes": 64}, "kl_coef": -1.0, "seed": -1, "search": {"n_trials": 0}},
+        "kl_coef: `kl_coef >= 0` must hold, but got -1.0\nsearch.n_trials: `n_trials >= 1` must hold, but got 0\n"
+        "seed: `seed >= 0` must hold, but got -1",
+    ),
+    "fixed and searched": ({"gamma": 0.9}, "gamma: stands in ppo and in space; keep one"),
+    "no reward": ({"reward": None}, "reward: is missing"),
     "an unknown keyword": (
         {"learning_rat": 1.0},
         "learning_rat: unknown argument 'learning_rat'; did you mean 'learning_rate'?",
@@ -360,7 +369,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "judges.kind: must be a function, a ppo_tune.Reward, the folder of a reward model or a mapping such as "
         '{"name": "rule", "include": {…}}, but got 3',
     ),
-    "no mapping of judges": ({"judges": [1]}, "task.judges: must be a mapping, but got [1]"),
+    "no mapping of judges": ({"judges": [1]}, "judges: must be a mapping, but got [1]"),
     "no space": ({"space": [1]}, "space: must be a mapping of names to ranges or choices, but got [1]"),
     "no range": (
         {"space": {"gamma": 1.0}},
@@ -398,7 +407,7 @@ def test_a_model_alone_is_asked_for_its_tokenizer() -> None:
 
 
 def test_a_name_that_cannot_be_one_is_refused_before_anything_is_written() -> None:
-    with pytest.raises(ConfigError, match="study name: must be letters"):
+    with pytest.raises(ConfigError, match=r"^name: must be letters"):
         Given({"prompts": ["a"], "reward": RULE, "model": "m", "space": SPACE}, "a/b")
 
 

@@ -255,10 +255,10 @@ def test_the_options_of_every_other_trainer_are_derived_from_its_release() -> No
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
-        ({"params_ratio": 0.0}, "--params-ratio: must be positive, but got 0"),
-        ({"params_ratio": math.nan}, "--params-ratio: must be positive, but got nan"),
-        ({"params_ratio": math.inf}, "--params-ratio: must be positive, but got inf"),
-        ({"response_length": -3}, "--response-length: must be positive, but got -3"),
+        ({"params_ratio": 0.0}, "params_ratio: must be positive, but got 0"),
+        ({"params_ratio": math.nan}, "params_ratio: must be positive, but got nan"),
+        ({"params_ratio": math.inf}, "params_ratio: must be positive, but got inf"),
+        ({"response_length": -3}, "response_length: must be positive, but got -3"),
     ],
 )
 def test_a_scale_that_is_none_is_refused(scale: dict[str, Any], message: str) -> None:

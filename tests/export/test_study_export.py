@@ -202,7 +202,7 @@ def test_a_folder_that_holds_something_is_left_alone_unless_forced(out: Path) ->
 
     with pytest.raises(
         StorageError,
-        match=r"mine holds something already; choose another with --folder, or insist with --force",
+        match=r"mine holds something already; choose another with `folder`, or insist with `force=True`",
     ):
         run(folder=folder)
 
@@ -231,13 +231,13 @@ def test_an_empty_folder_is_used(out: Path) -> None:
 
 def test_an_unknown_target_is_refused_before_anything_is_read(out: Path) -> None:
     with pytest.raises(
-        ConfigError, match="--to: must be one of native, openrlhf, verl, skyrl, trl, but got 'yaml'"
+        ConfigError, match="to: must be one of native, openrlhf, verl, skyrl, trl, but got 'yaml'"
     ):
         run(to="yaml", study="no-such-study")
 
 
 def test_a_wrong_scale_is_refused_by_its_flag(out: Path) -> None:
-    with pytest.raises(ConfigError, match="--params-ratio: must be positive, but got -1"):
+    with pytest.raises(ConfigError, match="params_ratio: must be positive, but got -1"):
         run(params_ratio=-1.0)
 
 

@@ -126,8 +126,8 @@ def test_the_same_model_is_not_asked_for_responses_beyond_its_context() -> None:
     assert at_scale(tuned, Scale(response_length=44)).config.ppo.max_new_tokens == 44  # 20 + 44 = 64
     with pytest.raises(
         ConfigError,
-        match="--response-length: prompts of up to 20 tokens and responses of 45 need a context of 65, but that of "
-        "models/base is 64; shorten it, or say --params-ratio for another model",
+        match="response_length: prompts of up to 20 tokens and responses of 45 need a context of 65, but that of "
+        "models/base is 64; shorten it, or say `params_ratio` for another model",
     ):
         at_scale(tuned, Scale(response_length=45))
 

@@ -130,9 +130,7 @@ def test_its_base_is_another_where_it_is_given(ours: Path) -> None:
     message = refusal(ours / "adapter")
 
     assert message.startswith(f"model '{ours / 'base'}': no such folder (looked in ")
-    assert message.endswith(
-        f"; it is the base of adapter '{ours / 'adapter'}': name where it lies as base (--base)"
-    )
+    assert message.endswith(f"; it is the base of adapter '{ours / 'adapter'}': name where it lies by `base`")
     found = adapted(ours / "adapter", str(ours / "elsewhere"), lora_rank=3)
     merged = AutoModelForCausalLM.from_pretrained(ours / "model")
     assert_close(logits(found.model), logits(merged), atol=1e-5, rtol=1e-5)
@@ -184,7 +182,7 @@ def test_a_wrong_base_is_refused_before_any_weight_is_read(
 
     assert refusal(ours / "adapter", str(wrong)) == (
         f"adapter '{ours / 'adapter'}' does not fit its base, model folder '{wrong}', {why}; name the model that it "
-        "was made of as base (--base)"
+        "was made of by `base`"
     )
 
 
@@ -192,9 +190,7 @@ def test_a_base_that_is_no_language_model_is_told_with_whose_base_it_is(ours: Pa
     message = refusal(ours / "adapter", str(ours / "adapter"))
 
     assert "holds an adapter of" in message
-    assert message.endswith(
-        f"it is the base of adapter '{ours / 'adapter'}': name where it lies as base (--base)"
-    )
+    assert message.endswith(f"it is the base of adapter '{ours / 'adapter'}': name where it lies by `base`")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +215,7 @@ def test_an_adapter_that_names_no_base_is_told(ours: Path) -> None:
     change(ours / "adapter", base_model_name_or_path=None)
 
     assert refusal(ours / "adapter") == (
-        f"adapter '{ours / 'adapter'}' does not name the model that it was made of; name it as base (--base)"
+        f"adapter '{ours / 'adapter'}' does not name the model that it was made of; name it by `base`"
     )
 
 

@@ -397,5 +397,5 @@ def test_nothing_more_is_no_extension(make_study: StudyMaker) -> None:
         extended(config, study, trials=0, seconds=0.0)
 
     assert str(refused.value) == (
-        "--trials: `trials > 0` must hold, but got 0\n--seconds: `seconds > 0` must hold, but got 0.0"
+        "trials: `trials > 0` must hold, but got 0\nseconds: `seconds > 0` must hold, but got 0.0"
     )

@@ -67,7 +67,7 @@ def test_what_a_trial_leaves_is_kept_where_it_is_wanted_and_is_the_same(out: Pat
 
 
 def test_a_folder_that_holds_something_is_refused(out: Path) -> None:
-    with pytest.raises(StorageError, match=r"searched holds something already; choose another with --folder"):
+    with pytest.raises(StorageError, match=r"searched holds something already; choose another with `folder`"):
         rerun_trial("small", 1, folder=out, out=out)
 
 

@@ -147,7 +147,7 @@ def test_a_missing_study_names_what_there_is(make_study: StudyMaker, url: str) -
 
 def test_a_missing_file_is_not_created_by_looking_for_it(tmp_path: Path) -> None:
     with pytest.raises(
-        StorageError, match=r"there is no study 'x' at .*x/study\.db; start it with `ppo-tune search`"
+        StorageError, match=r"there is no study 'x' at .*x/study\.db; start it with `ppo_tune.run_search`"
     ):
         load_study_from(storage_url(tmp_path, "x"), "x")
 

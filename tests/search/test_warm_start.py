@@ -166,7 +166,7 @@ def test_a_search_of_an_earlier_study_that_does_not_exist_begins_nothing(
 
     file = tmp_path / "runs" / "absent" / "study.db"
     assert str(refused.value) == (
-        f"search.warm_start: there is no study 'absent' at {file}; start it with `ppo-tune search`, or leave it out"
+        f"search.warm_start: there is no study 'absent' at {file}; start it with `ppo_tune.run_search`, or leave it out"
     )
     assert not Path(tmp_path / "runs" / config.name / "study.db").exists()
 
@@ -244,6 +244,6 @@ def test_a_study_without_results_has_nothing_to_be_trained_longer(hand_made: Han
         lengthened(hand_made.config, hand_made.study, 4)
 
     assert str(refused.value) == (
-        "--longer: study 'hand' has no completed trial within its KL budget but the default config; run more trials of "
+        "times: study 'hand' has no completed trial within its KL budget but the default config; run more trials of "
         "it first"
     )

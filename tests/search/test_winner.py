@@ -52,11 +52,14 @@ def test_length_and_seed_are_replaced_and_nothing_else(copy_searched: Callable[.
 @pytest.mark.parametrize(
     ("change", "refusal"),
     [
-        ({"episodes": 20}, "small: --episodes: must be whole rollouts of 8, but got 20; take 24"),
-        ({"episodes": 0}, "small: --episodes: `episodes >= 1` must hold, but got 0"),
-        ({"seed": -1}, "small: --seed: `seed >= 0` must hold, but got -1"),
-        ({"settings": {"ppo.gamma": 2.0}}, "small: --set ppo.gamma: `gamma <= 1` must hold, but got 2.0"),
-        ({"settings": {"space.gamma": 1}}, "small: --set space.gamma: unknown block 'space'; "),
+        ({"episodes": 20}, "small: episodes: must be whole rollouts of 8, but got 20; take 24"),
+        ({"episodes": 0}, "small: episodes: `episodes >= 1` must hold, but got 0"),
+        ({"seed": -1}, "small: seed: `seed >= 0` must hold, but got -1"),
+        (
+            {"settings": {"ppo.gamma": 2.0}},
+            "small: settings['ppo.gamma']: `gamma <= 1` must hold, but got 2.0",
+        ),
+        ({"settings": {"space.gamma": 1}}, "small: settings['space.gamma']: unknown block 'space'; "),
     ],
 )
 def test_a_length_or_seed_that_cannot_be_is_refused_as_a_files(

@@ -208,7 +208,7 @@ def test_without_a_whole_checkpoint_there_is_nothing_to_resume(damaged, tmp_path
         resumed_episodes(folder)
 
     assert str(caught.value) == (
-        f"there is no whole checkpoint in {folder} to resume from; start without --resume"
+        f"there is no whole checkpoint in {folder} to resume from; start without `resume`"
     )
 
 

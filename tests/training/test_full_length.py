@@ -92,7 +92,7 @@ def test_a_model_that_was_saved_wrongly_is_an_error_and_the_training_is_kept(
         f"model folder '{tmp_path / 'red' / 'model'}' was written, but loaded again it is not"
     )
     assert message.endswith(
-        f"the training is kept in {tmp_path / 'red' / 'checkpoints'}, and --resume writes the model again"
+        f"the training is kept in {tmp_path / 'red' / 'checkpoints'}, and `resume=True` writes the model again"
     )
     straight = train(config, out=tmp_path / "straight")
     first, second = (load_file(each.model / "model.safetensors") for each in (result, straight))
@@ -341,7 +341,7 @@ def test_a_training_that_was_stopped_and_resumed_ends_with_the_same_bits(
     iterations = iter(range(100))
     train(config, out=tmp_path / "straight")
 
-    with pytest.raises(TrainingInterrupted, match="stopped after 80 episodes; go on with --resume"):
+    with pytest.raises(TrainingInterrupted, match="stopped after 80 episodes; go on with `resume=True`"):
         train(config, out=tmp_path / "broken", should_stop=lambda: next(iterations) == 4)
     train(config, out=tmp_path / "broken", resume=True)
 
@@ -427,7 +427,7 @@ def test_without_memory_to_measure_it_the_model_is_there_and_measured_later(
     model = tmp_path / "red" / "model"
     assert str(caught.value) == (
         f"the trained model is saved in {model}, but there is no memory to load it beside the one in training; measure "
-        "it with ppo-tune evaluate, or go on with --resume where there is more"
+        "it with `ppo_tune.evaluate_model`, or go on with `resume=True` where there is more"
     )
     assert not (tmp_path / "red" / "evaluation.json").exists()
     resumed = train(config, out=tmp_path / "red", resume=True)
@@ -438,7 +438,7 @@ def test_a_folder_that_holds_a_training_is_not_overwritten(config: TrainConfig, 
     train(shortened(config, 32), out=tmp_path / "red")
 
     with pytest.raises(
-        StorageError, match=r"red holds a training already; go on with --resume, or choose another --out"
+        StorageError, match=r"red holds a training already; go on with `resume=True`, or choose another `out`"
     ):
         train(shortened(config, 32), out=tmp_path / "red")
 
@@ -486,7 +486,7 @@ def test_a_training_from_before_its_files_were_noted_can_be_resumed(
 
 
 def test_nothing_cannot_be_resumed(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"red holds no training to resume; start without --resume"):
+    with pytest.raises(StorageError, match=r"red holds no training to resume; start without `resume`"):
         train(config, out=tmp_path / "red", resume=True)
 
 
@@ -555,7 +555,7 @@ def test_flags_replace_length_and_seed(write_file: WriteFile) -> None:
 def test_a_length_that_is_not_whole_rollouts_is_refused(write_file: WriteFile) -> None:
     path = write_file("task: {name: support}\nppo: {rollout_size: 64, episodes: 640}\n")
 
-    with pytest.raises(ConfigError, match=r"--episodes: must be whole rollouts of 64, but got 100; take 128"):
+    with pytest.raises(ConfigError, match=r"episodes: must be whole rollouts of 64, but got 100; take 128"):
         load_training(path, episodes=100)
 
 
@@ -566,6 +566,8 @@ def test_a_study_file_is_not_a_training(write_file: WriteFile) -> None:
         load_training(path)
 
     assert (
-        str(caught.value).count("this is a study file; run `ppo-tune search` on it, then `ppo-tune export`")
+        str(caught.value).count(
+            "this is a study file; run `ppo_tune.run_search` on it, then `ppo_tune.export_study`"
+        )
         == 2
     )

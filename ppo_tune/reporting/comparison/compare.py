@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from ppo_tune.calling import argument, command, place_of
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.files import make_folder, write_text
 from ppo_tune.reporting.comparison import beside, best_so_far, findings, standing
@@ -67,8 +68,8 @@ def compare_studies(
     Raises:
         PPOTuneError: If there are fewer than two studies, one is given twice, or one cannot be opened.
     """
-    places = [Path(out) for out in _each(outs, names, "--out")]
-    storages = _each(storages, names, "--storage")
+    places = [Path(out) for out in _each(outs, names, place_of("out", python="outs"))]
+    storages = _each(storages, names, place_of("storage", python="storages"))
     stores = [
         url or storage_url(place, name) for name, url, place in zip(names, storages, places, strict=True)
     ]
@@ -82,11 +83,11 @@ def compare_studies(
     return Comparison(page, (differences_reading(contenders), *words))
 
 
-def _each(given: Sequence[T], studies: Sequence[str], flag: str) -> Sequence[T]:
+def _each(given: Sequence[T], studies: Sequence[str], where: str) -> Sequence[T]:
     """One value per study: the only one for all, or one each."""
     if len(given) not in (1, len(studies)):
         rule = f"give it once for all studies or once for each of the {len(studies)}, but got it {len(given)} times"
-        raise ConfigError([Problem(flag, rule)])
+        raise ConfigError([Problem(where, rule)])
     return list(given) * len(studies) if len(given) == 1 else given
 
 
@@ -97,11 +98,14 @@ def _check_different(studies: Sequence[str], stores: Sequence[str]) -> None:
         ConfigError: If not.
     """
     if len(studies) < 2:
-        only = f"takes two studies or more, but got only {studies[0]!r}; `ppo-tune report` shows a single one"
+        only = (
+            f"takes two studies or more, but got only {studies[0]!r}; {command('report')} shows a single one"
+        )
         raise ConfigError([Problem("compare", only)])
     pairs = list(zip(studies, stores, strict=True))
     twice = dict.fromkeys(name for name, store in pairs if pairs.count((name, store)) > 1)
-    way_out = "leave one out, or say with --out or --storage where another study of that name is"
+    out, storage = argument("out", python="outs"), argument("storage", python="storages")
+    way_out = f"leave one out, or say with {out} or {storage} where another study of that name is"
     if twice:
         raise ConfigError([Problem("compare", f"study {name!r} is given twice; {way_out}") for name in twice])
 
