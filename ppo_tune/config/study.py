@@ -84,8 +84,7 @@ class StudyConfig(RunConfig):
     @property
     def rules(self) -> Rules:
         """What its constraints allow."""
-        fixed = {**self.ppo.model_dump(), **self.model.model_dump(include=set(ADAPTER_FIELDS))}
-        return Rules.of(self.constraints, fixed)
+        return Rules.of(self.constraints, self.hyperparameters)
 
     @property
     def grid_size(self) -> int:

@@ -55,6 +55,7 @@ class Page:
         chapters: In reading order.
         colophon: How it was made.
         advice: What to do instead of going on with what was found; empty where one can.
+        searched: The hyperparameters that were searched.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Page:
     chapters: Sequence[Chapter]
     colophon: str
     advice: str = ""
+    searched: Sequence[str] = ()
 
 
 def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
@@ -81,6 +83,7 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         chapters=chapters,
         colophon=f"Made with {made_with}. Seed {search.seed}.",
         advice=record.verdict.advice,
+        searched=tuple(record.config.space),
     )
 
 
