@@ -52,7 +52,7 @@ def export(
     )
     facts = {
         "study": study, "target": to, "main": made.main, "verdict": made.verdict, "advice": made.advice,
-        "notes": made.notes,
+        "first": made.first, "notes": made.notes,
         "cannot_do": [str(remark) for remark in made.conversion.unsupported],
         "does_otherwise": [str(remark) for remark in made.conversion.approximated],
     }  # fmt: skip
@@ -68,9 +68,11 @@ def export(
     for text in made.notes:
         note(text)
     tell(made.verdict, final=True)
+    if made.first:
+        tell(f"FIRST      {made.first}", indent=11, final=True)
     if made.advice:
         tell(made.advice)
-    elif made.command and not made.missing:
+    elif made.command and not made.missing and not made.first:
         say(f"go on with {shlex.join([*made.command, str(target / made.main)])}")
     losses = {"cannot do": made.conversion.unsupported, "does otherwise": made.conversion.approximated}
     for what, remarks in losses.items():

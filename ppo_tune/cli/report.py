@@ -46,7 +46,11 @@ def write_and_tell(
         tell(sentence, final=True)
     if written.best is not None:
         say(f"values     {describe(written.params)}")
-        if not written.verdict.advice:
+        if written.verdict.advice:
+            pass
+        elif written.train:
+            tell(f"go on with {written.train}")
+        else:
             say(f"go on with ppo-tune train {shlex.quote(str(written.best))}")
     say(f"report     {written.page}", final=True)
     return written

@@ -14,6 +14,7 @@ from ppo_tune.cli.output import Facts
 from ppo_tune.cli.progress import clock, counts, describe, shorten
 from ppo_tune.cli.search import flags_of
 from ppo_tune.cli.terminal import Out, Storage, StudyName, console, heard, printable, say
+from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.search.results import repeats_reading
 from ppo_tune.search.status import StudyStatus, TrialStatus
 
@@ -30,7 +31,8 @@ def status(study: StudyName, storage: Storage = None, out: Out = Path()) -> Fact
     for label, text in _rows(found, datetime.now()):
         with heard(label == "verdict"):
             _say_row(label, _wrap(text))
-    _say_row("next", _wrap(next_command) if found.verdict.advice == next_command else [next_command])
+    is_command = next_command.startswith("ppo-tune ")
+    _say_row("next", [next_command] if is_command else _wrap(next_command))
     return Facts({**asdict(found), "done": found.done, "next": next_command})
 
 
@@ -133,14 +135,20 @@ def _scores(trial: TrialStatus) -> str:
 
 def _next(found: StudyStatus, out: Path, flags: str) -> str:
     """What one would type now, or what to change where nothing is to be typed yet."""
-    name = found.study
+    name, steps = found.study, NextSteps(found.study, found.lone)
     if found.state in ("died", "stopped"):
+        if steps.lone:
+            return steps.search
         return f"ppo-tune extend {name}{flags}"  # to the limits it has; its file may know others, or there is none
     if found.state == "complete" and found.verdict.advice:
         return found.verdict.advice
     if found.state == "complete" and found.to_confirm:
+        if steps.lone:
+            return steps.confirm()
         return f"ppo-tune confirm {name}{flags}"
     best = out / "reports" / name / "best.yaml"
     if found.state == "complete" and best.is_file():
+        if steps.lone:
+            return steps.train_there
         return f"ppo-tune train {shlex.quote(str(best))}"
     return f"ppo-tune report {name}{flags}"

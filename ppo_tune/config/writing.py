@@ -36,16 +36,24 @@ def yaml_text(blocks: Mapping[str, Any], header: Sequence[str]) -> str:
     return "".join(f"# {line}\n" for line in header) + text.getvalue()
 
 
-def study_text(config: StudyConfig) -> str:
+SEARCH = "`ppo-tune search THIS_FILE`"
+"""What goes on with a study that any process can search."""
+
+
+def study_text(config: StudyConfig, goes_on: str = SEARCH) -> str:
     """A study file that says what was asked for, and nothing of what was left to its defaults.
 
     A config that was stored and read again no longer knows what was asked for, so that all of it is written; what is
     searched stands in `space` alone.
+
+    Args:
+        config: The experiment.
+        goes_on: What goes on with it, for its first line.
     """
     blocks = config.model_dump(mode="json", exclude_unset=True, exclude={"name"})
     for block in blocks.keys() & {"ppo", "model"}:
         blocks[block] = {name: value for name, value in blocks[block].items() if name not in config.space}
-    return yaml_text(blocks, [_header(config.name)])
+    return yaml_text(blocks, [f"{_header(config.name)}; {goes_on} goes on with it."])
 
 
 def renamed_text(text: str, name: str, new_name: str) -> str:
@@ -54,4 +62,4 @@ def renamed_text(text: str, name: str, new_name: str) -> str:
 
 
 def _header(name: str) -> str:
-    return f"As study {name} was last searched; `ppo-tune search THIS_FILE` goes on with it."
+    return f"As study {name} was last searched"

@@ -7,7 +7,7 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -25,6 +25,7 @@ from ppo_tune.config.study_file import make_study
 from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.code_hash import code_hash
 from ppo_tune.data.given_rows import lines_of, rows_of
+from ppo_tune.data.stand_ins import stand_in
 from ppo_tune.data.user_functions import Held, hold, load_function
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.files import content_hash, make_folder, write_text
@@ -44,17 +45,6 @@ HOMES = {
     if key not in ("name", "path", *OBJECTS)
 }
 """The block of each key."""
-
-LONE_REWARD = '''"""{label}: what scored was an object of the Python session that gave it to ppo-tune.
-
-Its code and the plain values that it uses: {content}
-{source}"""
-
-raise ImportError(
-    "{label} lives in the Python session that gave it to ppo-tune; call `ppo_tune.tune` there again, or name a "
-    "function that stands in a file"
-)
-'''
 
 
 @dataclass(frozen=True)
@@ -112,10 +102,11 @@ class Given:
         names = {placeholder: self._put(thing, folder) for placeholder, thing in self._things.items()}
         return self.config.renamed(lambda named: names.get(named.value, named.value))
 
-    def take_back(self) -> None:
-        """Delete what was written, and was not there before."""
+    def take_back(self, kept: Collection[Path] = ()) -> None:
+        """Delete what was written and was not there before, but for what is kept, by full paths."""
         for path in self._written:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if path.resolve() not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _put(self, thing: _Thing, folder: Path) -> str:
         """Write a thing; returns what a study file calls it."""
@@ -231,7 +222,7 @@ class Given:
     def _lone(self, reward: Any, reason: str) -> str:
         """The placeholder of an object that only this session has."""
         content, label = code_hash(reward), _label(reward)
-        text = LONE_REWARD.format(label=label, content=content, source=_source(reward))
+        text = stand_in(reward, label, content)
         held = Held(reward, label, reason)
         return self._name(
             "reward", _Thing("reward", ".py", lambda path: write_text(path, text), content, held)
@@ -315,7 +306,7 @@ def _check_call(reward: Any, place: str) -> None:
     if callable(getattr(reward, "score", None)):  # a `Reward`, whose call is ours
         return
     try:
-        inspect.signature(reward).bind_partial(prompts=[], responses=[], references=[])
+        inspect.signature(reward).bind_partial(prompts=[], responses=[])
     except TypeError as error:
         what = f"must take prompts, responses and **columns, as lists by name, but {_label(reward)} does not: {error}"
         raise ConfigError([Problem(place, what)]) from None
@@ -351,13 +342,3 @@ def _from_here(path: Path) -> str:
 
 def _label(reward: Any) -> str:
     return str(getattr(reward, "__qualname__", None) or type(reward).__qualname__)
-
-
-def _source(reward: Any) -> str:
-    """The object's source as lines of a comment, where it is known."""
-    of = reward if hasattr(reward, "__qualname__") else type(reward)
-    try:
-        lines: Iterator[str] = iter(inspect.getsource(of).splitlines())
-    except (OSError, TypeError):
-        return ""
-    return "".join(f"    {line}\n" for line in ("", *lines)).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from ppo_tune.data.stand_ins import stands_for
 from ppo_tune.data.user_modules import ImportRefusedError, UserModule, import_file
 from ppo_tune.errors import ConfigError, Problem
 
@@ -107,6 +108,14 @@ def _import(name: str, where: str) -> UserModule:
     path = name.rpartition(":")[0]
     if not Path(path).is_file():
         raise ConfigError([Problem(where, f"no such file {path!r} (looked in {Path.cwd()})")])
+    if label := stands_for(Path(path)):
+        what = (
+            f"{label} is in the Python session that gave it to ppo-tune, and {path} only stands for it: go on there, "
+            "by `ppo_tune.tune` with the same arguments, `study.confirm()` or `ppo_tune.train(study.best)`; or put it "
+            "into a file of your own and name that here, as my_rewards.py:score, for a training or a study of another "
+            "name"
+        )
+        raise ConfigError([Problem(where, what)])
     try:
         return import_file(Path(path))
     except ImportRefusedError as error:

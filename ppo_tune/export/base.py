@@ -71,6 +71,17 @@ class Sources:
     notes: tuple[str, ...] = ()
     revisions: tuple[str, ...] = ()
 
+    @property
+    def first(self) -> str:
+        """What must be done before anything can train, in words; empty where nothing must."""
+        empty = [f"{known.stands_for} in {known.name}" for known in self.enclosures if known.stands_for]
+        if not empty:
+            return ""
+        return (
+            f"put {' and '.join(empty)}, in place of what stands there: only a Python session had it, and nothing "
+            "trains without it"
+        )
+
     def enclosed(self, name: str | None) -> Enclosure | None:
         """What goes along under a name; None for a hub name."""
         return next((enclosure for enclosure in self.enclosures if enclosure.name == name), None)
@@ -240,6 +251,11 @@ class Export:
     printed: str = ""
     verdict: str = ""
     advice: str = ""
+
+    @property
+    def first(self) -> str:
+        """What must be done in the folder before anything can train; empty where nothing must."""
+        return self.sources.first
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from ppo_tune.config.block import Block, Named
 from ppo_tune.data.formats import FORMATS
+from ppo_tune.data.stand_ins import stands_for
 from ppo_tune.data.user_files import IMPORTS
-from ppo_tune.data.user_functions import held_by, helper_files
+from ppo_tune.data.user_functions import helper_files
 from ppo_tune.errors import ConfigError, StorageError
 from ppo_tune.files import content_hash
 
@@ -40,12 +41,14 @@ class Enclosure:
         source: Its place here.
         what: What it is, in words.
         is_linked: Whether a link to it stands there, for want of a copy.
+        stands_for: What is missing, where the file only stands for it; see `ppo_tune.data.stand_ins`.
     """
 
     name: str
     source: Path
     what: str
     is_linked: bool = False
+    stands_for: str = ""
 
     @property
     def is_missing(self) -> bool:
@@ -220,15 +223,12 @@ class Enclosing:
         path = Path(named.path)
         folder = path.parent.resolve()
         root = self._root(folder)
-        name = self._add(f"{root}/{path.name}", path, f"the file of {named.place}")
+        missing = stands_for(path)
+        what = f"the place of {missing}, which is missing" if missing else f"the file of {named.place}"
+        name = self._add(f"{root}/{path.name}", path, what, missing=missing)
         self.compare(named.place, path)
         helpers: dict[str, Path] = {}
-        if (held := held_by(named.value)) is not None:
-            self.notes.append(
-                f"{held.label} lives in this Python session and does not go along: put a function in the place of "
-                f"{name}"
-            )
-        elif path.is_file():
+        if path.is_file() and not missing:
             try:
                 helpers = dict(helper_files(named.value, named.place))
             except ConfigError as error:
@@ -250,9 +250,9 @@ class Enclosing:
         known = next((root for root, source in others.items() if source == folder), None)
         return known or (f"{FUNCTIONS}_{len(others) + 1}" if others else FUNCTIONS)
 
-    def _add(self, name: str, source: Path, what: str, *, is_linked: bool = False) -> str:
+    def _add(self, name: str, source: Path, what: str, *, is_linked: bool = False, missing: str = "") -> str:
         """Note that something goes along; returns its name: the one that it has there already, if any."""
-        made = Enclosure(name, source, what, is_linked=is_linked)
+        made = Enclosure(name, source, what, is_linked=is_linked, stands_for=missing)
         for found in self._found.values():
             if found.shelf == made.shelf and found.source.resolve() == source.resolve():
                 return found.name

@@ -13,6 +13,7 @@ from ppo_tune.export.enclosures import MODULES
 from ppo_tune.export.rendering import README, cell, comment, enclosed, one_line
 from ppo_tune.export.transfer import at_scale, rules
 from ppo_tune.files import finite
+from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.templates import render as fill_in
 from ppo_tune.versions import versions
 
@@ -23,15 +24,17 @@ ADVICE = "advice"
 """The fact of a config that is not to be trained as it is: what to do instead."""
 
 
-def render(config: TrainConfig, provenance: Mapping[str, str]) -> str:
+def render(config: TrainConfig, provenance: Mapping[str, str], first: str = "") -> str:
     """A config as YAML, every value written out, with where it comes from on top.
 
     Args:
         config: What to train.
         provenance: Facts for the header, such as the study, the trial and its score. Where `ADVICE` is among them, it
             stands in place of the command.
+        first: What must be done before it can be trained; empty where nothing must.
     """
     how = [] if ADVICE in provenance else ["ppo-tune train THIS_FILE"]
+    how = [*(comment(f"FIRST: {first}") if first else []), *how]
     facts = [line for name, value in provenance.items() for line in comment(f"{name}: {value}")]
     blocks = config.model_dump(mode="json")
     blocks["task"] = {name: value for name, value in blocks["task"].items() if value is not None}
@@ -43,7 +46,7 @@ def export(winner: Winner, scale: Scale) -> Export:
     config = winner.config
     suggested = at_scale(winner, scale).config if scale else None
     files = {
-        BEST: render(config, winner.provenance),
+        BEST: render(config, winner.provenance, winner.sources.first),
         README: _card(winner, scale, suggested),
         METRICS: _json(winner.metrics),
         PROVENANCE: _json(
@@ -52,15 +55,21 @@ def export(winner: Winner, scale: Scale) -> Export:
     }
     if suggested is not None:
         facts = {"not tuned": f"suggested for {scale}", **winner.provenance}
-        files[SUGGESTED] = render(suggested, facts)
+        files[SUGGESTED] = render(suggested, facts, winner.sources.first)
     return Export(
         BEST,
         files,
         Conversion(settings=_settings(config)),
         command=("ppo-tune", "train"),
         sources=winner.sources,
-        printed=render(winner.from_here or config, winner.provenance),
+        printed=render(winner.from_here or config, winner.provenance, _first(winner)),
     )
+
+
+def _first(winner: Winner) -> str:
+    """What must be done before the config can be trained outside of the export's folder; empty where nothing must."""
+    lone = (known.stands_for for known in winner.sources.enclosures)
+    return NextSteps(winner.config.name, next(filter(None, lone), "")).name_it("this file")
 
 
 def _settings(config: TrainConfig) -> tuple[Setting, ...]:
@@ -99,6 +108,7 @@ def _card(winner: Winner, scale: Scale, suggested: TrainConfig | None) -> str:
         rows=rows,
         metrics=[(cell(name), cell(_told(metric))) for name, metric in winner.metrics.items()],
         facts=[(cell(name), cell(fact)) for name, fact in winner.provenance.items()],
+        first=one_line(winner.sources.first),
         has_functions=any(known.is_code for known in winner.sources.enclosures),
         enclosed=enclosed(winner, f"name another at its place in {BEST}"),
         rules=rules(winner),

@@ -39,6 +39,7 @@ class Report:
         headline: What the page says first, in sentences.
         verdict: What the study says.
         params: The winner's searched values; empty where there is none.
+        train: How to train the winner where a command alone cannot; empty where one can.
     """
 
     page: Path
@@ -46,6 +47,7 @@ class Report:
     headline: tuple[str, ...]
     verdict: Verdict
     params: Mapping[str, Any]
+    train: str = ""
 
 
 def report_study(
@@ -123,6 +125,7 @@ def write_files(record: StudyRecord, folder: Path, *, markdown: bool = False, pn
         headline=tuple(page.headline),
         verdict=record.verdict,
         params={} if record.winner is None else record.winner.params,
+        train=page.train,
     )
 
 
@@ -132,6 +135,7 @@ def _write_best(record: StudyRecord, path: Path) -> str | None:
         path.unlink(missing_ok=True)
         return None
     facts = provenance(record.config, record.winner, record.verdict)
-    text = render(with_paths_from(full_length(record.winner, record.config), path.parent), facts)
+    config = with_paths_from(full_length(record.winner, record.config), path.parent)
+    text = render(config, facts, record.next_steps.name_it("this file"))
     write_text(path, text)
     return text

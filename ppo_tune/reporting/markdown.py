@@ -10,7 +10,7 @@ from ppo_tune.export import other_trainers
 from ppo_tune.reporting.page import Page
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.tables import view
-from ppo_tune.reporting.wording import cut
+from ppo_tune.reporting.wording import CALL, cut
 from ppo_tune.safe_text import symbols
 
 MAX_LINES = 80
@@ -76,7 +76,7 @@ def plain(text: str) -> str:
 
 def prose(text: str) -> str:
     """A sentence of ours, with commands between backticks as code; all else shows as it is."""
-    return re.sub(r"\\`(ppo-tune [^`]+)\\`", lambda found: f"`{UNESCAPED.sub('', found[1])}`", plain(text))
+    return re.sub(rf"\\`({CALL})\\`", lambda found: f"`{UNESCAPED.sub('', found[1])}`", plain(text))
 
 
 def _tables(chapter: Chapter) -> list[str]:
@@ -119,6 +119,8 @@ def _next(page: Page) -> list[str]:
     train = f"ppo-tune train reports/{page.title}/best.yaml    # at full length, here"
     first, *others = other_trainers()
     export = f"ppo-tune export {page.title} --to {first}    # or {', '.join(others)}"
+    if page.train:
+        return ["## Go on with the winner", "", f"By {prose(page.train)}.", "", *_fenced("sh", export)]
     return ["## Go on with the winner", "", *_fenced("sh", f"{train}\n{export}")]
 
 

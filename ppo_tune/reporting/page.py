@@ -27,7 +27,7 @@ from ppo_tune.reporting.drawing import DARK, LIGHT
 from ppo_tune.reporting.record import StudyRecord
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.tables import view
-from ppo_tune.reporting.wording import cell
+from ppo_tune.reporting.wording import CALL, cell
 from ppo_tune.safe_text import symbols, writable
 from ppo_tune.search.results import repeated_cells, repeats_reading
 from ppo_tune.templates import environment
@@ -56,6 +56,7 @@ class Page:
         colophon: How it was made.
         advice: What to do instead of going on with what was found; empty where one can.
         searched: The hyperparameters that were searched.
+        train: How to train it where a command alone cannot; empty where one can.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Page:
     colophon: str
     advice: str = ""
     searched: Sequence[str] = ()
+    train: str = ""
 
 
 def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
@@ -84,6 +86,7 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         colophon=f"Made with {made_with}. Seed {search.seed}.",
         advice=record.verdict.advice,
         searched=tuple(record.config.space),
+        train=record.next_steps.train_there,
     )
 
 
@@ -151,7 +154,7 @@ def _hashes(texts: Sequence[str]) -> str:
 
 def prose(text: str) -> Markup:
     """A sentence of ours, with commands between backticks as code."""
-    return Markup(re.sub("`(ppo-tune [^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 escaped first
+    return Markup(re.sub(f"`({CALL})`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 escaped first
 
 
 def figure_json(figure: go.Figure) -> Markup:

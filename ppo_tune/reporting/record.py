@@ -19,6 +19,7 @@ from ppo_tune.search.concerns import kept_samples
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut, Untrained
+from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.search.race import Confirmation
 from ppo_tune.search.results import ending_of, is_feasible, was_lost
 from ppo_tune.search.verdict import Verdict, judge, read_facts
@@ -67,6 +68,11 @@ class StudyRecord:
         """Who scored trials beside what they are compared by: the task's judges, and a reward that is another."""
         curves = (TrialFacts(trial).curve for trial in self.trials)
         return tuple(dict.fromkeys(name for curve in curves for point in curve for name in point.judges))
+
+    @cached_property
+    def next_steps(self) -> NextSteps:
+        """How one goes on with the study."""
+        return NextSteps.of(self.config, self.folder)
 
     @property
     def watched(self) -> tuple[str, ...]:

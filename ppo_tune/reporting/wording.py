@@ -61,6 +61,10 @@ def label(column: str) -> str:
     return LABELS.get(column) or (column if column in SEARCHABLE else column.replace("_", " "))
 
 
+CALL = r"(?:ppo-tune |ppo_tune\.|study\.)[^`]+"
+"""A command, or a function to call, as it stands between backticks in a sentence of ours."""
+
+
 def cut(text: str, letters: int = MAX_LETTERS) -> str:
     """The beginning of a text that is too long for its place."""
     return text if len(text) <= letters else text[: letters - 1] + "…"

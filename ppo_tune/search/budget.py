@@ -108,8 +108,7 @@ class Budget:
         """By the total of trials, which those that were lost and run again do not count for."""
         if self.config.n_trials is None:
             return None
-        begun = [t for t in study.get_trials(deepcopy=False) if t.state is not TrialState.WAITING]
-        return self.config.n_trials - sum(not was_lost(trial) for trial in begun)
+        return self.config.n_trials - begun_trials(study)
 
     def _affordable(self, study: Study) -> int | None:
         """By episodes and seconds, at what a trial has cost so far; None where nothing limits them yet.
@@ -214,6 +213,12 @@ def expected_trials(config: StudyConfig) -> int:
 def trial_cost(config: StudyConfig) -> float:
     """What a trial of a study is expected to cost."""
     return expected_cost(config.search.pruner, len(config.milestone_episodes()))
+
+
+def begun_trials(study: Study) -> int:
+    """How many trials have begun, but for those that were lost and run again."""
+    begun = [t for t in study.get_trials(deepcopy=False) if t.state is not TrialState.WAITING]
+    return sum(not was_lost(trial) for trial in begun)
 
 
 def trials_worth(study: Study, config: StudyConfig) -> float:

@@ -13,7 +13,7 @@ from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import Mistakes
 from ppo_tune.search.beforehand import needs_look
 from ppo_tune.search.budget import expected_trials, trial_cost
-from ppo_tune.search.local_workers import default_workers
+from ppo_tune.search.local_workers import number_of_workers
 from ppo_tune.search.run import crowding
 from ppo_tune.search.storage import check_same, has_study, load_study_from, storage_url
 from ppo_tune.search.warm_start import warm_start
@@ -77,7 +77,7 @@ def check_study(
         PPOTuneError: If something cannot be used, or the study exists and was made by another experiment.
         WorkerError: If a worker that was measured met a bug.
     """
-    n_workers, mistakes, exists = workers or default_workers(), Mistakes(), False
+    n_workers, mistakes, exists = number_of_workers(workers), Mistakes(), False
     inputs = check_user_files(config)
     facts: RunFacts | None = None
     if needs_look(config):

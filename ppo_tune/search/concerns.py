@@ -20,6 +20,7 @@ from ppo_tune.search import responses
 from ppo_tune.search.facts import Expectation, TrialFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut, Untrained
+from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.search.results import ending_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ class Facts:
         """The confirmation, if it is finished."""
         found = self.confirmation
         return None if found is None or found.outcome.kind == "unfinished" else found
+
+    @property
+    def next_steps(self) -> NextSteps:
+        """How one goes on with the study."""
+        return NextSteps.of(self.config, self.folder)
 
     @property
     def seen(self) -> HeldOut | None:

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 
+from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.search.workers import Channel, Ended, Message, T, Work, Worker, Workers, carry_out
 
 STOP = "stop"
@@ -187,6 +188,20 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def number_of_workers(wanted: int | None) -> int:
+    """So many workers as are wanted, or what suits this machine.
+
+    Raises:
+        ConfigError: If that cannot be a number of processes.
+    """
+    if wanted is None:
+        return default_workers()
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+        what = f"must be a whole number of at least 1, or None for one per GPU or core, but got {wanted!r}"
+        raise ConfigError([Problem("workers", what)])
+    return wanted
 
 
 def default_workers() -> int:

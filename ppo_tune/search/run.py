@@ -9,24 +9,32 @@ from optuna.trial import TrialState
 from ppo_tune.config.methods import Size
 from ppo_tune.config.notes import notes
 from ppo_tune.config.study import StudyConfig
-from ppo_tune.config.writing import study_text
+from ppo_tune.config.writing import SEARCH, study_text
 from ppo_tune.data.user_files import check_user_files, with_paths_from
 from ppo_tune.data.user_functions import held_by
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder, write_text
 from ppo_tune.search.beforehand import look_beforehand
-from ppo_tune.search.budget import Budget, episodes_of, expected_trials, trials_worth
+from ppo_tune.search.budget import Budget, begun_trials, episodes_of, expected_trials, trials_worth
 from ppo_tune.search.confirmation import ConfirmationPlan, confirmation_of, open_confirmation
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.holding import only_search
 from ppo_tune.search.in_process import InProcess
-from ppo_tune.search.local_workers import LocalWorkers, default_workers
+from ppo_tune.search.local_workers import LocalWorkers, number_of_workers
+from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.search.pack_size import MIN_ROUNDS
 from ppo_tune.search.plan import Plan, SearchPlan
 from ppo_tune.search.results import STATES, best_trials, count_endings, ranked_trials
-from ppo_tune.search.storage import check_same, close_lost_trials, create_study, load_study_from, storage_url
+from ppo_tune.search.storage import (
+    check_same,
+    close_lost_trials,
+    create_study,
+    has_study,
+    load_study_from,
+    storage_url,
+)
 from ppo_tune.search.supervisor import Supervisor
 from ppo_tune.search.warm_start import MOST, warm_start
 from ppo_tune.search.workers import Channel, Worker, Workers
@@ -81,21 +89,26 @@ def run_search(
             fails for the same reason.
         WorkerError: If a worker met a bug.
     """
+    n_workers = number_of_workers(workers)
     folder = StudyFolder(make_folder(StudyFolder.of(Path(out), config.name).path))
     inputs = check_user_files(config)
     url = storage or storage_url(Path(out), config.name)
     held = held_rewards(config)
-    n_workers = 1 if held else workers or default_workers()
+    n_workers = 1 if held else n_workers
     with only_search(folder, config.name), LocalWorkers(train_trials) as processes:
         for text in look_beforehand(None if held else processes, config):
             watch({"kind": "note", "text": text})
+        config, short = _with_total(config, url)
         study = create_study(config, url, inputs.hashes, warm_start(config, storage=storage, out=out))
-        write_text(folder.written(config.name), study_text(with_paths_from(config, folder.path)))
+        write_text(
+            folder.written(config.name),
+            study_text(with_paths_from(config, folder.path), _goes_on(config, folder)),
+        )
         close_lost_trials(study, folder.identity())
         watch(_opened(study))
         kept = StudyFacts(study).warm_start
         told = [] if kept is None else [kept.told]
-        for note in [*notes(config), *told, *held, *crowding(config, n_workers), *inputs.notes]:
+        for note in [*notes(config), *short, *told, *held, *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
         budget = Budget.of(config if confirm else _unconfirmed(config), study)
         session = _Session(study, url, folder, None if held else processes, watch)
@@ -133,6 +146,7 @@ def run_confirmation(
         PPOTuneError: If there is no such study, nothing to confirm, or something cannot be used.
         WorkerError: If a worker met a bug.
     """
+    n_workers = number_of_workers(workers)
     url = storage or storage_url(Path(out), config.name)
     study = load_study_from(url, config.name)
     folder = StudyFolder(make_folder(StudyFolder.of(Path(out), config.name).path))
@@ -147,10 +161,26 @@ def run_confirmation(
         held = held_rewards(config)
         for note in held:
             watch({"kind": "note", "text": note})
-        plan = ConfirmationPlan(config, 1 if held else workers or default_workers())
+        plan = ConfirmationPlan(config, 1 if held else n_workers)
         session = _Session(study, url, folder, None if held else processes, watch)
         interrupted = session.confirm(config, plan, size)
     return SearchResult(study, interrupted, folder.path)
+
+
+def _with_total(config: StudyConfig, url: str) -> tuple[StudyConfig, list[str]]:
+    """The experiment with a total of no less than the trials that there are, and what is to be said of that."""
+    begun = begun_trials(load_study_from(url, config.name)) if has_study(url, config.name) else 0
+    if config.n_trials is None or config.n_trials >= begun:
+        return config, []
+    search = config.search.model_copy(update={"n_trials": begun})
+    told = f"{begun} trials have begun, more than n_trials {config.n_trials}: it stays at {begun}, and none is added"
+    return config.model_copy(update={"search": search}), [told]
+
+
+def _goes_on(config: StudyConfig, folder: StudyFolder) -> str:
+    """What goes on with a study that was searched from its file, or from objects of a session."""
+    steps = NextSteps.of(config, folder.path)
+    return steps.search if steps.lone else SEARCH
 
 
 def _unconfirmed(config: StudyConfig) -> StudyConfig:
@@ -196,7 +226,7 @@ class _Session:
         self.watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
         interrupted = self._train(plan, opened, make_folder(self.folder.confirmation.path))
         if plan.budget.is_late and confirmation_of(opened, config).outcome.kind == "unfinished":
-            again = f"`ppo-tune confirm {self.study.study_name}` goes on with it"
+            again = f"{NextSteps.of(config, self.folder.path).confirm()} goes on with it"
             self.watch(
                 {"kind": "note", "text": f"the seconds were over before the confirmation was: {again}"}
             )

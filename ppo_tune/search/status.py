@@ -82,6 +82,7 @@ class StudyStatus:
         confirmation: How many runs of the confirmation ended in which way, or are under way; None before it.
         to_confirm: Whether the study wants a confirmation, has something to confirm, and has not done so.
         repeats: Trials of a finished grid that repeated a cell, for there were more trials than cells.
+        lone: What scores it and only a Python session has, by its label; empty where any process can score.
     """
 
     study: str
@@ -110,6 +111,7 @@ class StudyStatus:
     confirmation: Mapping[str, int] | None
     to_confirm: bool
     repeats: int
+    lone: str = ""
 
     @property
     def done(self) -> int:
@@ -194,6 +196,7 @@ def read_status(
         to_confirm=bool(config.search.confirm_top and results.best_trials(study))
         and not (confirmed and "waiting" not in confirmed),
         repeats=results.repeated_cells(config, trials),
+        lone=facts.next_steps.lone,
     )
 
 

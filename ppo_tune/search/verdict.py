@@ -182,7 +182,7 @@ def _unpaid(facts: Facts) -> str:
         return ""
     return (
         f" A quarter of its episodes does not pay for {LEAST.top} candidates and the default on {LEAST.seeds} seeds; "
-        f"`ppo-tune confirm {facts.config.name}` does it anyway."
+        f"{facts.next_steps.confirm()} does it anyway."
     )
 
 
@@ -275,7 +275,7 @@ ADVICE = {
     "reward_error": "Mend the reward: {reason}.",
     "out_of_memory": "In a new study lower ppo.rollout_size or ppo.max_new_tokens.",
     "crashed": "See why its workers died: {reason}.",
-    "pruned": "Run more trials with --n-trials, or in a new study search.pruner none.",
+    "pruned": "Run more trials with {more}, or in a new study search.pruner none.",
 }
 """The way out by the ending that most trials had; of the KL budget see `KL_ADVICE`."""
 
@@ -283,12 +283,14 @@ ADVICE = {
 def _way_out(facts: Facts) -> str:
     """What to change where everything failed, by what most trials failed of."""
     if not facts.trials:
-        return f"Give it more: `ppo-tune extend {facts.config.name}` with --trials, --episodes or --seconds."
+        return f"Give it more: {facts.next_steps.extend}."
     counts = Counter(ending_of(trial) for trial in facts.trials)
     most = max(counts, key=lambda ending: counts[ending])
     first = next((t for t in facts.trials if ending_of(t) == most), None)
     reason = "" if first is None else " ".join(TrialFacts(first).reason.split())
-    return ADVICE.get(most, KL_ADVICE).format(budget=facts.config.search.kl_budget, reason=reason.rstrip("."))
+    return ADVICE.get(most, KL_ADVICE).format(
+        budget=facts.config.search.kl_budget, reason=reason.rstrip("."), more=facts.next_steps.more_trials
+    )
 
 
 def rival_of(confirmation: "Confirmation") -> str:

@@ -1,16 +1,26 @@
 """A search whose prompts, model, reward and space are objects of Python."""
 
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ppo_tune.data.given import Given
-from ppo_tune.errors import PPOTuneError, StudyMismatchError
+from ppo_tune.errors import PPOTuneError, StorageError, StudyMismatchError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.holding import only_search
 from ppo_tune.search.run import run_search
-from ppo_tune.search.storage import OF_A_FILE, forget_unbegun, has_study, storage_url
+from ppo_tune.search.storage import (
+    OF_A_FILE,
+    forget_unbegun,
+    has_study,
+    load_study_from,
+    storage_url,
+    stored_config,
+)
 from ppo_tune.tuning.study import Study
 
 OTHERS = ("storage", "workers", "watch", "confirm")
@@ -68,23 +78,60 @@ def tune(  # noqa: PLR0913 all of them are named
     """
     watch = watch or Teller().watch
     given = Given(dict(settings, space=space, prompts=prompts, reward=reward, model=model), name, OTHERS)
-    folder, store = StudyFolder.of(Path(out), name), storage_url(Path(out), name)
-    is_new = storage is None and not has_study(store, name)
     try:
-        config = given.write(folder.given)
-        result = run_search(config, out=out, storage=storage, workers=workers, watch=watch, confirm=confirm)
+        with _nothing_left_if_refused(given, name, Path(out), storage):
+            config = given.write(StudyFolder.of(Path(out), name).given)
+            result = run_search(
+                config, out=out, storage=storage, workers=workers, watch=watch, confirm=confirm
+            )
     except StudyMismatchError as error:
-        given.take_back()
         what = str(error).replace(OF_A_FILE, "call it with what it had, or with another name")
         raise StudyMismatchError(what) from None
-    except PPOTuneError:
-        if is_new and forget_unbegun(store, name):  # a reward that is mended may try again
-            folder.base.unlink(missing_ok=True)
-            given.take_back()
-        raise
     if result.interrupted:
         watch({"kind": "note", "text": "stopped; the same call goes on"})
     return Study(name, storage=storage, out=out, held=given.held)
+
+
+@contextmanager
+def _nothing_left_if_refused(given: Given, name: str, out: Path, storage: str | None) -> Iterator[None]:
+    """Where no study comes of this block its files go again, and its folder too if it was not there before.
+
+    A study of which no trial could begin is none, where nobody else can have it: so a reward that is mended may try
+    again under the same name.
+    """
+    folder, url = StudyFolder.of(out, name), storage or storage_url(out, name)
+    made = [path for path in (folder.path, folder.path.parent, out) if not path.exists()]
+    is_new = storage is None and _names_of(url, name) is None
+    try:
+        yield
+    except BaseException:
+        named = _names_of(url, name, unbegun=not is_new)
+        given.take_back(kept=named or ())
+        if named is None and is_new:
+            folder.base.unlink(missing_ok=True)
+        if named is None and folder.path in made and folder.path.exists():
+            with suppress(StorageError), only_search(folder, name):  # whoever searches there holds it
+                shutil.rmtree(folder.path)
+        for path in made:
+            with suppress(OSError):  # it was never made, or holds something
+                path.rmdir()
+        raise
+
+
+def _names_of(url: str, name: str, *, unbegun: bool = True) -> list[Path] | None:
+    """The files and folders that a study names; None where there is no such study.
+
+    Args:
+        url: Of its store.
+        name: The study's.
+        unbegun: Whether one of which no trial ever began is left; else it is deleted.
+    """
+    try:
+        if not has_study(url, name) or (not unbegun and forget_unbegun(url, name)):
+            return None
+        return [Path(named.path).resolve() for named in stored_config(load_study_from(url, name)).names()]
+    except PPOTuneError:  # the store cannot be opened, or something else than ppo-tune made the study
+        return None
 
 
 class Teller:

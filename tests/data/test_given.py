@@ -261,7 +261,7 @@ def test_what_has_no_name_in_a_file_is_held_by_this_session(
     assert f"{held.label} {held.reason}" == told
     assert held.value is reward
     assert load_function(name) is reward
-    with pytest.raises(ImportError, match="lives in the Python session that gave it to ppo-tune"):
+    with pytest.raises(ImportError, match="is missing: put it here, in place of all this"):
         exec(Path(name.removesuffix(":score")).read_text(encoding="utf-8"), {})
 
 
@@ -302,7 +302,7 @@ def test_the_file_of_a_lone_reward_says_what_it_was(module: Callable[[str], Modu
     name, _ = function_of(reward=module(text).Score())
 
     said = Path(name.removesuffix(":score")).read_text(encoding="utf-8")
-    assert "Score: what scored was an object of the Python session" in said
+    assert "Score is an object of the Python session that gave it to ppo-tune" in said
     assert "return [1.0]" in said
     compile(said, "it", "exec")
 
@@ -387,6 +387,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG)
 def test_a_mistake_is_a_sentence(changes: dict[str, Any], message: str) -> None:
     assert refusal(**changes) == message
+
+
+def test_a_function_need_not_take_columns_that_the_prompts_do_not_have() -> None:
+    """Whether it takes those that they have is seen when they have been read."""
+    assert (
+        function_of(
+            reward=lambda prompts, responses: [p == r for p, r in zip(prompts, responses, strict=True)]
+        )[1]
+        is not None
+    )
 
 
 def test_a_model_alone_is_asked_for_its_tokenizer() -> None:

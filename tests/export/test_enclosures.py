@@ -1,5 +1,6 @@
 """What goes along in an export's folder: every file that any block names, found again wherever the folder is put."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from ppo_tune.config.run import TrainConfig
+from ppo_tune.data.stand_ins import stand_in
 from ppo_tune.data.user_files import IMPORTS, check_user_files
 from ppo_tune.data.user_functions import Held, hold
 from ppo_tune.errors import StorageError
@@ -177,17 +179,27 @@ def test_a_function_that_cannot_be_imported_goes_along_alone_and_that_is_said(he
     assert "functions/reward.py" in [known.name for known in enclosing.enclosures]
 
 
-def test_what_lives_in_this_session_is_said_to_stay_in_it(here: Path) -> None:
-    (here / "reward.py").write_text("raise ImportError('it lives elsewhere')\n", encoding="utf-8")
+def test_what_only_a_session_has_is_to_be_put_into_the_folder_first(here: Path) -> None:
+    """In that session as in any other, and until code stands in its place."""
+    (here / "reward.py").write_text(stand_in(len, "my_score", "hash"), encoding="utf-8")
     kept = hold("reward.py:score", Held(lambda **_: [], "my_score", "is a lambda"))
-    enclosing = Enclosing()
 
-    enclosing.block(training(reward={"name": "python", "function": "reward.py:score"}))
+    def first() -> str:
+        enclosing = Enclosing()
+        enclosing.block(training(reward={"name": "python", "function": "reward.py:score"}))
+        assert enclosing.notes == []
+        return Export("", {}, Conversion(()), sources=Sources(enclosures=enclosing.enclosures)).first
 
-    assert enclosing.notes == [
-        f"{kept.label} lives in this Python session and does not go along: put a function in the place of "
-        "functions/reward.py"
-    ]
+    for _ in range(2):
+        assert first() == (
+            "put my_score in functions/reward.py, in place of what stands there: only a Python session had it, and "
+            "nothing trains without it"
+        )
+        kept = None  # type: ignore[assignment]
+        gc.collect()
+    assert kept is None
+    (here / "reward.py").write_text("def score(**_): return []\n", encoding="utf-8")
+    assert first() == ""
 
 
 @pytest.mark.parametrize("changed", ["prompts.jsonl", "reward.py", "helper.py"])

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import ppo_tune
 from ppo_tune.data.user_files import check_user_files
-from ppo_tune.errors import ConfigError, DataError, SearchStoppedError, StorageError, StudyMismatchError
+from ppo_tune.errors import ConfigError, SearchStoppedError, StorageError, StudyMismatchError
 from ppo_tune.events import Event
 from ppo_tune.search.storage import create_study, storage_url
 from ppo_tune.tuning.tune import Teller
@@ -116,11 +116,60 @@ def test_another_experiment_of_the_name_is_refused_with_what_differs_and_leaves_
     assert len(before.trials) == 1
 
 
-def test_what_cannot_be_searched_leaves_nothing(tune: Tune, here: Path) -> None:
-    with pytest.raises(DataError, match="`prompts >= rollout_size` must hold"):
-        tune(reward=CountRed(), prompts=PROMPTS[:4])
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "too few prompts": ({"prompts": PROMPTS[:4]}, "`prompts >= rollout_size` must hold"),
+    "no such model": ({"model": "nothing"}, "no such folder"),
+    "no such study": ({"warm_start": "other"}, "there is no study 'other'"),
+    "no store": ({"storage": "sqlite:////nothing/at.db"}, "cannot be opened"),
+    "no worker": (
+        {"workers": 0},
+        "workers: must be a whole number of at least 1, or None for one per GPU or core, but got 0",
+    ),
+    "a part of a worker": ({"workers": 1.5}, "workers: must be a whole number of at least 1, .* but got 1.5"),
+    "a reward that fails": ({"reward": lambda **_: [1 / 0]}, "division by zero"),
+}  # fmt: skip
 
-    assert given_files(here, "tune") == []
+
+@pytest.mark.parametrize(("changes", "why"), REFUSED.values(), ids=REFUSED)
+def test_a_refused_call_leaves_nothing(
+    changes: dict[str, Any], why: str, tune: Tune, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    with pytest.raises(ppo_tune.PPOTuneError, match=why):
+        tune(**{"reward": CountRed(), "out": here / "mine", **changes})
+
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_refused_call_leaves_a_study_as_it_was(workers: int, tune: Tune, here: Path) -> None:
+    study = tune(reward=CountRed(), n_trials=1)
+    before = {path: path.read_bytes() for path in (here / "runs").rglob("*") if path.is_file()}
+
+    with pytest.raises(ConfigError, match=f"workers: must be .*, but got {workers}"):
+        tune(reward=CountRed("blue"), prompts=PROMPTS[1:], workers=workers)
+    with pytest.raises(ConfigError, match=f"workers: must be .*, but got {workers}"):
+        study.confirm(workers=workers)
+
+    assert {path: path.read_bytes() for path in (here / "runs").rglob("*") if path.is_file()} == before
+
+
+def test_a_total_below_what_has_begun_changes_nothing_and_is_told(
+    tune: Tune, here: Path, events: list[Event]
+) -> None:
+    reward = CountRed()
+    tune(reward=reward, n_trials=3)
+    record = (here / "runs" / "tune" / "tune.yaml").read_text("utf-8")
+    assert "n_trials: 3" in record
+
+    again = tune(reward=reward, n_trials=2)
+
+    assert "3 trials have begun, more than n_trials 2: it stays at 3, and none is added" in [
+        event["text"] for event in events if event["kind"] == "note"
+    ]
+    assert (here / "runs" / "tune" / "tune.yaml").read_text("utf-8") == record
+    assert again.config.n_trials == len(again.trials) == 3
 
 
 def test_a_reward_that_fails_at_once_can_be_mended_under_the_same_name(tune: Tune, here: Path) -> None:
@@ -128,7 +177,7 @@ def test_a_reward_that_fails_at_once_can_be_mended_under_the_same_name(tune: Tun
         SearchStoppedError, match=r"the untrained model cannot be scored: .*<lambda> raised NameError"
     ):
         tune(reward=lambda responses, **_: [missing(r) for r in responses])  # type: ignore[name-defined]  # noqa: F821
-    assert given_files(here, "tune") == []
+    assert list(here.iterdir()) == []
 
     assert len(tune(reward=CountRed(), n_trials=1).trials) == 1
 
@@ -162,9 +211,10 @@ def test_what_only_the_session_had_is_missed_by_any_other_before_a_model_loads(
         check_user_files(ppo_tune.load_study(here / "runs" / "tune" / "tune.yaml"))
 
     assert str(caught.value) == (
-        f"task.reward.function: {function.removesuffix(':score')} cannot be imported: ImportError: CountRed lives in "
-        "the Python session that gave it to ppo-tune; call `ppo_tune.tune` there again, or name a function that stands "
-        "in a file"
+        "task.reward.function: CountRed is in the Python session that gave it to ppo-tune, and "
+        f"{function.removesuffix(':score')} only stands for it: go on there, by `ppo_tune.tune` with the same "
+        "arguments, `study.confirm()` or `ppo_tune.train(study.best)`; or put it into a file of your own and name that "
+        "here, as my_rewards.py:score, for a training or a study of another name"
     )
 
 

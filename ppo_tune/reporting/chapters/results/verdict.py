@@ -29,6 +29,7 @@ def chapter(record: StudyRecord) -> Chapter:
     )
     data = {
         "name": record.config.name,
+        "train": record.next_steps.train_there,
         "has_winner": record.winner is not None,
         "advice": record.verdict.advice,
         "trainers": other_trainers(),
@@ -122,8 +123,8 @@ def _what_more_would_buy(
     completed = sum(t.value is not None for t in record.trials)
     if completed <= MIN_COMPLETED:
         return (
-            f"Not enough evidence: only {completed} trials were completed; more trials (--n-trials) are the way to a "
-            "better one."
+            f"Not enough evidence: only {completed} trials were completed; more trials "
+            f"({record.next_steps.more_trials}) are the way to a better one."
         )
     if found.mean <= 0:
         return "More seeds would not change that; a wider space or longer trials might."
@@ -134,8 +135,7 @@ def _what_more_would_buy(
     if seeds is None:
         return "More seeds alone would not show so small a gain; more prompts or a wider space might."
     return (
-        f"If that gain is real, about {seeds} seeds would show it: "
-        f"`ppo-tune confirm {record.config.name} --seeds {seeds}`."
+        f"If that gain is real, about {seeds} seeds would show it: {record.next_steps.confirm(seeds=seeds)}."
     )
 
 
@@ -157,8 +157,7 @@ def _unconfirmed(record: StudyRecord, winner: FrozenTrial) -> list[str]:
         done = sum(len(c.runs) for c in running.candidates)
         sentences.append(f"Its confirmation is not finished: {done} runs on fresh seeds are done.")
     sentences.append(
-        f"One seed each is partly luck; `ppo-tune confirm {record.config.name}` runs the best few and the default on "
-        "fresh seeds."
+        f"One seed each is partly luck; {record.next_steps.confirm()} runs the best few and the default on fresh seeds."
     )
     return sentences
 
