@@ -8,9 +8,10 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.output import Facts
-from ppo_tune.cli.search import flags_of, show
+from ppo_tune.cli.search import show
 from ppo_tune.cli.terminal import Out, Storage, StudyName, Workers
 from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.search.next_steps import flags_of
 
 
 def extend(
@@ -43,10 +44,10 @@ def extend(
         what = f"makes another study, which {given[0]} can be given to once it exists; leave one of both out"
         raise ConfigError([Problem("--longer", what)])
     opened, config = ppo_tune.open_study(study, storage=storage, out=out)
-    again = f"ppo-tune extend {study}{flags_of(storage, out)}"
+    again = f"ppo-tune extend {study}"
     if longer is None:
         config = ppo_tune.extended(config, opened, trials=trials, episodes=episodes, seconds=seconds)
     else:
         config, again = ppo_tune.lengthened(config, opened, longer), f"{again} --longer {longer}"
     run = partial(ppo_tune.run_search, config, out=out, storage=storage, workers=workers)
-    return show(run, config, out, again=again)
+    return show(run, config, out, again=again, flags=flags_of(storage, out))

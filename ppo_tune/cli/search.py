@@ -28,7 +28,7 @@ from ppo_tune.cli.terminal import (
     say,
     tell_note,
 )
-from ppo_tune.search.address import public
+from ppo_tune.search.next_steps import flags_of
 
 if TYPE_CHECKING:
     from ppo_tune.search.run import SearchResult
@@ -87,17 +87,20 @@ def search(
         "--no-confirm": no_confirm,
         "--yes": yes,
     }
-    return show(run, config, out, again=f"{again('search', file, given)}{flags_of(storage, out)}")
+    return show(run, config, out, again=again("search", file, given), flags=flags_of(storage, out))
 
 
-def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path, *, again: str) -> Facts:
+def show(
+    run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path, *, again: str, flags: str
+) -> Facts:
     """Run a search or a confirmation, show it meanwhile, and write the report.
 
     Args:
         run: Takes a watcher.
         config: The experiment.
         out: Folder that holds runs/ and reports/.
-        again: The command that goes on with it.
+        again: The command that goes on with it, without the flags.
+        flags: Of commands about it, which say where it is.
 
     Returns:
         What came of it, with the exit code.
@@ -106,10 +109,13 @@ def show(run: "partial[SearchResult]", config: "ppo_tune.StudyConfig", out: Path
     with display.shown():
         result = run(watch=display.watch)
     say(f"study {config.name}: {', '.join(f'{n} {ending}' for ending, n in result.endings.items())}")
-    report = write_and_tell(result.study, config, out)
-    if result.interrupted:
-        say(f"Stopped. Go on with: {again}", final=True)
-    facts = {"endings": result.endings, "interrupted": result.interrupted, **facts_of(report, config.name)}
+    stopped = f"{again}{flags}" if result.interrupted else None
+    report = write_and_tell(result.study, config, out, flags=flags, stopped=stopped)
+    facts = {
+        "endings": result.endings,
+        "interrupted": result.interrupted,
+        **facts_of(report, config.name, flags),
+    }
     nothing = EXIT_NOTHING if report.verdict.kind == "nothing_feasible" else 0
     return Facts(facts, code=EXIT_INTERRUPTED if result.interrupted else nothing)
 
@@ -127,11 +133,3 @@ def again(command: str, what: object, given: Mapping[str, Any]) -> str:
         for one in value if isinstance(value, list) else [value]:
             words += [] if one is None or one is False else [flag] if one is True else [flag, f"{one}"]
     return shlex.join(words)
-
-
-def flags_of(storage: str | None, out: Path) -> str:
-    """The flags that another command about the same study needs; a password is left out."""
-    given = [] if out == Path() else ["--out", str(out)]
-    if storage is not None:
-        given += ["--storage", public(storage)]
-    return "".join(f" {shlex.quote(word)}" for word in given)

@@ -114,14 +114,22 @@ def _cut(reading: str) -> str:
 
 def _next(page: Page) -> list[str]:
     """How to go on with the winner, or what to do instead."""
+    first = [f"Next: {prose(page.first)}.", ""] if page.first else []
     if page.advice:
-        return ["## What to do", "", prose(page.advice)]
+        return ["## What to do", "", *first, prose(page.advice)]
     train = f"ppo-tune train reports/{page.title}/best.yaml    # at full length, here"
-    first, *others = other_trainers()
-    export = f"ppo-tune export {page.title} --to {first}    # or {', '.join(others)}"
+    trainer, *others = other_trainers()
+    export = f"ppo-tune export {page.title} --to {trainer}    # or {', '.join(others)}"
     if page.train:
-        return ["## Go on with the winner", "", f"By {prose(page.train)}.", "", *_fenced("sh", export)]
-    return ["## Go on with the winner", "", *_fenced("sh", f"{train}\n{export}")]
+        return [
+            "## Go on with the winner",
+            "",
+            *first,
+            f"By {prose(page.train)}.",
+            "",
+            *_fenced("sh", export),
+        ]
+    return ["## Go on with the winner", "", *first, *_fenced("sh", f"{train}\n{export}")]
 
 
 def _config(best_yaml: str, searched: Sequence[str], max_lines: int) -> list[str]:

@@ -57,6 +57,7 @@ class Page:
         advice: What to do instead of going on with what was found; empty where one can.
         searched: The hyperparameters that were searched.
         train: How to train it where a command alone cannot; empty where one can.
+        first: What is to be done with the study before all that; empty where nothing is.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Page:
     advice: str = ""
     searched: Sequence[str] = ()
     train: str = ""
+    first: str = ""
 
 
 def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
@@ -87,6 +89,7 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         advice=record.verdict.advice,
         searched=tuple(record.config.space),
         train=record.next_steps.train_there,
+        first=record.next_steps.first,
     )
 
 
