@@ -63,19 +63,6 @@ def finite(data: Any) -> Any:
     return data
 
 
-def make_folder_beside(path: Path, base: str | None) -> Path:
-    """A folder as `make_folder` makes it, for a model that is made of another one and must not overwrite that.
-
-    Raises:
-        StorageError: If it is the base's own folder, or cannot be written.
-    """
-    if base is not None and path.exists() and path.resolve() == Path(base).resolve():
-        raise StorageError(
-            f"folder {path} holds the base model, which would be lost; choose another with --out"
-        )
-    return make_folder(path)
-
-
 def make_folder(path: Path) -> Path:
     """A folder that exists and can be written.
 

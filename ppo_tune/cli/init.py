@@ -27,7 +27,8 @@ def init(
     model: Annotated[str | None, typer.Option(help="Model folder or hub name.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Column of the prompts; else it is looked for.")] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Column of good responses; else it is looked for.")
+        str | None,
+        typer.Option("--reference", "--response", help="Column of good responses; else it is looked for."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; else the data file's.")] = None,
 ) -> Facts:

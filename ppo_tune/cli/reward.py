@@ -12,6 +12,7 @@ from ppo_tune.cli.output import Facts
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PreferenceColumns, RewardTrainingConfig
+from ppo_tune.fitting.folders import FitFolder
 
 
 @with_blocks
@@ -29,9 +30,10 @@ def reward(
     config: RewardTrainingConfig,
 ) -> Facts:
     """Make a preference reward model from pairs of responses."""
+    FitFolder.of(out, "reward", base)  # before a large file is read
     found = ppo_tune.read_preferences(data, columns)
     with fit_progress() as progress:
-        result = ppo_tune.fit_reward(found.rows, base, out, config, progress=progress)
+        result = ppo_tune.fit_reward(found.rows, base, out, config, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     n_pairs, n_prompts = result.heldout_pairs, result.heldout_prompts or result.heldout_pairs

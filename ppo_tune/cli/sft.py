@@ -13,6 +13,7 @@ from ppo_tune.cli.output import Facts
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PairColumns, SFTConfig
+from ppo_tune.fitting.folders import FitFolder
 
 
 @with_blocks
@@ -29,9 +30,10 @@ def sft(
     base: Annotated[str | None, typer.Option(help="Model to go on from; default: a small new GPT-2.")] = None,
 ) -> Facts:
     """Make a small base model from your prompts and responses, or fit an existing one to them."""
+    FitFolder.of(out, "sft", base)  # before a large file is read
     found = ppo_tune.read_pairs(data, columns)
     with fit_progress() as progress:
-        result = ppo_tune.fit_sft(found.rows, out, config, base=base, progress=progress)
+        result = ppo_tune.fit_sft(found.rows, out, config, base=base, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     loss = result.heldout_nats_per_token

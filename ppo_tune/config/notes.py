@@ -107,14 +107,28 @@ def _weak_target(study: StudyConfig) -> list[str]:
     """A note where a trial is too short for its adaptive KL coefficient to move."""
     if study.ppo.kl_target is None and "kl_target" not in study.space:
         return []
-    horizons = possible_values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
-    reach = max(study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach for horizon in horizons)
+    searched = study.space.root.get("kl_horizon")
+    horizons = possible_values(searched, study.ppo.kl_horizon)
+    reach = max(_reach(study, horizon) for horizon in horizons)
     if reach >= LEAST_REACH:
         return []
+    usual = study.ppo.with_params({"kl_horizon": None}).kl_horizon_episodes
+    if _reach(study, None) < LEAST_REACH:
+        which, way_out = "", "take more episodes, or a smaller rollout_size"
+    elif searched is not None:
+        which = f"even with the shortest kl_horizon that is searched, {min(filter(None, horizons)):,.0f}, "
+        way_out = f"search shorter ones, of about {usual:,.0f}, or leave kl_horizon out"
+    else:
+        which, way_out = "with this kl_horizon, ", f"leave kl_horizon out, and it is {usual:,.0f}"
     return [
-        f"kl_target does little: with this kl_horizon, kl_coef can change {reach:.2f}-fold at most in a trial of "
-        f"{study.ppo.episodes:,} episodes; leave kl_horizon out, and it is a tenth of them"
+        f"kl_target does little: {which}kl_coef can change {reach:.2f}-fold at most in a trial of "
+        f"{study.ppo.episodes:,} episodes; {way_out}"
     ]
+
+
+def _reach(study: StudyConfig, horizon: float | None) -> float:
+    """How many times larger kl_coef can become in a trial with this kl_horizon."""
+    return study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach
 
 
 def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:

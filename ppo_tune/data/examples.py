@@ -1,6 +1,6 @@
 """Rows that a model is fitted to: prompts with good responses, and preferences; loads no model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -23,10 +23,12 @@ class Examples(Generic[Texts]):
     Attributes:
         rows: Texts of one example each.
         notes: What may surprise whoever wrote the file; one sentence each.
+        places: File and line of each row.
     """
 
     rows: list[Texts]
     notes: tuple[str, ...]
+    places: list[str] = field(default_factory=list)
 
 
 def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples[tuple[str, str]]:
@@ -43,8 +45,9 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
     columns = columns or PairColumns()
     if columns.prompt in CONVERSATIONS:  # which hold the response, too
         columns = columns.model_copy(update={"prompt": "prompt"})
-    published = {columns.prompt: "prompt", columns.response: "response"}
-    table = read_table(path, [*published], source=Source.of(columns), published=published)
+    published = {columns.prompt: "prompt", columns.reference: "response"}
+    options = {columns.prompt: "--prompt", columns.reference: "--reference"}
+    table = read_table(path, [*published], source=Source.of(columns), published=published, options=options)
     known = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(columns.template, known, "--template")
     for row in table.rows:
@@ -52,8 +55,8 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
             if problem := problem_of_column(row, name, "--template"):
                 raise DataError(f"{problem}; mend the row")
     prompts = (_prompt_of(row, columns) for row in table.rows)
-    rows = [(prompt, row.columns[columns.response]) for prompt, row in zip(prompts, table.rows, strict=True)]
-    return Examples(rows, table.notes)
+    rows = [(prompt, row.columns[columns.reference]) for prompt, row in zip(prompts, table.rows, strict=True)]
+    return Examples(rows, table.notes, [row.where for row in table.rows])
 
 
 def _prompt_of(row: Row, columns: PairColumns) -> str:
@@ -86,14 +89,15 @@ def read_preferences(
     """
     names = columns or PreferenceColumns()
     published = {names.prompt: "prompt", names.chosen: "chosen", names.rejected: "rejected"}
-    table = read_table(path, [*published], source=Source.of(names), published=published)
-    found = (row.columns for row in table.rows)
-    every = [(row[names.prompt], row[names.chosen], row[names.rejected]) for row in found]
-    rows = [(prompt, chosen, rejected) for prompt, chosen, rejected in every if chosen != rejected]
+    options = {names.prompt: "--prompt", names.chosen: "--chosen", names.rejected: "--rejected"}
+    table = read_table(path, [*published], source=Source.of(names), published=published, options=options)
+    kept = [row for row in table.rows if row.columns[names.chosen] != row.columns[names.rejected]]
+    found = (row.columns for row in kept)
+    rows = [(row[names.prompt], row[names.chosen], row[names.rejected]) for row in found]
     if not rows:
         raise DataError(
             f"{path}: at least one preference is needed, but in every row both responses are the same"
         )
-    same = len(every) - len(rows)
+    same = len(table.rows) - len(rows)
     left_out = (f"{path}: {same} rows were left out: both responses are the same",) if same else ()
-    return Examples(rows, (*table.notes, *left_out))
+    return Examples(rows, (*table.notes, *left_out), [row.where for row in kept])

@@ -146,6 +146,10 @@ def _refuse(source: Source, names: Sequence[str], why: str) -> None:
         raise DataError(f"{why}; leave out {' and '.join(given)}")
 
 
+NAME_ENCODING = "name the encoding (encoding: cp1252, or --encoding cp1252)"
+"""The way out where bytes are of another encoding."""
+
+
 def _not_utf8(content: bytes) -> str:
     """What is wrong with bytes that are not UTF-8, and what they would say in the commonest other encoding."""
     try:
@@ -154,7 +158,7 @@ def _not_utf8(content: bytes) -> str:
         shown = content[max(0, error.start - _SHOWN) : error.start + _SHOWN]
         text = shown.decode("cp1252", errors="replace").strip()
         return (
-            f"not UTF-8; in encoding cp1252 it would read {text!r}; name the encoding, or save the file as UTF-8 (in "
+            f"not UTF-8; in encoding cp1252 it would read {text!r}; {NAME_ENCODING}, or save the file as UTF-8 (in "
             "Excel: CSV UTF-8)"
         )
     raise AssertionError("these bytes are UTF-8")

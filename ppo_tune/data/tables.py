@@ -1,6 +1,8 @@
 """Rows of a file whose columns must hold text; what is wrong with a row is said with file and line."""
 
+import difflib
 import itertools
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from typing import Any
 
 from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import read_chat
-from ppo_tune.data.formats import HALF_PAIR, Row, records
+from ppo_tune.data.formats import HALF_PAIR, NAME_ENCODING, Row, records
 from ppo_tune.data.shapes import CONVERSATIONS, MOST_PAIRS, LeftOutError, Pair, Shape, shape_of
 from ppo_tune.errors import DataError
 
@@ -44,6 +46,7 @@ def read_table(
     drop_bad_rows: bool | None = None,
     source: Source = WHOLE,
     published: Mapping[str, str] = MappingProxyType({}),
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """Read a file and check the columns that must hold text.
 
@@ -56,6 +59,7 @@ def read_table(
         chat: The one among them that may hold lists of messages instead.
         source: The encoding of a text file, or the part of a data set.
         published: What publishers call columns that are called otherwise here.
+        options: By what the user names each of these columns, where that is how a missing one is mended.
         drop_bad_rows: Drop and count rows that cannot be used, instead of stopping at the first; None where the user
             has no such choice, and is offered none.
 
@@ -80,8 +84,8 @@ def read_table(
         elif drop_bad_rows:
             dropped.append(problem)
         else:
-            offered = "" if drop_bad_rows is None else ", or drop such rows with drop_bad_rows: true"
-            raise DataError(f"{problem}; mend the row{offered}")
+            named = "" if rows or isinstance(row, str) else _named_otherwise(row, options)
+            raise DataError(f"{problem}{f'; {named}' if named else _mended(problem, drop_bad_rows)}")
     if not rows:
         why = "; ".join(notes) or "it is empty"
         if dropped:
@@ -173,6 +177,28 @@ def _empty_words(path: Path, rows: Iterable[Row], text_columns: Sequence[str]) -
     for (name, text), n in found.items():
         if text in EMPTY_WORDS:
             yield f"{path}: column {name!r} holds the text {text!r} in {n} rows; was the cell empty?"
+
+
+def _mended(problem: str, drop_bad_rows: bool | None) -> str:
+    """How a bad row is mended, as the end of what is wrong with it; what ends with its way out already needs none."""
+    if drop_bad_rows is None:
+        return "" if NAME_ENCODING in problem else "; mend the row"
+    return "; mend the row, or drop such rows with drop_bad_rows: true"
+
+
+def _named_otherwise(row: Row, options: Mapping[str, str]) -> str:
+    """By which options the columns that a row has not are named, with those that are called nearly so."""
+    known = {str(name).casefold(): str(name) for name in row.columns if name not in options}
+    meant, others = [], []
+    for name, option in options.items():
+        if name not in row.columns:
+            close = difflib.get_close_matches(name.casefold(), known, n=1)
+            meant += [f"{option} {shlex.quote(known[close[0]])}"] if close else []
+            others += [] if close else [option]
+    unknown = " and ".join(filter(None, (", ".join(others[:-1]), *others[-1:])))
+    if meant:
+        return f"did you mean {' '.join(meant)}{f', and which column for {unknown}' if others else ''}?"
+    return f"name the column{'s' if len(others) > 1 else ''} by {unknown}" if others else ""
 
 
 def _problem(row: Row, text_columns: Sequence[str], chat: str) -> str | None:

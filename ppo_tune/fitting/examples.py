@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat, has_turns
-from ppo_tune.errors import DataError
+from ppo_tune.fitting.lengths import Words
 from ppo_tune.models.chat import learned_ids, prompt_ids, shortened
 from ppo_tune.models.text import tokenize
 
@@ -77,6 +77,7 @@ def within_context(
     examples: Sequence[Example],
     limit: int | None,
     too_long: TooLong,
+    places: Sequence[str] = (),
 ) -> Within:
     """The examples of at most so many tokens, and what is left of the others.
 
@@ -87,6 +88,7 @@ def within_context(
         limit: The model's context; None where it has no limit.
         too_long: What becomes of longer ones. Cut, a text loses the beginning of its prompt, a conversation its first
             turns; where a response alone is too long, it is dropped.
+        places: File and line of each pair, for messages.
 
     Raises:
         DataError: If one is longer and `too_long` says to refuse it, or fewer than two are left.
@@ -95,13 +97,10 @@ def within_context(
     longer = [limit is not None and len(example.ids) > limit for example in examples]
     if limit is None or not any(longer):
         return Within(prompts, list(examples))
-    n_longer, first = sum(longer), next(compress(prompts, longer))
+    first, words = longer.index(True), Words(limit, "examples", "a prompt with its response")
     if too_long == "refuse":
-        raise DataError(
-            f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, but got "
-            f"{max(len(ids) for ids, _ in examples)}; {n_longer:,} of {len(pairs):,} examples are longer, the first "
-            f"begins {first[:40]!r}; take too_long: drop or cut"
-        )
+        place = places[first] if places else None
+        raise words.refusal(len(examples[first].ids), sum(longer), len(pairs), prompts[first], place)
     kept: dict[int, Example] = {i: example for i, example in enumerate(examples) if not longer[i]}
     n_whole = len(kept)
     for i in compress(range(len(pairs)), longer):
@@ -109,16 +108,8 @@ def within_context(
         if cut is not None:
             kept[i] = cut
     if len(kept) < 2:
-        raise DataError(
-            f"at least 2 prompts with responses within the model's context, {limit} tokens, are needed, but got "
-            f"{len(kept)} of {len(pairs)}; take shorter ones or a model with a longer context"
-        )
-    counts = {
-        "lost the beginning of their prompt": len(kept) - n_whole,
-        "were dropped": len(pairs) - len(kept),
-    }
-    done = " and ".join(f"{n:,} {what}" for what, n in counts.items() if n)
-    note = f"{n_longer:,} of {len(pairs):,} examples have more than {limit:,} tokens, the model's context: {done}"
+        raise words.too_few(len(kept), len(pairs))
+    note = words.note(len(pairs), len(kept), len(kept) - n_whole)
     order = sorted(kept)
     return Within([prompts[i] for i in order], [kept[i] for i in order], (note,))
 

@@ -6,9 +6,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-FACTS = "fit.json"
-"""What a fit leaves beside its model: how good it is, and on which held-out rows that was measured."""
-
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
 

@@ -10,15 +10,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.hub import pretrained
+from ppo_tune.fitting.lengths import Preference
 from ppo_tune.fitting.loop import measure
 from ppo_tune.fitting.weights import FittedWeights, dtypes_of
 from ppo_tune.models.chat import exchange
-from ppo_tune.models.context import context_length
 from ppo_tune.rewards.preference import encode_texts, fill, scores_of
 from ppo_tune.seeding import derive_seed, generator
-
-Preference = tuple[str, str, str]
-"""A prompt, the chosen response and the rejected one."""
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """What the model reads of a preference: the token ids of the chosen text and of the rejected one."""
@@ -65,24 +62,17 @@ class Scorer:
         self.tokenizer = tokenizer
         self.template = template
         self.chat = chat
-        self._n_cut = self._n_pairs = 0
 
     def pairs(self, preferences: Sequence[Preference]) -> list[Pair]:
-        """The token ids of preferences; how many have a text that lost its beginning is kept for `notes`."""
-        chosen, chosen_cut = self._encoded([(p, c) for p, c, _ in preferences])
-        rejected, rejected_cut = self._encoded([(p, r) for p, _, r in preferences])
-        self._n_pairs = len(preferences)
-        self._n_cut = sum(a or b for a, b in zip(chosen_cut, rejected_cut, strict=True))
+        """The token ids of preferences."""
+        chosen = self.encode([(prompt, chosen) for prompt, chosen, _ in preferences])
+        rejected = self.encode([(prompt, rejected) for prompt, _, rejected in preferences])
         return list(zip(chosen, rejected, strict=True))
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> list[Sequence[int]]:
         """The token ids of prompts with their responses."""
-        return self._encoded(texts)[0]
-
-    def _encoded(self, texts: Sequence[tuple[str, str]]) -> tuple[list[Sequence[int]], list[bool]]:
         model, tokenizer = self.weights.model, self.tokenizer
         rows: list[Sequence[int]] = []
-        cut: list[bool] = []
         for start in range(0, len(texts), 1024):
             part = texts[start : start + 1024]
             if self.chat:
@@ -92,18 +82,8 @@ class Scorer:
                 found = encode_texts(
                     model, tokenizer, [fill(self.template, *one) for one in part], append_eos=True
                 )
-            rows += [array("i", row) for row in found[0]]
-            cut += found[1]
-        return rows, cut
-
-    def notes(self) -> tuple[str, ...]:
-        """How many preferences have a text beyond the context."""
-        if not self._n_cut:
-            return ()
-        return (
-            f"{self._n_cut:,} of {self._n_pairs:,} preferences have a text of more than "
-            f"{context_length(self.weights.model):,} tokens, the model's context, of which its end is read",
-        )
+            rows += [array("i", row) for row in found]
+        return rows
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
         """Raw scores of the chosen and of the rejected texts of N preferences, in one pass: (N, 2), differentiable."""

@@ -363,7 +363,7 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     }  # fmt: skip
     (tmp_path / "life.yaml").write_text(json.dumps(config), encoding="utf-8")
 
-    sft = cli("sft", tmp_path / "data.jsonl", "--prompt", "question", "--response", "answer", "--layers", 1,
+    sft = cli("sft", tmp_path / "data.jsonl", "--prompt", "question", "--reference", "answer", "--layers", 1,
               "--width", 16, "--vocab-size", 300, "--out", tmp_path / "base")  # fmt: skip
     reward = cli("reward", tmp_path / "pairs.jsonl", "--base", tmp_path / "base", "--out", tmp_path / "reward",
                  "--max-new-tokens", 4)  # fmt: skip
