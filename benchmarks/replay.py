@@ -53,8 +53,8 @@ QUICK = 48
 
 TOTALS = (24, 36, 48)
 
-DEFAULTS = ("sampler", "pruner", "kl_limit", "confirm_top", "confirm_seeds")
-"""Settings of a search that are the product's choice here, not the file's."""
+RECORDED = ("milestones", "kl_budget")
+"""Settings of a search that its trials were recorded under; all others are the product's choice here."""
 
 Job = tuple[str, int, int]
 """A world, a total and a repetition."""
@@ -69,8 +69,8 @@ def study_with(settings: Sequence[str], recorded_in: StudyConfig | None = None) 
     None is the quickstart's.
     """
     written: dict[str, Any] = (recorded_in or load_study(STUDY)).model_dump(mode="json")
-    usual = SearchConfig().model_dump(mode="json")
-    written["search"] |= {name: usual[name] for name in DEFAULTS}
+    kept = {name: written["search"][name] for name in RECORDED}
+    written["search"] = SearchConfig.model_validate(kept).model_dump(mode="json")
     for setting in settings:
         place, _, value = setting.partition("=")
         *blocks, name = place.split(".")

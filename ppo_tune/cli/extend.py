@@ -8,7 +8,7 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.output import Facts
-from ppo_tune.cli.search import flags_of, show
+from ppo_tune.cli.search import show
 from ppo_tune.cli.terminal import Out, Storage, StudyName, Workers
 from ppo_tune.errors import ConfigError, Problem
 
@@ -43,7 +43,7 @@ def extend(
         what = f"makes another study, which {given[0]} can be given to once it exists; leave one of both out"
         raise ConfigError([Problem("--longer", what)])
     opened, config = ppo_tune.open_study(study, storage=storage, out=out)
-    again = f"ppo-tune extend {study}{flags_of(storage, out)}"
+    again = f"ppo-tune extend {study}"
     if longer is None:
         config = ppo_tune.extended(config, opened, trials=trials, episodes=episodes, seconds=seconds)
     else:

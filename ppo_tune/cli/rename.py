@@ -9,8 +9,8 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.output import Facts
-from ppo_tune.cli.search import flags_of
 from ppo_tune.cli.terminal import Out, Storage, StudyName, say
+from ppo_tune.search.next_steps import flags_of
 
 
 def rename(

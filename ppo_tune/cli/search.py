@@ -22,7 +22,7 @@ from ppo_tune.cli.terminal import (
     tell_note,
 )
 from ppo_tune.plurals import counted
-from ppo_tune.search.address import public
+from ppo_tune.search.next_steps import flags_of
 
 if TYPE_CHECKING:
     from ppo_tune.search.run import SearchResult
@@ -41,9 +41,7 @@ def search(asked: AskedStudy, workers: Workers = None, storage: Storage = None, 
         ppo_tune.run_search, config, out=out, storage=storage, workers=workers, confirm=not asked.no_confirm
     )
     given = {**asked.flags(), "--workers": workers}
-    return show(
-        run, config, out, storage, again=f"{again('search', asked.file, given)}{flags_of(storage, out)}"
-    )
+    return show(run, config, out, storage, again=again("search", asked.file, given))
 
 
 def show(
@@ -61,20 +59,26 @@ def show(
         config: The experiment.
         out: Folder that holds runs/ and reports/.
         storage: URL of its store; None is SQLite beside the trials.
-        again: The command that goes on with it.
+        again: The command that goes on with it, without the flags that say where it is.
 
     Returns:
         What came of it, with the exit code.
     """
     display = Display(console, SearchState(config))
+    flags = flags_of(storage, out)
+    again += flags
     with stoppable(lambda: _kept(config.name, out, storage), lambda: again):
         with display.shown():
             result = run(watch=display.watch)
         say(f"study {config.name}: {', '.join(f'{n} {ending}' for ending, n in result.endings.items())}")
-        report = write_and_tell(result.study, config, out)
-    facts = {"endings": result.endings, "interrupted": result.interrupted, **facts_of(report, config.name)}
+        was_stopped = stopped(_kept(config.name, out, storage), again) if result.interrupted else None
+        report = write_and_tell(result.study, config, out, flags=flags, stopped=was_stopped)
+    facts = {
+        "endings": result.endings,
+        "interrupted": result.interrupted,
+        **facts_of(report, config.name, flags),
+    }
     if result.interrupted:
-        say(stopped(_kept(config.name, out, storage), again), final=True)
         facts["again"] = again
     nothing = EXIT_NOTHING if report.verdict.kind == "nothing_feasible" else 0
     return Facts(facts, code=EXIT_INTERRUPTED if result.interrupted else nothing)
@@ -102,11 +106,3 @@ def again(command: str, what: object, given: Mapping[str, Any]) -> str:
         for one in value if isinstance(value, list) else [value]:
             words += [] if one is None or one is False else [flag] if one is True else [flag, f"{one}"]
     return shlex.join(words)
-
-
-def flags_of(storage: str | None, out: Path) -> str:
-    """The flags that another command about the same study needs; a password is left out."""
-    given = [] if out == Path() else ["--out", str(out)]
-    if storage is not None:
-        given += ["--storage", public(storage)]
-    return "".join(f" {shlex.quote(word)}" for word in given)

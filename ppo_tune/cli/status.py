@@ -1,9 +1,8 @@
 """The command that looks at a study while it runs and afterwards."""
 
-import shlex
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from rich.text import Text
 import ppo_tune
 from ppo_tune.cli.output import Facts
 from ppo_tune.cli.progress import clock, counts, describe, shorten
-from ppo_tune.cli.search import flags_of
 from ppo_tune.cli.terminal import Out, Storage, StudyName, console, heard, printable, say
-from ppo_tune.search.next_steps import NextSteps
+from ppo_tune.search.next_steps import flags_of
 from ppo_tune.search.results import repeats_reading
 from ppo_tune.search.status import StudyStatus, TrialStatus
 
@@ -27,7 +25,8 @@ LABEL_WIDTH = 10
 def status(study: StudyName, storage: Storage = None, out: Out = Path()) -> Facts:
     """Say how a study stands, also while it runs; changes nothing and disturbs nobody."""
     found, flags = ppo_tune.study_status(study, storage=storage, out=out), flags_of(storage, out)
-    next_command = _next(found, out, flags)
+    best = out / "reports" / study / "best.yaml"
+    next_command = replace(found.next_steps, flags=flags).next(best if best.is_file() else None)
     for label, text in _rows(found, datetime.now()):
         with heard(label == "verdict"):
             _say_row(label, _wrap(text))
@@ -138,24 +137,3 @@ def _scores(trial: TrialStatus) -> str:
     elif not trial.feasible:
         said.append("over budget")
     return "   ".join([f"trial {trial.number:<4}", *said])
-
-
-def _next(found: StudyStatus, out: Path, flags: str) -> str:
-    """What one would type now, or what to change where nothing is to be typed yet."""
-    name, steps = found.study, NextSteps(found.study, found.lone)
-    if found.state in ("died", "stopped"):
-        if steps.lone:
-            return steps.search
-        return f"ppo-tune extend {name}{flags}"  # to the limits it has; its file may know others, or there is none
-    if found.state == "complete" and found.verdict.advice:
-        return found.verdict.advice
-    if found.state == "complete" and found.to_confirm:
-        if steps.lone:
-            return steps.confirm()
-        return f"ppo-tune confirm {name}{flags}"
-    best = out / "reports" / name / "best.yaml"
-    if found.state == "complete" and best.is_file():
-        if steps.lone:
-            return steps.train_there
-        return f"ppo-tune train {shlex.quote(str(best))}"
-    return f"ppo-tune report {name}{flags}"

@@ -75,12 +75,16 @@ class Constraint:
         nodes = [node for side in self.sides for node in ast.walk(side)]
         return tuple(dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name)))
 
+    def off(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of its names that are off (null) in a config, which leave it nothing to hold."""
+        return tuple(name for name in self.names if values[name] is None)
+
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Whether it holds for the values of its names; where one of them is off (null) there is nothing to hold.
 
         What cannot be computed, as a division by zero, does not.
         """
-        if any(values[name] is None for name in self.names):
+        if self.off(values):
             return True
         try:
             numbers = [_number(side, values) for side in self.sides]

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ppo_tune.config.room import Room
+from ppo_tune.config.scale import short
 from ppo_tune.config.searched import possible_values
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.plurals import counted
@@ -23,10 +25,7 @@ def notes(study: StudyConfig) -> list[str]:
             "ratio is 1 everywhere"
         )
     found += _weak_target(study)
-    if study.search.sampler.exhaustive and (ruled_out := study.space.grid_size() - study.grid_size):
-        found.append(
-            f"constraints leave out {ruled_out} of the grid's {counted(study.space.grid_size(), 'cell')}"
-        )
+    found += _constraints(study) if study.constraints else []
     found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
@@ -37,6 +36,44 @@ def notes(study: StudyConfig) -> list[str]:
                 "the space"
             )
     return found
+
+
+def _constraints(study: StudyConfig) -> list[str]:
+    """How much the constraints leave, what of it they leave alone, and where they ask nothing."""
+    room = study.room
+    found = [_share(room, grid=study.search.sampler.exhaustive)]
+    found += [f"constraints leave {name} {_alone(value)} in every trial" for name, value in room.only.items()]
+    for text, off, silent in zip(study.constraints, room.off, room.silent, strict=True):
+        is_off = f"{' or '.join(off)} is off (null)"
+        if silent < room.allowed:
+            share = _percent(silent / room.allowed)
+            found += [f"`{text}` asks nothing where {is_off}, {share} of what is left"] if silent else []
+        elif room.only.keys().isdisjoint(off):
+            found.append(f"`{text}` asks nothing: {is_off} in every trial")
+    return found
+
+
+def _share(room: Room, *, grid: bool) -> str:
+    """How much of the space constraints leave."""
+    every = (
+        f"each of the grid's {room.tried} cells"
+        if grid
+        else f"each of {room.tried:,} configs drawn at random"
+    )
+    if room.allowed == room.tried:
+        return f"constraints rule nothing out: {every} satisfies them"
+    if grid:
+        return f"constraints leave out {room.tried - room.allowed} of the grid's {room.tried} cells"
+    return f"constraints leave about {_percent(room.allowed / room.tried)} of the space"
+
+
+def _percent(share: float) -> str:
+    """A share that is neither nothing nor all."""
+    return f"{min(max(round(100 * share), 1), 99)} %"
+
+
+def _alone(value: Any) -> str:
+    return "off (null)" if value is None else f"at {short(value)}"
 
 
 def _repeats(study: StudyConfig) -> list[str]:

@@ -1,10 +1,12 @@
 """What any training needs, and one config at full length: a training file as a whole."""
 
+from typing import Any
+
 from pydantic import Field
 
 from ppo_tune.config.block import Block, Text
 from ppo_tune.config.methods import Loggers
-from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.model import ADAPTER_FIELDS, ModelConfig
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.tasks import TaskConfig
 
@@ -15,6 +17,11 @@ class RunConfig(Block):
     task: TaskConfig
     model: ModelConfig = ModelConfig()
     ppo: PPOConfig = PPOConfig()
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Their values by name: those of PPO, and those of the adapters, which trials of a study may differ in."""
+        return {**self.ppo.model_dump(), **self.model.model_dump(include=set(ADAPTER_FIELDS))}
 
     @property
     def widest_model(self) -> ModelConfig:

@@ -24,7 +24,7 @@ NOT_SEARCHABLE = {
     "temperature": "decides how held-out responses are sampled too, and so their score, which is then no measure to "
     "compare trials by; set it in ppo",
     "name": "decides which model is trained, and trials of different models share no base to be compared with; make a "
-    "study of each, and put them side by side by `ppo-tune report STUDY STUDY`",
+    "study of each, and put them side by side by `ppo-tune compare STUDY STUDY`",
     "dtype": "is that of the model that all trials share, and decides speed and rounding; set it in model",
     "compile": "changes no result, only speed; set it in model",
 }

@@ -3,20 +3,18 @@
 Every mistake is a place in the study file and a sentence.
 """
 
-import random
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ppo_tune.config.constraints import Constraint, Rules
+from ppo_tune.config.constraints import Constraint
 from ppo_tune.config.messages import unknown
 from ppo_tune.config.ranges import Param
+from ppo_tune.config.room import Room
 from ppo_tune.config.space import MAX_GRID_CELLS, Space
 from ppo_tune.config.strict_yaml import Path_
+from ppo_tune.config.study import StudyConfig
 
 Mistakes = list[tuple[Path_, str]]
-
-DRAWS = 2000
-"""Random configs by which it is seen how many the constraints allow."""
 
 LEAST_ROOM = 0.01
 """With a smaller share, drawing again until a config is allowed would take too long."""
@@ -146,18 +144,14 @@ def _fault_of_constraint(
     return None
 
 
-def faults_of_room(
-    rules: Rules, space: Space, baseline: Mapping[str, Any], texts: Sequence[str], *, grid: bool
-) -> Mistakes:
+def faults_of_room(study: StudyConfig, texts: Sequence[str]) -> Mistakes:
     """What is wrong with constraints together: the default config, and enough of all others, must satisfy them.
 
     Args:
-        rules: The constraints.
-        space: What is searched.
-        baseline: The searched values of the default config.
+        study: The experiment.
         texts: The constraints as they stand in the file.
-        grid: Whether the cells of the grid are all that is tried.
     """
+    baseline, rules = study.baseline, study.rules
     if (broken := rules.broken(baseline)) is not None:
         values = {**rules.fixed, **baseline}
         told = ", ".join(f"{name} = {values[name]}" for name in broken.names)
@@ -169,18 +163,31 @@ def faults_of_room(
                 "searched one another `default`",
             )
         ]
-    if grid:
-        if any(map(rules.allow, space.grid_cells())):
-            return []
-        return [(("constraints",), "must leave cells of the grid, but allow none; change them or its points")]
-    rng = random.Random(0)
-    allowed = sum(rules.allow(space.draw(rng)) for _ in range(DRAWS))
-    if allowed >= LEAST_ROOM * DRAWS:
-        return []
-    return [
-        (
-            ("constraints",),
-            f"must allow one config in {1 / LEAST_ROOM:.0f}, but of {DRAWS:,} drawn at random they allow {allowed}; "
-            "narrow the ranges to what is allowed",
+    what = _fault_of_grid(study.room) if study.search.sampler.exhaustive else _fault_of_draws(study.room)
+    return [] if what is None else [(("constraints",), what)]
+
+
+def _fault_of_grid(room: Room) -> str | None:
+    if not room.allowed:
+        return "must leave cells of the grid, but allow none; change them or its points"
+    if not room.others:
+        return (
+            f"must leave something to search, but of the grid's {room.tried} cells they allow only the default config, "
+            "which is trial 0; change them or its points"
         )
-    ]
+    return None
+
+
+def _fault_of_draws(room: Room) -> str | None:
+    drawn = f"of {room.tried:,} drawn at random they allow"
+    if room.allowed < LEAST_ROOM * room.tried:
+        return (
+            f"must allow one config in {1 / LEAST_ROOM:.0f}, but {drawn} {room.allowed or 'none'}; narrow the ranges "
+            "to what is allowed"
+        )
+    if not room.others:
+        return (
+            f"must leave something to search, but {drawn} only the default config, which is trial 0; change them or "
+            "the space"
+        )
+    return None

@@ -3,11 +3,9 @@
 Reading files is `ppo_tune.config.study_file`'s work.
 """
 
-import json
 import operator
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -17,6 +15,7 @@ from ppo_tune.config.constraints import Constraint, Rules
 from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.model import ADAPTER_FIELDS, ModelConfig
 from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.room import Room, room
 from ppo_tune.config.run import RunConfig
 from ppo_tune.config.space import Space
 from ppo_tune.errors import ConfigError, Problem
@@ -40,7 +39,8 @@ class StudyConfig(RunConfig):
         (),
         exclude_if=operator.not_,
         description="Comparisons that must hold between hyperparameters of every trial, such as `batch_size * "
-        "ppo_epochs <= 128`: numbers, names of ppo, + - * / % and brackets. What is null breaks none.",
+        "ppo_epochs <= 128`: numbers, names of ppo, + - * / % and brackets. One asks nothing in trials in which a name "
+        "in it is null.",
     )
     search: SearchConfig = SearchConfig()
 
@@ -85,15 +85,19 @@ class StudyConfig(RunConfig):
     @property
     def rules(self) -> Rules:
         """What its constraints allow."""
-        fixed = {**self.ppo.model_dump(), **self.model.model_dump(include=set(ADAPTER_FIELDS))}
-        return Rules.of(self.constraints, fixed)
+        return Rules.of(self.constraints, self.hyperparameters)
+
+    @property
+    def room(self) -> Room:
+        """What its constraints leave of its space."""
+        return room(self.rules, self.space, self.baseline, grid=self.search.sampler.exhaustive)
 
     @property
     def grid_size(self) -> int:
         """How many cells the grid has that the constraints allow."""
         if not self.constraints:
             return self.space.grid_size()
-        return _n_allowed(self.space.model_dump_json(), self.constraints, json.dumps(self.rules.fixed))
+        return self.room.allowed
 
     def grid_cells(self) -> Iterator[dict[str, Any]]:
         """The cells of the grid that the constraints allow."""
@@ -120,13 +124,6 @@ class StudyConfig(RunConfig):
         n, iterations = self.search.milestones, self.ppo.iterations
         marks = {max(1, round(iterations * i / n)) for i in range(1, n + 1)}
         return tuple(self.ppo.rollout_size * mark for mark in sorted(marks))
-
-
-@lru_cache(maxsize=8)
-def _n_allowed(space: str, constraints: tuple[str, ...], fixed: str) -> int:
-    """How many cells of a grid the constraints allow; asked often of the same study."""
-    rules = Rules.of(constraints, json.loads(fixed))
-    return sum(map(rules.allow, Space.model_validate_json(space).grid_cells()))
 
 
 def check_name(name: str, way_out: str = "`ppo-tune list` says which studies there are") -> str:

@@ -104,8 +104,7 @@ def _study_of(reader: Reader, way_out: str, *, allow_huge_grid: bool) -> StudyCo
     blocks |= {"constraints": texts} if texts else {}
     study = StudyConfig.model_validate({"name": reader.name, **blocks})
     if texts:
-        grid = study.search.sampler.exhaustive
-        reader.add_all(faults_of_room(study.rules, study.space, study.baseline, texts, grid=grid))
+        reader.add_all(faults_of_room(study, texts))
         reader.finish()
     return study
 

@@ -99,7 +99,7 @@ class Winner:
 
     Attributes:
         config: As tuned, at full length.
-        searched: Names of the `PPOConfig` fields that the study searched.
+        searched: Names of the hyperparameters that the study searched.
         provenance: Where it comes from: short facts by name, in the order in which they are told.
         metrics: What was measured, by name; where there is more than a number a mapping, with its interval.
         response_tokens: Mean length of its responses, the stop token included.

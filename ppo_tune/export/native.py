@@ -73,11 +73,8 @@ def _first(winner: Winner) -> str:
 
 
 def _settings(config: TrainConfig) -> tuple[Setting, ...]:
-    values = {
-        **config.ppo.model_dump(),
-        **config.model.model_dump(include={"lora_rank", "lora_alpha", "dtype"}),
-    }
-    values |= {"seed": config.seed, "kl_budget": config.kl_budget}
+    others = {"dtype": config.model.dtype, "seed": config.seed, "kl_budget": config.kl_budget}
+    values = {**config.hyperparameters, **others}
     return tuple(Setting(name, value, (name,)) for name, value in values.items())
 
 

@@ -20,6 +20,7 @@ from ppo_tune.reporting.pictures import write_pictures
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.safe_text import writable
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.search.verdict import Verdict
 from ppo_tune.search.winner import full_length
 
@@ -39,7 +40,7 @@ class Report:
         headline: What the page says first, in sentences.
         verdict: What the study says.
         params: The winner's searched values; empty where there is none.
-        train: How to train the winner where a command alone cannot; empty where one can.
+        next_steps: How one goes on with the study.
     """
 
     page: Path
@@ -47,7 +48,7 @@ class Report:
     headline: tuple[str, ...]
     verdict: Verdict
     params: Mapping[str, Any]
-    train: str = ""
+    next_steps: NextSteps
 
 
 def report_study(
@@ -125,7 +126,7 @@ def write_files(record: StudyRecord, folder: Path, *, markdown: bool = False, pn
         headline=tuple(page.headline),
         verdict=record.verdict,
         params={} if record.winner is None else record.winner.params,
-        train=page.train,
+        next_steps=record.next_steps,
     )
 
 

@@ -4,7 +4,7 @@ Foreign texts are escaped: they make no HTML, no link, no picture, no mention of
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ppo_tune.export import other_trainers
 from ppo_tune.reporting.page import Page
@@ -14,7 +14,7 @@ from ppo_tune.reporting.wording import CALL, cut
 from ppo_tune.safe_text import symbols
 
 MAX_LINES = 80
-"""Of a summary; where it would be longer, only the hyperparameters of best.yaml stand in it."""
+"""Of a summary; where it would be longer, only the hyperparameters of best.yaml stand in it, or those searched."""
 
 MAX_ROWS = 8
 MAX_LETTERS = 400
@@ -22,6 +22,9 @@ MAX_LETTERS = 400
 
 SPECIAL = re.compile(r"[\\`*{}\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
 UNESCAPED = re.compile(r"\\(?=.)")
+BLOCKS = re.compile(r"^(?:model|ppo):\n(?:  .*\n?)+", re.MULTILINE)
+"""Of best.yaml, those that hold hyperparameters."""
+
 ADDRESS = re.compile(r"(https?|ftp|mailto|xmpp|www)(?=[:.])", re.IGNORECASE)
 
 
@@ -53,7 +56,7 @@ def summary(page: Page, best_yaml: str | None, pictures: Mapping[str, str]) -> s
         lines += ["", " ".join(shown)]
     if best_yaml is not None:
         lines += ["", *_next(page), ""]
-        lines += _config(best_yaml, MAX_LINES - len(lines))
+        lines += _config(best_yaml, page.searched, MAX_LINES - len(lines))
     return "\n".join(lines[:MAX_LINES]) + "\n"
 
 
@@ -111,23 +114,38 @@ def _cut(reading: str) -> str:
 
 def _next(page: Page) -> list[str]:
     """How to go on with the winner, or what to do instead."""
+    first = [f"Next: {prose(page.first)}.", ""] if page.first else []
     if page.advice:
-        return ["## What to do", "", prose(page.advice)]
+        return ["## What to do", "", *first, prose(page.advice)]
     train = f"ppo-tune train reports/{page.title}/best.yaml    # at full length, here"
-    first, *others = other_trainers()
-    export = f"ppo-tune export {page.title} --to {first}    # or {', '.join(others)}"
+    trainer, *others = other_trainers()
+    export = f"ppo-tune export {page.title} --to {trainer}    # or {', '.join(others)}"
     if page.train:
-        return ["## Go on with the winner", "", f"By {prose(page.train)}.", "", *_fenced("sh", export)]
-    return ["## Go on with the winner", "", *_fenced("sh", f"{train}\n{export}")]
+        return [
+            "## Go on with the winner",
+            "",
+            *first,
+            f"By {prose(page.train)}.",
+            "",
+            *_fenced("sh", export),
+        ]
+    return ["## Go on with the winner", "", *first, *_fenced("sh", f"{train}\n{export}")]
 
 
-def _config(best_yaml: str, max_lines: int) -> list[str]:
-    """The file, or its hyperparameters where there is no room for all of it."""
+def _config(best_yaml: str, searched: Sequence[str], max_lines: int) -> list[str]:
+    """The file; where there is no room, its hyperparameters; where there is none for them, those searched."""
     whole = _fenced("yaml", best_yaml)
     if len(whole) <= max_lines:
         return whole
-    block = re.search(r"^ppo:\n(?:  .*\n?)+", best_yaml, re.MULTILINE)
-    return ["The hyperparameters of best.yaml:", "", *_fenced("yaml", block[0])] if block else []
+    blocks = "".join(BLOCKS.findall(best_yaml))
+    told = ["The hyperparameters of best.yaml:", "", *_fenced("yaml", blocks)]
+    if len(told) <= max_lines:
+        return told
+    kept = [
+        line for line in blocks.splitlines() if line.strip().partition(":")[0] in (*searched, "model", "ppo")
+    ]
+    told = ["The searched hyperparameters of best.yaml:", "", *_fenced("yaml", "\n".join(kept))]
+    return told if len(told) <= max_lines else []
 
 
 def _fenced(language: str, text: str) -> list[str]:

@@ -56,7 +56,9 @@ class Page:
         chapters: In reading order.
         colophon: How it was made.
         advice: What to do instead of going on with what was found; empty where one can.
+        searched: The hyperparameters that were searched.
         train: How to train it where a command alone cannot; empty where one can.
+        first: What is to be done with the study before all that; empty where nothing is.
     """
 
     title: str
@@ -66,7 +68,9 @@ class Page:
     chapters: Sequence[Chapter]
     colophon: str
     advice: str = ""
+    searched: Sequence[str] = ()
     train: str = ""
+    first: str = ""
 
 
 def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
@@ -84,7 +88,9 @@ def study_page(record: StudyRecord, chapters: Sequence[Chapter]) -> Page:
         chapters=chapters,
         colophon=f"Made with {made_with}. Seed {search.seed}.",
         advice=record.verdict.advice,
+        searched=tuple(record.config.space),
         train=record.next_steps.train_there,
+        first=record.next_steps.first,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ppo_tune.search.heldout import HeldOut, Untrained
 from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.search.race import Confirmation
 from ppo_tune.search.results import TriedConfig, ending_of, is_feasible, tried_configs, was_lost
+from ppo_tune.search.status import State, is_to_confirm, state_of
 from ppo_tune.search.verdict import Verdict, judge, read_facts
 
 
@@ -43,6 +44,8 @@ class StudyRecord:
         ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
         warm_start: What was taken of an earlier study, as a sentence; empty if nothing was.
         prompts: How many prompts were too long for the model and what became of them, a sentence of each split.
+        state: What becomes of it.
+        to_confirm: Whether it wants a confirmation, has something to confirm, and has not done so.
     """
 
     config: StudyConfig
@@ -57,6 +60,8 @@ class StudyRecord:
     ended: str = ""
     warm_start: str = ""
     prompts: Sequence[str] = ()
+    state: State = "complete"
+    to_confirm: bool = False
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -72,7 +77,8 @@ class StudyRecord:
     @cached_property
     def next_steps(self) -> NextSteps:
         """How one goes on with the study."""
-        return NextSteps.of(self.config, self.folder)
+        steps = NextSteps.of(self.config, self.folder)
+        return replace(steps, state=self.state, advice=self.verdict.advice, to_confirm=self.to_confirm)
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -140,6 +146,8 @@ def read_record(study: Study, config: StudyConfig, folder: Path) -> StudyRecord:
         ended=facts.ended,
         warm_start="" if taken is None else taken.told,
         prompts=StudyFacts(study).prompts,
+        state=state_of(study, config, folder),
+        to_confirm=is_to_confirm(study, config),
         lost=tuple(t for t in study.get_trials(deepcopy=False) if was_lost(t)),
     )
 

@@ -1,24 +1,31 @@
 """How much each hyperparameter decides the score within the KL budget, by the model of all results.
 
 A config beyond the budget counts as the lowest score. Shares are total effects (Homma and Saltelli, 1996, by Jansen's
-estimator): of the variance over the whole space, what remains on average while all other hyperparameters are known.
+estimator): of the variance over the space, or what constraints leave of it, what remains on average while all other
+hyperparameters are known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from math import log
+from typing import Any
 
 import numpy as np
 import torch
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
+from ppo_tune.config.constraints import Rules
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.surrogate import MOST_FITTED, Surrogate
 
 POINTS = 128
 """Random configs, and as many again for each hyperparameter, over which variances are taken; a power of two."""
+
+CANDIDATES = 64 * POINTS
+"""Of which the first that constraints allow are taken; they allow one in a hundred at least."""
 
 DRAWS = 200
 """Functions drawn from the model for the interval of a share."""
@@ -72,7 +79,7 @@ def effects(config: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Effect]:
         model = Surrogate(config, trials, most=MOST_FITTED, every_kl=True)
         by_score = model.score.evidence()
         by_kl = by_score if model.kl is None else model.kl.evidence()
-        shares, leaving = total_effects(model)
+        shares, leaving = total_effects(model, config.rules, [t.params for t in trials])
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return []
     ends = [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]
@@ -89,12 +96,14 @@ def needed(n: int) -> float:
     return log(ODDS * 2 * n)
 
 
-def total_effects(model: Surrogate) -> tuple[Numbers, Numbers]:
-    """The total effect of each hyperparameter in functions drawn from the model, shape (draws, D).
+def total_effects(
+    model: Surrogate, rules: Rules, tried: Sequence[Mapping[str, Any]]
+) -> tuple[Numbers, Numbers]:
+    """The total effect of each hyperparameter, over what constraints allow, in functions drawn from the model.
 
-    And how much of it is due to configs that leave the KL budget, or come back, shape (draws, D).
+    Shape (draws, D); and how much of it is due to configs that leave the KL budget, or come back, shape (draws, D).
     """
-    points = crossed(model.cube)
+    points = crossed(model.cube, rules, tried)
     shape = (DRAWS, len(points) // POINTS, POINTS)
     rng = np.random.default_rng(0)
     worth = model.score.draws(points, rng.standard_normal((DRAWS, len(points)))) - model.lowest
@@ -111,14 +120,31 @@ def total_effects(model: Surrogate) -> tuple[Numbers, Numbers]:
     return np.minimum(effect, 1.0), np.minimum(leaving, 1.0)
 
 
-def crossed(cube: Cube) -> Numbers:
-    """Random points, then for each side the same ones with another value there; shape ((D + 1)·POINTS, D)."""
+def crossed(cube: Cube, rules: Rules, tried: Sequence[Mapping[str, Any]] = ()) -> Numbers:
+    """Random points, then for each side the same ones with another value there; shape ((D + 1)·POINTS, D).
+
+    All of them are allowed. Where constraints tie hyperparameters together, the other value is drawn from what they
+    leave beside the rest, so that differences are those of total effects of dependent inputs (Kucherenko, Tarantola and
+    Annoni, 2012); where they leave no other, the point stays. Where hardly a random point is allowed, as between the
+    cells of a grid, the configs that were tried make up the number.
+    """
+
+    def is_allowed(point: Numbers) -> bool:
+        return not rules or rules.allow(cube.config(point))
+
     n_sides = len(cube.sides)
-    both = qmc.Sobol(2 * n_sides, seed=0).random(POINTS)
+    both = qmc.Sobol(2 * n_sides, seed=0).random(CANDIDATES if rules else POINTS)
     first, second = cube.legal(both[:, :n_sides]), cube.legal(both[:, n_sides:])
+    if rules:
+        points = chain(first, cube.points(tried))
+        allowed = islice(filter(is_allowed, points), POINTS)
+        first = np.resize(np.array(list(allowed)), (POINTS, n_sides))
     versions = [first]
     for side in range(n_sides):
-        version = first.copy()
-        version[:, side] = second[:, side]
+        version, missing = first.copy(), np.arange(POINTS)
+        for others in second.reshape(-1, POINTS, n_sides):
+            version[missing, side] = others[missing, side]
+            missing = np.array([i for i in missing if not is_allowed(version[i])], dtype=int)
+        version[missing] = first[missing]
         versions.append(version)
     return cube.rested(np.concatenate(versions))

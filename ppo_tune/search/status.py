@@ -18,6 +18,7 @@ from ppo_tune.search import results
 from ppo_tune.search.budget import all_trials, episodes_of, training_seconds
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.next_steps import NextSteps
 from ppo_tune.search.snapshot import snapshot
 from ppo_tune.search.storage import confirmation_study, open_study, storage_url
 from ppo_tune.search.verdict import Verdict, judge, read_facts
@@ -118,6 +119,11 @@ class StudyStatus:
     lone: str = ""
 
     @property
+    def next_steps(self) -> NextSteps:
+        """How one goes on with it."""
+        return NextSteps(self.study, self.lone, self.state, self.verdict.advice, self.to_confirm)
+
+    @property
     def done(self) -> int:
         """Trials over."""
         return sum(self.endings.values())
@@ -155,15 +161,14 @@ def read_status(
     """How a study stands, best read from a snapshot; without `now` the clock is asked for the time."""
     trials = study.get_trials(deepcopy=False)
     confirmation, every = confirmation_study(study), all_trials(study)
-    under_way = {TrialFacts(t).host or platform.node() for t in every if t.state == TrialState.RUNNING}
-    process = _process_of(folder)
+    under_way = _hosts(every)
     counts = results.count_endings(study)
     running = counts.get("running", 0)
     counts = {name: n for name, n in counts.items() if name not in ("waiting", "running")}
     begun = sum(counts.values()) + running
     total = None if config.n_trials is None else max(config.n_trials, begun)
     is_over = results.is_over(study, config)
-    state = _state(process, under_way, all_over=is_over)
+    process, state = _process_of(folder), state_of(study, config, folder)
     started = process.started if process is not None and state == "running" else None
     views = {t.number: _view(t, folder) for t in trials}
     searching = None if is_over else started  # later it confirms
@@ -197,11 +202,36 @@ def read_status(
         seconds_left=left,
         failure=_last_failure(trials),
         confirmation=confirmed,
-        to_confirm=bool(config.search.confirm_top and results.best_trials(study))
-        and not (confirmed and "waiting" not in confirmed),
+        to_confirm=is_to_confirm(study, config),
         repeats=results.repeated_cells(config, trials),
         lone=facts.next_steps.lone,
     )
+
+
+def state_of(study: Study, config: StudyConfig, folder: Path) -> State:
+    """What becomes of a study."""
+    process = _process_of(folder)
+    if process is not None and process.alive:
+        return "running"
+    hosts = _hosts(all_trials(study))
+    if hosts - {platform.node()}:
+        return "elsewhere"
+    if hosts:
+        return "died"
+    return "complete" if results.is_over(study, config) else "stopped"
+
+
+def is_to_confirm(study: Study, config: StudyConfig) -> bool:
+    """Whether a study wants a confirmation, has something to confirm, and has not done so."""
+    confirmation = confirmation_study(study)
+    confirmed = results.count_endings(confirmation) if confirmation else {}
+    is_done = bool(confirmed) and "waiting" not in confirmed
+    return bool(config.search.confirm_top and results.best_trials(study)) and not is_done
+
+
+def _hosts(trials: Iterable[FrozenTrial]) -> set[str]:
+    """Machines that have trials under way, by the store."""
+    return {TrialFacts(t).host or platform.node() for t in trials if t.state == TrialState.RUNNING}
 
 
 def _process_of(folder: Path) -> _Process | None:
@@ -218,16 +248,6 @@ def _process_of(folder: Path) -> _Process | None:
     except psutil.NoSuchProcess:
         alive = False
     return _Process(pid, datetime.fromtimestamp(written), alive)
-
-
-def _state(process: _Process | None, hosts: set[str], *, all_over: bool) -> State:
-    if process is not None and process.alive:
-        return "running"
-    if hosts - {platform.node()}:
-        return "elsewhere"
-    if hosts:
-        return "died"
-    return "complete" if all_over else "stopped"
 
 
 def _view(trial: FrozenTrial, folder: Path) -> TrialStatus:

@@ -1,6 +1,7 @@
 """A study that was searched, as data frames, figures and the functions of the commands."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -16,11 +17,13 @@ from ppo_tune.data.user_functions import Held
 from ppo_tune.errors import StorageError
 from ppo_tune.events import Watcher
 from ppo_tune.export import Export, export_study
+from ppo_tune.export.native import BEST
 from ppo_tune.reporting import Report, curves_table, write_files
 from ppo_tune.reporting.analysis.importance import importance_table
 from ppo_tune.reporting.page import build_chapters
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.folders import StudyFolder
+from ppo_tune.search.next_steps import flags_of
 from ppo_tune.search.run import run_confirmation
 from ppo_tune.search.storage import open_study
 from ppo_tune.search.verdict import Verdict
@@ -105,6 +108,13 @@ class Study:
     def verdict(self) -> Verdict:
         """What the study says: a kind, the trial to go on with, whether fresh seeds decided, and a sentence."""
         return self.record.verdict
+
+    @property
+    def next(self) -> str:
+        """The one thing to do next: a command, or what to do in words, as terminal, status and page say it."""
+        best = self._out / "reports" / self.name / BEST
+        steps = replace(self.record.next_steps, flags=flags_of(self._storage, self._out))
+        return steps.next(best if best.is_file() else None)
 
     @property
     def best(self) -> TrainConfig:

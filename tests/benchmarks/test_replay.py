@@ -10,6 +10,7 @@ from optuna.exceptions import ExperimentalWarning
 from benchmarks import replay
 from benchmarks.worlds import replayed
 from benchmarks.worlds.world import World
+from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.files import make_folder
 
@@ -95,6 +96,23 @@ def test_a_setting_is_replaced_by_its_place() -> None:
     assert study.search.sampler.name == "gp"
     assert study.search.confirm_seeds == 3
     assert study.search.pruner.name == "median"
+
+
+def test_a_study_is_searched_by_default_but_for_what_its_trials_were_recorded_under(
+    quickstart: StudyConfig,
+) -> None:
+    settings = {
+        "kl_limit": 3.0,
+        "confirm_top": 9,
+        "stop_when_no_gain": True,
+        "milestones": 7,
+        "kl_budget": 1.5,
+    }
+
+    study = replay.study_with([], of_seed(quickstart, 5, **settings))
+
+    assert study.search == SearchConfig(milestones=7, kl_budget=1.5)
+    assert study.space == quickstart.space
 
 
 def test_fresh_repetitions_are_the_last_third_of_all() -> None:

@@ -321,7 +321,7 @@ def test_report_and_export_say_where_things_are(cli: Cli, finished: Path) -> Non
     folder = finished / "reports" / "hand"
     assert report.code == export.code == written.code == 0, report.err
     assert f"report     {folder / 'index.html'}" in report.out
-    assert f"go on with ppo-tune train {folder / 'best.yaml'}" in report.out
+    assert f"go on with ppo-tune extend hand --out {finished}" in report.out  # one of its trials was cut off
     assert export.out == (folder / "best.yaml").read_text(encoding="utf-8")
     assert export.out == (finished / "exports" / "hand-native" / "best.yaml").read_text(encoding="utf-8")
     best = load_training(folder / "best.yaml")

@@ -5,11 +5,13 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import ppo_tune
 from ppo_tune.cli import app
 from ppo_tune.config.training_file import load_training
 from ppo_tune.search.folders import StudyFolder
@@ -125,7 +127,46 @@ def test_a_winner_that_nothing_speaks_against_is_told_alike_and_may_be_trained(
     )
     assert [place for place, text in said.items() if verdict["sentence"] not in text] == []
     assert verdict["advice"] == ""
-    assert "go on with ppo-tune train" in said["report"]
+    assert "go on with ppo-tune extend hand" in said["report"]  # for a trial of it was cut off
+
+
+def fill_ended(made: HandMade, *, confirm_top: int) -> HandMade:
+    """A search that is over and has a winner; whether it is to be confirmed is its own choice."""
+    search = made.config.search.model_copy(update={"n_trials": 2, "confirm_top": confirm_top})
+    made.config = made.config.model_copy(update={"search": search})
+    made.study.set_user_attr("config", made.config.model_dump(mode="json"))
+    made.add("completed", [0.5], baseline=True)
+    made.add("completed", [1.0])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("fill", "expected"),
+    [
+        pytest.param(fill_usual, "ppo-tune extend hand{flags}", id="not over"),
+        pytest.param(partial(fill_ended, confirm_top=1), "ppo-tune confirm hand{flags}", id="to confirm"),
+        pytest.param(partial(fill_ended, confirm_top=0), "ppo-tune train {best}", id="as it is wanted"),
+        pytest.param(
+            fill_all_failed, "In a new study lower learning_rate, raise kl_coef or raise", id="advice"
+        ),
+    ],
+)
+def test_the_next_thing_to_do_is_the_same_wherever_one_looks(
+    fill: Callable[[HandMade], HandMade], expected: str, make: Callable[..., Path]
+) -> None:
+    out = make(fill)
+    told = expected.format(flags=f" --out {out}", best=out / "reports" / "hand" / "best.yaml")
+
+    said = run(out, "report", "hand", "--markdown")
+
+    report, status = (json.loads(run(out, command, "hand", "--json")) for command in ("report", "status"))
+    assert [facts["next"][: len(told)] for facts in (report, status)] == [told, told]
+    assert ppo_tune.Study.load("hand", out=out).next == status["next"] == report["next"]
+    assert told in plain(said)
+    inside = expected.format(flags="", best="reports/hand/best.yaml")
+    for name in ("index.html", "summary.md"):
+        text = plain((out / "reports" / "hand" / name).read_text(encoding="utf-8"))
+        assert inside in re.sub("</?code>|`", "", text)
 
 
 def test_a_study_in_which_everything_failed_says_what_to_change(make: Callable[..., Path]) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import sqlite3
@@ -27,7 +26,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app
-from ppo_tune.cli.search import flags_of
 from ppo_tune.config.methods import GridSamplerConfig
 from ppo_tune.config.space import Space
 from ppo_tune.search.facts import StudyFacts
@@ -301,20 +299,6 @@ def test_the_next_command_follows_from_how_it_stands(cli: Cli, made: HandMade, t
     best.parent.mkdir(parents=True)
     best.write_text("", encoding="utf-8")
     assert next_command() == f"ppo-tune train {best}"
-
-
-def test_a_folder_with_any_name_is_given_on_as_a_shell_reads_it() -> None:
-    assert shlex.split(flags_of(None, Path("50% a?b #c $x größe"))) == ["--out", "50% a?b #c $x größe"]
-
-
-def test_a_store_given_by_hand_is_given_on_without_its_password() -> None:
-    assert flags_of(None, Path()) == ""
-    assert flags_of("postgresql+psycopg://me:secret@host/all", Path("my runs")) == (
-        " --out 'my runs' --storage 'postgresql+psycopg://me:***@host/all'"
-    )
-    assert flags_of("postgresql+psycopg://host/all?user=me&password=secret", Path()) == (
-        " --storage 'postgresql+psycopg://host/all?password=***&user=me'"
-    )
 
 
 def test_a_reason_cannot_steer_the_terminal(cli: Cli, made: HandMade, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_key_whose_range_is_wrong_still_may_not_stand_in_ppo_too() -> None:
         pytest.param(
             "name: {type: categorical, choices: [a, b]}",
             "name: cannot be searched: it decides which model is trained, and trials of different models share no base "
-            "to be compared with; make a study of each, and put them side by side by `ppo-tune report STUDY STUDY`",
+            "to be compared with; make a study of each, and put them side by side by `ppo-tune compare STUDY STUDY`",
             id="model",
         ),
         pytest.param(

@@ -74,12 +74,15 @@ ppo_blocks = st.fixed_dictionaries(
         "temperature": numbers,
     },
 )
+names = texts.filter(
+    lambda text: not text.startswith("~") and "$" not in text
+)  # filled in when a file is read
 weights = st.dictionaries(texts, st.floats(-1e6, 1e6), min_size=1, max_size=3)
 judged = texts.map(lambda text: text.replace("{", "{{").replace("}", "}}") + "{response}")
 rewards = st.one_of(
     st.none(),
     st.fixed_dictionaries({"name": st.just("rule"), "include": weights, "avoid": weights}),
-    st.fixed_dictionaries({"name": st.just("preference"), "model": texts, "template": st.none() | judged}),
+    st.fixed_dictionaries({"name": st.just("preference"), "model": names, "template": st.none() | judged}),
     st.just({"name": "rule", "length": {"low": 3, "high": 9, "weight": 0.5}}),
     st.just({"name": "python", "function": "my folder/reward.py:score"}),
 )

@@ -10,6 +10,7 @@ import pytest
 from optuna.study import Study
 
 from ppo_tune.config.methods import SearchConfig
+from ppo_tune.config.model import ADAPTER_FIELDS
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.space import Space
 from ppo_tune.config.study import StudyConfig
@@ -71,7 +72,9 @@ class HandMade:
              "score_error": 0.1, "gold_error": None, "response_tokens": 9.5}
             for i, score in enumerate(scores)
         ]  # fmt: skip
-        facts: dict[str, Any] = {"curve": curve, "config": self.config.ppo.with_params(values).model_dump()}
+        adapters = {name: value for name, value in values.items() if name in ADAPTER_FIELDS}
+        used = {**self.config.ppo_of(values).model_dump(), **adapters}
+        facts: dict[str, Any] = {"curve": curve, "config": used}
         if scores:
             facts |= {
                 "heldout/score": scores[-1],

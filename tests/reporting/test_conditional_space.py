@@ -73,6 +73,11 @@ def test_importance_is_asked_of_every_trial_and_says_where_a_value_is_searched(c
     assert reading.endswith(
         "kl_horizon is searched only where kl_target is 2.0 or 4.0: other trials say nothing of it."
     )
+    conditional.config = conditional.config.model_copy(update={"constraints": ("gamma < 0.999",)})
+    assert importance.score_reading(conditional.record(), importance_table(record)).endswith(
+        "Only configs that the constraints allow count: what they tie to others decides less, for little is open once "
+        "the others are known."
+    )
 
 
 def test_two_together_are_asked_of_trials_that_have_both(conditional: HandMade) -> None:

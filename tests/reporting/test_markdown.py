@@ -1,5 +1,6 @@
 """The summary in Markdown says what the page says, and hostile texts stay texts; read back with a real parser."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from plotly import graph_objects as go
+from ruamel.yaml import YAML
 
+from ppo_tune.config.writing import yaml_text
 from ppo_tune.export import TARGETS
 from ppo_tune.reporting import write_report
 from ppo_tune.reporting.chapters.results.confirmed import name_of
@@ -131,6 +134,29 @@ def test_a_long_config_is_cut_to_its_hyperparameters() -> None:
         "The hyperparameters of best.yaml:\n\n```yaml\nppo:\n  learning_rate: 0.001\n  gamma: 1.0\n```\n"
         in text
     )
+
+
+def test_every_searched_hyperparameter_stands_in_the_summary_however_little_room_there_is() -> None:
+    """Those of the model too, in a config that is cut to its hyperparameters, or to the searched of them."""
+    others = {f"option_{i}": 1 for i in range(20)}
+    model, ppo = {"name": "base", "lora_rank": 8}, {"gamma": 0.9, **others}
+    long = yaml_text({"task": {f"option_{i}": 1 for i in range(100)}, "model": model, "ppo": ppo}, ())
+    searched = ("gamma", "lora_rank")
+
+    for told, kept in (
+        (1, {"model": model, "ppo": ppo}),
+        (40, {"model": {"lora_rank": 8}, "ppo": {"gamma": 0.9}}),
+    ):
+        headline = ("Trial 1 won.", "x")
+        chapters = [
+            Chapter(str(i), "a", (Section(str(i), "a", "b"),), in_summary="reading", is_pictured=False)
+            for i in range(told)
+        ]
+        text = summary(replace(page(*chapters, headline=headline), searched=searched), long, {})
+
+        (shown,) = (token.content for token in READER.parse(text) if token.info == "yaml")
+        assert YAML(typ="safe").load(shown) == kept
+        assert len(text.splitlines()) <= MAX_LINES
 
 
 @pytest.mark.parametrize("hostile", [HOSTILE, *NASTY_TEXTS])

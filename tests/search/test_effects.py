@@ -2,14 +2,17 @@
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ppo_tune.config.constraints import Rules
+from ppo_tune.config.space import Space
 from ppo_tune.search import effects as module
-from ppo_tune.search.cube import Cube
+from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.effects import POINTS, Effect, crossed, effects, needed
 from tests.reporting.conftest import HandMade
 
@@ -140,10 +143,76 @@ def test_of_more_hyperparameters_each_needs_more_evidence() -> None:
 def test_versions_of_the_points_differ_on_one_side_each(hand_made: HandMade) -> None:
     cube = Cube(hand_made.config.space)
 
-    first, *versions = crossed(cube).reshape(-1, POINTS, 3)
+    first, *versions = crossed(cube, Rules.of([], {})).reshape(-1, POINTS, 3)
 
     assert len(versions) == 3
     for side, version in enumerate(versions):
         others = np.delete(np.arange(3), side)
         assert (version[:, others] == first[:, others]).all()
         assert (version[:, side] != first[:, side]).mean() > 0.5
+
+
+def shares(space: dict[str, Any], constraints: list[str], score: Callable[[Numbers], Numbers]) -> list[float]:
+    """The total effects on a known function of the values of a space, by the points of `crossed`."""
+    cube, rules = Cube(Space.model_validate(space)), Rules.of(constraints, {})
+    points = crossed(cube, rules)
+    values = [cube.config(point) for point in points]
+    assert all(map(rules.allow, values))
+    worth = score(np.array([[v[name] for name in space] for v in values]).T).reshape(-1, POINTS)
+    return list(((worth[:1] - worth[1:]) ** 2).mean(1) / 2 / worth[0].var())
+
+
+UNIT = {"type": "float", "low": 0.0, "high": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("constraints", "expected"),
+    [
+        pytest.param([], [1.0, 0.0], id="all"),
+        # Var(a) = 1/18 over the triangle; a is uniform to 1 - b, of variance (1 - b)²/12, on average 1/24.
+        pytest.param(["a + b <= 1"], [0.75, 0.0], id="a triangle"),
+        # Within a strip of width 0.2 around the diagonal little is open once b is known: 0.04/12 of 1/12, less at ends.
+        pytest.param(["-0.1 <= a - b <= 0.1"], [0.04, 0.0], id="a strip"),
+        pytest.param(["a <= 0.5"], [1.0, 0.0], id="half"),
+    ],
+)
+def test_a_share_is_that_of_what_the_constraints_allow(constraints: list[str], expected: list[float]) -> None:
+    found = shares({"a": UNIT, "b": UNIT}, constraints, lambda v: v[0])
+
+    assert found == pytest.approx(expected, abs=0.1)
+
+
+def test_where_constraints_leave_no_other_value_a_share_is_nothing() -> None:
+    choices = {"type": "categorical", "choices": [1, 2, 3, 4]}
+
+    found = shares({"a": choices, "b": choices}, ["a == b"], lambda v: v[0])
+
+    assert found == [0.0, 0.0]
+
+
+def test_where_no_random_point_is_allowed_those_tried_make_up_the_number() -> None:
+    cube, rules = Cube(Space.model_validate({"a": UNIT, "b": UNIT})), Rules.of(["a == 0.25"], {})
+    tried = [{"a": 0.25, "b": 0.5}, {"a": 0.25, "b": 1.0}, {"a": 0.5, "b": 0.75}]
+
+    first, other_a, other_b = crossed(cube, rules, tried).reshape(-1, POINTS, 2)
+
+    assert {tuple(point) for point in first} == {(0.25, 0.5), (0.25, 1.0)}
+    assert (other_a == first).all()
+    assert (other_b[:, 0] == 0.25).all()
+    assert len(set(other_b[:, 1])) == POINTS
+
+
+def test_what_is_ruled_out_decides_nothing(hand_made: HandMade) -> None:
+    """The learning rate decides nine tenths of the variance over the space, and one in a tenth of its range."""
+    rng = random.Random(2)
+    for _ in range(30):
+        params = draw(rng)
+        end = math.log10(params["learning_rate"]) + params["ppo_epochs"] / 6
+        hand_made.add("completed", [end + rng.gauss(0, 0.01)] * 5, params=params)
+
+    whole = found(hand_made)
+    hand_made.config = hand_made.config.model_copy(update={"constraints": ("learning_rate <= 1.6e-4",)})
+    part = found(hand_made)
+
+    assert whole["learning_rate"].share > 0.8 > 0.2 > whole["ppo_epochs"].share
+    assert part["ppo_epochs"].share > 0.8 > 0.2 > part["learning_rate"].share

@@ -9,8 +9,8 @@ import pytest
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search import measuring
 from ppo_tune.search.measuring import Pace, Takes, what_it_takes
-from ppo_tune.search.workers import Channel, Message
 from ppo_tune.trainer.assembly import assemble
+from tests.search.recorder import Recorder
 from tests.worlds import StudyMaker
 
 PACE = Pace(pack=2, seconds_per_trial=30.0, startup_seconds=5.0, worker_bytes=10, device_bytes=100)
@@ -48,19 +48,6 @@ def test_a_worker_that_dies_is_told(make_study: StudyMaker, paced: list[dict[str
     )
 
 
-class Recorder(Channel):
-    """Keeps what is sent."""
-
-    def __init__(self) -> None:
-        self.sent: list[Message] = []
-
-    def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    def stop_requested(self) -> bool:
-        return False
-
-
 SEARCHED_RANK = {
     "lora_rank": {"type": "int", "low": 1, "high": 4},
     "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
@@ -77,9 +64,9 @@ SEARCHED_RANK = {
     ],
 )
 def test_a_worker_times_the_packs_that_it_would_train(
-    make_study: StudyMaker, changes: dict[str, dict[str, object]], expected: set[int]
+    make_study: StudyMaker, channel: Recorder, changes: dict[str, dict[str, object]], expected: set[int]
 ) -> None:
-    config, channel = make_study(**changes), Recorder()
+    config = make_study(**changes)
 
     measuring._measure((config, 1), channel)
 

@@ -8,28 +8,21 @@ import pytest
 
 from ppo_tune.search import worker
 from ppo_tune.search.plan import SearchPlan
-from ppo_tune.search.workers import Channel, Message, Worker
+from ppo_tune.search.workers import Worker
+from tests.search.recorder import Recorder
 from tests.worlds import OWNER, StudyMaker
-
-
-class Recorder(Channel):
-    """Keeps what is sent, and never asks for a stop."""
-
-    def __init__(self) -> None:
-        self.sent: list[Message] = []
-
-    def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    def stop_requested(self) -> bool:
-        return False
 
 
 @pytest.mark.parametrize(
     ("index", "told"), [(0, ["little", "endless"]), (1, [])], ids=["the first", "another"]
 )
 def test_the_first_worker_says_what_the_user_should_know_of_the_models(
-    index: int, told: list[str], make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: int,
+    told: list[str],
+    make_study: StudyMaker,
+    channel: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trial_pack = SimpleNamespace(
         work=SimpleNamespace(notes=("little", "endless")), runs={}, join=lambda _: None
@@ -38,7 +31,7 @@ def test_the_first_worker_says_what_the_user_should_know_of_the_models(
     for name in ("prepare_task", "take_device", "_try_compiling", "run_trials"):
         monkeypatch.setattr(worker, name, lambda *_, **__: None)
     monkeypatch.setattr(worker, "load_study_from", lambda *_: SimpleNamespace())
-    plan, channel = SearchPlan(make_study()), Recorder()
+    plan = SearchPlan(make_study())
     for name in ("begin", "end"):
         monkeypatch.setattr(plan, name, lambda *_: None)
 

@@ -32,6 +32,7 @@ from ppo_tune.search.workers import (
     Workers,
     carry_out,
 )
+from tests.search.recorder import Recorder
 from tests.search.stub_work import act, given
 from tests.worlds import StudyMaker
 
@@ -179,19 +180,6 @@ def test_an_interrupt_does_not_end_a_worker_that_is_still_starting(
         assert kinds(collect(runner, {})["count"]) == ["begun", *["counted"] * 100, "Done", "Ended"]
 
 
-class Recorder(Channel):
-    """Keeps what is sent, and never asks for a stop."""
-
-    def __init__(self) -> None:
-        self.sent: list[Message] = []
-
-    def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    def stop_requested(self) -> bool:
-        return False
-
-
 def raising(error: BaseException) -> Work:
     def work(worker: Worker, channel: Channel) -> None:
         raise error
@@ -199,8 +187,8 @@ def raising(error: BaseException) -> Work:
     return work
 
 
-def test_a_workers_last_message_is_how_its_work_ended(make_study: StudyMaker) -> None:
-    worker, channel = Worker(Owner.new("here"), 0, SearchPlan(make_study()), "", Path(), 1), Recorder()
+def test_a_workers_last_message_is_how_its_work_ended(make_study: StudyMaker, channel: Recorder) -> None:
+    worker = Worker(Owner.new("here"), 0, SearchPlan(make_study()), "", Path(), 1)
 
     carry_out(lambda *_: None, worker, channel)
     carry_out(raising(PPOTuneError("no such model")), worker, channel)

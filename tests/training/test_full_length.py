@@ -152,6 +152,7 @@ def test_the_card_tells_what_was_trained_and_what_the_judges_say(config: TrainCo
     )
     assert "| `learning_rate` | 0.02 |" in card
     assert "| `dual_clip` | off |" in card
+    assert "| `lora_rank` | 4 |\n| `lora_alpha` | 16.0 |" in card
 
 
 def without_kl(judged: Evaluation) -> dict[str, object]:

@@ -28,6 +28,11 @@ TOTAL_EFFECT = (
     "without by more than noise makes them in at most one study of 20; evidence tells how much, as a power of ten."
 )
 
+ALLOWED = (
+    "Only configs that the constraints allow count: what they tie to others decides less, for little is open once the "
+    "others are known."
+)
+
 LEGEND = (
     "A bar is the share of variance that a hyperparameter explains alone (PED-ANOVA), with its 90 % bootstrap "
     "interval. The tick is what noise reaches: if failures were shuffled, a bar would be beyond it in one study of 30."
@@ -89,7 +94,7 @@ def score_reading(record: StudyRecord, table: pd.DataFrame) -> str:
         f"{clear_reading(table)}{by_company} That is by the model of all results, with {n} scores at full length, "
         "expected ones where a trial did not get there, and with every KL; a config beyond the KL budget counts as the "
         f"lowest score. {TOTAL_EFFECT}{conditions_reading(record.config.space)}"
-        + (" Configs that the constraints rule out count too." if record.config.constraints else "")
+        + (f" {ALLOWED}" if record.config.constraints else "")
     )
 
 

@@ -31,6 +31,7 @@ def chapter(record: StudyRecord) -> Chapter:
     )
     data = {
         "name": record.config.name,
+        "first": record.next_steps.first,
         "train": record.next_steps.train_there,
         "has_winner": record.winner is not None,
         "advice": record.verdict.advice,
