@@ -55,15 +55,12 @@ def _constraints(study: StudyConfig) -> list[str]:
 
 def _share(room: Room, *, grid: bool) -> str:
     """How much of the space constraints leave."""
-    every = (
-        f"each of the grid's {room.tried} cells"
-        if grid
-        else f"each of {room.tried:,} configs drawn at random"
-    )
+    cells = counted(room.tried, "cell")
+    every = f"each of the grid's {cells}" if grid else f"each of {counted(room.tried, 'config')} drawn at random"
     if room.allowed == room.tried:
         return f"constraints rule nothing out: {every} satisfies them"
     if grid:
-        return f"constraints leave out {room.tried - room.allowed} of the grid's {room.tried} cells"
+        return f"constraints leave out {room.tried - room.allowed} of the grid's {cells}"
     return f"constraints leave about {_percent(room.allowed / room.tried)} of the space"
 
 
@@ -96,7 +93,7 @@ def _repeats_of_cells(study: StudyConfig) -> list[str]:
     if asked is not None and asked > every:
         cells = counted(study.grid_size, "cell")
         found.append(
-            f"{asked} trials are asked for, but the grid has {cells}: the search ends after {every} trials, the "
+            f"{counted(asked, 'trial', 'are')} asked for, but the grid has {cells}: the search ends after {every} trials, the "
             "default config and each cell once"
         )
     if study.n_trials == every and study.space.has_cell(study.baseline):
