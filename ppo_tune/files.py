@@ -1,10 +1,11 @@
 """Files that are whole or not there: written beside, flushed, renamed."""
 
+import difflib
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,34 @@ def read_json_lines(path: Path) -> Iterator[Any]:
             yield json.loads(line.decode())
         except ValueError:  # torn, perhaps in the middle of a letter
             continue
+
+
+def did_you_mean(path: Path, wanted: Callable[[Path], bool]) -> str:
+    """The way out for a path that leads nowhere: one that is nearly called so, as a question; empty if there is none.
+
+    Args:
+        path: As it was written; each of its folders may be misspelt.
+        wanted: Whether a path can be what is meant.
+    """
+    found = Path(path.anchor)
+    for i, part in enumerate(path.parts[bool(path.anchor) :], start=1 + bool(path.anchor)):
+        is_last = i == len(path.parts)
+        can_be = wanted if is_last else Path.is_dir
+        if not can_be(found / part):
+            close = difflib.get_close_matches(part, _names_in(found, can_be), n=1)
+            if not close:
+                return ""
+            part = close[0]
+        found /= part
+    return "" if found == path else f"; did you mean {str(found)!r}?"
+
+
+def _names_in(folder: Path, wanted: Callable[[Path], bool]) -> list[str]:
+    """What a folder holds of what is wanted; nothing where it cannot be read."""
+    try:
+        return [path.name for path in sorted(folder.iterdir()) if wanted(path)]
+    except OSError:
+        return []
 
 
 def finite(data: Any) -> Any:

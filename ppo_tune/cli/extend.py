@@ -50,4 +50,4 @@ def extend(
     else:
         config, again = ppo_tune.lengthened(config, opened, longer), f"{again} --longer {longer}"
     run = partial(ppo_tune.run_search, config, out=out, storage=storage, workers=workers)
-    return show(run, config, out, again=again, flags=flags_of(storage, out))
+    return show(run, config, out, again=again, flags=flags_of(storage, out), storage=storage)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:  # it imports torch, which help need not wait for
     from ppo_tune.fitting.loop import Step
 
 
+NO_MODEL = "No model was written."
+"""What is left of a fit that was stopped."""
+
+
 @contextmanager
 def fit_progress(
     console: Console = errors, seconds: float = LINE_SECONDS

@@ -40,7 +40,7 @@ def write_and_tell(
     out: Path,
     *,
     flags: str,
-    stopped: str | None = None,
+    is_stopped: bool = False,
     markdown: bool = False,
     png: bool = False,
 ) -> "ppo_tune.Report":
@@ -51,7 +51,7 @@ def write_and_tell(
         config: The experiment.
         out: Folder that holds runs/ and reports/.
         flags: Of commands about the study, which say where it is.
-        stopped: The command that goes on with what the user stopped just now.
+        is_stopped: Whether the user stopped it just now, and is told how to go on with that.
         markdown: Whether to write `summary.md` too.
         png: Whether to draw pictures too.
     """
@@ -61,11 +61,9 @@ def write_and_tell(
     if written.best is not None:
         say(f"values     {describe(written.params)}")
     next_step = _next(written, flags)
-    if stopped is None and next_step != written.verdict.advice:  # which stands in the headline
+    if not is_stopped and next_step != written.verdict.advice:  # which stands in the headline
         (say if next_step.startswith("ppo-tune ") else tell)(f"go on with {next_step}")
     say(f"report     {written.page}", final=True)
-    if stopped is not None:
-        say(f"Stopped. Go on with: {stopped}", final=True)
     return written
 
 

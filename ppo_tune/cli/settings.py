@@ -81,7 +81,10 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         if hasattr(rule, key)
     ]
     allowed = ", ".join(rules) or " or ".join(map(repr, choices))
-    told = f"{(field.description or '').removesuffix('.')}{f'; {allowed}' if allowed else ''}."
+    said = (
+        (field.description or "").removesuffix(".").replace("null = ", "default: ")
+    )  # which no flag can say
+    told = f"{said}{f'; {allowed}' if allowed else ''}."
     option = typer.Option(flag(name), *([ALSO[name]] if name in ALSO else []), help=told)
     given: Any = kind if field.default is not None else kind | None
     return inspect.Parameter(

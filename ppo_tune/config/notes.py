@@ -7,6 +7,7 @@ from ppo_tune.config.room import Room
 from ppo_tune.config.scale import short
 from ppo_tune.config.searched import possible_values
 from ppo_tune.config.study import StudyConfig
+from ppo_tune.plurals import counted
 
 
 def notes(study: StudyConfig) -> list[str]:
@@ -55,14 +56,16 @@ def _constraints(study: StudyConfig) -> list[str]:
 def _share(room: Room, *, grid: bool) -> str:
     """How much of the space constraints leave."""
     every = (
-        f"each of the grid's {room.tried} cells"
+        f"each of the grid's {counted(room.tried, 'cell')}"
         if grid
         else f"each of {room.tried:,} configs drawn at random"
     )
     if room.allowed == room.tried:
         return f"constraints rule nothing out: {every} satisfies them"
     if grid:
-        return f"constraints leave out {room.tried - room.allowed} of the grid's {room.tried} cells"
+        return (
+            f"constraints leave out {room.tried - room.allowed} of the grid's {counted(room.tried, 'cell')}"
+        )
     return f"constraints leave about {_percent(room.allowed / room.tried)} of the space"
 
 
@@ -80,9 +83,12 @@ def _repeats(study: StudyConfig) -> list[str]:
     n, size = study.n_trials, study.space.size()
     if n is None or size >= 2 * n:
         return []
-    surely = f"at least {n - size} trials repeat one" if n > size else "some may be drawn more than once"
+    surely = "some may be drawn more than once"
+    if n > size:
+        surely = f"at least {counted(n - int(size), 'trial', 'repeat')} one"
     return [
-        f"the space has only {size} combinations for {n} trials: {surely}; sampler: grid tries each of them once"
+        f"the space has only {counted(int(size), 'combination')} for {counted(n, 'trial')}: {surely}; sampler: grid "
+        "tries each of them once"
     ]
 
 
@@ -93,7 +99,8 @@ def _repeats_of_cells(study: StudyConfig) -> list[str]:
     default_is_cell = study.space.has_cell(study.baseline)
     repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
     if n > cells + 1:
-        return [f"{n} trials, but the grid has {cells} cells: {repeats} trials repeat one"]
+        repeating = counted(repeats, "trial", "repeat")
+        return [f"{counted(n, 'trial')}, but the grid has {counted(cells, 'cell')}: {repeating} one"]
     if repeats:
         return ["the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"]
     return []

@@ -125,8 +125,12 @@ class StudyConfig(RunConfig):
         return tuple(self.ppo.rollout_size * mark for mark in sorted(marks))
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, way_out: str = "`ppo-tune list` says which studies there are") -> str:
     """The name of a study, safe to be the name of a folder.
+
+    Args:
+        name: The name.
+        way_out: What to do where it is not.
 
     Raises:
         ConfigError: If it is not.
@@ -134,4 +138,4 @@ def check_name(name: str) -> str:
     if NAME_RULE.fullmatch(name):
         return name
     rule = "letters, digits, dots, dashes and underscores, at most 100, the first a letter or a digit"
-    raise ConfigError([Problem("study name", f"must be {rule}, but got {name!r}; rename it")])
+    raise ConfigError([Problem("study name", f"must be {rule}, but got {name!r}; {way_out}")])

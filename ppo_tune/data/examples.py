@@ -12,6 +12,7 @@ from ppo_tune.data.prompts import problem_of_column, template_columns
 from ppo_tune.data.shapes import CONVERSATIONS
 from ppo_tune.data.tables import read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
+from ppo_tune.plurals import counted
 
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
@@ -99,5 +100,7 @@ def read_preferences(
             f"{path}: at least one preference is needed, but in every row both responses are the same"
         )
     same = len(table.rows) - len(rows)
-    left_out = (f"{path}: {same} rows were left out: both responses are the same",) if same else ()
+    left_out = (
+        (f"{path}: {counted(same, 'row', 'were')} left out: both responses are the same",) if same else ()
+    )
     return Examples(rows, (*table.notes, *left_out), [row.where for row in kept])

@@ -23,6 +23,8 @@ from typing import Any
 from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.hub import is_dataset, read_dataset
 from ppo_tune.errors import DataError, MissingExtraError
+from ppo_tune.files import did_you_mean
+from ppo_tune.plurals import counted
 
 SEPARATORS = (",", ";", "\t", "|")
 """Between the cells of CSV, tried in this order."""
@@ -128,7 +130,8 @@ def records(
     if ending not in FORMATS:
         raise DataError(f"{path}: the format must be one of {', '.join(FORMATS)}, but got {ending!r}")
     if not path.is_file():
-        raise DataError(f"{path}: no such file (looked in {Path.cwd()})")
+        near = did_you_mean(path, Path.is_file)
+        raise DataError(f"{path}: no such file (looked in {Path.cwd()}){near}")
     _refuse(source, ("subset", "split"), f"{path}: a data set has these parts, a file has none")
     if ending == ".parquet":
         _refuse(source, ("encoding",), f"{path}: a text file has an encoding, Parquet has none")
@@ -251,7 +254,7 @@ def _items(whole: Mapping[str, Any], file: File) -> list[Any]:
     columns = [[*column.values()] if _is_indexed(column) else column for column in whole.values()]
     if not _are(list, columns) or len({*map(len, columns)}) != 1:
         return [whole]
-    file.notes.append(f"{file.path}: read as columns with {len(columns[0])} rows")
+    file.notes.append(f"{file.path}: read as columns with {counted(len(columns[0]), 'row')}")
     return [dict(zip(whole, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 

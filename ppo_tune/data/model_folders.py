@@ -3,7 +3,6 @@
 Knows nothing of torch, and asks transformers only where a folder brings code of its own.
 """
 
-import difflib
 import json
 import os
 from collections.abc import Container
@@ -13,6 +12,7 @@ from typing import Any
 
 from ppo_tune.data.hub import problem_of_hub_name
 from ppo_tune.errors import ModelError
+from ppo_tune.files import did_you_mean
 
 CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"
 
@@ -56,20 +56,8 @@ def check_model(name: str, *, judge: bool = False) -> None:
         )
     problem = problem_of_hub_name(name, "model")
     if problem:
-        raise ModelError(
-            f"{what} {name!r}: no such folder (looked in {Path.cwd()}{_close_to(name)}), and {problem}"
-        )
-
-
-def _close_to(name: str) -> str:
-    """The folder beside it whose name is nearly the same, as a question."""
-    path = Path(name)
-    try:
-        beside = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
-    except OSError:
-        return ""
-    close = difflib.get_close_matches(path.name, beside, n=1)
-    return f"; did you mean {str(path.parent / close[0])!r}?" if close else ""
+        near = did_you_mean(Path(name), Path.is_dir)
+        raise ModelError(f"{what} {name!r}: no such folder (looked in {Path.cwd()}{near}), and {problem}")
 
 
 def check_chat_template(name: str, *, asked_by: str) -> None:

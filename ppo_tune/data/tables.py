@@ -15,6 +15,7 @@ from ppo_tune.data.chats import read_chat
 from ppo_tune.data.formats import HALF_PAIR, NAME_ENCODING, Row, records
 from ppo_tune.data.shapes import CONVERSATIONS, MOST_PAIRS, LeftOutError, Pair, Shape, shape_of
 from ppo_tune.errors import DataError
+from ppo_tune.plurals import counted
 
 NUL = "\x00"
 """What stands in no text, but where a file was torn or is of another code."""
@@ -89,7 +90,12 @@ def read_table(
     if not rows:
         why = "; ".join(notes) or "it is empty"
         if dropped:
-            why = f"all {len(dropped)} rows were dropped, the first because {dropped[0]}"
+            which = (
+                f"all {n:,} rows were dropped, the first"
+                if (n := len(dropped)) > 1
+                else "its row was dropped"
+            )
+            why = f"{which} because {dropped[0]}"
         raise DataError(f"{path}: at least one row is needed, but {why}")
     return Table(rows, dropped, (*notes, *_empty_words(path, rows, text_columns)))
 
@@ -166,7 +172,7 @@ def _reshaped(every: Iterable[Row | str], shape: Shape, path: Path, notes: list[
             for one in made:
                 response = one.chosen if isinstance(one, Pair) else one.response
                 yield Row({**others, **one._asdict(), "response": response}, row.where)
-    notes += [f"{path}: {n} rows were left out: {reason}" for reason, n in left_out.items()]
+    notes += [f"{path}: {counted(n, 'row', 'were')} left out: {reason}" for reason, n in left_out.items()]
 
 
 def _empty_words(path: Path, rows: Iterable[Row], text_columns: Sequence[str]) -> Iterator[str]:
@@ -176,7 +182,7 @@ def _empty_words(path: Path, rows: Iterable[Row], text_columns: Sequence[str]) -
     found = Counter((name, text.strip()) for name, text in texts if isinstance(text, str))
     for (name, text), n in found.items():
         if text in EMPTY_WORDS:
-            yield f"{path}: column {name!r} holds the text {text!r} in {n} rows; was the cell empty?"
+            yield f"{path}: column {name!r} holds the text {text!r} in {counted(n, 'row')}; was the cell empty?"
 
 
 def _mended(problem: str, drop_bad_rows: bool | None) -> str:

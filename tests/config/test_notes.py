@@ -87,7 +87,7 @@ OTHER_NINE = (
         ),
         pytest.param(
             NINE, "{n_trials: 10, sampler: random}",
-            ["the space has only 9 combinations for 10 trials: at least 1 trials repeat one; sampler: grid tries each "
+            ["the space has only 9 combinations for 10 trials: at least 1 trial repeats one; sampler: grid tries each "
              "of them once"],
             id="integers",
         ),

@@ -212,4 +212,4 @@ def test_conversations_that_say_nothing_are_left_out(
     found = read(file_of(tmp_path, good, row))
 
     assert len(found.rows) == 1
-    assert found.notes[-1].endswith(f"1 rows were left out: {reason}")
+    assert found.notes[-1].endswith(f"1 row was left out: {reason}")
