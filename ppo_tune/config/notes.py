@@ -56,7 +56,9 @@ def _constraints(study: StudyConfig) -> list[str]:
 def _share(room: Room, *, grid: bool) -> str:
     """How much of the space constraints leave."""
     cells = counted(room.tried, "cell")
-    every = f"each of the grid's {cells}" if grid else f"each of {counted(room.tried, 'config')} drawn at random"
+    every = (
+        f"each of the grid's {cells}" if grid else f"each of {counted(room.tried, 'config')} drawn at random"
+    )
     if room.allowed == room.tried:
         return f"constraints rule nothing out: {every} satisfies them"
     if grid:
@@ -93,8 +95,8 @@ def _repeats_of_cells(study: StudyConfig) -> list[str]:
     if asked is not None and asked > every:
         cells = counted(study.grid_size, "cell")
         found.append(
-            f"{counted(asked, 'trial', 'are')} asked for, but the grid has {cells}: the search ends after {every} trials, the "
-            "default config and each cell once"
+            f"{counted(asked, 'trial', 'are')} asked for, but the grid has {cells}: the search ends after "
+            f"{counted(every, 'trial')}, the default config and each cell once"
         )
     if study.n_trials == every and study.space.has_cell(study.baseline):
         found.append(

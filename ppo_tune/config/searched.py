@@ -13,6 +13,7 @@ from ppo_tune.config.room import Room
 from ppo_tune.config.space import MAX_GRID_CELLS, Space
 from ppo_tune.config.strict_yaml import Path_
 from ppo_tune.config.study import StudyConfig
+from ppo_tune.plurals import counted
 
 Mistakes = list[tuple[Path_, str]]
 
@@ -172,8 +173,8 @@ def _fault_of_grid(room: Room) -> str | None:
         return "must leave cells of the grid, but allow none; change them or its points"
     if not room.others:
         return (
-            f"must leave something to search, but of the grid's {room.tried} cells they allow only the default config, "
-            "which is trial 0; change them or its points"
+            f"must leave something to search, but of the grid's {counted(room.tried, 'cell')} they allow only the "
+            "default config, which is trial 0; change them or its points"
         )
     return None
 
