@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.hub import pretrained
+from ppo_tune.data.row_file import RowFile
 from ppo_tune.fitting.loop import measure
 from ppo_tune.fitting.weights import FittedWeights, dtypes_of
 from ppo_tune.models.chat import exchange
@@ -25,6 +26,10 @@ Pair = tuple[Sequence[int], Sequence[int]]
 
 TOKENS_AT_ONCE = 2**16
 """Tokens, with padding, that are scored in one pass without gradients."""
+
+
+TEXTS_AT_ONCE = 1024
+"""That are tokenized together."""
 
 
 def make_classifier(
@@ -67,34 +72,30 @@ class Scorer:
         self.chat = chat
         self._n_cut = self._n_pairs = 0
 
-    def pairs(self, preferences: Sequence[Preference]) -> list[Pair]:
+    def pairs(self, preferences: Sequence[Preference]) -> Sequence[Pair]:
         """The token ids of preferences; how many have a text that lost its beginning is kept for `notes`."""
-        chosen, chosen_cut = self._encoded([(p, c) for p, c, _ in preferences])
-        rejected, rejected_cut = self._encoded([(p, r) for p, _, r in preferences])
-        self._n_pairs = len(preferences)
-        self._n_cut = sum(a or b for a, b in zip(chosen_cut, rejected_cut, strict=True))
-        return list(zip(chosen, rejected, strict=True))
+        found: RowFile[Pair] = RowFile(_packed, _unpacked)
+        self._n_pairs, self._n_cut = len(preferences), 0
+        for start in range(0, len(preferences), TEXTS_AT_ONCE):
+            part = preferences[start : start + TEXTS_AT_ONCE]
+            chosen, chosen_cut = self._encoded([(p, c) for p, c, _ in part])
+            rejected, rejected_cut = self._encoded([(p, r) for p, _, r in part])
+            self._n_cut += sum(a or b for a, b in zip(chosen_cut, rejected_cut, strict=True))
+            for pair in zip(chosen, rejected, strict=True):
+                found.append(pair)
+        return found
 
-    def encode(self, texts: Sequence[tuple[str, str]]) -> list[Sequence[int]]:
+    def encode(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
         """The token ids of prompts with their responses."""
         return self._encoded(texts)[0]
 
-    def _encoded(self, texts: Sequence[tuple[str, str]]) -> tuple[list[Sequence[int]], list[bool]]:
+    def _encoded(self, texts: Sequence[tuple[str, str]]) -> tuple[list[list[int]], list[bool]]:
+        """Token ids of texts, and which of them lost their beginning."""
         model, tokenizer = self.weights.model, self.tokenizer
-        rows: list[Sequence[int]] = []
-        cut: list[bool] = []
-        for start in range(0, len(texts), 1024):
-            part = texts[start : start + 1024]
-            if self.chat:
-                read = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in part]
-                found = encode_texts(model, tokenizer, read, append_eos=False, add_special_tokens=False)
-            else:
-                found = encode_texts(
-                    model, tokenizer, [fill(self.template, *one) for one in part], append_eos=True
-                )
-            rows += [array("i", row) for row in found[0]]
-            cut += found[1]
-        return rows, cut
+        if self.chat:
+            read = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in texts]
+            return encode_texts(model, tokenizer, read, append_eos=False, add_special_tokens=False)
+        return encode_texts(model, tokenizer, [fill(self.template, *one) for one in texts], append_eos=True)
 
     def notes(self) -> tuple[str, ...]:
         """How many preferences have a text beyond the context."""
@@ -122,6 +123,16 @@ class Scorer:
     def measure(self, rows: Sequence[Sequence[int]], config: RewardTrainingConfig) -> Tensor:
         """Raw scores of any number of texts, on the CPU and without gradients."""
         return measure(self.weights, rows, self.score, rows_at_once(max(map(len, rows)), config))
+
+
+def _packed(pair: Pair) -> bytes:
+    chosen, rejected = pair
+    return array("i", [len(chosen), *chosen, *rejected]).tobytes()
+
+
+def _unpacked(packed: bytes) -> Pair:
+    n, *ids = array("i", packed)
+    return ids[:n], ids[n:]
 
 
 def rows_at_once(n_tokens: int, config: RewardTrainingConfig) -> int:

@@ -108,7 +108,7 @@ def check_tokens(
         ModelError: If a token has no row in the model's input embedding.
     """
     embedding: Any = model.get_input_embeddings()
-    number = max((number for row in rows for number in row), default=0)
+    number = max((max(row, default=0) for row in rows), default=0)
     if number >= len(embedding.weight):
         raise ModelError(
             f"{name}: a text holds {tokenizer.convert_ids_to_tokens(number)!r}, which its tokenizer knows as number "
