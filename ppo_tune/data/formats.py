@@ -139,10 +139,11 @@ class _KeyTwiceError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    twice = _twice(key for key, _ in pairs)
-    if twice is not None:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = _twice(key for key, _ in pairs)
         raise _KeyTwiceError(f"the key {twice!r} stands twice in one object")
-    return dict(pairs)
+    return found
 
 
 def _twice(names: Iterable[str]) -> str | None:
@@ -339,8 +340,8 @@ def _read_parquet(file: File) -> Iterator[Row | str]:
         twice = _twice(parquet.read_schema(file.path).names)
         if twice is not None:
             raise DataError(f"{file.path}: two columns are called {twice!r}; rename one of them")
-        opened = parquet.ParquetFile(file.path, buffer_size=BYTES_AT_ONCE)
-        parts = (part.to_pylist() for part in opened.iter_batches(PARQUET_ROWS))
+        opened = parquet.ParquetFile(file.path, buffer_size=BYTES_AT_ONCE, pre_buffer=False)
+        parts = (part.to_pylist() for part in opened.iter_batches(PARQUET_ROWS, use_threads=False))
         for number, columns in enumerate(itertools.chain.from_iterable(parts), start=1):
             yield Row(columns, f"{file.path}:row {number}")
     except UnicodeDecodeError as error:
