@@ -73,7 +73,8 @@ class Sequences:
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, without an end-of-sequence token: the model is to go on from here."""
-    rows: list[list[int]] = tokenizer(list(texts))["input_ids"] if texts else []
+    unread = {"return_attention_mask": False, "return_token_type_ids": False}  # a sixth of the time
+    rows: list[list[int]] = tokenizer(list(texts), **unread)["input_ids"] if texts else []
     eos = tokenizer.eos_token_id
     return [
         row[:-1] if row and row[-1] == eos and not text.endswith(str(tokenizer.eos_token)) else row
