@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import TooLong
+from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat, has_turns
 from ppo_tune.data.row_file import RowFile, View
 from ppo_tune.errors import DataError

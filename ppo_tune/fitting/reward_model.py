@@ -16,8 +16,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.row_file import View
 from ppo_tune.errors import DataError, ModelError
