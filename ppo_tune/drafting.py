@@ -20,6 +20,7 @@ from ppo_tune.models.chat import prompt_ids
 from ppo_tune.models.context import context_length
 from ppo_tune.models.loading import load_tokenizer, skeleton
 from ppo_tune.models.text import tokenize
+from ppo_tune.plurals import counted
 from ppo_tune.templates import render
 
 ROLLOUT = 64
@@ -96,7 +97,13 @@ def draft_study(
         source=[f"{key}: {_quoted(value)}" for key, value in source.model_dump().items()],
         flags="".join(f" --{key} {shlex.quote(value)}" for key, value in source.model_dump().items()),
     )  # fmt: skip
-    return Draft(study, "" if reference else render("reward_stub.py.jinja", name=name), facts.seen)
+    if reference:
+        scored = (
+            f"responses are scored by their likeness to column {reference!r} (chrF), so no reward to change was "
+            "written; for one of your own see `reward` in the file"
+        )
+        return Draft(study, "", (*facts.seen, scored))
+    return Draft(study, render("reward_stub.py.jinja", name=name), facts.seen)
 
 
 @dataclass(frozen=True)
@@ -181,17 +188,22 @@ class _Facts:
     @property
     def seen(self) -> tuple[str, ...]:
         """One sentence each."""
-        context = "no limit of context" if self.context is None else f"a context of {self.context:,} tokens"
+        context = "no limit of context"
+        if self.context is not None:
+            context = f"a context of {counted(self.context, 'token')}"
         told = [
             f"the model has {_count(self.parameters)} parameters, a width of {self.width:,} and {context}",
-            f"{self.prompts:,} different prompts{' of messages' if self.chat else ''} were looked at; nineteen of "
-            f"twenty have at most {int(np.quantile(self.lengths, MOST)):,} tokens",
+            f"looked at: {counted(self.prompts, 'different prompt')}{' of messages' if self.chat else ''}; nineteen of "
+            f"twenty have at most {counted(int(np.quantile(self.lengths, MOST)), 'token')}",
         ]
         if self.response_tokens is not None:
-            told.append(f"nineteen of twenty good responses have at most {self.response_tokens:,} tokens")
+            told.append(
+                f"nineteen of twenty good responses have at most {counted(self.response_tokens, 'token')}"
+            )
         if self.n_long:
             told.append(
-                f"{self.n_long:,} prompts leave no room for a response: too_long: cut takes their beginning"
+                f"so long that no room is left for a response: {counted(self.n_long, 'prompt')}; too_long: cut takes "
+                "their beginning"
             )
         if self.prompts < 100:
             told.append(
@@ -206,4 +218,6 @@ def _quoted(text: str) -> str:
 
 
 def _count(number: int) -> str:
+    if number < 1e5:
+        return f"{number:,}"
     return f"{number / 1e9:.1f} billion" if number >= LARGE else f"{number / 1e6:.1f} million"

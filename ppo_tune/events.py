@@ -12,6 +12,7 @@ started      number, params, label                           a trial
 progress     number, episodes                             a trial, after each iteration
 milestone    number, episodes, score                      a trial
 ended        number, ending, reason, value, feasible      a trial
+stopping                                                 a search that was asked to stop
 lost         number, reason                               a search whose worker died
 evaluation   episodes, heldout/...                        a full training
 found        text                                         a study or training file, of a path beside it

@@ -1,10 +1,11 @@
 """Files that are whole or not there: written beside, flushed, renamed."""
 
+import difflib
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,34 @@ def read_json_lines(path: Path) -> Iterator[Any]:
             continue
 
 
+def did_you_mean(path: Path, wanted: Callable[[Path], bool]) -> str:
+    """The way out for a path that leads nowhere: one that is nearly called so, as a question; empty if there is none.
+
+    Args:
+        path: As it was written; each of its folders may be misspelt.
+        wanted: Whether a path can be what is meant.
+    """
+    found = Path(path.anchor)
+    for i, part in enumerate(path.parts[bool(path.anchor) :], start=1 + bool(path.anchor)):
+        is_last = i == len(path.parts)
+        can_be = wanted if is_last else Path.is_dir
+        if not can_be(found / part):
+            close = difflib.get_close_matches(part, _names_in(found, can_be), n=1)
+            if not close:
+                return ""
+            part = close[0]
+        found /= part
+    return "" if found == path else f"; did you mean {str(found)!r}?"
+
+
+def _names_in(folder: Path, wanted: Callable[[Path], bool]) -> list[str]:
+    """What a folder holds of what is wanted; nothing where it cannot be read."""
+    try:
+        return [path.name for path in sorted(folder.iterdir()) if wanted(path)]
+    except OSError:
+        return []
+
+
 def finite(data: Any) -> Any:
     """The same data with None for NaN and infinities, which JSON does not know."""
     if isinstance(data, float) and not math.isfinite(data):
@@ -61,19 +90,6 @@ def finite(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [finite(value) for value in data]
     return data
-
-
-def make_folder_beside(path: Path, base: str | None) -> Path:
-    """A folder as `make_folder` makes it, for a model that is made of another one and must not overwrite that.
-
-    Raises:
-        StorageError: If it is the base's own folder, or cannot be written.
-    """
-    if base is not None and path.exists() and path.resolve() == Path(base).resolve():
-        raise StorageError(
-            f"folder {path} holds the base model, which would be lost; choose another with --out"
-        )
-    return make_folder(path)
 
 
 def make_folder(path: Path) -> Path:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "ppo_tune"
 
 ROWS = (
-    ("safe_text", "events"),
+    ("safe_text", "events", "plurals"),
     ("errors",),
     ("seeding", "files", "versions", "serving", "templates"),
     ("config",),

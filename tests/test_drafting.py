@@ -83,7 +83,9 @@ def test_prompts_without_room_are_counted_and_cut() -> None:
     draft, study = drafted(rows_of(*rows))
 
     assert study["task"]["too_long"] == "cut"
-    assert any(told.startswith("10 prompts leave no room for a response") for told in draft.seen)
+    assert any(
+        told.startswith("so long that no room is left for a response: 10 prompts;") for told in draft.seen
+    )
 
 
 def test_conversations_are_a_chat() -> None:

@@ -16,7 +16,6 @@ from ppo_tune.files import (
     content_hash,
     finite,
     make_folder,
-    make_folder_beside,
     read_json,
     read_json_lines,
     write_json,
@@ -216,14 +215,3 @@ def test_a_huge_file_is_read_whole(tmp_path):
 
     assert content_hash(blank) != content_hash(marked)
     assert content_hash(marked) == hashlib.sha256(marked.read_bytes()).hexdigest()
-
-
-def test_a_folder_for_a_model_is_not_that_of_its_base(tmp_path: Path) -> None:
-    base = make_folder(tmp_path / "base")
-
-    assert make_folder_beside(tmp_path / "out", str(base)).is_dir()
-    assert make_folder_beside(base, None) == base
-    with pytest.raises(
-        StorageError, match="base holds the base model, which would be lost; choose another with --out"
-    ):
-        make_folder_beside(tmp_path / "out" / ".." / "base", str(base))

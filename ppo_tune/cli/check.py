@@ -8,25 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import ppo_tune
+from ppo_tune.cli.asked import AskedStudy, with_study
 from ppo_tune.cli.output import Facts
 from ppo_tune.cli.progress import clock
-from ppo_tune.cli.settings import read_settings
-from ppo_tune.cli.terminal import (
-    HugeGrid,
-    Name,
-    Out,
-    Seed,
-    Settings,
-    Storage,
-    StudyFile,
-    Workers,
-    note,
-    say,
-    tell,
-)
+from ppo_tune.cli.terminal import Out, Storage, Workers, note, say, tell
 from ppo_tune.config.methods import LEAST
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import milestone_draws
+from ppo_tune.plurals import counted
 from ppo_tune.search.budget import trial_cost
 
 if TYPE_CHECKING:
@@ -34,45 +23,39 @@ if TYPE_CHECKING:
     from ppo_tune.search.measuring import Takes
 
 
+@with_study
 def check(
-    file: StudyFile,
+    asked: AskedStudy,
     measure: Annotated[
         bool, typer.Option("--measure", help="Load the models and time an update: memory and minutes.")
     ] = False,
     workers: Workers = None,
     storage: Storage = None,
     out: Out = Path(),
-    yes: HugeGrid = False,
-    settings: Settings = None,
-    seed: Seed = None,
-    name: Name = None,
 ) -> Facts:
     """Find what is wrong with a study before it starts, count its trials and estimate the work.
 
-    Models are known by their configs and tokenizers; their weights are loaded with --measure alone.
+    It is asked with what `search` is to be given. Models are known by their configs and tokenizers; their weights are
+    loaded with --measure alone.
     """
     files: list[str] = []
-    config = ppo_tune.load_study(
-        file,
-        allow_huge_grid=yes,
-        seed=seed,
-        name=name,
-        settings=read_settings(settings),
-        watch=lambda event: files.append(event["text"]),
+    config = asked.load(lambda event: files.append(event["text"]))
+    confirm = not asked.no_confirm
+    found = ppo_tune.check_study(
+        config, out=out, storage=storage, workers=workers, measure=measure, confirm=confirm
     )
-    found = ppo_tune.check_study(config, out=out, storage=storage, workers=workers, measure=measure)
     say(
-        f"{file} is a valid study{', and was begun: a search goes on with it' if found.exists else ''}.",
+        f"{asked.file} is a valid study{', and was begun: a search goes on with it' if found.exists else ''}.",
         final=True,
     )
-    for label, text in _lines(config, found):
+    for label, text in _lines(config, found, confirm=confirm):
         tell(f"  {label:<10} {text}", indent=13)
     for text in (*files, *found.notes):
         note(text)
     return Facts({**asdict(found), "files": files})
 
 
-def _lines(config: StudyConfig, found: "StudyCheck") -> Iterator[tuple[str, str]]:
+def _lines(config: StudyConfig, found: "StudyCheck", *, confirm: bool) -> Iterator[tuple[str, str]]:
     episodes, search = config.ppo.episodes, config.search
     yield "task", config.task.title
     when = {name: f" (when {condition})" for name, condition in config.space.conditions.items()}
@@ -105,10 +88,10 @@ def _lines(config: StudyConfig, found: "StudyCheck") -> Iterator[tuple[str, str]
         left = " where pruning leaves enough" if "auto" in (search.confirm_top, search.confirm_seeds) else ""
         yield (
             "confirmed",
-            f"the best {size.top} and the default, on {size.seeds} fresh seeds{left}: at most {size.runs} runs, "
-            f"{size.runs * episodes:,} episodes",
+            f"the best {size.top} and the default, on {counted(size.seeds, 'fresh seed')}{left}: at most "
+            f"{counted(size.runs, 'run')}, {counted(size.runs * episodes, 'episode')}",
         )
-    elif search.confirm_top:
+    elif search.confirm_top and confirm:
         yield (
             "confirmed",
             f"not: a quarter of what about {found.trials_worth:.0f} whole trials take does not pay for {LEAST.runs} "
@@ -148,7 +131,7 @@ def _time(takes: "Takes") -> str:
     packed = f" in packs of {pace.pack}" if pace.pack > 1 else ""
     confirmed = takes.confirmation_seconds
     after = f", and at most {clock(confirmed)} for its confirmation" if confirmed else ""
-    by = f"{n} worker{'s' if n > 1 else ''}"
+    by = counted(n, "worker")
     return (
         f"about {clock(pace.seconds_per_trial)} per whole trial{packed}; about "
         f"{clock(takes.search_seconds)} for the search by {by}{after}"

@@ -30,4 +30,4 @@ def confirm(
     changes = {name: value for name, value in wanted.items() if value is not None}
     config = config.model_copy(update={"search": config.search.model_copy(update=changes)})
     run = partial(ppo_tune.run_confirmation, config, out=out, storage=storage, workers=workers)
-    return show(run, config, out, again=f"ppo-tune confirm {study}{flags_of(storage, out)}")
+    return show(run, config, out, storage, again=f"ppo-tune confirm {study}{flags_of(storage, out)}")

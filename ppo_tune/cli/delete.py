@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 import ppo_tune
-from ppo_tune.cli.output import Facts
+from ppo_tune.cli.output import Facts, stoppable
 from ppo_tune.cli.terminal import Out, Storage, StudyName, console, say
 from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.plurals import counted
 from ppo_tune.search.studies import StudyContents
 
 
@@ -28,7 +29,9 @@ def delete(
                 [Problem("--yes", f"must be given where nobody can be asked; it deletes {_told(found)}")]
             )
         say(f"this deletes {_told(found)}", final=True)
-        if not typer.confirm(f"Delete study {study} for good?", err=console.stderr):
+        with stoppable(lambda: "Nothing was deleted."):
+            wanted = typer.confirm(f"Delete study {study} for good?", err=console.stderr)
+        if not wanted:
             say("nothing was deleted", final=True)
             return Facts({**asdict(found), "deleted": False})
     ppo_tune.delete_study(study, storage=storage, out=out)
@@ -40,8 +43,8 @@ def delete(
 
 def _told(found: StudyContents) -> str:
     """What a study consists of, in words."""
-    of = [f"{found.trials} trial{'' if found.trials == 1 else 's'}"]
+    of = [counted(found.trials, "trial")]
     if found.confirmation_runs:
-        of.append(f"{found.confirmation_runs} runs of its confirmation")
+        of.append(f"{counted(found.confirmation_runs, 'run')} of its confirmation")
     files = "" if found.folder is None else f", and {found.folder} with {found.size / 1e6:.1f} MB"
     return f"study {found.study}: {' and '.join(of)}{files}"

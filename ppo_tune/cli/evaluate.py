@@ -8,18 +8,24 @@ from rich.table import Table
 from rich.text import Text
 
 import ppo_tune
-from ppo_tune.cli.output import Facts
+from ppo_tune.cli.arguments import CanBePath
+from ppo_tune.cli.output import Facts, interrupts_held
 from ppo_tune.cli.terminal import console, heard, printable, say, tell_note
 from ppo_tune.data.draws import measured_on
+from ppo_tune.plurals import counted
 
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A model folder or hub name, or that of a LoRA adapter in PEFT's format.")
+        str,
+        typer.Argument(help="A model folder or hub name, or that of a LoRA adapter in PEFT's format."),
+        CanBePath(),
     ],
     config: Annotated[Path, typer.Option(help="A study file or config that names the task.")],
     base: Annotated[
-        str | None, typer.Option(help="Model that the adapter was made of, instead of the one it names.")
+        str | None,
+        typer.Option(help="Model that the adapter was made of, instead of the one it names."),
+        CanBePath(),
     ] = None,
     split: Annotated[
         Literal["confirmation", "heldout"],
@@ -37,7 +43,9 @@ def evaluate(
     study's base model, those of its base.json.
     """
     run = ppo_tune.load_run(config, watch=tell_note)
-    judged = ppo_tune.evaluate_model(model, run, base=base, split=split, seed=seed)
+    with interrupts_held():
+        evaluate_model = ppo_tune.evaluate_model
+    judged = evaluate_model(model, run, base=base, split=split, seed=seed)
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
         if name != "heldout/kl_per_sequence":  # to itself
@@ -67,6 +75,7 @@ def measured(judged: "ppo_tune.Evaluation") -> str:
 
 def _milestones(judged: "ppo_tune.Evaluation") -> str:
     return (
-        f"measured on {len(judged.samples):,} held-out prompts, with the random numbers of the config's milestones: "
+        f"measured on {counted(len(judged.samples), 'held-out prompt')}, with the random numbers of the config's "
+        "milestones: "
         "compare it with them only"
     )

@@ -8,7 +8,8 @@ import typer
 
 import ppo_tune
 from ppo_tune.cli.output import Facts
-from ppo_tune.cli.terminal import Out, Storage, StudyName, console, note, say, tell
+from ppo_tune.cli.terminal import Out, Storage, StudyName, console, heard, note, say, tell
+from ppo_tune.plurals import counted
 
 
 def export(
@@ -58,7 +59,9 @@ def export(
     }  # fmt: skip
     if to_terminal:
         text = made.printed or made.files[made.main]
-        console.file.write(text)
+        with heard(True):
+            if not console.quiet:
+                console.file.write(text)
         return Facts({**facts, "text": text})
     which = "" if trial is None else f"-trial-{trial}"
     target = folder or out / "exports" / f"{study}{which}-{to}"
@@ -75,6 +78,5 @@ def export(
     losses = {"cannot do": made.conversion.unsupported, "does otherwise": made.conversion.approximated}
     for what, remarks in losses.items():
         if remarks:
-            things = f"{len(remarks)} thing{'s' if len(remarks) != 1 else ''}"
-            say(f"{things} that {to} {what}: see {target / made.main}")
+            say(f"{counted(len(remarks), 'thing')} that {to} {what}: see {target / made.main}")
     return Facts({**facts, "folder": target, "files": written})

@@ -49,4 +49,4 @@ def extend(
     else:
         config, again = ppo_tune.lengthened(config, opened, longer), f"{again} --longer {longer}"
     run = partial(ppo_tune.run_search, config, out=out, storage=storage, workers=workers)
-    return show(run, config, out, again=again)
+    return show(run, config, out, storage, again=again)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:  # it imports torch, which help need not wait for
     from ppo_tune.fitting.loop import Step
 
 
+NO_MODEL = "No model was written."
+"""What is left of a fit that was stopped."""
+
+
 @contextmanager
 def fit_progress(
     console: Console = errors, seconds: float = LINE_SECONDS
@@ -40,15 +44,20 @@ class _Log:
     def __init__(self, console: Console, seconds: float) -> None:
         self.console = console
         self.seconds = seconds
-        self._begun = self._told = monotonic()
+        self._told = monotonic()
         self._losses: list[float] = []
+        self._first: tuple[float, Step] | None = None
 
     def __call__(self, step: "Step") -> None:
         self._losses.append(step.loss)
         now = monotonic()
+        if self._first is None:  # before it the model was loaded, which says nothing of a step's time
+            self._first = now, step
+            return
         if now - self._told < self.seconds or step.number == step.steps:
             return
-        left = (now - self._begun) * (1 - step.done) / step.done
+        begun, first = self._first
+        left = (now - begun) * (1 - step.done) / (step.done - first.done)
         mean = sum(self._losses) / len(self._losses)
         self.console.print(f"{_where(step, mean)}, {clock(left)} left", soft_wrap=True)
         self._told, self._losses = now, []

@@ -1,19 +1,23 @@
 """The command that writes a study file to start from."""
 
+import re
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import ppo_tune
-from ppo_tune.cli.output import Facts
+from ppo_tune.cli.arguments import CanBePath
+from ppo_tune.cli.output import Facts, interrupts_held
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import console, say, tell
 from ppo_tune.config.source import Source
 from ppo_tune.config.study import check_name
 from ppo_tune.config.study_file import load_study
 from ppo_tune.data.columns import PROMPTS, likely, text_columns
+from ppo_tune.data.formats import FORMATS
 from ppo_tune.errors import ConfigError, Problem, StorageError
 from ppo_tune.files import write_text
 
@@ -24,10 +28,11 @@ def init(
     data: Annotated[
         Path | None, typer.Argument(help="Your file of prompts; or the folder or hub name of a data set.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model folder or hub name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or hub name."), CanBePath()] = None,
     prompt: Annotated[str | None, typer.Option(help="Column of the prompts; else it is looked for.")] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Column of good responses; else it is looked for.")
+        str | None,
+        typer.Option("--reference", "--response", help="Column of good responses; else it is looked for."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; else the data file's.")] = None,
 ) -> Facts:
@@ -41,9 +46,11 @@ def init(
     names = text_columns(data, source)
     if prompt is None and len(names) > 1 and likely(names, PROMPTS) is None:
         prompt = _asked(None, "--prompt", f"column of the prompts ({', '.join(names)})")
-    name = name or data.name.partition(".")[0].partition("@")[0]
-    check_name(name)
-    draft = ppo_tune.draft_study(data, model, name=name, prompt=prompt, reference=reference, source=source)
+    name = name or _name_for(data)
+    check_name(name, "give another --name")
+    with interrupts_held():
+        draft_study = ppo_tune.draft_study
+    draft = draft_study(data, model, name=name, prompt=prompt, reference=reference, source=source)
     files = {f"{name}.yaml": draft.study, **({f"{name}_reward.py": draft.stub} if draft.stub else {})}
     if there := [file for file in files if Path(file).exists()]:
         raise StorageError(f"{there[0]} is there already; name the study otherwise by --name")
@@ -58,6 +65,14 @@ def init(
         say(f"change {name}_reward.py to what you want")
     say(f"go on with ppo-tune check {name}.yaml, then ppo-tune search {name}.yaml")
     return Facts({"study": name, "files": [*files], "seen": draft.seen})
+
+
+def _name_for(data: Path) -> str:
+    """A study's name from that of its data, of letters and digits that it may hold; `study` where none are left."""
+    name = data.name.partition("@")[0].lower().removesuffix(".gz")
+    name = data.name[: len(name)].removesuffix(data.suffix if name.endswith(tuple(FORMATS)) else "")
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:100] or "study"
 
 
 def _asked(given: str | None, place: str, what: str) -> str:

@@ -15,7 +15,7 @@ from ppo_tune.search.status import StudyStatus
 def list(storage: Storage = None, out: Out = Path()) -> Facts:
     """Say which studies there are, how each stands and what it says; changes nothing and disturbs nobody.
 
-    With --json it prints an object per study, a line each.
+    With --json it prints a list, an object per study.
     """
     names = ppo_tune.study_names(storage=storage, out=out)
     if not names:

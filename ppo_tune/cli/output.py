@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ppo_tune.cli.terminal import console
+from ppo_tune.cli.arguments import meant
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, as_typed, console, say
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.events import LOG_FORMAT, VERBOSE
 from ppo_tune.files import finite
@@ -29,12 +31,17 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what librari
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and all else to stderr.")]
 
 
+NOT_BEGUN = "Nothing was begun."
+NOT_DONE = "It was not done to the end."
+"""What is said of a command that was stopped before it did anything, and of one that knows no better."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """The result of a command, for scripts.
 
     Attributes:
-        values: By name; several of them become a line each.
+        values: By name; several of them become a list.
         code: The exit code.
     """
 
@@ -53,13 +60,14 @@ def with_output(command: Callable[..., Facts | None]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         wanted = {name: given.pop(name) for name in flags}
         with _output(**wanted):
-            found = command(**given)
+            try:
+                found = command(**meant(signature, given))
+            except (KeyboardInterrupt, typer.Abort) as stop:
+                found = _stopped(stop)
         if found is None:
             return
-        if wanted["as_json"]:
-            several = found.values if isinstance(found.values, Sequence) else [found.values]
-            for values in several:
-                sys.stdout.write(json.dumps(finite(dict(values)), default=_plain, ensure_ascii=False) + "\n")
+        if wanted.get("as_json"):
+            sys.stdout.write(json.dumps(finite(found.values), default=_plain, ensure_ascii=False) + "\n")
         if found.code:
             raise typer.Exit(found.code)
 
@@ -68,6 +76,58 @@ def with_output(command: Callable[..., Facts | None]) -> Callable[..., None]:
     added = [inspect.Parameter(name, kind, default=False, annotation=flag) for name, flag in flags.items()]
     run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
     return run
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C in a command that knows what is left.
+
+    Args:
+        kept: What is kept, as a sentence.
+        again: The command that goes on.
+    """
+
+    def __init__(self, kept: str, again: str) -> None:
+        super().__init__(kept)
+        self.kept, self.again = kept, again
+
+
+@contextmanager
+def stoppable(kept: Callable[[], str], again: Callable[[], str] = as_typed) -> Iterator[None]:
+    """Ctrl-C within this block says what is kept, and the command that goes on; both are asked for then."""
+    try:
+        yield
+    except (KeyboardInterrupt, typer.Abort):  # a question turns the one into the other
+        raise Stopped(kept(), again()) from None
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C within this block counts after it: libraries in C that are half loaded crash of it."""
+    pressed: list[int] = []
+
+    def on_interrupt(number: int, _: object) -> None:
+        pressed.append(number)
+        say("stopping as soon as the libraries are loaded")
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _stopped(stop: BaseException) -> Facts:
+    """Say what is kept after Ctrl-C, and how to go on."""
+    known = stop if isinstance(stop, Stopped) else Stopped(NOT_DONE, as_typed())
+    say(stopped(known.kept, known.again), final=True)
+    return Facts({"interrupted": True, "kept": known.kept, "again": known.again}, code=EXIT_INTERRUPTED)
+
+
+def stopped(kept: str, again: str) -> str:
+    """What is said after Ctrl-C."""
+    return f"Stopped. {kept} Go on with: {again}"
 
 
 def _plain(value: Any) -> str:

@@ -19,6 +19,7 @@ from rich.text import Text
 from ppo_tune.config.scale import short
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.events import Event
+from ppo_tune.plurals import counted
 from ppo_tune.search.status import time_left
 
 LINE_SECONDS = 15.0
@@ -215,6 +216,8 @@ class Display:
                 return str(event["text"])
             case "note":
                 return f"note: {event['text']}"
+            case "stopping":
+                return "stopping after the iterations under way, whose trials run again; Ctrl-C again stops at once"
             case "lost":
                 return f"{self.state.label(event['number'])} was lost and runs again: {event['reason']}"
             case "pack" if event["places"] > 1:
@@ -226,7 +229,7 @@ class Display:
                 )
                 return self._once("compiled", f"note: {event['failure']}" if event["failure"] else found)
             case "confirming" if event["remaining"]:
-                most = f"at most {event['remaining']} runs on fresh seeds and unseen prompts"
+                most = f"at most {counted(event['remaining'], 'run')} on fresh seeds and unseen prompts"
                 return f"confirming the best few and the default: {most}"
             case _:
                 return "" if self.console.is_terminal else self._log_line(event)

@@ -1,5 +1,6 @@
 """The command that gives a study another name."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ def rename(
     storage: Storage = None,
     out: Out = Path(),
 ) -> Facts:
-    """Give a study another name, in its store and of its folder."""
+    """Give a study another name, in its store and of its folder; report and exports stay as they are."""
     folder = ppo_tune.rename_study(study, new_name, storage=storage, out=out)
     where = "" if folder is None else f", in {folder}"
     say(f"study {study} is now {new_name}{where}", final=True)
@@ -27,4 +28,13 @@ def rename(
         f"ppo-tune extend {new_name}{flags} goes on with it, ppo-tune report {new_name}{flags} writes its report"
     )
     say(f"your own file goes on with it by --name {shlex.quote(new_name)}")
-    return Facts({"study": new_name, "before": study, "folder": folder})
+    stays = [path for path in (out / "reports" / study, *_exports(study, out)) if path.is_dir()]
+    for path in stays:
+        say(f"{path} stays, and calls it {study}")
+    return Facts({"study": new_name, "before": study, "folder": folder, "stays": stays})
+
+
+def _exports(study: str, out: Path) -> list[Path]:
+    """The folders that `export` writes for a study, unless it is told another."""
+    ours = re.compile(rf"{re.escape(study)}(-trial-\d+)?-[a-z]+")
+    return [path for path in sorted((out / "exports").glob(f"{study}-*")) if ours.fullmatch(path.name)]

@@ -10,6 +10,7 @@ import ppo_tune
 from ppo_tune.cli.output import Facts
 from ppo_tune.cli.terminal import Out, Storage, StudyName, say, tell, tell_note
 from ppo_tune.events import Event
+from ppo_tune.plurals import counted
 
 if TYPE_CHECKING:
     from ppo_tune.search.rerun import Rerun
@@ -35,7 +36,7 @@ def rerun(
     for found in again.differences:
         say(
             f"{found.what} differs by up to {abs(found.now - found.before):.3g}: {found.before!r} before, "
-            f"{found.now!r} now, after {found.episodes:,} episodes"
+            f"{found.now!r} now, after {counted(found.episodes, 'episode')}"
         )
     for reason in again.reasons if not again.equal else ():
         say(f"known to matter: {reason}")
@@ -62,7 +63,7 @@ def _verdict(study: str, again: "Rerun") -> str:
     at = (
         "it ended before the first milestone"
         if n == 0
-        else f"at all {n} milestones"
+        else f"at all {counted(n, 'milestone')}"
         if n > 1
         else "at its milestone"
     )

@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 import ppo_tune
-from ppo_tune.cli.fitting import careful, fit_progress, interval
-from ppo_tune.cli.output import Facts
+from ppo_tune.cli.arguments import CanBePath
+from ppo_tune.cli.fitting import NO_MODEL, careful, fit_progress, interval
+from ppo_tune.cli.output import Facts, interrupts_held, stoppable
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import note, say
 from ppo_tune.config.fitting import PreferenceColumns, RewardTrainingConfig
+from ppo_tune.fitting.folders import FitFolder
+from ppo_tune.plurals import counted
 
 
 @with_blocks
@@ -23,21 +26,27 @@ def reward(
             "rejected response each, or as HH, TL;DR, SHP and UltraFeedback are published."
         ),
     ],
-    base: Annotated[str, typer.Option(help="Model it starts from; its samples fix mean and scale.")],
+    base: Annotated[
+        str, typer.Option(help="Model it starts from; its samples fix mean and scale."), CanBePath()
+    ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     columns: PreferenceColumns,
     config: RewardTrainingConfig,
 ) -> Facts:
     """Make a preference reward model from pairs of responses."""
-    found = ppo_tune.read_preferences(data, columns)
-    with fit_progress() as progress:
-        result = ppo_tune.fit_reward(found.rows, base, out, config, progress=progress)
+    FitFolder.of(out, "reward", base)  # before a large file is read
+    with stoppable(lambda: NO_MODEL), fit_progress() as progress:
+        with interrupts_held():
+            fit = ppo_tune.fit_reward
+        found = ppo_tune.read_preferences(data, columns)
+        result = fit(found.rows, base, out, config, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)
     n_pairs, n_prompts = result.heldout_pairs, result.heldout_prompts or result.heldout_pairs
-    pairs = f"{n_pairs:,} pairs" + (f" of {n_prompts:,} prompts" if n_prompts < n_pairs else "")
+    of = f" of {counted(n_prompts, 'prompt')}" if n_prompts < n_pairs else ""
     say(
-        f"{result.preferences:,} preferences, held-out accuracy {result.accuracy:.3f} on {pairs} "
+        f"{counted(result.preferences, 'preference')}, held-out accuracy {result.accuracy:.3f} on "
+        f"{counted(n_pairs, 'pair')}{of} "
         f"({interval(result.interval).removesuffix(', ')}); base samples had mean {result.base_mean:.3f} and standard "
         f"deviation {result.base_std:.3f}, now 0 and 1",
         final=True,

@@ -65,6 +65,10 @@ def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
+ALSO: Mapping[str, str] = {"reference": "--response"}
+"""Another flag of a field, by its name: what others call it."""
+
+
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     # A choice is read as text: the block knows the choices, and which of them was probably meant.
     kinds = [kind for kind in (get_args(field.annotation) or [field.annotation]) if kind is not NoneType]
@@ -77,8 +81,11 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         if hasattr(rule, key)
     ]
     allowed = ", ".join(rules) or " or ".join(map(repr, choices))
-    told = f"{(field.description or '').removesuffix('.')}{f'; {allowed}' if allowed else ''}."
-    option = typer.Option(flag(name), help=told)
+    said = (
+        (field.description or "").removesuffix(".").replace("null = ", "default: ")
+    )  # which no flag can say
+    told = f"{said}{f'; {allowed}' if allowed else ''}."
+    option = typer.Option(flag(name), *([ALSO[name]] if name in ALSO else []), help=told)
     given: Any = kind if field.default is not None else kind | None
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[given, option]

@@ -1,5 +1,7 @@
 """What the commands share: the terminal, and the flags that several of them have."""
 
+import shlex
+import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ppo_tune.cli.arguments import SQLITE, CanBePath, IsStudy
 from ppo_tune.events import Event
 from ppo_tune.safe_text import symbols
 
@@ -22,12 +25,15 @@ EXIT_MISTAKE, EXIT_NOTHING, EXIT_INTERRUPTED = 2, 3, 130
 StudyFile = Annotated[
     Path, typer.Argument(help="A study file, or one of ours by its name, such as quickstart.")
 ]
-StudyName = Annotated[str, typer.Argument(help="A study's name: its file's name without .yaml.")]
+StudyName = Annotated[
+    str, typer.Argument(help="A study: its name, its file, or its folder in runs/."), CanBePath(), IsStudy()
+]
 Out = Annotated[Path, typer.Option(help="Folder that holds runs/ and reports/.")]
 Storage = Annotated[
-    str | None, typer.Option(help="URL of an Optuna store; default: SQLite beside the trials.")
+    str | None,
+    typer.Option(help="URL of an Optuna store; default: SQLite beside the trials."),
+    CanBePath(SQLITE),
 ]
-HugeGrid = Annotated[bool, typer.Option("--yes", help="Accept a grid of more than 10,000 cells.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,6 +45,11 @@ Settings = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the search, instead of the file's.")]
 Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per GPU, else per core.")]
+
+
+def as_typed() -> str:
+    """The command that runs, in words that a shell takes as they are."""
+    return shlex.join(["ppo-tune", *sys.argv[1:]])
 
 
 def say(text: str | Text, *, final: bool = False) -> None:
@@ -60,8 +71,8 @@ def tell(text: str, *, indent: int = 0, final: bool = False) -> None:
 
 @contextmanager
 def heard(final: bool) -> Iterator[None]:
-    """Whatever is said within this block is heard if it is final, with `--quiet` too."""
-    quiet, console.quiet = console.quiet, console.quiet and not final
+    """Whatever is said within this block is heard if it is final, with `--quiet` too, but where JSON says it."""
+    quiet, console.quiet = console.quiet, console.quiet and (not final or console.stderr)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ class PairColumns(Block):
     """Where a file of prompts with good responses has them."""
 
     prompt: Text = Field("prompt", description="Column of the prompts.")
-    response: Text = Field("response", description="Column of the responses.")
+    reference: Text = Field("response", description="Column of the good responses.")
     template: Text = Field(
         "{prompt}", min_length=1, description="Text given to the model, with {column} names."
     )
@@ -121,6 +121,11 @@ class RewardTrainingConfig(FitConfig):
     max_new_tokens: int = Field(32, ge=1, description="Greatest length of the base's samples, in tokens.")
     template: Text = Field(
         "{prompt}{response}", description="Text the model reads, with {prompt} and {response}."
+    )
+    too_long: TooLong = Field(
+        "refuse",
+        description="What becomes of preferences longer than the base's context, by a response or by max_new_tokens "
+        "behind the prompt: refuse the file, drop them, or cut their prompt's beginning, the same for both responses.",
     )
 
     @field_validator("template")

@@ -5,6 +5,7 @@ from typing import Any
 
 from ppo_tune.config.searched import possible_values
 from ppo_tune.config.study import StudyConfig
+from ppo_tune.plurals import counted
 
 
 def notes(study: StudyConfig) -> list[str]:
@@ -23,7 +24,9 @@ def notes(study: StudyConfig) -> list[str]:
         )
     found += _weak_target(study)
     if study.search.sampler.exhaustive and (ruled_out := study.space.grid_size() - study.grid_size):
-        found.append(f"constraints leave out {ruled_out} of the grid's {study.space.grid_size()} cells")
+        found.append(
+            f"constraints leave out {ruled_out} of the grid's {counted(study.space.grid_size(), 'cell')}"
+        )
     found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
     for name, value in study.baseline.items():
         wanted = study.space[name].default
@@ -41,9 +44,12 @@ def _repeats(study: StudyConfig) -> list[str]:
     n, size = study.n_trials, study.space.size()
     if n is None or size >= 2 * n:
         return []
-    surely = f"at least {n - size} trials repeat one" if n > size else "some may be drawn more than once"
+    surely = "some may be drawn more than once"
+    if n > size:
+        surely = f"at least {counted(n - int(size), 'trial', 'repeat')} one"
     return [
-        f"the space has only {size} combinations for {n} trials: {surely}; sampler: grid tries each of them once"
+        f"the space has only {counted(int(size), 'combination')} for {counted(n, 'trial')}: {surely}; sampler: grid "
+        "tries each of them once"
     ]
 
 
@@ -54,7 +60,8 @@ def _repeats_of_cells(study: StudyConfig) -> list[str]:
     default_is_cell = study.space.has_cell(study.baseline)
     repeats = max(n - 1 - cells, 0) + (default_is_cell and n > cells)
     if n > cells + 1:
-        return [f"{n} trials, but the grid has {cells} cells: {repeats} trials repeat one"]
+        repeating = counted(repeats, "trial", "repeat")
+        return [f"{counted(n, 'trial')}, but the grid has {counted(cells, 'cell')}: {repeating} one"]
     if repeats:
         return ["the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"]
     return []
@@ -68,14 +75,28 @@ def _weak_target(study: StudyConfig) -> list[str]:
     """A note where a trial is too short for its adaptive KL coefficient to move."""
     if study.ppo.kl_target is None and "kl_target" not in study.space:
         return []
-    horizons = possible_values(study.space.root.get("kl_horizon"), study.ppo.kl_horizon)
-    reach = max(study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach for horizon in horizons)
+    searched = study.space.root.get("kl_horizon")
+    horizons = possible_values(searched, study.ppo.kl_horizon)
+    reach = max(_reach(study, horizon) for horizon in horizons)
     if reach >= LEAST_REACH:
         return []
+    usual = study.ppo.with_params({"kl_horizon": None}).kl_horizon_episodes
+    if _reach(study, None) < LEAST_REACH:
+        which, way_out = "", "take more episodes, or a smaller rollout_size"
+    elif searched is not None:
+        which = f"even with the shortest kl_horizon that is searched, {min(filter(None, horizons)):,.0f}, "
+        way_out = f"search shorter ones, of about {usual:,.0f}, or leave kl_horizon out"
+    else:
+        which, way_out = "with this kl_horizon, ", f"leave kl_horizon out, and it is {usual:,.0f}"
     return [
-        f"kl_target does little: with this kl_horizon, kl_coef can change {reach:.2f}-fold at most in a trial of "
-        f"{study.ppo.episodes:,} episodes; leave kl_horizon out, and it is a tenth of them"
+        f"kl_target does little: {which}kl_coef can change {reach:.2f}-fold at most in a trial of "
+        f"{study.ppo.episodes:,} episodes; {way_out}"
     ]
+
+
+def _reach(study: StudyConfig, horizon: float | None) -> float:
+    """How many times larger kl_coef can become in a trial with this kl_horizon."""
+    return study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach
 
 
 def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:

@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppo_tune.config.block import Named
+if TYPE_CHECKING:  # the command line fills in paths before anything heavy is loaded
+    from ppo_tune.config.block import Named
 
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{(\w+)\})", re.ASCII)
 
@@ -33,8 +35,13 @@ class Located:
     surprises: bool = False
 
 
-def located(named: Named, folder: Path | None) -> Located:
-    """What a name means in a file of a folder; without a folder, on the command line.
+def located(named: "Named", folder: Path | None, file: str = "the file that names it") -> Located:
+    """What a name means in a file of a folder; without a folder, in none.
+
+    Args:
+        named: What is named, and where.
+        folder: That of the file.
+        file: How messages call the file.
 
     Raises:
         ValueError: If a variable is not set or a user not known; the message says the rule, the value and the way out.
@@ -42,8 +49,7 @@ def located(named: Named, folder: Path | None) -> Located:
     if named.kind == "recipe" or Path(named.path).is_absolute():
         return Located(named.value)
     ending = named.value[len(named.path) :]
-    as_written = [base / named.path for base in (Path(), folder or Path())]
-    path = named.path if any(it.exists() for it in as_written) else _filled_in(named.path)
+    path = filled_in(named.path, Path(), folder or Path())
     if folder is None or Path(path).is_absolute():
         return Located(path + ending)
     beside, here = Path(os.path.normpath(folder.resolve() / path)), Path(path)
@@ -51,7 +57,7 @@ def located(named: Named, folder: Path | None) -> Located:
     if not is_there(beside) or (here.exists() and here.samefile(beside)):
         return Located(path + ending)
     taken = _from_here(beside)
-    told = f"{named.place}: {taken} is taken, which is beside the file that names it"
+    told = f"{named.place}: {taken} is taken, which is beside {file}"
     if is_there(here):
         return Located(taken + ending, f"{told}; {here} is there too, where this was started", surprises=True)
     return Located(taken + ending, told)
@@ -80,8 +86,14 @@ def _from_here(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _filled_in(path: str) -> str:
-    """A path without `~`, `$VAR` and `${VAR}`."""
+def filled_in(path: str, *folders: Path) -> str:
+    """A path without `~`, `$VAR` and `${VAR}`, unless it leads to something as it is written, from one of the folders.
+
+    Raises:
+        ValueError: If a variable is not set or a user not known; the message says the rule, the value and the way out.
+    """
+    if any((folder / path).exists() for folder in folders):
+        return path
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]

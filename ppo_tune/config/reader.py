@@ -1,6 +1,6 @@
 """A study or training file being read: its blocks, each checked, and every mistake with its place."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,6 +78,11 @@ class Reader:
         if value is not None and isinstance(block, dict):
             self.set(place, value, flag)
 
+    def set_all(self, settings: Mapping[str, Any] | None) -> None:
+        """Put values in place of the file's, by their dotted places, as `--set` gives them."""
+        for place, value in (settings or {}).items():
+            self.set(tuple(place.split(".")), value, f"--set {place}")
+
     def set(self, place: Path_, value: Any, flag: str) -> None:
         """Put a flag's value in place of the file's, in blocks that are made where there are none."""
         if (wrong := put(self.data, place, value, self.blocks)) is not None:
@@ -94,10 +99,10 @@ class Reader:
         if self.problems:
             raise ConfigError(self.problems, self.source)
 
-    def check_name(self, name: str) -> None:
+    def check_name(self, name: str, way_out: str) -> None:
         """The name of a study or training is safe to be the name of a folder."""
         try:
-            check_name(name)
+            check_name(name, way_out)
         except ConfigError as error:
             self.problems += error.problems
 
@@ -118,8 +123,9 @@ class Reader:
         def find(named: Named) -> str:
             place = tuple(int(part) if part.isdigit() else part for part in named.place.split("."))
             by_flag = any(place[: len(flag)] == flag for flag in self.flags)
+            file = {"file": self.source} if by_flag else {}
             try:
-                found = located(named, None if by_flag else self.folder)
+                found = located(named, self.folder, **file)
             except ValueError as error:
                 self.add(place, str(error))
                 return named.value

@@ -8,6 +8,7 @@ from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.ranges import Param
 from ppo_tune.config.reader import Reader
 from ppo_tune.config.space import MAX_GRID_CELLS, Space
+from ppo_tune.plurals import counted
 
 
 def check_search(
@@ -58,7 +59,9 @@ def _check_max_episodes(reader: Reader, search: SearchConfig, ppo: PPOConfig) ->
     least = (1 + runs) * ppo.episodes
     if search.max_episodes >= least:
         return
-    confirmed = f" and {runs} runs of the confirmation (confirm_top, confirm_seeds)" if runs else ""
+    confirmed = (
+        f" and {counted(runs, 'run')} of the confirmation (confirm_top, confirm_seeds)" if runs else ""
+    )
     reader.add(
         ("search", "max_episodes"),
         f"`max_episodes >= {least}` must hold, for a trial of {ppo.episodes}{confirmed}, but got "

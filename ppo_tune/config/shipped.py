@@ -1,11 +1,14 @@
 """Study files that come with the package; a name in place of a file is one of them."""
 
+import difflib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from ppo_tune.config.messages import unknown
+from ppo_tune.config.strict_yaml import is_yaml
 from ppo_tune.errors import ConfigError, Problem, StorageError
+from ppo_tune.files import did_you_mean
 
 _HERE = Path(__file__).resolve()
 FOLDER = next(
@@ -28,15 +31,20 @@ def study_file(given: str | Path) -> Path:
     """The file that is meant: a path, or where there is none of a bare name, a study file of ours.
 
     Raises:
-        ConfigError: If a bare name is neither.
+        ConfigError: If there is no file of a bare name either; says which one is nearly called so, here or of ours.
     """
     path = Path(given)
-    if path.exists() or path.suffix or path.name != str(given):
+    if path.exists() or path.name != str(given):
         return path
-    if path.name not in shipped():
-        what = f"no such file (looked in {Path.cwd()}), and as a study file that comes with ppo-tune "
-        raise ConfigError([Problem("", what + unknown(path.name, shipped()))], str(path))
-    return shipped()[path.name]
+    if path.name in shipped():
+        return shipped()[path.name]
+    here = path if path.suffix in (".yaml", ".yml") else Path(f"{path}.yaml")
+    near = f"; did you mean {str(here)!r}?" if is_yaml(here) else did_you_mean(here, is_yaml)
+    ours = f", and as a study file that comes with ppo-tune {unknown(here.stem, shipped())}"
+    if here == path:
+        close = difflib.get_close_matches(here.stem, shipped(), n=1)
+        ours = f"; did you mean {close[0]!r}, which comes with ppo-tune?" if close else ""
+    raise ConfigError([Problem("", f"no such file (looked in {Path.cwd()}){near or ours}")], str(path))
 
 
 def about(path: Path) -> str:

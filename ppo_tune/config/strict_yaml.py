@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import ScalarNode
 
 from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.files import did_you_mean
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
@@ -135,6 +136,11 @@ class Document:
                 self._skip(part, depth + 1)
 
 
+def is_yaml(path: Path) -> bool:
+    """Whether this is a file whose name says that it is YAML."""
+    return path.suffix.lower() in (".yaml", ".yml") and path.is_file()
+
+
 def read_yaml(path: Path) -> Document:
     """Read a YAML file.
 
@@ -148,7 +154,8 @@ def read_yaml(path: Path) -> Document:
             raise ConfigError([Problem("", what)], str(path))
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError([Problem("", f"no such file (looked in {Path.cwd()})")], str(path)) from None
+        near = did_you_mean(path, is_yaml)
+        raise ConfigError([Problem("", f"no such file (looked in {Path.cwd()}){near}")], str(path)) from None
     except UnicodeDecodeError as error:
         what = f"the file must be UTF-8, but byte {error.start} is not; save it as UTF-8"
         raise ConfigError([Problem("", what)], str(path)) from None

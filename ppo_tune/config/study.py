@@ -128,8 +128,12 @@ def _n_allowed(space: str, constraints: tuple[str, ...], fixed: str) -> int:
     return sum(map(rules.allow, Space.model_validate_json(space).grid_cells()))
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, way_out: str = "`ppo-tune list` says which studies there are") -> str:
     """The name of a study, safe to be the name of a folder.
+
+    Args:
+        name: The name.
+        way_out: What to do where it is not.
 
     Raises:
         ConfigError: If it is not.
@@ -137,4 +141,4 @@ def check_name(name: str) -> str:
     if NAME_RULE.fullmatch(name):
         return name
     rule = "letters, digits, dots, dashes and underscores, at most 100, the first a letter or a digit"
-    raise ConfigError([Problem("study name", f"must be {rule}, but got {name!r}; rename it")])
+    raise ConfigError([Problem("study name", f"must be {rule}, but got {name!r}; {way_out}")])

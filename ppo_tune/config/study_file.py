@@ -55,14 +55,14 @@ def load_study(  # noqa: PLR0913 as many as the command has flags
         ConfigError: With every mistake in the file, its line, the rule, the value and the way out.
     """
     path = study_file(path)
+    way_out = "rename the file, or name the study by --name" if name is None else "give another --name"
     name = path.stem if name is None else name
     reader = Reader(read_yaml(path), str(path), name, STUDY_BLOCKS, folder=path.parent, watch=watch)
-    for place, value in (settings or {}).items():
-        reader.set(tuple(place.split(".")), value, f"--set {place}")
+    reader.set_all(settings)
     limits = {"n_trials": n_trials, "max_episodes": max_episodes, "max_seconds": max_seconds, "seed": seed}
     for limit, number in limits.items():
         reader.replace(("search", limit), number, "--" + limit.replace("_", "-"))
-    return _study_of(reader, allow_huge_grid=allow_huge_grid)
+    return _study_of(reader, way_out, allow_huge_grid=allow_huge_grid)
 
 
 def make_study(blocks: Mapping[str, Any], name: str) -> StudyConfig:
@@ -77,11 +77,11 @@ def make_study(blocks: Mapping[str, Any], name: str) -> StudyConfig:
     """
     document = Document("")
     document.data = dict(blocks)
-    return _study_of(Reader(document, "", name, STUDY_BLOCKS), allow_huge_grid=False)
+    return _study_of(Reader(document, "", name, STUDY_BLOCKS), "give another name", allow_huge_grid=False)
 
 
-def _study_of(reader: Reader, *, allow_huge_grid: bool) -> StudyConfig:
-    """The study that a reader has before it.
+def _study_of(reader: Reader, way_out: str, *, allow_huge_grid: bool) -> StudyConfig:
+    """The study that a reader has before it; the way out is that of a name that cannot be one.
 
     Raises:
         ConfigError: With every mistake.
@@ -95,7 +95,7 @@ def _study_of(reader: Reader, *, allow_huge_grid: bool) -> StudyConfig:
         check_pack(reader, search, space, model)
         reader.check_log(search.log, "search")
     constraints = read_constraints(reader, space, fixed_values(ppo, model))
-    reader.check_name(reader.name)
+    reader.check_name(reader.name, way_out)
     reader.finish()
     texts = [constraint.text for constraint in constraints]
     blocks = {"task": task, "model": model, "ppo": ppo, "space": Space(space), "search": search}

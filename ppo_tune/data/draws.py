@@ -15,6 +15,7 @@ from typing import Literal
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.prompts import Split
+from ppo_tune.plurals import counted
 from ppo_tune.seeding import derive_seed
 
 PROMPTS_PER_HELDOUT_PROMPT = 4
@@ -73,10 +74,12 @@ def measured_on(split: Split, n_prompts: int) -> str:
     """What a claim was measured on, in words."""
     if split == "confirmation":
         return (
-            f"{n_prompts:,} prompts that no milestone answers (the confirmation split), with random numbers that "
+            f"{counted(n_prompts, 'prompt')} that no milestone answers (the confirmation split), with random numbers "
+            "that "
             "chose nothing"
         )
     return (
-        f"{n_prompts:,} held-out prompts, for the confirmation split has fewer than {LEAST_PROMPTS} that can be used; "
+        f"{counted(n_prompts, 'held-out prompt')}, for the confirmation split has fewer than {LEAST_PROMPTS} that can "
+        "be used; "
         "the random numbers chose nothing, but the milestones answer the same prompts, so the score is optimistic"
     )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -11,10 +12,11 @@ from ppo_tune.config.source import Source
 from ppo_tune.data.chats import Chat
 from ppo_tune.data.formats import Row
 from ppo_tune.data.prompts import named_columns, problem_of_column, template_columns
-from ppo_tune.data.row_file import RowFile
+from ppo_tune.data.row_file import RowFile, View
 from ppo_tune.data.shapes import CONVERSATIONS
-from ppo_tune.data.tables import checked_rows
+from ppo_tune.data.tables import Remarks, checked_rows
 from ppo_tune.errors import ConfigError, DataError, Problem
+from ppo_tune.plurals import counted
 
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
@@ -26,10 +28,12 @@ class Examples(Generic[Texts]):
     Attributes:
         rows: Texts of one example each, in a temporary file; to be read like a list.
         notes: What may surprise whoever wrote the file; one sentence each.
+        places: File and line of each row.
     """
 
     rows: Sequence[Texts]
     notes: tuple[str, ...]
+    places: Sequence[str] = ()
 
 
 def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples[tuple[str, str]]:
@@ -46,16 +50,18 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
     columns = columns or PairColumns()
     if columns.prompt in CONVERSATIONS:  # which hold the response, too
         columns = columns.model_copy(update={"prompt": "prompt"})
-    published = {columns.prompt: "prompt", columns.response: "response"}
+    published = {columns.prompt: "prompt", columns.reference: "response"}
+    options = {columns.prompt: "--prompt", columns.reference: "--reference"}
     template = _Template(columns)
-    rows: RowFile[tuple[str, str]] = text_file()
-    notes: list[str] = []
-    for row in checked_rows(path, [*published], source=Source.of(columns), published=published, notes=notes):
+    rows, remarks = text_file(), Remarks()
+    for row in checked_rows(
+        path, [*published], source=Source.of(columns), published=published, options=options, remarks=remarks
+    ):
         prompt = template.fill(row)
         if prompt is not None:
-            rows.append((prompt, row.columns[columns.response]))
+            rows.append((prompt, row.columns[columns.reference], row.where))
     template.check()
-    return Examples(rows, tuple(notes))
+    return _examples(rows, remarks.notes)
 
 
 class _Template:
@@ -119,23 +125,28 @@ def read_preferences(
     """
     names = columns or PreferenceColumns()
     published = {names.prompt: "prompt", names.chosen: "chosen", names.rejected: "rejected"}
-    rows: RowFile[tuple[str, str, str]] = text_file()
-    notes: list[str] = []
-    same = 0
-    for row in checked_rows(path, [*published], source=Source.of(names), published=published, notes=notes):
-        prompt, chosen, rejected = (
-            row.columns[name] for name in (names.prompt, names.chosen, names.rejected)
-        )
+    options = {names.prompt: "--prompt", names.chosen: "--chosen", names.rejected: "--rejected"}
+    rows, remarks, same = text_file(), Remarks(), 0
+    for row in checked_rows(
+        path, [*published], source=Source.of(names), published=published, options=options, remarks=remarks
+    ):
+        prompt, chosen, rejected = (row.columns[name] for name in published)
         if chosen == rejected:
             same += 1
         else:
-            rows.append((prompt, chosen, rejected))
+            rows.append((prompt, chosen, rejected, row.where))
     if not rows:
         raise DataError(
             f"{path}: at least one preference is needed, but in every row both responses are the same"
         )
-    left_out = (f"{path}: {same} rows were left out: both responses are the same",) if same else ()
-    return Examples(rows, (*notes, *left_out))
+    if same:
+        remarks.notes.append(f"{path}: {counted(same, 'row', 'were')} left out: both responses are the same")
+    return _examples(rows, remarks.notes)
+
+
+def _examples(rows: RowFile[Any], notes: Sequence[str]) -> Examples[Any]:
+    """Rows of texts with their places."""
+    return Examples(View(rows, itemgetter(slice(-1))), tuple(notes), View(rows, itemgetter(-1)))
 
 
 def text_file() -> RowFile[Any]:

@@ -21,6 +21,8 @@ from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.hub import is_dataset, read_dataset
 from ppo_tune.data.text_streams import BYTES_AT_ONCE, utf8_stream
 from ppo_tune.errors import DataError, MissingExtraError
+from ppo_tune.files import did_you_mean
+from ppo_tune.plurals import counted
 
 SEPARATORS = (",", ";", "\t", "|")
 """Between the cells of CSV, tried in this order."""
@@ -102,7 +104,8 @@ def records(
     if ending not in FORMATS:
         raise DataError(f"{path}: the format must be one of {', '.join(FORMATS)}, but got {ending!r}")
     if not path.is_file():
-        raise DataError(f"{path}: no such file (looked in {Path.cwd()})")
+        near = did_you_mean(path, Path.is_file)
+        raise DataError(f"{path}: no such file (looked in {Path.cwd()}){near}")
     _refuse(source, ("subset", "split"), f"{path}: a data set has these parts, a file has none")
     if ending == ".parquet":
         _refuse(source, ("encoding",), f"{path}: a text file has an encoding, Parquet has none")
@@ -120,6 +123,10 @@ def _refuse(source: Source, names: Sequence[str], why: str) -> None:
         raise DataError(f"{why}; leave out {' and '.join(given)}")
 
 
+NAME_ENCODING = "name the encoding (encoding: cp1252, or --encoding cp1252)"
+"""The way out where bytes are of another encoding."""
+
+
 def _not_utf8(content: bytes) -> str:
     """What is wrong with bytes that are not UTF-8, and what they would say in the commonest other encoding."""
     try:
@@ -128,7 +135,7 @@ def _not_utf8(content: bytes) -> str:
         shown = content[max(0, error.start - _SHOWN) : error.start + _SHOWN]
         text = shown.decode("cp1252", errors="replace").strip()
         return (
-            f"not UTF-8; in encoding cp1252 it would read {text!r}; name the encoding, or save the file as UTF-8 (in "
+            f"not UTF-8; in encoding cp1252 it would read {text!r}; {NAME_ENCODING}, or save the file as UTF-8 (in "
             "Excel: CSV UTF-8)"
         )
     raise AssertionError("these bytes are UTF-8")
@@ -243,7 +250,7 @@ def _items(whole: Mapping[str, Any], file: File) -> list[Any]:
     columns = [[*column.values()] if _is_indexed(column) else column for column in whole.values()]
     if not _are(list, columns) or len({*map(len, columns)}) != 1:
         return [whole]
-    file.notes.append(f"{file.path}: read as columns with {len(columns[0])} rows")
+    file.notes.append(f"{file.path}: read as columns with {counted(len(columns[0]), 'row')}")
     return [dict(zip(whole, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 

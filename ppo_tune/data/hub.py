@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from ppo_tune.config.source import Source
 from ppo_tune.errors import DataError, MissingExtraError
+from ppo_tune.plurals import counted
 
 HUB_SECONDS = 5.0
 """How long a hub may take to say whether it has something."""
@@ -144,7 +145,9 @@ def read_dataset(name: str, source: Source, notes: list[str]) -> Iterator[dict[s
         part = found[split]
         if len(found) > 1:
             others = ", ".join(other for other in found if other != split)
-            notes.append(f"{name}: read the split {split!r} with {len(part):,} rows, and not {others}")
+            notes.append(
+                f"{name}: read the split {split!r} with {counted(len(part), 'row')}, and not {others}"
+            )
     if not all(commit in file["filename"] for file in part.cache_files):
         what = f"commit {commit[:7]} cannot be read, and what was prepared before is of another"
         raise DataError(f"{name}: {what}; try again, or mend the data set")

@@ -3,7 +3,6 @@
 Knows nothing of torch, and asks transformers only where a folder brings code of its own.
 """
 
-import difflib
 import json
 import os
 from collections.abc import Container
@@ -13,6 +12,7 @@ from typing import Any
 
 from ppo_tune.data.hub import problem_of_hub_name
 from ppo_tune.errors import ModelError
+from ppo_tune.files import did_you_mean
 
 CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_config.json"
 
@@ -23,6 +23,9 @@ LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes of models that can be trained end, as far as a name can tell."""
 
 WAY_OUT = "name one whose config.json says ...ForCausalLM or ...LMHeadModel"
+
+MERGE = "merge it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
+"""What to do with an adapter where only a whole model will do."""
 
 Facts = dict[str, Any]
 
@@ -53,20 +56,8 @@ def check_model(name: str, *, judge: bool = False) -> None:
         )
     problem = problem_of_hub_name(name, "model")
     if problem:
-        raise ModelError(
-            f"{what} {name!r}: no such folder (looked in {Path.cwd()}{_close_to(name)}), and {problem}"
-        )
-
-
-def _close_to(name: str) -> str:
-    """The folder beside it whose name is nearly the same, as a question."""
-    path = Path(name)
-    try:
-        beside = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
-    except OSError:
-        return ""
-    close = difflib.get_close_matches(path.name, beside, n=1)
-    return f"; did you mean {str(path.parent / close[0])!r}?" if close else ""
+        near = did_you_mean(Path(name), Path.is_dir)
+        raise ModelError(f"{what} {name!r}: no such folder (looked in {Path.cwd()}{near}), and {problem}")
 
 
 def check_chat_template(name: str, *, asked_by: str) -> None:
@@ -84,10 +75,13 @@ def check_chat_template(name: str, *, asked_by: str) -> None:
 
 def missing_chat_template(name: str, *, asked_by: str) -> str:
     """The sentence for a tokenizer without a chat template."""
-    return (
-        f"{asked_by}: the tokenizer of {name!r} has no chat template; save one with it, or write the turns yourself in "
-        "a `template`"
-    )
+    if asked_by in ("sft", "reward"):  # of conversations, for which there is no other template
+        way_out = (
+            "name a base that has one (--base), such as ppo-tune sft makes of conversations without a base"
+        )
+    else:
+        way_out = "save one with it, or write the turns yourself in a `template`"
+    return f"{asked_by}: the tokenizer of {name!r} has no chat template; {way_out}"
 
 
 def check_folder(
@@ -155,21 +149,35 @@ def read_facts(path: Path, model: str) -> Facts | None:
     return facts
 
 
+def base_of(folder: Path, model: str) -> str | None:
+    """What an adapter's folder says that it was made of, a folder or a hub name; None for a whole model.
+
+    Raises:
+        ModelError: If it does not say that.
+    """
+    facts = read_facts(folder / ADAPTER, model)
+    if facts is None:
+        return None
+    base = facts.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"{model} holds an adapter that does not name the model it was made of; {MERGE}")
+    return base
+
+
 def _check_adapter(folder: Path, adapter: Facts, model: str, *, judge: bool) -> None:
     """Whether transformers reads an adapter depends on peft, and what was made of it is no whole model."""
-    merge = "merge it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
     if any(any(folder.glob(pattern)) for pattern in WHOLE_WEIGHTS):
         raise ModelError(
             f"{model} holds a whole model and an adapter ({ADAPTER}), so what it says depends on who reads it; "
-            f"{merge}, or take the adapter out of the folder"
+            f"{MERGE}, or take the adapter out of the folder"
         )
     if not judge:
         base = adapter.get("base_model_name_or_path")
-        raise ModelError(f"{model} holds an adapter of {base!r} and no whole model; {merge}")
+        raise ModelError(f"{model} holds an adapter of {base!r} and no whole model; {MERGE}")
     if find_spec("peft") is None:
         raise ModelError(
             f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install peft, "
-            f"or {merge}"
+            f"or {MERGE}"
         )
 
 

@@ -13,6 +13,7 @@ from ppo_tune.data.chats import Chat, read_chat, turns_of
 from ppo_tune.data.formats import HALF_PAIR, Row
 from ppo_tune.data.tables import Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
+from ppo_tune.plurals import counted
 
 Split = Literal["train", "heldout", "confirmation"]
 
@@ -134,7 +135,7 @@ def _notes(
 ) -> Iterator[str]:
     yield from table.notes
     if dropped:
-        yield f"{config.path}: {len(dropped)} rows were dropped, the first because {dropped[0]}"
+        yield f"{config.path}: {counted(len(dropped), 'row', 'were')} dropped, the first because {dropped[0]}"
     if differing:
         yield (
             f"{config.path}: rows of one prompt differ in {', '.join(differing)}; they are one prompt with all their "
@@ -143,8 +144,8 @@ def _notes(
     n_repeated = len(prompts) - len({prompt.text for prompt in prompts})
     if n_repeated:
         yield (
-            f"{config.path}: {n_repeated} prompts repeat the text of another and differ in a column that the reward "
-            "function may read; each counts as a prompt of its own"
+            f"{config.path}: {counted(n_repeated, 'prompt', 'repeat')} the text of another, with another value in a "
+            "column that the reward function may read; each counts as a prompt of its own"
         )
 
 

@@ -1,18 +1,21 @@
 """Rows of a file whose columns must hold text; what is wrong with a row is said with file and line."""
 
+import difflib
 import itertools
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import read_chat
-from ppo_tune.data.formats import HALF_PAIR, Row, records
+from ppo_tune.data.formats import HALF_PAIR, NAME_ENCODING, Row, records
 from ppo_tune.data.shapes import CONVERSATIONS, MOST_PAIRS, LeftOutError, Pair, Shape, shape_of
 from ppo_tune.errors import DataError
+from ppo_tune.plurals import counted
 
 NUL = "\x00"
 """What stands in no text, but where a file was torn or is of another code."""
@@ -36,6 +39,19 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Remarks:
+    """What is said of a file while it is read.
+
+    Attributes:
+        notes: What was read rightly and may still surprise, one sentence each; the last come when all rows are read.
+        dropped: What was wrong with rows that were dropped.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
 def read_table(
     path: str | Path,
     text_columns: Sequence[str],
@@ -44,6 +60,7 @@ def read_table(
     drop_bad_rows: bool | None = None,
     source: Source = WHOLE,
     published: Mapping[str, str] = MappingProxyType({}),
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """Read a file whole; see `checked_rows`.
 
@@ -53,14 +70,14 @@ def read_table(
         chat: The one among them that may hold lists of messages instead.
         source: The encoding of a text file, or the part of a data set.
         published: What publishers call columns that are called otherwise here.
+        options: By what the user names each of these columns, where that is how a missing one is mended.
         drop_bad_rows: Whether to drop and count rows that cannot be used.
 
     Raises:
         DataError: If the file or one of its rows cannot be used.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    dropped: list[str] = []
-    notes: list[str] = []
+    remarks = Remarks()
     rows = checked_rows(
         path,
         text_columns,
@@ -68,10 +85,10 @@ def read_table(
         drop_bad_rows=drop_bad_rows,
         source=source,
         published=published,
-        notes=notes,
-        dropped=dropped,
+        options=options,
+        remarks=remarks,
     )
-    return Table([*rows], dropped, tuple(notes))
+    return Table([*rows], remarks.dropped, tuple(remarks.notes))
 
 
 def checked_rows(
@@ -82,8 +99,8 @@ def checked_rows(
     drop_bad_rows: bool | None = None,
     source: Source = WHOLE,
     published: Mapping[str, str] = MappingProxyType({}),
-    notes: list[str],
-    dropped: list[str] | None = None,
+    options: Mapping[str, str] = MappingProxyType({}),
+    remarks: Remarks,
 ) -> Iterator[Row]:
     """The rows of a file, one after the other, whose columns that must hold text are checked.
 
@@ -96,10 +113,10 @@ def checked_rows(
         chat: The one among them that may hold lists of messages instead.
         source: The encoding of a text file, or the part of a data set.
         published: What publishers call columns that are called otherwise here.
+        options: By what the user names each of these columns, where that is how a missing one is mended.
         drop_bad_rows: Drop and count rows that cannot be used, instead of stopping at the first; None where the user
             has no such choice, and is offered none.
-        notes: Gets what was read rightly and may still surprise, one sentence each; the last when all rows are read.
-        dropped: Gets what was wrong with rows that were dropped.
+        remarks: Gets what there is to say.
 
     Yields:
         At least one row.
@@ -110,7 +127,7 @@ def checked_rows(
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
     path = Path(path)
-    dropped = [] if dropped is None else dropped
+    notes, dropped = remarks.notes, remarks.dropped
     n_rows, words = 0, _EmptyWords(path, text_columns)
     found = records(path, text_columns, notes, source)
     for row in _in_shape(found, path, text_columns, chat, notes, published):
@@ -123,12 +140,17 @@ def checked_rows(
         elif drop_bad_rows:
             dropped.append(problem)
         else:
-            offered = "" if drop_bad_rows is None else ", or drop such rows with drop_bad_rows: true"
-            raise DataError(f"{problem}; mend the row{offered}")
+            named = "" if n_rows or isinstance(row, str) else _named_otherwise(row, options)
+            raise DataError(f"{problem}{f'; {named}' if named else _mended(problem, drop_bad_rows)}")
     if not n_rows:
         why = "; ".join(notes) or "it is empty"
         if dropped:
-            why = f"all {len(dropped)} rows were dropped, the first because {dropped[0]}"
+            which = (
+                f"all {n:,} rows were dropped, the first"
+                if (n := len(dropped)) > 1
+                else "its row was dropped"
+            )
+            why = f"{which} because {dropped[0]}"
         raise DataError(f"{path}: at least one row is needed, but {why}")
     notes += words.notes()
 
@@ -205,7 +227,7 @@ def _reshaped(every: Iterable[Row | str], shape: Shape, path: Path, notes: list[
             for one in made:
                 response = one.chosen if isinstance(one, Pair) else one.response
                 yield Row({**others, **one._asdict(), "response": response}, row.where)
-    notes += [f"{path}: {n} rows were left out: {reason}" for reason, n in left_out.items()]
+    notes += [f"{path}: {counted(n, 'row', 'were')} left out: {reason}" for reason, n in left_out.items()]
 
 
 class _EmptyWords:
@@ -226,9 +248,31 @@ class _EmptyWords:
     def notes(self) -> list[str]:
         """A note for each."""
         return [
-            f"{self._path}: column {name!r} holds the text {text!r} in {n} rows; was the cell empty?"
+            f"{self._path}: column {name!r} holds the text {text!r} in {counted(n, 'row')}; was the cell empty?"
             for (name, text), n in self._found.items()
         ]
+
+
+def _mended(problem: str, drop_bad_rows: bool | None) -> str:
+    """How a bad row is mended, as the end of what is wrong with it; what ends with its way out already needs none."""
+    if drop_bad_rows is None:
+        return "" if NAME_ENCODING in problem else "; mend the row"
+    return "; mend the row, or drop such rows with drop_bad_rows: true"
+
+
+def _named_otherwise(row: Row, options: Mapping[str, str]) -> str:
+    """By which options the columns that a row has not are named, with those that are called nearly so."""
+    known = {str(name).casefold(): str(name) for name in row.columns if name not in options}
+    meant, others = [], []
+    for name, option in options.items():
+        if name not in row.columns:
+            close = difflib.get_close_matches(name.casefold(), known, n=1)
+            meant += [f"{option} {shlex.quote(known[close[0]])}"] if close else []
+            others += [] if close else [option]
+    unknown = " and ".join(filter(None, (", ".join(others[:-1]), *others[-1:])))
+    if meant:
+        return f"did you mean {' '.join(meant)}{f', and which column for {unknown}' if others else ''}?"
+    return f"name the column{'s' if len(others) > 1 else ''} by {unknown}" if others else ""
 
 
 def _problem(row: Row, text_columns: Sequence[str], chat: str) -> str | None:

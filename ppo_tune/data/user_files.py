@@ -16,7 +16,7 @@ from ppo_tune.data.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.data.recipes import recipe_of
 from ppo_tune.data.user_functions import helper_files, load_function
 from ppo_tune.errors import DataError, Mistakes
-from ppo_tune.files import content_hash
+from ppo_tune.files import content_hash, did_you_mean
 
 B = TypeVar("B", bound=Block)
 
@@ -108,7 +108,8 @@ def _contents(named: Named) -> dict[str, str]:
             if Path(named.path).exists():
                 return {named.place: named.path}
             if not is_dataset(named.path):
-                raise DataError(f"{named.place}: no such file {named.path!r} (looked in {Path.cwd()})")
+                near = did_you_mean(Path(named.path), Path.is_file)
+                raise DataError(f"{named.place}: no such file {named.path!r} (looked in {Path.cwd()}){near}")
             return {named.place: f"{HubName.of(named.path).repo}@{commit_of(named.path, 'dataset')}"}
         case "model" | "judge":
             check_model(named.path, judge=named.kind == "judge")

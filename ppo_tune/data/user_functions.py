@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from ppo_tune.data.user_modules import ImportRefusedError, UserModule, import_file
 from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.files import did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,8 @@ def helper_files(name: str, where: str = "reward.function") -> Mapping[str, Path
 def _import(name: str, where: str) -> UserModule:
     path = name.rpartition(":")[0]
     if not Path(path).is_file():
-        raise ConfigError([Problem(where, f"no such file {path!r} (looked in {Path.cwd()})")])
+        near = did_you_mean(Path(path), Path.is_file)
+        raise ConfigError([Problem(where, f"no such file {path!r} (looked in {Path.cwd()}){near}")])
     try:
         return import_file(Path(path))
     except ImportRefusedError as error:

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from ppo_tune.config.block import Block, Named
 from ppo_tune.data.formats import FORMATS
+from ppo_tune.data.model_folders import MERGE, base_of
 from ppo_tune.data.user_files import IMPORTS
 from ppo_tune.data.user_functions import held_by, helper_files
-from ppo_tune.errors import ConfigError, StorageError
+from ppo_tune.errors import ConfigError, PPOTuneError, StorageError
 from ppo_tune.files import content_hash
 
 MODEL, DATA, FUNCTIONS, MODULES = "model", "data", "functions", "modules"
@@ -175,14 +176,35 @@ class Enclosing:
             name: The folder or hub name.
             place: In the config.
             copied: Copy it, whatever was asked for.
+
+        Raises:
+            PPOTuneError: If all models are to go along and it is an adapter of another folder.
         """
         source = Path(name)
         if not source.is_dir() and self._was_name(place) and HUB_NAME.fullmatch(name):
             return name
+        self._check_base(source, place)
         kind = place.split(".")[-2]
         stem = MODEL if kind == MODEL else f"{kind}_{MODEL}"
         what = f"the {'' if kind == MODEL else 'reward '}model's folder {_base(source)!r}"
         return self._here + self._add(stem, source, what, is_linked=not (copied or self._copy_models))
+
+    def _check_base(self, source: Path, place: str) -> None:
+        """An adapter names its base as it lies on this machine, where no copy of it finds that.
+
+        Raises:
+            PPOTuneError: If the base is no model of a hub and the export is to hold all.
+        """
+        base = base_of(source, f"{place}: model folder {str(source)!r}") if source.is_dir() else None
+        if base is None or (HUB_NAME.fullmatch(base) and not Path(base).is_dir()):
+            return
+        told = (
+            f"{place}: {str(source)!r} is an adapter, and its base, {base!r}, is a folder of this machine: elsewhere "
+            "it would not be found"
+        )
+        if self._copy_models:
+            raise PPOTuneError(f"{told}; {MERGE}, and put that in its place, or export without --copy-models")
+        self.notes.append(f"{told}; {MERGE}, and put that in its place")
 
     def _name(self, named: Named) -> str:
         match named.kind:

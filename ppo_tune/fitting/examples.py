@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat, has_turns
 from ppo_tune.data.row_file import RowFile, View
-from ppo_tune.errors import DataError
+from ppo_tune.fitting.lengths import Words
 from ppo_tune.models.chat import learned_ids, prompt_ids, shortened
 from ppo_tune.models.text import tokenize
 
@@ -93,6 +93,7 @@ def within_context(
     examples: Sequence[Example],
     limit: int | None,
     too_long: TooLong,
+    places: Sequence[str] = (),
 ) -> Within:
     """The examples of at most so many tokens, and what is left of the others.
 
@@ -103,6 +104,7 @@ def within_context(
         limit: The model's context; None where it has no limit.
         too_long: What becomes of longer ones. Cut, a text loses the beginning of its prompt, a conversation its first
             turns; where a response alone is too long, it is dropped.
+        places: File and line of each pair, for messages.
 
     Raises:
         DataError: If one is longer and `too_long` says to refuse it, or fewer than two are left.
@@ -112,13 +114,10 @@ def within_context(
     longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
     if limit is None or not longer:
         return Within(prompts, examples)
-    n_longer = len(longer)
+    first, words = longer[0], Words(limit, "examples", "a prompt with its response")
     if too_long == "refuse":
-        raise DataError(
-            f"`tokens <= {limit}`, the model's context, must hold for a prompt with its response, but got "
-            f"{max(lengths)}; {n_longer:,} of {len(pairs):,} examples are longer, the first "
-            f"begins {prompts[longer[0]][:40]!r}; take too_long: drop or cut"
-        )
+        place = places[first] if places else None
+        raise words.refusal(lengths[first], len(longer), len(pairs), prompts[first], place)
     shorter: RowFile[Example] = RowFile(Example.packed, Example.unpacked)
     kept = array("q")
     n_cut = 0
@@ -131,16 +130,8 @@ def within_context(
         kept.append(i)
         shorter.append(example)
     if len(kept) < 2:
-        raise DataError(
-            f"at least 2 prompts with responses within the model's context, {limit} tokens, are needed, but got "
-            f"{len(kept)} of {len(pairs)}; take shorter ones or a model with a longer context"
-        )
-    counts = {
-        "lost the beginning of their prompt": n_cut,
-        "were dropped": len(pairs) - len(kept),
-    }
-    done = " and ".join(f"{n:,} {what}" for what, n in counts.items() if n)
-    note = f"{n_longer:,} of {len(pairs):,} examples have more than {limit:,} tokens, the model's context: {done}"
+        raise words.too_few(len(kept), len(pairs))
+    note = words.note(len(pairs), len(kept), n_cut)
     return Within(View(pairs, _prompt, kept), shorter, (note,))
 
 

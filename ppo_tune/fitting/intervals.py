@@ -74,19 +74,45 @@ def effective_size(right: Tensor, prompts: Sequence[int]) -> float:
 
 
 def mean_interval(sums: Tensor, weights: Tensor, prompts: Sequence[int]) -> Interval | None:
-    """The interval of Σ sums / Σ weights over rows, such as nats over tokens; None where they are of one prompt.
+    """The interval of Σ sums / Σ weights over rows, such as what a fit took from nats per token.
 
     Args:
         sums: Shape (N,).
         weights: Shape (N,).
         prompts: The number of each row's prompt.
+
+    Returns:
+        mean ± t · its standard error; None where the rows are of one prompt.
     """
-    sums, weights = (_by_prompt(values.double(), prompts) for values in (sums, weights))
-    if len(sums) < 2:
+    mean, half = _mean_and_half(sums, weights, prompts)
+    return None if half is None else (mean - half, mean + half)
+
+
+def positive_interval(sums: Tensor, weights: Tensor, prompts: Sequence[int]) -> Interval | None:
+    """The same of what is never below 0, such as nats over tokens: on the scale of logarithms, so its ends are not.
+
+    Where most of a loss is in a few prompts it holds the truth more often than the other, and where there are many
+    prompts they are alike.
+
+    Returns:
+        mean · exp(± t · its standard error / mean); None where the rows are of one prompt.
+    """
+    mean, half = _mean_and_half(sums, weights, prompts)
+    if half is None:
         return None
+    factor = math.exp(min(half / mean, MOST_NATS)) if mean else 1.0
+    return mean / factor, mean * factor
+
+
+MOST_NATS = 99.0
+"""Half an interval's width on the scale of logarithms, at the most: a number still."""
+
+
+def _mean_and_half(sums: Tensor, weights: Tensor, prompts: Sequence[int]) -> tuple[float, float | None]:
+    """Σ sums / Σ weights, and half the width of its interval; None where all are of one prompt."""
+    sums, weights = (_by_prompt(values.double(), prompts) for values in (sums, weights))
     mean = float(sums.sum() / weights.sum())
-    half = _t(len(sums)) * math.sqrt(_variance(sums, weights))
-    return mean - half, mean + half
+    return mean, None if len(sums) < 2 else _t(len(sums)) * math.sqrt(_variance(sums, weights))
 
 
 def _by_prompt(values: Tensor, prompts: Sequence[int]) -> Tensor:

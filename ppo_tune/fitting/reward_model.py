@@ -19,16 +19,21 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.chats import has_turns
+from ppo_tune.data.model_folders import check_model
 from ppo_tune.data.row_file import View
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.files import make_folder_beside, write_json
+from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
+from ppo_tune.fitting.lengths import Preference, PreferenceLengths, preferences_within
 from ppo_tune.fitting.loop import Loss, Progress, fit
-from ppo_tune.fitting.rows import FACTS, cut_prompts, hold_out
-from ppo_tune.fitting.scorer import Pair, Preference, Scorer, make_classifier
+from ppo_tune.fitting.rows import cut_prompts, hold_out
+from ppo_tune.fitting.scorer import Pair, Scorer, make_classifier
+from ppo_tune.fitting.weights import check_rank
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, check_room, draw_uniforms
 from ppo_tune.models.chat import turn_end
+from ppo_tune.models.context import context_length
+from ppo_tune.models.loading import skeleton
 from ppo_tune.models.stops import Stops
 from ppo_tune.ppo import preference_loss
 from ppo_tune.rewards.preference import ScoreFormat
@@ -90,6 +95,7 @@ def fit_reward(
     out: Path,
     config: RewardTrainingConfig | None = None,
     *,
+    places: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> RewardTrainingResult:
     """Fit a Bradley–Terry reward model and write it as a Hugging Face folder.
@@ -100,29 +106,35 @@ def fit_reward(
     Args:
         preferences: At least two.
         base: Folder or hub name of the model it starts from, whose samples also fix mean and scale.
-        out: The folder to write.
+        out: The folder to write: new, empty, or with an earlier model of `reward`, which stays until the new one is
+            whole.
         config: How to fit.
+        places: File and line of each preference, for messages.
         progress: Told how far the fit is.
 
     Returns:
         The held-out accuracy and the scale.
 
     Raises:
-        DataError: If there are too few preferences, or a prompt is too long for the base model to answer.
+        DataError: If there are too few preferences, or one is longer than the model's context.
         ModelError: If `base` cannot be loaded, has no chat template where one is needed, or the fit diverges, which
             writes nothing, or there is no memory for it.
-        StorageError: If the folder cannot be written.
+        StorageError: If the folder holds anything else, or cannot be written.
     """
     config = config or RewardTrainingConfig()
     if len(preferences) < 2:
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
-    make_folder_beside(out, base)
+    folder = FitFolder.of(out, "reward", base)
+    check_model(base)
+    check_rank(base, config)
     preferences, notes = cut_prompts(preferences)
-    prompts: Sequence[str] = View(preferences, itemgetter(0))
-    chat = has_turns(prompts)
-    split = hold_out(prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
-    samples = sample_base(base, View(prompts, numbers=split.train), config, chat=chat)
-    tokenizer = load_tokenizer(base)
+    chat = has_turns(prompt for prompt, _, _ in preferences)
+    limit, tokenizer = context_length(skeleton(base)), load_tokenizer(base)
+    lengths = PreferenceLengths(tokenizer, config, chat=chat)
+    data = preferences_within(preferences, lengths, limit, config, places)
+    preferences = data.preferences
+    split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
+    samples = sample_base(base, View(preferences, itemgetter(0), split.train), config, chat=chat)
     scorer = Scorer(make_classifier(base, tokenizer, config), tokenizer, config.template, chat=chat)
     pairs = scorer.pairs(preferences)
     heldout, train = (View[Pair](pairs, numbers=part) for part in (split.heldout, split.train))
@@ -131,8 +143,6 @@ def fit_reward(
     chosen, rejected = scorer.measure_pairs(heldout, config).unbind(-1)
     right = rights(chosen, rejected)
     mean, std = _mean_and_std(scorer.measure(scorer.encode(samples), config))
-    scorer.weights.save(out)
-    tokenizer.save_pretrained(out)
     result = RewardTrainingResult(
         len(train),
         float(right.mean()),
@@ -142,15 +152,18 @@ def fit_reward(
         std,
         (
             *notes,
+            *folder.notes,
             *(() if chat else _note_on_joining(preferences, config.template)),
-            *scorer.notes(),
+            *data.notes,
             *split.notes,
         ),
         len({*split.prompts}),
         float(preference_loss(chosen, rejected).mean()),
     )
-    _format(result, scorer).write(out)
-    write_json(out / FACTS, _facts(result, (*scorer.notes(), *split.notes)))
+    with folder.written(_facts(result, (*data.notes, *split.notes))) as draft:
+        scorer.weights.save(draft)
+        tokenizer.save_pretrained(draft)
+        _format(result, scorer).write(draft)
     return result
 
 
@@ -173,7 +186,6 @@ def _format(result: RewardTrainingResult, scorer: Scorer) -> ScoreFormat:
 def _facts(result: RewardTrainingResult, notes: tuple[str, ...]) -> dict[str, Any]:
     """What is kept of how good a reward model is; what the user's texts say is left out."""
     return {
-        "kind": "reward",
         "preferences": result.preferences,
         "heldout_pairs": result.heldout_pairs,
         "heldout_prompts": result.heldout_prompts,
@@ -204,7 +216,7 @@ def _note_on_joining(preferences: Sequence[Preference], template: str) -> tuple[
     prompt, chosen, _ = first
     return (
         f"prompt and response are read without a space between them, as in {prompt[-20:] + chosen[:20]!r}; if "
-        "responses are to begin with one, fit with the template '{prompt} {response}'",
+        "responses are to begin with one, fit with the template '{prompt} {response}' (--template)",
     )
 
 

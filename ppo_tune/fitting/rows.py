@@ -11,9 +11,6 @@ import torch
 
 from ppo_tune.data.row_file import View
 
-FACTS = "fit.json"
-"""What a fit leaves beside its model: how good it is, and on which held-out rows that was measured."""
-
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
 

@@ -11,15 +11,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.hub import pretrained
 from ppo_tune.data.row_file import RowFile
+from ppo_tune.fitting.lengths import Preference
 from ppo_tune.fitting.loop import measure
 from ppo_tune.fitting.weights import FittedWeights, dtypes_of
 from ppo_tune.models.chat import exchange
-from ppo_tune.models.context import context_length
 from ppo_tune.rewards.preference import encode_texts, fill, scores_of
 from ppo_tune.seeding import derive_seed, generator
-
-Preference = tuple[str, str, str]
-"""A prompt, the chosen response and the rejected one."""
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """What the model reads of a preference: the token ids of the chosen text and of the rejected one."""
@@ -70,41 +67,25 @@ class Scorer:
         self.tokenizer = tokenizer
         self.template = template
         self.chat = chat
-        self._n_cut = self._n_pairs = 0
 
     def pairs(self, preferences: Sequence[Preference]) -> Sequence[Pair]:
-        """The token ids of preferences; how many have a text that lost its beginning is kept for `notes`."""
+        """The token ids of preferences."""
         found: RowFile[Pair] = RowFile(_packed, _unpacked)
-        self._n_pairs, self._n_cut = len(preferences), 0
         for start in range(0, len(preferences), TEXTS_AT_ONCE):
             part = preferences[start : start + TEXTS_AT_ONCE]
-            chosen, chosen_cut = self._encoded([(p, c) for p, c, _ in part])
-            rejected, rejected_cut = self._encoded([(p, r) for p, _, r in part])
-            self._n_cut += sum(a or b for a, b in zip(chosen_cut, rejected_cut, strict=True))
+            chosen = self.encode([(prompt, chosen) for prompt, chosen, _ in part])
+            rejected = self.encode([(prompt, rejected) for prompt, _, rejected in part])
             for pair in zip(chosen, rejected, strict=True):
                 found.append(pair)
         return found
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
         """The token ids of prompts with their responses."""
-        return self._encoded(texts)[0]
-
-    def _encoded(self, texts: Sequence[tuple[str, str]]) -> tuple[list[list[int]], list[bool]]:
-        """Token ids of texts, and which of them lost their beginning."""
         model, tokenizer = self.weights.model, self.tokenizer
         if self.chat:
             read = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in texts]
             return encode_texts(model, tokenizer, read, append_eos=False, add_special_tokens=False)
         return encode_texts(model, tokenizer, [fill(self.template, *one) for one in texts], append_eos=True)
-
-    def notes(self) -> tuple[str, ...]:
-        """How many preferences have a text beyond the context."""
-        if not self._n_cut:
-            return ()
-        return (
-            f"{self._n_cut:,} of {self._n_pairs:,} preferences have a text of more than "
-            f"{context_length(self.weights.model):,} tokens, the model's context, of which its end is read",
-        )
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
         """Raw scores of the chosen and of the rejected texts of N preferences, in one pass: (N, 2), differentiable."""

@@ -1,14 +1,15 @@
 """Fit a language model to prompts with good responses: a small new one, or one that exists.
 
-    ppo-tune sft data/restaurants.csv --prompt mr --response ref --out models/restaurants
+    ppo-tune sft data/restaurants.csv --prompt mr --reference ref --out models/restaurants
 
 Knows nothing of reinforcement learning.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,16 +18,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import has_turns
-from ppo_tune.data.model_folders import called
+from ppo_tune.data.model_folders import called, check_model
 from ppo_tune.data.row_file import View
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.files import make_folder_beside, write_json
 from ppo_tune.fitting.examples import Example, Within, tokenize_pairs, within_context
-from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval
+from ppo_tune.fitting.folders import FitFolder
+from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval, positive_interval
 from ppo_tune.fitting.loop import Loss, Progress, fit, measure
 from ppo_tune.fitting.new_model import build_gpt2, build_tokenizer
-from ppo_tune.fitting.rows import FACTS, cut_prompts, hold_out
-from ppo_tune.fitting.weights import FittedWeights, dtypes_of
+from ppo_tune.fitting.rows import cut_prompts, hold_out
+from ppo_tune.fitting.weights import FittedWeights, check_rank, dtypes_of
 from ppo_tune.models.causal import positions
 from ppo_tune.models.context import context_length
 from ppo_tune.models.loading import DTYPES, check_files, load_causal_lm, load_tokenizer
@@ -92,6 +93,7 @@ def fit_sft(
     config: SFTConfig | None = None,
     *,
     base: str | None = None,
+    places: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> SFTResult:
     """Fit a model to (prompt, response) pairs and write it as a Hugging Face folder.
@@ -102,9 +104,10 @@ def fit_sft(
 
     Args:
         pairs: At least two.
-        out: The folder to write.
+        out: The folder to write: new, empty, or with an earlier model of `sft`, which stays until the new one is whole.
         config: Sizes and step sizes.
         base: A model to go on from; None builds a small GPT-2 and its tokenizer from the texts.
+        places: File and line of each pair, for messages.
         progress: Told how far the fit is.
 
     Returns:
@@ -112,7 +115,7 @@ def fit_sft(
 
     Raises:
         DataError: If there are too few pairs, or one is longer than the model's context.
-        StorageError: If the folder cannot be written.
+        StorageError: If the folder holds anything else, or cannot be written.
         ModelError: If `base` cannot be loaded, has fewer tokens than its tokenizer, no end-of-sequence token, or no
             chat template where one is needed, if the fit diverges, which writes nothing, if there is no memory for it,
             or if the folder, loaded again, holds something else than was fitted.
@@ -120,10 +123,10 @@ def fit_sft(
     config = config or SFTConfig()
     if len(pairs) < 2:
         raise DataError(f"at least 2 prompts with responses are needed, but got {len(pairs)}")
+    folder = FitFolder.of(out, "sft", base)
     pairs, notes = cut_prompts(pairs)
-    notes += _note_on_sizes(config, base)
-    tokenizer, weights, data = _load_or_build(pairs, out, config, base)
-    make_folder_beside(out, base)
+    notes += (*_note_on_sizes(config, base), *folder.notes)
+    tokenizer, weights, data = _load_or_build(pairs, out, config, base, places)
     split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "sft", "split"))
     train, heldout = (View[Example](data.examples, numbers=part) for part in (split.train, split.heldout))
     loss = Loss(lambda batch: _nats(weights.model, batch), _n_learned)
@@ -137,22 +140,22 @@ def fit_sft(
     if not after.isfinite().all():
         raise ModelError("the fit diverged, so no model was written; lower learning_rate")
     said = _what_it_says(weights, heldout[:READ_BACK])
-    weights.save(out)
-    tokenizer.save_pretrained(out)
-    unread = model_note(out, said)
     result = SFTResult(
         weights.model.num_parameters(),
         len(train),
         float(after.sum() / tokens.sum()),
-        (*notes, *data.notes, *split.notes, *filter(None, [unread])),
+        (*notes, *data.notes, *split.notes),
         len(heldout),
         len({*split.prompts}),
-        mean_interval(after, tokens, split.prompts),
+        positive_interval(after, tokens, split.prompts),
         float(before.sum() / tokens.sum()),
         mean_interval(before - after, tokens, split.prompts),
     )
-    _write_facts(result, (*data.notes, *split.notes), out)
-    return result
+    with folder.written(_facts(result, (*data.notes, *split.notes))) as draft:
+        weights.save(draft)
+        tokenizer.save_pretrained(draft)
+        unread = model_note(draft, said, draft_of=out)
+    return replace(result, notes=(*result.notes, *filter(None, [unread])))
 
 
 def _note_on_sizes(config: SFTConfig, base: str | None) -> tuple[str, ...]:
@@ -163,10 +166,9 @@ def _note_on_sizes(config: SFTConfig, base: str | None) -> tuple[str, ...]:
     return (f"{', '.join(sizes)}: of a new model, so without effect on {base}, which is fitted as it is",)
 
 
-def _write_facts(result: SFTResult, notes: tuple[str, ...], out: Path) -> None:
-    """Put beside the model how good it is; what names a path of this machine is left out."""
-    facts = {
-        "kind": "sft",
+def _facts(result: SFTResult, notes: tuple[str, ...]) -> dict[str, Any]:
+    """What is kept of how good the model is; what names a path of this machine is left out."""
+    return {
         "examples": result.examples,
         "heldout_examples": result.heldout_examples,
         "heldout_prompts": result.heldout_prompts,
@@ -176,20 +178,21 @@ def _write_facts(result: SFTResult, notes: tuple[str, ...], out: Path) -> None:
         "gain_interval": result.gain_interval,
         "notes": notes,
     }
-    write_json(out / FACTS, facts)
 
 
 def _load_or_build(
-    pairs: Sequence[tuple[str, str]], out: Path, config: SFTConfig, base: str | None
+    pairs: Sequence[tuple[str, str]], out: Path, config: SFTConfig, base: str | None, places: Sequence[str]
 ) -> tuple[PreTrainedTokenizerBase, FittedWeights, Within]:
     """Tokenizer and model, those of `base` or new ones, and the pairs as token ids that the model can read."""
     if base:
+        check_model(base)
         check_files(base)
+        check_rank(base, config)
         tokenizer = load_tokenizer(base)
     elif config.lora_rank is not None:
         raise ModelError(
-            "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base, or leave "
-            "lora_rank out"
+            "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base (--base), or "
+            "leave lora_rank out"
         )
     else:
         chat = has_turns(prompt for prompt, _ in pairs)
@@ -208,7 +211,8 @@ def _load_or_build(
         dtype = DTYPES.get(config.dtype, torch.float32)
         model = build_gpt2(tokenizer, longest, config)
     check_tokens((ids for ids, _ in examples), tokenizer, model, called(base or str(out)))
-    within = within_context(tokenizer, pairs, examples, context_length(model), config.too_long)
+    limit = context_length(model)
+    within = within_context(tokenizer, pairs, examples, limit, config.too_long, places)
     return tokenizer, FittedWeights(model, config, dtype), within
 
 

@@ -9,9 +9,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ppo_tune.config.fitting import FitConfig
+from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
-from ppo_tune.models.loading import best_device, dtype_of_products
-from ppo_tune.models.lora import Adapters, Bottleneck
+from ppo_tune.models.loading import best_device, dtype_of_products, skeleton
+from ppo_tune.models.lora import Adapters, Bottleneck, layers_to_adapt, remark_on_rank
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.saving import save_whole
 from ppo_tune.seeding import generator
@@ -73,6 +74,18 @@ class FittedWeights:
             self.model.save_pretrained(folder)
         else:
             save_whole(self.model, folder, self.adapters)
+
+
+def check_rank(base: str, config: FitConfig) -> None:
+    """Refuse adapters that are wider than all that they could say, by the base's config alone.
+
+    Raises:
+        ModelError: If they are, or it is no causal language model.
+    """
+    if config.lora_rank is not None:
+        layers = layers_to_adapt(skeleton(base)).values()
+        if problem := remark_on_rank(layers, config.lora_rank, "lora_rank"):
+            raise ModelError(problem)
 
 
 def dtypes_of(base: str, config: FitConfig) -> tuple[torch.dtype, torch.dtype]:

@@ -21,7 +21,15 @@ from transformers.utils.hub import cached_file
 
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.hub import pretrained
-from ppo_tune.data.model_folders import ADAPTER, TOKENIZER, WHOLE_WEIGHTS, called, check_model, read_facts
+from ppo_tune.data.model_folders import (
+    ADAPTER,
+    MERGE,
+    TOKENIZER,
+    WHOLE_WEIGHTS,
+    called,
+    check_model,
+    read_facts,
+)
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.fast.linear import layer_shape
@@ -44,8 +52,6 @@ OTHER_KINDS = (
 
 KEEPS_BASE = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initializations that leave the base's weights as they are."""
-
-MERGE = "merge it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
 
 
 @dataclass(frozen=True)

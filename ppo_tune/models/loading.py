@@ -23,7 +23,16 @@ from transformers.utils.hub import cached_file
 
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.hub import HubName, pretrained
-from ppo_tune.data.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
+from ppo_tune.data.model_folders import (
+    ADAPTER,
+    CONFIG,
+    TOKENIZER,
+    base_of,
+    called,
+    check_folder,
+    check_kind,
+    check_model,
+)
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.policy import Policy
@@ -210,17 +219,37 @@ def skeleton(name: str) -> PreTrainedModel:
 
 
 def judge_skeleton(name: str) -> PreTrainedModel:
-    """The same of a judge of texts, a sequence classifier.
+    """The same of a judge of texts, a sequence classifier; where its files are here, names and sizes of weights too.
 
     Raises:
-        ModelError: If the name holds something else.
+        ModelError: If the name holds something else, or a weight is missing or of another size.
     """
     check_files(name, judge=True)
-    with _refused(f"{called(name, judge=True)} cannot be loaded"), torch.device("meta"):
-        repo, where = pretrained(name)
+    refusal = f"{called(name, judge=True)} cannot be loaded"
+    base = _base_of_judge(name)
+    if base is None and Path(name).is_dir():  # of the files only the beginning is read, without any weight
+        return load_whole(AutoModelForSequenceClassification, name, refusal, device_map="meta")
+    with _refused(refusal), torch.device("meta"):
+        repo, where = pretrained(base or name)
         config = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     return model
+
+
+def _base_of_judge(name: str) -> str | None:
+    """What a judge that is an adapter was made of, a folder or hub name that is there; None for a whole model.
+
+    Raises:
+        ModelError: If it does not say so, or there is no such model.
+    """
+    folder = json_folder(name)
+    base = None if folder is None else base_of(folder, called(name, judge=True))
+    if base is not None:
+        try:
+            check_model(base, judge=True)
+        except ModelError as error:
+            raise ModelError(f"{error}; it is the base of {called(name, judge=True)}") from error
+    return base
 
 
 @cache

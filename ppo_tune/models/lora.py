@@ -93,6 +93,17 @@ def remark_on(share: float) -> str | None:
     )
 
 
+def remark_on_rank(layers: Iterable[nn.Module], rank: int, place: str = "model.lora_rank") -> str | None:
+    """That a rank is beyond that of any of these layers' weights, where it is."""
+    most = max(min(layer_shape(layer)) for layer in layers)
+    if rank <= most:
+        return None
+    return (
+        f"{place}: {rank:,} is beyond the rank that the weights of any linear layer of this model can have, {most:,}: "
+        f"the rest takes memory and time for nothing; take {most:,} or less, 16 is usual"
+    )
+
+
 @dataclass(frozen=True)
 class Bottleneck:
     """What one trial's adapters are like.
@@ -155,8 +166,9 @@ class Adapters:
 
     @property
     def remark(self) -> str | None:
-        """What its user should know: how little the adapters reach, where that is little."""
-        return remark_on(self.share)
+        """What its user should know: how little the adapters reach, where that is little, or that they are too wide."""
+        told = remark_on(self.share), remark_on_rank(self.layers.values(), self.usual.rank)
+        return "; ".join(filter(None, told)) or None
 
     def hold(self, rows: ParameterRows) -> None:
         """Have the numbers of all places here, which are as usual until they are reset."""

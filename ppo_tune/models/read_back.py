@@ -83,8 +83,13 @@ def logprobs_of(
     return found
 
 
-def model_note(folder: Path, said: Said) -> str | None:
+def model_note(folder: Path, said: Said, *, draft_of: Path | None = None) -> str | None:
     """Load a saved model by transformers alone, and compare it with what it was saved from.
+
+    Args:
+        folder: Holds the model.
+        said: What it was saved from says.
+        draft_of: The folder that it is to become, which messages name; None if it is that already.
 
     Returns:
         Why it was not read back; None if it was, and says the same.
@@ -92,9 +97,9 @@ def model_note(folder: Path, said: Said) -> str | None:
     Raises:
         ModelError: If it cannot be loaded, or says something else.
     """
-    name = called(str(folder))
+    name, do = called(str(draft_of or folder)), "it was not kept" if draft_of else "do not use it"
     if not _has_room(sum(path.stat().st_size for path in folder.glob("*.safetensors"))):
-        return f"{folder} was not read back, for there is no memory left for it"
+        return f"{draft_of or folder} was not read back, for there is no memory left for it"
     model = load_whole(
         AutoModelForCausalLM, str(folder), f"{name} was written, but cannot be loaded again", dtype="auto"
     )
@@ -103,7 +108,7 @@ def model_note(folder: Path, said: Said) -> str | None:
         return None
     raise ModelError(
         f"{name} was written, but loaded again it is not what was trained: its log-probabilities are off by "
-        f"{distance:.2g} nats per token, where at most {said.tolerance:g} is rounding; do not use it"
+        f"{distance:.2g} nats per token, where at most {said.tolerance:g} is rounding; {do}"
     )
 
 

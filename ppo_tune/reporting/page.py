@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from ppo_tune.plurals import counted
 from ppo_tune.reporting.chapters import front, settings, values
 from ppo_tune.reporting.chapters.hacking import chapter as hacking
 from ppo_tune.reporting.chapters.health import chapter as health
@@ -89,7 +90,7 @@ def _trials(record: StudyRecord) -> str:
     total, ended = record.config.n_trials, sum(t.state.is_finished() for t in record.trials)
     running = len(record.trials) - ended
     if not running and (record.ended or (total is not None and ended >= total)):
-        return f"{ended:,} trials"
+        return counted(ended, "trial")
     under_way = f", {running:,} still running" if running else ""
     of = "" if total is None else f" of {max(total, len(record.trials)):,}"
     return f"not over, {ended:,}{of} trials so far{under_way},"

@@ -1,6 +1,5 @@
 """A learned reward model: a sequence classifier with one label, read at the last real token."""
 
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -276,9 +275,7 @@ def raw_scores(
     Returns:
         Shape (N,), float32; differentiable.
     """
-    rows, _ = encode_texts(
-        model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens
-    )
+    rows = encode_texts(model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens)
     return scores_of(model, tokenizer, rows)
 
 
@@ -289,20 +286,16 @@ def encode_texts(
     *,
     append_eos: bool,
     add_special_tokens: bool = True,
-) -> tuple[list[list[int]], list[bool]]:
-    """Token ids of N texts as a classifier reads them, and which of them lost their beginning; see `raw_scores`."""
+) -> list[list[int]]:
+    """Token ids of N texts as a classifier reads them, each without what is beyond its context; see `raw_scores`."""
     eos = [tokenizer.eos_token_id] if append_eos and tokenizer.eos_token_id is not None else []
     tokenizer.truncation_side = "left"  # what is lost is the prompt's beginning, not the response's end
     limit = context_length(model)
     room = {} if limit is None else {"truncation": True, "max_length": limit - len(eos)}
     whole = tokenizer(list(texts), add_special_tokens=add_special_tokens, **room)["input_ids"]
-    full = [limit is not None and len(row) + len(eos) >= limit for row in whole]
-    perhaps = list(itertools.compress(texts, full))
-    uncut = iter(tokenizer(perhaps, add_special_tokens=add_special_tokens)["input_ids"] if perhaps else [])
-    cut = [is_full and len(next(uncut)) > len(row) for row, is_full in zip(whole, full, strict=True)]
     rows = [row + eos for row in begin_once(tokenizer, texts, whole)]
     check_tokens(rows, tokenizer, model, f"reward model {model.name_or_path!r}")
-    return rows, cut
+    return rows
 
 
 def scores_of(

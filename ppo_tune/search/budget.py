@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ppo_tune.config.methods import LEAST, Size
 from ppo_tune.config.study import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.errors import ConfigError, Problem
+from ppo_tune.plurals import counted
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.pruners import expected_cost
 from ppo_tune.search.results import best_trials, count_endings, ending_of, was_lost
@@ -91,14 +92,15 @@ class Budget:
             return self._no_gain(study)
         trials, search = study.get_trials(deepcopy=False), self.config.search
         begun = sum(t.state.is_finished() and not was_lost(t) for t in trials)
-        spent = f"{sum(map(episodes_of, trials)):,} episodes in {training_seconds(trials):,.0f} seconds of training"
+        n_episodes = sum(map(episodes_of, trials))
+        spent = f"{counted(n_episodes, 'episode')} in {training_seconds(trials):,.0f} seconds of training"
         again = sum(t.state is TrialState.WAITING and TrialFacts(t).origin != t.number for t in trials)
         given_back = f"; {again} under way were given back" if again else ""
         pace, episodes = self._by_pace(study), self._by_episodes
         slow = self.is_late or episodes is None or (pace is not None and pace < episodes)
         seconds = f"max_seconds {round(search.max_seconds or 0, 1):g}"
         limit = seconds if slow else f"max_episodes {search.max_episodes:,}"
-        return f"{limit} ended the search after {begun} trials, {spent}{given_back}"
+        return f"{limit} ended the search after {counted(begun, 'trial')}, {spent}{given_back}"
 
     def _no_gain(self, study: Study) -> str:
         """That one more trial promises next to nothing, as a sentence, where that ends the search; else empty."""

@@ -14,7 +14,7 @@ from ppo_tune.errors import Mistakes
 from ppo_tune.search.beforehand import needs_look
 from ppo_tune.search.budget import expected_trials, trial_cost
 from ppo_tune.search.local_workers import default_workers
-from ppo_tune.search.run import crowding
+from ppo_tune.search.run import crowding, unconfirmed
 from ppo_tune.search.storage import check_same, has_study, load_study_from, storage_url
 from ppo_tune.search.warm_start import warm_start
 
@@ -57,6 +57,7 @@ def check_study(
     storage: str | None = None,
     workers: int | None = None,
     measure: bool = False,
+    confirm: bool = True,
 ) -> StudyCheck:
     """Look at all that a search of a study needs, and say how much it does; begins nothing.
 
@@ -69,6 +70,7 @@ def check_study(
         storage: URL of an Optuna store; None is SQLite beside the trials. A database gets Optuna's tables.
         workers: Processes; None is one per GPU, or one per core without a GPU.
         measure: Whether to load the models as a worker does, and time an update.
+        confirm: Whether the best few and the default are to run again at its end.
 
     Returns:
         What is known of it.
@@ -94,7 +96,7 @@ def check_study(
         warm_start(config, storage=storage, out=out)
     mistakes.tell()
     worth = expected_trials(config) * trial_cost(config)
-    size = config.search.confirmation(worth)
+    size = (config if confirm else unconfirmed(config)).search.confirmation(worth)
     told = () if facts is None else (*facts.of_model, *facts.of_scorers)
     return StudyCheck(
         name=config.name,

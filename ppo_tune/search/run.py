@@ -15,6 +15,7 @@ from ppo_tune.data.user_functions import held_by
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.files import make_folder, write_text
+from ppo_tune.plurals import counted
 from ppo_tune.search.beforehand import look_beforehand
 from ppo_tune.search.budget import Budget, episodes_of, expected_trials, trials_worth
 from ppo_tune.search.confirmation import ConfirmationPlan, confirmation_of, open_confirmation
@@ -97,7 +98,7 @@ def run_search(
         told = [] if kept is None else [kept.told]
         for note in [*notes(config), *told, *held, *crowding(config, n_workers), *inputs.notes]:
             watch({"kind": "note", "text": note})
-        budget = Budget.of(config if confirm else _unconfirmed(config), study)
+        budget = Budget.of(config if confirm else unconfirmed(config), study)
         session = _Session(study, url, folder, None if held else processes, watch)
         interrupted = session.search(SearchPlan(config, n_workers, budget))
         elsewhere = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))  # another machine's
@@ -153,7 +154,7 @@ def run_confirmation(
     return SearchResult(study, interrupted, folder.path)
 
 
-def _unconfirmed(config: StudyConfig) -> StudyConfig:
+def unconfirmed(config: StudyConfig) -> StudyConfig:
     """The experiment without its confirmation, which then need not be paid for."""
     return config.model_copy(update={"search": config.search.model_copy(update={"confirm_top": 0})})
 
@@ -240,8 +241,9 @@ def crowding(config: StudyConfig, workers: int) -> list[str]:
     ):
         return []
     return [
-        f"{workers} workers propose at once, and {expected_trials(config)} trials are less than {MIN_ROUNDS} rounds of "
-        f"them: {config.search.sampler} can learn little; take fewer --workers or more --n-trials"
+        f"{workers} workers propose at once, and {counted(expected_trials(config), 'trial', 'are')} less than "
+        f"{MIN_ROUNDS} rounds of them: {config.search.sampler} can learn little; take fewer --workers or more "
+        "--n-trials"
     ]
 
 

@@ -1,6 +1,7 @@
 """The study's store: made once, opened by every worker, refused when the experiment has changed."""
 
 import contextlib
+import difflib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -170,13 +171,26 @@ def load_study_from(url: str, study_name: str) -> Study:
     """
     file = sqlite_file(url)
     if file is not None and not file.is_file():
-        raise StorageError(f"there is no study {study_name!r} at {file}; start it with `ppo-tune search`")
+        way_out = "; start it with `ppo-tune search`"
+        if near := difflib.get_close_matches(study_name, _beside(file), n=1):
+            way_out = f"; did you mean {near[0]!r}? Else start it with `ppo-tune search`"
+        raise StorageError(f"there is no study {study_name!r} at {file}{way_out}")
     storage = _open(url)
     try:
         return optuna.load_study(study_name=study_name, storage=storage)
     except KeyError:
-        names = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
-        raise StorageError(f"there is no study {study_name!r} in that store; it holds: {names}") from None
+        names = [
+            name for name in optuna.get_all_study_names(storage) if not name.endswith(confirmation_name(""))
+        ]
+        near = difflib.get_close_matches(study_name, names, n=1)
+        holds = f"{', '.join(sorted(names)) or 'none'}{f'; did you mean {near[0]!r}?' if near else ''}"
+        raise StorageError(f"there is no study {study_name!r} in that store; it holds: {holds}") from None
+
+
+def _beside(store: Path) -> list[str]:
+    """The studies whose folders lie beside that of a store."""
+    runs = store.parent.parent
+    return [folder.path.name for folder in StudyFolder.all(runs.parent)] if runs.name == "runs" else []
 
 
 def open_study(name: str, *, storage: str | None = None, out: Path | str = ".") -> tuple[Study, StudyConfig]:

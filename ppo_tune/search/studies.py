@@ -122,7 +122,7 @@ def rename_study(
         ConfigError: If the name cannot be one.
         PPOTuneError: If there is no such study, one of the new name, or it is being searched.
     """
-    check_name(new_name)
+    check_name(new_name, "give another one")
     if new_name == name:
         raise ConfigError([Problem(name, "is its name already; give another one")])
     url = storage or storage_url(Path(out), check_name(name))

@@ -85,6 +85,7 @@ class Supervisor:
     _asked_to_stop: set[Owner] = field(default_factory=set)
     _failures: Failures = field(default_factory=Failures)
     _interrupts: int = 0
+    _has_begun: bool = False
     _idle_deaths: int = 0
 
     def run(self) -> bool:
@@ -108,9 +109,9 @@ class Supervisor:
         return self._interrupts > 0 and self.plan.remaining(self.study) > 0
 
     def stop(self) -> None:
-        """First call: finish the iteration and stop. Second: stop now."""
+        """First call: finish the iteration and stop. Second, or where no trial has begun: stop now."""
         self._interrupts += 1
-        if self._interrupts > 1:
+        if self._interrupts > 1 or not self._has_begun:
             for worker in self.workers.alive():
                 self.workers.kill(worker)
 
@@ -120,6 +121,8 @@ class Supervisor:
         return self._interrupts > 0 or self.plan.budget.is_late
 
     def _ask_to_stop(self) -> None:
+        if self._interrupts and not self._asked_to_stop and self.workers.alive():
+            self.watch({"kind": "stopping"})
         for worker in self.workers.alive():
             if self._is_stopping and worker.owner not in self._asked_to_stop:
                 self._asked_to_stop.add(worker.owner)
@@ -150,7 +153,7 @@ class Supervisor:
         if event["kind"] == "pack":
             self._packs[worker.owner] = event["places"]
         if event["kind"] == "started":
-            self._idle_deaths = 0
+            self._idle_deaths, self._has_begun = 0, True
         if event["kind"] == "ended":
             self._failures.count(event["ending"], event["reason"])
 

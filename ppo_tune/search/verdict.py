@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config.methods import LEAST
 from ppo_tune.config.study import StudyConfig
+from ppo_tune.plurals import counted
 from ppo_tune.search.budget import Budget
 from ppo_tune.search.concerns import Concern, Facts, concerns_of
 from ppo_tune.search.facts import StudyFacts, TrialFacts
@@ -154,7 +155,7 @@ def likely(confirmation: "Confirmation") -> str:
 
 def on(confirmation: "Confirmation") -> str:
     """What a gain was measured on, in words."""
-    return f"on {confirmation.n_seeds} fresh seeds and {len(confirmation.base)} unseen prompts"
+    return f"on {counted(confirmation.n_seeds, 'fresh seed')} and {counted(len(confirmation.base), 'unseen prompt')}"
 
 
 def _seen(facts: Facts, winner: FrozenTrial) -> str:
@@ -198,7 +199,7 @@ def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:
         assert confirmation.outcome.gain is not None
         scores = (
             f"trial {winner.number} scores higher than {rival_of(confirmation)} "
-            f"({confirmation.outcome.gain.mean:+.2f} on {confirmation.n_seeds} fresh seeds)"
+            f"({confirmation.outcome.gain.mean:+.2f} on {counted(confirmation.n_seeds, 'fresh seed')})"
         )
     else:
         scores = f"nothing is better than trial {winner.number}, the default config"

@@ -78,7 +78,9 @@ def lengthened(config: StudyConfig, study: Study, times: int) -> StudyConfig:
     }
     longer = config.model_copy(
         update={
-            "name": check_name(f"{config.name}-x{times}"),
+            "name": check_name(
+                f"{config.name}-x{times}", "give the study a shorter name by `ppo-tune rename`"
+            ),
             "ppo": config.ppo.model_copy(update={"episodes": episodes}),
             "search": config.search.model_copy(update=search),
         }

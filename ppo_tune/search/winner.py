@@ -1,5 +1,8 @@
 """Which config a study hands on: what its confirmation found, or the best of the search where there is none."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -32,7 +35,13 @@ def best_config(study: Study, config: StudyConfig) -> TrainConfig:
 
 
 def trial_config(
-    study: Study, config: StudyConfig, number: int, *, episodes: int | None = None, seed: int | None = None
+    study: Study,
+    config: StudyConfig,
+    number: int,
+    *,
+    episodes: int | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> TrainConfig:
     """The config of any completed trial at full length.
 
@@ -42,12 +51,14 @@ def trial_config(
         number: Of the trial.
         episodes: Length, instead of the study's full one.
         seed: Instead of the study's.
+        settings: Further values instead of the trial's, by their places, such as `ppo.learning_rate`.
 
     Raises:
         PPOTuneError: If there is no such trial, or it was not completed.
-        ConfigError: If the length or the seed cannot be.
+        ConfigError: If the length, the seed or another value cannot be.
     """
-    return training_with(full_length(completed_trial(study, number), config), episodes=episodes, seed=seed)
+    whole = full_length(completed_trial(study, number), config)
+    return training_with(whole, episodes=episodes, seed=seed, settings=settings)
 
 
 def completed_trial(study: Study, number: int) -> FrozenTrial:

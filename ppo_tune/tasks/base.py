@@ -14,6 +14,7 @@ from ppo_tune.errors import ConfigError, DataError, NoPromptsError, Problem
 from ppo_tune.models.chat import prompt_ids, shortened
 from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.text import Prompts, pad_left
+from ppo_tune.plurals import counted
 from ppo_tune.rewards import LearningReward, Reward, make_reward
 
 
@@ -152,7 +153,8 @@ class PromptSet:
         """
         if len(self) < rollout_size:
             raise DataError(
-                f"task {self.name}: `prompts >= rollout_size` must hold, but got {len(self)} training prompts and "
+                f"task {self.name}: `prompts >= rollout_size` must hold, but got "
+                f"{counted(len(self), 'training prompt')} and "
                 f"rollout_size {rollout_size}; lower it or add rows"
             )
 

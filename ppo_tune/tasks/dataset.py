@@ -10,6 +10,7 @@ from ppo_tune.data.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.models.chat import turn_end
 from ppo_tune.models.stops import NONE, Stops
+from ppo_tune.plurals import counted
 from ppo_tune.rewards import make_reward
 from ppo_tune.tasks.base import Task, TaskPrompts, judges_of, objective_of
 
@@ -53,8 +54,8 @@ def dataset_prompts(config: DatasetTaskConfig, read: Sequence[Prompt] | None = N
     for split, members in splits.items():
         if not members:
             raise DataError(
-                f"{config.path}: no prompt falls into the {split} split (80, 10 and 10 % by hash), for there "
-                f"are only {len(prompts)} different prompts; more rows are needed"
+                f"{config.path}: no prompt falls into the {split} split (80, 10 and 10 % by hash), of "
+                f"only {counted(len(prompts), 'different prompt')}; more rows are needed"
             )
     return TaskPrompts(
         name="dataset",

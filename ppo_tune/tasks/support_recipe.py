@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
 from ppo_tune.data.prompts import split_of
+from ppo_tune.fitting.lengths import Preference
 from ppo_tune.fitting.reward_model import fit_reward, sample_base
-from ppo_tune.fitting.scorer import Preference
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.tasks import support_world as world
 

@@ -16,7 +16,7 @@ from ppo_tune.errors import Mistakes, NoPromptsError
 from ppo_tune.models import load_tokenizer
 from ppo_tune.models.causal import CausalLayout
 from ppo_tune.models.loading import skeleton
-from ppo_tune.models.lora import adapted_share, layers_to_adapt, output_head, remark_on
+from ppo_tune.models.lora import adapted_share, layers_to_adapt, output_head, remark_on, remark_on_rank
 from ppo_tune.models.text import check_tokens, name_of
 from ppo_tune.rewards import check_reward
 from ppo_tune.tasks import PromptSet, TaskPrompts, notes_on_ends, stops_of, task_prompts
@@ -100,9 +100,11 @@ class _Look:
         self.room = layout.room_for_prompts(self.config.ppo.max_new_tokens)
         with self.mistakes.collected():
             output_head(model)
-            if self.config.model.lora_rank is not None:
-                remark = remark_on(adapted_share(model, layers_to_adapt(model).values()))
-                self.of_model += [] if remark is None else [remark]
+            rank = self.config.widest_model.lora_rank
+            if rank is not None:
+                layers = layers_to_adapt(model).values()
+                remarks = remark_on(adapted_share(model, layers)), remark_on_rank(layers, rank)
+                self.of_model += filter(None, remarks)
         with self.mistakes.collected():
             stops = stops_of(self.config.task, tokenizer)
             self.of_model += notes_on_ends(name, chat=self.asked.chat, stop_ids=layout.stop_ids, stops=stops)

@@ -18,6 +18,7 @@ from ppo_tune.errors import StorageError
 from ppo_tune.files import content_hash, read_json, write_json
 from ppo_tune.rewards import LearningReward
 from ppo_tune.trainer.trainer import PPOTrainer
+from ppo_tune.training.folders import checkpoints_in
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,6 @@ def load_checkpoint(trainer: PPOTrainer, place: int, folder: Path) -> None:
         _restore(trainer, place, path)
         return
     raise StorageError(f"there is no whole checkpoint in {folder} to resume from; start without --resume")
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """All complete checkpoints, oldest first."""
-    return sorted(folder.glob("episodes-*"))
 
 
 def _is_whole(path: Path) -> bool:

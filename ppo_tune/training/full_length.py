@@ -28,7 +28,8 @@ from ppo_tune.trainer.assembly import Assembly, assemble, claim_evaluator, judge
 from ppo_tune.trainer.checks import check_run
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.processes import AcceleratedProcesses
-from ppo_tune.training.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint
+from ppo_tune.training.checkpoints import load_checkpoint, save_checkpoint
+from ppo_tune.training.folders import checkpoints_in
 from ppo_tune.training.outcome import leave
 
 EVALUATIONS = 10

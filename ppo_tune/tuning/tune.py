@@ -8,6 +8,7 @@ from typing import Any
 from ppo_tune.data.given import Given
 from ppo_tune.errors import PPOTuneError, StudyMismatchError
 from ppo_tune.events import Event, Watcher
+from ppo_tune.plurals import counted
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.run import run_search
 from ppo_tune.search.storage import OF_A_FILE, forget_unbegun, has_study, storage_url
@@ -117,7 +118,7 @@ class Teller:
             case "over":
                 return str(event["text"])
             case "confirming" if event["remaining"]:
-                return f"confirming on fresh seeds and unseen prompts: at most {event['remaining']} runs"
+                return f"confirming on fresh seeds and unseen prompts: at most {counted(event['remaining'], 'run')}"
             case "stage" if event["done"] == 0:
                 return f"building the task's {event['name']} (once, then cached)"
         return ""

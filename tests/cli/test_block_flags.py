@@ -36,7 +36,7 @@ def other_value(block: type[Block], name: str) -> Any:
     """A legal value that is not the default."""
     texts = {
         "prompt": "question",
-        "response": "chosen",
+        "reference": "chosen",
         "chosen": "response",
         "rejected": "response",
         "template": "{prompt} {response}",
@@ -86,6 +86,24 @@ def test_every_field_is_a_flag(
     (made,) = (argument for argument in given if isinstance(argument, block))
     assert made == block.model_validate({name: value})
     assert made != block()
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("spelled", ["--reference", "--response"])
+def test_the_column_of_good_responses_has_the_name_of_a_study_file_and_another(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, spelled: str
+) -> None:
+    given: list[Any] = []
+
+    def note(*arguments: Any) -> None:
+        given.extend(arguments)
+        raise ppo_tune.PPOTuneError("enough")
+
+    monkeypatch.setattr("ppo_tune.data.examples.read_pairs", note)
+
+    cli("sft", "d.jsonl", "--out", "m", spelled, "chosen")
+
+    assert given[1] == PairColumns(reference="chosen")
 
 
 @pytest.mark.usefixtures("files")

@@ -114,7 +114,7 @@ def test_a_study_name_cannot_leave_its_folder(cli: Cli, tmp_path: Path, command:
 
     assert outcome.code == 2
     assert "study name: must be letters, digits, dots, dashes and underscores" in outcome.err
-    assert "rename it" in outcome.err
+    assert "`ppo-tune list` says which studies there are" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,9 +244,7 @@ def test_check_says_what_surprises_in_a_data_file(
     rows = (small_world / "prompts.jsonl").read_text(encoding="utf-8")
     (tmp_path / "more.jsonl").write_text(rows + '\n{"prompt": "None"}', encoding="utf-8")
     path = write_study(task={"path": str(tmp_path / "more.jsonl")}, search={"n_trials": 1})
-    note = (
-        f"note: {tmp_path}/more.jsonl: column 'prompt' holds the text 'None' in 1 rows; was the cell empty?"
-    )
+    note = f"note: {tmp_path}/more.jsonl: column 'prompt' holds the text 'None' in 1 row; was the cell empty?"
 
     checked = cli("check", path)
 
@@ -363,7 +361,7 @@ def test_a_whole_life_sft_reward_train_evaluate(cli: Cli, tmp_path: Path) -> Non
     }  # fmt: skip
     (tmp_path / "life.yaml").write_text(json.dumps(config), encoding="utf-8")
 
-    sft = cli("sft", tmp_path / "data.jsonl", "--prompt", "question", "--response", "answer", "--layers", 1,
+    sft = cli("sft", tmp_path / "data.jsonl", "--prompt", "question", "--reference", "answer", "--layers", 1,
               "--width", 16, "--vocab-size", 300, "--out", tmp_path / "base")  # fmt: skip
     reward = cli("reward", tmp_path / "pairs.jsonl", "--base", tmp_path / "base", "--out", tmp_path / "reward",
                  "--max-new-tokens", 4)  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 
 import ppo_tune
 from ppo_tune import cli as package
-from ppo_tune.cli import COMMANDS, load
+from ppo_tune.cli import COMMANDS, EXAMPLES, load
 from ppo_tune.export import TARGETS
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import storage_url
@@ -40,6 +40,23 @@ def test_every_function_of_its_modules_name_is_a_command() -> None:
     found = {name for name in names if hasattr(import_module(f"ppo_tune.cli.{name}"), name)}
 
     assert found == set(COMMANDS)
+
+
+@commands
+def test_the_help_of_a_command_ends_with_an_example_of_its_flags(
+    name: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    called, command, *words = EXAMPLES[name].split()
+    flags = {flag for parameter in load(name).params for flag in parameter.opts}
+
+    said = cli(name, "-h").out
+
+    assert (called, command) == ("ppo-tune", name)
+    assert [word for word in words if word.startswith("--") and word not in flags] == []
+    assert " ".join(said.split()).endswith(f"Example: {EXAMPLES[name]}")
+    assert max(map(len, said.splitlines())) <= 80
+    assert "null" not in said
 
 
 @commands
@@ -221,6 +238,67 @@ def test_flags_of_search_reach_the_search(
     assert {name: settings[name] for name in ("confirm", "workers", "storage", "out")} == {
         "confirm": False, "workers": 2, "storage": "sqlite:///x", "out": tmp_path
     }  # fmt: skip
+
+
+def test_check_is_asked_with_what_search_is_to_be_given(
+    cli: Cli,
+    asked: list[tuple[Any, dict[str, Any]]],
+    write_study: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[tuple[Any, dict[str, Any]]] = []
+
+    def note(config: Any, **settings: Any) -> None:
+        checked.append((config, settings))
+        raise ppo_tune.PPOTuneError("enough")
+
+    monkeypatch.setattr("ppo_tune.search.check.check_study", note)
+    flags = (
+        "--n-trials", 3, "--max-episodes", 320, "--max-seconds", 2.5, "--no-confirm", "--set", "ppo.gamma=0.5",
+        "--seed", 7, "--name", "other", "--yes", "--workers", 2, "--storage", "sqlite:///x", "--out", "o",
+    )  # fmt: skip
+
+    for command in ("search", "check"):
+        cli(command, write_study(), *flags)
+
+    of_search = {param.name for param in load("search").params}
+    assert of_search | {"measure"} == {param.name for param in load("check").params}
+    ((wanted, searched),), ((config, settings),) = asked, checked
+    assert config == wanted
+    assert (config.name, config.search.n_trials, config.search.seed, config.ppo.gamma) == ("other", 3, 7, 0.5)
+    assert settings == {"measure": False} | {
+        name: searched[name] for name in ("confirm", "workers", "storage", "out")
+    }
+
+
+def test_a_check_without_a_confirmation_promises_none(cli: Cli, write_study: Callable[..., Path]) -> None:
+    file = write_study(search={"confirm_top": 2, "confirm_seeds": 2})
+
+    plain, without = cli("check", file).out, cli("check", file, "--no-confirm").out
+
+    assert "confirmed" in plain
+    assert "confirmed" not in without
+
+
+def test_values_of_a_training_may_be_set_on_the_command_line(
+    cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def note(config: Any, **_: Any) -> None:
+        trained.append(config)
+        raise ppo_tune.PPOTuneError("enough")
+
+    monkeypatch.setattr("ppo_tune.training.full_length.train", note)
+    out, flags = finished / "hand", ("--set", "ppo.gamma=0.5", "--set", "task.heldout_prompts=7")
+    best = ppo_tune.export_study("hand", out=out).write(out / "to-train")
+
+    cli("train", next(path for path in best if path.name == "best.yaml"), *flags)
+    cli("train", "hand", "--trial", 1, "--studies", out, *flags)
+    refused = cli("train", "hand", "--trial", 1, "--studies", out, "--set", "ppo.gama=0.5")
+
+    assert [(config.ppo.gamma, config.task.heldout_prompts) for config in trained] == [(0.5, 7)] * 2
+    assert "--set ppo.gama: unknown 'gama'; did you mean 'gamma'?" in refused.err
 
 
 def test_flags_of_confirm_reach_the_confirmation(

@@ -1,6 +1,7 @@
 """The command that writes a study file to start from."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_study_file_is_written_and_no_file_is_replaced(cli: Cli) -> None:
     first, again = (cli("init", "data.jsonl", "--model", "model") for _ in range(2))
 
+    assert (
+        "responses are scored by their likeness to column 'answer' (chrF), so no reward to change was written; for one "
+        "of your own see `reward` in the file\n" in first.out
+    )
+    assert re.search(r"the model has \d?\d,\d{3} parameters", first.out)
     assert first.out.endswith(
         "wrote data.yaml\ngo on with ppo-tune check data.yaml, then ppo-tune search data.yaml\n"
     )
@@ -30,6 +36,54 @@ def test_a_study_file_is_written_and_no_file_is_replaced(cli: Cli) -> None:
         "error: data.yaml is there already; name the study otherwise by --name\n",
     )
     assert cli("check", "data.yaml").out.startswith("data.yaml is a valid study.")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my data.jsonl", "my-data"),
+        ("Données (v2.1).jsonl", "Donnees-v2-1"),
+        ("2024.jsonl", "2024"),
+        ("-x_y-.jsonl", "x_y"),
+        ("a.b.jsonl", "a-b"),
+        ("данные.jsonl", "study"),
+        (f"{'a' * 120}.jsonl", "a" * 100),
+    ],
+)
+def test_a_study_is_named_by_its_data_whatever_that_is_called(cli: Cli, file: str, name: str) -> None:
+    Path("data.jsonl").rename(file)
+
+    written = cli("init", f"./{file}", "--model", "model")
+
+    assert (written.code, written.err) == (0, "")
+    assert f"wrote {name}.yaml\n" in written.out
+    assert cli("check", f"{name}.yaml").code == 0
+
+
+def test_a_name_that_cannot_be_is_refused_with_its_flag(cli: Cli) -> None:
+    refused = cli("init", "data.jsonl", "--model", "model", "--name", "a b")
+
+    assert refused.err.endswith("but got 'a b'; give another --name\n")
+
+
+def test_a_smaller_rollout_of_a_study_that_was_written_is_refused_with_a_way_out_that_works(cli: Cli) -> None:
+    cli("init", "data.jsonl", "--model", "model")
+
+    refused = cli("check", "data.yaml", "--set", "ppo.rollout_size=8")
+    way_out = re.search(r"take --set '(.*)' too", refused.err)
+
+    assert refused.code == 2
+    assert refused.err == (
+        "error: data.yaml: space.batch_size: `batch_size` must divide rollout_size 8, but got 16, 32, 64; "
+        "take --set 'space.batch_size={type: categorical, choices: [1, 2, 4, 8]}' too\n"
+    ).replace("data.yaml:", f"data.yaml:{line_of('batch_size')}:")
+    assert way_out is not None
+    assert cli("check", "data.yaml", "--set", "ppo.rollout_size=8", "--set", way_out[1]).code == 0
+
+
+def line_of(key: str) -> int:
+    lines = Path("data.yaml").read_text(encoding="utf-8").splitlines()
+    return next(i for i, line in enumerate(lines, start=1) if line.strip().startswith(f"{key}:"))
 
 
 def test_columns_and_name_may_be_given(cli: Cli) -> None:

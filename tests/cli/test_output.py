@@ -20,7 +20,7 @@ from ppo_tune.cli.output import Facts, with_output
 from ppo_tune.cli.terminal import console, say
 from ppo_tune.events import VERBOSE
 from ppo_tune.search.worker import _settle_logs
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, Outcome
 
 WITHOUT_JSON = {"dashboard": "shows a page until somebody ends it"}
 """Commands that have no result for scripts, and why."""
@@ -64,7 +64,7 @@ def talk() -> Facts:
         ([], "on the way\nthe result\n", ""),
         (["-q"], "the result\n", ""),
         (["--json"], '{"a": null, "path": "x/y"}\n', "on the way\nthe result\n"),
-        (["--json", "--quiet"], '{"a": null, "path": "x/y"}\n', "the result\n"),
+        (["--json", "--quiet"], '{"a": null, "path": "x/y"}\n', ""),
     ],
 )
 def test_quiet_leaves_the_result_and_json_is_alone_on_stdout(flags: list[str], out: str, err: str) -> None:
@@ -74,11 +74,11 @@ def test_quiet_leaves_the_result_and_json_is_alone_on_stdout(flags: list[str], o
     assert (console.quiet, console.stderr) == (False, False)
 
 
-def test_several_results_are_a_line_each() -> None:
+def test_several_results_are_one_document() -> None:
     def both() -> Facts:
         return Facts([{"a": 1}, {"a": 2}])
 
-    assert outcome(both, "--json").stdout == '{"a": 1}\n{"a": 2}\n'
+    assert outcome(both, "--json").stdout == '[{"a": 1}, {"a": 2}]\n'
 
 
 def test_a_command_that_fails_leaves_the_terminal_as_it_was() -> None:
@@ -189,8 +189,42 @@ JSON = {
         "extend small --workers 1",
         {"study", "endings", "interrupted", "verdict", "headline", "params", "page", "best"},
     ),
+    "confirm": (
+        "confirm small --top 1 --seeds 2 --workers 1",
+        {"study", "endings", "interrupted", "verdict", "headline", "params", "page", "best"},
+    ),
+    "status": ("status small", {"study", "state", "endings", "verdict", "done", "next"}),
+    "init": ("init pairs.jsonl --model {model}", {"study", "files", "seen"}),
+    "sft": (
+        "sft pairs.jsonl --out m --layers 1 --width 16 --heads 2 --epochs 1",
+        {"model", "parameters", "examples", "warnings", "notes"},
+    ),
+    "reward": (
+        "reward better.jsonl --base {model} --out r --base-samples 16 --epochs 1",
+        {"reward_model", "preferences", "accuracy", "warnings", "notes"},
+    ),
 }  # fmt: skip
 """What is typed, and the names of what it answers."""
+
+QUICK = ("examples", "check", "report", "compare", "export", "print", "rename", "delete", "status", "init")
+"""What trains nothing."""
+
+
+def ask(cli: Cli, here: Path, small_world: Path, typed: str, *flags: str) -> Outcome:
+    """Type a command, with files for those that need some."""
+    rows = [
+        {"prompt": f"a {i}", "response": "red blue", "chosen": "red", "rejected": "blue"} for i in range(100)
+    ]
+    for name, columns in (("pairs", ("prompt", "response")), ("better", ("prompt", "chosen", "rejected"))):
+        lines = (json.dumps({column: row[column] for column in columns}) + "\n" for row in rows)
+        (here / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return cli(*typed.format(model=small_world / "model").split(), "--json", *flags)
+
+
+def test_every_command_with_json_is_asked_for_it() -> None:
+    asked = {typed.split()[0] for typed, _ in JSON.values()}
+
+    assert asked | {"list"} == COMMANDS.keys() - WITHOUT_JSON.keys()
 
 
 @pytest.mark.slow
@@ -198,12 +232,33 @@ JSON = {
 def test_a_result_is_one_json_object_and_nothing_else_is_on_stdout(
     cli: Cli, here: Path, small_world: Path, typed: str, names: set[str]
 ) -> None:
-    done = cli(*typed.format(model=small_world / "model").split(), "--json")
+    done = ask(cli, here, small_world, typed)
 
     assert done.code == 0, done.err
     assert done.out.count("\n") == 1
     assert json.loads(done.out).keys() >= names
     assert done.err
+
+
+@pytest.mark.parametrize("flag", ["-q", "-v"])
+@pytest.mark.parametrize("name", [*QUICK, pytest.param("train", marks=pytest.mark.slow)])
+def test_the_json_is_alone_on_stdout_whatever_else_is_said(
+    cli: Cli, here: Path, small_world: Path, name: str, flag: str
+) -> None:
+    done = ask(cli, here, small_world, JSON[name][0], flag)
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out).keys() >= JSON[name][1]
+    assert flag == "-v" or done.err == ""
+
+
+@pytest.mark.parametrize("flags", [(), ("-q",), ("-v",)])
+def test_the_list_of_studies_is_one_document_that_holds_those_that_can_be_read(
+    cli: Cli, here: Path, flags: tuple[str, ...]
+) -> None:
+    found = json.loads(cli("list", "--json", *flags).out)
+
+    assert [(study["study"], study["state"]) for study in found] == [("small", "complete")]
 
 
 def test_quiet_status_is_its_verdict_and_a_quiet_check_its_first_line(cli: Cli, here: Path) -> None:

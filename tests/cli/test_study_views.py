@@ -588,10 +588,10 @@ def test_studies_are_listed_with_what_each_says(cli: Cli, made: HandMade, tmp_pa
     assert verdict.startswith("  ")
     assert second == "other  cannot be read"
     assert "was made by something else" in reason or reason.strip()
-    assert [json.loads(line)["study"] for line in facts.splitlines()] == ["hand"]
+    assert [found["study"] for found in json.loads(facts)] == ["hand"]
     assert by_store.splitlines()[0] == first
 
 
 def test_no_study_is_said_so(cli: Cli, tmp_path: Path) -> None:
     assert cli("list", "--out", tmp_path).out == f"there is no study in {tmp_path} yet\n"
-    assert cli("list", "--out", tmp_path, "--json").out == ""
+    assert cli("list", "--out", tmp_path, "--json").out == "[]\n"

@@ -63,7 +63,8 @@ def test_a_study_that_is_not_there_is_not_asked_about(cli: Cli, here: Path) -> N
 
     assert (outcome.code, outcome.err) == (
         2,
-        "error: there is no study 'smal' at runs/smal/study.db; start it with `ppo-tune search`\n",
+        "error: there is no study 'smal' at runs/smal/study.db; did you mean 'small'? Else start it with "
+        "`ppo-tune search`\n",
     )
 
 
@@ -79,6 +80,20 @@ def test_a_renamed_study_is_told_how_to_go_on_with(cli: Cli, here: Path) -> None
     assert (reported.code, exported.code) == (0, 0), reported.err + exported.err
     assert "report     reports/new/index.html" in reported.out
     assert ppo_tune.load_study(here / "small.yaml", name="new") == ppo_tune.open_study("new")[1]
+
+
+def test_a_rename_says_what_keeps_the_earlier_name(cli: Cli, here: Path) -> None:
+    cli("report", "small")
+    cli("export", "small")
+    cli("export", "small", "--trial", "1", "--to", "trl")
+    (here / "exports" / "small-er-native").mkdir()
+
+    renamed = cli("rename", "small", "new")
+
+    assert renamed.out.splitlines()[3:] == [
+        f"{folder} stays, and calls it small"
+        for folder in ("reports/small", "exports/small-native", "exports/small-trial-1-trl")
+    ]
 
 
 def test_a_name_that_is_taken_is_said(cli: Cli, here: Path) -> None:

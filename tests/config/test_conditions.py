@@ -117,7 +117,8 @@ def test_the_default_of_what_is_not_always_searched_must_fit_too() -> None:
     size = "batch_size: {type: categorical, choices: [10, 20], when: {whiten_rewards: true}}"
 
     assert mistakes(blocks(space=f"{{{WHITEN}, {size}}}", ppo="{rollout_size: 40, episodes: 400}")) == [
-        "a.yaml:2: space.batch_size: `batch_size` must divide rollout_size 40, but got 32"
+        "a.yaml:2: space.batch_size: `batch_size` must divide rollout_size 40, but got 32; take a "
+        "rollout_size of 160"
     ]
 
 

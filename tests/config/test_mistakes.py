@@ -62,7 +62,7 @@ serach: {}
         "a.yaml:15: ppo.ppo_epochs: must be a whole number, but got 2.5",
         "a.yaml:16: ppo.ppo_epochs: this key stands here and on line 15; keep one",
         "a.yaml:17: ppo.clip_range: must be finite, but got inf",
-        "a.yaml:18: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24",
+        "a.yaml:18: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24; take 16",
         "a.yaml:19: ppo.micro_batch_size: must divide batch_size 24, but got 5",
         "a.yaml:20: ppo.whiten_rewards: must be true or false, but got 'yes'",
         "a.yaml:21: ppo.ent_coef: stands in ppo and in space (line 30); keep one",

@@ -87,7 +87,7 @@ OTHER_NINE = (
         ),
         pytest.param(
             NINE, "{n_trials: 10, sampler: random}",
-            ["the space has only 9 combinations for 10 trials: at least 1 trials repeat one; sampler: grid tries each "
+            ["the space has only 9 combinations for 10 trials: at least 1 trial repeats one; sampler: grid tries each "
              "of them once"],
             id="integers",
         ),
@@ -144,12 +144,6 @@ ADAPTIVE = "{kl_target: 4.0, episodes: 2560, rollout_size: 64"
             "{kl_horizon: 10000}", "kl_target: {type: float, low: 1, high: 9}", "1.05", id="a searched target"
         ),
         pytest.param(
-            "{kl_target: 4.0}",
-            "kl_horizon: {type: float, low: 10000, high: 20000}",
-            "1.05",
-            id="searched horizons",
-        ),
-        pytest.param(
             "{kl_target: 4.0}", "kl_horizon: {type: float, low: 1000, high: 20000}", None, id="some are short"
         ),
         pytest.param("{kl_horizon: 10000}", GAMMA, None, id="no target"),
@@ -165,6 +159,32 @@ def test_a_kl_target_that_a_trial_is_too_short_for_is_noted(
         if expected is None
         else [
             f"kl_target does little: with this kl_horizon, kl_coef can change {expected}-fold at most in a trial of "
-            "2,560 episodes; leave kl_horizon out, and it is a tenth of them"
+            "2,560 episodes; leave kl_horizon out, and it is 256"
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("ppo", "space", "expected"),
+    [
+        pytest.param(
+            "{kl_target: 4.0}",
+            "kl_horizon: {type: float, low: 10000, high: 20000}",
+            "kl_target does little: even with the shortest kl_horizon that is searched, 10,000, kl_coef can change "
+            "1.05-fold at most in a trial of 2,560 episodes; search shorter ones, of about 256, or leave "
+            "kl_horizon out",
+            id="all that are searched are long",
+        ),
+        pytest.param(
+            "{kl_target: 4.0, episodes: 128, rollout_size: 64}",  # 1.2 ** 2
+            GAMMA,
+            "kl_target does little: kl_coef can change 1.44-fold at most in a trial of 128 episodes; take more "
+            "episodes, or a smaller rollout_size",
+            id="none is set and none would help",
+        ),
+    ],
+)
+def test_the_way_out_of_a_weak_kl_target_is_one_that_helps(ppo: str, space: str, expected: str) -> None:
+    said = [note for note in notes(load(blocks(space=f"{{{space}}}", ppo=ppo))) if "kl_target does" in note]
+
+    assert said == [expected]

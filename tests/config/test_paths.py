@@ -204,14 +204,28 @@ def test_a_study_file_finds_its_files_from_anywhere(
     assert load_study(here / "studies" / "small.yaml").task.path == str(data)  # type: ignore[union-attr]
 
 
-def test_a_flag_means_what_is_here(here: Path, write_study: Callable[..., Path]) -> None:
-    file(here / "data.csv")
-    file(here / "studies" / "data.csv")
+def test_a_flag_is_looked_up_as_the_file_is_beside_it_and_then_here(
+    here: Path, write_study: Callable[..., Path]
+) -> None:
+    for name in ("both.csv", "here.csv", "studies/both.csv", "studies/beside.csv"):
+        file(here / name)
     path = write_study("small").rename(here / "studies" / "small.yaml")
+    told: list[Event] = []
 
-    config = load_study(path, settings={"task.path": "data.csv"})
+    found = [
+        load_study(path, settings={"task.path": name}, watch=told.append).task.path  # type: ignore[union-attr]
+        for name in ("both.csv", "beside.csv", "here.csv", "studies/beside.csv")
+    ]
 
-    assert config.task.path == "data.csv"  # type: ignore[union-attr]
+    assert found == ["studies/both.csv", "studies/beside.csv", "here.csv", "studies/beside.csv"]
+    assert told == [
+        {
+            "kind": "note",
+            "text": f"task.path: studies/both.csv is taken, which is beside {path}; both.csv is there too, where this "
+            "was started",
+        },
+        {"kind": "found", "text": f"task.path: studies/beside.csv is taken, which is beside {path}"},
+    ]
 
 
 def test_all_names_that_cannot_be_are_told_with_their_lines(

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("here")
     [
         pytest.param(
             {"ppo": "{batch_size: 24}"},
-            "a.yaml:3: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24",
+            "a.yaml:3: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24; take 16",
             id="batch and rollout",
         ),
         pytest.param(
@@ -67,7 +67,9 @@ def test_what_divides_goes_together(contents: dict[str, str]) -> None:
 def test_a_study_without_a_space_is_told_once_of_a_batch_that_does_not_fit() -> None:
     (_, message) = mistakes("task: {name: support}\nppo: {batch_size: 24}\n")
 
-    assert message == "a.yaml:2: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24"
+    assert (
+        message == "a.yaml:2: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24; take 16"
+    )
 
 
 @pytest.mark.parametrize("horizon", ["12.8", "1"])

@@ -95,11 +95,11 @@ def test_a_good_name_is_kept(name: str) -> None:
 )
 def test_a_name_that_is_no_safe_folder_is_refused_with_the_rule(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_name(name)
+        check_name(name, "choose another")
 
     assert str(caught.value) == (
         "study name: must be letters, digits, dots, dashes and underscores, at most 100, the first a letter "
-        f"or a digit, but got {name!r}; rename it"
+        f"or a digit, but got {name!r}; choose another"
     )
 
 

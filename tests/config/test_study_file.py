@@ -94,7 +94,7 @@ def test_a_file_that_is_no_mapping_is_told_its_blocks(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "-a", ".a", "é", "A" * 101])
-def test_a_file_whose_name_is_no_study_name_is_to_be_renamed(name: str) -> None:
+def test_a_file_whose_name_is_no_study_name_is_to_be_renamed_or_the_study_named(name: str) -> None:
     Path(f"{name}.yaml").write_text(blocks())
 
     with pytest.raises(ConfigError) as caught:
@@ -102,8 +102,12 @@ def test_a_file_whose_name_is_no_study_name_is_to_be_renamed(name: str) -> None:
 
     assert str(caught.value) == (
         f"{name}.yaml: study name: must be letters, digits, dots, dashes and underscores, at most "
-        f"100, the first a letter or a digit, but got {name!r}; rename it"
+        f"100, the first a letter or a digit, but got {name!r}; rename the file, or name the study by "
+        "--name"
     )
+    assert load_study(f"{name}.yaml", name="x").name == "x"
+    with pytest.raises(ConfigError, match="but got 'a b'; give another --name"):
+        load_study(f"{name}.yaml", name="a b")
 
 
 def test_a_missing_file_is_told_with_the_folder_that_was_searched(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_other_settings_stay_those_of_the_file() -> None:
         pytest.param(
             {"ppo": "{batch_size: 24}"},
             {},
-            "a.yaml:2: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24",
+            "a.yaml:2: ppo.batch_size: `batch_size` must divide rollout_size 64, but got 24; take 16",
             id="batch",
         ),
         pytest.param(
@@ -118,7 +118,7 @@ def test_a_wrong_training_is_refused_with_the_rule(
 def test_a_training_with_an_unsafe_name_is_refused() -> None:
     (message,) = mistakes(training(name="../x"), train)
 
-    assert message.endswith("but got '../x'; rename it")
+    assert message.endswith("but got '../x'; set another `name` in the file")
 
 
 def test_a_study_file_is_no_training() -> None:

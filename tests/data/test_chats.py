@@ -115,7 +115,7 @@ def test_what_is_no_conversation_is_refused_or_dropped_with_its_place(
     told = f"a.jsonl:2: column 'messages' {problem}"
     assert str(refused.value) == f"{told}; mend the row, or drop such rows with drop_bad_rows: true"
     assert [prompt.text for prompt in kept.prompts] == ["Rain?"]
-    assert kept.notes == (f"a.jsonl: 1 rows were dropped, the first because {told}",)
+    assert kept.notes == (f"a.jsonl: 1 row was dropped, the first because {told}",)
 
 
 @pytest.mark.parametrize(

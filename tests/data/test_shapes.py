@@ -138,7 +138,7 @@ def test_a_file_of_which_nothing_is_left_says_why() -> None:
 
     assert str(refused.value) == (
         "p.jsonl.gz: at least one row is needed, but p.jsonl.gz: read as pairs of whole dialogues, as in HH; "
-        "p.jsonl.gz: 1 rows were left out: both dialogues are the same"
+        "p.jsonl.gz: 1 row was left out: both dialogues are the same"
     )
 
 
@@ -164,7 +164,7 @@ def test_a_file_of_which_nothing_is_left_says_why() -> None:
         ),
         pytest.param(
             [{"chosen": "a", "rejected": "b"}],
-            "p.jsonl.gz:1: there is no column 'prompt'; the row has chosen, rejected; mend the row",
+            "p.jsonl.gz:1: there is no column 'prompt'; the row has chosen, rejected; name the column by --prompt",
             id="none at all",
         ),
     ],

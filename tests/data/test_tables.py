@@ -33,8 +33,8 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 def not_utf8(shown: str) -> str:
     """What is said of bytes that would read so in the commonest other encoding."""
     return (
-        f"not UTF-8; in encoding cp1252 it would read {shown!r}; name the encoding, or save the file as UTF-8 (in "
-        "Excel: CSV UTF-8)"
+        f"not UTF-8; in encoding cp1252 it would read {shown!r}; name the encoding (encoding: cp1252, or --encoding "
+        "cp1252), or save the file as UTF-8 (in Excel: CSV UTF-8)"
     )
 
 

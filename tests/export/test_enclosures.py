@@ -1,5 +1,6 @@
 """What goes along in an export's folder: every file that any block names, found again wherever the folder is put."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 
 from ppo_tune.config.run import TrainConfig
+from ppo_tune.data.model_folders import MERGE
 from ppo_tune.data.user_files import IMPORTS, check_user_files
 from ppo_tune.data.user_functions import Held, hold
-from ppo_tune.errors import StorageError
+from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.export.base import Conversion, Export, Sources
 from ppo_tune.export.enclosures import Enclosing, Enclosure, notes_on
 from ppo_tune.files import content_hash
@@ -301,3 +303,35 @@ def test_what_cannot_be_read_is_refused_by_its_name(here: Path) -> None:
     assert str(refused.value) == (
         f"{here / 'prompts.csv'} cannot be put at {here / 'export' / 'data' / 'prompts.csv'}: File exists"
     )
+
+
+@pytest.mark.parametrize("base", ["base", "/home/me/base"])
+def test_an_adapter_whose_base_is_a_folder_does_not_travel_and_that_is_said(here: Path, base: str) -> None:
+    for folder in ("base", "judge"):
+        (here / folder).mkdir()
+    facts = json.dumps({"base_model_name_or_path": base})
+    (here / "judge" / "adapter_config.json").write_text(facts, encoding="utf-8")
+    config = training(reward={"name": "preference", "model": "judge"})
+    told = (
+        f"task.reward.model: 'judge' is an adapter, and its base, {base!r}, is a folder of this machine: elsewhere it "
+        f"would not be found; {MERGE}, and put that in its place"
+    )
+    linking = Enclosing()
+
+    linking.block(config)
+    with pytest.raises(PPOTuneError) as caught:
+        Enclosing(copy_models=True).block(config)
+
+    assert linking.notes == [told]
+    assert str(caught.value) == f"{told}, or export without --copy-models"
+
+
+def test_an_adapter_of_a_hubs_model_travels(here: Path) -> None:
+    (here / "judge").mkdir()
+    facts = json.dumps({"base_model_name_or_path": "org/base"})
+    (here / "judge" / "adapter_config.json").write_text(facts, encoding="utf-8")
+    enclosing = Enclosing(copy_models=True)
+
+    enclosing.block(training(reward={"name": "preference", "model": "judge"}))
+
+    assert enclosing.notes == []

@@ -97,10 +97,13 @@ def test_a_base_without_a_template_is_told_in_one_sentence(tmp_path: Path) -> No
     base = save_tiny_model(tmp_path / "plain")
     pairs = read_pairs(file_of(tmp_path, *({"messages": talk(word, word)} for word in WORDS)))
 
-    with pytest.raises(ModelError, match=r"^sft: the tokenizer of .* has no chat template; ") as refused:
+    with pytest.raises(ModelError) as refused:
         fit_sft(pairs.rows, tmp_path / "out", TINY, base=str(base))
 
-    assert "\n" not in str(refused.value)
+    assert str(refused.value) == (
+        f"sft: the tokenizer of {str(base)!r} has no chat template; name a base that has one (--base), such as "
+        "ppo-tune sft makes of conversations without a base"
+    )
 
 
 def test_a_template_of_ones_own_is_for_texts(tmp_path: Path) -> None:
@@ -209,4 +212,4 @@ def test_conversations_that_say_nothing_are_left_out(
     found = read(file_of(tmp_path, good, row))
 
     assert len(found.rows) == 1
-    assert found.notes[-1].endswith(f"1 rows were left out: {reason}")
+    assert found.notes[-1].endswith(f"1 row was left out: {reason}")

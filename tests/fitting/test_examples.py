@@ -62,8 +62,8 @@ def test_where_fewer_than_two_are_left_it_is_said() -> None:
         within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "drop")
 
     assert str(caught.value) == (
-        "at least 2 prompts with responses within the model's context, 6 tokens, are needed, but got 1 of 4; take "
-        "shorter ones or a model with a longer context"
+        "at least 2 examples within the model's context, 6 tokens, are needed, but got 1 of 4; take shorter ones "
+        "or a model with a longer context"
     )
 
 
@@ -74,9 +74,18 @@ def test_refused_the_first_is_named_with_the_ways_out() -> None:
         within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "refuse")
 
     assert str(caught.value) == (
-        "`tokens <= 6`, the model's context, must hold for a prompt with its response, but got 10; 3 of 4 examples are "
-        "longer, the first begins 'a b c d e'; take too_long: drop or cut"
+        "`tokens <= 6`, the model's context, must hold for a prompt with its response, but got 8; 3 of 4 examples are "
+        "longer, the first begins 'a b c d e'; take too_long: drop or cut (--too-long)"
     )
+
+
+def test_refused_the_first_is_named_by_its_place_where_that_is_known() -> None:
+    tokenizer, places = tiny_tokenizer(), [f"a.jsonl:{line}" for line in range(1, 5)]
+
+    with pytest.raises(
+        DataError, match=r"^a.jsonl:2: .* but got 10; 2 of 3 examples are longer; take too_long"
+    ):
+        within_context(tokenizer, PAIRS[1:], tokenize_pairs(tokenizer, PAIRS[1:]), LIMIT, "refuse", places)
 
 
 def test_a_conversation_loses_its_first_turns_and_keeps_its_system_message() -> None:

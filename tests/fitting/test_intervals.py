@@ -11,6 +11,7 @@ from ppo_tune.fitting.intervals import (
     effective_size,
     few_heldout,
     mean_interval,
+    positive_interval,
     share_interval,
     wilson,
 )
@@ -89,6 +90,46 @@ def test_the_interval_of_a_mean_per_token_by_hand() -> None:
 
 def test_one_prompt_has_no_interval_of_a_mean() -> None:
     assert mean_interval(torch.tensor([1.0, 2.0]), torch.tensor([1, 1]), [5, 5]) is None
+    assert positive_interval(torch.tensor([1.0, 2.0]), torch.tensor([1, 1]), [5, 5]) is None
+
+
+def test_the_interval_of_a_loss_by_hand_is_that_of_its_logarithm() -> None:
+    """Mean 2 and variance 1/3 as above: the logarithm's standard error is √(1/3) / 2."""
+    nats, tokens = torch.tensor([1.0, 1.0, 4.0, 6.0]), torch.tensor([1, 1, 2, 2])
+
+    interval = positive_interval(nats, tokens, [0, 0, 1, 2])
+
+    factor = math.exp(T_2 * math.sqrt(1 / 3) / 2)
+    assert interval == pytest.approx((2 / factor, 2 * factor), rel=1e-4)
+
+
+@pytest.mark.parametrize("nats", [[0.0, 0.0, 9.0], [0.0, 0.0, 0.0], [1e-9, 5.0, 300.0]])
+def test_a_loss_is_never_below_zero_and_neither_is_its_interval(nats: list[float]) -> None:
+    interval = positive_interval(torch.tensor(nats), torch.ones(3), [0, 1, 2])
+
+    assert interval is not None
+    assert 0 <= interval[0] <= sum(nats) / 3 <= interval[1] < math.inf
+
+
+def losses_covered(rng: random.Random, n_prompts: int) -> tuple[bool, bool]:
+    """Whether both intervals of one experiment hold 1, the mean of losses of which a few prompts have the most."""
+    tokens = [rng.randint(2, 40) for _ in range(n_prompts)]
+    nats = [n * rng.gammavariate(0.5, 2.0) for n in tokens]
+    given = torch.tensor(nats), torch.tensor(tokens), range(n_prompts)
+    ends = [made(*given) for made in (positive_interval, mean_interval)]
+    held = [low <= 1 <= high for low, high in filter(None, ends)]
+    return held[0], held[1]
+
+
+@pytest.mark.parametrize(("n_prompts", "least"), [(10, 0.86), (40, 0.9)])
+def test_the_interval_of_a_loss_holds_the_truth_more_often_than_one_that_may_go_below_zero(
+    n_prompts: int, least: float
+) -> None:
+    rng = random.Random(0)
+
+    by_log, by_mean = zip(*(losses_covered(rng, n_prompts) for _ in range(600)), strict=True)
+
+    assert statistics.mean(by_log) > max(least, statistics.mean(by_mean))
 
 
 @pytest.mark.parametrize(

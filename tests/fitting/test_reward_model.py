@@ -19,13 +19,13 @@ from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.data.examples import read_preferences
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.intervals import wilson
+from ppo_tune.fitting.lengths import Preference
 from ppo_tune.fitting.reward_model import (
     RewardTrainingResult,
     fit_reward,
     rights,
     sample_base,
 )
-from ppo_tune.fitting.scorer import Preference
 from ppo_tune.rewards.preference import PreferenceReward, read_format
 from tests.conftest import WORDS, save_tiny_model, tiny_tokenizer
 
@@ -209,23 +209,21 @@ def test_a_base_without_a_pad_token_is_fitted(tmp_path):
     assert result.accuracy > 0.9
 
 
-def test_of_texts_longer_than_the_context_the_end_is_learned_from(model_folder, tmp_path):
+def test_of_prompts_longer_than_the_context_the_end_is_learned_from(model_folder, tmp_path):
     rng = random.Random(0)
+    prompts = [" ".join(rng.choices(WORDS[4:], k=35)) for _ in range(200)]  # the context is 32
 
-    def ending_in(word: str) -> str:
-        return " ".join([*rng.choices(WORDS[4:], k=35), word])  # the context is 32
-
-    pairs = [("d", ending_in("a"), ending_in("c")) for _ in range(200)]
-
-    result = fit(pairs, model_folder, tmp_path / "reward")
+    result = fit([(p, "a", "c") for p in prompts], model_folder, tmp_path / "reward", too_long="cut")
 
     assert result.accuracy > 0.9
 
 
 def test_a_prompt_that_leaves_no_room_for_a_response_is_refused(model_folder, tmp_path):
-    pairs = [*obvious(20), (" ".join("d" * 30), "a", "c")] * 3
+    pairs = [*obvious(20), (" ".join("d" * 29), "a", "c")] * 3
 
-    with pytest.raises(DataError, match=r"tokens.* 30"):
+    with pytest.raises(
+        DataError, match=r"`tokens <= 32`.* with an answer of the base, .* but got 35; 3 of 63"
+    ):
         fit(pairs, model_folder, tmp_path / "reward")
 
 
@@ -248,7 +246,7 @@ def test_a_fit_that_diverges_is_refused_and_writes_nothing(model_folder, tmp_pat
     ):
         fit(obvious(60), model_folder, tmp_path / "reward", learning_rate=1e30)
 
-    assert [*(tmp_path / "reward").iterdir()] == []
+    assert not (tmp_path / "reward").exists()
 
 
 def test_progress_rises_to_one(model_folder, tmp_path):
@@ -333,7 +331,7 @@ def test_prompts_and_responses_that_become_one_word_are_told(model_folder, tmp_p
     border = repr((pairs[0][0] + pairs[0][1])[:40])
     assert glued.notes == (
         f"prompt and response are read without a space between them, as in {border}; if responses are to begin with "
-        "one, fit with the template '{prompt} {response}'",
+        "one, fit with the template '{prompt} {response}' (--template)",
     )
     assert spaced.notes == ()
 
@@ -368,6 +366,7 @@ def test_the_interval_is_by_prompt_where_held_out_preferences_share_one(model_fo
     assert facts == {
         "kind": "reward", "preferences": 120, "heldout_pairs": 30, "heldout_prompts": 3, "accuracy": result.accuracy,
         "accuracy_interval": [*result.interval], "loss": result.loss, "notes": [],
+        "files": sorted({path.name for path in (tmp_path / "reward").iterdir()} - {"fit.json"}),
     }  # fmt: skip
     assert 0 < result.loss < math.log(2)
 
@@ -376,10 +375,10 @@ def test_texts_beyond_the_context_are_counted(model_folder, tmp_path):
     long = " ".join("a" * 31)  # with the end of the sequence 33 tokens behind a prompt of one word
     pairs = [*obvious(20, prompts=MANY), ("d", long, "c"), ("d", "a", long), ("d", long[:-2], "c")]
 
-    result = fit(pairs, model_folder, tmp_path / "reward")
+    result = fit(pairs, model_folder, tmp_path / "reward", too_long="drop")
 
     assert result.notes == (
-        "2 of 23 preferences have a text of more than 32 tokens, the model's context, of which its end is read",
+        "2 of 23 preferences have more than 32 tokens, the model's context: 2 were dropped",
     )
 
 

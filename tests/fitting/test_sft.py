@@ -326,7 +326,8 @@ def test_an_example_longer_than_the_context_is_refused(tmp_path):
 
     assert str(caught.value) == (
         "`tokens <= 32`, the model's context, must hold for a prompt with its response, but got 36; 1 of 6 "
-        "examples are longer, the first begins 'a a a a a a a a a a a a a a a a a a a a'; take too_long: drop or cut"
+        "examples are longer, the first begins 'a a a a a a a a a a a a a a a a a a a a'; take too_long: "
+        "drop or cut (--too-long)"
     )
     assert not (tmp_path / "out").exists()
 
@@ -334,6 +335,14 @@ def test_an_example_longer_than_the_context_is_refused(tmp_path):
 def test_a_base_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ModelError, match="no such folder"):
         fit(ECHO, tmp_path / "out", base=tmp_path / "nowhere")
+
+
+def test_a_base_whose_name_is_nearly_right_is_asked_back_without_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppo_tune.models.loading.cached_file", None)
+    save_tiny_model(tmp_path / "base")
+
+    with pytest.raises(ModelError, match=rf"no such folder .*; did you mean '{tmp_path / 'base'}'\?"):
+        fit(ECHO, tmp_path / "out", base=tmp_path / "bsae")
 
 
 def test_progress_rises_to_one(tmp_path):
@@ -399,6 +408,7 @@ def test_a_fit_says_what_it_took_from_the_loss_of_its_base_on_how_many_prompts(t
         "kind": "sft", "examples": 68, "heldout_examples": 16, "heldout_prompts": 8,
         "nats_per_token": result.heldout_nats_per_token, "nats_per_token_interval": [*result.interval],
         "nats_per_token_before": result.nats_before, "gain_interval": [low, high], "notes": [],
+        "files": sorted({path.name for path in (tmp_path / "out").iterdir()} - {"fit.json"}),
     }  # fmt: skip
 
 

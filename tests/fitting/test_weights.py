@@ -1,5 +1,6 @@
 """What of a model is fitted: adapters are merged into an ordinary folder, and formats of products change no law."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,29 @@ def changed(before: torch.nn.Module, after: torch.nn.Module) -> set[str]:
 
 def linear_weights(model: torch.nn.Module) -> set[str]:
     return {f"{name}.weight" for name, module in model.named_modules() if is_linear(module)}
+
+
+FITS: dict[str, Callable[[str, Path], object]] = {
+    "sft": lambda base, out: fit_sft(PAIRS, out, SFTConfig(lora_rank=4000), base=base),
+    "reward": lambda base, out: fit_reward(PREFERENCES, base, out, RewardTrainingConfig(lora_rank=4000)),
+}
+
+
+@pytest.mark.parametrize("command", FITS)
+def test_adapters_wider_than_every_layer_are_refused_before_any_weight_is_read(
+    command: str, tmp_path: Path
+) -> None:
+    base = save_tiny_model(tmp_path / "base")
+    (base / "model.safetensors").unlink()
+
+    with pytest.raises(ModelError) as caught:
+        FITS[command](str(base), tmp_path / "out")
+
+    assert str(caught.value) == (
+        "lora_rank: 4,000 is beyond the rank that the weights of any linear layer of this model can have, 16: the rest "
+        "takes memory and time for nothing; take 16 or less, 16 is usual"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 @FAMILIES
@@ -124,7 +148,7 @@ def test_adapters_of_a_new_model_are_refused(tmp_path: Path) -> None:
         fit_sft(PAIRS, tmp_path / "out", SFTConfig(lora_rank=4))
 
     assert str(caught.value) == (
-        "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base, or leave "
-        "lora_rank out"
+        "lora_rank: adapters are of a model that exists, and a new one is fitted; name one as base (--base), "
+        "or leave lora_rank out"
     )
     assert not (tmp_path / "out").exists()

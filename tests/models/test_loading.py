@@ -25,7 +25,7 @@ from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.models import load_policy, load_tokenizer, loading
-from ppo_tune.models.loading import best_dtype
+from ppo_tune.models.loading import best_dtype, judge_skeleton
 from ppo_tune.models.lora import Bottleneck
 from ppo_tune.rewards.preference import PreferenceReward
 from ppo_tune.trainer.evaluation import Evaluator
@@ -337,11 +337,27 @@ def test_a_judge_may_be_an_adapter_where_peft_reads_it(tmp_path):
     theirs = peft.get_peft_model(base, lora).eval()
     theirs.save_pretrained(tmp_path / "judge")
 
+    assert judge_skeleton(str(tmp_path / "judge")).config.num_labels == 1
     judge = PreferenceReward(PreferenceRewardConfig(name="preference", model=str(tmp_path / "judge")), CPU)
 
     text = torch.tensor([[5, 6, 3]])
     expected = theirs.base_model.model.score(theirs.base_model.model.transformer(text)[0][:, -1])
     assert judge(["d e"], [" b"], {}).tolist() == pytest.approx(expected[0].tolist(), abs=1e-5)
+
+
+def test_a_judge_of_which_the_base_is_gone_or_not_named_is_refused_before_any_weight(tmp_path):
+    pytest.importorskip("peft")
+    file = tmp_path / "adapter_config.json"
+
+    file.write_text('{"base_model_name_or_path": "/nowhere/base"}', encoding="utf-8")
+    told = rf"^reward model '/nowhere/base': no such folder .*; it is the base of reward model '{tmp_path}'$"
+    with pytest.raises(ModelError, match=told):
+        judge_skeleton(str(tmp_path))
+    file.write_text("{}", encoding="utf-8")
+    with pytest.raises(
+        ModelError, match=r"holds an adapter that does not name the model it was made of; merge it"
+    ):
+        judge_skeleton(str(tmp_path))
 
 
 def test_a_text_that_a_judge_cannot_read_is_refused(tmp_path):

@@ -236,6 +236,16 @@ def test_where_nearly_all_is_adapted_nothing_is_said(family):
     assert policy.remark is None
 
 
+def test_a_rank_beyond_every_layers_width_is_said():
+    told = tiny_policy("gpt2", n_embd=16, lora_rank=17).remark
+
+    assert told == (
+        "model.lora_rank: 17 is beyond the rank that the weights of any linear layer of this model can have, 16: the "
+        "rest takes memory and time for nothing; take 16 or less, 16 is usual"
+    )
+    assert tiny_policy("gpt2", n_embd=16, lora_rank=16).remark is None
+
+
 def test_a_model_without_a_layer_to_adapt_is_refused(monkeypatch):
     monkeypatch.setattr("ppo_tune.models.lora.is_linear", lambda _: False)
 

@@ -132,7 +132,7 @@ def test_two_workers_reach_the_total_though_one_is_killed_with_its_trial(
     assert again.params == victim.params
     assert again.user_attrs["curve"][0]["score"] == victim.user_attrs["curve"][0]["score"]
     assert f"trial {victim.number} was lost and runs again: worker" in output
-    assert "more.jsonl: column 'prompt' holds the text 'None' in 1 rows; was the cell empty?" in output
+    assert "more.jsonl: column 'prompt' holds the text 'None' in 1 row; was the cell empty?" in output
     assert again.user_attrs["pid"] != victim.user_attrs["pid"]
     assert re.search(r"[Nn]ot confirmed[:,] trial \d", output), output
     assert (slow_study.parent / "reports" / "slow" / "index.html").is_file()

@@ -293,7 +293,7 @@ def test_a_name_that_is_taken_is_refused(out: Path, tmp_path: Path) -> None:
 
 def test_a_name_that_cannot_be_and_the_same_name_are_refused(out: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"study name: must be letters, digits, .* but got '\.\./x'; rename it"
+        ConfigError, match=r"study name: must be letters, digits, .* but got '\.\./x'; give another one"
     ):
         rename_study("small", "../x", out=out)
     with pytest.raises(ConfigError, match="small: is its name already; give another one"):

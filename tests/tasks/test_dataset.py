@@ -104,8 +104,8 @@ def test_rows_that_a_function_may_tell_apart_are_two_prompts_with_a_note(judge):
 
     assert [columns["answer"] for _, columns in prompts(rows, **judges)] == [1, 2, 3]
     assert notes(rows, **judges) == (
-        "a.jsonl: 1 prompts repeat the text of another and differ in a column that the reward function may read; each "
-        "counts as a prompt of its own",
+        "a.jsonl: 1 prompt repeats the text of another, with another value in a column that the reward function may "
+        "read; each counts as a prompt of its own",
     )
 
 
@@ -226,7 +226,7 @@ def test_rows_without_a_column_of_the_template_are_dropped_and_counted_when_aske
     found = read_prompts(config(rows, template="{topic}: {prompt}", drop_bad_rows=True))
 
     assert [prompt.text for prompt in found.prompts] == ["x: a"]
-    assert [note.partition(", the")[0] for note in found.notes] == ["a.jsonl: 1 rows were dropped"]
+    assert [note.partition(", the")[0] for note in found.notes] == ["a.jsonl: 1 row was dropped"]
 
 
 def test_a_row_without_a_reference_is_refused_or_dropped_and_counted():
@@ -236,7 +236,7 @@ def test_a_row_without_a_reference_is_refused_or_dropped_and_counted():
 
     assert refusal(rows, reference="r").startswith("a.jsonl:2: column 'r' must hold text, but got ''")
     assert [prompt.text for prompt in found.prompts] == ["a"]
-    assert [note.partition(", the")[0] for note in found.notes] == ["a.jsonl: 1 rows were dropped"]
+    assert [note.partition(", the")[0] for note in found.notes] == ["a.jsonl: 1 row was dropped"]
 
 
 def test_references_in_a_column_of_that_name_are_kept():
@@ -315,7 +315,7 @@ def test_a_file_too_small_for_every_split_is_refused():
         make_task(config([{"prompt": text} for text in trained]), torch.device("cpu"))
 
     assert str(caught.value) == (
-        "a.jsonl: no prompt falls into the heldout split (80, 10 and 10 % by hash), for there are only 5 "
+        "a.jsonl: no prompt falls into the heldout split (80, 10 and 10 % by hash), of only 5 "
         "different prompts; more rows are needed"
     )
 
@@ -394,7 +394,7 @@ def test_what_surprises_in_a_file_is_noted_before_any_model_is_loaded():
         file.write('{"prompt": "None"}\n')
 
     assert check_user_files(run).notes == (
-        "a.jsonl: column 'prompt' holds the text 'None' in 1 rows; was the cell empty?",
+        "a.jsonl: column 'prompt' holds the text 'None' in 1 row; was the cell empty?",
     )
 
 

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, DataError, ModelError, PPOTuneError
+from ppo_tune.models.loading import judge_skeleton
 from ppo_tune.trainer.assembly import assemble
 from ppo_tune.trainer.checks import Lengths, check_run
 from tests.conftest import VOCABULARY, WORDS, save_tiny_model, tiny_tokenizer
@@ -26,7 +27,7 @@ Make = Callable[..., TrainConfig]
 
 
 def classifier(folder: Path, *, labels: int = 1, context: int = 32, chat_template: str | None = None) -> str:
-    """A reward model's folder without its weights."""
+    """A reward model's folder."""
     sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": context, "vocab_size": len(VOCABULARY)}
     special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
     config = AutoConfig.for_model("gpt2", num_labels=labels, **sizes, **special)
@@ -34,7 +35,6 @@ def classifier(folder: Path, *, labels: int = 1, context: int = 32, chat_templat
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)
-    (folder / "model.safetensors").unlink()
     return str(folder)
 
 
@@ -206,6 +206,23 @@ def test_a_judge_with_two_labels_is_told(make: Make, tmp_path: Path) -> None:
     assert said(make(reward={"name": "preference", "model": judge})) == (
         f"reward model '{judge}' must have one label, but has 2"
     )
+
+
+def test_a_judge_whose_weights_are_not_all_there_is_told(make: Make, tmp_path: Path) -> None:
+    """A language model has no head that scores; no weight is read to see that."""
+    judge, empty = tmp_path / "lm", classifier(tmp_path / "empty")
+    (tmp_path / "empty" / "model.safetensors").unlink()
+
+    assert said(make(gold={"name": "preference", "model": str(judge)})) == (
+        f"reward model '{judge}' cannot be loaded: it lacks weights (score.weight, ...), for it was saved from another "
+        "kind of model; save it with AutoModelForSequenceClassification.save_pretrained"
+    )
+    assert said(make(gold={"name": "preference", "model": empty})).startswith(
+        f"reward model '{empty}' cannot be loaded: Error no file named model.safetensors"
+    )
+    assert {weight.device.type for weight in judge_skeleton(classifier(tmp_path / "whole")).parameters()} == {
+        "meta"
+    }
 
 
 def test_a_judge_that_cannot_read_the_prompts_is_told(make: Make, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from ppo_tune.plurals import counted
 from ppo_tune.reporting.analysis.spend import ORDER, busy_seconds, spend_table
 from ppo_tune.reporting.record import StudyRecord, metrics_of, to_records
 from ppo_tune.reporting.section import Chapter, Section
@@ -106,7 +107,7 @@ def endings_reading(spend: pd.DataFrame) -> str:
     counts = begun["ending"].value_counts()
     names = sorted(counts.index, key=ORDER.__getitem__)
     said = ", ".join(f"{counts[name]} {WORDS.get(name, name)}" for name in names)
-    words = f"{len(begun)} trials: {said}." if len(begun) else "No trial was brought to an end."
+    words = f"{counted(len(begun), 'trial')}: {said}." if len(begun) else "No trial was brought to an end."
     failed = sum(int(counts.get(name, 0)) for name in ("out_of_memory", "reward_error", "crashed", "fail"))
     if failed:
         words += f" {failed} failed, which teaches the sampler nothing; the table says why."

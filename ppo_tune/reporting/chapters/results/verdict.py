@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from ppo_tune.config.judges import REWARD
 from ppo_tune.export import other_trainers
+from ppo_tune.plurals import counted
 from ppo_tune.reporting.analysis.edges import at_edge
 from ppo_tune.reporting.chapters.results import confirmed
 from ppo_tune.reporting.record import StudyRecord, judged, role_of
@@ -122,8 +123,8 @@ def _what_more_would_buy(
     completed = sum(t.value is not None for t in record.trials)
     if completed <= MIN_COMPLETED:
         return (
-            f"Not enough evidence: only {completed} trials were completed; more trials (--n-trials) are the way to a "
-            "better one."
+            f"Not enough evidence: only {counted(completed, 'trial', 'were')} completed; more trials "
+            "(--n-trials) are the way to a better one."
         )
     if found.mean <= 0:
         return "More seeds would not change that; a wider space or longer trials might."

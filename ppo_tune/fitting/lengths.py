@@ -1,0 +1,204 @@
+"""Rows beyond a model's context: in which words they are refused or counted, and what is left of preferences."""
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+from transformers import PreTrainedTokenizerBase
+
+from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.data.examples import text_file
+from ppo_tune.data.row_file import View
+from ppo_tune.errors import DataError
+from ppo_tune.models.chat import exchange, prompt_ids, shortened
+from ppo_tune.rewards.preference import fill
+
+Preference = tuple[str, str, str]
+"""A prompt, the chosen response and the rejected one."""
+
+ROWS_AT_ONCE = 1024
+"""Rows that are tokenized together."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """How messages speak of rows beyond a context.
+
+    Attributes:
+        limit: The context in tokens.
+        rows: What the rows are called, in the plural.
+        rule: For what the limit must hold, in words.
+        way_out: What else may be done, after an `or`.
+    """
+
+    limit: int
+    rows: str
+    rule: str
+    way_out: str = ""
+
+    def refusal(self, n_tokens: int, n_longer: int, n_rows: int, first: str, place: str | None) -> DataError:
+        """The mistake that rows are longer.
+
+        Args:
+            n_tokens: Of the first that is.
+            n_longer: How many are.
+            n_rows: Of how many.
+            first: The prompt of the first.
+            place: File and line of the first; None where that is not known.
+        """
+        where = f"{place}: " if place else ""
+        begins = "" if place else f", the first begins {first[:40]!r}"
+        return DataError(
+            f"{where}`tokens <= {self.limit}`, the model's context, must hold for {self.rule}, but got {n_tokens}; "
+            f"{n_longer:,} of {n_rows:,} {self.rows} are longer{begins}; take too_long: drop or cut (--too-long)"
+            f"{self.way_out}"
+        )
+
+    def too_few(self, n_kept: int, n_rows: int) -> DataError:
+        """The mistake that fewer than two rows are left."""
+        return DataError(
+            f"at least 2 {self.rows} within the model's context, {self.limit} tokens, are needed, but got {n_kept} of "
+            f"{n_rows}; take shorter ones or a model with a longer context{self.way_out}"
+        )
+
+    def note(self, n_rows: int, n_kept: int, n_cut: int) -> str:
+        """How many rows were longer, and what became of them."""
+        counts = {"lost the beginning of their prompt": n_cut, "were dropped": n_rows - n_kept}
+        done = " and ".join(f"{n:,} {what}" for what, n in counts.items() if n)
+        return (
+            f"{n_rows - n_kept + n_cut:,} of {n_rows:,} {self.rows} have more than {self.limit:,} tokens, the model's "
+            f"context: {done}"
+        )
+
+
+@dataclass(frozen=True)
+class PreferencesWithin:
+    """Preferences within a model's context.
+
+    Attributes:
+        prompts: The prompt of each, as the user gave it.
+        preferences: They, some with the end of their prompt alone.
+        notes: How many were longer, and what became of them.
+    """
+
+    prompts: Sequence[str]
+    preferences: Sequence[Preference]
+    notes: tuple[str, ...] = ()
+
+
+class PreferenceLengths:
+    """How many tokens preferences take: those that a reward model reads, or that the base needs to answer the prompt.
+
+    Args:
+        tokenizer: Of both models.
+        config: The template, and the length of the base's responses.
+        chat: Whether prompts are conversations.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, config: RewardTrainingConfig, *, chat: bool
+    ) -> None:
+        self._tokenizer, self._config, self._chat = tokenizer, config, chat
+
+    def read(self, preferences: Sequence[Preference]) -> list[int]:
+        """Tokens of the longer text of each of some preferences."""
+        chosen = self._tokens([(prompt, chosen) for prompt, chosen, _ in preferences])
+        rejected = self._tokens([(prompt, rejected) for prompt, _, rejected in preferences])
+        return [max(pair) for pair in zip(chosen, rejected, strict=True)]
+
+    def answered(self, prompts: Sequence[str]) -> list[int]:
+        """Tokens of each of some prompts with a response of the base."""
+        ids = prompt_ids(self._tokenizer, prompts, chat=self._chat)
+        return [len(row) + self._config.max_new_tokens for row in ids]
+
+    def needed(self, preferences: Sequence[Preference]) -> list[int]:
+        """The larger of both."""
+        read, answered = self.read(preferences), self.answered([prompt for prompt, *_ in preferences])
+        return [max(pair) for pair in zip(read, answered, strict=True)]
+
+    def cut(self, preference: Preference, limit: int) -> Preference | None:
+        """A preference with the end of its prompt, the same for both responses; None if none would be left."""
+        prompt, chosen, rejected = preference
+        (ids,) = prompt_ids(self._tokenizer, [prompt], chat=self._chat)
+        room, (needed,) = len(ids), self.needed([preference])
+        while needed > limit:  # once, but where a shorter text is of more tokens than was left of it
+            room -= needed - limit
+            found = shortened(self._tokenizer, prompt, room, chat=self._chat) if room > 0 else None
+            if found is None:
+                return None
+            preference = (found[0], chosen, rejected)
+            (needed,) = self.needed([preference])
+        return preference
+
+    def _tokens(self, texts: Sequence[tuple[str, str]]) -> list[int]:
+        if self._chat:
+            whole = [exchange(self._tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in texts]
+        else:
+            whole = [fill(self._config.template, *text) for text in texts]
+        rows = self._tokenizer(whole, add_special_tokens=not self._chat)["input_ids"]
+        end = not self._chat and self._tokenizer.eos_token_id is not None
+        return [len(row) + end for row in rows]
+
+
+def preferences_within(
+    preferences: Sequence[Preference],
+    lengths: PreferenceLengths,
+    limit: int | None,
+    config: RewardTrainingConfig,
+    places: Sequence[str] = (),
+) -> PreferencesWithin:
+    """Preferences whose texts and whose prompt with an answer of the base have so many tokens at most.
+
+    Args:
+        preferences: Some.
+        lengths: Measures them.
+        limit: The model's context; None where it has no limit.
+        config: What becomes of longer ones. Cut, a prompt loses its beginning, a conversation its first turns, the same
+            for both responses; where a response alone is too long, the preference is dropped.
+        places: File and line of each, for messages.
+
+    Raises:
+        DataError: If one is longer and is to be refused, or fewer than two are left.
+    """
+    prompts: Sequence[str] = View(preferences, itemgetter(0))
+    if limit is None:
+        return PreferencesWithin(prompts, preferences)
+    needed = array("q", _in_parts(lengths.needed, preferences))
+    longer = [i for i, tokens in enumerate(needed) if tokens > limit]
+    if not longer:
+        return PreferencesWithin(prompts, preferences)
+    first, n_rows = longer[0], len(preferences)
+    words = _words(lengths.read([preferences[first]])[0] > limit, limit, config)
+    if config.too_long == "refuse":
+        place = places[first] if places else None
+        raise words.refusal(needed[first], len(longer), n_rows, prompts[first], place)
+    shorter, kept, n_cut = text_file(), array("q"), 0
+    for i, preference in enumerate(preferences):
+        if needed[i] > limit:
+            cut = lengths.cut(preference, limit) if config.too_long == "cut" else None
+            if cut is None:
+                continue
+            preference, n_cut = cut, n_cut + 1
+        kept.append(i)
+        shorter.append(preference)
+    if len(kept) < 2:
+        raise words.too_few(len(kept), n_rows)
+    note = words.note(n_rows, len(kept), n_cut)
+    return PreferencesWithin(View(prompts, numbers=kept), shorter, (note,))
+
+
+def _words(by_text: bool, limit: int, config: RewardTrainingConfig) -> Words:
+    """How to speak of preferences of which the first that is too long is so by its text, or by the base's answer."""
+    if by_text:
+        return Words(limit, "preferences", "a prompt with each of its responses")
+    answer = f"a prompt with an answer of the base, which has {config.max_new_tokens} max_new_tokens"
+    return Words(limit, "preferences", answer, ", or lower max_new_tokens (--max-new-tokens)")
+
+
+def _in_parts(
+    measure: Callable[[Sequence[Preference]], list[int]], rows: Sequence[Preference]
+) -> Iterator[int]:
+    """The numbers of all rows, measured so many at once."""
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield from measure(rows[start : start + ROWS_AT_ONCE])
