@@ -70,7 +70,8 @@ def init(
 def _name_for(data: Path) -> str:
     """A study's name from that of its data, of letters and digits that it may hold; `study` where none are left."""
     name = data.name.partition("@")[0].lower().removesuffix(".gz")
-    name = data.name[: len(name)].removesuffix(data.suffix if name.endswith(tuple(FORMATS)) else "")
+    name = data.name[: len(name)]
+    name = Path(name).stem if name.lower().endswith(tuple(FORMATS)) else name
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:100] or "study"
 

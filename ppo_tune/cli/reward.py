@@ -36,9 +36,9 @@ def reward(
     """Make a preference reward model from pairs of responses."""
     FitFolder.of(out, "reward", base)  # before a large file is read
     with stoppable(lambda: NO_MODEL), fit_progress() as progress:
+        found = ppo_tune.read_preferences(data, columns)
         with interrupts_held():
             fit = ppo_tune.fit_reward
-        found = ppo_tune.read_preferences(data, columns)
         result = fit(found.rows, base, out, config, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)

@@ -36,9 +36,9 @@ def sft(
     """Make a small base model from your prompts and responses, or fit an existing one to them."""
     FitFolder.of(out, "sft", base)  # before a large file is read
     with stoppable(lambda: NO_MODEL), fit_progress() as progress:
+        found = ppo_tune.read_pairs(data, columns)
         with interrupts_held():
             fit = ppo_tune.fit_sft
-        found = ppo_tune.read_pairs(data, columns)
         result = fit(found.rows, out, config, base=base, places=found.places, progress=progress)
     for text in (*found.notes, *result.notes):
         note(text)

@@ -9,7 +9,7 @@ from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.chats import read_chat
 from ppo_tune.data.formats import Row, records
 from ppo_tune.data.shapes import shape_of
-from ppo_tune.data.tables import read_table
+from ppo_tune.data.tables import Remarks, checked_rows
 from ppo_tune.errors import DataError
 
 PROMPTS = (
@@ -59,8 +59,8 @@ def first_rows(path: Path, source: Source = WHOLE) -> list[Mapping[str, Any]]:
     shape = shape_of(rows[0], {"prompt"})
     if shape is None or "prompt" in rows[0]:
         return rows
-    table = read_table(path, ["prompt"], chat="prompt", drop_bad_rows=True, source=source)
-    return [row.columns for row in table.rows[:MOST_ROWS]]
+    made = checked_rows(path, ["prompt"], chat="prompt", drop_bad_rows=True, source=source, remarks=Remarks())
+    return [row.columns for row in itertools.islice(made, MOST_ROWS)]
 
 
 def _is_prompt(value: Any) -> bool:

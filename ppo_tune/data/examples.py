@@ -1,17 +1,21 @@
 """Rows that a model is fitted to: prompts with good responses, and preferences; loads no model."""
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ppo_tune.calling import place_of
 from ppo_tune.config.fitting import PairColumns, PreferenceColumns
 from ppo_tune.config.source import Source
 from ppo_tune.data.chats import Chat
 from ppo_tune.data.formats import Row
-from ppo_tune.data.prompts import problem_of_column, template_columns
+from ppo_tune.data.prompts import named_columns, problem_of_column, template_columns
+from ppo_tune.data.row_file import RowFile, View
 from ppo_tune.data.shapes import CONVERSATIONS
-from ppo_tune.data.tables import read_table
+from ppo_tune.data.tables import Remarks, checked_rows
 from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.plurals import counted
 
@@ -23,14 +27,14 @@ class Examples(Generic[Texts]):
     """What a file holds to fit a model to.
 
     Attributes:
-        rows: Texts of one example each.
+        rows: Texts of one example each, in a temporary file; to be read like a list.
         notes: What may surprise whoever wrote the file; one sentence each.
         places: File and line of each row.
     """
 
-    rows: list[Texts]
+    rows: Sequence[Texts]
     notes: tuple[str, ...]
-    places: list[str] = field(default_factory=list)
+    places: Sequence[str] = ()
 
 
 def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples[tuple[str, str]]:
@@ -48,32 +52,62 @@ def read_pairs(path: str | Path, columns: PairColumns | None = None) -> Examples
     if columns.prompt in CONVERSATIONS:  # which hold the response, too
         columns = columns.model_copy(update={"prompt": "prompt"})
     published = {columns.prompt: "prompt", columns.reference: "response"}
-    options = {columns.prompt: "--prompt", columns.reference: "--reference"}
-    table = read_table(path, [*published], source=Source.of(columns), published=published, options=options)
-    known = list(dict.fromkeys(name for row in table.rows for name in row.columns))
-    names = template_columns(columns.template, known, place_of("template"))
-    for row in table.rows:
-        for name in names:
-            if problem := problem_of_column(row, name, place_of("template")):
-                raise DataError(f"{problem}; mend the row")
-    prompts = (_prompt_of(row, columns) for row in table.rows)
-    rows = [(prompt, row.columns[columns.reference]) for prompt, row in zip(prompts, table.rows, strict=True)]
-    return Examples(rows, table.notes, [row.where for row in table.rows])
+    options = {columns.prompt: place_of("prompt"), columns.reference: place_of("reference")}
+    template = _Template(columns)
+    rows, remarks = text_file(), Remarks()
+    for row in checked_rows(
+        path, [*published], source=Source.of(columns), published=published, options=options, remarks=remarks
+    ):
+        prompt = template.fill(row)
+        if prompt is not None:
+            rows.append((prompt, row.columns[columns.reference], row.where))
+    template.check()
+    return _examples(rows, remarks.notes)
 
 
-def _prompt_of(row: Row, columns: PairColumns) -> str:
-    """What the model is given of a row.
+class _Template:
+    """What the model is given of rows, whose columns are all known when the last of them is read.
+
+    Args:
+        columns: What they are called, and the template.
 
     Raises:
-        ConfigError: If it is a conversation, and there is a template.
+        ConfigError: If it is not one.
     """
-    prompt: str = row.columns[columns.prompt]
-    if not isinstance(prompt, Chat):
-        return columns.template.format(**{**row.columns, "prompt": prompt})
-    if columns.template != "{prompt}":
-        what = f"{row.where} holds messages, which the model's chat template writes; leave it out"
-        raise ConfigError([Problem(place_of("template"), what)])
-    return prompt
+
+    def __init__(self, columns: PairColumns) -> None:
+        self._place = place_of("template")
+        self._text, self._prompt = columns.template, columns.prompt
+        self._named = named_columns(columns.template, self._place)
+        self._columns: dict[str, None] = {}
+        self._problem: str | None = None
+        self._chat: str | None = None
+
+    def fill(self, row: Row) -> str | None:
+        """What the model is given of a row; None if there is something wrong, which `check` says."""
+        self._columns.update(dict.fromkeys(row.columns))
+        problems = (problem_of_column(row, name, self._place) for name in self._named)
+        self._problem = self._problem or next(filter(None, problems), None)
+        prompt: str = row.columns[self._prompt]
+        if isinstance(prompt, Chat):
+            if self._text != "{prompt}":
+                self._chat = self._chat or row.where
+            return prompt
+        return None if self._problem else self._text.format(**{**row.columns, "prompt": prompt})
+
+    def check(self) -> None:
+        """Say what was wrong with the template or with a row.
+
+        Raises:
+            ConfigError: If it names a column that no row has, or a row is a conversation.
+            DataError: If a row has nothing to write for one.
+        """
+        template_columns(self._text, self._columns, self._place)
+        if self._problem:
+            raise DataError(f"{self._problem}; mend the row")
+        if self._chat:
+            what = f"{self._chat} holds messages, which the model's chat template writes; leave it out"
+            raise ConfigError([Problem(self._place, what)])
 
 
 def read_preferences(
@@ -91,17 +125,40 @@ def read_preferences(
     """
     names = columns or PreferenceColumns()
     published = {names.prompt: "prompt", names.chosen: "chosen", names.rejected: "rejected"}
-    options = {names.prompt: "--prompt", names.chosen: "--chosen", names.rejected: "--rejected"}
-    table = read_table(path, [*published], source=Source.of(names), published=published, options=options)
-    kept = [row for row in table.rows if row.columns[names.chosen] != row.columns[names.rejected]]
-    found = (row.columns for row in kept)
-    rows = [(row[names.prompt], row[names.chosen], row[names.rejected]) for row in found]
+    options = {getattr(names, name): place_of(name) for name in ("prompt", "chosen", "rejected")}
+    rows, remarks, same = text_file(), Remarks(), 0
+    for row in checked_rows(
+        path, [*published], source=Source.of(names), published=published, options=options, remarks=remarks
+    ):
+        prompt, chosen, rejected = (row.columns[name] for name in published)
+        if chosen == rejected:
+            same += 1
+        else:
+            rows.append((prompt, chosen, rejected, row.where))
     if not rows:
         raise DataError(
             f"{path}: at least one preference is needed, but in every row both responses are the same"
         )
-    same = len(table.rows) - len(rows)
-    left_out = (
-        (f"{path}: {counted(same, 'row', 'were')} left out: both responses are the same",) if same else ()
-    )
-    return Examples(rows, (*table.notes, *left_out), [row.where for row in kept])
+    if same:
+        remarks.notes.append(f"{path}: {counted(same, 'row', 'were')} left out: both responses are the same")
+    return _examples(rows, remarks.notes)
+
+
+def _examples(rows: RowFile[Any], notes: Sequence[str]) -> Examples[Any]:
+    """Rows of texts with their places."""
+    return Examples(View(rows, itemgetter(slice(-1))), tuple(notes), View(rows, itemgetter(-1)))
+
+
+def text_file() -> RowFile[Any]:
+    """A file of rows of texts, conversations among them."""
+    return RowFile(_pack, _unpack)
+
+
+def _pack(texts: Sequence[str]) -> bytes:
+    plain = [[*text.turns] if isinstance(text, Chat) else text for text in texts]
+    return json.dumps(plain, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _unpack(packed: bytes) -> tuple[str, ...]:
+    texts = json.loads(packed.decode("utf-8", "surrogatepass"))
+    return tuple(Chat(text) if isinstance(text, list) else text for text in texts)

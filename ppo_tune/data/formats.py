@@ -5,23 +5,21 @@ any country: with the separator that a first line `sep=;` names, else the one th
 and a hub's data set are read by the library `datasets`.
 """
 
-import codecs
 import csv
-import gzip
 import io
 import itertools
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 from ppo_tune.config.source import WHOLE, Source
 from ppo_tune.data.hub import is_dataset, read_dataset
+from ppo_tune.data.text_streams import BYTES_AT_ONCE, utf8_stream
 from ppo_tune.errors import DataError, MissingExtraError
 from ppo_tune.files import did_you_mean
 from ppo_tune.plurals import counted
@@ -31,6 +29,9 @@ SEPARATORS = (",", ";", "\t", "|")
 
 LARGEST_CELL = 2**31 - 1
 """Characters; Python's own limit, 131,072, is shorter than some texts."""
+
+PARQUET_ROWS = 64
+"""Rows of Parquet that are decoded together."""
 
 _NO_OBJECT = "must hold a JSON object"
 _SHOWN = 20
@@ -66,43 +67,16 @@ class File:
     wanted: Sequence[str]
     notes: list[str]
 
-    def utf8(self) -> bytes:
-        """Its text as UTF-8 without a mark, if its encoding is named or can be seen.
+    def stream(self) -> BinaryIO:
+        """Its text as UTF-8 without a mark; reading raises `DataError` where it is of another encoding."""
+        return utf8_stream(self.path, self.encoding)
 
-        Raises:
-            DataError: If it is of another one, or it ends with `.gz` and is not compressed by gzip.
+    def text(self) -> TextIO:
+        """The same with its line ends as they are.
+
+        Bytes that are not UTF-8 become half pairs, which no UTF-8 can hold: so they are known, cell by cell.
         """
-        content = self.path.read_bytes()
-        if self.path.suffix.lower() == ".gz":
-            try:
-                content = gzip.decompress(content)
-            except (OSError, EOFError, zlib.error) as error:
-                raise DataError(f"{self.path}: not a file that gzip made: {error}") from None
-        if self.encoding is not None:
-            return self._decoded(content, self.encoding).removeprefix(codecs.BOM_UTF8)
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            try:
-                content = content.decode("utf-16").encode()
-            except UnicodeError:
-                what = "begins with the mark of UTF-16 and is not"
-                raise DataError(f"{self.path}: {what}; name its encoding, or save it as UTF-8") from None
-        start = content[:16]
-        if len(start) > 4 and not (any(start[::2]) and any(start[1::2])):
-            what = "every other byte is 0, as in UTF-16 or UTF-32"
-            raise DataError(
-                f"{self.path}: {what}; name its encoding (utf-16-le and utf-16-be are such), or save it as UTF-8"
-            )
-        return content.removeprefix(codecs.BOM_UTF8)
-
-    def _decoded(self, content: bytes, encoding: str) -> bytes:
-        try:
-            return content.decode(encoding).encode()
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            what = f"byte {error.start} is no text of encoding {encoding} ({error.reason})"
-        except UnicodeError as error:
-            line, what = 1, f"no text of encoding {encoding} ({error})"
-        raise DataError(f"{self.path}:{line}: {what}; name the one by which the file was written")
+        return io.TextIOWrapper(self.stream(), encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def records(
@@ -172,10 +146,11 @@ class _KeyTwiceError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    twice = _twice(key for key, _ in pairs)
-    if twice is not None:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = _twice(key for key, _ in pairs)
         raise _KeyTwiceError(f"the key {twice!r} stands twice in one object")
-    return dict(pairs)
+    return found
 
 
 def _twice(names: Iterable[str]) -> str | None:
@@ -184,9 +159,8 @@ def _twice(names: Iterable[str]) -> str | None:
 
 
 def _read_jsonl(file: File) -> Iterator[Row | str]:
-    text = file.utf8()
     try:
-        is_list = text.lstrip().startswith(b"[") and _are(dict, json.loads(text))
+        is_list = _begins(file).startswith(b"[") and _are(dict, json.loads(file.stream().read()))
     except (ValueError, RecursionError):
         is_list = False
     if not is_list:
@@ -196,8 +170,14 @@ def _read_jsonl(file: File) -> Iterator[Row | str]:
     yield from _read_json(file)
 
 
+def _begins(file: File) -> bytes:
+    """The first line that is not blank, from its first character on."""
+    return next(filter(None, map(bytes.lstrip, file.stream())), b"")
+
+
 def _read_lines(file: File) -> Iterator[Row | str]:
-    for number, line in enumerate(file.utf8().splitlines(), start=1):
+    lines = (line for part in file.stream() for line in part.splitlines())  # a lone \r ends a line, too
+    for number, line in enumerate(lines, start=1):
         where = f"{file.path}:{number}"
         try:
             text = line.decode("utf-8")
@@ -218,8 +198,14 @@ def _read_lines(file: File) -> Iterator[Row | str]:
 
 
 def _read_json(file: File) -> Iterator[Row | str]:
-    """A list of objects; or an object that holds one, or columns, or is a record; or lines as in JSONL."""
-    text = file.utf8()
+    """A list of objects; or an object that holds one, or columns, or is a record; or lines as in JSONL.
+
+    All but lines are one value, which is read as a whole.
+    """
+    if _holds_lines(file):
+        yield from _read_lines(file)
+        return
+    text = file.stream().read()
     if not text.strip():
         return
     try:
@@ -243,6 +229,16 @@ def _read_json(file: File) -> Iterator[Row | str]:
         where = f"{file.path}:item {number}"
         is_row = isinstance(item, dict)
         yield Row(item, where) if is_row else f"{where}: each item {_NO_OBJECT}, but got {str(item)[:40]!r}"
+
+
+def _holds_lines(file: File) -> bool:
+    """Whether the first of several lines is an object of its own."""
+    lines = filter(bytes.strip, file.stream())
+    first, second = next(lines, b""), next(lines, b"")
+    try:
+        return bool(second) and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _items(whole: Mapping[str, Any], file: File) -> list[Any]:
@@ -269,13 +265,11 @@ def _is_indexed(column: Any) -> bool:
 
 
 def _read_csv(file: File, usual: str = ",") -> Iterator[Row | str]:
-    # Bytes that are not UTF-8 become half pairs, which no UTF-8 can hold: so they are known, cell by cell.
-    text = file.utf8().decode("utf-8", errors="surrogateescape")
-    named = _SEPARATOR_LINE.match(text)
-    separator = named[1] if named else _separator(text, file.wanted, usual)
+    named = _SEPARATOR_LINE.fullmatch(file.text().readline())
+    separator = named[1] if named else _separator(file, usual)
     if separator != usual:
         file.notes.append(f"{file.path}: read with {separator!r} between the cells")
-    records = _csv_records(file.path, text[named.end() :] if named else text, separator, 2 if named else 1)
+    records = _csv_records(file, separator, n_before=1 if named else 0)
     first = next(records, None)
     if isinstance(first, str):
         yield first
@@ -303,33 +297,33 @@ def _is_header(cells: Sequence[str], header: Sequence[str]) -> bool:
     return [cells[0].removeprefix("\ufeff"), *cells[1:]] == [*header]
 
 
-def _separator(text: str, wanted: Sequence[str], usual: str) -> str:
+def _separator(file: File, usual: str) -> str:
     """The separator by which the header has the wanted columns; else the one by which it has the most."""
-    headers = {separator: _csv_header(text, separator) for separator in dict.fromkeys((usual, *SEPARATORS))}
+    headers = {separator: _csv_header(file, separator) for separator in dict.fromkeys((usual, *SEPARATORS))}
     readable = [separator for separator, header in headers.items() if header is not None]
-    fitting = [separator for separator in readable if {*wanted} <= {*(headers[separator] or ())}]
+    fitting = [separator for separator in readable if {*file.wanted} <= {*(headers[separator] or ())}]
     most = sorted(readable, key=lambda separator: -len(headers[separator] or ()))
     return next(iter(fitting + most), usual)
 
 
-def _csv_header(text: str, separator: str) -> list[str] | None:
+def _csv_header(file: File, separator: str) -> list[str] | None:
     """The first record that is not blank; None if it is no CSV with this separator."""
     try:
-        return next(filter(None, _csv_reader(text, separator)), [])
+        return next(filter(None, _csv_reader(file.text(), separator)), [])
     except csv.Error:
         return None
 
 
-def _csv_reader(text: str, separator: str) -> Any:
+def _csv_reader(lines: Iterable[str], separator: str) -> Any:
     csv.field_size_limit(LARGEST_CELL)
-    return csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    return csv.reader(lines, strict=True, delimiter=separator)
 
 
-def _csv_records(path: Path, text: str, separator: str, line: int) -> Iterator[tuple[str, list[str]] | str]:
-    """Place and cells of every record that is not blank, or what is wrong with it; the first begins on `line`."""
-    reader = _csv_reader(text, separator)
+def _csv_records(file: File, separator: str, *, n_before: int) -> Iterator[tuple[str, list[str]] | str]:
+    """Place and cells of every record after some lines that is not blank, or what is wrong with it."""
+    reader = _csv_reader(itertools.islice(file.text(), n_before, None), separator)
     while True:
-        where = f"{path}:{reader.line_num + line}"
+        where = f"{file.path}:{reader.line_num + n_before + 1}"
         try:
             cells = next(reader)
         except StopIteration:
@@ -353,13 +347,14 @@ def _read_parquet(file: File) -> Iterator[Row | str]:
         twice = _twice(parquet.read_schema(file.path).names)
         if twice is not None:
             raise DataError(f"{file.path}: two columns are called {twice!r}; rename one of them")
-        rows = parquet.read_table(file.path).to_pylist()
+        opened = parquet.ParquetFile(file.path, buffer_size=BYTES_AT_ONCE, pre_buffer=False)
+        parts = (part.to_pylist() for part in opened.iter_batches(PARQUET_ROWS, use_threads=False))
+        for number, columns in enumerate(itertools.chain.from_iterable(parts), start=1):
+            yield Row(columns, f"{file.path}:row {number}")
     except UnicodeDecodeError as error:
         raise DataError(f"{file.path}: a text is not UTF-8: {error}") from error
     except (ArrowException, OSError) as error:
         raise DataError(f"{file.path}: not a Parquet file: {error}") from error
-    for number, columns in enumerate(rows, start=1):
-        yield Row(columns, f"{file.path}:row {number}")
 
 
 HALF_PAIR = re.compile("[\ud800-\udfff]")

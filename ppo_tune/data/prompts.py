@@ -3,7 +3,7 @@
 import hashlib
 import json
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -149,7 +149,7 @@ def _notes(
         )
 
 
-def template_columns(template: str, columns: list[str], place: str) -> list[str]:
+def template_columns(template: str, columns: Collection[str], place: str) -> list[str]:
     """The columns that a template names, checked against those that the file has.
 
     Args:
@@ -160,19 +160,38 @@ def template_columns(template: str, columns: list[str], place: str) -> list[str]
     Raises:
         ConfigError: If it is not a template, or names a column that the file has not.
     """
-    try:
-        fields = [(n, spec, how) for _, n, spec, how in string.Formatter().parse(template) if n is not None]
-    except ValueError as error:
-        what = f"{error}, in {template!r}; double a literal brace"
-        raise ConfigError([Problem(place, what)]) from None
-    for name, spec, how in fields:
+    fields = _fields(template, place)
+    for name, is_plain in fields:
         if name not in (*columns, "prompt"):
             what = f"there is no column {name!r} for {template!r}; the file has {', '.join(columns)}"
             raise ConfigError([Problem(place, what)])
-        if spec or how:
+        if not is_plain:
             what = f"a column stands as {{{name}}}, without a format, but got {template!r}"
             raise ConfigError([Problem(place, what)])
-    return [name for name, _, _ in fields if name != "prompt"]
+    return [name for name, _ in fields if name != "prompt"]
+
+
+def named_columns(template: str, place: str) -> list[str]:
+    """The columns that a template names, whether or not a file has them.
+
+    Raises:
+        ConfigError: If it is not a template.
+    """
+    return template_columns(template, [name for name, _ in _fields(template, place)], place)
+
+
+def _fields(template: str, place: str) -> list[tuple[str, bool]]:
+    """What a template names, and whether that stands without a format.
+
+    Raises:
+        ConfigError: If it is not a template.
+    """
+    try:
+        parsed = [*string.Formatter().parse(template)]
+    except ValueError as error:
+        what = f"{error}, in {template!r}; double a literal brace"
+        raise ConfigError([Problem(place, what)]) from None
+    return [(name, not spec and not how) for _, name, spec, how in parsed if name is not None]
 
 
 def _rows_with(names: list[str], table: Table, config: DatasetTaskConfig) -> tuple[list[Row], list[str]]:

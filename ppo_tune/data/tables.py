@@ -5,7 +5,7 @@ import itertools
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -39,6 +39,19 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Remarks:
+    """What is said of a file while it is read.
+
+    Attributes:
+        notes: What was read rightly and may still surprise, one sentence each; the last come when all rows are read.
+        dropped: What was wrong with rows that were dropped.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
 def read_table(
     path: str | Path,
     text_columns: Sequence[str],
@@ -49,7 +62,47 @@ def read_table(
     published: Mapping[str, str] = MappingProxyType({}),
     options: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
-    """Read a file and check the columns that must hold text.
+    """Read a file whole; see `checked_rows`.
+
+    Args:
+        path: A file, folder or hub name.
+        text_columns: Columns that every row must have, as non-empty text.
+        chat: The one among them that may hold lists of messages instead.
+        source: The encoding of a text file, or the part of a data set.
+        published: What publishers call columns that are called otherwise here.
+        options: By what the user names each of these columns, where that is how a missing one is mended.
+        drop_bad_rows: Whether to drop and count rows that cannot be used.
+
+    Raises:
+        DataError: If the file or one of its rows cannot be used.
+        MissingExtraError: If it is Parquet and pyarrow is not installed.
+    """
+    remarks = Remarks()
+    rows = checked_rows(
+        path,
+        text_columns,
+        chat=chat,
+        drop_bad_rows=drop_bad_rows,
+        source=source,
+        published=published,
+        options=options,
+        remarks=remarks,
+    )
+    return Table([*rows], remarks.dropped, tuple(remarks.notes))
+
+
+def checked_rows(
+    path: str | Path,
+    text_columns: Sequence[str],
+    *,
+    chat: str = "",
+    drop_bad_rows: bool | None = None,
+    source: Source = WHOLE,
+    published: Mapping[str, str] = MappingProxyType({}),
+    options: Mapping[str, str] = MappingProxyType({}),
+    remarks: Remarks,
+) -> Iterator[Row]:
+    """The rows of a file, one after the other, whose columns that must hold text are checked.
 
     Where the columns of preferences are asked for and not there, rows of the published `SHAPES` are read as such, and a
     note says so.
@@ -63,8 +116,9 @@ def read_table(
         options: By what the user names each of these columns, where that is how a missing one is mended.
         drop_bad_rows: Drop and count rows that cannot be used, instead of stopping at the first; None where the user
             has no such choice, and is offered none.
+        remarks: Gets what there is to say.
 
-    Returns:
+    Yields:
         At least one row.
 
     Raises:
@@ -73,21 +127,22 @@ def read_table(
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
     path = Path(path)
-    rows: list[Row] = []
-    dropped: list[str] = []
-    notes: list[str] = []
+    notes, dropped = remarks.notes, remarks.dropped
+    n_rows, words = 0, _EmptyWords(path, text_columns)
     found = records(path, text_columns, notes, source)
     for row in _in_shape(found, path, text_columns, chat, notes, published):
         problem = row if isinstance(row, str) else _problem(row, text_columns, chat)
         if problem is None:
             assert isinstance(row, Row)
-            rows.append(row)
+            n_rows += 1
+            words.see(row)
+            yield row
         elif drop_bad_rows:
             dropped.append(problem)
         else:
-            named = "" if rows or isinstance(row, str) else _named_otherwise(row, options)
+            named = "" if n_rows or isinstance(row, str) else _named_otherwise(row, options)
             raise DataError(f"{problem}{f'; {named}' if named else _mended(problem, drop_bad_rows)}")
-    if not rows:
+    if not n_rows:
         why = "; ".join(notes) or "it is empty"
         if dropped:
             which = (
@@ -97,7 +152,7 @@ def read_table(
             )
             why = f"{which} because {dropped[0]}"
         raise DataError(f"{path}: at least one row is needed, but {why}")
-    return Table(rows, dropped, (*notes, *_empty_words(path, rows, text_columns)))
+    notes += words.notes()
 
 
 def _in_shape(
@@ -175,14 +230,27 @@ def _reshaped(every: Iterable[Row | str], shape: Shape, path: Path, notes: list[
     notes += [f"{path}: {counted(n, 'row', 'were')} left out: {reason}" for reason, n in left_out.items()]
 
 
-def _empty_words(path: Path, rows: Iterable[Row], text_columns: Sequence[str]) -> Iterator[str]:
-    """A note for every text that is probably another program's empty cell."""
-    names = dict.fromkeys(text_columns)
-    texts = ((name, row.columns[name]) for row in rows for name in names)
-    found = Counter((name, text.strip()) for name, text in texts if isinstance(text, str))
-    for (name, text), n in found.items():
-        if text in EMPTY_WORDS:
-            yield f"{path}: column {name!r} holds the text {text!r} in {counted(n, 'row')}; was the cell empty?"
+class _EmptyWords:
+    """How often a text is probably another program's empty cell."""
+
+    def __init__(self, path: Path, text_columns: Sequence[str]) -> None:
+        self._path = path
+        self._names = dict.fromkeys(text_columns)
+        self._found: Counter[tuple[str, str]] = Counter()
+
+    def see(self, row: Row) -> None:
+        """Count those of one more row."""
+        for name in self._names:
+            text = row.columns[name]
+            if isinstance(text, str) and text.strip() in EMPTY_WORDS:
+                self._found[name, text.strip()] += 1
+
+    def notes(self) -> list[str]:
+        """A note for each."""
+        return [
+            f"{self._path}: column {name!r} holds the text {text!r} in {counted(n, 'row')}; was the cell empty?"
+            for (name, text), n in self._found.items()
+        ]
 
 
 def _mended(problem: str, drop_bad_rows: bool | None) -> str:

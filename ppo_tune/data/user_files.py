@@ -1,7 +1,7 @@
 """The user's files that a config names: looked at before any model loads, and known by their content."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from ppo_tune.config.run import RunConfig
 from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.hub import HubName, commit_of, is_dataset
 from ppo_tune.data.model_folders import check_chat_template, check_model
-from ppo_tune.data.prompts import Split, read_prompts, split_of
+from ppo_tune.data.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.data.recipes import recipe_of
 from ppo_tune.data.user_functions import helper_files, load_function
 from ppo_tune.errors import DataError, Mistakes
@@ -44,8 +44,12 @@ class UserFiles:
     notes: tuple[str, ...] = ()
 
 
-def check_user_files(config: RunConfig) -> UserFiles:
+def check_user_files(config: RunConfig, *, read: list[Prompt] | None = None) -> UserFiles:
     """Look at the user's files without loading any model.
+
+    Args:
+        config: The experiment.
+        read: Gets the prompts, for whoever goes on with them.
 
     Raises:
         DataError: If the data cannot be used, or is smaller than one rollout.
@@ -58,7 +62,11 @@ def check_user_files(config: RunConfig) -> UserFiles:
     notes: tuple[str, ...] = ()
     if config.task.name == "dataset":
         with mistakes.collected():
-            prompts, notes = _prompts_of(config.task, config.ppo.rollout_size)
+            found = read_prompts(config.task)
+            prompts, notes = _splits(config.task, found.prompts, config.ppo.rollout_size), found.notes
+            if read is not None:
+                read += found.prompts
+            del found
     contents: dict[str, str] = {}
     for named in config.names():
         if named.place == "task.path" and prompts is None:
@@ -74,20 +82,19 @@ def check_user_files(config: RunConfig) -> UserFiles:
     return UserFiles(hashes, prompts, notes)
 
 
-def _prompts_of(task: DatasetTaskConfig, rollout_size: int) -> tuple[Counter[Split], tuple[str, ...]]:
-    """How many prompts each split has, and what may surprise whoever wrote the file.
+def _splits(task: DatasetTaskConfig, found: Sequence[Prompt], rollout_size: int) -> Counter[Split]:
+    """How many prompts each split has.
 
     Raises:
-        DataError: If they cannot be used, or are fewer than one rollout needs.
+        DataError: If they are fewer than one rollout needs.
     """
-    found = read_prompts(task)
-    prompts = Counter(split_of(prompt.text) for prompt in found.prompts)
+    prompts = Counter(split_of(prompt.text) for prompt in found)
     if prompts["train"] < rollout_size:
         raise DataError(
             f"{task.path}: `prompts >= rollout_size` must hold, but of {prompts.total()} different prompts "
             f"{prompts['train']} are for training and rollout_size is {rollout_size}; lower it or add rows"
         )
-    return prompts, found.notes
+    return prompts
 
 
 def _contents(named: Named) -> dict[str, str]:

@@ -1,15 +1,15 @@
 """Prompts with responses as the tokens that a language model learns from, and those that are beyond its context."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import NamedTuple, Self
 
 from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat, has_turns
+from ppo_tune.data.row_file import RowFile, View
 from ppo_tune.fitting.lengths import Words
 from ppo_tune.models.chat import learned_ids, prompt_ids, shortened
 from ppo_tune.models.text import tokenize
@@ -31,6 +31,16 @@ class Example(NamedTuple):
         """An example of these tokens."""
         return cls(array("i", ids), bytes(learned))
 
+    def packed(self) -> bytes:
+        """Its bytes, as a file holds them."""
+        return self.ids.tobytes() + self.learned
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """The example again."""
+        n = len(packed) // 5
+        return cls(array("i", packed[: 4 * n]), packed[4 * n :])
+
 
 PAIRS_AT_ONCE = 1024
 """Pairs that are tokenized together."""
@@ -46,29 +56,35 @@ class Within:
         notes: How many were longer, and what became of them.
     """
 
-    prompts: list[str]
-    examples: list[Example]
+    prompts: Sequence[str]
+    examples: Sequence[Example]
     notes: tuple[str, ...] = ()
 
 
-def tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> list[Example]:
+def tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> RowFile[Example]:
     """The tokens of prompts with their responses and the end after them; of all pairs or none a conversation.
 
     Raises:
         ModelError: If they are conversations, and there is no chat template, or it fails.
     """
-    if has_turns(prompt for prompt, _ in pairs):
-        return [Example.of(*learned_ids(tokenizer, prompt, response)) for prompt, response in pairs]
-    found: list[Example] = []
+    found = RowFile(Example.packed, Example.unpacked)
+    chat = has_turns(prompt for prompt, _ in pairs)
     for start in range(0, len(pairs), PAIRS_AT_ONCE):
         part = pairs[start : start + PAIRS_AT_ONCE]
-        prompts = tokenize(tokenizer, [prompt for prompt, _ in part])
-        responses = tokenizer([response for _, response in part], add_special_tokens=False)["input_ids"]
-        found += [
-            Example.of([*p, *r, tokenizer.eos_token_id], [False] * len(p) + [True] * (len(r) + 1))
-            for p, r in zip(prompts, responses, strict=True)
-        ]
+        for example in _conversations(tokenizer, part) if chat else _texts(tokenizer, part):
+            found.append(example)
     return found
+
+
+def _conversations(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> Iterator[Example]:
+    return (Example.of(*learned_ids(tokenizer, prompt, response)) for prompt, response in pairs)
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> Iterator[Example]:
+    prompts = tokenize(tokenizer, [prompt for prompt, _ in pairs])
+    responses = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]
+    for p, r in zip(prompts, responses, strict=True):
+        yield Example.of([*p, *r, tokenizer.eos_token_id], [False] * len(p) + [True] * (len(r) + 1))
 
 
 def within_context(
@@ -93,25 +109,34 @@ def within_context(
     Raises:
         DataError: If one is longer and `too_long` says to refuse it, or fewer than two are left.
     """
-    prompts = [prompt for prompt, _ in pairs]
-    longer = [limit is not None and len(example.ids) > limit for example in examples]
-    if limit is None or not any(longer):
-        return Within(prompts, list(examples))
-    first, words = longer.index(True), Words(limit, "examples", "a prompt with its response")
+    prompts = View(pairs, _prompt)
+    lengths = array("q", (len(ids) for ids, _ in examples))
+    longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
+    if limit is None or not longer:
+        return Within(prompts, examples)
+    first, words = longer[0], Words(limit, "examples", "a prompt with its response")
     if too_long == "refuse":
         place = places[first] if places else None
-        raise words.refusal(len(examples[first].ids), sum(longer), len(pairs), prompts[first], place)
-    kept: dict[int, Example] = {i: example for i, example in enumerate(examples) if not longer[i]}
-    n_whole = len(kept)
-    for i in compress(range(len(pairs)), longer):
-        cut = _cut(tokenizer, *pairs[i], examples[i], limit) if too_long == "cut" else None
-        if cut is not None:
-            kept[i] = cut
+        raise words.refusal(lengths[first], len(longer), len(pairs), prompts[first], place)
+    shorter: RowFile[Example] = RowFile(Example.packed, Example.unpacked)
+    kept = array("q")
+    n_cut = 0
+    for i, example in enumerate(examples):
+        if lengths[i] > limit:
+            cut = _cut(tokenizer, *pairs[i], example, limit) if too_long == "cut" else None
+            if cut is None:
+                continue
+            example, n_cut = cut, n_cut + 1
+        kept.append(i)
+        shorter.append(example)
     if len(kept) < 2:
         raise words.too_few(len(kept), len(pairs))
-    note = words.note(len(pairs), len(kept), len(kept) - n_whole)
-    order = sorted(kept)
-    return Within([prompts[i] for i in order], [kept[i] for i in order], (note,))
+    note = words.note(len(pairs), len(kept), n_cut)
+    return Within(View(pairs, _prompt, kept), shorter, (note,))
+
+
+def _prompt(pair: tuple[str, str]) -> str:
+    return pair[0]
 
 
 def _cut(

@@ -3,10 +3,13 @@
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.data.examples import text_file
+from ppo_tune.data.row_file import View
 from ppo_tune.errors import DataError
 from ppo_tune.models.chat import exchange, prompt_ids, shortened
 from ppo_tune.rewards.preference import fill
@@ -158,7 +161,7 @@ def preferences_within(
     Raises:
         DataError: If one is longer and is to be refused, or fewer than two are left.
     """
-    prompts = [prompt for prompt, *_ in preferences]
+    prompts: Sequence[str] = View(preferences, itemgetter(0))
     if limit is None:
         return PreferencesWithin(prompts, preferences)
     needed = array("q", _in_parts(lengths.needed, preferences))
@@ -170,13 +173,19 @@ def preferences_within(
     if config.too_long == "refuse":
         place = places[first] if places else None
         raise words.refusal(needed[first], len(longer), n_rows, prompts[first], place)
-    shorter = {i: lengths.cut(preferences[i], limit) if config.too_long == "cut" else None for i in longer}
-    kept = [i for i in range(n_rows) if i not in shorter or shorter[i] is not None]
+    shorter, kept, n_cut = text_file(), array("q"), 0
+    for i, preference in enumerate(preferences):
+        if needed[i] > limit:
+            cut = lengths.cut(preference, limit) if config.too_long == "cut" else None
+            if cut is None:
+                continue
+            preference, n_cut = cut, n_cut + 1
+        kept.append(i)
+        shorter.append(preference)
     if len(kept) < 2:
         raise words.too_few(len(kept), n_rows)
-    n_cut = sum(cut is not None for cut in shorter.values())
-    rows = [shorter.get(i) or preferences[i] for i in kept]
-    return PreferencesWithin([prompts[i] for i in kept], rows, (words.note(n_rows, len(kept), n_cut),))
+    note = words.note(n_rows, len(kept), n_cut)
+    return PreferencesWithin(View(prompts, numbers=kept), shorter, (note,))
 
 
 def _words(by_text: bool, limit: int, config: RewardTrainingConfig) -> Words:

@@ -91,9 +91,9 @@ def fit(
     course = schedule(optimizer, n_steps)
     step, at_once = 0, config.micro_batch_size or config.batch_size
     for epoch in range(config.epochs):
-        order = torch.randperm(len(rows), generator=generator(config.seed, kind, "order", epoch)).tolist()
+        order = torch.randperm(len(rows), generator=generator(config.seed, kind, "order", epoch))
         for start in range(0, len(order), config.batch_size):
-            batch = [rows[i] for i in order[start : start + config.batch_size]]
+            batch = [rows[i] for i in order[start : start + config.batch_size].tolist()]
             mean, at_once = add_gradients(weights, batch, loss, at_once)
             torch.nn.utils.clip_grad_norm_(weights.parameters, LARGEST_GRADIENT)
             optimizer.step()

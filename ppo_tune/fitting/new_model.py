@@ -1,7 +1,8 @@
 """A small new GPT-2 and a tokenizer fitted to the user's texts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -22,11 +23,11 @@ CHATML = (
 
 
 def build_tokenizer(
-    texts: Sequence[str], config: SFTConfig, *, chat: bool = False
+    texts: Iterable[str], config: SFTConfig, *, chat: bool = False
 ) -> PreTrainedTokenizerFast:
     """A tokenizer fitted to the texts: whole words, or byte-level BPE; for conversations with a chat template."""
     if chat:
-        made = build_tokenizer([*texts, "\n".join(ROLES.values())], config)
+        made = build_tokenizer(chain(texts, ["\n".join(ROLES.values())]), config)
         made.add_special_tokens({"eos_token": TURNS[1], "additional_special_tokens": [TURNS[0]]})
         made.chat_template = CHATML
         return made

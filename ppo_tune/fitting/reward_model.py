@@ -9,6 +9,7 @@ of the base model get mean 0 and standard deviation 1).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.model_folders import check_model
+from ppo_tune.data.row_file import View
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
@@ -28,7 +30,7 @@ from ppo_tune.fitting.rows import cut_prompts, hold_out
 from ppo_tune.fitting.scorer import Pair, Scorer, make_classifier
 from ppo_tune.fitting.weights import check_rank
 from ppo_tune.models import load_policy, load_tokenizer
-from ppo_tune.models.answers import answer_texts, draw_uniforms, encode_checked
+from ppo_tune.models.answers import answer_texts, check_room, draw_uniforms
 from ppo_tune.models.chat import turn_end
 from ppo_tune.models.context import context_length
 from ppo_tune.models.loading import skeleton
@@ -132,10 +134,10 @@ def fit_reward(
     data = preferences_within(preferences, lengths, limit, config, places)
     preferences = data.preferences
     split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
-    samples = sample_base(base, [preferences[i][0] for i in split.train], config, chat=chat)
+    samples = sample_base(base, View(preferences, itemgetter(0), split.train), config, chat=chat)
     scorer = Scorer(make_classifier(base, tokenizer, config), tokenizer, config.template, chat=chat)
     pairs = scorer.pairs(preferences)
-    heldout, train = ([pairs[i] for i in part] for part in (split.heldout, split.train))
+    heldout, train = (View[Pair](pairs, numbers=part) for part in (split.heldout, split.train))
     loss: Loss[Pair] = Loss(lambda batch: preference_loss(*scorer.score_pairs(batch).unbind(-1)), lambda _: 1)
     fit(scorer.weights, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
     chosen, rejected = scorer.measure_pairs(heldout, config).unbind(-1)
@@ -205,10 +207,13 @@ def _note_on_joining(preferences: Sequence[Preference], template: str) -> tuple[
     def glued(prompt: str, response: str) -> bool:
         return not prompt[-1:].isspace() and response[:1].isascii() and response[:1].isalnum()
 
-    joined = [(prompt, chosen) for prompt, chosen, _ in preferences if glued(prompt, chosen)]
-    if "{prompt}{response}" not in template or 2 * len(joined) <= len(preferences):
+    joined = (row for row in preferences if glued(*row[:2]))
+    first = next(joined, None)
+    if "{prompt}{response}" not in template or first is None:
         return ()
-    prompt, chosen = joined[0]
+    if 2 * (1 + sum(1 for _ in joined)) <= len(preferences):
+        return ()
+    prompt, chosen, _ = first
     return (
         f"prompt and response are read without a space between them, as in {prompt[-20:] + chosen[:20]!r}; if "
         "responses are to begin with one, fit with the template '{prompt} {response}' (--template)",
@@ -227,7 +232,7 @@ def sample_base(
     policy = load_policy(ModelConfig(name=base, lora_rank=1, dtype=config.dtype))
     if chat and (end := turn_end(policy.tokenizer, asked_by="reward")) is not None:
         policy.stop_also(Stops((end,)))
-    encode_checked(policy, prompts, config.max_new_tokens, chat=chat)
+    check_room(policy, prompts, config.max_new_tokens, chat=chat)
     chosen = [prompts[i % len(prompts)] for i in range(config.base_samples)]
     pairs: list[tuple[str, str]] = []
     for start in range(0, len(chosen), 256):

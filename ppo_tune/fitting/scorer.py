@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.hub import pretrained
+from ppo_tune.data.row_file import RowFile
 from ppo_tune.fitting.lengths import Preference
 from ppo_tune.fitting.loop import measure
 from ppo_tune.fitting.weights import FittedWeights, dtypes_of
@@ -22,6 +23,10 @@ Pair = tuple[Sequence[int], Sequence[int]]
 
 TOKENS_AT_ONCE = 2**16
 """Tokens, with padding, that are scored in one pass without gradients."""
+
+
+TEXTS_AT_ONCE = 1024
+"""That are tokenized together."""
 
 
 def make_classifier(
@@ -63,27 +68,24 @@ class Scorer:
         self.template = template
         self.chat = chat
 
-    def pairs(self, preferences: Sequence[Preference]) -> list[Pair]:
+    def pairs(self, preferences: Sequence[Preference]) -> Sequence[Pair]:
         """The token ids of preferences."""
-        chosen = self.encode([(prompt, chosen) for prompt, chosen, _ in preferences])
-        rejected = self.encode([(prompt, rejected) for prompt, _, rejected in preferences])
-        return list(zip(chosen, rejected, strict=True))
+        found: RowFile[Pair] = RowFile(_packed, _unpacked)
+        for start in range(0, len(preferences), TEXTS_AT_ONCE):
+            part = preferences[start : start + TEXTS_AT_ONCE]
+            chosen = self.encode([(prompt, chosen) for prompt, chosen, _ in part])
+            rejected = self.encode([(prompt, rejected) for prompt, _, rejected in part])
+            for pair in zip(chosen, rejected, strict=True):
+                found.append(pair)
+        return found
 
-    def encode(self, texts: Sequence[tuple[str, str]]) -> list[Sequence[int]]:
+    def encode(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
         """The token ids of prompts with their responses."""
         model, tokenizer = self.weights.model, self.tokenizer
-        rows: list[Sequence[int]] = []
-        for start in range(0, len(texts), 1024):
-            part = texts[start : start + 1024]
-            if self.chat:
-                read = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in part]
-                found = encode_texts(model, tokenizer, read, append_eos=False, add_special_tokens=False)
-            else:
-                found = encode_texts(
-                    model, tokenizer, [fill(self.template, *one) for one in part], append_eos=True
-                )
-            rows += [array("i", row) for row in found]
-        return rows
+        if self.chat:
+            read = [exchange(tokenizer, p, r.removeprefix(" "), asked_by="reward") for p, r in texts]
+            return encode_texts(model, tokenizer, read, append_eos=False, add_special_tokens=False)
+        return encode_texts(model, tokenizer, [fill(self.template, *one) for one in texts], append_eos=True)
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
         """Raw scores of the chosen and of the rejected texts of N preferences, in one pass: (N, 2), differentiable."""
@@ -102,6 +104,16 @@ class Scorer:
     def measure(self, rows: Sequence[Sequence[int]], config: RewardTrainingConfig) -> Tensor:
         """Raw scores of any number of texts, on the CPU and without gradients."""
         return measure(self.weights, rows, self.score, rows_at_once(max(map(len, rows)), config))
+
+
+def _packed(pair: Pair) -> bytes:
+    chosen, rejected = pair
+    return array("i", [len(chosen), *chosen, *rejected]).tobytes()
+
+
+def _unpacked(packed: bytes) -> Pair:
+    n, *ids = array("i", packed)
+    return ids[:n], ids[n:]
 
 
 def rows_at_once(n_tokens: int, config: RewardTrainingConfig) -> int:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.model_folders import called, check_model
+from ppo_tune.data.row_file import View
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.examples import Example, Within, tokenize_pairs, within_context
 from ppo_tune.fitting.folders import FitFolder
@@ -127,7 +128,7 @@ def fit_sft(
     notes += (*_note_on_sizes(config, base), *folder.notes)
     tokenizer, weights, data = _load_or_build(pairs, out, config, base, places)
     split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "sft", "split"))
-    train, heldout = ([data.examples[i] for i in part] for part in (split.train, split.heldout))
+    train, heldout = (View[Example](data.examples, numbers=part) for part in (split.train, split.heldout))
     loss = Loss(lambda batch: _nats(weights.model, batch), _n_learned)
 
     def heldout_nats() -> Tensor:
@@ -195,7 +196,7 @@ def _load_or_build(
         )
     else:
         chat = has_turns(prompt for prompt, _ in pairs)
-        tokenizer = build_tokenizer([text for pair in pairs for text in pair], config, chat=chat)
+        tokenizer = build_tokenizer((text for pair in pairs for text in pair), config, chat=chat)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"the tokenizer of {base!r} has no end-of-sequence token, so a model fitted with it could not learn to "

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ppo_tune.errors import DataError
+from ppo_tune.errors import DataError, ModelError
 from ppo_tune.models.chat import prompt_ids
 from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.decoding import PolicyOutput
 from ppo_tune.models.memory import MemoryChunks
 from ppo_tune.models.policy import Policy
 from ppo_tune.models.text import Prompts, Sequences, decode_responses, pad_left
+
+TEXTS_AT_ONCE = 1024
+"""That are tokenized together."""
 
 
 @torch.no_grad()
@@ -87,12 +90,44 @@ def encode_checked(
         DataError: If one does not.
         ModelError: If the model does not know a token of one, or has no chat template where one is needed.
     """
-    ids = prompt_ids(policy.tokenizer, texts, chat=True) if chat else policy.layout.encode(texts)
-    longest = max(map(len, ids))
-    if longest and (problem := problem_of_prompt(longest, policy.layout.room_for_prompts(max_new_tokens))):
-        raise DataError(f"{problem}, or leave it out")
+    ids = _encode(policy, texts, chat=chat)
+    _check(policy, max(map(len, ids)), max_new_tokens)
     policy.check_readable(ids)
     return ids
+
+
+def check_room(policy: Policy, texts: Sequence[str], max_new_tokens: int, *, chat: bool = False) -> None:
+    """Do the same of any number of prompts, of which memory holds a part.
+
+    Raises:
+        DataError: If one leaves no room for a response.
+        ModelError: If the model does not know a token of one, or has no chat template where one is needed.
+    """
+    longest, broken = 0, None
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        ids = _encode(policy, texts[start : start + TEXTS_AT_ONCE], chat=chat)
+        longest = max(longest, *map(len, ids))
+        try:
+            policy.check_readable(ids)
+        except ModelError as error:
+            broken = broken or error
+    _check(policy, longest, max_new_tokens)
+    if broken is not None:
+        raise broken
+
+
+def _encode(policy: Policy, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
+    return prompt_ids(policy.tokenizer, texts, chat=True) if chat else policy.layout.encode(texts)
+
+
+def _check(policy: Policy, longest: int, max_new_tokens: int) -> None:
+    """Refuse a longest prompt that leaves no room for a response.
+
+    Raises:
+        DataError: If it leaves none.
+    """
+    if longest and (problem := problem_of_prompt(longest, policy.layout.room_for_prompts(max_new_tokens))):
+        raise DataError(f"{problem}, or leave it out")
 
 
 def draw_uniforms(n_rows: int, length: int, rng: torch.Generator) -> Tensor:

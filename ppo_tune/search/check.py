@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ppo_tune.config.methods import Size
 from ppo_tune.config.notes import notes
 from ppo_tune.config.study import StudyConfig
-from ppo_tune.data.prompts import Split
+from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import Mistakes
 from ppo_tune.search.beforehand import needs_look
@@ -80,13 +80,14 @@ def check_study(
         WorkerError: If a worker that was measured met a bug.
     """
     n_workers, mistakes, exists = number_of_workers(workers), Mistakes(), False
-    inputs = check_user_files(config)
+    prompts: list[Prompt] = []
+    inputs = check_user_files(config, read=prompts)
     facts: RunFacts | None = None
     if needs_look(config):
         from ppo_tune.trainer.checks import check_run  # seconds to import, for those who need it
 
         with mistakes.collected():
-            facts = check_run(config)
+            facts = check_run(config, prompts or None)
     with mistakes.collected():
         url = storage or storage_url(Path(out), config.name)
         exists = has_study(url, config.name)

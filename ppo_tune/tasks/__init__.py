@@ -1,5 +1,7 @@
 """The family of tasks: prompts, what PPO maximizes, what trials are compared by, and judges beside."""
 
+from collections.abc import Sequence
+
 import torch
 
 from ppo_tune.config.tasks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
@@ -45,8 +47,12 @@ def make_task(config: TaskConfig, device: torch.device) -> Task:
             return make_dataset(config, device)
 
 
-def task_prompts(config: TaskConfig) -> TaskPrompts:
+def task_prompts(config: TaskConfig, read: Sequence[Prompt] | None = None) -> TaskPrompts:
     """The prompts of the task that a config describes, without its rewards and without any model.
+
+    Args:
+        config: Its kind and settings.
+        read: The prompts of its file, where they were read already.
 
     Raises:
         PPOTuneError: If a file cannot be used.
@@ -55,4 +61,4 @@ def task_prompts(config: TaskConfig) -> TaskPrompts:
         case SupportTaskConfig():
             return support_prompts(config)
         case DatasetTaskConfig():
-            return dataset_prompts(config)
+            return dataset_prompts(config, read)

@@ -36,14 +36,18 @@ def make_dataset(config: DatasetTaskConfig, device: torch.device) -> Task:
     )
 
 
-def dataset_prompts(config: DatasetTaskConfig) -> TaskPrompts:
+def dataset_prompts(config: DatasetTaskConfig, read: Sequence[Prompt] | None = None) -> TaskPrompts:
     """The prompts of a file, split by their hash.
+
+    Args:
+        config: The task.
+        read: The prompts, where the file was read already.
 
     Raises:
         DataError: If the file or one of its rows cannot be used, or a split has no prompt.
         ConfigError: If the template names a column that there is not.
     """
-    prompts = read_prompts(config).prompts
+    prompts = read_prompts(config).prompts if read is None else read
     splits: dict[Split, list[Prompt]] = {"train": [], "heldout": [], "confirmation": []}
     for prompt in prompts:
         splits[split_of(prompt.text)].append(prompt)

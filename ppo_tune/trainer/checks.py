@@ -57,13 +57,17 @@ class RunFacts:
     of_scorers: tuple[str, ...] = ()
 
 
-def check_run(config: RunConfig) -> RunFacts:
+def check_run(config: RunConfig, prompts: Sequence[Prompt] | None = None) -> RunFacts:
     """Look at all that a training needs, without the weights of any model.
+
+    Args:
+        config: The training.
+        prompts: Those of the task's file, where they were read already.
 
     Raises:
         PPOTuneError: With everything that was found, if anything cannot be used.
     """
-    look = _Look(config, task_prompts(config.task))
+    look = _Look(config, task_prompts(config.task, prompts))
     with look.mistakes.collected():
         look.at_model()
     look.at_scorers()

@@ -544,6 +544,17 @@ def test_what_gzip_did_not_make_is_refused(content):
     assert refusal("a.jsonl.gz", content, drop=True).startswith("a.jsonl.gz: not a file that gzip made: ")
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_one_bad_line_costs_no_other_whatever_the_file_is_called(name):
+    table = read(name, b'{"prompt": "a"}\n{"prompt": "\xff"}\n{"x": 1, "x": 2}\n{"prompt": "b"}\n', drop=True)
+
+    assert texts(table) == ["a", "b"]
+    assert table.dropped == [
+        f"{name}:2: " + not_utf8('{"prompt": "ÿ"}'),
+        f"{name}:3: the key 'x' stands twice in one object",
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "expected", "note"),
     [

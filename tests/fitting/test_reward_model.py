@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification
 
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.rewards import PreferenceRewardConfig
+from ppo_tune.data.examples import read_preferences
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.intervals import wilson
 from ppo_tune.fitting.lengths import Preference
@@ -56,6 +57,21 @@ def fit(
     return fit_reward(
         preferences, str(base), out, RewardTrainingConfig(**{**TINY, **config}), progress=progress
     )
+
+
+def test_a_fit_to_a_file_is_that_to_a_list_to_the_bit(tmp_path):
+    base = save_tiny_model(tmp_path / "base")
+    rows = obvious(60, prompts=MANY)
+    lines = (json.dumps(dict(zip(("prompt", "chosen", "rejected"), row, strict=True))) + "\n" for row in rows)
+    (tmp_path / "a.jsonl").write_text("".join(lines), encoding="utf-8")
+    results = [
+        fit(given, base, tmp_path / name, epochs=1)
+        for name, given in (("list", rows), ("file", read_preferences(tmp_path / "a.jsonl").rows))
+    ]
+
+    assert results[0] == results[1]
+    for file in ("model.safetensors", "reward.json", "fit.json"):
+        assert (tmp_path / "list" / file).read_bytes() == (tmp_path / "file" / file).read_bytes()
 
 
 def load(folder: Path) -> PreferenceReward:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 from ppo_tune.config.fitting import SFTConfig
+from ppo_tune.data.examples import read_pairs
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.new_model import build_tokenizer
 from ppo_tune.fitting.rows import cut_prompts, hold_out
@@ -127,6 +128,48 @@ def test_no_prompt_is_on_both_sides_and_neither_side_is_empty(prompts, fraction)
     shared = {prompts[i] for i in split.train} & {prompts[i] for i in split.heldout}
     assert (shared == set()) == (len(set(prompts)) > 1)
     assert bool(split.notes) == bool(shared)
+
+
+def held_out_by_lists(prompts, fraction, rng) -> tuple[list[int], list[int], list[int]]:
+    """Rows to learn from, rows kept apart and the numbers of their prompts, as lists and a dictionary say it."""
+    alone = len({*prompts}) == 1
+    rows = {}
+    for i, prompt in enumerate(prompts):
+        rows.setdefault(i if alone else prompt, []).append(i)
+    groups = list(rows.values())
+    order = torch.randperm(len(groups), generator=rng).tolist()
+    n = max(1, int(len(groups) * fraction))
+    heldout, train = ([i for number in part for i in groups[number]] for part in (order[:n], order[n:]))
+    return train, heldout, [number for number in order[:n] for _ in groups[number]]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c\ud800", "d", "e" * 99, ""]), min_size=2, max_size=30),
+    st.floats(0.01, 0.99),
+)
+def test_the_split_is_that_of_lists_in_memory(prompts, fraction):
+    split = hold_out(prompts, fraction, generator("split"))
+
+    found = split.train.tolist(), split.heldout.tolist(), split.prompts.tolist()
+    assert found == held_out_by_lists(prompts, fraction, generator("split"))
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("base", [False, True])
+def test_a_fit_to_a_file_is_that_to_a_list_to_the_bit(again, base, tmp_path):
+    pairs = [(prompt, f"{prompt} {response}" if again else response) for prompt, response in ECHO]
+    lines = (json.dumps({"prompt": prompt, "response": response}) + "\n" for prompt, response in pairs)
+    (tmp_path / "a.jsonl").write_text("".join(lines), encoding="utf-8")
+    model = save_tiny_model(tmp_path / "base") if base else None
+    results = [
+        fit(rows, tmp_path / name, base=model, epochs=2)
+        for name, rows in (("list", pairs), ("file", read_pairs(tmp_path / "a.jsonl").rows))
+    ]
+
+    assert results[0] == results[1]
+    assert any("it is cut there" in note for note in results[0].notes) == again
+    for file in ("model.safetensors", "tokenizer.json", "fit.json"):
+        assert (tmp_path / "list" / file).read_bytes() == (tmp_path / "file" / file).read_bytes()
 
 
 def test_rows_of_one_prompt_are_held_out_with_a_note(tmp_path):

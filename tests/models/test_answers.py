@@ -5,7 +5,7 @@ import torch
 
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.models import decode_responses
-from ppo_tune.models.answers import answer, answer_texts, draw_uniforms, encode_checked
+from ppo_tune.models.answers import answer, answer_texts, check_room, draw_uniforms, encode_checked
 from ppo_tune.models.memory import MemoryChunks
 from ppo_tune.seeding import generator
 from tests.conftest import prompts_for, stirred_policy, tiny_policy, uniforms_for
@@ -69,3 +69,23 @@ def test_a_prompt_with_a_token_that_the_model_does_not_know_is_refused() -> None
 
     with pytest.raises(ModelError, match="'zzz'"):
         answer_texts(policy, ["a zzz"], torch.full((1, 2), 0.5), temperature=1.0)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 99])
+@pytest.mark.parametrize(
+    "texts", [["a", "b " * 21, "a zzz"], ["a zzz", "b " * 20 + "c", "b"], ["a zzz", "b"]]
+)
+def test_prompts_that_are_checked_in_parts_are_refused_as_together(
+    texts: list[str], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tiny_policy()
+    policy.tokenizer.add_tokens(["zzz"])
+    monkeypatch.setattr("ppo_tune.models.answers.TEXTS_AT_ONCE", at_once)
+    refused = []
+    for check in (encode_checked, check_room):
+        with pytest.raises((DataError, ModelError)) as caught:
+            check(policy, texts, 12)
+        refused.append(str(caught.value))
+
+    assert refused[0] == refused[1]
+    check_room(policy, ["a"], 12)

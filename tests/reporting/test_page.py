@@ -220,7 +220,7 @@ def test_the_page_says_what_ended_a_search_besides_its_total(hand_made: HandMade
     running, over = (study_page(replace(record, config=config, ended=why), []).kind for why in ("", "so"))
 
     assert ": not over, 1 trials so far, by GP," in running
-    assert ": 1 trials by GP, pruned by successive halving, 640 episodes each. so." in over
+    assert ": 1 trial by GP, pruned by successive halving, 640 episodes each. so." in over
 
 
 def test_the_page_says_what_was_taken_of_an_earlier_study(hand_made: HandMade) -> None:

@@ -144,7 +144,7 @@ def test_no_trial_begins_when_the_seconds_are_over(
     assert budget.is_late
     assert budget.remaining(study) == 0
     assert budget.why_over(study) == (
-        "max_seconds 60 ended the search after 1 trials, 32 episodes in 1 seconds of training; 1 under way were given "
+        "max_seconds 60 ended the search after 1 trial, 32 episodes in 1 seconds of training; 1 under way were given "
         "back"
     )
 

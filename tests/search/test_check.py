@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ppo_tune.config.methods import Size
 from ppo_tune.config.study import StudyConfig
+from ppo_tune.data.formats import Row, records
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, MissingExtraError, PPOTuneError, StorageError, StudyMismatchError
 from ppo_tune.search.check import check_study
@@ -32,6 +35,21 @@ def test_a_study_is_counted_and_nothing_is_begun(make_study: StudyMaker, tmp_pat
     assert found.confirmation == Size(4, 2)  # 10 runs are a quarter of all: (4 + 1) configs on 2 seeds
     assert found.takes is None
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_file_of_prompts_is_read_once(
+    make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, files = make_study(), []
+
+    def read(path: Path, *more: Any) -> Iterator[Row | str]:
+        files.append(path)
+        return records(path, *more)
+
+    monkeypatch.setattr("ppo_tune.data.tables.records", read)
+
+    assert check_study(config, out=tmp_path).lengths is not None
+    assert len(files) == 1
 
 
 def test_notes_are_those_of_the_file_of_the_crowd_and_of_the_prompts(
