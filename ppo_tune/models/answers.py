@@ -14,7 +14,7 @@ from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.decoding import PolicyOutput
 from ppo_tune.models.memory import MemoryChunks
 from ppo_tune.models.policy import Policy
-from ppo_tune.models.text import Prompts, Sequences, decode_responses, pad_left
+from ppo_tune.models.text import Prompts, Sequences, pad_left
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def answer_texts(
     sequences, _ = answer(
         policy, pad_left(ids)[None], uniforms[None], temperature=temperature, places=[place]
     )
-    return decode_responses(policy.tokenizer, sequences[0])
+    return policy.layout.texts(sequences[0])
 
 
 def encode_checked(
@@ -87,7 +87,7 @@ def encode_checked(
         DataError: If one does not.
         ModelError: If the model does not know a token of one, or has no chat template where one is needed.
     """
-    ids = prompt_ids(policy.tokenizer, texts, chat=True) if chat else policy.layout.encode(texts)
+    ids = prompt_ids(policy.tokenizer, texts, chat=chat, closed=policy.layout.closes_prompts)
     longest = max(map(len, ids))
     if longest and (problem := problem_of_prompt(longest, policy.layout.room_for_prompts(max_new_tokens))):
         raise DataError(f"{problem}, or leave it out")
