@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from ppo_tune import ModelConfig, PPOConfig, PPOTrainer, Task, load_policy
-from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.rewards import make_reward
 from ppo_tune.search.worker import keep_freed_memory

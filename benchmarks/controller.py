@@ -32,7 +32,7 @@ import transformers
 from benchmarks.worlds.stand_in import stand_in_pack
 from benchmarks.worlds.world import Run, World
 from ppo_tune import load_study
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.events import Event
 from ppo_tune.search.facts import Owner
 from ppo_tune.search.plan import SearchPlan

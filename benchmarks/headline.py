@@ -76,7 +76,8 @@ from benchmarks.headline_figures import (
 )
 from benchmarks.worlds.table import TABLE
 from ppo_tune import load_study
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import TrialError
 from ppo_tune.export import TARGETS, Scale, Winner
 from ppo_tune.export.sources import read_sources

@@ -32,9 +32,9 @@ from scipy.stats import qmc
 
 from benchmarks.worlds.recording import DEFAULT_ID, Job, Recorder, Row
 from ppo_tune import load_study
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam, Param
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.files import append_json_line, read_json_lines
 from ppo_tune.search.worker import keep_freed_memory
 from ppo_tune.tasks import prepare_task

@@ -39,7 +39,7 @@ from ruamel.yaml import YAML
 from benchmarks.worlds.figures import interval
 from benchmarks.worlds.world import TOLERANCE
 from ppo_tune import load_study, open_study
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import Draws
 from ppo_tune.errors import TrialError
 from ppo_tune.files import append_json_line, read_json_lines

@@ -39,8 +39,8 @@ from benchmarks.worlds.replayed import LIKENESSES, Named, replay
 from benchmarks.worlds.table import TABLE, read_landscape, read_study
 from benchmarks.worlds.world import SURROGATES, World
 from ppo_tune import load_study
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import SearchConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.files import append_json_line, read_json_lines
 
 STUDY = Path(__file__).parent.parent / "search_spaces" / "quickstart.yaml"

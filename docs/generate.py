@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 import ppo_tune
 from ppo_tune.cli import COMMANDS, load
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
 
 ROOT = Path(__file__).parent.parent
 FROM_THE_ROOT = ("ARCHITECTURE.md", "CONTRIBUTING.md")

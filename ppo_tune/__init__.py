@@ -22,10 +22,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppo_tune.config.blocks import ModelConfig, PPOConfig, StudyConfig, TrainConfig
     from ppo_tune.config.fitting import PairColumns, PreferenceColumns, RewardTrainingConfig, SFTConfig
+    from ppo_tune.config.model import ModelConfig
+    from ppo_tune.config.ppo import PPOConfig
+    from ppo_tune.config.run import TrainConfig
     from ppo_tune.config.shipped import copy_shipped, shipped
-    from ppo_tune.config.study_file import load_run, load_study, load_training
+    from ppo_tune.config.study import StudyConfig
+    from ppo_tune.config.study_file import load_run, load_study
+    from ppo_tune.config.training_file import load_training
     from ppo_tune.data.examples import Examples, read_pairs, read_preferences
     from ppo_tune.data.user_files import check_user_files
     from ppo_tune.drafting import draft_study

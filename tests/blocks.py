@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from ppo_tune.config.block import Block, Kind, Names
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
 
 
 def blocks_in(kind: Any) -> list[type[Block]]:

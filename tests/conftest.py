@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.errors import RewardError
 from ppo_tune.models import Policy, Prompts, Sequences
 from ppo_tune.models.text import pad_left

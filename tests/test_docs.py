@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 import ppo_tune
 from docs import generate
 from ppo_tune.cli import COMMANDS, app
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
 
 
 def blocks_in(annotation: object) -> set[type[BaseModel]]:

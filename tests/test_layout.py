@@ -15,7 +15,7 @@ LAYERS = {
 }
 """Folders that mirror none of the package's, and why."""
 
-N_UNCHECKED = 104
+N_UNCHECKED = 103
 """Test modules that mypy leaves out; this number only falls."""
 
 TREES = {

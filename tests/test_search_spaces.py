@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.notes import notes
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.shipped import about, copy_shipped, shipped
-from ppo_tune.config.study_file import load_study, notes
+from ppo_tune.config.study_file import load_study
 from ppo_tune.errors import ConfigError, StorageError
 
 FOLDER = Path(__file__).parent.parent / "search_spaces"

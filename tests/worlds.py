@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.fitting import SFTConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.study_file import load_study
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.search.facts import Owner

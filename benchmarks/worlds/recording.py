@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import Draws, confirmation_draws, milestone_draws
 from ppo_tune.errors import TrialError
 from ppo_tune.seeding import derive_seed

@@ -16,7 +16,7 @@ from optuna.study import Study
 
 from benchmarks.worlds.stand_in import stand_in_pack
 from benchmarks.worlds.world import World
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.budget import Budget, trials_worth
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation, read_confirmation
 from ppo_tune.search.cube import Cube

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.worlds.table import Array
 from benchmarks.worlds.world import Run, World
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.search import trial_loop
 from ppo_tune.search.plan import Plan
 from ppo_tune.search.trial_loop import TrialPack

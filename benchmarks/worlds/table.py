@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.ranges import CategoricalParam, Param
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig
 
 Array = NDArray[np.float64]
 

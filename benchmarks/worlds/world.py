@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.worlds.extra_trees import ExtraTrees
 from benchmarks.worlds.gaussian_process import GaussianProcess
 from benchmarks.worlds.table import Array, Landscape, Layout, nats, read_landscape, unit_point
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 
 SURROGATES: Mapping[str, type[GaussianProcess] | type[ExtraTrees]] = {
     "gp": GaussianProcess,

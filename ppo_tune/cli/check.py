@@ -24,8 +24,8 @@ from ppo_tune.cli.terminal import (
     say,
     tell,
 )
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import milestone_draws
 from ppo_tune.search.budget import trial_cost
 

@@ -10,8 +10,8 @@ import ppo_tune
 from ppo_tune.cli.output import Facts
 from ppo_tune.cli.settings import with_blocks
 from ppo_tune.cli.terminal import console, say, tell
-from ppo_tune.config.blocks import check_name
 from ppo_tune.config.source import Source
+from ppo_tune.config.study import check_name
 from ppo_tune.config.study_file import load_study
 from ppo_tune.data.columns import PROMPTS, likely, text_columns
 from ppo_tune.errors import ConfigError, Problem, StorageError

@@ -16,8 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.scale import short
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.events import Event
 from ppo_tune.search.status import time_left
 

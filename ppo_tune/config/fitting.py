@@ -5,8 +5,9 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from ppo_tune.config.block import Block, Text
-from ppo_tune.config.blocks import TooLong, problem_of_template
+from ppo_tune.config.rewards import problem_of_template
 from ppo_tune.config.source import Encoding, SplitName, Subset
+from ppo_tune.config.tasks import TooLong
 
 
 class PairColumns(Block):

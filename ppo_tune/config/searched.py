@@ -102,7 +102,7 @@ def _same_number(one: Any, other: Any) -> bool:
     return len(numbers) == 2 and one == other
 
 
-def read_constraints(
+def constraints_of(
     listed: Any, params: Mapping[str, Param], fixed: Mapping[str, Any], searched: Collection[str]
 ) -> tuple[tuple[Constraint, ...], Mistakes]:
     """The constraints of a file, and what is wrong with others.

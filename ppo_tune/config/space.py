@@ -1,7 +1,7 @@
 """The `space:` block: what a search may vary, and which of it together.
 
 Knows the shapes of ranges and nothing of PPO: which names may be searched and which values are legal for
-them is `ppo_tune.config.blocks`'s business.
+them is `ppo_tune.config.searchable`'s business.
 """
 
 import math

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 
 UNUSUAL_BREAKS = frozenset("\x85\u2028\u2029")
 """Characters that a YAML reader folds like the end of a line unless they stand escaped in double quotes."""

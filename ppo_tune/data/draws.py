@@ -12,7 +12,8 @@ large; so what chose a model cannot say how good it is.
 from dataclasses import dataclass
 from typing import Literal
 
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.prompts import Split
 from ppo_tune.seeding import derive_seed
 

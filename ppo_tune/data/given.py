@@ -15,10 +15,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ppo_tune.config.blocks import SEARCHABLE, DatasetTaskConfig, ModelConfig, PPOConfig, StudyConfig
 from ppo_tune.config.messages import unknown
 from ppo_tune.config.methods import SearchConfig
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.searchable import SEARCHABLE
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.study_file import make_study
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.code_hash import code_hash
 from ppo_tune.data.given_rows import lines_of, rows_of
 from ppo_tune.data.user_functions import Held, hold, load_function

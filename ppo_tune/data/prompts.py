@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from ppo_tune.config.blocks import DatasetTaskConfig
 from ppo_tune.config.source import Source
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.chats import Chat, read_chat, turns_of
 from ppo_tune.data.formats import HALF_PAIR, Row
 from ppo_tune.data.tables import Table, read_table

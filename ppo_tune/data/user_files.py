@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from ppo_tune.config.block import Block, Named
-from ppo_tune.config.blocks import DatasetTaskConfig, RunConfig
 from ppo_tune.config.paths import seen_from
+from ppo_tune.config.run import RunConfig
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.hub import HubName, commit_of, is_dataset
 from ppo_tune.data.model_folders import check_chat_template, check_model
 from ppo_tune.data.prompts import Split, read_prompts, split_of

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppo_tune.config.blocks import RewardConfig, TrainConfig
+from ppo_tune.config.rewards import RewardConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, Problem, StorageError
 from ppo_tune.export.enclosures import Enclosure, notes_on

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator
 
-from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.export.base import (
     MODEL_PLACEHOLDER,

@@ -7,7 +7,8 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import REWARD, StudyConfig
+from ppo_tune.config.judges import REWARD
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.export.base import Sources, Winner
 from ppo_tune.export.enclosures import Enclosing
 from ppo_tune.export.native import ADVICE

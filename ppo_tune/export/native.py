@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ppo_tune.config.blocks import ADAPTER_FIELDS, ModelConfig, PPOConfig, TrainConfig
+from ppo_tune.config.model import ADAPTER_FIELDS, ModelConfig
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.config.writing import yaml_text
 from ppo_tune.export.base import Conversion, Export, Scale, Setting, Winner
 from ppo_tune.export.enclosures import MODULES

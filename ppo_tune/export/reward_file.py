@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig, PythonRewardConfig
 from ppo_tune.export.base import REWARD_PLACEHOLDER, Winner
 from ppo_tune.export.conversions import model_name, turns_column
 from ppo_tune.export.enclosures import MODULES

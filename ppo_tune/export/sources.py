@@ -11,13 +11,9 @@ import torch
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from ppo_tune.config.block import Named
-from ppo_tune.config.blocks import (
-    DatasetTaskConfig,
-    PreferenceRewardConfig,
-    RewardConfig,
-    StudyConfig,
-    TaskConfig,
-)
+from ppo_tune.config.rewards import PreferenceRewardConfig, RewardConfig
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, TaskConfig
 from ppo_tune.data.hub import HubName, pretrained
 from ppo_tune.data.prompts import Prompt, read_prompts, split_of
 from ppo_tune.errors import ConfigError, ModelError, PPOTuneError

@@ -11,7 +11,7 @@ rule here is a promise: check the learning rate at a third and at three times it
 
 from dataclasses import dataclass, replace
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export.base import Scale, Winner
 

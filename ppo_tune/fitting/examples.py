@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import TooLong
+from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat, has_turns
 from ppo_tune.errors import DataError
 from ppo_tune.models.chat import learned_ids, prompt_ids, shortened

@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ppo_tune.config.blocks import ModelConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.files import make_folder_beside, write_json

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.hub import cached_file
 
-from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.hub import pretrained
 from ppo_tune.data.model_folders import ADAPTER, TOKENIZER, WHOLE_WEIGHTS, called, check_model, read_facts
 from ppo_tune.errors import ModelError

@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
-from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.hub import HubName, pretrained
 from ppo_tune.data.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
 from ppo_tune.errors import ModelError

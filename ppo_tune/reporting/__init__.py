@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.user_files import with_paths_from
 from ppo_tune.export.gather import provenance
 from ppo_tune.export.native import BEST, render

@@ -11,7 +11,8 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import REWARD, StudyConfig
+from ppo_tune.config.judges import REWARD
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.files import read_json_lines
 from ppo_tune.safe_text import writable
 from ppo_tune.search.concerns import kept_samples

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ppo_tune.config.blocks import SEARCHABLE
 from ppo_tune.config.scale import short
+from ppo_tune.config.searchable import SEARCHABLE
 from ppo_tune.config.space import Space
 
 DECIMALS: Mapping[str, int] = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ppo_tune.config.blocks import (
+from ppo_tune.config.rewards import (
     PreferenceRewardConfig,
     PythonRewardConfig,
     ReferenceRewardConfig,

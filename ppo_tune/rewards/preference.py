@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.data.chats import turns_of
 from ppo_tune.data.hub import HubName
 from ppo_tune.errors import ModelError, PPOTuneError, RewardError

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from inspect import signature
 from typing import Any
 
-from ppo_tune.config.blocks import PythonRewardConfig
+from ppo_tune.config.rewards import PythonRewardConfig
 from ppo_tune.data.user_functions import held_by, load_function
 from ppo_tune.errors import ConfigError, Problem, RewardError
 from ppo_tune.rewards.base import Columns, Reward, sample

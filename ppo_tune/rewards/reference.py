@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ppo_tune.config.blocks import ReferenceRewardConfig
+from ppo_tune.config.rewards import ReferenceRewardConfig
 from ppo_tune.errors import DataError, MissingExtraError, RewardError
 from ppo_tune.rewards.base import Columns, Reward, sample
 from ppo_tune.rewards.words import words

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ppo_tune.config.blocks import LengthRule, RuleRewardConfig
+from ppo_tune.config.rewards import LengthRule, RuleRewardConfig
 from ppo_tune.rewards.base import Columns, Reward
 from ppo_tune.rewards.words import composed, count_words, phrase_pattern
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from ppo_tune.config.blocks import StudyConfig, scorers
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import scorers
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.events import Event
 from ppo_tune.search.local_workers import LocalWorkers

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.config.methods import LEAST, Size
+from ppo_tune.config.study import DEFAULT_N_TRIALS, StudyConfig
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.pruners import expected_cost

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Size
-from ppo_tune.config.study_file import notes
+from ppo_tune.config.notes import notes
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.prompts import Split
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import Mistakes

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import REWARD, StudyConfig
+from ppo_tune.config.judges import REWARD
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.files import read_json
 from ppo_tune.search import responses
 from ppo_tune.search.facts import Expectation, TrialFacts

@@ -15,8 +15,8 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST, NoPrunerConfig, Size
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import Draws, confirmation_draws
 from ppo_tune.search.budget import Budget, trials_worth
 from ppo_tune.search.certainty import Scores

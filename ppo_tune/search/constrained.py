@@ -8,7 +8,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 
 TRIES = 100
 """Proposals of the sampler, which may insist on what is ruled out."""

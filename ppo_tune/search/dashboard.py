@@ -12,7 +12,7 @@ from pathlib import Path
 
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig, check_name
+from ppo_tune.config.study import StudyConfig, check_name
 from ppo_tune.errors import MissingExtraError, PPOTuneError
 from ppo_tune.search.address import sqlite_file
 from ppo_tune.search.facts import StudyFacts

@@ -13,7 +13,7 @@ import torch
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.surrogate import MOST_FITTED, Surrogate
 

@@ -14,7 +14,7 @@ from time import perf_counter
 import psutil
 import torch
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import milestone_draws
 from ppo_tune.errors import PPOTuneError, TrialError
 from ppo_tune.search.beforehand import answers

@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import Trial
 
 from ppo_tune.config.block import differences
-from ppo_tune.config.blocks import NAME_RULE, StudyConfig
+from ppo_tune.config.study import NAME_RULE, StudyConfig
 from ppo_tune.data.given import Given
 from ppo_tune.data.user_files import as_noted, check_user_files
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem, StudyMismatchError, TrialError

@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import Trial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import Draws, milestone_draws
 from ppo_tune.search.budget import Budget
 from ppo_tune.search.facts import Owner, StudyFacts, TrialFacts

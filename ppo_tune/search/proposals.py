@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from scipy import stats
 from scipy.stats import qmc
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.results import was_lost
 from ppo_tune.search.surrogate import Surrogate, has_results

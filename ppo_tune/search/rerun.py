@@ -18,7 +18,7 @@ import torch
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import PPOTuneError, StorageError
 from ppo_tune.events import Watcher

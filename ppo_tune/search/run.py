@@ -6,9 +6,9 @@ from pathlib import Path
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Size
-from ppo_tune.config.study_file import notes
+from ppo_tune.config.notes import notes
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.writing import study_text
 from ppo_tune.data.user_files import check_user_files, with_paths_from
 from ppo_tune.data.user_functions import held_by

@@ -16,8 +16,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ppo_tune.config import methods
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.constrained import ConstrainedSampler
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.results import was_lost

@@ -11,7 +11,7 @@ import psutil
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import StudyConfig, check_name
+from ppo_tune.config.study import StudyConfig, check_name
 from ppo_tune.files import read_json_lines
 from ppo_tune.search import results
 from ppo_tune.search.budget import all_trials, episodes_of, training_seconds

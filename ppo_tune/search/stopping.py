@@ -2,7 +2,7 @@
 
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.facts import StudyFacts
 from ppo_tune.search.proposals import most_promising
 from ppo_tune.search.results import was_lost

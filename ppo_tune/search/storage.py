@@ -15,8 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppo_tune.config.block import differences
-from ppo_tune.config.blocks import StudyConfig, check_name
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig, check_name
 from ppo_tune.data.user_files import RECIPE, as_named, as_noted, with_names_that_stay
 from ppo_tune.errors import MissingExtraError, StorageError, StudyMismatchError
 from ppo_tune.search.address import is_sqlite, parse, public, sqlite_file, sqlite_url, without_secrets

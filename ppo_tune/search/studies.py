@@ -9,7 +9,7 @@ from pathlib import Path
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from ppo_tune.config.blocks import check_name
+from ppo_tune.config.study import check_name
 from ppo_tune.config.writing import renamed_text
 from ppo_tune.errors import ConfigError, Problem, StorageError
 from ppo_tune.files import write_text

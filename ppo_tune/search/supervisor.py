@@ -14,7 +14,7 @@ from pathlib import Path
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import PPOTuneError, SearchStoppedError
 from ppo_tune.events import Event, Watcher
 from ppo_tune.search.facts import Owner, TrialFacts

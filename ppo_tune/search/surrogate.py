@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy import stats
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.certainty import log_kl
 from ppo_tune.search.cube import Cube, Numbers
 from ppo_tune.search.facts import Expectation, StudyFacts

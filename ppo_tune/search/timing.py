@@ -10,7 +10,7 @@ from time import perf_counter
 
 import torch
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import ModelError, TrialError
 from ppo_tune.models.memory import is_out_of_memory
 from ppo_tune.search.pack_size import MARGIN, MOST_PLACES, TIMING_SHARE, Choice, choose_pack

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import LEAST
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.budget import Budget
 from ppo_tune.search.concerns import Concern, Facts, concerns_of
 from ppo_tune.search.facts import StudyFacts, TrialFacts

@@ -11,9 +11,10 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import ADAPTER_FIELDS, StudyConfig, check_name
 from ppo_tune.config.methods import NoPrunerConfig, SearchConfig
+from ppo_tune.config.model import ADAPTER_FIELDS
 from ppo_tune.config.ranges import CategoricalParam, Param
+from ppo_tune.config.study import StudyConfig, check_name
 from ppo_tune.errors import ConfigError, PPOTuneError, Problem
 from ppo_tune.search.facts import TrialFacts, WarmStart
 from ppo_tune.search.results import ranked_trials

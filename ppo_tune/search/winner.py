@@ -3,8 +3,11 @@
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import ADAPTER_FIELDS, PPOConfig, StudyConfig, TrainConfig
-from ppo_tune.config.study_file import training_with
+from ppo_tune.config.model import ADAPTER_FIELDS
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.training_file import training_with
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.confirmation import read_confirmation
 from ppo_tune.search.facts import TrialFacts

@@ -2,7 +2,7 @@
 
 import torch
 
-from ppo_tune.config.blocks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.base import PromptSet, Task, TaskPrompts
 from ppo_tune.tasks.dataset import dataset_prompts, make_dataset, notes_on_ends, stops_of

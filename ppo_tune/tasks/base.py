@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import REWARD, TaskConfig, TooLong, named_judges
+from ppo_tune.config.judges import REWARD
+from ppo_tune.config.tasks import TaskConfig, TooLong, named_judges
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import ConfigError, DataError, NoPromptsError, Problem
 from ppo_tune.models.chat import prompt_ids, shortened

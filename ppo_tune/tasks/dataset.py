@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ppo_tune.config.blocks import DatasetTaskConfig, TaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.models.chat import turn_end

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from ppo_tune.config.blocks import PreferenceRewardConfig, SupportTaskConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
+from ppo_tune.config.tasks import SupportTaskConfig
 from ppo_tune.data.prompts import Prompt, Split, split_of
 from ppo_tune.data.recipes import recipe_hash
 from ppo_tune.errors import StorageError

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ppo_tune.config.blocks import RunConfig, StudyConfig, TrainConfig
+from ppo_tune.config.run import RunConfig, TrainConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, milestone_draws
 from ppo_tune.errors import NoPromptsError, TrialError
 from ppo_tune.models import Policy, load_policy, load_tokenizer

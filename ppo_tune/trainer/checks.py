@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from ppo_tune.config.blocks import RunConfig, StudyConfig, scorers
+from ppo_tune.config.run import RunConfig
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import scorers
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import Mistakes, NoPromptsError
 from ppo_tune.models import load_tokenizer

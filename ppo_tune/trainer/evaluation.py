@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ppo_tune.config.blocks import REWARD
+from ppo_tune.config.judges import REWARD
 from ppo_tune.data.prompts import Split
 from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts

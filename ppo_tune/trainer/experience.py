@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.ppo import estimate_kl, gae, penalize_missing_eos, rescale, standardize, token_rewards
 from ppo_tune.trainer.rollout import Rollout
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.models import Policy, Sequences
 from ppo_tune.ppo import clipped_policy_loss, clipped_value_loss, estimate_kl, is_clipped, masked_sum
 from ppo_tune.trainer.experience import column

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.errors import OutOfMemoryError, RewardError, TrainingDivergedError, TrialError
 from ppo_tune.models import Policy, Prompts
 from ppo_tune.models.answers import draw_uniforms

@@ -14,7 +14,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.models import Policy
 from ppo_tune.models.memory import MemoryChunks
 from ppo_tune.seeding import generator

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ppo_tune.config.block import differences
-from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.user_files import as_named, as_noted, check_user_files
 from ppo_tune.errors import ModelError, StorageError, StudyMismatchError, TrialError
 from ppo_tune.events import Watcher

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ppo_tune.config.blocks import REWARD, TrainConfig
+from ppo_tune.config.judges import REWARD
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.draws import measured_on
 from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.events import Watcher

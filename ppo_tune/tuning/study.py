@@ -10,7 +10,8 @@ import optuna
 import pandas as pd
 from plotly import graph_objects as go
 
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.user_functions import Held
 from ppo_tune.errors import StorageError
 from ppo_tune.events import Watcher

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.replay import STUDY
 from benchmarks.worlds.world import SURROGATES, World
 from ppo_tune import load_study
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from benchmarks.headline_figures import (
     table,
     written,
 )
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 
 DEFAULT, GOOD, FAIR, WILD = ({"kl_coef": value} for value in (0.05, 0.1, 0.2, 0.001))
 SCORES = {0.05: 0.4, 0.1: 0.9, 0.2: 0.6, 0.001: 1.5}

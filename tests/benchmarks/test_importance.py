@@ -8,7 +8,7 @@ import pytest
 from benchmarks import importance
 from benchmarks.importance import NullWorld, QuietWorld, shares
 from benchmarks.worlds.world import World
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 
 
 def test_a_study_counts_for_each_name_for_both_decisive_ones_and_for_any() -> None:

@@ -14,8 +14,8 @@ import pytest
 from benchmarks import landscape, replay
 from benchmarks.worlds.recording import DEFAULT_ID, Row
 from benchmarks.worlds.table import TABLE, read_landscape, read_study
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig
 
 
 def record(words: Sequence[str], *, killed_after: int | None = None) -> int | None:

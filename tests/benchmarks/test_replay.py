@@ -10,7 +10,7 @@ from optuna.exceptions import ExperimentalWarning
 from benchmarks import replay
 from benchmarks.worlds import replayed
 from benchmarks.worlds.world import World
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.files import make_folder
 
 pytestmark = pytest.mark.filterwarnings(f"ignore::{ExperimentalWarning.__module__}.ExperimentalWarning")

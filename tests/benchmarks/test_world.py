@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.worlds.table import TABLE, nats, scaled_kl, unit_point
 from benchmarks.worlds.world import Truth, World
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 
 FOUND = (
     (5.42e-4, 0.9874, 0.9595, 0.1821, 0.03388, 32, 0.813),

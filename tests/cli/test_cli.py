@@ -15,8 +15,9 @@ import pytest
 
 from ppo_tune.cli.terminal import printable
 from ppo_tune.cli.train import kept
-from ppo_tune.config.blocks import TrainConfig
-from ppo_tune.config.study_file import load_study, load_training
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study_file import load_study
+from ppo_tune.config.training_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.files import read_json
 from ppo_tune.fitting.intervals import wilson

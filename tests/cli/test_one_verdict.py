@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ppo_tune.cli import app
-from ppo_tune.config.study_file import load_training
+from ppo_tune.config.training_file import load_training
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.storage import storage_url
 from tests.reporting.conftest import HandMade, fill_all_failed, fill_hacked, fill_usual

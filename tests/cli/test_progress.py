@@ -9,9 +9,10 @@ from rich.console import Console
 
 from ppo_tune.cli import progress
 from ppo_tune.cli.progress import Display, SearchState, clock, describe, shorten
-from ppo_tune.config.blocks import StudyConfig, SupportTaskConfig
 from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import SupportTaskConfig
 
 PARAMS = {"learning_rate": 1.2345e-4, "gamma": 0.987654, "batch_size": 32}
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
-from ppo_tune.config.study_file import load_study, load_training
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.study_file import load_study
+from ppo_tune.config.training_file import load_training
 from ppo_tune.errors import ConfigError
 
 GAMMA = "gamma: {type: float, low: 0.9, high: 1.0}"

@@ -5,10 +5,16 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, Named, Names, Text
-from ppo_tune.config.blocks import RewardConfig, StudyConfig, TaskConfig, TrainConfig
+from ppo_tune.config.block import Block, FileName, FunctionName, JudgeName, Named, Names, Text, differences
 from ppo_tune.config.messages import say
+from ppo_tune.config.methods import SearchConfig
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.ranges import CategoricalParam, FloatParam, IntParam, Param
+from ppo_tune.config.rewards import LengthRule, RewardConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import TaskConfig
 from ppo_tune.data.recipes import BUILDERS
 from tests.blocks import all_blocks, kinds_of, tag_of, within
 
@@ -181,3 +187,30 @@ def test_there_are_blocks_of_every_family() -> None:
         "TPESamplerConfig",
         "NoPrunerConfig",
     } <= names
+
+
+@pytest.mark.parametrize("block", [PPOConfig, ModelConfig, SearchConfig, LengthRule])
+def test_every_field_is_described(block: type[Block]) -> None:
+    undescribed = [name for name, field in block.model_fields.items() if not field.description]
+
+    assert undescribed == []
+
+
+def test_two_experiments_differ_in_these_lines() -> None:
+    before = {"ppo": {"gamma": 1.0, "seed": 1}, "space": {"a": [1, 2]}, "name": "x", "gone": None}
+    now = {"ppo": {"gamma": 0.9, "seed": 1}, "space": {"a": [1, 3]}, "name": "y", "new": {"b": 2}}
+
+    lines = differences(before, now, ignored=("name",))
+
+    assert lines == [
+        "  gone: None before, absent now",
+        "  new.b: absent before, 2 now",
+        "  ppo.gamma: 1.0 before, 0.9 now",
+        "  space.a: [1, 2] before, [1, 3] now",
+    ]
+
+
+def test_an_experiment_does_not_differ_from_itself() -> None:
+    config = TrainConfig.model_validate({"task": {"name": "support"}}).model_dump()
+
+    assert differences(config, config) == []

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo_tune.config.constraints import Constraint, Rules
-from ppo_tune.config.study_file import load_study, notes
+from ppo_tune.config.notes import notes
+from ppo_tune.config.study_file import load_study
 from ppo_tune.config.writing import study_text
 from tests.config.study_files import RATE, blocks, load, mistakes, train
 

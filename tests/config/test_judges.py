@@ -8,8 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from ppo_tune.config.block import differences
-from ppo_tune.config.blocks import DERIVED, REWARD, TAKEN, TaskConfig, named_judges
+from ppo_tune.config.judges import DERIVED, REWARD, TAKEN
 from ppo_tune.config.study_file import load_study
+from ppo_tune.config.tasks import TaskConfig, named_judges
 from ppo_tune.errors import ConfigError
 from ppo_tune.reporting.chapters import front
 from ppo_tune.reporting.chapters.history import curves

@@ -75,3 +75,14 @@ def test_what_is_within_a_place_that_may_differ_may_differ_too() -> None:
     assert differences(before, now, ignored=("search.sam", "sampler")) == [
         "  search.sampler.n_startup_trials: 3 before, 4 now"
     ]
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        pytest.param({"kl_budget": 3.0}, 6.0, id="twice the budget"),
+        pytest.param({"kl_budget": 3.0, "kl_limit": 4.0}, 4.0, id="the limit"),
+    ],
+)
+def test_a_trial_ends_beyond_its_kl_limit(search: dict[str, Any], expected: Any) -> None:
+    assert SearchConfig(**search).kl_ceiling == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppo_tune.config.study_file import notes
+from ppo_tune.config.notes import notes
 from tests.config.study_files import GAMMA, RATE, blocks, load
 
 pytestmark = pytest.mark.usefixtures("here")

@@ -8,7 +8,8 @@ import pytest
 
 from ppo_tune.config.block import Kind, Named
 from ppo_tune.config.paths import Located, located, seen_from
-from ppo_tune.config.study_file import load_run, load_study, load_training
+from ppo_tune.config.study_file import load_run, load_study
+from ppo_tune.config.training_file import load_training
 from ppo_tune.errors import ConfigError
 from ppo_tune.events import Event
 

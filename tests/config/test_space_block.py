@@ -293,3 +293,9 @@ def test_the_usual_rank_has_room_where_another_is_not_searched_always() -> None:
     study = load(blocks(space=f"{{whiten_rewards: {{type: categorical, choices: [true, false]}}, {rank}}}"))
 
     assert study.widest_model.lora_rank == 16
+
+
+def test_a_key_of_ppo_may_not_stand_in_the_space_too() -> None:
+    text = blocks(space=f"\n  {RATE}", ppo="{learning_rate: 1e-3}")
+
+    assert mistakes(text) == ["a.yaml:4: ppo.learning_rate: stands in ppo and in space (line 3); keep one"]

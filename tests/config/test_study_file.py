@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ppo_tune.config.blocks import PPOConfig, TaskConfig
 from ppo_tune.config.methods import QMCSamplerConfig, SearchConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.study_file import load_study
+from ppo_tune.config.tasks import TaskConfig
 from ppo_tune.errors import ConfigError
 from tests.blocks import Examples
 from tests.config.study_files import DATASET, blocks, load, mistakes, train, training

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.study_file import load_run
 from ppo_tune.errors import ConfigError
 from tests.config.study_files import GRID, blocks, mistakes, train, training

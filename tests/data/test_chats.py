@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.chats import ROLES, Chat, read_chat, turns_of
 from ppo_tune.data.prompts import Prompt, read_prompts
 from ppo_tune.errors import ConfigError, DataError, RewardError

@@ -4,7 +4,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import claim_draws, confirmation_draws, measured_on, milestone_draws
 from ppo_tune.seeding import derive_seed
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppo_tune.config.blocks import ModelConfig, PPOConfig, RuleRewardConfig
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.rewards import RuleRewardConfig
 from ppo_tune.data.given import BLOCKS, HOMES, OBJECTS, Given
 from ppo_tune.data.user_functions import Held, held_by, hold, load_function
 from ppo_tune.errors import ConfigError

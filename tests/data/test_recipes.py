@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ppo_tune
-from ppo_tune.config.blocks import RunConfig
+from ppo_tune.config.run import RunConfig
 from ppo_tune.data import recipes
 from ppo_tune.data.recipes import definitions_of, recipe_hash, recipe_of, statements_of
 from ppo_tune.data.user_files import check_user_files

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.blocks import DatasetTaskConfig
 from ppo_tune.config.fitting import PairColumns, PreferenceColumns
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.chats import turns_of
 from ppo_tune.data.examples import Examples, read_pairs, read_preferences
 from ppo_tune.data.prompts import read_prompts

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from ppo_tune.config.block import Block, FileName, Kind, Named, Text
-from ppo_tune.config.blocks import RunConfig, TrainConfig
+from ppo_tune.config.run import RunConfig, TrainConfig
 from ppo_tune.data.user_files import IMPORTS, RECIPE, as_noted, check_user_files
 from ppo_tune.errors import PPOTuneError
 from tests.blocks import Examples, all_blocks, kinds_of, within

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.export import export_study
 from ppo_tune.files import read_json, read_json_lines
 from ppo_tune.reporting import write_report

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.files import content_hash, read_json, write_json
 from ppo_tune.trainer.trainer import PPOTrainer
 from ppo_tune.training.checkpoints import load_checkpoint, save_checkpoint

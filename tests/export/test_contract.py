@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.errors import ConfigError
 from ppo_tune.export import TARGETS, Scale
 from ppo_tune.export.base import Beside, Conversion, Literally, Value

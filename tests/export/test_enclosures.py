@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.user_files import IMPORTS, check_user_files
 from ppo_tune.data.user_functions import Held, hold
 from ppo_tune.errors import StorageError

@@ -17,13 +17,9 @@ from typing import Any
 import pytest
 import torch
 
-from ppo_tune.config.blocks import (
-    DatasetTaskConfig,
-    PPOConfig,
-    PreferenceRewardConfig,
-    SupportTaskConfig,
-    TaskConfig,
-)
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
 from ppo_tune.data.prompts import read_prompts, split_of
 from ppo_tune.export import TARGETS, export_study, other_trainers
 from ppo_tune.rewards import make_reward

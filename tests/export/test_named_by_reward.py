@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ppo_tune.config.block import Block, JudgeName
-from ppo_tune.config.blocks import PreferenceRewardConfig, RewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig, RewardConfig
 from ppo_tune.export import TARGETS, Scale, Sources
 from ppo_tune.export.base import REWARD_PLACEHOLDER
 from tests.blocks import Examples, kinds_of

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ppo_tune.config.blocks import ModelConfig, PPOConfig, TrainConfig
-from ppo_tune.config.study_file import load_training
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.training_file import load_training
 from ppo_tune.export import TARGETS, Scale
 from ppo_tune.export.native import render
 from tests.export.winners import WINNERS

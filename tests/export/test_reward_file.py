@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
-from ppo_tune.config.blocks import (
+from ppo_tune.config.rewards import (
     PreferenceRewardConfig,
     PythonRewardConfig,
     ReferenceRewardConfig,

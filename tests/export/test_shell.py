@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.export import TARGETS, Scale, Sources
 from ppo_tune.export.skyrl import yaml_text
 from ppo_tune.export.verl import hydra_text

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ppo_tune.cli.export import export
-from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, RuleRewardConfig
-from ppo_tune.config.study_file import load_training
+from ppo_tune.config.rewards import PreferenceRewardConfig, RuleRewardConfig
+from ppo_tune.config.tasks import DatasetTaskConfig
+from ppo_tune.config.training_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, PPOTuneError, StorageError
 from ppo_tune.export import TARGETS, Scale, export_study, other_trainers

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import processors
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from ppo_tune.config.blocks import DatasetTaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.sources import read_tokens

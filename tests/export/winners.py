@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ppo_tune.config.blocks import PreferenceRewardConfig, PythonRewardConfig, RuleRewardConfig, TrainConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig, PythonRewardConfig, RuleRewardConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export import Sources, Winner
 from ppo_tune.export.base import TokenFacts

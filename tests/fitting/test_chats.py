@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ppo_tune.config.blocks import PreferenceRewardConfig
 from ppo_tune.config.fitting import PairColumns, RewardTrainingConfig, SFTConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.data.chats import Chat, has_turns
 from ppo_tune.data.examples import read_pairs, read_preferences
 from ppo_tune.errors import ConfigError, ModelError

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from scipy.stats import binomtest
 from transformers import AutoModelForSequenceClassification
 
-from ppo_tune.config.blocks import PreferenceRewardConfig
 from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.intervals import wilson
 from ppo_tune.fitting.reward_model import (

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from ppo_tune.config.blocks import ModelConfig, PreferenceRewardConfig
 from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.fitting.reward_model import fit_reward
 from ppo_tune.fitting.sft import fit_sft

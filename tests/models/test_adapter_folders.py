@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
-from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, adapter_folders, load_policy, save_adapter, save_merged
 from ppo_tune.models.adapter_folders import find_adapter

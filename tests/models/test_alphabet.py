@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.models import Policy, Prompts, load_policy
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.trainer.compiling import CompiledPass

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, load_policy
 from ppo_tune.models.guard import LONG, SHORT, TOLERANCES, Tolerance, require_reference, two_prompts

@@ -20,7 +20,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from ppo_tune.config.blocks import ModelConfig, PreferenceRewardConfig
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.models import load_policy, load_tokenizer, loading

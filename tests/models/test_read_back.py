@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, load_policy, read_back, save_adapter, save_merged
 from ppo_tune.models.read_back import Said, adapter_note, logprobs_of, model_note, say

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from ppo_tune.config.blocks import ModelConfig, PPOConfig
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.models import Policy, load_adapter, load_policy, save_adapter, save_merged
 from ppo_tune.models.saving import ADAPTER_WEIGHTS, VALUE_HEAD
 from ppo_tune.trainer.trainer import PPOTrainer

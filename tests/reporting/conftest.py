@@ -8,9 +8,11 @@ import optuna
 import pytest
 from optuna.study import Study
 
-from ppo_tune.config.blocks import PPOConfig, StudyConfig, SupportTaskConfig
 from ppo_tune.config.methods import SearchConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import SupportTaskConfig
 from ppo_tune.files import write_json
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation

@@ -18,9 +18,11 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import PPOConfig, StudyConfig, SupportTaskConfig
 from ppo_tune.config.methods import SearchConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import SupportTaskConfig
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import storage_url

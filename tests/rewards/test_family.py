@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from ppo_tune.config.block import Block
-from ppo_tune.config.blocks import RewardConfig
+from ppo_tune.config.rewards import RewardConfig
 from ppo_tune.rewards import Reward, make_reward
 from tests.blocks import Examples, kinds_of
 from tests.rewards import contract

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.rewards.preference import PreferenceReward, raw_scores
 from tests.conftest import FAMILIES, VOCABULARY, tiny_tokenizer

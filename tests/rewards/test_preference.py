@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ppo_tune.config.blocks import PreferenceRewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.errors import ModelError, RewardError
 from ppo_tune.rewards.preference import (
     PreferenceReward,

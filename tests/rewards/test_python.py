@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 import torch
 
-from ppo_tune.config.blocks import PythonRewardConfig
+from ppo_tune.config.rewards import PythonRewardConfig
 from ppo_tune.data import user_functions
 from ppo_tune.data.user_functions import hold
 from ppo_tune.errors import ConfigError, RewardError

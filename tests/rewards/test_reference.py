@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from ppo_tune.config.blocks import ReferenceRewardConfig
+from ppo_tune.config.rewards import ReferenceRewardConfig
 from ppo_tune.errors import MissingExtraError, RewardError
 from ppo_tune.rewards import Reward, make_reward
 from tests.rewards import contract

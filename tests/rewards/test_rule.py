@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from ppo_tune.config.blocks import LengthRule, RuleRewardConfig
+from ppo_tune.config.rewards import LengthRule, RuleRewardConfig
 from ppo_tune.rewards import Reward, make_reward
 from ppo_tune.rewards.rule import length_score
 from tests.rewards import contract

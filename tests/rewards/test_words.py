@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.tokenize import tokenize
 
-from ppo_tune.config.blocks import LengthRule, ReferenceRewardConfig, RuleRewardConfig
+from ppo_tune.config.rewards import LengthRule, ReferenceRewardConfig, RuleRewardConfig
 from ppo_tune.rewards import make_reward
 from ppo_tune.rewards.words import count_words, phrase_pattern, words
 

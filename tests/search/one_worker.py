@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.events import Event
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.pruners import make_pruner

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search.beforehand import answers, look_beforehand, needs_look
 from ppo_tune.search.facts import Owner

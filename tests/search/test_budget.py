@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import SearchConfig, Size
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import ConfigError
 from ppo_tune.search.budget import Budget, expected_trials, extended, training_seconds
 from ppo_tune.search.facts import Expectation, StudyFacts

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Size
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, MissingExtraError, PPOTuneError, StorageError, StudyMismatchError
 from ppo_tune.search.check import check_study

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.files import make_folder, read_json
 from ppo_tune.search.confirmation import (

@@ -12,7 +12,7 @@ import torch
 import transformers
 from optuna.study import Study
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.user_functions import Held, hold
 from ppo_tune.errors import SearchStoppedError
 from ppo_tune.events import Event

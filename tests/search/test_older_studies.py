@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.user_files import RECIPE
 from ppo_tune.errors import StudyMismatchError
 from ppo_tune.search.facts import StudyFacts

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.facts import Owner, TrialFacts, begin_trial, pid_namespace
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan

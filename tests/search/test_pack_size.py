@@ -12,7 +12,7 @@ import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import ModelError, OutOfMemoryError
 from ppo_tune.search.pack_size import MARGIN, TIMING_SHARE, choose_pack, most_under_way, wanted_pack
 from ppo_tune.search.plan import SearchPlan

@@ -11,8 +11,8 @@ from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.methods import Sampler, SamplerConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.constrained import ConstrainedSampler
 from ppo_tune.search.pack_size import most_under_way
 from ppo_tune.search.run import crowding

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search import stopping
 from ppo_tune.search.budget import Budget, extended
 from ppo_tune.search.facts import StudyFacts

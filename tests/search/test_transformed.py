@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.samplers import TPESampler
 
-from ppo_tune.config.blocks import StudyConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import ask_as
 from tests.worlds import OWNER, StudyMaker

@@ -7,8 +7,8 @@ from typing import Any
 import optuna
 import pytest
 
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.space import Space
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.errors import ConfigError, StudyMismatchError
 from ppo_tune.search.facts import StudyFacts, TrialFacts, WarmStart
 from ppo_tune.search.run import run_search

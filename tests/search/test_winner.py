@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.study_file import load_training
+from ppo_tune.config.training_file import load_training
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, PPOTuneError
 from ppo_tune.export import export_study

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from ppo_tune.config.blocks import DatasetTaskConfig, ModelConfig, PPOConfig, RuleRewardConfig, RunConfig
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.rewards import RuleRewardConfig
+from ppo_tune.config.run import RunConfig
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.prompts import read_prompts, split_of
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, DataError

@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter
 
 from ppo_tune.config.block import Block
-from ppo_tune.config.blocks import TaskConfig, named_judges
+from ppo_tune.config.tasks import TaskConfig, named_judges
 from ppo_tune.rewards import Reward
 from ppo_tune.tasks import Task, make_task, support
 from tests.blocks import Examples

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from ppo_tune.config.blocks import DatasetTaskConfig, RuleRewardConfig
+from ppo_tune.config.rewards import RuleRewardConfig
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.chats import Chat, turns_of
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import DataError

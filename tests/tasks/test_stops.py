@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ppo_tune.config.blocks import (
-    DatasetTaskConfig,
-    ModelConfig,
-    PPOConfig,
-    RuleRewardConfig,
-    SupportTaskConfig,
-    TrainConfig,
-)
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.rewards import RuleRewardConfig
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, SupportTaskConfig
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.models import Policy, decode_responses

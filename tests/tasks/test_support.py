@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ppo_tune.config.blocks import SupportTaskConfig
+from ppo_tune.config.tasks import SupportTaskConfig
 from ppo_tune.data.prompts import Split
 from ppo_tune.data.recipes import recipe_hash
 from ppo_tune.files import content_hash

@@ -11,7 +11,7 @@ pytest.importorskip("tensorboard", reason="needs the extra: pip install 'ppo-tun
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2
 
-from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.events import Event
 from ppo_tune.files import read_json_lines
 from ppo_tune.search.results import ending_of

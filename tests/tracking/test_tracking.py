@@ -10,9 +10,11 @@ import pytest
 
 import ppo_tune.tracking
 from ppo_tune.config.block import differences
-from ppo_tune.config.blocks import StudyConfig, TrainConfig
 from ppo_tune.config.methods import SearchConfig
-from ppo_tune.config.study_file import load_study, load_training
+from ppo_tune.config.run import TrainConfig
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.study_file import load_study
+from ppo_tune.config.training_file import load_training
 from ppo_tune.errors import ConfigError, RewardError
 from ppo_tune.search.storage import GROWING
 from ppo_tune.tracking import Logger, Tracked, Tracking
@@ -207,7 +209,7 @@ def test_a_logger_that_is_not_installed_is_refused_when_the_file_is_read(
 ) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        "ppo_tune.config.study_file.find_spec", lambda name: None if name == "wandb" else found(name)
+        "ppo_tune.config.reader.find_spec", lambda name: None if name == "wandb" else found(name)
     )
 
     with pytest.raises(ConfigError) as study:
@@ -232,7 +234,7 @@ def test_a_logger_that_is_not_installed_is_refused_when_the_file_is_read(
 def test_the_package_of_a_logger_is_looked_for_and_the_extra_has_the_name_of_the_logger(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str | None, told: list[str]
 ) -> None:
-    monkeypatch.setattr("ppo_tune.config.study_file.PACKAGES", {"wandb": package})
+    monkeypatch.setattr("ppo_tune.config.reader.PACKAGES", {"wandb": package})
     found = []
     try:
         load_training(write(tmp_path, "task: {name: support}\nlog: [wandb]"))

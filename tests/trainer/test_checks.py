@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, DataError, ModelError, PPOTuneError
 from ppo_tune.trainer.assembly import assemble

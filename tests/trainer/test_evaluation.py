@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ppo_tune.config.blocks import SHARED_FIELDS, ModelConfig, PPOConfig, TrainConfig
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.ppo import SHARED_FIELDS, PPOConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.errors import DataError, OutOfMemoryError, RewardError, TrainingDivergedError
 from ppo_tune.models import Policy, load_policy, save_merged
 from ppo_tune.tasks import Prompt, Task

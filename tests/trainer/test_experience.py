@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.testing import assert_close
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.models import Sequences
 from ppo_tune.trainer.experience import Experience, column, estimate_advantages
 from ppo_tune.trainer.rollout import Rollout

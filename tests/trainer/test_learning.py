@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppo_tune.config.blocks import SHARED_FIELDS, PPOConfig
+from ppo_tune.config.ppo import SHARED_FIELDS, PPOConfig
 from ppo_tune.models import Policy
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.models import Policy, Sequences
 from ppo_tune.trainer.experience import Experience
 from ppo_tune.trainer.rollout import Rollout

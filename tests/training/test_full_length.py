@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ppo_tune import load_training, train
-from ppo_tune.config.blocks import TrainConfig
+from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import (
     ConfigError,

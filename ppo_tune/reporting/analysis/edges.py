@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binom
 
-from ppo_tune.config.blocks import SEARCHABLE
+from ppo_tune.config.searchable import SEARCHABLE
 from ppo_tune.reporting.axes import Axis, axes_of
 from ppo_tune.reporting.record import StudyRecord
 

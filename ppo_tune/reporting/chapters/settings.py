@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ppo_tune.config.block import Block
-from ppo_tune.config.blocks import ADAPTER_FIELDS, ModelConfig, PPOConfig, StudyConfig
+from ppo_tune.config.model import ADAPTER_FIELDS, ModelConfig
+from ppo_tune.config.ppo import PPOConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, to_records
 from ppo_tune.reporting.section import Chapter, Section
 from ppo_tune.reporting.wording import cell, join

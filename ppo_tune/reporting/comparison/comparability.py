@@ -13,8 +13,8 @@ import pandas as pd
 from optuna.study import Study
 
 from ppo_tune.config.block import flatten
-from ppo_tune.config.blocks import StudyConfig
 from ppo_tune.config.ranges import condition_text
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.reporting.wording import join
 from ppo_tune.search.facts import StudyFacts, TrialFacts

@@ -13,7 +13,8 @@ import torch
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from ppo_tune.config.blocks import DatasetTaskConfig, PreferenceRewardConfig, PythonRewardConfig, RewardConfig
+from ppo_tune.config.rewards import PreferenceRewardConfig, PythonRewardConfig, RewardConfig
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export import TARGETS, Scale, Sources, Winner
 from ppo_tune.export.sources import read_tokens

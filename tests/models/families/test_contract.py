@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from ppo_tune.config.blocks import ModelConfig
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, Sequences, load_adapter, load_policy, save_adapter, save_merged
 from ppo_tune.models.read_back import adapter_note, say

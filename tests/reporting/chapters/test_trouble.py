@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.reporting.chapters.health.trouble import end_of, signs_of_trouble, start_of
 
 CONFIG = PPOConfig(episodes=2560, rollout_size=64, max_new_tokens=14)

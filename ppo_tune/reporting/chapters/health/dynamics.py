@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.reporting.chapters.health.trouble import MIN_ITERATIONS, end_of, signs_of_trouble, start_of
 from ppo_tune.reporting.drawing import BLUE, GREY, PURPLE, ROLE_STYLES, layout
 from ppo_tune.reporting.record import StudyRecord, metrics_of

@@ -5,7 +5,7 @@ The limits are wide: they would rather miss a mild case than warn of a sound tri
 
 import pandas as pd
 
-from ppo_tune.config.blocks import PPOConfig
+from ppo_tune.config.ppo import PPOConfig
 
 SMALL_CLIP = 0.001
 """A clip fraction below which clipping all but never acts: one token in a thousand."""

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import REWARD
+from ppo_tune.config.judges import REWARD
 from ppo_tune.export import other_trainers
 from ppo_tune.reporting.analysis.edges import at_edge
 from ppo_tune.reporting.chapters.results import confirmed

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from ppo_tune.config.blocks import REWARD
+from ppo_tune.config.judges import REWARD
 from ppo_tune.reporting.analysis.exploitation import worst_offender
 from ppo_tune.reporting.chapters.texts.marking import mark
 from ppo_tune.reporting.record import StudyRecord, samples_of, to_records

@@ -1,0 +1,96 @@
+"""What scores a response: the rewards that a task names as its reward, its objective or its judges."""
+
+from string import Formatter
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from ppo_tune.config.block import Block, FunctionName, JudgeName, Text
+
+
+class LengthRule(Block):
+    """How long a response should be: words between spaces, or letters in scripts without spaces."""
+
+    low: int = Field(
+        ge=0,
+        description="Shortest length that earns the full weight: in words between spaces; in Chinese, Japanese, Thai, "
+        "Lao, Khmer and Burmese, which set no spaces, in letters.",
+    )
+    high: int = Field(ge=1, description="Longest length that earns the full weight, in the same unit.")
+    weight: float = Field(1.0, description="Earned inside the range; each unit outside costs weight / high.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"`low <= high` must hold, but got low={self.low}, high={self.high}")
+        return self
+
+
+class RuleRewardConfig(Block):
+    """A score from rules a person can read."""
+
+    name: Literal["rule"]
+    include: dict[str, float] = Field({}, description="Words or phrases to mention, each with its weight.")
+    avoid: dict[str, float] = Field(
+        {}, description="Words or phrases to avoid; the weight is lost at each use."
+    )
+    length: LengthRule | None = Field(None, description="A range of words, or of letters without spaces.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.include or self.avoid or self.length):
+            raise ValueError("at least one of `include`, `avoid` and `length` must be given")
+        return self
+
+
+class PreferenceRewardConfig(Block):
+    """A learned reward model: one that `ppo-tune reward` made, or any one-label sequence classifier."""
+
+    name: Literal["preference"]
+    model: JudgeName = Field(description="Folder or hub name of the reward model.")
+    template: Text | None = Field(
+        None,
+        description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
+        "chat template, else joined.",
+    )
+
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str | None) -> str | None:
+        if template is not None and (problem := problem_of_template(template)):
+            raise ValueError(problem)
+        return template
+
+
+def problem_of_template(template: str) -> str | None:
+    """What is wrong with the text that a reward model is to read; None if nothing is."""
+    rule = "must hold {response}, and {prompt} if need be, and nothing else in braces"
+    try:
+        fields = [(name, spec, how) for _, name, spec, how in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        return f"{rule}, but {template!r} has {str(error).lower()}; double a literal brace"
+    names = {name for name, _, _ in fields}
+    bare = not any(spec or how for _, spec, how in fields)
+    if bare and "response" in names and names <= {"prompt", "response"}:
+        return None
+    return f"{rule}, but got {template!r}"
+
+
+class PythonRewardConfig(Block):
+    """A function of yours: `def score(prompts, responses, **columns) -> list[float]`."""
+
+    name: Literal["python"]
+    function: FunctionName = Field(description="`path/to/file.py:function`.")
+
+
+class ReferenceRewardConfig(Block):
+    """Similarity to the row's reference texts, 0 to 100 (needs the `metrics` extra)."""
+
+    name: Literal["reference"]
+    metric: Literal["chrf", "rouge1", "rouge2", "rougeL"] = Field("chrf", description="The measure.")
+
+
+RewardConfig = Annotated[
+    RuleRewardConfig | PreferenceRewardConfig | PythonRewardConfig | ReferenceRewardConfig,
+    Field(discriminator="name"),
+]
