@@ -22,7 +22,7 @@ WHOLE_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
 """How the classes of models that can be trained end, as far as a name can tell."""
 
-WAY_OUT = "name one whose config.json says ...ForCausalLM, ...LMHeadModel or ...ForConditionalGeneration"
+WAY_OUT = "name one whose config.json says ...ForCausalLM or ...LMHeadModel"
 
 Facts = dict[str, Any]
 

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from ppo_tune.errors import ModelError
 from ppo_tune.models.cache import cache_name, keeps_rows_apart, make_room
@@ -167,7 +167,7 @@ def on_the_left(prompts: Prompts) -> Prompts:
     return Prompts(prompts.ids.gather(-1, order), prompts.mask.gather(-1, order))
 
 
-def opening_tokens(model: nn.Module) -> list[int]:
+def opening_tokens(model: Any) -> list[int]:
     """Ids of the tokens that a decoder is given before a response, by what the authors of the model say.
 
     Raises:

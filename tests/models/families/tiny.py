@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tests.conftest import VOCABULARY, tiny_tokenizer
+from tests.conftest import PAD_ID, VOCABULARY, tiny_tokenizer
 
 Sizes = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ SIZES: Sizes = {
 TOKENS: Sizes = {"vocab_size": len(VOCABULARY), "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 """Of the tokenizer."""
 
-START: Sizes = {"decoder_start_token_id": 15, "pad_token_id": 15}
+START: Sizes = dict.fromkeys(("decoder_start_token_id", "pad_token_id"), PAD_ID)
 """Of an encoder–decoder: as T5's, its decoder begins with the token of padding."""
 
 
