@@ -21,7 +21,7 @@ from transformers.utils.hub import cached_file
 
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.hub import HubName, pretrained
-from ppo_tune.data.model_folders import ADAPTER, CONFIG, TOKENIZER, called, check_folder, check_kind
+from ppo_tune.data.model_folders import ADAPTER, CONFIG, TOKENIZER, WAY_OUT, called, check_folder, check_kind
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.kinds import layout_of
@@ -239,6 +239,20 @@ def load_config(name: str) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
     check_kind(config.architectures, called(name), known=type(config) in layout_of(config).known)
     return config
+
+
+def require_decoder(name: str) -> None:
+    """Refuse an encoder–decoder where only decoder-only models are read.
+
+    Raises:
+        ModelError: If it is one, or no language model.
+    """
+    config = load_config(name)
+    if config.is_encoder_decoder:
+        raise ModelError(
+            f"{called(name)} holds an encoder–decoder ({type(config).__name__.removesuffix('Config')}), and only "
+            f"decoder-only models can be fitted; {WAY_OUT}"
+        )
 
 
 @contextmanager
