@@ -13,11 +13,12 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.errors import RewardError
 from ppo_tune.models import Policy, Prompts, Sequences
+from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.text import pad_left
 from ppo_tune.rewards import Columns, Reward
 from ppo_tune.seeding import generator
@@ -28,6 +29,7 @@ pytest_plugins = ["tests.worlds", "tests.searched"]
 EOS, UNKNOWN, PAD = "<eos>", "<unk>", "<pad>"
 WORDS = tuple("abcdefghijklm")
 VOCABULARY = (EOS, UNKNOWN, *WORDS, PAD)
+PAD_ID = VOCABULARY.index(PAD)
 """A token's place is its id: the stop token is 0, and padding is the last."""
 
 LIKES = {"a": 1.0, "b": 0.5, "c": -1.0, "d": 0.25}
@@ -73,6 +75,30 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama": _LLAMA_LIKE,
     "qwen2": _LLAMA_LIKE,
     "qwen3": {**_LLAMA_LIKE, "head_dim": 8},
+}
+
+_BART_LIKE: dict[str, Any] = {
+    "d_model": 16,
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 24),
+    "max_position_embeddings": 32,
+    "init_std": 0.2,
+    "decoder_start_token_id": 0,
+    "pad_token_id": PAD_ID,
+}
+
+ENCODER_DECODERS: dict[str, dict[str, Any]] = {
+    "bart": _BART_LIKE,
+    "pegasus": _BART_LIKE,
+    "t5": {
+        "d_model": 16,
+        "d_kv": 8,
+        "d_ff": 24,
+        **dict.fromkeys(("num_layers", "num_decoder_layers", "num_heads"), 2),
+        "initializer_factor": 0.5,
+        **dict.fromkeys(("decoder_start_token_id", "pad_token_id"), PAD_ID),
+    },
 }
 """Sizes of a tiny model of each family; weights are large enough that every mistake shows."""
 
@@ -153,10 +179,12 @@ def tiny_tokenizer(**tokens: str | None) -> PreTrainedTokenizerFast:
 def tiny_model(family: str = "gpt2", *, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A random model of one family, in training mode as transformers builds it."""
     special = {"vocab_size": len(VOCABULARY), "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
-    config = AutoConfig.for_model(family, **{**special, **FAMILIES.get(family, {}), **changes})
+    config = AutoConfig.for_model(
+        family, **{**special, **{**FAMILIES, **ENCODER_DECODERS}.get(family, {}), **changes}
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        model: PreTrainedModel = layout_of(config).auto.from_config(config)
         return model
 
 

@@ -19,7 +19,7 @@ CONFIG, ADAPTER, TOKENIZER = "config.json", "adapter_config.json", "tokenizer_co
 WHOLE_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """Patterns of the files that hold the weights of a whole model."""
 
-LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
 """How the classes of models that can be trained end, as far as a name can tell."""
 
 WAY_OUT = "name one whose config.json says ...ForCausalLM or ...LMHeadModel"
@@ -107,29 +107,24 @@ def check_folder(
     _check_weights(config, model)
     _check_code(config, read_facts(folder / TOKENIZER, model) or {}, model, kinds)
     if not judge:
-        check_kind(config.get("architectures"), model, encodes=config.get("is_encoder_decoder") is True)
+        check_kind(config.get("architectures"), model)
 
 
-def check_kind(architectures: Any, model: str, *, encodes: bool, known: bool = True) -> None:
-    """Refuse what is no causal language model.
+def check_kind(architectures: Any, model: str, *, known: bool = True) -> None:
+    """Refuse what is no language model that can be trained.
 
     Args:
         architectures: Names of the classes that it was saved from, where its config says so.
         model: How messages call it.
-        encodes: Whether it is an encoder with a decoder.
-        known: Whether transformers knows a causal language model of this kind.
+        known: Whether transformers knows a language model of this kind.
 
     Raises:
         ModelError: If it is another kind of model.
     """
     classes = _names(architectures)
     kind = classes[0] if classes else "model of another kind"
-    if encodes:
-        raise ModelError(
-            f"{model} holds an encoder–decoder ({kind}), and only decoder-only models can be trained; {WAY_OUT}"
-        )
     if not known or any(not name.endswith(LANGUAGE_MODELS) for name in classes):
-        raise ModelError(f"{model} holds a {kind}, not a causal language model; {WAY_OUT}")
+        raise ModelError(f"{model} holds a {kind}, not a causal language model or encoder–decoder; {WAY_OUT}")
 
 
 def _names(architectures: Any) -> list[str]:

@@ -9,6 +9,7 @@ from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export import native, openrlhf, skyrl, trl, verl
 from ppo_tune.export.base import Export, Scale, Sources, Winner
 from ppo_tune.export.gather import winner_of
+from ppo_tune.export.sources import encodes
 from ppo_tune.search.storage import open_study
 
 __all__ = ["TARGETS", "Export", "Scale", "Sources", "Winner", "export_study", "other_trainers"]
@@ -64,5 +65,9 @@ def export_study(
     winner = winner_of(
         study, config, out=Path(out), with_sources=to != "native", number=trial, copy_models=copy_models
     )
+    model = winner.config.model.name
+    if to != "native" and model is not None and encodes(model):
+        rule = f"must be native for {model!r}, an encoder–decoder, which {to} does not train"
+        raise ConfigError([Problem("--to", f"{rule}; ppo-tune trains it at full length (ppo-tune train)")])
     facts = winner.provenance
     return replace(TARGETS[to](winner, scale), verdict=facts["verdict"], advice=facts.get(native.ADVICE, ""))

@@ -171,6 +171,12 @@ def _before(
     return before if [list(row) for row in rows] == [list(row) for row in same] else None
 
 
+def encodes(model: str) -> bool:
+    """Whether a model is an encoder–decoder, as far as its config can be read."""
+    config = _config(model)
+    return config is not None and bool(config.is_encoder_decoder)
+
+
 def _config(model: str) -> PretrainedConfig | None:
     try:
         name, where = pretrained(model)

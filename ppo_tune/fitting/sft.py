@@ -30,7 +30,7 @@ from ppo_tune.fitting.rows import cut_prompts, hold_out
 from ppo_tune.fitting.weights import FittedWeights, check_rank, dtypes_of
 from ppo_tune.models.causal import positions
 from ppo_tune.models.context import context_length
-from ppo_tune.models.loading import DTYPES, check_files, load_causal_lm, load_tokenizer
+from ppo_tune.models.loading import DTYPES, check_files, load_language_model, load_tokenizer
 from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
 from ppo_tune.models.text import check_tokens, pad_right
 from ppo_tune.seeding import generator
@@ -205,7 +205,7 @@ def _load_or_build(
     examples = tokenize_pairs(tokenizer, pairs)
     if base:
         stored, dtype = dtypes_of(base, config)
-        model = load_causal_lm(base, stored)
+        model = load_language_model(base, stored)
     else:
         longest = max(len(ids) for ids, _ in examples)
         dtype = DTYPES.get(config.dtype, torch.float32)

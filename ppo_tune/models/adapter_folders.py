@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.hub import cached_file
 
@@ -34,12 +34,13 @@ from ppo_tune.data.model_folders import (
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.fast.linear import layer_shape
+from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.loading import (
     dtype_of_products,
     first_line,
     json_folder,
-    load_causal_lm,
     load_config,
+    load_language_model,
     load_tokenizer,
 )
 from ppo_tune.models.policy import Policy
@@ -85,7 +86,7 @@ class AdapterFolder:
         """
         all_weights = config.lora_rank is None
         dtype = dtype_of_products(self.base, config.dtype, device, all_weights=all_weights)
-        model = load_causal_lm(self.base, torch.float32 if all_weights else dtype).float()
+        model = load_language_model(self.base, torch.float32 if all_weights else dtype).float()
         self._merge_into(model)
         tokenizer, settled = load_tokenizer(self.tokenizer), settle(model, device)
         return Policy(settled, tokenizer, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha)
@@ -224,7 +225,7 @@ def _misfit(adapter: str, base: str, why: str) -> ModelError:
 def _linear_layers(base: str) -> dict[str, tuple[int, int]]:
     """The widths of input and output of a model's linear layers, by its config; those that share a weight left out."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(load_config(base), trust_remote_code=False)
+        model = layout_of(config := load_config(base)).auto.from_config(config, trust_remote_code=False)
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     return {
         name: layer_shape(module)

@@ -14,7 +14,7 @@ from ppo_tune.models.context import problem_of_prompt
 from ppo_tune.models.decoding import PolicyOutput
 from ppo_tune.models.memory import MemoryChunks
 from ppo_tune.models.policy import Policy
-from ppo_tune.models.text import Prompts, Sequences, decode_responses, pad_left
+from ppo_tune.models.text import Prompts, Sequences, pad_left
 
 TEXTS_AT_ONCE = 1024
 """That are tokenized together."""
@@ -78,7 +78,7 @@ def answer_texts(
     sequences, _ = answer(
         policy, pad_left(ids)[None], uniforms[None], temperature=temperature, places=[place]
     )
-    return decode_responses(policy.tokenizer, sequences[0])
+    return policy.layout.texts(sequences[0])
 
 
 def encode_checked(
@@ -117,7 +117,7 @@ def check_room(policy: Policy, texts: Sequence[str], max_new_tokens: int, *, cha
 
 
 def _encode(policy: Policy, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
-    return prompt_ids(policy.tokenizer, texts, chat=True) if chat else policy.layout.encode(texts)
+    return prompt_ids(policy.tokenizer, texts, chat=chat, closed=policy.layout.closes_prompts)
 
 
 def _check(policy: Policy, longest: int, max_new_tokens: int) -> None:

@@ -1,18 +1,25 @@
 """Token layout of decoder-only models: prompt and response are one text, with the prompt padded on its left."""
 
 import inspect
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    DynamicCache,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.cache_utils import Cache
 
+from ppo_tune.models.cache import cache_name, keeps_rows_apart, make_room
 from ppo_tune.models.context import context_length, first_position
 from ppo_tune.models.layout import DecodingState, Output, TokenLayout
-from ppo_tune.models.text import Prompts, Sequences, tokenize
+from ppo_tune.models.text import Prompts, Sequences, decode_responses
 
 
 class CausalLayout(TokenLayout):
@@ -23,6 +30,10 @@ class CausalLayout(TokenLayout):
     """
 
     task_type = "CAUSAL_LM"
+    kind = "a causal language model"
+    auto = AutoModelForCausalLM
+    known = MODEL_FOR_CAUSAL_LM_MAPPING
+    closes_prompts = False
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
@@ -34,17 +45,20 @@ class CausalLayout(TokenLayout):
         self._cache_name = cache_name(arguments)
         self._first_position = first_position(model)
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids without an end-of-sequence token."""
-        return tokenize(self.tokenizer, texts)
+    def texts(self, sequences: Sequences) -> list[str]:
+        """What each response says behind its prompt, the space before its first word included."""
+        return decode_responses(self.tokenizer, sequences)
 
     def room_for_prompts(self, max_new_tokens: int) -> int | None:
         """What a response leaves of the context that it shares with its prompt."""
         return None if self.context_length is None else self.context_length - max_new_tokens
 
-    def next_logits(self, prompt: Sequence[int]) -> Tensor:
-        """Logits after the prompt's last token, (V,)."""
-        return self._run(input_ids=torch.tensor([prompt], device=self.device)).logits[0, -1]
+    @classmethod
+    def read(cls, model: nn.Module, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
+        """Logits behind the prompt and each token but the response's last, (T, V)."""
+        ids = torch.tensor([[*prompt, *response[:-1]]], device=next(model.parameters()).device)
+        logits: Tensor = model(input_ids=ids, use_cache=False).logits
+        return logits[0, len(prompt) - 1 :]
 
     def begin(self, prompts: Prompts, length: int) -> DecodingState:
         """Responses in a cache that holds their prompts too."""
@@ -83,14 +97,8 @@ class _Responses(DecodingState):
         self.layout = layout
         self.ids, self.mask, self.position = prompts.ids, prompts.mask, positions(prompts.mask)
         self.cache = DynamicCache(config=layout.model.config)
-        room = prompts.ids.shape[-1] + length
-        self.cache.layers = [
-            RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in self.cache.layers
-        ]
-        # A layer of another kind may hold more than keys and values, out of which no row can be taken.
-        self.keeps_rows_apart = all(
-            type(layer) in (RoomyLayer, DynamicSlidingWindowLayer) for layer in self.cache.layers
-        )
+        make_room(self.cache, prompts.ids.shape[-1] + length)
+        self.keeps_rows_apart = keeps_rows_apart(self.cache)
 
     def step(self) -> Output:
         return self.layout.step(self.ids, self.mask, self.position, self.cache)
@@ -104,46 +112,6 @@ class _Responses(DecodingState):
         self.cache.batch_select_indices(rows)
 
 
-class RoomyLayer(DynamicLayer):
-    """Keys and values of up to `room` tokens as views into buffers made once, (N, heads, tokens, D)."""
-
-    def __init__(self, room: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.room = room
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Write the new tokens behind the others, and return all."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            shape = (*key_states.shape[:2], self.room)
-            self.key_buffer = key_states.new_empty((*shape, key_states.shape[-1]))
-            self.value_buffer = value_states.new_empty((*shape, value_states.shape[-1]))
-        start = self.get_seq_length()
-        end = start + key_states.shape[-2]
-        self.key_buffer[:, :, start:end] = key_states
-        self.value_buffer[:, :, start:end] = value_states
-        return self._show(end)
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only these rows."""
-        if not self.is_initialized:
-            return
-        length = self.get_seq_length()
-        self.key_buffer, self.value_buffer = self.key_buffer[indices], self.value_buffer[indices]
-        self._show(length)
-
-    def _show(self, length: int) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = self.key_buffer[:, :, :length], self.value_buffer[:, :, :length]
-        return self.keys, self.values
-
-
 def positions(mask: Tensor) -> Tensor:
     """Position of each token, counted from the first real one, shape of `mask`."""
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
-
-
-def cache_name(arguments: Container[str]) -> str:
-    """What a model's forward calls its cache: the old name is gone from transformers 5.40, the new one is of 5.24."""
-    return "cache" if "cache" in arguments else "past_key_values"

@@ -11,40 +11,46 @@ from transformers import PreTrainedTokenizerBase
 from ppo_tune.data.chats import Chat, Turn, turns_of
 from ppo_tune.data.model_folders import missing_chat_template
 from ppo_tune.errors import ModelError
-from ppo_tune.models.text import tokenize
+from ppo_tune.models.text import closing_token, tokenize
 
 MARK = "qzx"
 """What an assistant says where only what the template writes after it is of interest."""
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool, closed: bool = False
+) -> list[list[int]]:
     """Token ids of a task's prompts: as they stand, or each as its turns up to where the assistant begins.
+
+    Where they are `closed` they keep the end-of-sequence token that the tokenizer writes behind texts.
 
     Raises:
         ModelError: If they are turns, and there is no chat template, or it fails.
     """
     if not chat:
-        return tokenize(tokenizer, texts)
+        return tokenize(tokenizer, texts, closed=closed)
     turns = [_render(tokenizer, turns_of(text), "task.chat", add_generation_prompt=True) for text in texts]
-    return [tokenizer(turn, add_special_tokens=False)["input_ids"] for turn in turns]
+    end = closing_token(tokenizer) if closed else None
+    rows = [tokenizer(turn, add_special_tokens=False)["input_ids"] for turn in turns]
+    return [row if end is None or row[-1:] == [end] else [*row, end] for row in rows]
 
 
 def shortened(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, most: int, *, chat: bool
+    tokenizer: PreTrainedTokenizerBase, prompt: str, most: int, *, chat: bool, closed: bool = False
 ) -> tuple[str, list[int]] | None:
     """The end of a prompt that has so many tokens at most, and they; None where there is none to keep.
 
     Of a text its last tokens are kept, behind the token that begins every text; of a conversation its system message
-    and as many of the last turns as there is room for.
+    and as many of the last turns as there is room for. Where it is `closed` the last is what ends every text.
     """
     if chat:
         system = [turn for turn in turns_of(prompt)[:1] if turn["role"] == "system"]
         turns = turns_of(prompt)[len(system) :]
         starts = (i for i, turn in enumerate(turns) if i and turn["role"] == "user")
         texts = (Chat([*system, *turns[start:]]) for start in starts)
-        found = ((text, prompt_ids(tokenizer, [text], chat=True)[0]) for text in texts)
+        found = ((text, prompt_ids(tokenizer, [text], chat=True, closed=closed)[0]) for text in texts)
         return next(((text, ids) for text, ids in found if len(ids) <= most), None)
-    (ids,) = tokenize(tokenizer, [prompt])
+    (ids,) = tokenize(tokenizer, [prompt], closed=closed)
     begin = ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
     if most <= len(begin):
         return None

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+NAMES_OF_POSITIONS = ("max_position_embeddings", "max_seq_len")
+"""How configs call the number of positions."""
+
 
 def context_length(model: PreTrainedModel) -> int | None:
     """The longest sequence the model can read, in tokens; None where it has no limit."""
@@ -27,9 +30,9 @@ def problem_of_prompt(n_tokens: int, room: int | None) -> str | None:
 def usable_positions(config: PreTrainedConfig) -> int | None:
     """The positions at which what a model says of a text depends on that text alone; None where there is no limit."""
     text = config.get_text_config(decoder=True)
-    named = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    named = (getattr(text, name, None) for name in NAMES_OF_POSITIONS)
     limits = (limit for limit in named if isinstance(limit, int) and limit > 0)
-    return min((*limits, *_where_embeddings_change(text)), default=None)
+    return min((*limits, *_where_embeddings_change(text), *_where_attention_changes(config)), default=None)
 
 
 def first_position(model: PreTrainedModel) -> int:
@@ -48,3 +51,12 @@ def _where_embeddings_change(config: PreTrainedConfig) -> Iterator[int]:
             original = kind.get("original_max_position_embeddings")
             original = original or getattr(config, "original_max_position_embeddings", None)
             yield int(original or config.max_position_embeddings)
+
+
+def _where_attention_changes(config: PreTrainedConfig) -> Iterator[int]:
+    """Lengths beyond which a text is read in windows or blocks, whose number depends on the longest of a batch."""
+    window = getattr(config, "attention_window", None)  # Longformer's encoder
+    if window:
+        yield min(window) if isinstance(window, list) else int(window)
+    if getattr(config, "attention_type", None) == "block_sparse":  # BigBird, which reads shorter texts whole
+        yield int((5 + 2 * config.num_random_blocks) * config.block_size)

@@ -119,6 +119,39 @@ def examine(
             )
 
 
+@torch.no_grad()
+def examine_pack(
+    score: Callable[[Sequences, Sequence[int]], Tensor],
+    prompt: Sequence[int],
+    plain: Tensor,
+    tolerance: Tolerance,
+    name: str,
+) -> None:
+    """Have two places of a pack that differ read one text together, and each alone.
+
+    Args:
+        score: From sequences (k, B, ·) and k places to the log-probabilities of the response tokens.
+        prompt: Token ids of the text.
+        plain: Log-probability of each token after it, (V,).
+        tolerance: That of the format of the products.
+        name: What the model is called in an error.
+
+    Raises:
+        ModelError: If one place hears the other.
+    """
+    ids = torch.tensor(list(prompt), device=plain.device).expand(2, N_ROWS, -1)
+    real = torch.ones_like(ids, dtype=torch.bool)
+    both = Sequences(Prompts(ids, real), ids, real, torch.zeros_like(real[..., 0]))
+    together, alone = score(both, (0, 1)), torch.cat([score(both[:1], (place,)) for place in (0, 1)])
+    allowed = tolerance.of(float((alone[0] - alone[1]).abs().mean()), float(plain[plain.isfinite()].std()))
+    gap = _gap(together, alone)
+    if not gap <= allowed:
+        raise ModelError(
+            f"{name} cannot be trained in a pack: its layers do not keep the texts of a batch apart (log-probabilities "
+            f"of one trial differ by {gap:.2g} nats beside another, and {allowed:.2g} is allowed); set search.pack: 1"
+        )
+
+
 def require_reference(logprobs: Tensor, reference: Tensor, mask: Tensor, tolerance: Tolerance) -> None:
     """See that a policy that nothing was taught yet is its reference, whatever `examine` may have missed.
 
@@ -158,8 +191,11 @@ def two_prompts(tokenizer: PreTrainedTokenizerBase, n_known: int) -> tuple[list[
 
 
 @contextmanager
-def own_failures(name: str, *, judge: bool = False) -> Iterator[None]:
-    """What a model's own code raises over a short text, that it was to judge or to go on with, becomes a refusal."""
+def own_failures(name: str, kind: str | None = None) -> Iterator[None]:
+    """What a model's own code raises over a short text, that it was to judge or to answer, becomes a refusal.
+
+    Messages call it by its name, and by the kind of language model that it was taken for; None for a judge.
+    """
     try:
         yield
     except (ModelError, torch.OutOfMemoryError):
@@ -167,12 +203,12 @@ def own_failures(name: str, *, judge: bool = False) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().splitlines()
         found = f"it fails with {type(error).__name__}{': ' + reason[0] if reason else ''}"
-        if judge:
+        if kind is None:
             raise ModelError(
                 f"{name} cannot judge: scoring a short text, {found}; choose another reward model"
             ) from error
         raise ModelError(
-            f"{name} cannot be trained: reading and writing a short text as a causal language model, {found}; choose "
+            f"{name} cannot be trained: reading and writing a short text as {kind}, {found}; choose "
             "another language model"
         ) from error
 

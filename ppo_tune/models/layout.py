@@ -5,7 +5,8 @@ prompts are padded on the left and responses on the right, whatever the kind of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ class Output(NamedTuple):
 
     Attributes:
         logits: Of the tokens, shape (..., V).
-        hidden: What value heads read, (..., H): the input of the output layer; None if the layout does not listen.
+        hidden: What value heads read, (..., H): the model's last states; None if the layout does not listen.
     """
 
     logits: Tensor
@@ -57,10 +58,19 @@ class TokenLayout(ABC):
 
     Attributes:
         task_type: What PEFT calls this kind of model.
+        kind: What messages call it.
+        auto: The class of transformers that loads one.
+        known: The configs of those that transformers has.
+        closes_prompts: Whether a prompt keeps the end-of-sequence token that the tokenizer writes behind it: the model
+            is not to go on with the prompt, but to read it.
         stop_ids: Tokens that end a response by what its authors say.
     """
 
     task_type: ClassVar[str]
+    kind: ClassVar[str]
+    auto: ClassVar[Any]
+    known: ClassVar[Container[Any]]
+    closes_prompts: ClassVar[bool]
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
@@ -71,19 +81,28 @@ class TokenLayout(ABC):
         self.dtype = dtype
         self.casts = dtype != model.dtype
         self.stop_ids = stop_tokens(model, tokenizer)
-        self._head_input: Tensor | None = None
+        self._heard: Tensor | None = None
 
     @abstractmethod
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of prompts as this kind of model reads them."""
+    def texts(self, sequences: Sequences) -> list[str]:
+        """The text of each of B responses, (B, ·), without its stop token and without padding."""
 
     @abstractmethod
     def room_for_prompts(self, max_new_tokens: int) -> int | None:
         """The longest prompt that leaves room for a response in the model's context; None for no limit."""
 
+    @classmethod
     @abstractmethod
+    def read(cls, model: nn.Module, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
+        """Logits of every response token, (T, V), by a model left to itself: one text, no padding, no mask.
+
+        The model is one of transformers, or of peft around it, on any device.
+        """
+
     def next_logits(self, prompt: Sequence[int]) -> Tensor:
-        """Logits of a response's first token, (V,), by the model left to itself: one text, no padding, no mask."""
+        """Logits of a response's first token, (V,), by the model left to itself."""
+        with self._products():
+            return self.read(self.model, prompt, [0])[0]
 
     @abstractmethod
     def begin(self, prompts: Prompts, length: int) -> DecodingState:
@@ -94,22 +113,26 @@ class TokenLayout(ABC):
         """Logits (k, B, T, V) and hidden (k, B, T, H) of every response token of (k, B, ·), in one pass."""
 
     def listen(self) -> None:
-        """From now on hand out what the output layer reads."""
+        """From now on hand out the model's last states: what the output layer reads."""
         output_head(self.model).register_forward_pre_hook(self._remember)
 
     def _remember(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         # Cut to the last positions it is a strided view, which torch would multiply by a copy per row of the head.
-        self._head_input = args[0].contiguous()
-        return (self._head_input, *args[1:])
+        self._heard = args[0].contiguous()
+        return (self._heard, *args[1:])
+
+    def _products(self) -> AbstractContextManager[None]:
+        """Within this block products are of the wanted format."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.casts)
 
     def _run(self, **inputs: Any) -> Output:
         """One pass in the format of the products; one that fails leaves nothing of itself."""
         try:
-            with torch.autocast(self.device.type, self.dtype, enabled=self.casts):
+            with self._products():
                 logits: Tensor = self.model(**inputs).logits
-            return Output(logits, self._head_input)
+            return Output(logits, self._heard)
         finally:
-            self._head_input = None
+            self._heard = None
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -1,4 +1,4 @@
-"""From a folder or hub name to a tokenizer and a policy; refuses what is not a causal language model."""
+"""From a folder or hub name to a tokenizer and a policy; refuses what is no language model that can be trained."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from transformers import (
     CONFIG_MAPPING,
-    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
-    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     GenerationConfig,
@@ -27,6 +25,7 @@ from ppo_tune.data.model_folders import (
     ADAPTER,
     CONFIG,
     TOKENIZER,
+    WAY_OUT,
     base_of,
     called,
     check_folder,
@@ -35,14 +34,12 @@ from ppo_tune.data.model_folders import (
 )
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
+from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.policy import Policy
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MIN_WIDTH = 256
 """Width from which bfloat16 pays, measured on CPUs with AVX512-BF16; see benchmarks/README.md."""
-
-
-_UNUSABLE = "cannot be loaded as a causal language model"
 
 
 def best_device() -> torch.device:
@@ -71,7 +68,7 @@ def load_policy(
         The policy; every place starts as the reference.
 
     Raises:
-        ModelError: If the model cannot be loaded, is not a causal language model, or lacks weights.
+        ModelError: If the model cannot be loaded, is no language model, or lacks weights.
     """
     name = config.name or default_name
     assert name is not None, "the study file demands a model name where the task brings none"
@@ -79,7 +76,7 @@ def load_policy(
     all_weights = config.lora_rank is None
     dtype = dtype_of_products(name, config.dtype, device, all_weights=all_weights)
     tokenizer = load_tokenizer(name)
-    model = settle(load_causal_lm(name, torch.float32 if all_weights else dtype), device)
+    model = settle(load_language_model(name, torch.float32 if all_weights else dtype), device)
     return Policy(
         model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha,
         adapters_vary=adapters_vary, dtype=dtype,
@@ -90,7 +87,7 @@ def dtype_of_products(name: str, wanted: str, device: torch.device, *, all_weigh
     """The format in which a model's products are had: the wanted one, or for `auto` the best by its width.
 
     Raises:
-        ModelError: If it is no causal language model.
+        ModelError: If it is no language model.
     """
     width = getattr(load_config(name).get_text_config(decoder=True), "hidden_size", 0)
     return DTYPES.get(wanted) or best_dtype(width, device, all_weights=all_weights)
@@ -114,7 +111,7 @@ def is_stored_whole(name: str) -> bool:
     """Whether a model's weights are stored in float32, by its config; one that does not say so is of old, and they are.
 
     Raises:
-        ModelError: If it is no causal language model.
+        ModelError: If it is no language model.
     """
     return load_config(name).dtype in (None, torch.float32)
 
@@ -153,14 +150,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Load a causal language model with all of its weights.
+def load_language_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Load a language model of any kind that can be trained, with all of its weights.
 
     Raises:
         ModelError: If the name holds something else, or part of the weights is missing.
     """
-    load_config(name)
-    model = load_whole(AutoModelForCausalLM, name, f"{called(name)} {_UNUSABLE}", dtype=dtype)
+    layout = layout_of(load_config(name))
+    model = load_whole(layout.auto, name, f"{called(name)} cannot be loaded as {layout.kind}", dtype=dtype)
     _check_stop_ids(model, name)
     return model
 
@@ -180,7 +177,7 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
     Raises:
         ModelError: If the model cannot be loaded, or a weight is missing or of another size; begins with `refusal`.
     """
-    check_files(name, judge=auto is not AutoModelForCausalLM)
+    check_files(name, judge=auto is AutoModelForSequenceClassification)
     with _refused(refusal):
         model: PreTrainedModel
         repo, where = pretrained(name)
@@ -203,14 +200,15 @@ def load_whole(auto: Any, name: str, refusal: str, **settings: Any) -> PreTraine
 
 
 def skeleton(name: str) -> PreTrainedModel:
-    """A causal language model by its config alone: its modules and sizes without any weight, on torch's meta device.
+    """A language model by its config alone: its modules and sizes without any weight, on torch's meta device.
 
     Raises:
         ModelError: If the name holds something else.
     """
     config = load_config(name)
-    with _refused(f"{called(name)} {_UNUSABLE}"), torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    layout = layout_of(config)
+    with _refused(f"{called(name)} cannot be loaded as {layout.kind}"), torch.device("meta"):
+        model: PreTrainedModel = layout.auto.from_config(config)
     with suppress(OSError):  # not every folder has one
         repo, where = pretrained(name)
         model.generation_config = GenerationConfig.from_pretrained(repo, **where, trust_remote_code=False)
@@ -264,14 +262,27 @@ def _from_hub(name: str) -> Path | None:
 
 
 def load_config(name: str) -> PretrainedConfig:
-    """The config of a causal language model; whatever is none is refused before its tokenizer or a weight is read."""
+    """The config of a language model; whatever is none is refused before its tokenizer or a weight is read."""
     check_files(name)
-    with _refused(f"{called(name)} {_UNUSABLE}"):
+    with _refused(f"{called(name)} cannot be loaded as a language model"):
         repo, where = pretrained(name)
         config: PretrainedConfig = AutoConfig.from_pretrained(repo, **where, trust_remote_code=False)
-        known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-    check_kind(config.architectures, called(name), encodes=bool(config.is_encoder_decoder), known=known)
+    check_kind(config.architectures, called(name), known=type(config) in layout_of(config).known)
     return config
+
+
+def require_decoder(name: str) -> None:
+    """Refuse an encoder–decoder where only decoder-only models are read.
+
+    Raises:
+        ModelError: If it is one, or no language model.
+    """
+    config = load_config(name)
+    if config.is_encoder_decoder:
+        raise ModelError(
+            f"{called(name)} holds an encoder–decoder ({type(config).__name__.removesuffix('Config')}), and only "
+            f"decoder-only models can be fitted; {WAY_OUT}"
+        )
 
 
 @contextmanager

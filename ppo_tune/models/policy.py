@@ -15,14 +15,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.models.alphabet import Alphabet
-from ppo_tune.models.causal import CausalLayout
 from ppo_tune.models.decoding import PolicyOutput, decode_alive, scaled_log_softmax
-from ppo_tune.models.guard import TOLERANCES, Tolerance, examine, own_failures, read_plainly, two_prompts
+from ppo_tune.models.guard import (
+    TOLERANCES,
+    Tolerance,
+    examine,
+    examine_pack,
+    own_failures,
+    read_plainly,
+    two_prompts,
+)
+from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.layout import DecodingState, TokenLayout
 from ppo_tune.models.lora import Adapters, Bottleneck, output_head
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.stops import Stops, StopTexts, first_stop
-from ppo_tune.models.text import Prompts, Sequences, check_tokens, decode_responses, name_of
+from ppo_tune.models.text import Prompts, Sequences, check_tokens, name_of
 from ppo_tune.ppo import entropy
 
 
@@ -34,7 +42,7 @@ class Policy:
     frozen copy.
 
     Args:
-        model: Any Hugging Face causal language model.
+        model: Any Hugging Face causal language model or encoder–decoder.
         tokenizer: Its tokenizer.
         places: K, how many trials can be trained side by side.
         lora_rank: Rank of the adapters; None trains all weights, for one place only.
@@ -42,7 +50,6 @@ class Policy:
         adapters_vary: Whether places may have a smaller rank, and another alpha, each its own.
         dtype: Of the products; None is the model's own. Another one than the model's, which is for weights that
             are trained and so stay float32, is had by autocast.
-        layout: How this kind of model reads and writes.
 
     Raises:
         ModelError: If the model is not what training takes it for: see `ppo_tune.models.guard`.
@@ -58,7 +65,6 @@ class Policy:
         lora_alpha: float = 16.0,
         adapters_vary: bool = False,
         dtype: torch.dtype | None = None,
-        layout: type[TokenLayout] = CausalLayout,
     ) -> None:
         assert lora_rank is not None or places == 1, "all weights are trained for one trial at a time"
         self.model: PreTrainedModel = model.train(False)  # dropout off, for good
@@ -67,12 +73,13 @@ class Policy:
         self.places = places
         self.device: torch.device = next(model.parameters()).device
         self.dtype: torch.dtype = dtype or model.dtype
+        layout = layout_of(model.config)
         self.layout: TokenLayout = layout(model, tokenizer, self.dtype)
         head = output_head(model)
         self.stop_ids = torch.tensor(self.layout.stop_ids, dtype=torch.long, device=self.device)
         self.stop_texts: StopTexts | None = None
         self._alphabet = Alphabet(tokenizer, self.layout.stop_ids, head.out_features, self.device)
-        with own_failures(self._name):
+        with own_failures(self._name, layout.kind):
             embedding: Any = model.get_input_embeddings()
             texts = two_prompts(tokenizer, len(embedding.weight))
             logits, idle = read_plainly(self.layout, texts[0])
@@ -92,7 +99,7 @@ class Policy:
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
             self.adapters.hold(self.rows)
         self.layout.listen()
-        with own_failures(self._name):
+        with own_failures(self._name, layout.kind):
             self._examine(*texts, plain)
 
     def _examine(self, long: Sequence[int], short: Sequence[int], plain: Tensor) -> None:
@@ -104,8 +111,24 @@ class Policy:
                 partial(self.generate, **usual), partial(self.evaluate, **usual), long, short, plain,
                 self.tolerance, self._name,
             )  # fmt: skip
+            if self.places > 1:
+                self._examine_pack(long, plain)
         finally:
             self.stop_ids = stop_ids
+
+    @torch.no_grad()
+    def _examine_pack(self, prompt: Sequence[int], plain: Tensor) -> None:
+        """Refuse a model whose layers do not keep the rows of a batch apart, once two places differ."""
+        rng = torch.Generator().manual_seed(0)
+        for place in (0, 1):
+            self.rows.values[place] = torch.randn(self.rows.values.shape[1], generator=rng) / 8
+        try:
+            examine_pack(
+                lambda batch, places: self.evaluate(batch, temperature=1.0, places=places).logprobs,
+                prompt, plain, self.tolerance, self._name,
+            )  # fmt: skip
+        finally:
+            self.rows.values.zero_()
 
     def check_readable(self, prompts: Iterable[Sequence[int]]) -> None:
         """Make sure that the model knows every token of some prompts.
@@ -135,10 +158,10 @@ class Policy:
 
     def decode(self, sequences: Sequences) -> list[str]:
         """The text of each of B responses, (B, ·), without what ended it: what a judge reads."""
-        texts = decode_responses(self.tokenizer, sequences)
+        texts = self.layout.texts(sequences)
         if self.stop_texts is None:
             return texts
-        whole = decode_responses(self.tokenizer, replace(sequences, ended=torch.zeros_like(sequences.ended)))
+        whole = self.layout.texts(replace(sequences, ended=torch.zeros_like(sequences.ended)))
         ends = (first_stop(text, self.stop_texts.texts) for text in whole)
         return [
             usual if at is None else text[:at] for usual, text, at in zip(texts, whole, ends, strict=True)

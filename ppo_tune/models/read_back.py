@@ -9,16 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ppo_tune.data.model_folders import called
 from ppo_tune.errors import ModelError
 from ppo_tune.models.alphabet import Alphabet
-from ppo_tune.models.loading import first_line, load_causal_lm, load_whole
+from ppo_tune.models.kinds import layout_of
+from ppo_tune.models.loading import first_line, load_config, load_language_model, load_whole
 from ppo_tune.models.policy import Policy
 from ppo_tune.models.text import Prompts
 
@@ -71,14 +73,13 @@ def logprobs_of(
     model: torch.nn.Module, rows: Sequence[Row], alphabet: Alphabet | None = None
 ) -> list[Tensor]:
     """What a model of transformers or peft says of every response token, each row alone and without padding."""
-    device = next(model.parameters()).device
+    config: Any = model.config
     found = []
     for prompt, response in rows:
-        ids = torch.tensor([prompt + response], device=device)
-        logits = model(input_ids=ids, use_cache=False).logits[0].float().cpu()
+        logits = layout_of(config).read(model, prompt, response).float().cpu()
         if alphabet is not None:
             logits = alphabet.cut(logits)
-        said = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        said = logits.log_softmax(-1)
         found.append(said.gather(-1, torch.tensor(response)[:, None])[:, 0])
     return found
 
@@ -100,9 +101,8 @@ def model_note(folder: Path, said: Said, *, draft_of: Path | None = None) -> str
     name, do = called(str(draft_of or folder)), "it was not kept" if draft_of else "do not use it"
     if not _has_room(sum(path.stat().st_size for path in folder.glob("*.safetensors"))):
         return f"{draft_of or folder} was not read back, for there is no memory left for it"
-    model = load_whole(
-        AutoModelForCausalLM, str(folder), f"{name} was written, but cannot be loaded again", dtype="auto"
-    )
+    auto = layout_of(load_config(str(folder))).auto
+    model = load_whole(auto, str(folder), f"{name} was written, but cannot be loaded again", dtype="auto")
     distance = said.distance(model)
     if distance <= said.tolerance:
         return None
@@ -124,7 +124,7 @@ def adapter_note(policy: Policy, folder: Path, said: Said) -> str | None:
     if not _has_room(policy.model.get_memory_footprint()):
         return f"{unread} there is no memory left for a second model"
     try:
-        base = load_causal_lm(str(policy.model.name_or_path), policy.model.dtype)
+        base = load_language_model(str(policy.model.name_or_path), policy.model.dtype)
     except ModelError as error:
         return f"{unread} its base cannot be loaded again ({error})"
     fault = _fault_of_adapter(base, folder, said)

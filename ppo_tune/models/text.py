@@ -71,15 +71,29 @@ class Sequences:
         return Sequences(prompts, ids, mask, self.ended)
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, without an end-of-sequence token: the model is to go on from here."""
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, closed: bool = False
+) -> list[list[int]]:
+    """Token ids of each text, without the end-of-sequence token that a tokenizer may write: a model is to go on there.
+
+    Where the text is `closed` it stays, for an encoder is to know that this is all.
+    """
     unread = {"return_attention_mask": False, "return_token_type_ids": False}  # a sixth of the time
     rows: list[list[int]] = tokenizer(list(texts), **unread)["input_ids"] if texts else []
+    rows = begin_once(tokenizer, texts, rows)
+    if closed:
+        return rows
     eos = tokenizer.eos_token_id
     return [
         row[:-1] if row and row[-1] == eos and not text.endswith(str(tokenizer.eos_token)) else row
-        for row, text in zip(begin_once(tokenizer, texts, rows), texts, strict=True)
+        for row, text in zip(rows, texts, strict=True)
     ]
+
+
+def closing_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The end-of-sequence token, if the tokenizer writes it behind a text."""
+    (row,) = tokenizer(["a"])["input_ids"]
+    return tokenizer.eos_token_id if row[-1:] == [tokenizer.eos_token_id] else None
 
 
 def begin_once(

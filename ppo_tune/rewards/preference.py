@@ -244,7 +244,7 @@ def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
         ModelError: If it has not, or the model fails.
     """
     short, long = "a", "a b c d e f g h"
-    with own_failures(f"reward model {name!r}", judge=True):
+    with own_failures(f"reward model {name!r}"):
         alone = float(raw_scores(model, tokenizer, [short], append_eos=False)[0])
         beside = float(raw_scores(model, tokenizer, [short, long], append_eos=False)[0])
     tolerance = PADDING_TOLERANCE.get(model.dtype, 1e-3) * (1 + abs(alone))

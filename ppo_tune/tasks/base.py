@@ -92,7 +92,8 @@ def judges_of(config: TaskConfig, device: torch.device) -> dict[str, Reward]:
 class PromptSet:
     """The tokenized prompts of one split.
 
-    A prompt leaves room for a response where it has `max_prompt_tokens` at most; None is no limit.
+    A prompt leaves room for a response where it has `max_prompt_tokens` at most; None is no limit. Where prompts are
+    `closed` they keep the end-of-sequence token of the tokenizer, as encoders read them.
 
     Attributes:
         prompts: Those that are there; one that was cut is what is left of it.
@@ -112,12 +113,14 @@ class PromptSet:
         split: Split,
         tokenizer: PreTrainedTokenizerBase,
         max_prompt_tokens: int | None,
+        *,
+        closed: bool = False,
     ) -> None:
         self.name = task.name
         self.prompts: list[Prompt] = []
         self.ids: list[list[int]] = []
         every, self.n_dropped, self.n_cut = task.prompts[split], 0, 0
-        rows = prompt_ids(tokenizer, [prompt.text for prompt in every], chat=task.chat)
+        rows = prompt_ids(tokenizer, [prompt.text for prompt in every], chat=task.chat, closed=closed)
         for prompt, ids in zip(every, rows, strict=True):
             problem = problem_of_prompt(len(ids), max_prompt_tokens)
             if problem is None:
@@ -131,7 +134,7 @@ class PromptSet:
                 raise DataError(f"{prompt.where or 'prompt'}: {problem}, or {way_out}{others}")
             assert max_prompt_tokens is not None, "without a limit nothing is too long"
             cut = task.too_long == "cut" and shortened(
-                tokenizer, prompt.text, max_prompt_tokens, chat=task.chat
+                tokenizer, prompt.text, max_prompt_tokens, chat=task.chat, closed=closed
             )
             if cut:
                 self._add(prompt.cut_to(cut[0]), cut[1])

@@ -14,7 +14,8 @@ from ppo_tune.config.tasks import scorers
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import Mistakes, NoPromptsError
 from ppo_tune.models import load_tokenizer
-from ppo_tune.models.causal import CausalLayout
+from ppo_tune.models.kinds import layout_of
+from ppo_tune.models.layout import TokenLayout
 from ppo_tune.models.loading import skeleton
 from ppo_tune.models.lora import adapted_share, layers_to_adapt, output_head, remark_on, remark_on_rank
 from ppo_tune.models.text import check_tokens, name_of
@@ -96,7 +97,7 @@ class _Look:
         if name is None:  # the task's own, which is built for it
             return
         model, tokenizer = skeleton(name), load_tokenizer(name)
-        layout = CausalLayout(model, tokenizer, model.dtype)
+        layout = layout_of(model.config)(model, tokenizer, model.dtype)
         self.room = layout.room_for_prompts(self.config.ppo.max_new_tokens)
         with self.mistakes.collected():
             output_head(model)
@@ -112,10 +113,10 @@ class _Look:
             for split in self.asked.prompts:
                 self._read(split, layout)
 
-    def _read(self, split: Split, layout: CausalLayout) -> None:
+    def _read(self, split: Split, layout: TokenLayout) -> None:
         """Tokenize a split as the trainer and what scores its policies do."""
         try:
-            found = PromptSet(self.asked, split, layout.tokenizer, self.room)
+            found = PromptSet(self.asked, split, layout.tokenizer, self.room, closed=layout.closes_prompts)
         except NoPromptsError:
             if split == "confirmation" and not isinstance(self.config, StudyConfig):
                 return  # what is claimed of a training then answers held-out prompts

@@ -125,7 +125,11 @@ class Evaluator:
         self.split = split
         self.memory = Memory.with_rows(micro_batch_size)
         self.prompts = PromptSet(
-            task, split, policy.tokenizer, policy.layout.room_for_prompts(max_new_tokens)
+            task,
+            split,
+            policy.tokenizer,
+            policy.layout.room_for_prompts(max_new_tokens),
+            closed=policy.layout.closes_prompts,
         )
         policy.check_readable(self.prompts.ids)
         self.rows = range(min(n_prompts, len(self.prompts)))

@@ -65,7 +65,7 @@ class PPOTrainer:
         self.processes = processes or ProcessGroup()
         self.processes.check_divides("ppo.rollout_size", shared.rollout_size)
         room = policy.layout.room_for_prompts(shared.max_new_tokens)
-        self.prompts = PromptSet(task, "train", policy.tokenizer, room)
+        self.prompts = PromptSet(task, "train", policy.tokenizer, room, closed=policy.layout.closes_prompts)
         policy.check_readable(self.prompts.ids)
         self.prompts.check_rollout(shared.rollout_size)
         self.forget_limits()

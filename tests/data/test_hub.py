@@ -32,10 +32,10 @@ for name, part in json.loads(sys.argv[1]):
 
 LOADS = """
 import json, sys
-from ppo_tune.models.loading import load_causal_lm, load_tokenizer
+from ppo_tune.models.loading import load_language_model, load_tokenizer
 for name in json.loads(sys.argv[1]):
     try:
-        model = load_causal_lm(name)
+        model = load_language_model(name)
         print(json.dumps([model.config.n_layer, len(load_tokenizer(name))]))
     except Exception as error:
         print(json.dumps(f"{type(error).__name__}: {error}"))

@@ -177,7 +177,7 @@ def test_a_wrong_base_is_refused_before_any_weight_is_read(
     changes: dict[str, Any], why: str, ours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = save_tiny_model(ours / "wrong", **changes)
-    monkeypatch.setattr(adapter_folders, "load_causal_lm", None)
+    monkeypatch.setattr(adapter_folders, "load_language_model", None)
     monkeypatch.setattr(adapter_folders, "load_file", None)
 
     assert refusal(ours / "adapter", str(wrong)) == (

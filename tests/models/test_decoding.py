@@ -7,7 +7,8 @@ from torch.testing import assert_close
 from transformers import MistralConfig, MistralForCausalLM
 
 from ppo_tune.models import Policy
-from ppo_tune.models.causal import CausalLayout, RoomyLayer
+from ppo_tune.models.cache import RoomyLayer
+from ppo_tune.models.causal import CausalLayout
 from tests.conftest import (
     FAMILIES,
     make_sequences,
@@ -43,7 +44,7 @@ def test_a_pass_that_fails_leaves_nothing_of_itself(work, monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):
         getattr(policy, work)(sequences, temperature=1.0, **places)
 
-    assert policy.layout._head_input is None
+    assert policy.layout._heard is None
 
 
 def test_rows_that_are_finished_leave_a_trial_that_is_alone(monkeypatch):

@@ -25,7 +25,9 @@ from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.models import load_policy, load_tokenizer, loading
-from ppo_tune.models.loading import best_dtype, judge_skeleton
+from ppo_tune.models.causal import CausalLayout
+from ppo_tune.models.encoder_decoder import EncoderDecoderLayout
+from ppo_tune.models.loading import best_dtype, dtype_of_products, judge_skeleton
 from ppo_tune.models.lora import Bottleneck
 from ppo_tune.rewards.preference import PreferenceReward
 from ppo_tune.trainer.evaluation import Evaluator
@@ -42,8 +44,9 @@ from tests.conftest import (
     tiny_tokenizer,
 )
 
-ENCODER_DECODER = r"holds an encoder–decoder \({}\), and only decoder-only models can be trained; name one"
-NO_LANGUAGE_MODEL = "holds a {}, not a causal language model; name one whose config.json says"
+NO_LANGUAGE_MODEL = (
+    "holds a {}, not a causal language model or encoder–decoder; name one whose config.json says"
+)
 
 CPU = torch.device("cpu")
 BERT = BertConfig(
@@ -146,29 +149,30 @@ def test_another_kind_of_model_is_refused_by_its_kind(model, kind, tmp_path):
     assert "name one whose config.json says ...ForCausalLM or ...LMHeadModel" in message
 
 
-def test_an_encoder_decoder_is_refused(tmp_path):
-    T5ForConditionalGeneration(T5).save_pretrained(tmp_path)
-    tiny_tokenizer().save_pretrained(tmp_path)
-
-    with pytest.raises(ModelError, match=ENCODER_DECODER.format("T5ForConditionalGeneration")):
-        load(tmp_path)
-
-
-def test_an_encoder_decoder_is_one_though_its_config_json_does_not_say_so(tmp_path):
-    T5ForConditionalGeneration(T5).save_pretrained(tmp_path)
+def test_an_encoder_decoder_is_one_whether_or_not_its_config_json_says_so(tmp_path):
+    save_tiny_model(tmp_path, "t5")
+    plain = load(tmp_path, lora_rank=4)
     change_json(tmp_path / "config.json", lambda config: config.pop("is_encoder_decoder"))
+
+    again = load(tmp_path, lora_rank=4)
+
+    assert isinstance(plain.layout, EncoderDecoderLayout)
+    assert isinstance(again.layout, EncoderDecoderLayout)
+    assert dtype_of_products(str(tmp_path), "auto", CPU, all_weights=False) == torch.float32
+
+
+def test_an_encoder_decoder_whose_start_token_nobody_names_is_refused(tmp_path):
+    T5ForConditionalGeneration(T5).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
 
-    with pytest.raises(ModelError, match=ENCODER_DECODER.format("T5ForConditionalGeneration")):
+    with pytest.raises(ModelError, match=r"begins; put decoder_start_token_id into its config\.json"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("kind", "architecture", "match"),
     [
-        ("bart", "BartForConditionalGeneration", ENCODER_DECODER),
-        ("mbart", None, ENCODER_DECODER),
-        ("whisper", "WhisperForConditionalGeneration", ENCODER_DECODER),
+        ("whisper", "WhisperForConditionalGeneration", NO_LANGUAGE_MODEL),
         ("llava", "LlavaForConditionalGeneration", NO_LANGUAGE_MODEL),
         ("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", NO_LANGUAGE_MODEL),
         ("clip", "CLIPModel", NO_LANGUAGE_MODEL),
@@ -298,7 +302,7 @@ def test_a_missing_package_is_a_reason_like_others(model_folder, monkeypatch):
     def fail(*_, **__):
         raise ImportError("reading this takes `nonesuch`")
 
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", fail)
+    monkeypatch.setattr(CausalLayout.auto, "from_pretrained", fail)
 
     with pytest.raises(
         ModelError, match="cannot be loaded as a causal language model: reading this takes `none"

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from ppo_tune.errors import ModelError
 from ppo_tune.models import save_merged
 from ppo_tune.models.fast.linear import layer_shape
-from ppo_tune.models.loading import load_causal_lm
+from ppo_tune.models.loading import load_language_model
 from ppo_tune.models.lora import linear_layers, output_head
 from ppo_tune.seeding import generator
 from tests.conftest import FAMILIES, make_sequences, stirred_policy, tiny_model, tiny_policy
@@ -205,7 +205,7 @@ def test_layers_of_a_class_of_their_own_are_adapted_and_merged(tmp_path):
             "mlp.dense_4h_to_h",
         )
     }
-    merged = load_causal_lm(str(tmp_path)).eval()
+    merged = load_language_model(str(tmp_path)).eval()
     expected = (
         merged(torch.tensor([[7, 8, 9, 6, 6, 0]])).logits[0, 2:-1].log_softmax(-1)[[0, 1, 2], [6, 6, 0]]
     )

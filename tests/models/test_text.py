@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from ppo_tune.models import decode_responses
-from ppo_tune.models.text import pad_left, pad_right, tokenize
+from ppo_tune.models.text import closing_token, pad_left, pad_right, tokenize
 from tests.conftest import make_sequences, tiny_tokenizer
 from tests.tokenizers_of import KINDS, TEXTS
 
@@ -65,6 +65,12 @@ def test_a_stop_token_that_the_user_wrote_stays_even_where_the_tokenizer_adds_on
     rows = tokenize(ending_tokenizer(), ["c <eos>"])
 
     assert rows[0][:2] == [4, 0]
+
+
+def test_what_an_encoder_reads_keeps_the_token_that_ends_it():
+    assert tokenize(ending_tokenizer(), ["a b", "c"], closed=True) == [[2, 3, 0], [4, 0]]
+    assert tokenize(tiny_tokenizer(), ["a b"], closed=True) == [[2, 3]]
+    assert (closing_token(ending_tokenizer()), closing_token(tiny_tokenizer())) == (0, None)
 
 
 def test_no_texts_are_no_rows():

@@ -318,7 +318,10 @@ def test_a_model_that_cannot_be_used_is_one_message(
     code, output = start(path, "--workers", "1").finish()
 
     assert code == 2
-    assert "holds a BertForMaskedLM, not a causal language model; name one whose config.json says" in output
+    assert (
+        "holds a BertForMaskedLM, not a causal language model or encoder–decoder; name one whose config.json says"
+        in output
+    )
     assert "Traceback" not in output
 
 

@@ -171,21 +171,26 @@ def test_three_seeds_out_of_three_beat_the_untrained_policy() -> None:
     assert min(gains) > 0.5
 
 
-def first_tokens(policy: Policy, place: int | None) -> Tensor:
-    """Probability of every token after the prompt; of the reference for None."""
-    sequences = make_sequences([[2]] * len(VOCABULARY), [[token] for token in range(len(VOCABULARY))])
+def shares(policy: Policy, responses: list[list[int]], place: int | None) -> Tensor:
+    """Probability of every response to one prompt; of the reference for None."""
+    sequences = make_sequences([[2]] * len(responses), responses)
     with torch.no_grad():
         logprobs = (
             policy.reference(sequences, temperature=1.0)
             if place is None
             else policy.evaluate(sequences, temperature=1.0, places=[place]).logprobs
         )
-    return logprobs.exp().double().flatten()
+    return (logprobs * sequences.response_mask).sum(-1).exp().double().flatten()
 
 
-def train_bandit(policy: Policy, weights: dict[str, float], kl_coef: float) -> None:
+def first_tokens(policy: Policy, place: int | None) -> Tensor:
+    """Probability of every token after the prompt; of the reference for None."""
+    return shares(policy, [[token] for token in range(len(VOCABULARY))], place)
+
+
+def train_bandit(policy: Policy, weights: dict[str, float], kl_coef: float, length: int = 1) -> None:
     config = {
-        "kl_coef": kl_coef, "max_new_tokens": 1, "rollout_size": 128, "batch_size": 64, "episodes": 128 * 45,
+        "kl_coef": kl_coef, "max_new_tokens": length, "rollout_size": 128, "batch_size": 64, "episodes": 128 * 45,
         "lr_schedule": "linear", "vf_coef": 0.5,
     }  # fmt: skip
     train(policy, 45, bandit_task(weights, 128), **config)
@@ -207,6 +212,25 @@ def test_a_long_run_on_a_bandit_ends_at_the_tilted_reference(kl_coef: float) -> 
 
     assert distance(first_tokens(policy, 0), optimum) < 0.02
     assert distance(first_tokens(policy, None), optimum) > 0.15
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_an_encoder_decoder_on_a_bandit_ends_at_the_tilted_reference(length: int) -> None:
+    """Of one token, and of two: their values must pass the advantage on to the first."""
+    policy = tiny_policy("t5", lora_rank=None, num_layers=1, num_decoder_layers=1)
+    tokens = range(len(VOCABULARY))
+    responses = [[token] for token in tokens]
+    if length == 2:
+        responses = [[0], *([first, second] for first in tokens[1:] for second in tokens)]
+    said = [[VOCABULARY[token] for token in row] for row in responses]
+    scores = torch.tensor([sum(BANDIT.get(word, 0.0) for word in row) for row in said]).double()
+    tilted = shares(policy, responses, None) * (scores / 0.5).exp()
+    optimum = tilted / tilted.sum()
+
+    train_bandit(policy, BANDIT, 0.5, length)
+
+    assert distance(shares(policy, responses, 0), optimum) < 0.03 * length
+    assert distance(shares(policy, responses, None), optimum) > 0.15
 
 
 def test_adapters_on_a_bandit_end_where_the_score_sends_them() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppo_tune.data.prompts import Split
 from ppo_tune.models import Policy, save_merged
-from ppo_tune.models.loading import load_causal_lm
+from ppo_tune.models.loading import load_language_model
 from ppo_tune.tasks import Prompt, Task
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import (
@@ -42,7 +42,7 @@ def mean_kl(policy: Policy, folder: Path, texts: Iterable[tuple[str, str]], *, l
         longest: Tokens of a response that has not ended.
     """
     save_merged(policy, 0, folder)
-    trained, reference = load_causal_lm(str(folder)), tiny_model().eval()
+    trained, reference = load_language_model(str(folder)), tiny_model().eval()
     kl = []
     for prompt, response in ([policy.tokenizer(text)["input_ids"] for text in pair] for pair in texts):
         tokens = [*response, 0][:longest]  # a shorter one has ended

@@ -12,8 +12,8 @@ from ppo_tune.cli import main
 from tests.conftest import WORDS
 from tests.models.families.table import REFUSED
 
-SOME = [row for row in REFUSED if row.name in ("bart", "mamba")]
-"""One that is refused by what its folder says, and one by what it says itself."""
+SOME = [row for row in REFUSED if row.name in ("bert", "mamba")]
+"""One that looks ahead, and one that forgets."""
 
 TRAIN = """
 task: {{name: dataset, path: {data}, heldout_prompts: 4, reward: {{name: rule, include: {{a: 1.0}}}}}}

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.errors import ModelError
@@ -35,7 +35,7 @@ from tests.conftest import (
     stir,
     uniforms_for,
 )
-from tests.models.families.table import REFUSED, RIGHT
+from tests.models.families.table import ALONE, REFUSED, RIGHT
 from tests.models.families.tiny import Family
 
 PROMPTS = [[5], [2, 3, 4, 5, 6], [7, 8, 9]]
@@ -80,14 +80,21 @@ def plainly(
     model: torch.nn.Module, prompt: Sequence[int], response: Sequence[int], temperature: float = T
 ) -> Tensor:
     """Log-probabilities of a response by a model that is given the sequence and nothing else."""
-    logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1, : len(VOCABULARY)]
+    if model.config.is_encoder_decoder:
+        written = torch.tensor([[model.config.decoder_start_token_id, *response]])
+        logits = model(torch.tensor([[*prompt]]), decoder_input_ids=written).logits[0, :-1]
+    else:
+        logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
+    logits = logits[:, : len(VOCABULARY)]
     distribution: Tensor = (logits.float() / temperature).log_softmax(-1)
     return distribution[range(len(response)), response]
 
 
 def load_plainly(folder: Path) -> torch.nn.Module:
     """What transformers alone makes of a folder; nothing may be missing in it or left over."""
-    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    encodes = AutoConfig.from_pretrained(folder).is_encoder_decoder
+    auto = AutoModelForSeq2SeqLM if encodes else AutoModelForCausalLM
+    model, info = auto.from_pretrained(folder, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     return model.eval()
@@ -331,6 +338,16 @@ def test_what_would_be_wrong_is_refused(row, lora_rank, folder_of):
 
     assert str(folder_of(row)) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_mixes_the_rows_of_a_batch_is_trained_alone_and_refused_for_a_pack(folder_of):
+    policy, model = stirred(folder_of(ALONE)), load_plainly(folder_of(ALONE))
+
+    reference = policy.reference(make_sequences(PROMPTS, RESPONSES), temperature=T)
+
+    assert_close(reference[0, 1], plainly(model, PROMPTS[1], RESPONSES[1]).detach(), atol=NATS, rtol=0)
+    with pytest.raises(ModelError, match=r"cannot be trained in a pack: its layers .*; set search\.pack: 1"):
+        fresh(folder_of(ALONE), places=2)
 
 
 def test_the_table_has_no_family_twice():

@@ -7,9 +7,15 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
-from tests.conftest import VOCABULARY, tiny_tokenizer
+from tests.conftest import PAD_ID, VOCABULARY, tiny_tokenizer
 
 Sizes = Mapping[str, Any]
 
@@ -55,6 +61,9 @@ SIZES: Sizes = {
 TOKENS: Sizes = {"vocab_size": len(VOCABULARY), "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 """Of the tokenizer."""
 
+START: Sizes = dict.fromkeys(("decoder_start_token_id", "pad_token_id"), PAD_ID)
+"""Of an encoder–decoder: as T5's, its decoder begins with the token of padding."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -64,7 +73,9 @@ class Family:
         name: What the tests call it.
         special: What its config says beside the usual sizes.
         kind: Its kind of config; None is the name.
-        model: The class of transformers that a user has saved; None is the choice of `AutoModelForCausalLM`.
+        model: The class of transformers that a user has saved; None is the choice of `AutoModelForCausalLM`, or of
+            `AutoModelForSeq2SeqLM`.
+        encodes: Whether it is an encoder–decoder.
         sentence: A pattern of the sentence by which it is refused; None where it is right.
         no_adapter: A pattern of the sentence by which its adapters are not written for PEFT; None where they are.
         brief: Whether it is among the few that every run looks at.
@@ -77,17 +88,20 @@ class Family:
     sentence: str | None = None
     no_adapter: str | None = None
     brief: bool = False
+    encodes: bool = False
 
     def config(self, **changes: Any) -> PreTrainedConfig:
         """A tiny config."""
         kind = self.kind or self.name
         names = AutoConfig.for_model(kind).to_dict()
         sizes = {name: size for name, size in SIZES.items() if name in names}
-        return AutoConfig.for_model(kind, **{**sizes, **TOKENS, **self.special, **changes})
+        start = START if self.encodes else {}
+        return AutoConfig.for_model(kind, **{**sizes, **TOKENS, **start, **self.special, **changes})
 
     def build(self, **changes: Any) -> PreTrainedModel:
         """A random model, the same every time."""
-        make = getattr(transformers, self.model) if self.model else AutoModelForCausalLM.from_config
+        auto = AutoModelForSeq2SeqLM if self.encodes else AutoModelForCausalLM
+        make = getattr(transformers, self.model) if self.model else auto.from_config
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model: PreTrainedModel = make(self.config(**changes))
