@@ -111,8 +111,10 @@ class World:
         point = unit_point(self.study.space, params)[None]
         mean = self.surrogate.predict(point)
         distance = ((self._likeness - self._traits(point, mean)) ** 2).sum(1)
-        n = min(NEIGHBOURS, len(distance) - 1)
-        like, _ = self._repeated[rng.choice(np.argpartition(distance, n)[:n])]
+        nearest = np.arange(len(distance))
+        if len(distance) > NEIGHBOURS:
+            nearest = np.argpartition(distance, NEIGHBOURS)[:NEIGHBOURS]
+        like, _ = self._repeated[rng.choice(nearest)]
         row = rng.choice(like)
         numbers = mean[0] + self.deviations[row]
         heldout, confirmed = (scores[row] for scores in self._by_prompt)

@@ -1,9 +1,11 @@
 """The recorded landscape as a world: its scale, its noise, and how near it is to what the product found by training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks.worlds.table import TABLE, nats, scaled_kl, unit_point
+from benchmarks.worlds.table import TABLE, nats, read_landscape, read_study, scaled_kl, unit_point
 from benchmarks.worlds.world import Truth, World
 from ppo_tune.config.study import StudyConfig
 
@@ -16,8 +18,31 @@ FOUND = (
 """Configs that the quickstart of `reports/example` confirmed on three seeds or five, and their mean scores there."""
 
 
-def test_the_table_is_small() -> None:
-    assert TABLE.stat().st_size <= 1_000_000
+REAL_TEXT = TABLE.with_name("restaurants.parquet")
+
+
+def test_the_tables_are_small() -> None:
+    assert TABLE.stat().st_size + REAL_TEXT.stat().st_size <= 1_000_000
+
+
+@pytest.mark.parametrize("repeated", [9, 1])
+def test_real_text_is_a_world_too_though_few_of_its_configs_have_two_runs(repeated: int) -> None:
+    study = read_study(REAL_TEXT)
+    recorded = read_landscape(study, REAL_TEXT)
+    kept = np.ones(len(recorded.config), dtype=bool)
+    for config in np.flatnonzero(np.bincount(recorded.config) > 1)[repeated:]:
+        kept[np.flatnonzero(recorded.config == config)[1:]] = False
+    fewer = replace(
+        recorded, points=recorded.points[kept], config=recorded.config[kept], numbers=recorded.numbers[kept],
+        heldout=recorded.heldout[kept], confirmed=recorded.confirmed[kept],
+    )  # fmt: skip
+    world = World(study, "gp", fewer)
+
+    run = world.draw(study.baseline, np.random.default_rng(0))
+
+    assert study.name == "restaurants"
+    assert run.score.shape == (len(study.milestone_episodes()),)
+    assert abs(run.score[-1] - world.truth(study.baseline).score) < 0.2
 
 
 def test_the_default_has_value_0_and_the_best_within_the_budget_has_1(
