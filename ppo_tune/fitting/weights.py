@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ppo_tune.config.fitting import FitConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.kernels import settle
-from ppo_tune.models.loading import best_device, dtype_of_products, require_decoder, skeleton
+from ppo_tune.models.loading import best_device, dtype_of_products, skeleton
 from ppo_tune.models.lora import Adapters, Bottleneck, layers_to_adapt, remark_on_rank
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.saving import save_whole
@@ -94,7 +94,6 @@ def dtypes_of(base: str, config: FitConfig) -> tuple[torch.dtype, torch.dtype]:
     Raises:
         ModelError: If it is no causal language model.
     """
-    require_decoder(base)
     all_weights = config.lora_rank is None
     dtype = dtype_of_products(base, config.dtype, best_device(), all_weights=all_weights)
     return torch.float32 if all_weights else dtype, dtype
