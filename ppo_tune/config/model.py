@@ -1,10 +1,15 @@
 """Which language model is trained, and how much of it: the block `model` of a study file."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ppo_tune.config.block import Block, ModelName
+
+AdapterKind = Literal["lora", "rslora"]
+"""What the adapters are: LoRA, or rank-stabilized LoRA (as `use_rslora` of peft)."""
+
+USUAL_ADAPTER: AdapterKind = "lora"
 
 
 class ModelConfig(Block):
@@ -18,7 +23,15 @@ class ModelConfig(Block):
         ge=1,
         description="Rank of the adapters on every linear layer, which fused experts are not; null = all weights.",
     )
-    lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
+    lora_alpha: float = Field(
+        16.0, gt=0, description="Adapter scale: alpha / rank, or alpha / √rank of rslora."
+    )
+    adapter: AdapterKind = Field(
+        USUAL_ADAPTER,
+        exclude_if=lambda kind: kind == USUAL_ADAPTER,
+        description="lora, or rslora: rank-stabilized, so that the best learning rate stays where it is as the rank "
+        "grows.",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Of matrix products; what is trained stays float32. auto = bfloat16 where it is faster here.",
@@ -34,6 +47,15 @@ class ModelConfig(Block):
         if wanted == "auto" or type(wanted) is bool:
             return wanted
         raise ValueError(f"`true`, `false` or `auto` must stand here, but got {wanted!r}")
+
+    @model_validator(mode="after")
+    def _check_adapter(self) -> Self:
+        if self.lora_rank is None and self.adapter != USUAL_ADAPTER:
+            raise ValueError(
+                f"adapter: {self.adapter} says what adapters are like, and lora_rank: null trains all weights without "
+                "any; leave one of them out"
+            )
+        return self
 
 
 ADAPTER_FIELDS = ("lora_rank", "lora_alpha")

@@ -63,10 +63,11 @@ def rules(winner: Winner) -> tuple[Rule, ...]:
 
 def _learning_rate(winner: Winner) -> Rule:
     rank = winner.config.model.lora_rank
+    ratio = "lora_alpha / √lora_rank" if winner.config.model.adapter == "rslora" else "lora_alpha / lora_rank"
     adapters = (
         "from full tuning to LoRA about 10 times as much"
         if rank is None
-        else "from LoRA to full tuning about a tenth; keep lora_alpha / lora_rank"
+        else f"from LoRA to full tuning about a tenth; keep {ratio}"
     )
     return Rule(
         "learning_rate",

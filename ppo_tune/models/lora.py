@@ -3,7 +3,8 @@
 The model keeps its class and its modules: a layer's `forward` is replaced by one that adds `scale · x A_k B_k` to
 the layer's output, where rows of trial k come k-th. Switched off, the model is the reference policy.
 
-Paper: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
+Papers: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685; Kalajdzievski, 2023,
+"A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", arXiv:2312.03732.
 """
 
 import math
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.linear import is_linear, layer_shape, multiply, product, weight_of
 from ppo_tune.models.rows import ParameterRows
@@ -111,15 +113,23 @@ class Bottleneck:
     Attributes:
         rank: Width of the bottleneck.
         alpha: The branch is scaled by alpha / rank.
+        stabilized: Whether by alpha / √rank instead: what a branch says then keeps its size as the rank grows.
     """
 
     rank: int
     alpha: float
+    stabilized: bool = False
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> "Bottleneck":
+        """What the adapters of a model with a rank are like."""
+        assert model.lora_rank is not None, "all weights are trained"
+        return cls(model.lora_rank, model.lora_alpha, stabilized=model.adapter == "rslora")
 
     @property
     def scale(self) -> float:
         """The factor of the branch."""
-        return self.alpha / self.rank
+        return self.alpha / (math.sqrt(self.rank) if self.stabilized else self.rank)
 
 
 class Adapters:

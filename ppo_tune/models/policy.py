@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ppo_tune.config.model import USUAL_ADAPTER, AdapterKind
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.decoding import PolicyOutput, decode_alive, scaled_log_softmax
 from ppo_tune.models.guard import (
@@ -47,6 +48,7 @@ class Policy:
         places: K, how many trials can be trained side by side.
         lora_rank: Rank of the adapters; None trains all weights, for one place only.
         lora_alpha: The adapters are scaled by alpha / rank.
+        adapter: Whether by alpha / √rank instead (rslora).
         adapters_vary: Whether places may have a smaller rank, and another alpha, each its own.
         dtype: Of the products; None is the model's own. Another one than the model's, which is for weights that
             are trained and so stay float32, is had by autocast.
@@ -63,6 +65,7 @@ class Policy:
         places: int = 1,
         lora_rank: int | None = 16,
         lora_alpha: float = 16.0,
+        adapter: AdapterKind = USUAL_ADAPTER,
         adapters_vary: bool = False,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -94,7 +97,7 @@ class Policy:
         else:
             model.requires_grad_(False)
             self._reference = self.layout
-            usual = Bottleneck(lora_rank, lora_alpha)
+            usual = Bottleneck(lora_rank, lora_alpha, stabilized=adapter == "rslora")
             self.adapters = Adapters(model, usual, idle, varies=adapters_vary)
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
             self.adapters.hold(self.rows)

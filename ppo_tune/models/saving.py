@@ -45,6 +45,7 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
         "base_model_name_or_path": policy.model.name_or_path,
         "r": own.rank,
         "lora_alpha": own.alpha,
+        "use_rslora": own.stabilized,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": not any(isinstance(layer, torch.nn.Linear) for layer in adapters.layers.values()),

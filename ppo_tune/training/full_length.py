@@ -246,8 +246,13 @@ def _hash_of_adapter(folder: Path, config: TrainConfig) -> str:
             f"{folder} holds no adapter to begin with; a completed trial that trains one leaves it"
         )
     facts, model = read_json(said), config.model
-    shape = {"lora_rank": facts["r"], "lora_alpha": facts["lora_alpha"]}
-    wrong = [f"{name} {value}" for name, value in shape.items() if value != getattr(model, name)]
+    kind = "rslora" if facts.get("use_rslora") else "lora"
+    shape = {"lora_rank": facts["r"], "lora_alpha": facts["lora_alpha"], "adapter": kind}
+    wrong = [
+        f"{name}: {value}" if name == "adapter" else f"{name} {value}"
+        for name, value in shape.items()
+        if value != getattr(model, name)
+    ]
     if wrong:
         raise ModelError(
             f"{folder} holds an adapter of {' and '.join(wrong)}; set the same in model, or begin untrained"

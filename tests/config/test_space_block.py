@@ -159,6 +159,12 @@ def test_a_key_whose_range_is_wrong_still_may_not_stand_in_ppo_too() -> None:
             id="dtype",
         ),
         pytest.param(
+            "adapter: {type: categorical, choices: [lora, rslora]}",
+            "adapter: cannot be searched: it makes of a rank and an alpha another scale, and lora_alpha reaches every "
+            "scale; set it in model, and search lora_rank and lora_alpha",
+            id="adapter",
+        ),
+        pytest.param(
             "compile: {type: categorical, choices: [true, false]}",
             "compile: cannot be searched: it changes no result, only speed; set it in model",
             id="compile",
@@ -277,6 +283,18 @@ def test_without_adapters_their_scale_is_not_searched() -> None:
     assert mistakes(text) == [
         "a.yaml:2: space.lora_alpha: scales the adapters, and without any (model.lora_rank: null) it decides nothing; "
         "set a lora_rank, or leave it out"
+    ]
+
+
+def test_a_study_of_before_there_was_another_adapter_reads_and_writes_as_it_did() -> None:
+    assert "adapter" not in load(blocks(model="{lora_rank: 8}")).model.model_dump()
+    assert load(blocks(model="{adapter: rslora}")).model.model_dump()["adapter"] == "rslora"
+
+
+def test_what_adapters_are_like_is_not_said_where_there_are_none() -> None:
+    assert mistakes(blocks(model="{lora_rank: null, adapter: rslora}")) == [
+        "a.yaml:3: model: adapter: rslora says what adapters are like, and lora_rank: null trains all weights without "
+        "any; leave one of them out"
     ]
 
 

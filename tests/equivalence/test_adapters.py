@@ -14,7 +14,7 @@ from ppo_tune.models.lora import Bottleneck
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import LIKES, WordReward, make_toy_task, small_config, tiny_model, tiny_tokenizer
 
-OWN = (Bottleneck(1, 8.0), Bottleneck(4, 8.0), Bottleneck(2, 1.0))
+OWN = (Bottleneck(1, 8.0), Bottleneck(4, 8.0), Bottleneck(2, 1.0, stabilized=True))
 """What the adapters of three trials are like."""
 
 families = pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -24,7 +24,7 @@ def trained(family: str, widest: Bottleneck, trials: dict[int, int], *, varies: 
     """A policy whose places were trained for two iterations, each as the trial of its number."""
     policy = Policy(
         tiny_model(family), tiny_tokenizer(), places=max(trials) + 1, lora_rank=widest.rank,
-        lora_alpha=widest.alpha, adapters_vary=varies,
+        lora_alpha=widest.alpha, adapter="rslora" if widest.stabilized else "lora", adapters_vary=varies,
     )  # fmt: skip
     trainer = PPOTrainer(policy, make_toy_task(WordReward(LIKES)), small_config())
     for place, number in trials.items():
@@ -81,6 +81,7 @@ def test_an_adapter_is_saved_with_its_own_rank_and_scale(family: str, number: in
 
     config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["r"], config["lora_alpha"]) == (OWN[number].rank, OWN[number].alpha)
+    assert config["use_rslora"] is (number == 2)
 
 
 @families
