@@ -2,12 +2,12 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from ppo_tune.config.block import Block, ModelName
 
-AdapterKind = Literal["lora", "rslora"]
-"""What the adapters are: LoRA, or rank-stabilized LoRA (as `use_rslora` of peft)."""
+AdapterKind = Literal["lora", "rslora", "ia3"]
+"""What the adapters are: LoRA, rank-stabilized LoRA (as `use_rslora` of peft), or IA³."""
 
 USUAL_ADAPTER: AdapterKind = "lora"
 
@@ -29,8 +29,9 @@ class ModelConfig(Block):
     adapter: AdapterKind = Field(
         USUAL_ADAPTER,
         exclude_if=lambda kind: kind == USUAL_ADAPTER,
-        description="lora, or rslora: rank-stabilized, so that the best learning rate stays where it is as the rank "
-        "grows.",
+        description="lora; rslora: rank-stabilized, so that the best learning rate stays where it is as the rank "
+        "grows; ia3: a factor for each number that a linear layer says, without rank or alpha, learned at ten times "
+        "the rate.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -55,7 +56,18 @@ class ModelConfig(Block):
                 f"adapter: {self.adapter} says what adapters are like, and lora_rank: null trains all weights without "
                 "any; leave one of them out"
             )
+        given = sorted(self.model_fields_set & set(ADAPTER_FIELDS))
+        if self.adapter == "ia3" and given:
+            raise ValueError(
+                f"adapter: ia3 has neither rank nor alpha, so {' and '.join(given)} would decide nothing; leave that "
+                "out, or take adapter: lora"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_decides_nothing(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unread = ADAPTER_FIELDS if self.adapter == "ia3" else ()
+        return {name: value for name, value in usual(self).items() if name not in unread}
 
 
 ADAPTER_FIELDS = ("lora_rank", "lora_alpha")

@@ -12,9 +12,10 @@ from transformers.pytorch_utils import Conv1D
 
 from ppo_tune.errors import ModelError
 from ppo_tune.models import save_merged
+from ppo_tune.models.adapters import linear_layers, output_head
 from ppo_tune.models.fast.linear import layer_shape
 from ppo_tune.models.loading import load_language_model
-from ppo_tune.models.lora import Bottleneck, linear_layers, output_head
+from ppo_tune.models.lora import Bottleneck
 from ppo_tune.seeding import generator
 from tests.conftest import FAMILIES, make_sequences, stirred_policy, tiny_model, tiny_policy
 
@@ -272,7 +273,7 @@ def test_a_rank_beyond_every_layers_width_is_said():
 
 
 def test_a_model_without_a_layer_to_adapt_is_refused(monkeypatch):
-    monkeypatch.setattr("ppo_tune.models.lora.is_linear", lambda _: False)
+    monkeypatch.setattr("ppo_tune.models.adapters.is_linear", lambda _: False)
 
     with pytest.raises(ModelError, match=r"^model\.lora_rank: .* has none .*lora_rank: null$"):
         tiny_policy()
