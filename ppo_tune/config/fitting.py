@@ -57,8 +57,12 @@ class FitConfig(Block):
 
 
 class SFTConfig(FitConfig):
-    """A small GPT-2 and how it is fitted; the sizes play no part when an existing model is given."""
+    """A small GPT-2 or T5 and how it is fitted; the sizes play no part when an existing model is given."""
 
+    architecture: Literal["gpt2", "t5"] = Field(
+        "gpt2",
+        description="Of a new model: a decoder, or an encoder–decoder with so many blocks at each end.",
+    )
     layers: int = Field(4, ge=1, description="Transformer blocks of a new model.")
     heads: int = Field(4, ge=1, description="Attention heads of a new model.")
     width: int = Field(

@@ -267,12 +267,18 @@ def _named_otherwise(row: Row, options: Mapping[str, str]) -> str:
     for name, option in options.items():
         if name not in row.columns:
             close = difflib.get_close_matches(name.casefold(), known, n=1)
-            meant += [f"{option} {shlex.quote(known[close[0]])}"] if close else []
+            meant += [_given(option, known[close[0]])] if close else []
             others += [] if close else [option]
     unknown = " and ".join(filter(None, (", ".join(others[:-1]), *others[-1:])))
     if meant:
-        return f"did you mean {' '.join(meant)}{f', and which column for {unknown}' if others else ''}?"
+        joined = (" " if meant[0].startswith("--") else ", ").join(meant)
+        return f"did you mean {joined}{f', and which column for {unknown}' if others else ''}?"
     return f"name the column{'s' if len(others) > 1 else ''} by {unknown}" if others else ""
+
+
+def _given(option: str, column: str) -> str:
+    """A column as an option names it, or an argument in Python."""
+    return f"{option} {shlex.quote(column)}" if option.startswith("--") else f"{option}={column!r}"
 
 
 def _problem(row: Row, text_columns: Sequence[str], chat: str) -> str | None:

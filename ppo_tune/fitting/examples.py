@@ -1,18 +1,20 @@
 """Prompts with responses as the tokens that a language model learns from, and those that are beyond its context."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat, has_turns
 from ppo_tune.data.row_file import RowFile, View
 from ppo_tune.fitting.lengths import Words
 from ppo_tune.models.chat import learned_ids, prompt_ids, shortened
-from ppo_tune.models.text import tokenize
+from ppo_tune.models.context import context_length
+from ppo_tune.models.encoder_decoder import EncoderDecoderLayout
+from ppo_tune.models.kinds import layout_of
 
 
 class Example(NamedTuple):
@@ -61,8 +63,12 @@ class Within:
     notes: tuple[str, ...] = ()
 
 
-def tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> RowFile[Example]:
+def tokenize_pairs(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], *, closed: bool = False
+) -> RowFile[Example]:
     """The tokens of prompts with their responses and the end after them; of all pairs or none a conversation.
+
+    Where prompts are `closed`, as encoders read them, a conversation is the prompt of its last answer.
 
     Raises:
         ModelError: If they are conversations, and there is no chat template, or it fails.
@@ -71,7 +77,11 @@ def tokenize_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str
     chat = has_turns(prompt for prompt, _ in pairs)
     for start in range(0, len(pairs), PAIRS_AT_ONCE):
         part = pairs[start : start + PAIRS_AT_ONCE]
-        for example in _conversations(tokenizer, part) if chat else _texts(tokenizer, part):
+        if chat and not closed:
+            made = _conversations(tokenizer, part)
+        else:
+            made = _responses(tokenizer, part, chat=chat, closed=closed)
+        for example in made:
             found.append(example)
     return found
 
@@ -80,28 +90,65 @@ def _conversations(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str
     return (Example.of(*learned_ids(tokenizer, prompt, response)) for prompt, response in pairs)
 
 
-def _texts(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> Iterator[Example]:
-    prompts = tokenize(tokenizer, [prompt for prompt, _ in pairs])
+def _responses(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], *, chat: bool, closed: bool
+) -> Iterator[Example]:
+    prompts = prompt_ids(tokenizer, [prompt for prompt, _ in pairs], chat=chat, closed=closed)
     responses = tokenizer([response for _, response in pairs], add_special_tokens=False)["input_ids"]
     for p, r in zip(prompts, responses, strict=True):
         yield Example.of([*p, *r, tokenizer.eos_token_id], [False] * len(p) + [True] * (len(r) + 1))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a model's context bounds of an example.
+
+    Attributes:
+        limit: The most tokens; None for no limit.
+        rule: What has so many, in words.
+        tokens: How many an example has.
+        closed: Whether it is the prompt alone, as an encoder reads it, or the response alone.
+    """
+
+    limit: int | None
+    rule: str
+    tokens: Callable[[Example], int]
+    closed: bool = False
+
+
+def parts_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[Part, ...]:
+    """The parts of examples that a model's context bounds: the whole, or prompt and response for themselves."""
+    layout = layout_of(model.config)
+    if not layout.closes_prompts:
+        return whole(context_length(model))
+    read = EncoderDecoderLayout(model, tokenizer, model.dtype)
+    said = "a response with the end after it"
+    return (
+        Part(read.room_for_prompts(1), "a prompt", lambda example: example.learned.index(1), closed=True),
+        Part(read.room_for_responses, said, lambda example: sum(example.learned), closed=True),
+    )
+
+
+def whole(limit: int | None) -> tuple[Part, ...]:
+    """One part, prompt with response, of so many tokens at most."""
+    return (Part(limit, "a prompt with its response", lambda example: len(example.ids)),)
 
 
 def within_context(
     tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[tuple[str, str]],
     examples: Sequence[Example],
-    limit: int | None,
+    parts: Sequence[Part],
     too_long: TooLong,
     places: Sequence[str] = (),
 ) -> Within:
-    """The examples of at most so many tokens, and what is left of the others.
+    """The examples that a model's context bounds in no part, and what is left of the others.
 
     Args:
         tokenizer: The tokenizer of the pairs.
         pairs: Prompts with responses.
         examples: Their tokens.
-        limit: The model's context; None where it has no limit.
+        parts: What is bounded.
         too_long: What becomes of longer ones. Cut, a text loses the beginning of its prompt, a conversation its first
             turns; where a response alone is too long, it is dropped.
         places: File and line of each pair, for messages.
@@ -109,30 +156,33 @@ def within_context(
     Raises:
         DataError: If one is longer and `too_long` says to refuse it, or fewer than two are left.
     """
-    prompts = View(pairs, _prompt)
-    lengths = array("q", (len(ids) for ids, _ in examples))
-    longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
-    if limit is None or not longer:
-        return Within(prompts, examples)
-    first, words = longer[0], Words(limit, "examples", "a prompt with its response")
-    if too_long == "refuse":
-        place = places[first] if places else None
-        raise words.refusal(lengths[first], len(longer), len(pairs), prompts[first], place)
-    shorter: RowFile[Example] = RowFile(Example.packed, Example.unpacked)
-    kept = array("q")
-    n_cut = 0
-    for i, example in enumerate(examples):
-        if lengths[i] > limit:
-            cut = _cut(tokenizer, *pairs[i], example, limit) if too_long == "cut" else None
-            if cut is None:
-                continue
-            example, n_cut = cut, n_cut + 1
-        kept.append(i)
-        shorter.append(example)
-    if len(kept) < 2:
-        raise words.too_few(len(kept), len(pairs))
-    note = words.note(len(pairs), len(kept), n_cut)
-    return Within(View(pairs, _prompt, kept), shorter, (note,))
+    found = Within(View(pairs, _prompt), examples)
+    for part in parts:
+        lengths = array("q", map(part.tokens, found.examples))
+        longer = [i for i, length in enumerate(lengths) if part.limit is not None and length > part.limit]
+        if part.limit is None or not longer:
+            continue
+        first, words = longer[0], Words(part.limit, "examples", part.rule)
+        if too_long == "refuse":
+            place = places[first] if places else None
+            raise words.refusal(lengths[first], len(longer), len(pairs), found.prompts[first], place)
+        shorter: RowFile[Example] = RowFile(Example.packed, Example.unpacked)
+        kept = array("q")
+        n_cut = 0
+        for i, example in enumerate(found.examples):
+            if lengths[i] > part.limit:
+                cut = _cut(tokenizer, *pairs[i], example, part) if too_long == "cut" else None
+                if cut is None:
+                    continue
+                example, n_cut = cut, n_cut + 1
+            kept.append(i)
+            shorter.append(example)
+        if len(kept) < 2:
+            raise words.too_few(len(kept), len(pairs))
+        note = words.note(len(pairs), len(kept), n_cut)
+        pairs, places = View(pairs, numbers=kept), View(places, numbers=kept) if places else places
+        found = Within(View(pairs, _prompt), shorter, (*found.notes, note))
+    return found
 
 
 def _prompt(pair: tuple[str, str]) -> str:
@@ -140,18 +190,27 @@ def _prompt(pair: tuple[str, str]) -> str:
 
 
 def _cut(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, example: Example, limit: int
+    tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, example: Example, part: Part
 ) -> Example | None:
-    """An example whose prompt has lost its beginning, of at most so many tokens; None if no prompt would be left."""
+    """An example whose prompt has lost its beginning, within a part's limit; None if no prompt would be left."""
+    assert part.limit is not None
+    excess = part.tokens(example) - part.limit
     if isinstance(prompt, Chat):
-        room = limit - len(example.ids) + len(prompt_ids(tokenizer, [prompt], chat=True)[0])
-        shorter = shortened(tokenizer, prompt, room, chat=True)
-        cut = None if shorter is None else Example.of(*learned_ids(tokenizer, shorter[0], response))
-        return cut if cut is not None and len(cut.ids) <= limit else None
+        (ids,) = prompt_ids(tokenizer, [prompt], chat=True, closed=part.closed)
+        shorter = shortened(tokenizer, prompt, len(ids) - excess, chat=True, closed=part.closed)
+        if shorter is None:
+            return None
+        if part.closed:
+            said = example.ids[example.learned.index(1) :]
+            cut = Example.of([*shorter[1], *said], [False] * len(shorter[1]) + [True] * len(said))
+        else:
+            cut = Example.of(*learned_ids(tokenizer, shorter[0], response))
+        return cut if part.tokens(cut) <= part.limit else None
     begin = example.ids[:1] == [tokenizer.bos_token_id]
-    start = begin + len(example.ids) - limit
+    start = begin + excess
     if start >= example.learned.index(1):
         return None
-    return Example(
+    cut = Example(
         example.ids[:begin] + example.ids[start:], example.learned[:begin] + example.learned[start:]
     )
+    return cut if part.tokens(cut) <= part.limit else None

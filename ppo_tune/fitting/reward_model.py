@@ -33,7 +33,7 @@ from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, check_room, draw_uniforms
 from ppo_tune.models.chat import turn_end
 from ppo_tune.models.context import context_length
-from ppo_tune.models.loading import skeleton
+from ppo_tune.models.loading import require_decoder, skeleton
 from ppo_tune.models.stops import Stops
 from ppo_tune.ppo import preference_loss
 from ppo_tune.rewards.preference import ScoreFormat
@@ -126,6 +126,7 @@ def fit_reward(
         raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
     folder = FitFolder.of(out, "reward", base)
     check_model(base)
+    require_decoder(base)
     check_rank(base, config)
     preferences, notes = cut_prompts(preferences)
     chat = has_turns(prompt for prompt, _, _ in preferences)

@@ -14,28 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.model_folders import called, check_model
 from ppo_tune.data.row_file import View
 from ppo_tune.errors import DataError, ModelError
-from ppo_tune.fitting.examples import Example, Within, tokenize_pairs, within_context
+from ppo_tune.fitting.examples import Example, Within, parts_of, tokenize_pairs, within_context
 from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.fitting.intervals import Interval, few_heldout, mean_interval, positive_interval
-from ppo_tune.fitting.loop import Loss, Progress, fit, measure
-from ppo_tune.fitting.new_model import build_gpt2, build_tokenizer
+from ppo_tune.fitting.likelihood import likelihood
+from ppo_tune.fitting.loop import Progress, fit, measure
+from ppo_tune.fitting.new_model import build_model, build_tokenizer
 from ppo_tune.fitting.rows import cut_prompts, hold_out
 from ppo_tune.fitting.weights import FittedWeights, check_rank, dtypes_of
-from ppo_tune.models.causal import positions
-from ppo_tune.models.context import context_length
-from ppo_tune.models.loading import DTYPES, check_files, load_language_model, load_tokenizer
+from ppo_tune.models.kinds import layout_of
+from ppo_tune.models.loading import DTYPES, check_files, load_config, load_language_model, load_tokenizer
 from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
-from ppo_tune.models.text import check_tokens, pad_right
+from ppo_tune.models.text import check_tokens
 from ppo_tune.seeding import generator
 
-NEW_MODEL = ("layers", "heads", "width", "activation", "tokens", "vocab_size")
+NEW_MODEL = ("architecture", "layers", "heads", "width", "activation", "tokens", "vocab_size")
 """Settings that say what a new model is."""
 
 READ_BACK = 8
@@ -106,7 +106,7 @@ def fit_sft(
         pairs: At least two.
         out: The folder to write: new, empty, or with an earlier model of `sft`, which stays until the new one is whole.
         config: Sizes and step sizes.
-        base: A model to go on from; None builds a small GPT-2 and its tokenizer from the texts.
+        base: A model to go on from; None builds a small GPT-2 or T5 and its tokenizer from the texts.
         places: File and line of each pair, for messages.
         progress: Told how far the fit is.
 
@@ -129,14 +129,14 @@ def fit_sft(
     tokenizer, weights, data = _load_or_build(pairs, out, config, base, places)
     split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "sft", "split"))
     train, heldout = (View[Example](data.examples, numbers=part) for part in (split.train, split.heldout))
-    loss = Loss(lambda batch: _nats(weights.model, batch), _n_learned)
+    loss = likelihood(weights.model, tokenizer)
 
     def heldout_nats() -> Tensor:
         return measure(weights, heldout, loss.of, config.micro_batch_size or config.batch_size)
 
     before = heldout_nats()
     fit(weights, train, loss, _warm_cosine, config, kind="sft", progress=progress)
-    after, tokens = heldout_nats(), torch.tensor([_n_learned(example) for example in heldout])
+    after, tokens = heldout_nats(), torch.tensor([loss.terms(example) for example in heldout])
     if not after.isfinite().all():
         raise ModelError("the fit diverged, so no model was written; lower learning_rate")
     said = _what_it_says(weights, heldout[:READ_BACK])
@@ -202,17 +202,17 @@ def _load_or_build(
             f"the tokenizer of {base!r} has no end-of-sequence token, so a model fitted with it could not learn to "
             "stop; set its eos_token and save it"
         )
-    examples = tokenize_pairs(tokenizer, pairs)
+    closed = layout_of(load_config(base)).closes_prompts if base else config.architecture == "t5"
+    examples = tokenize_pairs(tokenizer, pairs, closed=closed)
     if base:
         stored, dtype = dtypes_of(base, config)
         model = load_language_model(base, stored)
     else:
-        longest = max(len(ids) for ids, _ in examples)
         dtype = DTYPES.get(config.dtype, torch.float32)
-        model = build_gpt2(tokenizer, longest, config)
+        model = build_model(tokenizer, max(len(ids) for ids, _ in examples), config)
     check_tokens((ids for ids, _ in examples), tokenizer, model, called(base or str(out)))
-    limit = context_length(model)
-    within = within_context(tokenizer, pairs, examples, limit, config.too_long, places)
+    parts = parts_of(model, tokenizer)
+    within = within_context(tokenizer, pairs, examples, parts, config.too_long, places)
     return tokenizer, FittedWeights(model, config, dtype), within
 
 
@@ -231,18 +231,3 @@ def _warm_cosine(optimizer: torch.optim.Optimizer, n_steps: int) -> LRScheduler:
         optimizer,
         lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / n_steps)) + 1e-3),
     )
-
-
-def _n_learned(example: Example) -> int:
-    """How many tokens of an example are learned: nothing is before the first, so it is predicted by nothing."""
-    return sum(example.learned[1:])
-
-
-def _nats(model: PreTrainedModel, examples: Sequence[Example]) -> Tensor:
-    """Negative log-likelihood of each example's learned tokens, (N,)."""
-    device = model.device
-    ids, mask = pad_right([ids for ids, _ in examples], device)
-    learned = pad_right([learned for _, learned in examples], device)[0].bool()
-    logits = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions(mask)).logits.float()
-    losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
-    return torch.where(learned[:, 1:], losses, 0.0).sum(-1)

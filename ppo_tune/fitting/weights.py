@@ -12,7 +12,7 @@ from ppo_tune.config.fitting import FitConfig
 from ppo_tune.errors import ModelError
 from ppo_tune.models.adapters import layers_to_adapt
 from ppo_tune.models.fast.kernels import settle
-from ppo_tune.models.loading import best_device, dtype_of_products, require_decoder, skeleton
+from ppo_tune.models.loading import best_device, dtype_of_products, skeleton
 from ppo_tune.models.lora import Bottleneck, LowRank, remark_on_rank
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.saving import save_whole
@@ -95,7 +95,6 @@ def dtypes_of(base: str, config: FitConfig) -> tuple[torch.dtype, torch.dtype]:
     Raises:
         ModelError: If it is no causal language model.
     """
-    require_decoder(base)
     all_weights = config.lora_rank is None
     dtype = dtype_of_products(base, config.dtype, best_device(), all_weights=all_weights)
     return torch.float32 if all_weights else dtype, dtype

@@ -66,14 +66,19 @@ class EncoderDecoderLayout(TokenLayout):
         Raises:
             ModelError: If the decoder cannot write so long a response.
         """
-        longest = usable_positions(self.model.get_decoder().config)
-        most = None if longest is None else longest - len(self.opening) + 1
+        most = self.room_for_responses
         if most is not None and max_new_tokens > most:
             raise ModelError(
                 f"ppo.max_new_tokens: must be at most {most}, what the decoder of {name_of(self.model)} can write, "
                 f"but got {max_new_tokens}; lower it"
             )
         return usable_positions(self.model.get_encoder().config)
+
+    @property
+    def room_for_responses(self) -> int | None:
+        """The longest response that the decoder can write; None for no limit."""
+        longest = usable_positions(self.model.get_decoder().config)
+        return None if longest is None else longest - len(self.opening) + 1
 
     @classmethod
     def read(cls, model: nn.Module, prompt: Sequence[int], response: Sequence[int]) -> Tensor:

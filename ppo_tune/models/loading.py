@@ -281,7 +281,7 @@ def require_decoder(name: str) -> None:
     if config.is_encoder_decoder:
         raise ModelError(
             f"{called(name)} holds an encoder–decoder ({type(config).__name__.removesuffix('Config')}), and only "
-            f"decoder-only models can be fitted; {WAY_OUT}"
+            f"decoder-only models become reward models; {WAY_OUT}"
         )
 
 

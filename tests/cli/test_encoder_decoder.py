@@ -1,4 +1,4 @@
-"""An encoder–decoder at every door: searched, reported, trained; and refused where only decoders are read."""
+"""An encoder–decoder at every door: searched, reported, trained; and no reward model."""
 
 import random
 from pathlib import Path
@@ -53,17 +53,30 @@ def test_it_goes_the_way_of_any_other_model_and_no_other_trainer_is_promised_for
     )
 
 
-@pytest.mark.parametrize("command", ["sft", "reward"])
-def test_it_is_not_fitted(command: str, cli: Cli) -> None:
-    Path("pairs.jsonl").write_text(
-        "".join(f'{{"prompt": "a {w}", "chosen": "b", "rejected": "c"}}\n' for w in WORDS), encoding="utf-8"
-    )
+def test_sft_goes_on_with_it_and_no_reward_model_is_made_of_it(here: Path, cli: Cli) -> None:
+    rows = (f'{{"prompt": "a {word}", "chosen": "b", "rejected": "c"}}\n' for word in WORDS)
+    Path("pairs.jsonl").write_text("".join(rows), encoding="utf-8")
 
-    columns = ["--reference", "chosen"] if command == "sft" else []
+    fitted = cli("sft", "pairs.jsonl", "--reference", "chosen", "--base", "t5", "--out", "fitted")
+    refused = cli("reward", "pairs.jsonl", "--base", "t5", "--out", "judge")
 
-    refused = cli(command, "pairs.jsonl", "--base", "t5", "--out", "fitted", *columns)
-
+    assert fitted.code == 0, fitted.err
+    assert (here / "fitted" / "model.safetensors").is_file()
     said = " ".join(refused.err.split())
     assert refused.code == 2
-    assert "'t5' holds an encoder–decoder (T5), and only decoder-only models can be fitted; name one" in said
-    assert not Path("fitted").exists()
+    assert (
+        "'t5' holds an encoder–decoder (T5), and only decoder-only models become reward models; name one"
+        in said
+    )
+    assert not Path("judge").exists()
+
+
+def test_a_new_one_is_made_of_a_users_texts_and_searched(cli: Cli) -> None:
+    rows = (f'{{"prompt": "a {one} {two}", "response": "{two} {one}"}}\n' for one in WORDS for two in WORDS)
+    Path("pairs.jsonl").write_text("".join(rows), encoding="utf-8")
+    base = ["--architecture", "t5", "--tokens", "words", *SMALLER["sft"]]
+
+    assert cli("sft", "pairs.jsonl", "--out", "base", *base).code == 0
+    done = cli("search", "study.yaml", *SMALLER["search"], "--set", "model.name=base")
+
+    assert done.code == 0, done.err

@@ -103,10 +103,10 @@ def test_a_file_whose_name_is_no_study_name_is_to_be_renamed_or_the_study_named(
     assert str(caught.value) == (
         f"{name}.yaml: study name: must be letters, digits, dots, dashes and underscores, at most "
         f"100, the first a letter or a digit, but got {name!r}; rename the file, or name the study by "
-        "--name"
+        "`name`"
     )
     assert load_study(f"{name}.yaml", name="x").name == "x"
-    with pytest.raises(ConfigError, match="but got 'a b'; give another --name"):
+    with pytest.raises(ConfigError, match="but got 'a b'; give another `name`"):
         load_study(f"{name}.yaml", name="a b")
 
 

@@ -43,34 +43,34 @@ def test_a_bad_row_is_to_be_mended_for_these_commands_drop_none(
         (
             partial(read_pairs, columns=PairColumns(prompt="promt")),
             {"prompt": "p", "response": "r"},
-            "there is no column 'promt'; the row has prompt, response; did you mean --prompt prompt?",
+            "there is no column 'promt'; the row has prompt, response; did you mean prompt='prompt'?",
         ),
         (
             read_pairs,
             {"Prompt": "p", "Response": "r"},
-            "there is no column 'prompt'; the row has Prompt, Response; did you mean --prompt Prompt --reference "
-            "Response?",
+            "there is no column 'prompt'; the row has Prompt, Response; did you mean prompt='Prompt', "
+            "reference='Response'?",
         ),
         (
             read_pairs,
             {"prompt": "p", "Antwort": "r"},
-            "there is no column 'response'; the row has prompt, Antwort; name the column by --reference",
+            "there is no column 'response'; the row has prompt, Antwort; name the column by reference",
         ),
         (
             read_preferences,
             {"prompt": "p", "response": "r"},
-            "there is no column 'chosen'; the row has prompt, response; name the columns by --chosen and --rejected",
+            "there is no column 'chosen'; the row has prompt, response; name the columns by chosen and rejected",
         ),
         (
             read_preferences,
             {"Frage": "p"},
-            "there is no column 'prompt'; the row has Frage; name the columns by --prompt, --chosen and --rejected",
+            "there is no column 'prompt'; the row has Frage; name the columns by prompt, chosen and rejected",
         ),
         (
             read_preferences,
             {"prompt": "p", "the chosen": "c", "bad": "r"},
-            "there is no column 'chosen'; the row has prompt, the chosen, bad; did you mean --chosen 'the chosen', and "
-            "which column for --rejected?",
+            "there is no column 'chosen'; the row has prompt, the chosen, bad; did you mean chosen='the chosen', and "
+            "which column for rejected?",
         ),
     ],
 )
@@ -137,17 +137,17 @@ def test_a_broken_template_is_said_before_the_file_is_read(tmp_path: Path) -> No
         read_pairs(tmp_path / "none.jsonl", PairColumns(template="{prompt"))
 
     assert str(caught.value) == (
-        "--template: expected '}' before end of string, in '{prompt'; double a literal brace"
+        "template: expected '}' before end of string, in '{prompt'; double a literal brace"
     )
 
 
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
-        ("{k} {no}", "--template: there is no column 'no' for '{k} {no}'; the file has prompt, response, k, late"),
-        ("{k} {prompt}", "a.jsonl:2: column 'k', which --template names, must hold text, but got None; mend the row"),
-        ("{late}", "a.jsonl:1: there is no column 'late', which --template names; mend the row"),
-        ("{k} {late}", "a.jsonl:1: there is no column 'late', which --template names; mend the row"),
+        ("{k} {no}", "template: there is no column 'no' for '{k} {no}'; the file has prompt, response, k, late"),
+        ("{k} {prompt}", "a.jsonl:2: column 'k', which template names, must hold text, but got None; mend the row"),
+        ("{late}", "a.jsonl:1: there is no column 'late', which template names; mend the row"),
+        ("{k} {late}", "a.jsonl:1: there is no column 'late', which template names; mend the row"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_template_is_said_by_all_columns_of_the_file(

@@ -164,7 +164,7 @@ def test_a_file_of_which_nothing_is_left_says_why() -> None:
         ),
         pytest.param(
             [{"chosen": "a", "rejected": "b"}],
-            "p.jsonl.gz:1: there is no column 'prompt'; the row has chosen, rejected; name the column by --prompt",
+            "p.jsonl.gz:1: there is no column 'prompt'; the row has chosen, rejected; name the column by prompt",
             id="none at all",
         ),
     ],

@@ -14,7 +14,7 @@ from ppo_tune.files import read_json, read_json_lines
 from ppo_tune.reporting import write_report
 from ppo_tune.search.facts import TrialFacts
 from ppo_tune.search.heldout import read_untrained
-from ppo_tune.search.results import best_trials
+from ppo_tune.search.results import ranked_trials
 from ppo_tune.search.winner import best_config
 from ppo_tune.training.full_length import train
 from tests.search.one_worker import Search
@@ -120,7 +120,7 @@ def test_trials_are_ranked_by_the_objective_while_ppo_maximizes_the_reward(
     (idle, idle_reward), (learned, learned_reward) = by_rate[1e-4], by_rate[0.03]
     assert learned_reward > max(idle_reward, base.heldout.by("reward").mean)
     assert learned < idle
-    assert best_trials(search.study)[0].params["learning_rate"] == 1e-4
+    assert ranked_trials(search.study)[0].params["learning_rate"] == 1e-4
     assert base.score_std == pytest.approx(search.trial_pack.score_std)
     rewards = base.heldout.by("reward").by_prompt
     mean = sum(rewards) / len(rewards)

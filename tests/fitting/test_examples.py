@@ -4,13 +4,15 @@ import math
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import Chat
 from ppo_tune.errors import DataError
-from ppo_tune.fitting.examples import tokenize_pairs, within_context
+from ppo_tune.fitting.examples import parts_of, tokenize_pairs, whole, within_context
 from ppo_tune.fitting.sft import fit_sft
-from tests.conftest import save_tiny_model, tiny_tokenizer
+from tests.conftest import save_tiny_model, tiny_model, tiny_tokenizer
 from tests.tokenizers_of import CHATML, KINDS
 
 PAIRS = [("a b c d e", "f g"), ("a b", "c"), ("a", "b c d e f g h i"), ("k l m a b c", "d")]
@@ -23,7 +25,7 @@ def test_what_is_within_stays_as_it_is() -> None:
     examples = tokenize_pairs(tokenizer, PAIRS)
 
     for limit in (10, None):
-        found = within_context(tokenizer, PAIRS, examples, limit, "refuse")
+        found = within_context(tokenizer, PAIRS, examples, whole(limit), "refuse")
 
         assert (found.prompts, found.examples, found.notes) == ([p for p, _ in PAIRS], examples, ())
 
@@ -31,7 +33,7 @@ def test_what_is_within_stays_as_it_is() -> None:
 def test_cut_a_prompt_loses_its_beginning_and_a_response_that_is_too_long_alone_is_dropped() -> None:
     tokenizer = tiny_tokenizer()
 
-    found = within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "cut")
+    found = within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), whole(LIMIT), "cut")
 
     assert [tokenizer.decode([*ids]) for ids, _ in found.examples] == [
         "c d e f g <eos>",
@@ -49,7 +51,7 @@ def test_cut_a_prompt_loses_its_beginning_and_a_response_that_is_too_long_alone_
 def test_dropped_they_are_counted() -> None:
     tokenizer, pairs = tiny_tokenizer(), [*PAIRS, ("b", "c")]
 
-    found = within_context(tokenizer, pairs, tokenize_pairs(tokenizer, pairs), LIMIT, "drop")
+    found = within_context(tokenizer, pairs, tokenize_pairs(tokenizer, pairs), whole(LIMIT), "drop")
 
     assert found.prompts == ["a b", "b"]
     assert found.notes == ("3 of 5 examples have more than 6 tokens, the model's context: 3 were dropped",)
@@ -59,7 +61,7 @@ def test_where_fewer_than_two_are_left_it_is_said() -> None:
     tokenizer = tiny_tokenizer()
 
     with pytest.raises(DataError) as caught:
-        within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "drop")
+        within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), whole(LIMIT), "drop")
 
     assert str(caught.value) == (
         "at least 2 examples within the model's context, 6 tokens, are needed, but got 1 of 4; take shorter ones "
@@ -71,7 +73,7 @@ def test_refused_the_first_is_named_with_the_ways_out() -> None:
     tokenizer = tiny_tokenizer()
 
     with pytest.raises(DataError) as caught:
-        within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), LIMIT, "refuse")
+        within_context(tokenizer, PAIRS, tokenize_pairs(tokenizer, PAIRS), whole(LIMIT), "refuse")
 
     assert str(caught.value) == (
         "`tokens <= 6`, the model's context, must hold for a prompt with its response, but got 8; 3 of 4 examples are "
@@ -85,7 +87,9 @@ def test_refused_the_first_is_named_by_its_place_where_that_is_known() -> None:
     with pytest.raises(
         DataError, match=r"^a.jsonl:2: .* but got 10; 2 of 3 examples are longer; take too_long"
     ):
-        within_context(tokenizer, PAIRS[1:], tokenize_pairs(tokenizer, PAIRS[1:]), LIMIT, "refuse", places)
+        within_context(
+            tokenizer, PAIRS[1:], tokenize_pairs(tokenizer, PAIRS[1:]), whole(LIMIT), "refuse", places
+        )
 
 
 def test_a_conversation_loses_its_first_turns_and_keeps_its_system_message() -> None:
@@ -98,7 +102,7 @@ def test_a_conversation_loses_its_first_turns_and_keeps_its_system_message() -> 
     examples = tokenize_pairs(tokenizer, pairs)
     limit = len(examples[0].ids) - 5
 
-    found = within_context(tokenizer, pairs, examples, limit, "cut")
+    found = within_context(tokenizer, pairs, examples, whole(limit), "cut")
 
     text = str(tokenizer.decode([*found.examples[0].ids]))
     assert "be kind" in text and "three" in text and "four" in text
@@ -131,3 +135,42 @@ def test_pairs_are_tokenized_in_parts_to_the_same_tokens_of_five_bytes(
     assert whole[1].ids.tolist() == [*tokenizer("a b c")["input_ids"], tokenizer.eos_token_id]
     assert whole[1].learned == bytes([0, 0, 1, 1])
     assert whole[1].ids.itemsize == 4
+
+
+@pytest.fixture
+def short() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """An encoder–decoder that reads five tokens and writes four, and a tokenizer that ends every text."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("$A <eos>", special_tokens=[("<eos>", 0)])
+    return tiny_model("bart", max_position_embeddings=5), tokenizer
+
+
+def test_an_encoder_reads_the_prompt_with_its_end_and_the_decoder_learns_the_response(
+    short: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+) -> None:
+    (example,) = tokenize_pairs(short[1], [("a b", "c d")], closed=True)
+
+    assert short[1].decode([*example.ids]) == "a b <eos> c d <eos>"
+    assert [*example.learned] == [0, 0, 0, 1, 1, 1]
+
+
+def test_prompt_and_response_have_a_context_each(
+    short: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+) -> None:
+    model, tokenizer = short
+    pairs = [("a b c d e f", "g"), ("a", "b c d e f g"), ("k l", "m"), ("a b c d", "e f g h")]
+    examples = tokenize_pairs(tokenizer, pairs, closed=True)
+
+    found = within_context(tokenizer, pairs, examples, parts_of(model, tokenizer), "cut")
+
+    assert [tokenizer.decode([*ids]) for ids, _ in found.examples] == [
+        "c d e f <eos> g <eos>", "k l <eos> m <eos>", "a b c d <eos> e f g h <eos>"
+    ]  # fmt: skip
+    assert found.notes == (
+        "1 of 4 examples have more than 5 tokens, the model's context: 1 lost the beginning of their prompt",
+        "1 of 4 examples have more than 5 tokens, the model's context: 1 were dropped",
+    )
+    with pytest.raises(DataError, match=r"must hold for a prompt, but got 7; 1 of 4 examples"):
+        within_context(tokenizer, pairs, examples, parts_of(model, tokenizer), "refuse")
+    with pytest.raises(DataError, match=r"must hold for a response with the end after it, but got 7; 1 of 3"):
+        within_context(tokenizer, pairs[1:], examples[1:], parts_of(model, tokenizer), "refuse")

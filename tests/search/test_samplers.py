@@ -200,7 +200,7 @@ for _ in range(n):
 
 @pytest.mark.slow
 def test_processes_that_ask_at_once_take_no_cell_twice(make_study: StudyMaker, tmp_path: Path) -> None:
-    """Three of them share an SQLite file and no lock, as machines do; the default and 17 of 18 cells are taken."""
+    """Three of them share an SQLite file and no lock, as machines do, which may run the default config twice."""
     config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = create_study(config, url, {})
@@ -212,9 +212,9 @@ def test_processes_that_ask_at_once_take_no_cell_twice(make_study: StudyMaker, t
     ]
 
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0, 0]
-    trials = study.get_trials()
-    assert len({repr(sorted(t.params.items())) for t in trials if "baseline" not in t.user_attrs}) == 17
-    assert cells_left(config, study) == 1
+    cells = [repr(sorted(t.params.items())) for t in study.get_trials() if "baseline" not in t.user_attrs]
+    assert len(set(cells)) == len(cells) in (16, 17)
+    assert cells_left(config, study) == 18 - len(cells)
 
 
 @pytest.mark.parametrize("n_set", [0, 1, 2])

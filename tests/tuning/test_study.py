@@ -96,6 +96,7 @@ def test_it_hands_its_winner_on_as_the_command_does(study: "ppo_tune.Study", hom
 
 def test_a_confirmation_asks_the_object_that_the_search_asked(study: "ppo_tune.Study") -> None:
     told: list[Event] = []
+    assert study.record.confirmation is None
 
     confirmed = study.confirm(top=1, seeds=2, watch=told.append)
 

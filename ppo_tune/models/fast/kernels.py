@@ -107,6 +107,7 @@ def attend(
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
+    position_bias: Tensor | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Scaled dot-product attention by plain products where they win; an attention function of transformers.
@@ -119,24 +120,27 @@ def attend(
         attention_mask: Added to the scores, broadcasts over (N, heads, Q, S); None where the layer's own kind is
             all: a decoder's query sees the keys up to itself, an encoder's sees every key.
         scaling: Factor of the scores; None is 1/√D.
+        position_bias: Added to the scores too, broadcasts over (N, heads, Q, S), as T5's; None for none.
         others: What else transformers passes on; `is_causal` goes before what the layer says of itself.
 
     Returns:
         Outputs of shape (N, Q, heads, D), and None for the weights.
     """
     longest = LONGEST if query.dtype == torch.bfloat16 else LONGEST_FLOAT32 if query.shape[-2] > 1 else 0
-    special = any(others.get(name) for name in ("dropout", "softcap")) or any(
-        others.get(name) is not None for name in ("position_bias", "cache")
-    )
+    special = any(others.get(name) for name in ("dropout", "softcap")) or others.get("cache") is not None
     # Our products have no gradient for a mask.
-    learned = attention_mask is not None and attention_mask.requires_grad
+    learned = any(added is not None and added.requires_grad for added in (attention_mask, position_bias))
     if key.shape[-2] > longest or special or learned or torch.is_autocast_enabled(query.device.type):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, position_bias=position_bias, **others
+        )
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if attention_mask is None:
         causal = _is_causal(module, others)
         attention_mask = _mask(causal, query.shape[-2], key.shape[-2], query.dtype, query.device)
+    if position_bias is not None:
+        attention_mask = attention_mask + position_bias
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     mask = attention_mask.expand(*query.shape[:-1], key.shape[-2]).flatten(0, 1)
     operands: Any = (mask, query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), factor)

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ppo_tune.models.fast.kernels import ATTENTION, LONGEST_FLOAT32, TanhGELU, additive_mask, attend, settle
-from tests.conftest import FAMILIES, save_tiny_model, tiny_model
+from tests.conftest import ENCODER_DECODERS, FAMILIES, save_tiny_model, tiny_model
 
 CPU = torch.device("cpu")
 IDS = torch.arange(2, 14).view(2, 6)
@@ -75,6 +75,27 @@ def test_every_family_attends_alike_with_padding_and_without(family, dtype):
         real = mask.bool()
         assert_close(said[real], expected[real], **bounds)
         assert said.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ENCODER_DECODERS)
+def test_both_ends_attend_alike_and_learn_alike_with_a_bias_of_positions_or_without(family, dtype):
+    bounds = {"atol": 0.2, "rtol": 0.05} if dtype == torch.bfloat16 else {"atol": 1e-5, "rtol": 1e-4}
+    mask, said, gradients = PADDED.flip(-1), [], []
+    for settled in (False, True):
+        model = tiny_model(family).to(dtype).eval()
+        if settled:
+            settle(model, CPU)
+            assert attention_of(model) == ATTENTION
+        for name, weight in model.named_parameters():  # one that learns is left to transformers
+            weight.requires_grad_("relative_attention_bias" not in name)
+        said.append(model(input_ids=IDS, attention_mask=mask, decoder_input_ids=IDS).logits)
+        said[-1].float().square().sum().backward()
+        gradients.append([w.grad for w in model.parameters() if w.grad is not None])
+
+    assert_close(said[1], said[0], **bounds)
+    if dtype == torch.float32:
+        assert_close(gradients[1], gradients[0], atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("mask", [torch.ones_like(PADDED), PADDED], ids=["whole", "padded"])
