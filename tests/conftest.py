@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from ppo_tune.config.model import AdapterKind
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.errors import RewardError
 from ppo_tune.models import Policy, Prompts, Sequences
@@ -193,6 +194,7 @@ def tiny_policy(
     *,
     places: int = 1,
     lora_rank: int | None = 4,
+    adapter: AdapterKind = "lora",
     adapters_vary: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
     **changes: Any,
@@ -204,6 +206,7 @@ def tiny_policy(
         places=places,
         lora_rank=lora_rank,
         lora_alpha=8.0,
+        adapter=adapter,
         adapters_vary=adapters_vary,
     )
     for place in range(places):

@@ -1,10 +1,15 @@
 """Which language model is trained, and how much of it: the block `model` of a study file."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from ppo_tune.config.block import Block, ModelName
+
+AdapterKind = Literal["lora", "rslora", "ia3"]
+"""What the adapters are: LoRA, rank-stabilized LoRA (as `use_rslora` of peft), or IA³."""
+
+USUAL_ADAPTER: AdapterKind = "lora"
 
 
 class ModelConfig(Block):
@@ -18,7 +23,16 @@ class ModelConfig(Block):
         ge=1,
         description="Rank of the adapters on every linear layer, which fused experts are not; null = all weights.",
     )
-    lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
+    lora_alpha: float = Field(
+        16.0, gt=0, description="Adapter scale: alpha / rank, or alpha / √rank of rslora."
+    )
+    adapter: AdapterKind = Field(
+        USUAL_ADAPTER,
+        exclude_if=lambda kind: kind == USUAL_ADAPTER,
+        description="lora; rslora: rank-stabilized, so that the best learning rate stays where it is as the rank "
+        "grows; ia3: a factor for each number that a linear layer says, without rank or alpha, learned at ten times "
+        "the rate.",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Of matrix products; what is trained stays float32. auto = bfloat16 where it is faster here.",
@@ -34,6 +48,26 @@ class ModelConfig(Block):
         if wanted == "auto" or type(wanted) is bool:
             return wanted
         raise ValueError(f"`true`, `false` or `auto` must stand here, but got {wanted!r}")
+
+    @model_validator(mode="after")
+    def _check_adapter(self) -> Self:
+        if self.lora_rank is None and self.adapter != USUAL_ADAPTER:
+            raise ValueError(
+                f"adapter: {self.adapter} says what adapters are like, and lora_rank: null trains all weights without "
+                "any; leave one of them out"
+            )
+        given = sorted(self.model_fields_set & set(ADAPTER_FIELDS))
+        if self.adapter == "ia3" and given:
+            raise ValueError(
+                f"adapter: ia3 has neither rank nor alpha, so {' and '.join(given)} would decide nothing; leave that "
+                "out, or take adapter: lora"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_decides_nothing(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unread = ADAPTER_FIELDS if self.adapter == "ia3" else ()
+        return {name: value for name, value in usual(self).items() if name not in unread}
 
 
 ADAPTER_FIELDS = ("lora_rank", "lora_alpha")

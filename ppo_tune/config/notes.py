@@ -24,6 +24,7 @@ def notes(study: StudyConfig) -> list[str]:
             "clip_range is inert in trials with batch_size = rollout_size and one PPO epoch: the policy "
             "ratio is 1 everywhere"
         )
+    found += _slow_vectors(study) if study.model.adapter == "ia3" else []
     found += _weak_target(study)
     found += _constraints(study) if study.constraints else []
     found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
@@ -103,6 +104,21 @@ def _repeats_of_cells(study: StudyConfig) -> list[str]:
             "the default config is also a cell of the grid: it runs twice, as trial 0 and in its turn"
         )
     return found
+
+
+LEAST_RATE = 1e-2
+"""Step size that a search of IA³ should reach: about ten times what adapters of low rank want."""
+
+
+def _slow_vectors(study: StudyConfig) -> list[str]:
+    """A note where IA³ is trained by steps that suit low-rank adapters."""
+    rates = possible_values(study.space.root.get("learning_rate"), study.ppo.learning_rate)
+    if max(rates) >= LEAST_RATE:
+        return []
+    return [
+        f"adapter: ia3 moves little at learning_rate {max(rates):g}, the largest here: it wants about ten times what "
+        f"low-rank adapters do; let the range reach {LEAST_RATE:g} or beyond, as {{low: 1e-4, high: 1e-1}}"
+    ]
 
 
 LEAST_REACH = 1.5

@@ -25,6 +25,8 @@ NOT_SEARCHABLE = {
     "compare trials by; set it in ppo",
     "name": "decides which model is trained, and trials of different models share no base to be compared with; make a "
     "study of each, and put them side by side by `ppo-tune compare STUDY STUDY`",
+    "adapter": "decides what the rows of a pack are, which all trials share; make a study of each, and put them side "
+    "by side by `ppo-tune compare STUDY STUDY`",
     "dtype": "is that of the model that all trials share, and decides speed and rounding; set it in model",
     "compile": "changes no result, only speed; set it in model",
 }

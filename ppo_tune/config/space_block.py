@@ -37,6 +37,10 @@ def read_space(reader: Reader, ppo: PPOConfig, model: ModelConfig | None) -> dic
             line = reader.document.line(("space", name))
             at = "" if line is None else f" (line {line})"
             reader.add((block, name), f"stands in {block} and in space{at}; keep one")
+        if name in ADAPTER_FIELDS and model is not None and model.adapter == "ia3":
+            rule = "cannot be searched: adapter: ia3 has neither rank nor alpha"
+            reader.add(("space", name), f"{rule}; leave it out, or take adapter: lora")
+            continue
         param = reader.validated(("space", name), Param, value)
         if param is not None and name in SEARCHABLE:
             _check_values(reader, name, param)

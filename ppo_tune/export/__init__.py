@@ -69,5 +69,8 @@ def export_study(
     if to != "native" and model is not None and encodes(model):
         rule = f"must be native for {model!r}, an encoder–decoder, which {to} does not train"
         raise ConfigError([Problem("--to", f"{rule}; ppo-tune trains it at full length (ppo-tune train)")])
+    if to != "native" and winner.config.model.adapter == "ia3":
+        rule = f"must be native for adapter: ia3, which {to} does not train"
+        raise ConfigError([Problem("--to", f"{rule}; ppo-tune trains it at full length (ppo-tune train)")])
     facts = winner.provenance
     return replace(TARGETS[to](winner, scale), verdict=facts["verdict"], advice=facts.get(native.ADVICE, ""))

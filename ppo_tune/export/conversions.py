@@ -1,6 +1,7 @@
 """Conversions and remarks that several targets share."""
 
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator
 
 from ppo_tune.config.rewards import PreferenceRewardConfig
@@ -169,17 +170,33 @@ def kl_horizon(winner: Winner) -> int | None:
     return None if ppo.kl_target is None else _whole(ppo.kl_horizon_episodes)
 
 
-def lora_alpha(winner: Winner) -> int | None:
-    """The adapters' alpha, a whole number; None where all weights are trained."""
+def plain_alpha(winner: Winner) -> float:
+    """The alpha that scales by alpha / rank as the adapters are scaled, which are rank-stabilized perhaps."""
     model = winner.config.model
-    return None if model.lora_rank is None else _whole(model.lora_alpha)
+    is_stabilized = model.adapter == "rslora" and model.lora_rank is not None
+    return (
+        float(f"{model.lora_alpha * math.sqrt(model.lora_rank or 1):.6g}")
+        if is_stabilized
+        else model.lora_alpha
+    )
+
+
+def lora_alpha(winner: Winner) -> int | None:
+    """The adapters' alpha in alpha / rank, a whole number; None where all weights are trained."""
+    return None if winner.config.model.lora_rank is None else _whole(plain_alpha(winner))
+
+
+def alpha_note(winner: Winner) -> str:
+    """How the alpha of rank-stabilized adapters became one in alpha / rank; empty for others."""
+    model = winner.config.model
+    return f"rslora: {model.lora_alpha:g} · √{model.lora_rank}" if model.adapter == "rslora" else ""
 
 
 def _whole_remarks(winner: Winner) -> Iterator[Remark]:
     """What was rounded by `_whole`."""
     rounded = (
         ("kl_horizon", winner.config.ppo.kl_horizon_episodes, kl_horizon(winner)),
-        ("lora_alpha", winner.config.model.lora_alpha, lora_alpha(winner)),
+        ("lora_alpha", plain_alpha(winner), lora_alpha(winner)),
     )
     for name, number, whole in rounded:
         if whole not in (None, number):

@@ -73,7 +73,12 @@ def _first(winner: Winner) -> str:
 
 
 def _settings(config: TrainConfig) -> tuple[Setting, ...]:
-    others = {"dtype": config.model.dtype, "seed": config.seed, "kl_budget": config.kl_budget}
+    others = {
+        "adapter": config.model.adapter,
+        "dtype": config.model.dtype,
+        "seed": config.seed,
+        "kl_budget": config.kl_budget,
+    }
     values = {**config.hyperparameters, **others}
     return tuple(Setting(name, value, (name,)) for name, value in values.items())
 

@@ -14,6 +14,7 @@ from ppo_tune.export.conversions import (
     FRESH_HEAD,
     LINEAR,
     NEVER,
+    alpha_note,
     end_texts,
     is_chat,
     kl_horizon,
@@ -103,7 +104,7 @@ def _optimizers(winner: Winner) -> tuple[Setting, ...]:
     )
     adapters = (
         Setting("--ds.lora.rank", model.lora_rank or 0, ("lora_rank",)),
-        Setting("--ds.lora.alpha", lora_alpha(winner), ("lora_alpha",)),
+        Setting("--ds.lora.alpha", lora_alpha(winner), ("lora_alpha", "adapter"), alpha_note(winner)),
         Setting("--ds.param_dtype", "bf16", ("dtype",)),
     )
     return (*nets, *adapters)

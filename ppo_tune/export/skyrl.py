@@ -11,6 +11,7 @@ from ppo_tune.export.conversions import (
     BETAS,
     FRESH_HEAD,
     LINEAR,
+    alpha_note,
     end_ids,
     is_chat,
     kl_horizon,
@@ -112,7 +113,7 @@ def _network(winner: Winner, role: str) -> tuple[Setting, ...]:
         Setting(f"{optimizer}.num_warmup_steps", 0),
         Setting(f"{optimizer}.max_grad_norm", ppo.max_grad_norm, ("max_grad_norm",)),
         Setting(f"{lora}.rank", model.lora_rank or 0, ("lora_rank",)),
-        Setting(f"{lora}.alpha", lora_alpha(winner), ("lora_alpha",)),
+        Setting(f"{lora}.alpha", lora_alpha(winner), ("lora_alpha", "adapter"), alpha_note(winner)),
     )
 
 

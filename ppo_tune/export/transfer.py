@@ -62,12 +62,14 @@ def rules(winner: Winner) -> tuple[Rule, ...]:
 
 
 def _learning_rate(winner: Winner) -> Rule:
-    rank = winner.config.model.lora_rank
-    adapters = (
-        "from full tuning to LoRA about 10 times as much"
-        if rank is None
-        else "from LoRA to full tuning about a tenth; keep lora_alpha / lora_rank"
-    )
+    model = winner.config.model
+    if model.lora_rank is None:
+        adapters = "from full tuning to LoRA about 10 times as much"
+    elif model.adapter == "ia3":
+        adapters = "from IA³ to LoRA about a tenth, to full tuning about a hundredth"
+    else:
+        rank = "√lora_rank" if model.adapter == "rslora" else "lora_rank"
+        adapters = f"from LoRA to full tuning about a tenth; keep lora_alpha / {rank}"
     return Rule(
         "learning_rate",
         f"η·(1/r)^0.25 to η·(1/r)^0.5 for r times the parameters, then try 1/3, 1 and 3 times it; {adapters}",

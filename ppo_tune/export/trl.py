@@ -13,9 +13,11 @@ from ppo_tune.export.base import PROMPTS_PLACEHOLDER, Conversion, Export, Remark
 from ppo_tune.export.conversions import (
     BETAS,
     NEVER,
+    alpha_note,
     function_remarks,
     is_chat,
     off_in_target,
+    plain_alpha,
     prompt_remarks,
     revision_remarks,
     stop_text_remarks,
@@ -136,10 +138,11 @@ def _batches(winner: Winner) -> tuple[Setting, ...]:
 
 def _constants(winner: Winner) -> tuple[Setting, ...]:
     ppo, model = winner.config.ppo, winner.config.model
-    alpha = int(model.lora_alpha) if model.lora_alpha == int(model.lora_alpha) else model.lora_alpha
+    alpha = plain_alpha(winner)
+    alpha = int(alpha) if alpha == int(alpha) else alpha
     return (
         Setting("LORA_RANK", model.lora_rank or 0, ("lora_rank",), "0 trains all weights"),
-        Setting("LORA_ALPHA", alpha, ("lora_alpha",)),
+        Setting("LORA_ALPHA", alpha, ("lora_alpha", "adapter"), alpha_note(winner)),
         Setting("BFLOAT16", model.dtype != "float32", ("dtype",), "on a GPU; a CPU computes in float32"),
         Setting(
             "KL_TARGET", ppo.kl_target or 0.0, ("kl_target",), "nats per sequence; 0 keeps kl_coef fixed"

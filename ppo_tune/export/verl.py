@@ -10,6 +10,7 @@ from ppo_tune.export.conversions import (
     BETAS,
     FRESH_HEAD,
     NEVER,
+    alpha_note,
     end_ids,
     is_chat,
     kl_horizon,
@@ -124,7 +125,7 @@ def _network(winner: Winner, place: str, model: str) -> tuple[Setting, ...]:
         Setting(f"{optim}.clip_grad", ppo.max_grad_norm, ("max_grad_norm",), "what the engine reads"),
         Setting(f"{place}.grad_clip", ppo.max_grad_norm, ("max_grad_norm",)),
         Setting(f"{model}.lora_rank", winner.config.model.lora_rank or 0, ("lora_rank",)),
-        Setting(f"{model}.lora_alpha", lora_alpha(winner), ("lora_alpha",)),
+        Setting(f"{model}.lora_alpha", lora_alpha(winner), ("lora_alpha", "adapter"), alpha_note(winner)),
         Setting(f"{place}.data_loader_seed", winner.config.seed, ("seed",)),
         Setting(f"{place}.ppo_micro_batch_size_per_gpu", micro, ("micro_batch_size",), "memory only"),
     )

@@ -10,9 +10,10 @@ from transformers import PreTrainedModel
 
 from ppo_tune.config.fitting import FitConfig
 from ppo_tune.errors import ModelError
+from ppo_tune.models.adapters import layers_to_adapt
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.loading import best_device, dtype_of_products, skeleton
-from ppo_tune.models.lora import Adapters, Bottleneck, layers_to_adapt, remark_on_rank
+from ppo_tune.models.lora import Bottleneck, LowRank, remark_on_rank
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.saving import save_whole
 from ppo_tune.seeding import generator
@@ -45,12 +46,12 @@ class FittedWeights:
         device = best_device()
         self.dtype = dtype
         self.model = settle(model, device).train(False)
-        self.adapters: Adapters | None = None
+        self.adapters: LowRank | None = None
         self.parameters = list(model.parameters())
         if config.lora_rank is None:
             return
         model.requires_grad_(False)
-        self.adapters = Adapters(model, Bottleneck(config.lora_rank, config.lora_alpha), head=head)
+        self.adapters = LowRank(model, Bottleneck(config.lora_rank, config.lora_alpha), head=head)
         rows = ParameterRows(1, self.adapters.shapes(), device)
         self.adapters.hold(rows)
         self.adapters.reset(0, generator(config.seed, "fit", "adapters"))

@@ -89,7 +89,13 @@ class AdapterFolder:
         model = load_language_model(self.base, torch.float32 if all_weights else dtype).float()
         self._merge_into(model)
         tokenizer, settled = load_tokenizer(self.tokenizer), settle(model, device)
-        return Policy(settled, tokenizer, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha)
+        return Policy(
+            settled,
+            tokenizer,
+            lora_rank=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            adapter=config.adapter,
+        )
 
     @torch.no_grad()
     def _merge_into(self, model: PreTrainedModel) -> None:

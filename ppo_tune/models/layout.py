@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ppo_tune.models.lora import output_head
+from ppo_tune.models.adapters import output_head
 from ppo_tune.models.text import Prompts, Sequences
 
 

@@ -79,7 +79,7 @@ def load_policy(
     model = settle(load_language_model(name, torch.float32 if all_weights else dtype), device)
     return Policy(
         model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha,
-        adapters_vary=adapters_vary, dtype=dtype,
+        adapter=config.adapter, adapters_vary=adapters_vary, dtype=dtype,
     )  # fmt: skip
 
 

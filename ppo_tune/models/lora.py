@@ -1,16 +1,12 @@
-"""Low-rank adapters of K trials on the linear layers of one frozen model.
+"""Low-rank adapters: `scale · x A_k B_k` is added to a layer's output in the rows of trial k.
 
-The model keeps its class and its modules: a layer's `forward` is replaced by one that adds `scale · x A_k B_k` to
-the layer's output, where rows of trial k come k-th. Switched off, the model is the reference policy.
-
-Paper: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
+Papers: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685; Kalajdzievski, 2023,
+"A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", arXiv:2312.03732.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,79 +14,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from ppo_tune.errors import ModelError
-from ppo_tune.models.fast.linear import is_linear, layer_shape, multiply, product, weight_of
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.models.adapters import Adapters
+from ppo_tune.models.fast.linear import layer_shape, multiply, product, weight_of
 from ppo_tune.models.rows import ParameterRows
-
-
-def output_head(model: PreTrainedModel) -> nn.Linear:
-    """The layer that makes the logits.
-
-    Raises:
-        ModelError: If there is none.
-    """
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
-        raise ModelError(
-            f"a {type(model).__name__} has no linear layer that makes logits; choose a causal language model"
-        )
-    return head
-
-
-def linear_layers(
-    model: PreTrainedModel, idle: Iterable[nn.Module] = (), head: nn.Module | None = None
-) -> dict[str, nn.Module]:
-    """Every linear layer of the model by name, but its head (None: what makes the logits) and those of idle parts."""
-    others = {head or output_head(model), *(module for part in idle for module in part.modules())}
-    return {
-        name: module for name, module in model.named_modules() if module not in others and is_linear(module)
-    }
-
-
-def layers_to_adapt(
-    model: PreTrainedModel, idle: Iterable[nn.Module] = (), head: nn.Module | None = None
-) -> dict[str, nn.Module]:
-    """The linear layers that get adapters, by name.
-
-    Raises:
-        ModelError: If there is none.
-    """
-    layers = linear_layers(model, idle, head)
-    if not layers:
-        raise ModelError(
-            "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; "
-            "train all weights by lora_rank: null"
-        )
-    return layers
-
-
-def adapted_share(
-    model: PreTrainedModel,
-    layers: Iterable[nn.Module],
-    idle: Iterable[nn.Module] = (),
-    head: nn.Module | None = None,
-) -> float:
-    """Which share of a model's weights is in some layers; those of embeddings, output layer and idle parts aside."""
-    aside = [head or output_head(model), *idle, *(m for m in model.modules() if isinstance(m, nn.Embedding))]
-    left_out = {id(weight) for part in aside for weight in part.parameters()}
-    weights = {id(w): w.numel() for w in model.parameters() if id(w) not in left_out}
-    adapted = {id(weight) for layer in layers for weight in layer.parameters()}
-    return sum(n for weight, n in weights.items() if weight in adapted) / max(1, sum(weights.values()))
-
-
-MOST_OF_IT = 0.8
-"""Share of the weights from which it need not be said that the others have no adapters."""
-
-
-def remark_on(share: float) -> str | None:
-    """That adapters reach only this share of a model's weights, where that is little."""
-    if share >= MOST_OF_IT:
-        return None
-    return (
-        f"model.lora_rank: the adapters are on linear layers, which hold {100 * share:.2g} % of this model's "
-        "weights (embeddings and output layer aside); the others, as a mixture's experts, stay as they are; "
-        "lora_rank: null trains all"
-    )
 
 
 def remark_on_rank(layers: Iterable[nn.Module], rank: int, place: str = "model.lora_rank") -> str | None:
@@ -111,19 +38,27 @@ class Bottleneck:
     Attributes:
         rank: Width of the bottleneck.
         alpha: The branch is scaled by alpha / rank.
+        stabilized: Whether by alpha / √rank instead: what a branch says then keeps its size as the rank grows.
     """
 
     rank: int
     alpha: float
+    stabilized: bool = False
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> "Bottleneck":
+        """What the adapters of a model with a rank are like."""
+        assert model.lora_rank is not None, "all weights are trained"
+        return cls(model.lora_rank, model.lora_alpha, stabilized=model.adapter == "rslora")
 
     @property
     def scale(self) -> float:
         """The factor of the branch."""
-        return self.alpha / self.rank
+        return self.alpha / (math.sqrt(self.rank) if self.stabilized else self.rank)
 
 
-class Adapters:
-    """The adapters of all layers and places, and the switch that says which are at work.
+class LowRank(Adapters):
+    """Low-rank adapters.
 
     A trial of a smaller rank has the matrices of the largest, with columns of A and rows of B that are zero: nothing
     passes through them, so their gradients are zero and they stay it, and the trial learns what it learns without them.
@@ -131,13 +66,9 @@ class Adapters:
     Args:
         model: The frozen model; its linear layers get a forward of ours.
         usual: Of every place that is not told otherwise: R, the largest rank, and alpha.
-        varies: Whether places may differ in them.
         idle: Parts of the model that no text passes through; they get no adapters.
         head: The output layer, which gets none; None for the one that makes the logits.
-
-    Attributes:
-        layers: The adapted layers by name.
-        share: Which share of the model's weights they hold; those of embeddings, output layer and idle parts aside.
+        varies: Whether places may differ in rank and alpha.
 
     Raises:
         ModelError: If there is no layer to adapt.
@@ -152,27 +83,22 @@ class Adapters:
         *,
         varies: bool = False,
     ) -> None:
+        super().__init__(model, idle, head)
         self.usual = usual
         self.varies = varies
-        self.layers = layers_to_adapt(model, idle, head)
-        self.share = adapted_share(model, self.layers.values(), idle, head)
-        self.rows: ParameterRows | None = None
         self._own: dict[int, Bottleneck] = {}
         self._scales = torch.empty(0)
-        self._selection: Tensor | None = None
-        self._count = 0
-        for name, layer in self.layers.items():
-            layer.forward = partial(self._forward, name, layer)
 
     @property
     def remark(self) -> str | None:
         """What its user should know: how little the adapters reach, where that is little, or that they are too wide."""
-        told = remark_on(self.share), remark_on_rank(self.layers.values(), self.usual.rank)
+        told = super().remark, remark_on_rank(self.layers.values(), self.usual.rank)
         return "; ".join(filter(None, told)) or None
 
     def hold(self, rows: ParameterRows) -> None:
         """Have the numbers of all places here, which are as usual until they are reset."""
-        self.rows, self._own = rows, {}
+        super().hold(rows)
+        self._own = {}
         self._scales = torch.full((len(rows.values), 1, 1), self.usual.scale, device=rows.values.device)
 
     def of(self, place: int) -> Bottleneck:
@@ -218,31 +144,48 @@ class Adapters:
         assert self.rows is not None
         return not any(bool(self.rows[f"{name}.B"][place].any()) for name in self.layers)
 
-    @contextmanager
-    def at_work(self, count: int, index: Tensor | None) -> Iterator[None]:
-        """Within this block, an input of k·B rows belongs to k places, B rows each, in order; no index means all."""
-        self._selection, self._count = index, count
-        try:
-            yield
-        finally:
-            self._count = 0
-
     def delta(self, name: str, place: int) -> Tensor:
         """What a place's adapter adds to a layer's weight, shape (in, out)."""
         assert self.rows is not None
         a, b = self.rows[f"{name}.A"].detach()[place], self.rows[f"{name}.B"].detach()[place]
         return self.of(place).scale * (a @ b)
 
+    def merge(self, state: Mapping[str, Tensor], place: int) -> None:
+        """Add to a copy of the model's weights what the adapters of a place add."""
+        for name, layer in self.layers.items():
+            delta = self.delta(name, place)
+            state[f"{name}.weight"].add_((delta.T if isinstance(layer, nn.Linear) else delta).to("cpu"))
+
+    def to_peft(self, place: int) -> dict[str, Tensor]:
+        """Both matrices of every layer, of the place's own rank, each turned: (R, in) and (out, R)."""
+        assert self.rows is not None
+        tensors, rank, found = self.rows.split(place), self.of(place).rank, {}
+        for name in self.layers:
+            found[f"{name}.lora_A.weight"] = tensors[f"{name}.A"][:, :rank].T.contiguous()
+            found[f"{name}.lora_B.weight"] = tensors[f"{name}.B"][:rank].T.contiguous()
+        return found
+
+    def from_peft(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Both matrices of every layer."""
+        return {
+            f"{name}.{side}": tensors[f"{name}.lora_{side}.weight"].T for name in self.layers for side in "AB"
+        }
+
+    def peft_config(self, place: int) -> dict[str, Any]:
+        """Rank and scale."""
+        own = self.of(place)
+        return {
+            "peft_type": "LORA", "r": own.rank, "lora_alpha": own.alpha, "use_rslora": own.stabilized,
+            "lora_dropout": 0.0, "bias": "none",
+        }  # fmt: skip
+
     def _forward(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
         """What the layer says of x, (k·B, ..., in) -> (k·B, ..., out), with the branch of each trial at work."""
         if not self._count:
             return multiply(layer, x)
-        assert self.rows is not None
-        a: Tensor = self.rows[f"{name}.A"]
-        b: Tensor = self.rows[f"{name}.B"]
+        a, b = self.of_those_at_work(f"{name}.A"), self.of_those_at_work(f"{name}.B")
         scale = self._scales if self.varies else self.usual.scale
         if self._selection is not None:
-            a, b = a[self._selection], b[self._selection]
             scale = scale if isinstance(scale, float) else scale[self._selection]
         rows = x.reshape(self._count, -1, x.shape[-1])
         operands: Any = (rows, weight_of(layer), layer.bias, a, b, scale)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ppo_tune.config.model import USUAL_ADAPTER, AdapterKind
+from ppo_tune.models.adapters import Adapters, output_head
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.decoding import PolicyOutput, decode_alive, scaled_log_softmax
 from ppo_tune.models.guard import (
@@ -25,9 +27,10 @@ from ppo_tune.models.guard import (
     read_plainly,
     two_prompts,
 )
+from ppo_tune.models.ia3 import Rescaling
 from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.layout import DecodingState, TokenLayout
-from ppo_tune.models.lora import Adapters, Bottleneck, output_head
+from ppo_tune.models.lora import Bottleneck, LowRank
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.stops import Stops, StopTexts, first_stop
 from ppo_tune.models.text import Prompts, Sequences, check_tokens, name_of
@@ -37,9 +40,8 @@ from ppo_tune.ppo import entropy
 class Policy:
     """A language model with K places for trials.
 
-    With a rank, each place has its own low-rank adapters over the frozen model, and the model without them
-    is the reference. Without a rank there is one place, all weights are trained, and the reference is a
-    frozen copy.
+    With a rank, each place has its own adapters over the frozen model, and the model without them is the reference.
+    Without a rank there is one place, all weights are trained, and the reference is a frozen copy.
 
     Args:
         model: Any Hugging Face causal language model or encoder–decoder.
@@ -47,6 +49,7 @@ class Policy:
         places: K, how many trials can be trained side by side.
         lora_rank: Rank of the adapters; None trains all weights, for one place only.
         lora_alpha: The adapters are scaled by alpha / rank.
+        adapter: lora, rslora (scaled by alpha / √rank) or ia3, which has neither rank nor alpha.
         adapters_vary: Whether places may have a smaller rank, and another alpha, each its own.
         dtype: Of the products; None is the model's own. Another one than the model's, which is for weights that
             are trained and so stay float32, is had by autocast.
@@ -63,6 +66,7 @@ class Policy:
         places: int = 1,
         lora_rank: int | None = 16,
         lora_alpha: float = 16.0,
+        adapter: AdapterKind = USUAL_ADAPTER,
         adapters_vary: bool = False,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -94,8 +98,12 @@ class Policy:
         else:
             model.requires_grad_(False)
             self._reference = self.layout
-            usual = Bottleneck(lora_rank, lora_alpha)
-            self.adapters = Adapters(model, usual, idle, varies=adapters_vary)
+            usual = Bottleneck(lora_rank, lora_alpha, stabilized=adapter == "rslora")
+            self.adapters = (
+                Rescaling(model, idle)
+                if adapter == "ia3"
+                else LowRank(model, usual, idle, varies=adapters_vary)
+            )
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
             self.adapters.hold(self.rows)
         self.layout.listen()
@@ -120,15 +128,18 @@ class Policy:
     def _examine_pack(self, prompt: Sequence[int], plain: Tensor) -> None:
         """Refuse a model whose layers do not keep the rows of a batch apart, once two places differ."""
         rng = torch.Generator().manual_seed(0)
+        before = self.rows.values.clone()
         for place in (0, 1):
-            self.rows.values[place] = torch.randn(self.rows.values.shape[1], generator=rng) / 8
+            self.rows.values[place] += (
+                torch.randn(self.rows.values.shape[1], generator=rng).to(self.device) / 8
+            )
         try:
             examine_pack(
                 lambda batch, places: self.evaluate(batch, temperature=1.0, places=places).logprobs,
                 prompt, plain, self.tolerance, self._name,
             )  # fmt: skip
         finally:
-            self.rows.values.zero_()
+            self.rows.values.copy_(before)
 
     def check_readable(self, prompts: Iterable[Sequence[int]]) -> None:
         """Make sure that the model knows every token of some prompts.

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from ppo_tune.files import read_json, write_json
-from ppo_tune.models.lora import Adapters
+from ppo_tune.models.adapters import Adapters
 from ppo_tune.models.policy import Policy
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -30,23 +30,15 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     adapters = policy.adapters
     assert adapters is not None, "a policy without adapters is saved merged"
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = policy.rows.split(place)
-    weights = {}
-    own = adapters.of(place)
-    for name in adapters.layers:
-        weights[f"{ADAPTER_PREFIX}{name}.lora_A.weight"] = tensors[f"{name}.A"][:, : own.rank].T.contiguous()
-        weights[f"{ADAPTER_PREFIX}{name}.lora_B.weight"] = tensors[f"{name}.B"][: own.rank].T.contiguous()
+    weights = {f"{ADAPTER_PREFIX}{name}": tensor for name, tensor in adapters.to_peft(place).items()}
     save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    save_file(_value_head(tensors), folder / VALUE_HEAD)
-    by_weight = _taken_for_experts(policy.model, adapters.layers)
+    save_file(_value_head(policy.rows.split(place)), folder / VALUE_HEAD)
+    kind = adapters.peft_config(place)
+    by_weight = _taken_for_experts(policy.model, adapters.layers) if kind["peft_type"] == "LORA" else set()
     config = {
-        "peft_type": "LORA",
+        **kind,
         "task_type": policy.layout.task_type,
         "base_model_name_or_path": policy.model.name_or_path,
-        "r": own.rank,
-        "lora_alpha": own.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
         "fan_in_fan_out": not any(isinstance(layer, torch.nn.Linear) for layer in adapters.layers.values()),
         "inference_mode": True,
         "target_modules": sorted(adapters.layers.keys() - by_weight),
@@ -61,9 +53,7 @@ def load_adapter(policy: Policy, place: int, folder: Path) -> None:
     assert adapters is not None
     weights, head = load_file(folder / ADAPTER_WEIGHTS), load_file(folder / VALUE_HEAD)
     tensors = {f"value_head.{name}": tensor for name, tensor in head.items()}
-    for name in adapters.layers:
-        tensors[f"{name}.A"] = weights[f"{ADAPTER_PREFIX}{name}.lora_A.weight"].T
-        tensors[f"{name}.B"] = weights[f"{ADAPTER_PREFIX}{name}.lora_B.weight"].T
+    tensors |= adapters.from_peft({name.removeprefix(ADAPTER_PREFIX): w for name, w in weights.items()})
     policy.rows.fill(place, tensors)
 
 
@@ -83,10 +73,7 @@ def save_whole(model: PreTrainedModel, folder: Path, adapters: Adapters | None, 
     """
     state = {name: _exact(tensor) for name, tensor in model.state_dict().items()}
     if adapters is not None:
-        for name, layer in adapters.layers.items():
-            delta = adapters.delta(name, place)
-            transposed = isinstance(layer, torch.nn.Linear)
-            state[f"{name}.weight"] += (delta.T if transposed else delta).to("cpu")
+        adapters.merge(state, place)
     model.save_pretrained(folder, state_dict=state)
     config = read_json(folder / "config.json")  # it names the dtype of the model in memory
     write_json(folder / "config.json", _with_dtype(config, "float32"))

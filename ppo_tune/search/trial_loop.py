@@ -159,8 +159,7 @@ class TrialPack:
         if not self.config.adapters_vary:
             return None
         model = self.config.model_of(trial.params)
-        assert model.lora_rank is not None, "what is searched of adapters wants some"
-        return Bottleneck(model.lora_rank, model.lora_alpha)
+        return Bottleneck.of(model)
 
     def advance(self) -> dict[int, Ending]:
         """One iteration of every trial; scores those at a milestone. Returns the endings of those that are over."""

@@ -14,10 +14,11 @@ from ppo_tune.config.tasks import scorers
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import Mistakes, NoPromptsError
 from ppo_tune.models import load_tokenizer
+from ppo_tune.models.adapters import adapted_share, layers_to_adapt, output_head, remark_on
 from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.layout import TokenLayout
 from ppo_tune.models.loading import skeleton
-from ppo_tune.models.lora import adapted_share, layers_to_adapt, output_head, remark_on, remark_on_rank
+from ppo_tune.models.lora import remark_on_rank
 from ppo_tune.models.text import check_tokens, name_of
 from ppo_tune.rewards import check_reward
 from ppo_tune.tasks import PromptSet, TaskPrompts, notes_on_ends, stops_of, task_prompts
@@ -104,8 +105,10 @@ class _Look:
             rank = self.config.widest_model.lora_rank
             if rank is not None:
                 layers = layers_to_adapt(model).values()
-                remarks = remark_on(adapted_share(model, layers)), remark_on_rank(layers, rank)
-                self.of_model += filter(None, remarks)
+                has_rank = self.config.model.adapter != "ia3"
+                place = "model.lora_rank" if has_rank else "model.adapter"
+                remarks = [remark_on(adapted_share(model, layers), place)]
+                self.of_model += filter(None, [*remarks, remark_on_rank(layers, rank) if has_rank else None])
         with self.mistakes.collected():
             stops = stops_of(self.config.task, tokenizer)
             self.of_model += notes_on_ends(name, chat=self.asked.chat, stop_ids=layout.stop_ids, stops=stops)

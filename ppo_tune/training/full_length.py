@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ from accelerate.utils import broadcast_object_list
 
 from ppo_tune.calling import argument
 from ppo_tune.config.block import differences
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.user_files import as_named, as_noted, check_user_files
 from ppo_tune.errors import ModelError, StorageError, StudyMismatchError, TrialError
@@ -245,14 +247,22 @@ def _hash_of_adapter(folder: Path, config: TrainConfig) -> str:
         raise ModelError(
             f"{folder} holds no adapter to begin with; a completed trial that trains one leaves it"
         )
-    facts, model = read_json(said), config.model
-    shape = {"lora_rank": facts["r"], "lora_alpha": facts["lora_alpha"]}
-    wrong = [f"{name} {value}" for name, value in shape.items() if value != getattr(model, name)]
+    wrong = _misfits(read_json(said), config.model)
     if wrong:
         raise ModelError(
             f"{folder} holds an adapter of {' and '.join(wrong)}; set the same in model, or begin untrained"
         )
     return content_hash(folder)
+
+
+def _misfits(facts: Mapping[str, Any], model: ModelConfig) -> list[str]:
+    """In what the config of an adapter is not that of a model's adapters: its kind, or else its rank and alpha."""
+    kind = "ia3" if facts["peft_type"] == "IA3" else "rslora" if facts.get("use_rslora") else "lora"
+    if "ia3" in (kind, model.adapter):
+        return [] if kind == model.adapter else [f"adapter: {kind}"]
+    shape = {"lora_rank": facts["r"], "lora_alpha": facts["lora_alpha"]}
+    wrong = [f"{name} {value}" for name, value in shape.items() if value != getattr(model, name)]
+    return wrong if kind == model.adapter else [*wrong, f"adapter: {kind}"]
 
 
 def _reserve(folder: Path, config: TrainConfig, inputs: Mapping[str, str], *, resume: bool) -> None:

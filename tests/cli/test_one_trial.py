@@ -153,12 +153,19 @@ def test_a_training_goes_on_from_a_trials_weights(cli: Cli, here: Path) -> None:
 def test_weights_that_are_not_there_or_of_another_shape_are_refused(cli: Cli, here: Path) -> None:
     adapter = here / "runs" / "small" / "trials" / "0002" / "adapter"
     said = adapter / "adapter_config.json"
-    write_json(said, {**read_json(said), "r": 5})
+    facts = read_json(said)
+    write_json(said, {**facts, "r": 5})
     other = cli("train", "small", "--trial", 2, "--from-weights")
+    write_json(said, {**facts, "use_rslora": True})
+    stabilized = cli("train", "small", "--trial", 2, "--from-weights")
     said.unlink()
     missing = cli("train", "small", "--trial", 2, "--from-weights")
 
     where = "error: runs/small/trials/0002/adapter holds"
-    assert (other.code, missing.code) == (2, 2)
+    assert (other.code, stabilized.code, missing.code) == (2, 2, 2)
     assert other.err == f"{where} an adapter of lora_rank 5; set the same in model, or begin untrained\n"
+    assert (
+        stabilized.err
+        == f"{where} an adapter of adapter: rslora; set the same in model, or begin untrained\n"
+    )
     assert missing.err == f"{where} no adapter to begin with; a completed trial that trains one leaves it\n"

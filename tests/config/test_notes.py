@@ -191,3 +191,25 @@ def test_the_way_out_of_a_weak_kl_target_is_one_that_helps(ppo: str, space: str,
     said = [note for note in notes(load(blocks(space=f"{{{space}}}", ppo=ppo))) if "kl_target does" in note]
 
     assert said == [expected]
+
+
+@pytest.mark.parametrize(
+    ("space", "ppo", "largest"),
+    [
+        pytest.param(
+            "learning_rate: {type: float, low: 1e-5, high: 3e-3, log: true}", "{}", "0.003", id="searched"
+        ),
+        pytest.param(GAMMA, "{learning_rate: 1e-3}", "0.001", id="fixed"),
+        pytest.param("learning_rate: {type: float, low: 1e-4, high: 1e-1, log: true}", "{}", None, id="far"),
+    ],
+)
+def test_steps_of_low_rank_adapters_are_noted_to_be_small_for_vectors(
+    space: str, ppo: str, largest: str | None
+) -> None:
+    told = notes(load(blocks(space=f"{{{space}}}", ppo=ppo, model="{adapter: ia3}")))
+
+    assert told == ([] if largest is None else [
+        f"adapter: ia3 moves little at learning_rate {largest}, the largest here: it wants about ten times what "
+        "low-rank adapters do; let the range reach 0.01 or beyond, as {low: 1e-4, high: 1e-1}"
+    ])  # fmt: skip
+    assert not [note for note in notes(load(blocks(space=f"{{{space}}}", ppo=ppo))) if "moves little" in note]

@@ -159,6 +159,12 @@ def test_a_key_whose_range_is_wrong_still_may_not_stand_in_ppo_too() -> None:
             id="dtype",
         ),
         pytest.param(
+            "adapter: {type: categorical, choices: [lora, rslora]}",
+            "adapter: cannot be searched: it decides what the rows of a pack are, which all trials share; make a study "
+            "of each, and put them side by side by `ppo-tune compare STUDY STUDY`",
+            id="adapter",
+        ),
+        pytest.param(
             "compile: {type: categorical, choices: [true, false]}",
             "compile: cannot be searched: it changes no result, only speed; set it in model",
             id="compile",
@@ -278,6 +284,50 @@ def test_without_adapters_their_scale_is_not_searched() -> None:
         "a.yaml:2: space.lora_alpha: scales the adapters, and without any (model.lora_rank: null) it decides nothing; "
         "set a lora_rank, or leave it out"
     ]
+
+
+def test_a_study_of_before_there_was_another_adapter_reads_and_writes_as_it_did() -> None:
+    assert "adapter" not in load(blocks(model="{lora_rank: 8}")).model.model_dump()
+    assert load(blocks(model="{adapter: rslora}")).model.model_dump()["adapter"] == "rslora"
+
+
+def test_what_adapters_are_like_is_not_said_where_there_are_none() -> None:
+    assert mistakes(blocks(model="{lora_rank: null, adapter: rslora}")) == [
+        "a.yaml:3: model: adapter: rslora says what adapters are like, and lora_rank: null trains all weights without "
+        "any; leave one of them out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [("lora_rank: 8", "lora_rank"), ("lora_rank: 8, lora_alpha: 4.0", "lora_alpha and lora_rank")],
+)
+def test_rank_and_alpha_are_not_said_of_vectors(model: str, given: str) -> None:
+    assert mistakes(blocks(model=f"{{adapter: ia3, {model}}}")) == [
+        f"a.yaml:3: model: adapter: ia3 has neither rank nor alpha, so {given} would decide nothing; leave that out, "
+        "or take adapter: lora"
+    ]
+
+
+@pytest.mark.parametrize("name", ["lora_rank", "lora_alpha"])
+def test_rank_and_alpha_are_not_searched_of_vectors(name: str) -> None:
+    text = blocks(
+        space=f"{{{RATE}, {name}: {{type: categorical, choices: [4, 16]}}}}", model="{adapter: ia3}"
+    )
+
+    assert mistakes(text) == [
+        f"a.yaml:2: space.{name}: cannot be searched: adapter: ia3 has neither rank nor alpha; leave it out, or take "
+        "adapter: lora"
+    ]
+
+
+def test_a_model_of_vectors_is_written_without_rank_and_alpha_and_read_again() -> None:
+    study = load(blocks(model="{adapter: ia3}"))
+
+    assert study.model.model_dump().keys() & {"adapter", "lora_rank", "lora_alpha"} == {"adapter"}
+    assert study.model_of({"learning_rate": 0.1}) == study.model
+    assert "lora_rank" not in study.hyperparameters
+    assert not study.adapters_vary
 
 
 def test_the_values_of_a_trial_are_those_of_its_trainer_and_of_its_model() -> None:

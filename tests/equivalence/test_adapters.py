@@ -10,11 +10,11 @@ from torch.testing import assert_close
 
 from ppo_tune.errors import TrialError
 from ppo_tune.models import Policy, save_adapter, save_merged
-from ppo_tune.models.lora import Bottleneck
+from ppo_tune.models.lora import Bottleneck, LowRank
 from ppo_tune.trainer.trainer import PPOTrainer
 from tests.conftest import LIKES, WordReward, make_toy_task, small_config, tiny_model, tiny_tokenizer
 
-OWN = (Bottleneck(1, 8.0), Bottleneck(4, 8.0), Bottleneck(2, 1.0))
+OWN = (Bottleneck(1, 8.0), Bottleneck(4, 8.0), Bottleneck(2, 1.0, stabilized=True))
 """What the adapters of three trials are like."""
 
 families = pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -24,7 +24,7 @@ def trained(family: str, widest: Bottleneck, trials: dict[int, int], *, varies: 
     """A policy whose places were trained for two iterations, each as the trial of its number."""
     policy = Policy(
         tiny_model(family), tiny_tokenizer(), places=max(trials) + 1, lora_rank=widest.rank,
-        lora_alpha=widest.alpha, adapters_vary=varies,
+        lora_alpha=widest.alpha, adapter="rslora" if widest.stabilized else "lora", adapters_vary=varies,
     )  # fmt: skip
     trainer = PPOTrainer(policy, make_toy_task(WordReward(LIKES)), small_config())
     for place, number in trials.items():
@@ -81,6 +81,7 @@ def test_an_adapter_is_saved_with_its_own_rank_and_scale(family: str, number: in
 
     config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["r"], config["lora_alpha"]) == (OWN[number].rank, OWN[number].alpha)
+    assert config["use_rslora"] is (number == 2)
 
 
 @families
@@ -103,6 +104,30 @@ def test_a_place_that_is_used_again_forgets_the_rank_before() -> None:
     fresh = policy.rows.values[0].clone()
     policy.reset(0, torch.Generator().manual_seed(0))
 
-    assert policy.adapters is not None
+    assert isinstance(policy.adapters, LowRank)
     assert policy.adapters.of(0) == Bottleneck(4, 16.0)
     assert int((fresh != 0).sum()) * 4 == int((policy.rows.values[0] != 0).sum())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5", "bart"])
+def test_a_trial_of_vectors_learns_in_a_pack_what_it_learns_alone(family: str) -> None:
+    configs = [
+        small_config(learning_rate=rate, batch_size=size) for rate, size in ((0.01, 4), (0.003, 2), (0.02, 4))
+    ]
+    trained: list[list[torch.Tensor]] = []
+    for numbers in ([0, 1, 2], [0], [1], [2]):
+        policy = Policy(tiny_model(family), tiny_tokenizer(), places=len(numbers), adapter="ia3")
+        trainer = PPOTrainer(policy, make_toy_task(WordReward(LIKES)), small_config())
+        for place, number in enumerate(numbers):
+            trainer.start(place, configs[number], seed=number)
+        for _ in range(2):
+            assert not any(isinstance(result, TrialError) for result in trainer.step().values())
+        trained.append(list(policy.rows.values))
+
+    (together, *alone) = trained
+    for packed, (single,) in zip(together, alone, strict=True):
+        assert_close(packed, single, rtol=2e-3, atol=2e-5)
+    assert all(
+        (values - 1)[:-17].abs().max() > 0.005 for values in together
+    )  # 16 and 1 are of the value head
+    assert not torch.allclose(together[0], together[1], atol=1e-2)

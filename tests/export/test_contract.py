@@ -19,7 +19,7 @@ from ppo_tune.export.rendering import load_manifest
 from tests.export.derive import CONVERTERS, DERIVERS, MACHINES, PACKAGES, conversions, names_used
 from tests.export.winners import LOUD, WINNERS, hostile, python_reward
 
-ALSO = ("lora_rank", "lora_alpha", "dtype", "seed", "kl_budget")
+ALSO = ("lora_rank", "lora_alpha", "adapter", "dtype", "seed", "kl_budget")
 """Fields beyond PPOConfig that decide what is learned."""
 
 OFF: dict[str, Any] = {
@@ -32,6 +32,7 @@ OFF: dict[str, Any] = {
     "missing_eos_penalty": 0.0,
     "micro_batch_size": None,
     "lora_alpha": 16.0,
+    "adapter": "lora",
     "dtype": "auto",
     "kl_budget": None,
 }
@@ -45,7 +46,7 @@ winners = pytest.mark.parametrize("name", WINNERS)
 def values(name: str) -> dict[str, Any]:
     """What a winner is trained with, by field."""
     config = WINNERS[name].config
-    everything = {**config.ppo.model_dump(), **config.model.model_dump(), **config.model_dump()}
+    everything = {**OFF, **config.ppo.model_dump(), **config.model.model_dump(), **config.model_dump()}
     return {field: everything[field] for field in (*PPOConfig.model_fields, *ALSO)}
 
 

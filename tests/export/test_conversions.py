@@ -449,3 +449,24 @@ def test_an_odd_adapter_scale_is_rounded_where_it_must_be() -> None:
     assert values("trl", given)["LORA_ALPHA"] == 7.5
     assert values("openrlhf", given)["--ds.lora.alpha"] == 8
     assert "7.5 is rounded to 8" in remarks("openrlhf", given, "approximated")["lora_alpha"]
+
+
+@pytest.mark.parametrize("target", ["openrlhf", "verl", "skyrl", "trl"])
+def test_rank_stabilized_adapters_are_plain_ones_of_alpha_times_the_root_of_the_rank(target: str) -> None:
+    given = WINNERS["rank-stabilized"]
+    made = CONVERTERS[target](given)
+
+    alphas = [
+        s for s in (*made.settings, *made.constants) if s.name.lower().endswith(("lora.alpha", "lora_alpha"))
+    ]
+
+    assert alphas
+    assert {(alpha.value, alpha.note) for alpha in alphas} == {(12, "rslora: 6 · √4")}
+
+
+def test_the_alpha_of_rank_stabilized_adapters_is_rounded_where_it_must_be() -> None:
+    given = winner(model={"lora_rank": 2, "lora_alpha": 16.0, "adapter": "rslora"})
+
+    assert values("trl", given)["LORA_ALPHA"] == 22.6274
+    assert values("verl", given)["actor_rollout_ref.model.lora_alpha"] == 23
+    assert "22.6274 is rounded to 23" in remarks("verl", given, "approximated")["lora_alpha"]

@@ -100,7 +100,11 @@ def test_rules_are_told_of_what_is_used() -> None:
     assert "σ'/σ, σ the scores' standard deviation (here 0.8)" in texts("quickstart")["kl_coef"]
     assert "(here" not in texts("nothing known")["kl_coef"]
     assert "from LoRA to full tuning about a tenth" in texts("quickstart")["learning_rate"]
+    assert "keep lora_alpha / lora_rank" in texts("quickstart")["learning_rate"]
+    assert "keep lora_alpha / √lora_rank" in texts("rank-stabilized")["learning_rate"]
     assert "from full tuning to LoRA about 10 times" in texts("all weights")["learning_rate"]
+    vectors = {rule.field: str(rule) for rule in rules(winner(model={"adapter": "ia3"}))}
+    assert "from IA³ to LoRA about a tenth, to full tuning about a hundredth" in vectors["learning_rate"]
 
 
 @pytest.mark.parametrize(

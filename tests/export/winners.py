@@ -110,6 +110,7 @@ WINNERS: dict[str, Winner] = {
     "loud": winner(LOUD),
     "loud, fixed": winner({**LOUD, "kl_target": None, "kl_estimator": "k2", "dual_clip": None}),
     "all weights": winner(model={"lora_rank": None, "dtype": "float32"}),
+    "rank-stabilized": winner(model={"lora_rank": 4, "lora_alpha": 6.0, "adapter": "rslora"}),
     "python reward": python_reward(),
     "rule, chat": winner(task=CHAT_TASK, sources=Sources("hub/model", RULE, PROMPTS)),
     "nothing known": winner(LOUD, sources=Sources(), response_tokens=None, score_std=None, metrics={}),

@@ -69,12 +69,13 @@ def refusal(name: Path | str, base: str | None = None) -> str:
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox", "opt"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["lora", "rslora"])
 def test_an_adapter_of_ours_is_the_model_that_was_merged_to_the_bit(
-    family: str, dtype: str, tmp_path: Path
+    family: str, dtype: str, kind: str, tmp_path: Path
 ) -> None:
     base = save_tiny_model(tmp_path / "base", family)
     config = ModelConfig.model_validate(
-        {"name": str(base), "lora_rank": 3, "lora_alpha": 5.0, "dtype": dtype}
+        {"name": str(base), "lora_rank": 3, "lora_alpha": 5.0, "dtype": dtype, "adapter": kind}
     )
     policy = stir(load_policy(config, device=CPU))
     save_adapter(policy, 0, tmp_path / "adapter")

@@ -94,6 +94,12 @@ def test_a_config_says_rank_scale_precision_and_the_caller_how_many_places(model
     assert policy.dtype == torch.bfloat16
 
 
+def test_a_config_says_that_adapters_are_rank_stabilized(model_folder):
+    policy = load(model_folder, lora_rank=4, lora_alpha=12.0, adapter="rslora")
+
+    assert policy.adapters.usual.scale == 6.0  # 12 / √4
+
+
 def test_without_a_rank_all_weights_are_trained(model_folder):
     policy = load(model_folder, lora_rank=None)
 

@@ -12,9 +12,10 @@ from transformers.pytorch_utils import Conv1D
 
 from ppo_tune.errors import ModelError
 from ppo_tune.models import save_merged
+from ppo_tune.models.adapters import linear_layers, output_head
 from ppo_tune.models.fast.linear import layer_shape
 from ppo_tune.models.loading import load_language_model
-from ppo_tune.models.lora import linear_layers, output_head
+from ppo_tune.models.lora import Bottleneck
 from ppo_tune.seeding import generator
 from tests.conftest import FAMILIES, make_sequences, stirred_policy, tiny_model, tiny_policy
 
@@ -72,6 +73,31 @@ def test_delta_is_the_scaled_product_of_the_two_matrices(family):
 
     assert_close(delta, 2.0 * torch.einsum("ir,ro->io", a, b))
     assert delta.shape == layer_shape(policy.adapters.layers[name])
+
+
+@pytest.mark.parametrize(
+    ("rank", "alpha", "plain", "stabilized"), [(4, 8.0, 2.0, 4.0), (64, 16.0, 0.25, 2.0)]
+)
+def test_a_branch_is_scaled_by_alpha_over_the_rank_or_over_its_root(rank, alpha, plain, stabilized):
+    assert Bottleneck(rank, alpha).scale == plain
+    assert Bottleneck(rank, alpha, stabilized=True).scale == stabilized
+
+
+@two_kinds
+def test_a_rank_stabilized_adapter_says_what_a_plain_one_of_alpha_times_the_root_of_the_rank_says(family):
+    stabilized = stirred_policy(family, places=2, adapter="rslora")
+    plain = stirred_policy(family, places=2, adapters_vary=True)
+    for place in (0, 1):
+        plain.adapters.become(place, Bottleneck(4, 16.0))
+    batch = make_sequences(*BATCH, places=2)
+
+    said, expected = (
+        policy.evaluate(batch, temperature=1.0, places=[0, 1]) for policy in (stabilized, plain)
+    )
+
+    assert_close(said.logprobs, expected.logprobs, atol=1e-6, rtol=0)
+    assert (said.logprobs - stirred_policy(family, places=2).evaluate(batch, temperature=1.0, places=[0, 1]).logprobs
+            ).abs().max() > 1e-2  # fmt: skip
 
 
 @two_kinds
@@ -247,7 +273,7 @@ def test_a_rank_beyond_every_layers_width_is_said():
 
 
 def test_a_model_without_a_layer_to_adapt_is_refused(monkeypatch):
-    monkeypatch.setattr("ppo_tune.models.lora.is_linear", lambda _: False)
+    monkeypatch.setattr("ppo_tune.models.adapters.is_linear", lambda _: False)
 
     with pytest.raises(ModelError, match=r"^model\.lora_rank: .* has none .*lora_rank: null$"):
         tiny_policy()

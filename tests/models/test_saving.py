@@ -123,6 +123,18 @@ def test_peft_reads_the_scale_of_the_adapter(tmp_path):
     assert (config["r"], config["lora_alpha"]) == (4, 8.0)
 
 
+@PEFT_WARNS
+def test_peft_reads_rank_stabilized_adapters_with_their_own_scale(family, tmp_path):
+    peft = pytest.importorskip("peft")
+    policy = stirred_policy(family, places=2, adapter="rslora")
+
+    save_adapter(policy, 1, tmp_path)
+    model = peft.PeftModel.from_pretrained(tiny_model(family), str(tmp_path))
+
+    assert_close(said_by(model), said(policy, 1), atol=1e-5, rtol=0)
+    assert (said(policy, 1) - said(stirred_policy(family, places=2), 1)).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("tied", [True, False], ids=["tied head", "own head"])
 def test_a_merged_folder_is_an_ordinary_model(family, tied, tmp_path):
     policy = stirred_policy(family, places=2, tie_word_embeddings=tied)

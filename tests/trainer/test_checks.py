@@ -163,7 +163,7 @@ def test_a_token_that_the_model_has_no_row_for_is_told(make: Make) -> None:
 
 def test_adapters_want_linear_layers(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make()
-    monkeypatch.setattr("ppo_tune.models.lora.is_linear", lambda _: False)
+    monkeypatch.setattr("ppo_tune.models.adapters.is_linear", lambda _: False)
 
     assert said(config) == (
         "model.lora_rank: adapters want linear layers, and this model has none that they can be added to; train all "

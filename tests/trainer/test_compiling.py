@@ -44,13 +44,14 @@ def learn(policy: Policy, learning_pass: LearningPass):
     [
         ("gpt2", {"places": 2, "n_layer": 1}),
         ("gpt2", {"places": 2, "n_layer": 1, "adapters_vary": True}),
+        ("gpt2", {"places": 2, "n_layer": 1, "adapter": "ia3"}),
         ("llama", {"lora_rank": None, "num_hidden_layers": 1}),
     ],
-    ids=["adapters of a pack", "adapters of their own scales", "all weights"],
+    ids=["adapters of a pack", "adapters of their own scales", "vectors", "all weights"],
 )
 def test_a_compiled_pass_learns_what_the_plain_one_learns(family, settings):
     plain, other = stirred_policy(family, **settings), stirred_policy(family, **settings)
-    for policy in (plain, other) if plain.adapters is not None and plain.adapters.varies else ():
+    for policy in (plain, other) if settings.get("adapters_vary") else ():
         policy.adapters.become(1, Bottleneck(4, 2.0))
     settle(other.model, other.device)  # with the kernels of a search
     compiled = CompiledPass(other, WIDTH, LENGTH)

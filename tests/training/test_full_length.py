@@ -155,6 +155,16 @@ def test_the_card_tells_what_was_trained_and_what_the_judges_say(config: TrainCo
     assert "| `lora_rank` | 4 |\n| `lora_alpha` | 16.0 |" in card
 
 
+def test_the_card_tells_that_adapters_are_rank_stabilized(config: TrainConfig, tmp_path: Path) -> None:
+    stabilized = config.model.model_copy(update={"adapter": "rslora"})
+
+    result = train(shortened(config, 16).model_copy(update={"model": stabilized}), out=tmp_path / "red")
+
+    card = (result.model / "README.md").read_text(encoding="utf-8")
+    assert "| `adapter` | rslora |" in card
+    assert read_json(tmp_path / "red" / "adapter" / "adapter_config.json")["use_rslora"] is True
+
+
 def without_kl(judged: Evaluation) -> dict[str, object]:
     """What is said of a model alone."""
     return {

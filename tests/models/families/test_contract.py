@@ -62,18 +62,23 @@ def rows(table: Sequence[Family]) -> pytest.MarkDecorator:
 every_right_row = rows(RIGHT)
 
 
-def fresh(folder: Path, *, places: int = 1, lora_rank: int | None = 4) -> Policy:
+kinds = pytest.mark.parametrize("adapter", ["lora", "ia3"])
+"""Adapters that add, and adapters that multiply."""
+
+
+def fresh(folder: Path, *, places: int = 1, lora_rank: int | None = 4, adapter: str = "lora") -> Policy:
     """A policy as a user loads it; every place is the reference."""
-    config = ModelConfig(name=str(folder), lora_rank=lora_rank, lora_alpha=8.0, dtype="float32")
+    shape = {"lora_rank": lora_rank, "lora_alpha": 8.0} if adapter == "lora" else {}
+    config = ModelConfig(name=str(folder), adapter=adapter, dtype="float32", **shape)
     policy = load_policy(config, places=places, device=torch.device("cpu"))
     for place in range(places):
         policy.reset(place, generator("place", place))
     return policy
 
 
-def stirred(folder: Path, *, places: int = 1) -> Policy:
+def stirred(folder: Path, *, places: int = 1, adapter: str = "lora") -> Policy:
     """A policy whose places differ from the reference and from one another."""
-    return stir(fresh(folder, places=places))
+    return stir(fresh(folder, places=places, adapter=adapter))
 
 
 def plainly(
@@ -154,8 +159,9 @@ def test_the_reference_is_what_transformers_says_of_each_sequence(row, folder_of
 
 
 @every_right_row
-def test_an_untrained_adapter_is_exactly_the_reference(row, folder_of):
-    policy = fresh(folder_of(row), places=2)
+@kinds
+def test_an_untrained_adapter_is_exactly_the_reference(row, adapter, folder_of):
+    policy = fresh(folder_of(row), places=2, adapter=adapter)
     batch = make_sequences(PROMPTS, RESPONSES, places=2)
 
     with torch.no_grad():
@@ -166,9 +172,10 @@ def test_an_untrained_adapter_is_exactly_the_reference(row, folder_of):
 
 
 @every_right_row
+@kinds
 @pytest.mark.parametrize("places", [[0, 1], [0]], ids=["packed", "alone"])
-def test_what_is_said_while_sampling_is_what_is_said_while_training(row, places, folder_of):
-    policy = stirred(folder_of(row), places=2)
+def test_what_is_said_while_sampling_is_what_is_said_while_training(row, places, adapter, folder_of):
+    policy = stirred(folder_of(row), places=2, adapter=adapter)
     policy.stop_ids = torch.tensor(STOPS)
     prompts = prompts_for(PROMPTS * 3, len(places))
 
@@ -265,8 +272,9 @@ def test_a_trial_learns_the_same_alone_and_in_a_pack(row, folder_of):
 
 
 @every_right_row
-def test_a_merged_folder_says_what_the_policy_says(row, folder_of, tmp_path):
-    policy = stirred(folder_of(row), places=2)
+@kinds
+def test_a_merged_folder_says_what_the_policy_says(row, adapter, folder_of, tmp_path):
+    policy = stirred(folder_of(row), places=2, adapter=adapter)
 
     save_merged(policy, 1, tmp_path)
 
@@ -280,14 +288,15 @@ def test_a_merged_folder_says_what_the_policy_says(row, folder_of, tmp_path):
 
 @every_right_row
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft 0.21
-def test_peft_reads_the_adapters_as_they_were_trained_or_there_are_none(row, folder_of, tmp_path):
+@kinds
+def test_peft_reads_the_adapters_as_they_were_trained_or_there_are_none(row, adapter, folder_of, tmp_path):
     peft = pytest.importorskip("peft")
-    policy, folder = stirred(folder_of(row), places=2), tmp_path / "adapter"
+    policy, folder = stirred(folder_of(row), places=2, adapter=adapter), tmp_path / "adapter"
 
     save_adapter(policy, 1, folder)
     note = adapter_note(policy, folder, say(policy, 1, pad_left(PROMPTS), uniforms_for(1, 3, 8)[0]))
 
-    if row.no_adapter is not None:
+    if row.no_adapter is not None and adapter == "lora":
         assert re.search(row.no_adapter, note)
         assert not folder.exists()
         return
@@ -297,8 +306,9 @@ def test_peft_reads_the_adapters_as_they_were_trained_or_there_are_none(row, fol
 
 
 @every_right_row
-def test_adapters_come_back_bit_for_bit(row, folder_of, tmp_path):
-    policy, other = stirred(folder_of(row), places=2), fresh(folder_of(row), places=2)
+@kinds
+def test_adapters_come_back_bit_for_bit(row, adapter, folder_of, tmp_path):
+    policy, other = (make(folder_of(row), places=2, adapter=adapter) for make in (stirred, fresh))
 
     save_adapter(policy, 1, tmp_path)
     load_adapter(other, 0, tmp_path)

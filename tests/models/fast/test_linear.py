@@ -10,9 +10,9 @@ from torch.nn import functional
 from torch.testing import assert_close
 from transformers.pytorch_utils import Conv1D
 
+from ppo_tune.models.adapters import linear_layers
 from ppo_tune.models.fast import linear
 from ppo_tune.models.fast.linear import is_linear, layer_shape, multiply, product, quicken, weight_of
-from ppo_tune.models.lora import linear_layers
 from tests.conftest import make_sequences, stirred_policy, tiny_model
 
 onednn = pytest.mark.skipif(

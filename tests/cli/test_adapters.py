@@ -1,0 +1,61 @@
+"""A study of IA³, from its check to its export: everything that a study of LoRA does, and no other trainer."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from ppo_tune.files import read_json
+from tests.cli.conftest import Cli
+from tests.conftest import WORDS, save_tiny_model
+
+pytestmark = pytest.mark.slow
+
+STUDY = """
+task: {name: dataset, path: data.csv, heldout_prompts: 8, reward: {name: rule, include: {red: 1.0}}}
+model: {name: base, adapter: ia3}
+ppo: {rollout_size: 16, batch_size: 8, max_new_tokens: 4, episodes: 32}
+space: {learning_rate: {type: float, low: 1e-3, high: 1e-1, log: true}}
+search: {n_trials: 2, pack: 2, milestones: 1}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_tiny_model(tmp_path / "base")
+    rng = random.Random(0)
+    prompts = {" ".join(rng.choices(WORDS, k=4)): None for _ in range(120)}
+    Path("data.csv").write_text("prompt\n" + "".join(f"{text}\n" for text in prompts), encoding="utf-8")
+    Path("study.yaml").write_text(STUDY, encoding="utf-8")
+    return tmp_path
+
+
+def test_it_goes_the_way_of_any_other_adapter_and_no_other_trainer_is_promised_for_it(
+    here: Path, cli: Cli
+) -> None:
+    for words in (
+        ["check", "study.yaml"],
+        ["search", "study.yaml", "--workers", "1", "--no-confirm"],
+        ["report", "study"],
+        ["train", "study", "--trial", "1", "--from-weights", "--episodes", "16", "--out", "on"],
+        ["export", "study", "--to", "native"],
+    ):
+        done = cli(*words)
+        assert done.code == 0, (words, done.out, done.err)
+
+    adapter = here / "runs" / "study" / "trials" / "0001" / "adapter"
+    assert read_json(adapter / "adapter_config.json")["peft_type"] == "IA3"
+    best = Path("reports/study/best.yaml").read_text(encoding="utf-8")
+    assert "adapter: ia3" in best
+    assert "lora" not in best
+    card = Path("on/model/README.md").read_text(encoding="utf-8")
+    assert "| `adapter` | ia3 |" in card
+    assert "lora" not in card
+    refused = cli("export", "study", "--to", "trl")
+    other = cli("train", "study", "--trial", "1", "--from-weights", "--set", "model.adapter=lora")
+    assert (refused.code, other.code) == (2, 2)
+    assert "must be native for adapter: ia3, which trl does not train" in " ".join(refused.err.split())
+    assert "holds an adapter of adapter: ia3; set the same in model, or begin untrained" in " ".join(
+        other.err.split()
+    )
