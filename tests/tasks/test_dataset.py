@@ -58,7 +58,8 @@ def refusal(rows: Sequence[dict[str, Any]], **settings: Any) -> str:
         ),
         (
             {"prompt": "Frage", "reference": "ref"},
-            "there is no column 'ref'; the row has Frage, Antwort; name the column by task.reference",
+            "there is no column 'ref'; the row has Frage, Antwort; name the column by task.reference, "
+            "or drop such rows with drop_bad_rows: true",
         ),
     ],
 )
