@@ -208,7 +208,7 @@ class _Facts:
             )
         if self.prompts < 100:
             told.append(
-                "that are few prompts: a tenth is held out, and a tenth confirms; some hundreds would say more"
+                "these are few prompts: a tenth is held out, and a tenth confirms; some hundreds would say more"
             )
         return tuple(told)
 

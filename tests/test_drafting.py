@@ -74,7 +74,7 @@ def test_few_prompts_make_small_rollouts_and_are_told() -> None:
     assert study["ppo"]["rollout_size"] == 32
     assert study["ppo"]["episodes"] == 1024
     assert study["space"]["batch_size"]["choices"] == [4, 8, 16, 32]
-    assert draft.seen[-1].startswith("that are few prompts")
+    assert draft.seen[-1].startswith("these are few prompts")
 
 
 def test_prompts_without_room_are_counted_and_cut() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ppo_tune.calling import argument, place_of
+from ppo_tune.calling import argument, command, place_of
 from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.reader import STUDY_BLOCKS, Reader
 from ppo_tune.config.run import TrainConfig
@@ -17,6 +17,7 @@ from ppo_tune.config.space_block import fixed_values, read_constraints, read_spa
 from ppo_tune.config.strict_yaml import Document, read_yaml
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.training_file import load_training
+from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.events import Watcher
 
 
@@ -59,12 +60,26 @@ def load_study(  # noqa: PLR0913 as many as the command has flags
     flag = argument("name")
     way_out = f"rename the file, or name the study by {flag}" if name is None else f"give another {flag}"
     name = path.stem if name is None else name
-    reader = Reader(read_yaml(path), str(path), name, STUDY_BLOCKS, folder=path.parent, watch=watch)
+    document = read_yaml(path)
+    _refuse_training(document, str(path))
+    reader = Reader(document, str(path), name, STUDY_BLOCKS, folder=path.parent, watch=watch)
     reader.set_all(settings)
     limits = {"n_trials": n_trials, "max_episodes": max_episodes, "max_seconds": max_seconds, "seed": seed}
     for limit, number in limits.items():
         reader.replace(("search", limit), number, place_of(limit))
     return _study_of(reader, way_out, allow_huge_grid=allow_huge_grid)
+
+
+def _refuse_training(document: Document, source: str) -> None:
+    """Refuse the config of one training, which has a name and a seed, and nothing to search.
+
+    Raises:
+        ConfigError: If it is one.
+    """
+    data = document.data
+    if isinstance(data, dict) and {"name", "seed"} <= {*data} and not {"space", "search"} & {*data}:
+        what = f"this is the config of one training; run {command('train')} on it, or give a study file"
+        raise ConfigError([Problem("name", what, document.line(("name",)))], source)
 
 
 def make_study(blocks: Mapping[str, Any], name: str) -> StudyConfig:

@@ -102,7 +102,10 @@ def records(
             for number, columns in enumerate(read_dataset(str(path), source, notes), start=1)
         )
     if ending not in FORMATS:
-        raise DataError(f"{path}: the format must be one of {', '.join(FORMATS)}, but got {ending!r}")
+        way_out = "; save it as CSV UTF-8 in Excel" if ending in (".xls", ".xlsx") else ""
+        raise DataError(
+            f"{path}: the format must be one of {', '.join(FORMATS)}, but got {ending!r}{way_out}"
+        )
     if not path.is_file():
         near = did_you_mean(path, Path.is_file)
         raise DataError(f"{path}: no such file (looked in {Path.cwd()}){near}")

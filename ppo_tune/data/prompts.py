@@ -72,12 +72,14 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
         ConfigError: If the template is not one, or names a column that no row has.
     """
     needed = [config.prompt, *([config.reference] if config.reference else [])]
+    options = dict(zip(needed, ("task.prompt", "task.reference"), strict=False))
     table = read_table(
         config.path,
         needed,
         chat=config.prompt,
         drop_bad_rows=config.drop_bad_rows,
         source=Source.of(config),
+        options=options,
     )
     columns = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(config.template, columns, "task.template")

@@ -141,6 +141,8 @@ def checked_rows(
             dropped.append(problem)
         else:
             named = "" if n_rows or isinstance(row, str) else _named_otherwise(row, options)
+            if named and not named.endswith("?") and drop_bad_rows is not None:
+                named = f"{named}, or drop such rows with drop_bad_rows: true"
             raise DataError(f"{problem}{f'; {named}' if named else _mended(problem, drop_bad_rows)}")
     if not n_rows:
         why = "; ".join(notes) or "it is empty"

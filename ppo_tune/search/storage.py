@@ -48,7 +48,7 @@ GROWING = (
 )  # fmt: skip
 """What may change between two runs of one study: it alters no trial."""
 
-OF_A_FILE = "put the file back as it was, or give it another name"
+OF_A_FILE = "put the file, and what --set gave, back as it was, or give it another name"
 """What whoever changed a study file can do."""
 
 

@@ -119,6 +119,14 @@ def test_a_training_with_an_unsafe_name_is_refused() -> None:
     assert message.endswith("but got '../x'; set another `name` in the file")
 
 
+def test_a_training_is_no_study_file() -> None:
+    lines = mistakes(training(name="best", seed="0"))
+
+    assert lines == [
+        "a.yaml:2: name: this is the config of one training; run `ppo_tune.train` on it, or give a study file"
+    ]
+
+
 def test_a_study_file_is_no_training() -> None:
     lines = mistakes(blocks(search="{sampler: tpe}"), train)
 

@@ -523,7 +523,7 @@ def test_another_format_is_refused_with_the_choices(name, ending):
 
     assert str(caught.value) == (
         f"{name}: the format must be one of .jsonl, .json, .csv, .tsv, .jsonl.gz, .json.gz, .csv.gz, .tsv.gz, "
-        f".parquet, but got {ending!r}"
+        f".parquet, but got {ending!r}{'; save it as CSV UTF-8 in Excel' if ending == '.xlsx' else ''}"
     )
 
 

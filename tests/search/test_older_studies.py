@@ -78,7 +78,10 @@ def test_a_study_of_before_worlds_had_seeds_is_one_of_seed_0(url: str) -> None:
 def test_a_study_goes_on_in_the_world_in_which_it_began(url: str, before: int, said: str) -> None:
     create_study(in_world(before), url, {})
 
-    with pytest.raises(StudyMismatchError, match=f"\n  task.seed: {said} before, 2 now\nput the file back"):
+    with pytest.raises(
+        StudyMismatchError,
+        match=f"\n  task.seed: {said} before, 2 now\nput the file, and what --set gave, back",
+    ):
         create_study(in_world(2), url, {})
 
 

@@ -49,6 +49,24 @@ def refusal(rows: Sequence[dict[str, Any]], **settings: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "way_out"),
+    [
+        (
+            {"prompt": "frage"},
+            "there is no column 'frage'; the row has Frage, Antwort; did you mean task.prompt='Frage'?",
+        ),
+        (
+            {"prompt": "Frage", "reference": "ref"},
+            "there is no column 'ref'; the row has Frage, Antwort; name the column by task.reference, "
+            "or drop such rows with drop_bad_rows: true",
+        ),
+    ],
+)
+def test_a_column_that_the_file_calls_otherwise_is_told_with_the_key_that_names_it(settings, way_out):
+    assert refusal([{"Frage": "Wer?", "Antwort": "Ich."}], **settings) == f"a.jsonl:1: {way_out}"
+
+
 def task(n_prompts: int, **settings: Any) -> Task:
     """The dataset task of so many prompts."""
     return make_task(
