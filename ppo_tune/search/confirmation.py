@@ -116,6 +116,9 @@ def open_confirmation(study: Study, config: StudyConfig, size: Size | None = Non
         load_if_exists=True,
     )
     facts, measured = StudyFacts(opened), StudyFacts(study).score_std
+    before = confirmation_of(opened, config)
+    if before.candidates and before.outcome.kind != "unfinished":
+        facts.decided = before.n_seeds
     facts.config, facts.n_seeds = config, max(size.seeds, facts.n_seeds or 0)
     facts.score_std = 1.0 if measured is None else measured  # trials of version 0.1.0 knew no other unit
     known = _candidates(facts.chosen)
@@ -135,10 +138,18 @@ def open_confirmation(study: Study, config: StudyConfig, size: Size | None = Non
 
 
 def read_confirmation(study: Study, config: StudyConfig) -> Confirmation | None:
-    """What the confirmation of a search holds; None if there is none."""
+    """What the confirmation of a search holds; None if there is none.
+
+    Until the runs of more seeds are over, that is what fewer decided, unless a config joined that had none of these.
+    """
     opened = confirmation_study(study)
-    found = None if opened is None else confirmation_of(opened, config)
-    return found if found is not None and any(c.runs for c in found.candidates) else None
+    if opened is None:
+        return None
+    found, decided = confirmation_of(opened, config), StudyFacts(opened).decided
+    if decided is not None and found.outcome.kind == "unfinished":
+        before = found.on_first(decided)
+        found = found if before.outcome.kind == "unfinished" else before
+    return found if any(c.runs for c in found.candidates) else None
 
 
 def confirmation_of(opened: Study, config: StudyConfig) -> Confirmation:

@@ -245,6 +245,7 @@ class StudyFacts:
         score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
         chosen: In a confirmation: its configs, by their numbers in the search.
         n_seeds: In a confirmation: on how many fresh seeds a config runs that stays in the race.
+        decided: In a confirmation: on how many seeds it was finished before more were asked for; None if it was not.
         untrained: In a confirmation: what the untrained model scored; None before it was.
         claim: In a study of the user's own: its `owner`, which its folder names too, and its `experiment`.
     """
@@ -283,6 +284,7 @@ class StudyFacts:
         lambda chosen: {str(number): facts.stored() for number, facts in chosen.items()},
     )
     n_seeds: Fact[int | None] = Fact("seeds")
+    decided: Fact[int | None] = Fact("decided")
     untrained: Fact[ByPrompt | None] = Fact(
         "base",
         lambda stored: stored and read_by_prompt(stored),

@@ -5,7 +5,7 @@ or left the KL limit has no policy worth keeping: it counts as the untrained mod
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -178,6 +178,11 @@ class Confirmation:
     def candidate(self, number: int) -> Candidate:
         """The one that is this trial of the search."""
         return next(c for c in self.candidates if c.number == number)
+
+    def on_first(self, n_seeds: int) -> "Confirmation":
+        """The same on the first of its seeds only."""
+        candidates = tuple(replace(c, runs=c.runs[:n_seeds]) for c in self.candidates)
+        return replace(self, candidates=candidates, n_seeds=n_seeds)
 
     def racing(self) -> list[Candidate]:
         """Those that can still win, and the default, which they are compared with.

@@ -225,8 +225,15 @@ def is_to_confirm(study: Study, config: StudyConfig) -> bool:
     """Whether a study wants a confirmation, has something to confirm, and has not done so."""
     confirmation = confirmation_study(study)
     confirmed = results.count_endings(confirmation) if confirmation else {}
-    is_done = bool(confirmed) and "waiting" not in confirmed
+    is_done = bool(confirmed) and "waiting" not in confirmed and not _is_unfinished(confirmation, config)
     return bool(config.search.confirm_top and results.best_trials(study)) and not is_done
+
+
+def _is_unfinished(confirmation: Study | None, config: StudyConfig) -> bool:
+    """Whether runs of a confirmation are missing."""
+    from ppo_tune.search.confirmation import confirmation_of  # half a second to import
+
+    return confirmation is not None and confirmation_of(confirmation, config).outcome.kind == "unfinished"
 
 
 def _hosts(trials: Iterable[FrozenTrial]) -> set[str]:

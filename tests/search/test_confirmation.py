@@ -22,6 +22,7 @@ from ppo_tune.search.facts import enqueue_run
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.results import STATES
 from ppo_tune.search.run import run_confirmation, run_search
+from ppo_tune.search.status import is_to_confirm
 from ppo_tune.search.storage import (
     ask_as,
     close_lost_trials,
@@ -269,13 +270,37 @@ def test_a_config_that_an_older_confirmation_took_twice_is_one(lucky: HandMade) 
 
 def test_more_seeds_go_on_with_those_that_are_done(lucky: HandMade) -> None:
     confirm(lucky, lambda _: 0.5)
-    search = lucky.config.search.model_copy(update={"confirm_seeds": 7})
-    more = lucky.config.model_copy(update={"search": search})
 
-    opened = open_confirmation(lucky.study, more)
+    plan, opened = more_seeds(lucky, 7)
 
-    racing = len(read_confirmation(lucky.study, more).racing())
-    assert ConfirmationPlan(more).remaining(opened) == 2 * racing
+    racing = len(confirmation_of(opened, lucky.config).racing())
+    assert plan.remaining(opened) == 2 * racing
+
+
+def test_what_was_confirmed_stays_until_more_seeds_are_in(lucky: HandMade) -> None:
+    """Stopped before it has the seeds that were asked for on top, it says what it said and wants them still."""
+    confirm(lucky, lambda number: {3: 0.9}.get(number, 0.5))
+    before = read_confirmation(lucky.study, lucky.config)
+    assert not is_to_confirm(lucky.study, lucky.config)
+    plan, opened = more_seeds(lucky, 7)
+
+    for _ in range(2):
+        assert read_confirmation(lucky.study, lucky.config).outcome == before.outcome
+        assert winning_trial(lucky.study, lucky.config).number == 3
+        assert is_to_confirm(lucky.study, lucky.config)
+        told(opened, plan.ask(opened, 0, OWNER), 0.5)
+    while (trial := plan.ask(opened, 0, OWNER)) is not None:
+        told(opened, trial, {3: 0.9}.get(trial.user_attrs["confirms"], 0.5))
+
+    assert read_confirmation(lucky.study, lucky.config).n_seeds == 7
+    assert not is_to_confirm(lucky.study, lucky.config)
+
+
+def more_seeds(hand_made: HandMade, seeds: int) -> tuple[ConfirmationPlan, Study]:
+    """A confirmation that is asked for so many seeds, and its study."""
+    search = hand_made.config.search.model_copy(update={"confirm_seeds": seeds})
+    more = hand_made.config.model_copy(update={"search": search})
+    return ConfirmationPlan(more), open_confirmation(hand_made.study, more)
 
 
 def test_before_any_run_there_is_no_confirmation(lucky: HandMade) -> None:
