@@ -90,7 +90,9 @@ def provenance(config: StudyConfig, trial: FrozenTrial, verdict: Verdict) -> dic
         "verdict": verdict.sentence,
         ADVICE: verdict.advice,
         "from": f"study {config.name}, trial {trial.number}, {facts.episodes} episodes long",
-        "score in the search": "" if seen is None else f"{seen.score:.4f}, at {seen.kl:.2f} nats of KL: {by}",
+        "score in the search": ""
+        if seen is None
+        else f"{seen.score:.4f}, at {seen.kl:z.2f} nats of KL: {by}",
         "scored by": other and f"task.objective ({other}), not the reward that PPO maximizes",
         "made with": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }

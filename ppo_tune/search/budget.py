@@ -188,7 +188,8 @@ def extended(
         seconds: So many more, the confirmation's included.
 
     Raises:
-        ConfigError: If one of the numbers is not above 0, or the study is a grid without a cell left.
+        ConfigError: If one of the numbers is not above 0, the study is a grid without a cell left, or the episodes are
+            less than half of a trial's.
     """
     if trials is episodes is seconds is None:
         return config
@@ -200,6 +201,12 @@ def extended(
     if config.search.sampler.exhaustive and not _is_anything_left(config, study):
         flag = next(name for name, value in more.items() if value is not None)
         raise ConfigError([Problem(f"--{flag}", _grid_is_finished(config))])
+    least = config.ppo.episodes / 2  # from which on a trial begins
+    if episodes is not None and episodes < least:
+        rule = (
+            f"`episodes >= {least:g}` must hold, half of a trial's {config.ppo.episodes}, but got {episodes}"
+        )
+        raise ConfigError([Problem(place_of("episodes"), f"{rule}; no trial would begin")])
     every = all_trials(study)
     limits = {
         "stop_when_no_gain": False,

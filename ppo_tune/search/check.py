@@ -103,7 +103,9 @@ def check_study(
         exists=exists,
         n_trials=config.n_trials,
         trials_worth=worth,
-        prompts=None if inputs.prompts is None else dict(inputs.prompts),
+        prompts=None
+        if inputs.prompts is None
+        else {**inputs.prompts, **({} if facts is None else facts.kept)},
         lengths=None if facts is None else facts.lengths,
         confirmation=size,
         notes=(*notes(config), *crowding(config, n_workers), *inputs.notes, *told),

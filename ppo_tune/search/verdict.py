@@ -165,7 +165,7 @@ def _seen(facts: Facts, winner: FrozenTrial) -> str:
     is_default = facts.default is not None and config_key(facts.default) == config_key(winner)
     one = ", the default config," if is_default else ", one config," if len(config.trials) > 1 else ""
     mean = " on average" if len(config.trials) > 1 else ""
-    at = "" if config.kl is None else f", at {config.kl:.2f} of {budget:g} nats of KL"
+    at = "" if config.kl is None else f", at {config.kl:z.2f} of {budget:g} nats of KL"
     return f"{config.name}{one} scored {config.score:.3f}{mean} in the search{at}"
 
 

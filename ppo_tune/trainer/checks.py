@@ -4,7 +4,7 @@ Whatever is refused here would be refused later, by the same functions: some of 
 the middle of a trial.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -52,11 +52,13 @@ class RunFacts:
         lengths: Of the prompts; None where the task's own model reads them.
         of_model: What its user should know of model and prompts, one sentence each; `Assembly.notes` say it too.
         of_scorers: The same of what scores responses.
+        kept: How many prompts of each split are left, of those splits that a tokenizer has read.
     """
 
     lengths: Lengths | None = None
     of_model: tuple[str, ...] = ()
     of_scorers: tuple[str, ...] = ()
+    kept: Mapping[Split, int] = field(default_factory=dict)
 
 
 def check_run(config: RunConfig, prompts: Sequence[Prompt] | None = None) -> RunFacts:
@@ -77,7 +79,8 @@ def check_run(config: RunConfig, prompts: Sequence[Prompt] | None = None) -> Run
         with look.mistakes.collected():
             require_compiler()
     look.mistakes.tell()
-    return RunFacts(look.lengths(), tuple(look.of_model), tuple(look.of_scorers))
+    kept = {split: len(found) for split, found in look.sets.items()}
+    return RunFacts(look.lengths(), tuple(look.of_model), tuple(look.of_scorers), kept)
 
 
 @dataclass

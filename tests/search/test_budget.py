@@ -389,6 +389,18 @@ def test_a_grid_is_extended_by_no_more_than_the_cells_that_are_left(make_study: 
     assert notes(more)[0].endswith("the search ends after 7 trials, the default config and each cell once")
 
 
+def test_episodes_in_which_no_trial_would_begin_are_no_extension(make_study: StudyMaker) -> None:
+    config, study = make_study(), study_of()
+
+    with pytest.raises(ConfigError) as refused:
+        extended(config, study, episodes=WHOLE // 2 - 1)
+
+    assert str(refused.value) == (
+        "episodes: `episodes >= 16` must hold, half of a trial's 32, but got 15; no trial would begin"
+    )
+    assert extended(config, study, episodes=WHOLE // 2).search.max_episodes == WHOLE // 2
+
+
 def test_nothing_more_is_no_extension(make_study: StudyMaker) -> None:
     """A study whose seconds were stored as 0 could not be read again."""
     config, study = make_study(), study_of()

@@ -90,6 +90,7 @@ def test_what_becomes_of_long_prompts_is_counted_and_noted(
     facts = check_run(make(long, too_long=too_long))
 
     assert facts.lengths == Lengths(median=2, longest=longest, room=28, dropped=dropped, cut=cut)
+    assert sum(facts.kept.values()) == len(TEXTS) + 1 - dropped
     assert len(facts.of_model) == 1
     assert f"1 of {sum(split_of(t) == split_of(long) for t in (*TEXTS, long))} " in facts.of_model[0]
 

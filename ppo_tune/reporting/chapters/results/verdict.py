@@ -105,7 +105,8 @@ def _better(confirmation: Confirmation) -> list[str]:
     failed = f"; {best.failures} of its {len(best.runs)} runs failed and count as untrained"
     return [
         *([beyond] if outcome.rival == "untrained" else []),
-        f"It scores {best.mean:.3f} there, at {best.kl:.2f} of {budget:g} nats of KL{failed if best.failures else ''}.",
+        f"It scores {best.mean:.3f} there, at {best.kl:z.2f} of {budget:g} nats of KL"
+        f"{failed if best.failures else ''}.",
         *_in_the_search(confirmation, best),
         *_judges(confirmation, best),
         *_runner_up(confirmation, best),
