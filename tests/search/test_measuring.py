@@ -1,5 +1,7 @@
 """What a study takes: the pace of one worker, and what follows for all of them."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 
 from ppo_tune.errors import PPOTuneError
 from ppo_tune.search import measuring
-from ppo_tune.search.measuring import Pace, Takes, what_it_takes
+from ppo_tune.search.measuring import Pace, Takes, _most_resident, what_it_takes
 from ppo_tune.trainer.assembly import assemble
 from tests.search.recorder import Recorder
 from tests.worlds import StudyMaker
@@ -108,3 +110,14 @@ def test_a_reward_that_fails_is_told(make_study: StudyMaker, tmp_path: Path) -> 
     assert str(caught.value).startswith(
         f"the first update fails (reward_error): reward function {file}:score raised KeyError: 'tone' for prompt "
     )
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="another system tells it otherwise")
+def test_the_memory_of_a_process_is_its_own_and_not_that_of_the_one_that_started_it() -> None:
+    held = b"1" * 400_000_000
+    code = "from ppo_tune.search.measuring import _most_resident; print(_most_resident())"
+
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert len(held) < _most_resident()
+    assert 0 < int(told) < _most_resident()
