@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Self
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat, has_turns
 from ppo_tune.data.row_file import RowFile, View
-from ppo_tune.fitting.lengths import Words
+from ppo_tune.fitting.lengths import Words, left_of
 from ppo_tune.models.chat import learned_ids, prompt_ids, shortened
 from ppo_tune.models.context import context_length
 from ppo_tune.models.encoder_decoder import EncoderDecoderLayout
@@ -158,30 +159,16 @@ def within_context(
     """
     found = Within(View(pairs, _prompt), examples)
     for part in parts:
-        lengths = array("q", map(part.tokens, found.examples))
-        longer = [i for i, length in enumerate(lengths) if part.limit is not None and length > part.limit]
-        if part.limit is None or not longer:
+        tokens = array("q", map(part.tokens, found.examples))
+        if part.limit is None or max(tokens) <= part.limit:
             continue
-        first, words = longer[0], Words(part.limit, "examples", part.rule)
-        if too_long == "refuse":
-            place = places[first] if places else None
-            raise words.refusal(lengths[first], len(longer), len(pairs), found.prompts[first], place)
-        shorter: RowFile[Example] = RowFile(Example.packed, Example.unpacked)
-        kept = array("q")
-        n_cut = 0
-        for i, example in enumerate(found.examples):
-            if lengths[i] > part.limit:
-                cut = _cut(tokenizer, *pairs[i], example, part) if too_long == "cut" else None
-                if cut is None:
-                    continue
-                example, n_cut = cut, n_cut + 1
-            kept.append(i)
-            shorter.append(example)
-        if len(kept) < 2:
-            raise words.too_few(len(kept), len(pairs))
-        note = words.note(len(pairs), len(kept), n_cut)
-        pairs, places = View(pairs, numbers=kept), View(places, numbers=kept) if places else places
-        found = Within(View(pairs, _prompt), shorter, (*found.notes, note))
+        left = left_of(
+            found.examples, found.prompts, tokens, Words(part.limit, "examples", part.rule), too_long,
+            partial(_cut, tokenizer, pairs, part), RowFile(Example.packed, Example.unpacked), places,
+        )  # fmt: skip
+        pairs = View(pairs, numbers=left.numbers)
+        places = View(places, numbers=left.numbers) if places else places
+        found = Within(View(pairs, _prompt), left.rows, (*found.notes, left.note))
     return found
 
 
@@ -190,10 +177,15 @@ def _prompt(pair: tuple[str, str]) -> str:
 
 
 def _cut(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, example: Example, part: Part
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[tuple[str, str]],
+    part: Part,
+    number: int,
+    example: Example,
 ) -> Example | None:
     """An example whose prompt has lost its beginning, within a part's limit; None if no prompt would be left."""
     assert part.limit is not None
+    prompt, response = pairs[number]
     excess = part.tokens(example) - part.limit
     if isinstance(prompt, Chat):
         (ids,) = prompt_ids(tokenizer, [prompt], chat=True, closed=part.closed)

@@ -4,15 +4,19 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Generic, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.examples import text_file
-from ppo_tune.data.row_file import View
+from ppo_tune.data.row_file import RowFile, View
 from ppo_tune.errors import DataError
 from ppo_tune.models.chat import exchange, prompt_ids, shortened
 from ppo_tune.rewards.preference import fill
+
+Row = TypeVar("Row")
 
 Preference = tuple[str, str, str]
 """A prompt, the chosen response and the rejected one."""
@@ -70,6 +74,64 @@ class Words:
             f"{n_rows - n_kept + n_cut:,} of {n_rows:,} {self.rows} have more than {self.limit:,} tokens, the model's "
             f"context: {done}"
         )
+
+
+@dataclass(frozen=True)
+class Left(Generic[Row]):
+    """What is left of rows of which some are beyond a context.
+
+    Attributes:
+        numbers: Which of them, in order.
+        rows: They, as they stand or cut.
+        note: How many were longer, and what became of them.
+    """
+
+    numbers: "array[int]"
+    rows: Sequence[Row]
+    note: str
+
+
+def left_of(
+    rows: Sequence[Row],
+    prompts: Sequence[str],
+    tokens: Sequence[int],
+    words: Words,
+    too_long: TooLong,
+    cut: Callable[[int, Row], Row | None],
+    kept_in: RowFile[Row],
+    places: Sequence[str] = (),
+) -> Left[Row]:
+    """Drop or cut the rows that have more tokens than a limit, at least one.
+
+    Args:
+        rows: All of them.
+        prompts: The prompt of each.
+        tokens: How many each has.
+        words: The limit, and how messages speak of it.
+        too_long: What becomes of longer ones.
+        cut: What is left of one, by its number, within the limit; None for nothing.
+        kept_in: An empty file for those that are left.
+        places: File and line of each, for messages.
+
+    Raises:
+        DataError: If they are to be refused, or fewer than two are left.
+    """
+    longer = [i for i, n in enumerate(tokens) if n > words.limit]
+    if too_long == "refuse":
+        place = places[longer[0]] if places else None
+        raise words.refusal(tokens[longer[0]], len(longer), len(rows), prompts[longer[0]], place)
+    numbers, n_cut = array("q"), 0
+    for i, row in enumerate(rows):
+        left: Row | None = row
+        if tokens[i] > words.limit:
+            left = cut(i, row) if too_long == "cut" else None
+            n_cut += left is not None
+        if left is not None:
+            numbers.append(i)
+            kept_in.append(left)
+    if len(numbers) < 2:
+        raise words.too_few(len(numbers), len(rows))
+    return Left(numbers, kept_in, words.note(len(rows), len(numbers), n_cut))
 
 
 @dataclass(frozen=True)
@@ -165,27 +227,15 @@ def preferences_within(
     if limit is None:
         return PreferencesWithin(prompts, preferences)
     needed = array("q", _in_parts(lengths.needed, preferences))
-    longer = [i for i, tokens in enumerate(needed) if tokens > limit]
-    if not longer:
+    first = next((preferences[i] for i, tokens in enumerate(needed) if tokens > limit), None)
+    if first is None:
         return PreferencesWithin(prompts, preferences)
-    first, n_rows = longer[0], len(preferences)
-    words = _words(lengths.read([preferences[first]])[0] > limit, limit, config)
-    if config.too_long == "refuse":
-        place = places[first] if places else None
-        raise words.refusal(needed[first], len(longer), n_rows, prompts[first], place)
-    shorter, kept, n_cut = text_file(), array("q"), 0
-    for i, preference in enumerate(preferences):
-        if needed[i] > limit:
-            cut = lengths.cut(preference, limit) if config.too_long == "cut" else None
-            if cut is None:
-                continue
-            preference, n_cut = cut, n_cut + 1
-        kept.append(i)
-        shorter.append(preference)
-    if len(kept) < 2:
-        raise words.too_few(len(kept), n_rows)
-    note = words.note(n_rows, len(kept), n_cut)
-    return PreferencesWithin(View(prompts, numbers=kept), shorter, (note,))
+    words = _words(lengths.read([first])[0] > limit, limit, config)
+    left = left_of(
+        preferences, prompts, needed, words, config.too_long, lambda _, row: lengths.cut(row, limit), text_file(),
+        places,
+    )  # fmt: skip
+    return PreferencesWithin(View(prompts, numbers=left.numbers), left.rows, (left.note,))
 
 
 def _words(by_text: bool, limit: int, config: RewardTrainingConfig) -> Words:

@@ -1,9 +1,9 @@
 """A small new GPT-2 or T5 and a tokenizer fitted to the user's texts."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -20,6 +20,9 @@ from transformers import (
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import ROLES
 from ppo_tune.seeding import derive_seed
+
+Architecture = TypeVar("Architecture")
+Model = TypeVar("Model")
 
 EOS, PAD, UNKNOWN = "<eos>", "<pad>", "<unk>"
 
@@ -86,9 +89,7 @@ def build_t5(tokenizer: PreTrainedTokenizerBase, config: SFTConfig) -> T5ForCond
         pad_token_id=tokenizer.pad_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(config.seed, "sft", "weights"))
-        return T5ForConditionalGeneration(T5Config(**sizes))
+    return _drawn(config, T5ForConditionalGeneration, T5Config(**sizes))
 
 
 def build_gpt2(tokenizer: PreTrainedTokenizerBase, longest: int, config: SFTConfig) -> GPT2LMHeadModel:
@@ -109,9 +110,14 @@ def build_gpt2(tokenizer: PreTrainedTokenizerBase, longest: int, config: SFTConf
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    return _drawn(config, GPT2LMHeadModel, architecture)
+
+
+def _drawn(config: SFTConfig, kind: Callable[[Architecture], Model], architecture: Architecture) -> Model:
+    """A model whose weights follow from the seed of the fit."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.seed, "sft", "weights"))
-        return GPT2LMHeadModel(architecture)
+        return kind(architecture)
 
 
 def _wrap(tokenizer: Tokenizer, config: SFTConfig, **tokens: str) -> PreTrainedTokenizerFast:

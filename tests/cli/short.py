@@ -1,8 +1,10 @@
 """What makes the commands of the guide short enough for a test, and what a study then holds."""
 
+import random
 from pathlib import Path
 
 from ppo_tune.search.storage import load_study_from, storage_url
+from tests.conftest import WORDS
 
 SETTINGS = (
     "ppo.episodes=16", "ppo.rollout_size=8", "ppo.max_new_tokens=8", "task.heldout_prompts=4", "search.milestones=2",
@@ -21,6 +23,13 @@ SMALLER = {
     ),
 }
 """What makes a command of the guide short enough for a test."""
+
+
+def write_prompts(path: Path) -> None:
+    """A table of prompts that a tiny model knows the words of."""
+    rng = random.Random(0)
+    prompts = {" ".join(rng.choices(WORDS, k=4)): None for _ in range(120)}
+    path.write_text("prompt\n" + "".join(f"{text}\n" for text in prompts), encoding="utf-8")
 
 
 def endings(here: Path, study: str) -> list[str]:

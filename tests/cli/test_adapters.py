@@ -1,13 +1,13 @@
 """A study of IA³, from its check to its export: everything that a study of LoRA does, and no other trainer."""
 
-import random
 from pathlib import Path
 
 import pytest
 
 from ppo_tune.files import read_json
 from tests.cli.conftest import Cli
-from tests.conftest import WORDS, save_tiny_model
+from tests.cli.short import write_prompts
+from tests.conftest import save_tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -24,9 +24,7 @@ search: {n_trials: 2, pack: 2, milestones: 1}
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     save_tiny_model(tmp_path / "base")
-    rng = random.Random(0)
-    prompts = {" ".join(rng.choices(WORDS, k=4)): None for _ in range(120)}
-    Path("data.csv").write_text("prompt\n" + "".join(f"{text}\n" for text in prompts), encoding="utf-8")
+    write_prompts(tmp_path / "data.csv")
     Path("study.yaml").write_text(STUDY, encoding="utf-8")
     return tmp_path
 

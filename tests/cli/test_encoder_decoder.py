@@ -1,12 +1,11 @@
 """An encoder–decoder at every door: searched, reported, trained; and no reward model."""
 
-import random
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.cli.short import SMALLER, endings
+from tests.cli.short import SMALLER, endings, write_prompts
 from tests.conftest import WORDS, save_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -24,9 +23,7 @@ space:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     save_tiny_model(tmp_path / "t5", "t5")
-    rng = random.Random(0)
-    prompts = {" ".join(rng.choices(WORDS, k=4)): None for _ in range(120)}
-    Path("data.csv").write_text("prompt\n" + "".join(f"{text}\n" for text in prompts), encoding="utf-8")
+    write_prompts(tmp_path / "data.csv")
     Path("study.yaml").write_text(STUDY, encoding="utf-8")
     return tmp_path
 
