@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from ppo_tune.cli.output import NOT_BEGUN, stopped, with_output
-from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, as_typed, errors
+from ppo_tune.cli.terminal import EXIT_INTERRUPTED, EXIT_MISTAKE, as_typed, errors, labelled
 from ppo_tune.errors import PPOTuneError, TrialError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -162,5 +162,5 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (PPOTuneError, TrialError) as error:
-        errors.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        errors.print(labelled("error: ", "bold red", str(error), errors), soft_wrap=True)
         sys.exit(EXIT_MISTAKE)

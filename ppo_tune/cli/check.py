@@ -91,6 +91,8 @@ def _lines(config: StudyConfig, found: "StudyCheck", *, confirm: bool) -> Iterat
             f"the best {size.top} and the default, on {counted(size.seeds, 'fresh seed')}{left}: at most "
             f"{counted(size.runs, 'run')}, {counted(size.runs * episodes, 'episode')}",
         )
+    elif search.confirm_top and confirm and config.n_trials == 1:
+        yield "confirmed", "not: trial 0, the default config, is the only one"
     elif search.confirm_top and confirm:
         yield (
             "confirmed",

@@ -64,9 +64,20 @@ def say(text: str | Text, *, final: bool = False) -> None:
 def tell(text: str, *, indent: int = 0, final: bool = False) -> None:
     """Sentences to the terminal, broken between words, later lines so far to the right; one line in a log."""
     if console.is_terminal:
-        text = textwrap.fill(text, console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
+        text = between_words(text, console.width, indent)
     with heard(final):
         console.print(Text(text), soft_wrap=True)
+
+
+def between_words(text: str, width: int, indent: int = 0) -> str:
+    """Text whose lines are broken between words alone, each for itself: what can be copied stays whole."""
+    lines = (
+        textwrap.fill(
+            line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
+        for line in text.split("\n")
+    )
+    return "\n".join(lines)
 
 
 @contextmanager
@@ -81,7 +92,15 @@ def heard(final: bool) -> Iterator[None]:
 
 def note(text: str) -> None:
     """One line about what may surprise."""
-    say(Text.assemble(("note: ", "yellow"), printable(text)))
+    say(labelled("note: ", "yellow", printable(text), console))
+
+
+def labelled(label: str, style: str, text: str, screen: Console) -> Text:
+    """Text behind a coloured label, broken between words where it goes to a terminal."""
+    whole = f"{label}{text}"
+    if screen.is_terminal:
+        whole = between_words(whole, screen.width)
+    return Text.assemble((label, style), whole[len(label) :])
 
 
 def tell_note(event: Event) -> None:

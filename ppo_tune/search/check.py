@@ -1,7 +1,7 @@
 """What can be said of a study before it is begun: every mistake, how much there is to do, and what it takes here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,8 @@ def check_study(
     mistakes.tell()
     worth = expected_trials(config) * trial_cost(config)
     size = (config if confirm else unconfirmed(config)).search.confirmation(worth)
+    if config.n_trials is not None:
+        size = replace(size, top=min(size.top, config.n_trials - 1))  # the default is trial 0
     told = () if facts is None else (*facts.of_model, *facts.of_scorers)
     return StudyCheck(
         name=config.name,

@@ -196,7 +196,7 @@ def test_check_counts_trials_and_episodes_and_says_what_may_surprise(
     ) in outcome.out
     assert "scored at  16, 32 episodes" in outcome.out
     assert (
-        "confirmed  the best 5 and the default, on 5 fresh seeds: at most 30 runs, 960 episodes"
+        "confirmed  the best 3 and the default, on 5 fresh seeds: at most 20 runs, 640 episodes"
         in outcome.out
     )
     assert "note: clip_range is inert: with one optimizer step per rollout" in outcome.out
@@ -211,9 +211,11 @@ def test_check_says_whether_a_quarter_of_the_episodes_pays_for_a_confirmation(
 ) -> None:
     space = {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}}
 
+    alone = cli("check", write_study(search={"n_trials": 1, "confirm_top": 3}))
     few = cli("check", write_study(space=space, search={"confirm_top": "auto", "n_trials": 23}))
     enough = cli("check", write_study(space=space, search={"confirm_top": "auto", "n_trials": 24}))
 
+    assert "confirmed  not: trial 0, the default config, is the only one" in alone.out
     assert "confirmed  not: a quarter of what about 23 whole trials take does not pay for 8 runs" in few.out
     assert "`ppo-tune confirm` makes them" in few.out
     assert (

@@ -6,12 +6,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 import typer
 from typer.testing import CliRunner
 
@@ -240,6 +241,15 @@ def test_a_result_is_one_json_object_and_nothing_else_is_on_stdout(
     assert done.err
 
 
+@pytest.fixture
+def barless() -> Iterator[None]:
+    """As in a process of its own, where a command says so before the library is loaded."""
+    transformers.utils.logging.disable_progress_bar()
+    yield
+    transformers.utils.logging.enable_progress_bar()
+
+
+@pytest.mark.usefixtures("barless")
 @pytest.mark.parametrize("flag", ["-q", "-v"])
 @pytest.mark.parametrize("name", [*QUICK, pytest.param("train", marks=pytest.mark.slow)])
 def test_the_json_is_alone_on_stdout_whatever_else_is_said(

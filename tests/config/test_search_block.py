@@ -1,5 +1,7 @@
 """The block `search` beside the others: packs, limits, episodes, earlier studies."""
 
+from typing import Any
+
 import pytest
 
 from tests.config.study_files import blocks, load, mistakes
@@ -35,15 +37,29 @@ def test_what_a_search_asks_for_in_vain_is_told_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    "contents",
+    ("contents", "holds"),
     [
-        pytest.param({"search": "{kl_budget: 10, kl_limit: 10}"}, id="limit is the budget"),
-        pytest.param({"model": "{lora_rank: null}", "search": "{pack: 1}"}, id="all weights, one at a time"),
-        pytest.param({"model": "{lora_rank: null}", "search": "{pack: auto}"}, id="all weights, auto"),
+        pytest.param(
+            {"search": "{kl_budget: 10, kl_limit: 10}"},
+            {"kl_budget": 10, "kl_limit": 10},
+            id="limit is the budget",
+        ),
+        pytest.param(
+            {"model": "{lora_rank: null}", "search": "{pack: 1}"},
+            {"lora_rank": None, "pack": 1},
+            id="all weights, one at a time",
+        ),
+        pytest.param(
+            {"model": "{lora_rank: null}", "search": "{pack: auto}"},
+            {"lora_rank": None, "pack": "auto"},
+            id="all weights, auto",
+        ),
     ],
 )
-def test_limits_that_meet_go_together(contents: dict[str, str]) -> None:
-    load(blocks(**contents))
+def test_limits_that_meet_go_together(contents: dict[str, str], holds: dict[str, Any]) -> None:
+    study = load(blocks(**contents))
+
+    assert {**study.search.model_dump(), **study.model.model_dump()}.items() >= holds.items()
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "2.0", "true", "null", "many", "'4'", "[4]"])
