@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ppo_tune.config.study_file import load_study
+from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.search.storage import load_study_from, storage_url
 from tests.cli.conftest import Cli
 from tests.cli.short import SMALLER, endings
@@ -94,6 +96,22 @@ def test_conversations_become_a_chat_model_a_judge_and_a_search(
     assert "wrote " in said["export"]
     rows = Path("exports", "chats-openrlhf", "prompts.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(rows[0])["prompt"][0] == {"role": "system", "content": "Be kind."}
+
+
+def test_reports_with_summaries_become_an_encoder_decoder_and_a_search(
+    here: Path, follow: Callable[[str], Said]
+) -> None:
+    """The report as T5 expects it, scored by ROUGE-L with chrF beside."""
+    cases = [(f"There was {WORDS[i % 10]} at noon ({i}) .", f"At noon {WORDS[i % 10]} .") for i in range(120)]
+    write_lines("reports.jsonl", [{"report": report, "summary": summary} for report, summary in cases])
+
+    follow("Summaries")
+
+    task = load_study("runs/reports/reports.yaml").task
+    assert isinstance(task, DatasetTaskConfig)
+    assert task.template == "summarize: {report}"
+    assert len(endings(here, "reports")) == 2
+    assert json.loads(Path("t5", "config.json").read_text(encoding="utf-8"))["is_encoder_decoder"]
 
 
 def test_a_csv_of_prompts_and_a_reward_of_ones_own_need_two_commands(
