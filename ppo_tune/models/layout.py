@@ -62,7 +62,7 @@ class TokenLayout(ABC):
         auto: The class of transformers that loads one.
         known: The configs of those that transformers has.
         closes_prompts: Whether a prompt keeps the end-of-sequence token that the tokenizer writes behind it: the model
-            is not to go on with the prompt, but to read it.
+            is not to go on with the prompt, but to read it. What it writes is then a text by itself.
         stop_ids: Tokens that end a response by what its authors say.
     """
 

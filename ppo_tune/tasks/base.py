@@ -70,6 +70,11 @@ class Task(TaskPrompts):
         if problems:
             raise ConfigError(problems)
 
+    def expect(self, *, whole_texts: bool) -> None:
+        """Tell all that score responses whether these are texts by themselves."""
+        for reward in (self.reward, self.objective, *self.judges.values()):
+            reward.expect(whole_texts=whole_texts)
+
     @property
     def beside(self) -> dict[str, Reward]:
         """All that scores held-out responses beside the objective: the judges, and a fixed reward of its own."""

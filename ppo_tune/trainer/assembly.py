@@ -79,6 +79,7 @@ def assemble(
     trainer = PPOTrainer(policy, task, config.ppo, processes)
     if compiles:
         trainer.learn = CompiledPass.of(trainer)
+    task.expect(whole_texts=policy.layout.closes_prompts)
     evaluator = evaluator_for(policy, task, config, draws or milestone_draws(config))
     return Assembly(policy, task, trainer, evaluator, stops)
 
@@ -137,6 +138,7 @@ def evaluate_model(
     return judge(claim_evaluator(policy, task, config))
 
 
+    task.expect(whole_texts=policy.layout.closes_prompts)
 def load_to_judge(
     name: str, task: Task, config: RunConfig, device: torch.device, adapter: AdapterFolder | None = None
 ) -> Policy:
