@@ -105,9 +105,7 @@ class Budget:
         start_up = self._start_up(study)
         if not begun and start_up is None:
             gone = f"{time.time() - self.began:,.0f} seconds"
-            return (
-                f"{limit} ended the search before a trial began: in {gone} it had only started up{given_back}"
-            )
+            return f"{limit} ended the search before a trial began: start-up alone took {gone}{given_back}"
         waited = "" if start_up is None or start_up < 1 else f" and {start_up:,.0f} of start-up"
         return f"{limit} ended the search after {counted(begun, 'trial')}, {spent}{waited}{given_back}"
 

@@ -155,7 +155,7 @@ def test_a_start_up_that_took_the_seconds_is_told(
     config = make_study(search={"n_trials": None, "max_seconds": 5})
 
     assert timed(config, monkeypatch, gone=8).why_over(study_of(("waiting", 0))) == (
-        "max_seconds 5 ended the search before a trial began: in 8 seconds it had only started up"
+        "max_seconds 5 ended the search before a trial began: start-up alone took 8 seconds"
     )
     assert timed(config, monkeypatch, gone=9, start_up=4).why_over(study_of(("completed", 1))) == (
         "max_seconds 5 ended the search after 1 trial, 32 episodes in 1 seconds of training and 4 of start-up"
