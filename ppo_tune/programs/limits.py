@@ -7,7 +7,6 @@ call that a later kernel adds is denied too. It needs no privilege, and holds in
 
 import ctypes
 import os
-import platform
 import resource
 import signal
 import struct
@@ -84,10 +83,8 @@ def _lower(kind: int, most: int) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def filter_of_calls(machine: str = platform.machine()) -> bytes | None:
-    """The filter as the kernel reads it; None for a machine whose numbers are not known here."""
-    if machine not in CALLS or struct.calcsize("P") != 8:
-        return None
+def filter_code(machine: str) -> bytes:
+    """The filter for a kind of machine as the kernel reads it, instructions of eight bytes."""
     calls: list[tuple[int, int, int, int]] = []
 
     def load(offset: int) -> None:
@@ -126,18 +123,21 @@ def filter_of_calls(machine: str = platform.machine()) -> bytes | None:
     return b"".join(struct.pack("=HBBI", *call) for call in calls)
 
 
-def deny_calls(filter_: bytes | None) -> bool:
-    """Have the kernel filter the calls of this process for good; says whether it does."""
-    if filter_ is None:
-        return False
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        program = ctypes.create_string_buffer(filter_, len(filter_))
-        head = ctypes.create_string_buffer(
-            struct.pack("H6xP", len(filter_) // 8, ctypes.addressof(program)), struct.calcsize("H6xP")
-        )
-        if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+class CallFilter:
+    """A filter of the calls of a process; made once, and applied by each fork to itself.
+
+    Args:
+        code: As the kernel reads it.
+    """
+
+    def __init__(self, code: bytes) -> None:
+        self._code = ctypes.create_string_buffer(code, len(code))
+        head = struct.pack("H6xP", len(code) // 8, ctypes.addressof(self._code))
+        self._head = ctypes.create_string_buffer(head, len(head))
+        self._prctl = ctypes.CDLL(None).prctl
+
+    def apply(self) -> bool:
+        """Have the kernel filter the calls of this process for good; says whether it does."""
+        if self._prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
             return False
-        return not libc.prctl(_SET_SECCOMP, _BY_FILTER, ctypes.c_void_p(ctypes.addressof(head)), 0, 0)
-    except (OSError, AttributeError):
-        return False
+        return not self._prctl(_SET_SECCOMP, _BY_FILTER, ctypes.byref(self._head), 0, 0)

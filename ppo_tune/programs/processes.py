@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from ppo_tune.programs.limits import deny_calls, limit
+from ppo_tune.programs.limits import CallFilter, limit
 
 BY_THE_CLOCK = 10
 """How many times its processor time a program may last by the clock, which runs on while others compute."""
@@ -59,7 +59,7 @@ class Room:
     """
 
     memory_mb: int
-    calls: bytes | None
+    calls: CallFilter | None
     alone: bool
 
     def run(self, work: Callable[[Say], None], seconds: float) -> Ended:
@@ -112,7 +112,7 @@ class Room:
         random.seed(0)
         gc.enable()
         limit(seconds, self.memory_mb)
-        if self.calls is not None and not deny_calls(self.calls):
+        if self.calls is not None and not self.calls.apply():
             os._exit(1)
 
     def _end(self, pid: int, output: bytes) -> Ended:

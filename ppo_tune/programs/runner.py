@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from ppo_tune.programs import namespaces
-from ppo_tune.programs.limits import deny_calls, filter_of_calls
+from ppo_tune.programs.limits import CALLS, CallFilter, filter_code
 from ppo_tune.programs.processes import Room
 from ppo_tune.programs.running import KINDS
 
@@ -27,12 +27,14 @@ NOT_GRANTED = 77
 """How a process ends for which the system makes no world of its own."""
 
 
-def main(memory_mb: int, ours: str) -> None:
+def main(memory_mb: int, ours: str, *, isolated: bool, filtered: bool) -> None:
     """Serve until whoever asks goes away; says first what programs are kept from.
 
     Args:
         memory_mb: Megabytes of address space of each program.
         ours: The folder that this package was imported from, where a program finds nothing.
+        isolated: Whether to serve in a world of its own, if the system makes one.
+        filtered: Whether to filter the calls of programs, if the system does.
     """
     sys.path.remove(ours)
     jobs = os.fdopen(os.dup(0), encoding="utf-8")
@@ -42,15 +44,15 @@ def main(memory_mb: int, ours: str) -> None:
         os.dup2(null, descriptor)
     os.close(null)
 
-    def serve(*, isolated: bool) -> None:
+    def serve(*, alone: bool) -> None:
         try:
-            _serve(jobs, answers, memory_mb, isolated=isolated)
+            _serve(jobs, answers, Room(memory_mb, _filter() if filtered else None, alone))
         except BaseException:  # a bug of ours, told by whoever asked
             answers.write(json.dumps({"bug": traceback.format_exc()}) + "\n")
             answers.flush()
 
-    if _forked(lambda: _isolated(lambda: serve(isolated=True))) == NOT_GRANTED:
-        serve(isolated=False)
+    if not isolated or _forked(lambda: _isolated(lambda: serve(alone=True))) == NOT_GRANTED:
+        serve(alone=False)
 
 
 def _isolated(serve: Callable[[], None]) -> int:
@@ -79,17 +81,22 @@ def _forked(work: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _serve(jobs: TextIO, answers: TextIO, memory_mb: int, *, isolated: bool) -> None:
-    calls = filter_of_calls()
-    if _forked(lambda: int(not deny_calls(calls))):
-        calls = None
-    room = Room(memory_mb, calls, alone=isolated)
+def _filter() -> CallFilter | None:
+    """The filter of calls; None where the system has none that is known here."""
+    machine = os.uname().machine
+    if sys.platform != "linux" or machine not in CALLS:
+        return None
+    found = CallFilter(filter_code(machine))
+    return None if _forked(lambda: int(not found.apply())) else found
+
+
+def _serve(jobs: TextIO, answers: TextIO, room: Room) -> None:
     for name in OFTEN_IMPORTED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # what forks share is not looked at by each
     gc.disable()
-    answer: object = {"isolated": isolated, "filtered": calls is not None}
+    answer: object = {"isolated": room.alone, "filtered": room.calls is not None}
     while True:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -18,7 +18,9 @@ from ppo_tune.errors import PPOTuneError
 
 Job = Mapping[str, Any]
 
-START = "import sys; sys.path.append({ours!r}); from ppo_tune.programs.runner import main; main({memory_mb}, {ours!r})"
+OURS = str(Path(__file__).resolve().parents[2])
+
+START = "import sys; sys.path.append({ours!r}); from ppo_tune.programs.runner import main; main({given})"
 
 
 class RunnerError(PPOTuneError):
@@ -59,11 +61,12 @@ class Runner:
 
     Args:
         memory_mb: Megabytes of address space of each program.
+        most: What to keep programs from, where the system does.
     """
 
-    def __init__(self, memory_mb: int) -> None:
-        ours = str(Path(__file__).resolve().parents[2])
-        code = START.format(ours=ours, memory_mb=memory_mb)
+    def __init__(self, memory_mb: int, most: Protection = Protection(isolated=True, filtered=True)) -> None:
+        given = f"{memory_mb}, {OURS!r}, isolated={most.isolated}, filtered={most.filtered}"
+        code = START.format(ours=OURS, given=given)
         self._process = subprocess.Popen(
             [
                 sys.executable,

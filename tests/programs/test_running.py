@@ -8,16 +8,30 @@ from typing import Any
 
 import pytest
 
-from ppo_tune.programs.runners import Runner
+from ppo_tune.programs.runners import Protection, Runner
 
 ADD = "def add(a, b):\n    return a + b\n"
 TESTS = ("assert add(1, 2) == 3", "assert add(1, 1) == 3", "assert add(0, 0) == 0")
-SECONDS = 0.2
+SECONDS = 0.1
 
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
     found = Runner(memory_mb=128)
+    yield found
+    found.close()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[Protection(True, True), Protection(True, False), Protection(False, True)],
+    ids=["isolated and filtered", "isolated", "filtered"],
+)
+def any_runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
+    """One protected in each way that systems grant, as far as this one does."""
+    found = Runner(memory_mb=128, most=request.param)
+    if found.protection != request.param:
+        pytest.skip("not granted by this system")
     yield found
     found.close()
 
@@ -30,6 +44,19 @@ def passed(runner: Runner, program: str, *tests: str, function: str | None = Non
 def test_each_test_of_a_program_passes_or_fails_on_its_own(runner: Runner) -> None:
     assert passed(runner, ADD) == [True, False, True]
 
+
+REACHES = {
+    "a fork": "import os\nos.fork()\nwhile True:\n    pass",
+    "a fork bomb": "import os\ntry:\n    while True:\n        os.fork()\nfinally:\n    os._exit(0)",
+    "another process": "import subprocess\nsubprocess.run(['true'])",
+    "another program": "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'pass'])",
+    "killing its parent": "import os\nos.kill(os.getppid(), 9)\nos._exit(0)",
+    "killing all": "import os\nos.kill(-1, 9)\nos._exit(0)",
+    "stopping its group": "import os\nos.killpg(0, 19)",
+    "the network": "import socket\nsocket.create_connection(('127.0.0.1', 9))",
+    "a thread that does not end": "import os, threading\ndef loop():\n    while True:\n        pass\n"
+    "threading.Thread(target=loop).start()\nos._exit(0)",
+}
 
 ENDS = {
     "exit code 0": "import os\nos._exit(0)",
@@ -49,15 +76,7 @@ ENDS = {
     "a crash": "import ctypes\nctypes.string_at(0)",
     "sleeping": "import time\ntime.sleep(100)",
     "waiting": "import signal\nsignal.pause()",
-    "a fork": "import os\nos.fork()",
-    "a fork bomb": "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        break",
-    "another process": "import subprocess\nsubprocess.run(['true'])",
-    "another program": "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'pass'])",
-    "threads that do not end": "import threading\nthreading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()",
     "huge output": "while True:\n    print('x' * 10**6)",
-    "killing its parent": "import os\nos.kill(os.getppid(), 9)",
-    "killing all": "import os\nos.kill(-1, 9)",
-    "stopping its group": "import os\nos.killpg(0, 19)",
     "a socket": "import socket\nsocket.socket()",
     "an endless loop": "while True:\n    pass",
     "an endless loop that hears no signal": "import signal\nfor i in range(1, 64):\n    try:\n        signal.signal(i, "
@@ -79,6 +98,15 @@ def test_a_program_that_never_comes_to_its_tests_passes_none(program: str, runne
         time.monotonic() - begun < 8
     )  # four times its seconds or a whole second, on a machine of others too
     assert passed(runner, ADD) == [True, False, True]
+
+
+@pytest.mark.parametrize("program", REACHES.values(), ids=REACHES)
+def test_a_program_reaches_nobody_else(program: str, any_runner: Runner) -> None:
+    begun = time.monotonic()
+
+    assert passed(any_runner, program) == [False, False, False]
+    assert time.monotonic() - begun < 8
+    assert passed(any_runner, ADD) == [True, False, True]
 
 
 FORGERIES = {
@@ -119,12 +147,12 @@ HARM = {
 
 
 @pytest.mark.parametrize("program", HARM.values(), ids=HARM)
-def test_the_users_files_stay_as_they_are(program: str, runner: Runner, tmp_path: Path) -> None:
+def test_the_users_files_stay_as_they_are(program: str, any_runner: Runner, tmp_path: Path) -> None:
     file = tmp_path / "precious.txt"
     file.write_text("precious", encoding="utf-8")
     before = file.stat()
 
-    passed(runner, program.format(path=str(file), folder=str(tmp_path)))
+    passed(any_runner, program.format(path=str(file), folder=str(tmp_path)))
 
     assert [*tmp_path.iterdir()] == [file]
     assert file.read_text(encoding="utf-8") == "precious"
