@@ -167,6 +167,11 @@ def read_python_tests(value: Any, function: str | None) -> UnitTests:
     else:
         raise ValueError(f"must hold {FORMS}, but got {_short(value)}")
     if not any(counts for _, counts in tests):
+        if any(source.startswith("def check(") for source, _ in tests):
+            raise ValueError(
+                f"must hold {FORMS}, but what calls check(…) is missing in {_short(value)}; name the column of the "
+                "function that it is given by entry_point"
+            )
         raise ValueError(f"must hold {FORMS}, but there is no assert statement in {_short(value)}")
     return Statements(tests, function)
 
