@@ -126,7 +126,7 @@ def mistakes(tmp_path: Path) -> Callable[[str], list[str]]:
         ("{name: support, judge: {}}", "1: task.judge: unknown 'judge'; did you mean 'judges'?"),
         (
             "{name: support, objective: {}}",
-            "1: task.objective: a name is missing; choose one of preference, python, reference, rule",
+            "1: task.objective: a name is missing; choose one of preference, python, reference, rule, unit_tests",
         ),
         (
             "{name: support, objective: {name: preference, modl: x}}",
@@ -198,22 +198,23 @@ def test_the_short_form_of_a_gold_judge_beside_another_gold_is_refused(
 
 
 @pytest.mark.parametrize("place", ["reward", "objective", "judges", "gold"])
-def test_no_scorer_of_the_embedded_task_asks_for_reference_texts(
-    mistakes: Callable[[str], list[str]], place: str
+@pytest.mark.parametrize(("kind", "needed"), [("reference", "reference texts"), ("unit_tests", "unit tests")])
+def test_no_scorer_of_the_embedded_task_asks_for_what_its_prompts_have_not(
+    mistakes: Callable[[str], list[str]], place: str, kind: str, needed: str
 ) -> None:
-    scorer = "{name: reference}"
+    scorer = f"{{name: {kind}}}"
 
     found = mistakes(
         f"{{name: support, {place}: {f'{{safety: {scorer}}}' if place == 'judges' else scorer}}}"
     )
 
     assert found == [
-        f"1: task.{place}{'.safety' if place == 'judges' else ''}: reference texts are needed, and the prompts of task "
+        f"1: task.{place}{'.safety' if place == 'judges' else ''}: {needed} are needed, and the prompts of task "
         "support have none; take rule, preference or python, or your own prompts by task dataset"
     ]
     assert task(
         "dataset",
-        **{place: {"safety": {"name": "reference"}} if place == "judges" else {"name": "reference"}},
+        **{place: {"safety": {"name": kind}} if place == "judges" else {"name": kind}},
     )
 
 

@@ -64,7 +64,7 @@ def test_pairs_without_a_function_are_read_and_printed() -> None:
 
 
 def test_pairs_of_an_expression_have_variables() -> None:
-    value = '[{"input": {"a": 3, "b": -5}, "output": -2}]'
+    value = '[{"input": {"a": 3, "b": -5, "c": null}, "output": -2}]'
 
     assert read_expression_tests(value) == Expressions([{"a": 3, "b": -5}], [-2])
 
