@@ -44,15 +44,15 @@ class Protection:
         """What they are not kept from, as a sentence; None if nothing."""
         if self.isolated:
             return None
-        why = "this system grants no namespaces to this account"
         if self.filtered:
             return (
-                f"{why}: programs are denied to write files, to start processes and to use the network, but can read "
-                "the files that this account can"
+                "programs can write no file, start no process and use no network, but read the files of this account, "
+                "for this system grants it no namespaces"
             )
         return (
-            f"{why} and no filter of system calls: programs are limited in time and memory, but can read and change "
-            "the files that this account can, and use the network; judge programs that you do not trust in a container"
+            "programs are limited in time and memory alone: they can change the files of this account and use the "
+            "network, for this system grants it neither namespaces nor a filter of system calls; judge those that you "
+            "do not trust in a container"
         )
 
 

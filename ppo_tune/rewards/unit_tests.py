@@ -51,7 +51,7 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
         except ValueError as error:
             raise DataError(f"{prompt.where or 'prompt'}: {place}: {error}") from None
     told = runners(config.memory_mb).protection.told
-    return None if told is None else f"{place}: {told}"
+    return None if told is None else f"unit tests: {told}"
 
 
 def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitTests:

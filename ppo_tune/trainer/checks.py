@@ -139,7 +139,7 @@ class _Look:
         for place, scorer in scorers(self.config.task).items():
             with self.mistakes.collected():
                 told = check_reward(scorer, place, prompts, self.config.ppo.max_new_tokens)
-                self.of_scorers += [] if told is None else [told]
+                self.of_scorers += [told] if told and told not in self.of_scorers else []
 
     def _prompts(self) -> Sequence[Prompt]:
         """What scorers will be given: what is left of the prompts, or all where they were not read."""

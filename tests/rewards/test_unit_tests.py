@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ppo_tune.config.rewards import UnitTestsRewardConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, DataError, RewardError
-from ppo_tune.programs.runners import Protection, Runner, Runners
+from ppo_tune.programs.runners import Protection, Runner, Runners, runners
 from ppo_tune.rewards import Reward, check_reward, make_reward
 
 
@@ -180,21 +180,21 @@ def test_a_system_without_forks_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         (Protection(isolated=True, filtered=False), None),
         (
             Protection(isolated=False, filtered=True),
-            "task.reward: this system grants no namespaces to this account: programs are denied to write files, to "
-            "start processes and to use the network, but can read the files that this account can",
+            "unit tests: programs can write no file, start no process and use no network, but read the files of this "
+            "account, for this system grants it no namespaces",
         ),
         (
             Protection(isolated=False, filtered=False),
-            "task.reward: this system grants no namespaces to this account and no filter of system calls: programs are "
-            "limited in time and memory, but can read and change the files that this account can, and use the network; "
-            "judge programs that you do not trust in a container",
+            "unit tests: programs are limited in time and memory alone: they can change the files of this account and "
+            "use the network, for this system grants it neither namespaces nor a filter of system calls; judge those "
+            "that you do not trust in a container",
         ),
     ],
 )
 def test_what_programs_are_not_kept_from_is_told(
     protection: Protection, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Runners, "protection", protection)
+    monkeypatch.setattr(runners(256), "protection", protection)
 
     assert checked({"tests": MBPP}) == told
 
