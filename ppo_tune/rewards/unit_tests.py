@@ -63,7 +63,7 @@ def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitT
     for option, name in config.columns.items():
         if name not in columns:
             found = ", ".join(name for name in columns if name != "references") or "none"
-            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by {option}")
+            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
         if option != "column" and not isinstance(columns[name], str):
             raise ValueError(f"column {name!r} must hold text, but got {columns[name]!r}")
     value = columns[config.column]

@@ -123,10 +123,10 @@ def checked(*rows: dict[str, Any], **options: Any) -> str | None:
 @pytest.mark.parametrize(
     ("row", "options", "why"),
     [
-        ({"prompt": "p", "references": []}, {}, "there is no column 'tests'; the row has prompt; name it by column"),
-        ({}, {"column": "test_list"}, "there is no column 'test_list'; the row has none; name it by column"),
-        ({"tests": MBPP}, {"entry_point": "f"}, "there is no column 'f'; the row has tests; name it by entry_point"),
-        ({"tests": MBPP}, {"prefix": "head"}, "there is no column 'head'; the row has tests; name it by prefix"),
+        ({"prompt": "p", "references": []}, {}, "there is no column 'tests'; the row has prompt; name it by `column`"),
+        ({}, {"column": "test_list"}, "there is no column 'test_list'; the row has none; name it by `column`"),
+        ({"tests": MBPP}, {"entry_point": "f"}, "there is no column 'f'; the row has tests; name it by `entry_point`"),
+        ({"tests": MBPP}, {"prefix": "head"}, "there is no column 'head'; the row has tests; name it by `prefix`"),
         ({"tests": MBPP, "f": 3}, {"entry_point": "f"}, "column 'f' must hold text, but got 3"),
         ({"tests": None}, {}, "column 'tests' holds no tests; give the row some, or leave it out"),
         ({"tests": []}, {}, "column 'tests' holds no tests; give the row some, or leave it out"),
