@@ -227,7 +227,7 @@ def judge(evaluator: Evaluator, reference: Policy | None = None) -> Evaluation:
 def _stops(config: RunConfig, name: str | None) -> Stops:
     """What ends the task's responses besides the model's own; a tokenizer that cannot is told before models load."""
     task = config.task
-    if name is None or task.name != "dataset" or not (task.chat or task.stop):
+    if name is None or not (task.chat or task.stop):
         return NONE
     return stops_of(task, load_tokenizer(name))
 

@@ -11,7 +11,7 @@ from ppo_tune.config.model import ModelConfig
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.rewards import RuleRewardConfig
 from ppo_tune.config.run import TrainConfig
-from ppo_tune.config.tasks import DatasetTaskConfig, SupportTaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.models import Policy, decode_responses
@@ -48,7 +48,7 @@ def test_without_a_chat_a_template_ends_nothing():
 
 
 def test_the_embedded_task_names_no_stop():
-    assert not stops_of(SupportTaskConfig(name="support"), chatting())
+    assert not stops_of(EmbeddedTaskConfig(name="support"), chatting())
 
 
 @pytest.mark.parametrize(
