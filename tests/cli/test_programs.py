@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ppo_tune import load_run
+from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError
 from ppo_tune.programs.runners import Protection, runners
 from ppo_tune.trainer.assembly import evaluate_model
@@ -108,7 +109,8 @@ def test_no_response_at_all_is_refused(folder: Path) -> None:
 def test_a_row_without_tests_is_refused_before_any_model_loads(
     folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [*ROWS[:5], {**ROWS[5], "tests": []}, *ROWS[6:]]
+    claimed = next(i for i, row in enumerate(ROWS) if split_of(str(row["prompt"])) == "confirmation")
+    rows = [*ROWS[:claimed], {**ROWS[claimed], "tests": []}, *ROWS[claimed + 1 :]]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     monkeypatch.setattr(
         "ppo_tune.trainer.assembly.load_policy", lambda *_, **__: pytest.fail("a model was loaded")
@@ -116,9 +118,8 @@ def test_a_row_without_tests_is_refused_before_any_model_loads(
 
     refused = [cli("check", "programs.yaml"), cli("evaluate", "model", "--config", "programs.yaml")]
 
-    message = (
-        "error: rows.jsonl:6: task.reward: column 'tests' holds no tests; give the row some, or leave it out"
-    )
+    why = "task.reward: column 'tests' holds no tests; give the row some, or leave it out"
+    message = f"error: rows.jsonl:{claimed + 1}: {why}"
     assert [(one.code, " ".join(one.err.split())) for one in refused] == [(2, message)] * 2
 
 
