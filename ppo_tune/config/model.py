@@ -6,8 +6,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from ppo_tune.config.block import Block, ModelName
 
-AdapterKind = Literal["lora", "rslora", "ia3"]
-"""What the adapters are: LoRA, rank-stabilized LoRA (as `use_rslora` of peft), or IA³."""
+AdapterKind = Literal["lora", "rslora", "dora", "ia3"]
+"""What the adapters are: LoRA, rank-stabilized LoRA or DoRA (as `use_rslora` and `use_dora` of peft), or IA³."""
 
 USUAL_ADAPTER: AdapterKind = "lora"
 
@@ -30,8 +30,8 @@ class ModelConfig(Block):
         USUAL_ADAPTER,
         exclude_if=lambda kind: kind == USUAL_ADAPTER,
         description="lora; rslora: rank-stabilized, so that the best learning rate stays where it is as the rank "
-        "grows; ia3: a factor for each number that a linear layer says, without rank or alpha, learned at ten times "
-        "the rate.",
+        "grows; dora: LoRA that learns the length of each row of a weight apart from where it points; ia3: a factor "
+        "for each number that a linear layer says, without rank or alpha, learned at ten times the rate.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",

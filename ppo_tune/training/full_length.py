@@ -17,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 
 from ppo_tune.calling import argument
 from ppo_tune.config.block import differences
-from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.model import USUAL_ADAPTER, ModelConfig
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.user_files import as_named, as_noted, check_user_files
 from ppo_tune.errors import ModelError, StorageError, StudyMismatchError, TrialError
@@ -257,7 +257,8 @@ def _hash_of_adapter(folder: Path, config: TrainConfig) -> str:
 
 def _misfits(facts: Mapping[str, Any], model: ModelConfig) -> list[str]:
     """In what the config of an adapter is not that of a model's adapters: its kind, or else its rank and alpha."""
-    kind = "ia3" if facts["peft_type"] == "IA3" else "rslora" if facts.get("use_rslora") else "lora"
+    options = [kind for kind in ("rslora", "dora") if facts.get(f"use_{kind}")]
+    kind = "ia3" if facts["peft_type"] == "IA3" else next(iter(options), USUAL_ADAPTER)
     if "ia3" in (kind, model.adapter):
         return [] if kind == model.adapter else [f"adapter: {kind}"]
     shape = {"lora_rank": facts["r"], "lora_alpha": facts["lora_alpha"]}

@@ -69,14 +69,13 @@ def refusal(name: Path | str, base: str | None = None) -> str:
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox", "opt"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", ["lora", "rslora"])
+@pytest.mark.parametrize("kind", ["lora", "rslora", "dora", "ia3"])
 def test_an_adapter_of_ours_is_the_model_that_was_merged_to_the_bit(
     family: str, dtype: str, kind: str, tmp_path: Path
 ) -> None:
     base = save_tiny_model(tmp_path / "base", family)
-    config = ModelConfig.model_validate(
-        {"name": str(base), "lora_rank": 3, "lora_alpha": 5.0, "dtype": dtype, "adapter": kind}
-    )
+    shape = {} if kind == "ia3" else {"lora_rank": 3, "lora_alpha": 5.0}
+    config = ModelConfig.model_validate({"name": str(base), "dtype": dtype, "adapter": kind, **shape})
     policy = stir(load_policy(config, device=CPU))
     save_adapter(policy, 0, tmp_path / "adapter")
     save_merged(policy, 0, tmp_path / "model")
@@ -99,6 +98,7 @@ def test_an_adapter_of_ours_is_the_model_that_was_merged_to_the_bit(
         pytest.param({"alpha_pattern": {"h.0.attn.c_attn": 3}, "rank_pattern": {"c_fc": 5}}, id="patterns"),
         pytest.param({"layers_to_transform": [1]}, id="one-layer"),
         pytest.param({"init_lora_weights": "gaussian"}, id="gaussian"),
+        pytest.param({"use_dora": True}, id="dora"),
     ],
 )
 def test_an_adapter_of_peft_says_what_peft_says_merged(options: dict[str, Any], tmp_path: Path) -> None:
@@ -197,18 +197,20 @@ def test_a_base_that_is_no_language_model_is_told_with_whose_base_it_is(ours: Pa
 @pytest.mark.parametrize(
     ("facts", "what"),
     [
-        ({"peft_type": "IA3"}, "a IA3 adapter"),
-        ({"use_dora": True}, "a LoRA with use_dora"),
+        ({"peft_type": "ADALORA"}, "a ADALORA adapter"),
+        ({"peft_type": "PREFIX_TUNING"}, "a PREFIX_TUNING adapter"),
         ({"layer_replication": [[0, 2]], "use_qalora": True}, "a LoRA with use_qalora, layer_replication"),
         ({"init_lora_weights": "pissa_niter_4"}, "a LoRA with init_lora_weights: pissa_niter_4"),
     ],
 )
-def test_what_is_no_plain_lora_is_refused(facts: dict[str, Any], what: str, ours: Path) -> None:
+def test_what_is_none_of_those_that_can_be_merged_is_refused(
+    facts: dict[str, Any], what: str, ours: Path
+) -> None:
     change(ours / "adapter", **facts)
 
     assert refusal(ours / "adapter") == (
-        f"adapter '{ours / 'adapter'}' is {what}, and only plain LoRA is read here; merge it first: load it by peft, "
-        "then merge_and_unload() and save_pretrained() to a new folder"
+        f"adapter '{ours / 'adapter'}' is {what}, and only plain LoRA, DoRA and IA³ are read here; merge it first: "
+        "load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
     )
 
 
