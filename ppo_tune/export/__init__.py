@@ -24,7 +24,11 @@ TARGETS: dict[str, Callable[[Winner, Scale], Export]] = {
 }
 """The trainers that a winner can be handed to, by name: each makes its files."""
 
-ADAPTED_BY: dict[AdapterKind, tuple[str, ...]] = {"dora": ("native", "trl"), "ia3": ("native",)}
+ADAPTED_BY: dict[AdapterKind, tuple[str, ...]] = {
+    "dora": ("native", "trl"),
+    "adalora": ("native",),
+    "ia3": ("native",),
+}
 """Which of them can be told to train adapters of a kind, where not all can."""
 
 

@@ -1,7 +1,7 @@
 """An adapter in a folder of PEFT's format, ours or another's: checked against its base and merged into it.
 
-Both are known by their JSON files and the shapes of their weights before any weight is read. What is no LoRA, DoRA or
-IA³ of linear layers is refused: peft alone knows what it means.
+Both are known by their JSON files and the shapes of their weights before any weight is read. What is no LoRA, DoRA,
+AdaLoRA or IA³ of linear layers is refused: peft alone knows what it means.
 """
 
 import math
@@ -54,8 +54,8 @@ OTHER_KINDS = (
 )  # fmt: skip
 """Options of PEFT's LoRA that make it another function than x·(W + s·AB), by the name in its config; DoRA aside."""
 
-LORA, VECTOR = ("lora_A.weight", "lora_B.weight"), "ia3_l"
-"""PEFT's names for what a layer has of an adapter: both matrices of LoRA, the factors of IA³."""
+LORA, ADALORA, VECTOR = ("lora_A.weight", "lora_B.weight"), ("lora_A", "lora_B", "lora_E"), "ia3_l"
+"""PEFT's names for what a layer has of an adapter: matrices of LoRA, those of AdaLoRA with factors, and IA³'s."""
 
 KEEPS_BASE = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initializations that leave the base's weights as they are."""
@@ -112,7 +112,12 @@ class AdapterFolder:
                 rescale(weight, module.bias, factors.float())
                 continue
             # As (in, R) and (R, out), for so a training multiplies them, and to the same bits.
-            a, b = (tensors[_key(layer, part)].float().T.contiguous() for part in LORA)
+            factors = tensors.get(_key(layer, ADALORA[2]))
+            a, b = (
+                tensors[_key(layer, part)].float().T.contiguous()
+                for part in (LORA if factors is None else ADALORA[:2])
+            )
+            b = b if factors is None else factors.float() * b
             weight += (scale * (a @ b)).T
             lengths = tensors.get(_key(layer, MAGNITUDE))
             if lengths is not None:
@@ -156,10 +161,9 @@ def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
     ranks = {
         _split(key)[0]: shape[0]
         for key, shape in sorted(shapes.items())
-        if _split(key)[1] in (LORA[0], VECTOR)
+        if _split(key)[1] in (LORA[0], ADALORA[0], VECTOR)
     }
-    is_lora = facts["peft_type"] == "LORA"
-    scales = {layer: _scale(facts, layer, rank) if is_lora else 1.0 for layer, rank in ranks.items()}
+    scales = {layer: _scale(facts, layer, rank) for layer, rank in ranks.items()}
     own_tokenizer = (folder / TOKENIZER).is_file()
     return AdapterFolder(name, base, name if own_tokenizer else base, weights, scales)
 
@@ -180,17 +184,17 @@ def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
     start = facts.get("init_lora_weights")
     if start not in KEEPS_BASE:
         others.append(f"init_lora_weights: {start}")
-    if kind == "IA3":
+    if kind in ("ADALORA", "IA3"):
         return
     if kind != "LORA" or others:
         what = f"a {kind} adapter" if kind != "LORA" else f"a LoRA with {', '.join(others)}"
-        raise ModelError(f"{adapter} is {what}, and only plain LoRA, DoRA and IA³ are read here; {MERGE}")
+        raise ModelError(f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {MERGE}")
 
 
 def _parts(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """What a layer has of an adapter with this config."""
-    if facts["peft_type"] == "IA3":
-        return (VECTOR,)
+    if facts["peft_type"] != "LORA":
+        return (VECTOR,) if facts["peft_type"] == "IA3" else ADALORA
     return (*LORA, MAGNITUDE) if facts.get("use_dora") else LORA
 
 
@@ -235,11 +239,12 @@ def _check_shapes(
             raise ModelError(f"{adapter} holds {key!r}, which is no {kind} of a linear layer; {MERGE}")
         if layer not in layers:
             raise _misfit(adapter, base, f"which has no linear layer {layer!r} that can have one")
-        every = [shapes[name] for name in (_key(layer, part) for part in parts) if name in shapes]
-        if len(every) < len(parts) or (part in LORA and every[0][0] != every[1][1]):
+        every = {name: shapes[_key(layer, name)] for name in parts if _key(layer, name) in shapes}
+        ranks = {each[RANKED[name]] for name, each in every.items() if name in RANKED}
+        if len(every) < len(parts) or (part in RANKED and len(ranks) > 1):
             raise ModelError(f"{adapter} holds {key!r} and no other half that fits it; save it again by peft")
-        reads = part == LORA[0] or (part == VECTOR and shape[0] == 1)
-        if shape[reads] != layers[layer][not reads]:
+        reads = part in (LORA[0], ADALORA[0]) or (part == VECTOR and shape[0] == 1)
+        if part != ADALORA[2] and shape[reads] != layers[layer][not reads]:
             width = f"an {'input' if reads else 'output'} of {layers[layer][not reads]} numbers"
             raise _misfit(adapter, base, f"whose {layer!r} has {width}, where the adapter has {shape[reads]}")
     adapted = {_split(key)[0] for key in shapes}
@@ -249,8 +254,11 @@ def _check_shapes(
         raise _misfit(adapter, base, f"which has a layer {beyond!r}, where the adapter has none")
 
 
-WIDE = {**dict.fromkeys((*LORA, VECTOR), 2), MAGNITUDE: 1}
+WIDE = {**dict.fromkeys((*LORA, *ADALORA, VECTOR), 2), MAGNITUDE: 1}
 """How many axes each part has."""
+
+RANKED = {name: int(name.startswith("lora_B")) for name in (*LORA, *ADALORA)}
+"""Which of them is as wide as the rank."""
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 """The number of a block in the name of a layer."""
@@ -274,7 +282,14 @@ def _linear_layers(base: str) -> dict[str, tuple[int, int]]:
 
 
 def _scale(facts: Mapping[str, Any], layer: str, rank: int) -> float:
-    """Alpha over the rank, or over its root in rank-stabilized LoRA; PEFT's defaults where nothing is said."""
+    """Alpha over the rank, over its root in rank-stabilized LoRA, over the initial one in AdaLoRA; 1 in IA³.
+
+    PEFT's defaults stand where nothing is said.
+    """
+    if facts["peft_type"] == "IA3":
+        return 1.0
+    if facts["peft_type"] == "ADALORA":
+        return float(facts.get("lora_alpha") or 8) / float(facts.get("init_r") or 12)
     patterns: Mapping[str, float] = facts.get("alpha_pattern") or {}
     own = (alpha for pattern, alpha in patterns.items() if re.match(rf"(.*\.)?({pattern})$", layer))
     alpha = float(next(own, facts.get("lora_alpha") or 8))

@@ -257,11 +257,12 @@ def _hash_of_adapter(folder: Path, config: TrainConfig) -> str:
 
 def _misfits(facts: Mapping[str, Any], model: ModelConfig) -> list[str]:
     """In what the config of an adapter is not that of a model's adapters: its kind, or else its rank and alpha."""
-    options = [kind for kind in ("rslora", "dora") if facts.get(f"use_{kind}")]
-    kind = "ia3" if facts["peft_type"] == "IA3" else next(iter(options), USUAL_ADAPTER)
+    options = (kind for kind in ("rslora", "dora") if facts.get(f"use_{kind}"))
+    others = {"ADALORA": "adalora", "IA3": "ia3"}
+    kind = others.get(facts["peft_type"]) or next(options, USUAL_ADAPTER)
     if "ia3" in (kind, model.adapter):
         return [] if kind == model.adapter else [f"adapter: {kind}"]
-    shape = {"lora_rank": facts["r"], "lora_alpha": facts["lora_alpha"]}
+    shape = {"lora_rank": facts["target_r" if kind == "adalora" else "r"], "lora_alpha": facts["lora_alpha"]}
     wrong = [f"{name} {value}" for name, value in shape.items() if value != getattr(model, name)]
     return wrong if kind == model.adapter else [*wrong, f"adapter: {kind}"]
 

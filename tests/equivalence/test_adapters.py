@@ -63,6 +63,31 @@ def test_a_trial_learns_in_a_pack_of_larger_ranks_what_it_learns_alone(family: s
         assert_close(found, single[name].detach()[0], rtol=2e-3, atol=2e-5)
 
 
+def test_ranks_that_move_go_in_a_pack_of_larger_ones_where_they_go_alone() -> None:
+    small = Bottleneck(2, 8.0, spares=True)
+    values = []
+    for widest, varies in ((Bottleneck(4, 16.0, spares=True), True), (small, False)):
+        policy = Policy(
+            tiny_model(), tiny_tokenizer(), places=1 + varies, lora_rank=widest.rank, lora_alpha=widest.alpha,
+            adapter="adalora", adapters_vary=varies,
+        )  # fmt: skip
+        config = small_config(episodes=32)
+        trainer = PPOTrainer(policy, make_toy_task(WordReward(LIKES)), config)
+        trainer.start(policy.places - 1, config, seed=1, adapters=small)
+        if varies:
+            trainer.start(0, config, seed=2)
+        for _ in range(4):
+            assert not any(isinstance(result, TrialError) for result in trainer.step().values())
+        assert isinstance(policy.adapters, LowRank)
+        values.append(policy.adapters.to_peft(policy.places - 1))
+
+    packed, alone = values
+    for name, tensor in packed.items():
+        assert_close(tensor, alone[name], rtol=2e-3, atol=2e-5)
+    factors = torch.cat([tensor for name, tensor in packed.items() if name.endswith("lora_E")])
+    assert int(factors.count_nonzero()) == len(factors) * 2 // 3
+
+
 @families
 def test_the_ranks_learn_different_things(family: str) -> None:
     deltas = [
@@ -117,6 +142,7 @@ def test_a_place_that_is_used_again_forgets_the_rank_before() -> None:
         ("llama", "ia3"),
         ("t5", "ia3"),
         ("bart", "ia3"),
+        ("gpt2", "adalora"),
         ("gpt2", "dora"),
         ("t5", "dora"),
     ],

@@ -63,8 +63,11 @@ def rows(table: Sequence[Family]) -> pytest.MarkDecorator:
 every_right_row = rows(RIGHT)
 
 
-kinds = pytest.mark.parametrize("adapter", ["lora", pytest.param("dora", marks=pytest.mark.families), "ia3"])
-"""Adapters that add, that add and turn (of the few families in `tests/models/test_dora.py` too), and that multiply."""
+kinds = pytest.mark.parametrize(
+    "adapter",
+    ["lora", *(pytest.param(kind, marks=pytest.mark.families) for kind in ("dora", "adalora")), "ia3"],
+)
+"""Adapters that add, also by three factors or with rows that turn (which have tests of their own), or that multiply."""
 
 
 def fresh(folder: Path, *, places: int = 1, lora_rank: int | None = 4, adapter: str = "lora") -> Policy:
