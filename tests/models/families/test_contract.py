@@ -82,7 +82,10 @@ def fresh(folder: Path, *, places: int = 1, lora_rank: int | None = 4, adapter: 
 
 def stirred(folder: Path, *, places: int = 1, adapter: str = "lora") -> Policy:
     """A policy whose places differ from the reference and from one another."""
-    return stir(fresh(folder, places=places, adapter=adapter))
+    policy = fresh(folder, places=places, adapter=adapter)
+    return stir(
+        policy, 0.3 if adapter == "adalora" else 0.1
+    )  # a product of three small numbers is hardly one
 
 
 def plainly(
