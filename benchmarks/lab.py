@@ -25,9 +25,10 @@ import torch
 import transformers
 
 from ppo_tune import load_study
+from ppo_tune.config.tasks import EmbeddedTaskConfig
 from ppo_tune.errors import TrialError
 from ppo_tune.seeding import derive_seed
-from ppo_tune.tasks.support import build_support
+from ppo_tune.tasks.embedded import build_models
 from ppo_tune.trainer.assembly import Assembly, assemble
 
 torch.set_num_threads(1)
@@ -93,7 +94,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     started = time.perf_counter()
-    facts = json.loads((build_support(seed=0) / "done.json").read_text(encoding="utf-8"))
+    facts = json.loads(
+        (build_models(EmbeddedTaskConfig(name="support")) / "done.json").read_text(encoding="utf-8")
+    )
     build_seconds = time.perf_counter() - started
     print(
         f"built in {build_seconds:.1f} s; held-out loss {facts['heldout_nats_per_token']:.3f} nats per token, "

@@ -222,8 +222,8 @@ def test_the_test_sees_imports_inside_functions():
 
 
 def test_the_test_tells_a_family_from_its_members():
-    assert f"{PACKAGE}.tasks.support_world" in imports_of_ours(f"{PACKAGE}.tasks.support")
-    assert f"{PACKAGE}.tasks" not in imports_of_ours(f"{PACKAGE}.tasks.support")
+    assert f"{PACKAGE}.tasks.world" in imports_of_ours(f"{PACKAGE}.tasks.embedded")
+    assert f"{PACKAGE}.tasks" not in imports_of_ours(f"{PACKAGE}.tasks.embedded")
 
 
 @modules

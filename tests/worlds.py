@@ -4,16 +4,18 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from ppo_tune.config.fitting import SFTConfig
+from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.study_file import load_study
+from ppo_tune.config.tasks import EmbeddedName
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.search.facts import Owner
-from ppo_tune.tasks import support_recipe
+from ppo_tune.tasks.worlds import world_of
 
 COLOURS = ("red", "green", "blue", "black", "white", "grey")
 OWNER = Owner("a search", "a worker")
@@ -34,20 +36,22 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built_worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache folder of all small worlds of the embedded task, each built once."""
+    """The cache folder of all small worlds of the embedded tasks, each built once."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def small_support(built_worlds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder; the embedded task's models are fitted in a second or two, to a tenth of their data."""
+def small_worlds(built_worlds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder; the embedded tasks' models are fitted in a second or two, to a tenth of their data."""
     monkeypatch.setenv("PPO_TUNE_CACHE", str(built_worlds))
-    for name, size in {"N_SFT_PAIRS": 400, "N_PREFERENCES": 200}.items():
-        monkeypatch.setattr(support_recipe, name, size)
-    sft = support_recipe.SFT.model_copy(update={"epochs": 1})
-    reward = support_recipe.REWARD.model_copy(update={"epochs": 1, "base_samples": 64})
-    monkeypatch.setattr(support_recipe, "SFT", sft)
-    monkeypatch.setattr(support_recipe, "REWARD", reward)
+    for name in get_args(EmbeddedName):
+        world = world_of(name)
+        monkeypatch.setattr(world, "n_pairs", 400)
+        monkeypatch.setattr(world, "n_preferences", 200)
+        monkeypatch.setattr(world, "sft", world.sft.model_copy(update={"epochs": 1}))
+        if isinstance(world.reward, RewardTrainingConfig):
+            less = world.reward.model_copy(update={"epochs": 1, "base_samples": 64})
+            monkeypatch.setattr(world, "reward", less)
     return built_worlds
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from ppo_tune.config.block import Block, Text
 from ppo_tune.config.rewards import problem_of_template
 from ppo_tune.config.source import Encoding, SplitName, Subset
-from ppo_tune.config.tasks import TooLong
+from ppo_tune.config.tasks import Architecture, TooLong
 
 
 class PairColumns(Block):
@@ -59,7 +59,7 @@ class FitConfig(Block):
 class SFTConfig(FitConfig):
     """A small GPT-2 or T5 and how it is fitted; the sizes play no part when an existing model is given."""
 
-    architecture: Literal["gpt2", "t5"] = Field(
+    architecture: Architecture = Field(
         "gpt2",
         description="Of a new model: a decoder, or an encoder–decoder with so many blocks at each end.",
     )

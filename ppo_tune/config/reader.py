@@ -15,10 +15,9 @@ from ppo_tune.config.model import ModelConfig
 from ppo_tune.config.overrides import put
 from ppo_tune.config.paths import located
 from ppo_tune.config.ppo import PPOConfig
-from ppo_tune.config.rewards import ReferenceRewardConfig
 from ppo_tune.config.strict_yaml import Document, Path_, dotted
 from ppo_tune.config.study import check_name
-from ppo_tune.config.tasks import SupportTaskConfig, TaskConfig
+from ppo_tune.config.tasks import TaskConfig
 from ppo_tune.errors import ConfigError, MissingExtraError, Problem
 from ppo_tune.events import Watcher
 
@@ -114,8 +113,6 @@ class Reader:
         ppo = self.block("ppo", PPOConfig, {}) or self._right_part_of_ppo()
         if task is not None and model is not None and model.name is None and not task.brings_model:
             self.add(("model",), f"`name` must be given with task {task.name}: a model folder or hub name")
-        if isinstance(task, SupportTaskConfig):
-            self._check_needs_no_references(task)
         return self.located(task, "task"), self.located(model, "model"), ppo
 
     def located(self, block: B | None, name: str) -> B | None:
@@ -135,18 +132,6 @@ class Reader:
             return found.value
 
         return None if block is None else block.renamed(find, name)
-
-    def _check_needs_no_references(self, task: SupportTaskConfig) -> None:
-        """Nobody who scores the embedded task compares with reference texts, which its prompts have not."""
-        scorers: dict[Path_, Any] = {(name,): getattr(task, name) for name in ("reward", "objective", "gold")}
-        scorers |= {("judges", name): judge for name, judge in task.judges.items()}
-        for place, scorer in scorers.items():
-            if isinstance(scorer, ReferenceRewardConfig):
-                self.add(
-                    ("task", *place),
-                    "reference texts are needed, and the prompts of task support have none; take rule, preference or "
-                    "python, or your own prompts by task dataset",
-                )
 
     def block(self, name: str, kind: Any, missing: Any) -> Any:
         """One block, checked; None after noting its problems."""

@@ -15,36 +15,60 @@ OBJECTIVE = "What trials are compared by, the same from first to last; null = th
 JUDGES = "More judges by their names, never used by the search; `gold` is the short form of one."
 
 
-class SupportTaskConfig(Block):
-    """The embedded task: customer-support replies, with its own model, reward and gold reward."""
+Architecture = Literal["gpt2", "t5"]
+"""What a new small model is: a decoder, or an encoder–decoder."""
+
+EmbeddedName = Literal["support"]
+"""The embedded tasks."""
+
+CHATS: frozenset[EmbeddedName] = frozenset()
+"""Those whose prompts are conversations."""
+
+Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
+"""Texts, none of them empty."""
+
+
+class EmbeddedTaskConfig(Block):
+    """An embedded task, with its own prompts, model, reward and gold reward."""
 
     brings_model: ClassVar[bool] = True  # else the study file must name one
-    name: Annotated[Literal["support"], Names("recipe")]
+    stop: ClassVar[Texts] = ()
+    name: Annotated[EmbeddedName, Names("recipe")]
+    architecture: Architecture = Field(
+        "gpt2",
+        exclude_if=lambda value: value == "gpt2",
+        description="The task's own model: gpt2, a decoder, or t5, an encoder–decoder; prompts are written as such a "
+        "model expects them.",
+    )
     seed: int = Field(
         0,
         ge=0,
         exclude_if=operator.not_,
         description="Another seed is another world: another base model, other preferences and so another reward model, "
-        "and the messages in another order, so other held-out prompts. The words and the hidden scorer stay.",
+        "and the prompts in another order, so other held-out prompts. The words and the hidden scorer stay.",
     )
     heldout_prompts: int = Field(
         64,
         ge=1,
         description="How many held-out prompts score a policy at a milestone; four times as many at a trial's end.",
     )
-    reward: RewardConfig | None = Field(None, description="Instead of the task's own preference model.")
+    reward: RewardConfig | None = Field(None, description="Instead of the task's own reward.")
     objective: RewardConfig | None = Field(None, exclude_if=operator.not_, description=OBJECTIVE)
     judges: Judges = Field({}, exclude_if=operator.not_, description=JUDGES)
     gold: Gold = Field(None, validate_default=True, description="Instead of the task's own hidden scorer.")
 
     @property
+    def chat(self) -> bool:
+        """Whether prompts are wrapped in the tokenizer's chat template."""
+        return self.name in CHATS
+
+    @property
     def title(self) -> str:
-        """What the task is called in words: its name, with the seed where that is not 0."""
-        return f"{self.name} (seed {self.seed})" if self.seed else self.name
+        """What the task is called in words: its name, with its architecture and seed where they are not the usual."""
+        unusual: list[str] = [self.architecture] if self.architecture != "gpt2" else []
+        unusual += [f"seed {self.seed}"] if self.seed else []
+        return f"{self.name} ({', '.join(unusual)})" if unusual else self.name
 
-
-Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
-"""Texts, none of them empty."""
 
 TooLong = Literal["refuse", "drop", "cut"]
 """What becomes of prompts that leave no room for a response."""
@@ -104,7 +128,7 @@ class DatasetTaskConfig(Block):
         return self.name
 
 
-TaskConfig = Annotated[SupportTaskConfig | DatasetTaskConfig, Field(discriminator="name")]
+TaskConfig = Annotated[EmbeddedTaskConfig | DatasetTaskConfig, Field(discriminator="name")]
 
 
 def named_judges(task: TaskConfig) -> dict[str, RewardConfig]:

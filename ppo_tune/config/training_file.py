@@ -11,7 +11,7 @@ from ppo_tune.config.reader import Reader
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.config.schedule import check_schedule
 from ppo_tune.config.strict_yaml import Document, read_yaml
-from ppo_tune.config.tasks import SupportTaskConfig
+from ppo_tune.config.tasks import EmbeddedTaskConfig
 from ppo_tune.config.writing import yaml_text
 from ppo_tune.events import Watcher
 
@@ -84,7 +84,7 @@ def _training(
     reader.check_name(name, "set another `name` in the file")
     own = {key: value for key, value in reader.data.items() if key in TRAIN_BLOCKS}
     # A block with mistakes, which are noted, does not hide those of the other values.
-    blocks = {"task": task or SupportTaskConfig(name="support"), "model": model or ModelConfig(), "ppo": ppo}
+    blocks = {"task": task or EmbeddedTaskConfig(name="support"), "model": model or ModelConfig(), "ppo": ppo}
     config = reader.validated((), TrainConfig, {**own, **blocks, "name": name, "log": log or ()})
     reader.finish()
     assert isinstance(config, TrainConfig)

@@ -1,8 +1,9 @@
-"""What the embedded task's models are built by, known without building them or loading torch.
+"""What an embedded task's models are built by, known without building them or loading torch.
 
-The recipe is read as text: the function that builds, the definitions it names, and those that they name in turn, up to
-modules that decide nothing of a fit or compute what every policy does (`LEFT_OUT`). What else stands beside these
-definitions, comments, descriptions and what a refusal says are no part of it; nor are the libraries below torch.
+The recipe is read as text: the function that builds, the task's world, the definitions they name, and those that these
+name in turn, up to modules that decide nothing of a fit or compute what every policy does (`LEFT_OUT`). What else
+stands beside these definitions, comments, descriptions and what a refusal says are no part of it; nor are the libraries
+below torch.
 """
 
 import ast
@@ -13,8 +14,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
 
-BUILDERS = {"support": ("tasks.support_recipe", "build")}
-"""By task: the module, below the package, and the function in it that builds the models."""
+BUILDER = ("tasks.recipe", "build")
+"""The module, below the package, and the function in it that builds the models of a world."""
 
 LEFT_OUT = (
     "config.block", "data.chats", "data.model_folders", "errors", "files", "fitting.folders", "models.adalora",
@@ -43,7 +44,7 @@ def _torch() -> str:
 
 def definitions_of(task: str) -> dict[tuple[str, str], str]:
     """The source of every definition in the recipe of an embedded task, by its module and its name."""
-    read, found, waiting = functools.cache(_bound), dict[tuple[str, str], str](), [BUILDERS[task]]
+    read, found, waiting = functools.cache(_bound), dict[tuple[str, str], str](), [BUILDER, world(task)]
     while waiting:
         module, name = waiting.pop()
         if (module, name) in found or module.startswith(LEFT_OUT):
@@ -58,6 +59,11 @@ def definitions_of(task: str) -> dict[tuple[str, str], str]:
             case imported:
                 waiting.append(imported)
     return found
+
+
+def world(task: str) -> tuple[str, str]:
+    """Where the world of an embedded task stands: its module, below the package, and its name there."""
+    return f"tasks.worlds.{task}", "WORLD"
 
 
 def _bound(module: str) -> dict[str, ast.stmt | tuple[str, str]]:

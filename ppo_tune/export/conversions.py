@@ -126,7 +126,7 @@ def _prompt_room_remarks(winner: Winner) -> Iterator[Remark]:
 
 def is_chat(winner: Winner) -> bool:
     """Whether prompts are wrapped in the tokenizer's chat template."""
-    return winner.config.task.name == "dataset" and winner.config.task.chat
+    return winner.config.task.chat
 
 
 def micro_batch(winner: Winner) -> int:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from ppo_tune.config.block import Named
 from ppo_tune.config.rewards import PreferenceRewardConfig, RewardConfig
 from ppo_tune.config.study import StudyConfig
-from ppo_tune.config.tasks import DatasetTaskConfig, TaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig, TaskConfig
 from ppo_tune.data.hub import HubName, pretrained
 from ppo_tune.data.prompts import Prompt, read_prompts, split_of
 from ppo_tune.errors import ConfigError, ModelError, PPOTuneError
@@ -25,6 +25,7 @@ from ppo_tune.models.loading import load_tokenizer
 from ppo_tune.models.text import tokenize
 from ppo_tune.rewards.preference import read_format
 from ppo_tune.tasks import make_task, stops_of
+from ppo_tune.tasks.embedded import own_reward
 
 
 def read_sources(config: StudyConfig, enclosing: Enclosing | None = None) -> Sources:
@@ -39,12 +40,10 @@ def read_sources(config: StudyConfig, enclosing: Enclosing | None = None) -> Sou
     enclosing = enclosing or Enclosing()
     model, reward, unread = config.model.name, config.task.reward, ""
     prompts: tuple[Prompt, ...] | None = None
-    if config.task.name == "support":
+    if isinstance(config.task, EmbeddedTaskConfig):
         task = make_task(config.task, torch.device("cpu"))
         model, prompts = model or task.base_model, task.prompts["train"]
-        if reward is None and task.base_model is not None:  # the task's own stands beside its base model
-            own = str(Path(task.base_model).parent / "reward")
-            reward = PreferenceRewardConfig(name="preference", model=own)
+        reward = reward or own_reward(config.task)
     else:
         try:
             prompts = tuple(p for p in read_prompts(config.task)[0] if split_of(p.text) == "train")
@@ -109,10 +108,9 @@ def read_tokens(
     config = _config(model)
     context = None if config is None else usable_positions(config)
     texts = [prompt.text for prompt in prompts]
-    chat = isinstance(task, DatasetTaskConfig) and task.chat
     try:
         tokenizer = load_tokenizer(model)
-        rows = prompt_ids(tokenizer, texts, chat=chat)
+        rows = prompt_ids(tokenizer, texts, chat=task.chat)
         stops = stops_of(task, tokenizer)
     except (ModelError, ConfigError):
         return TokenFacts(context=context), tuple(prompts)
@@ -122,15 +120,15 @@ def read_tokens(
     for prompt, row in zip(prompts, rows, strict=True):
         if 0 < len(row) <= room:
             kept.append((prompt, row))
-        elif row and cuts and (cut := shortened(tokenizer, prompt.text, room, chat=chat)):
-            kept.append((prompt.cut_to(cut[0]), cut[1] if chat else tokenize(tokenizer, [cut[0]])[0]))
+        elif row and cuts and (cut := shortened(tokenizer, prompt.text, room, chat=task.chat)):
+            kept.append((prompt.cut_to(cut[0]), cut[1] if task.chat else tokenize(tokenizer, [cut[0]])[0]))
     if not kept:  # what stands there is not what was trained
         return TokenFacts(context=context), tuple(prompts)
     named = _named_ends(model, config, tokenizer)
     facts = TokenFacts(
         longest_prompt=max((len(row) for _, row in kept), default=None),
         context=context,
-        before=None if chat else _before(tokenizer, [p.text for p, _ in kept], [row for _, row in kept]),
+        before=None if task.chat else _before(tokenizer, [p.text for p, _ in kept], [row for _, row in kept]),
         ends={i: str(tokenizer.decode([i])) for i in sorted({*named, *stops.ids})},
         stops=tuple(i for i in stops.ids if i not in named),
         stop_texts=stops.texts,

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
-from ppo_tune.config.tasks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.base import PromptSet, Task, TaskPrompts
 from ppo_tune.tasks.dataset import dataset_prompts, make_dataset, notes_on_ends, stops_of
-from ppo_tune.tasks.support import build_support, make_support, support_prompts
-from ppo_tune.tasks.support_recipe import Stage
+from ppo_tune.tasks.embedded import build_models, embedded_prompts, make_embedded
+from ppo_tune.tasks.recipe import Stage
 
 __all__ = [
     "Prompt",
@@ -26,8 +26,8 @@ __all__ = [
 
 def prepare_task(config: TaskConfig, stage: Stage = lambda *_: None) -> None:
     """Build what the task needs and the cache does not hold; told of its progress, `stage` can show a bar."""
-    if isinstance(config, SupportTaskConfig):
-        build_support(config.seed, stage)
+    if isinstance(config, EmbeddedTaskConfig):
+        build_models(config, stage)
 
 
 def make_task(config: TaskConfig, device: torch.device) -> Task:
@@ -41,8 +41,8 @@ def make_task(config: TaskConfig, device: torch.device) -> Task:
         PPOTuneError: If a file, a reward or a model cannot be used.
     """
     match config:
-        case SupportTaskConfig():
-            return make_support(config, device)
+        case EmbeddedTaskConfig():
+            return make_embedded(config, device)
         case DatasetTaskConfig():
             return make_dataset(config, device)
 
@@ -58,7 +58,7 @@ def task_prompts(config: TaskConfig, read: Sequence[Prompt] | None = None) -> Ta
         PPOTuneError: If a file cannot be used.
     """
     match config:
-        case SupportTaskConfig():
-            return support_prompts(config)
+        case EmbeddedTaskConfig():
+            return embedded_prompts(config)
         case DatasetTaskConfig():
             return dataset_prompts(config, read)

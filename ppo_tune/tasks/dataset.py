@@ -9,7 +9,7 @@ from ppo_tune.config.tasks import DatasetTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt, Split, read_prompts, split_of
 from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.models.chat import turn_end
-from ppo_tune.models.stops import NONE, Stops
+from ppo_tune.models.stops import Stops
 from ppo_tune.plurals import counted
 from ppo_tune.rewards import make_reward
 from ppo_tune.tasks.base import Task, TaskPrompts, judges_of, objective_of
@@ -75,8 +75,6 @@ def stops_of(config: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> Stops:
         ModelError: If the task is a chat and the tokenizer has no chat template that works.
         ConfigError: If the model's tokens cannot write a text of `stop`.
     """
-    if not isinstance(config, DatasetTaskConfig):
-        return NONE
     tokens = {text: _ids_of(text, tokenizer) for text in config.stop}
     end = turn_end(tokenizer, asked_by="task.chat") if config.chat else None
     ids = set().union(*tokens.values(), () if end is None else (end,))

@@ -12,7 +12,7 @@ from ppo_tune.cli.progress import Display, SearchState, clock, describe, shorten
 from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.space import Space
 from ppo_tune.config.study import StudyConfig
-from ppo_tune.config.tasks import SupportTaskConfig
+from ppo_tune.config.tasks import EmbeddedTaskConfig
 
 PARAMS = {"learning_rate": 1.2345e-4, "gamma": 0.987654, "batch_size": 32}
 
@@ -21,7 +21,7 @@ PARAMS = {"learning_rate": 1.2345e-4, "gamma": 0.987654, "batch_size": 32}
 def config() -> StudyConfig:
     space = Space.model_validate({"gamma": {"type": "float", "low": 0.9, "high": 1.0}})
     return StudyConfig(
-        name="study", task=SupportTaskConfig(name="support"), space=space, search=SearchConfig(n_trials=8)
+        name="study", task=EmbeddedTaskConfig(name="support"), space=space, search=SearchConfig(n_trials=8)
     )
 
 

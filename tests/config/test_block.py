@@ -15,8 +15,8 @@ from ppo_tune.config.rewards import LengthRule, RewardConfig
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.tasks import TaskConfig
-from ppo_tune.data.recipes import BUILDERS
-from tests.blocks import all_blocks, kinds_of, tag_of, within
+from ppo_tune.data.recipes import definitions_of
+from tests.blocks import all_blocks, kinds_of, within
 
 
 def has_unmarked_text(kind: Any) -> bool:
@@ -71,10 +71,15 @@ def test_the_test_sees_a_text_that_was_forgotten_wherever_it_stands() -> None:
     assert unmarked_in(Rating) == []
 
 
+def annotation_of(task: type[Block]) -> Any:
+    """The names of a task."""
+    return task.model_fields["name"].annotation
+
+
 def follows_changes(task: type[Block]) -> bool:
     """Whether a change of a task's prompts is noticed: they stand in a file of its, or in sources that are known."""
     kinds = {kind for field in task.model_fields.values() for kind in kinds_of(field)}
-    return "file" in kinds or ("recipe" in kinds and tag_of(task)["name"] in BUILDERS)
+    return "file" in kinds or ("recipe" in kinds and all(map(definitions_of, get_args(annotation_of(task)))))
 
 
 class Embedded(Block):
@@ -181,7 +186,7 @@ def test_there_are_blocks_of_every_family() -> None:
     names = {block.__name__ for block in all_blocks()}
 
     assert {
-        "SupportTaskConfig",
+        "EmbeddedTaskConfig",
         "PythonRewardConfig",
         "LengthRule",
         "TPESamplerConfig",

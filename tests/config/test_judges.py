@@ -197,26 +197,6 @@ def test_the_short_form_of_a_gold_judge_beside_another_gold_is_refused(
     assert found == ["1: task.gold: stands in task.judges too; keep one"]
 
 
-@pytest.mark.parametrize("place", ["reward", "objective", "judges", "gold"])
-def test_no_scorer_of_the_embedded_task_asks_for_reference_texts(
-    mistakes: Callable[[str], list[str]], place: str
-) -> None:
-    scorer = "{name: reference}"
-
-    found = mistakes(
-        f"{{name: support, {place}: {f'{{safety: {scorer}}}' if place == 'judges' else scorer}}}"
-    )
-
-    assert found == [
-        f"1: task.{place}{'.safety' if place == 'judges' else ''}: reference texts are needed, and the prompts of task "
-        "support have none; take rule, preference or python, or your own prompts by task dataset"
-    ]
-    assert task(
-        "dataset",
-        **{place: {"safety": {"name": "reference"}} if place == "judges" else {"name": "reference"}},
-    )
-
-
 @pytest.mark.parametrize("name", ["gold", "safety", "chrF", "is-polite", "wit2", "word_count"])
 def test_other_names_are_free(name: str) -> None:
     assert list(named_judges(task("support", judges={name: RULE}))) == [name]

@@ -43,12 +43,12 @@ def test_the_recipe_does_not_depend_on_where_its_sources_lie(
 @pytest.mark.parametrize(
     ("file", "before", "after"),
     [
-        ("support_recipe.py", "epochs=3,", "epochs=1,"),
-        ("support_recipe.py", "epochs=4,", "epochs=5,"),
-        ("support_recipe.py", "return 2 * seed,", "return 3 * seed,"),
-        ("support_recipe.py", "N_PREFERENCES = 4000", "N_PREFERENCES = 3999"),
-        ("support_world.py", '"router"', '"switch"'),
-        ("support_world.py", "0.4 * min(courtesy, 3)", "0.5 * min(courtesy, 3)"),
+        ("worlds/support.py", "epochs=3,", "epochs=1,"),
+        ("worlds/support.py", "epochs=4,", "epochs=5,"),
+        ("tasks/recipe.py", "return 2 * seed,", "return 3 * seed,"),
+        ("tasks/world.py", "n_preferences: int = 4000", "n_preferences: int = 3999"),
+        ("worlds/support.py", '"router"', '"switch"'),
+        ("worlds/support.py", "0.4 * min(courtesy, 3)", "0.5 * min(courtesy, 3)"),
         (
             "config/fitting.py",
             "heldout_fraction: float = Field(\n        0.1,",

@@ -19,7 +19,7 @@ import torch
 
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.rewards import PreferenceRewardConfig
-from ppo_tune.config.tasks import DatasetTaskConfig, SupportTaskConfig, TaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig, TaskConfig
 from ppo_tune.data.prompts import read_prompts, split_of
 from ppo_tune.export import TARGETS, export_study, other_trainers
 from ppo_tune.rewards import make_reward
@@ -348,10 +348,10 @@ def test_trls_script_says_that_the_model_is_not_beside_it(moved: Mapping[str, Pa
 
 @pytest.mark.parametrize("target", ["openrlhf", "trl"])
 def test_the_embedded_task_takes_its_own_models_along(
-    small_support: Path, tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, target: str
+    small_worlds: Path, tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     """No user file at all; a reward model of its own."""
-    make_study(tmp_path, SupportTaskConfig(name="support"), None)
+    make_study(tmp_path, EmbeddedTaskConfig(name="support"), None)
     made = export_study("hand", target, out=tmp_path)
     made.write(tmp_path / "made")
     assert made.notes == ()
@@ -365,7 +365,7 @@ def test_the_embedded_task_takes_its_own_models_along(
     expected = make_reward(reward, torch.device("cpu"))(["where is my order ?"], [" sorry for the delay"], {})
     assert scores == pytest.approx(expected.tolist(), abs=1e-5)
     assert (folder / "model" / "tokenizer.json").is_file()
-    assert not [path for path, text in texts(folder) if str(small_support) in text or str(tmp_path) in text]
+    assert not [path for path, text in texts(folder) if str(small_worlds) in text or str(tmp_path) in text]
 
 
 def test_the_study_of_these_tests_reads_as_the_exports_do(tmp_path: Path) -> None:

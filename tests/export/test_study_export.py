@@ -10,7 +10,7 @@ import pytest
 
 from ppo_tune.cli.export import export
 from ppo_tune.config.rewards import PreferenceRewardConfig, RuleRewardConfig
-from ppo_tune.config.tasks import DatasetTaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig
 from ppo_tune.config.training_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, PPOTuneError, StorageError
@@ -22,8 +22,9 @@ from ppo_tune.rewards.preference import ScoreFormat
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.storage import load_study_from, storage_url, stored_config
-from ppo_tune.tasks.support import build_support
-from ppo_tune.tasks.support_recipe import messages
+from ppo_tune.tasks.embedded import build_models
+from ppo_tune.tasks.recipe import asked
+from ppo_tune.tasks.worlds import world_of
 from tests.conftest import save_tiny_model
 from tests.reporting.conftest import HandMade, fill_usual
 
@@ -407,7 +408,7 @@ def test_an_objective_that_is_not_the_reward_is_told_where_the_score_is_quoted(
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(
-    small_support: Path, tmp_path: Path, seed: int
+    small_worlds: Path, tmp_path: Path, seed: int
 ) -> None:
     folder = StudyFolder.of(tmp_path, "hand").path
     folder.mkdir(parents=True)
@@ -419,14 +420,16 @@ def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(
 
     known = winner(tmp_path)
 
-    world = build_support(seed)
+    world = build_models(EmbeddedTaskConfig(name="support", seed=seed))
     assert known.config.task.seed == seed
     assert (known.sources.model, known.sources.reward.model) == ("model", "reward_model")
     assert {(e.name, e.source, e.is_linked) for e in known.sources.enclosures} == {
         ("model", world / "base", False),
         ("reward_model", world / "reward", False),
     }
-    assert [p.text for p in known.sources.prompts] == [t for t in messages(seed) if split_of(t) == "train"]
+    assert [p.text for p in known.sources.prompts] == [
+        t for t in asked(world_of("support"), seed, "gpt2") if split_of(t) == "train"
+    ]
     assert len(known.sources.prompts) > 2000
 
 

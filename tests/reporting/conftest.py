@@ -14,7 +14,7 @@ from ppo_tune.config.model import ADAPTER_FIELDS
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.space import Space
 from ppo_tune.config.study import StudyConfig
-from ppo_tune.config.tasks import SupportTaskConfig
+from ppo_tune.config.tasks import EmbeddedTaskConfig
 from ppo_tune.files import write_json
 from ppo_tune.reporting.record import StudyRecord, read_record
 from ppo_tune.search.confirmation import ConfirmationPlan, open_confirmation
@@ -33,7 +33,7 @@ class HandMade:
         self.folder = folder
         self.config = StudyConfig(
             name=name,
-            task=SupportTaskConfig(name="support"),
+            task=EmbeddedTaskConfig(name="support"),
             ppo=PPOConfig(episodes=640),
             space=Space.model_validate(
                 {

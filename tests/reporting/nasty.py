@@ -22,7 +22,7 @@ from ppo_tune.config.methods import SearchConfig
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.space import Space
 from ppo_tune.config.study import StudyConfig
-from ppo_tune.config.tasks import SupportTaskConfig
+from ppo_tune.config.tasks import EmbeddedTaskConfig
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import STATES
 from ppo_tune.search.storage import storage_url
@@ -76,7 +76,7 @@ def nasty_config() -> StudyConfig:
     }
     return StudyConfig(
         name="nasty",
-        task=SupportTaskConfig(name="support"),
+        task=EmbeddedTaskConfig(name="support"),
         ppo=PPOConfig(episodes=2560),
         space=Space.model_validate(space),
         search=SearchConfig(n_trials=1000, milestones=10, kl_budget=BUDGET),

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from ppo_tune.config.block import Block
 from ppo_tune.config.tasks import TaskConfig, named_judges
 from ppo_tune.rewards import Reward
-from ppo_tune.tasks import Task, make_task, support
+from ppo_tune.tasks import Task, embedded, make_task
 from tests.blocks import Examples
 
 MEMBERS: tuple[type[Block], ...] = get_args(get_args(TaskConfig)[0])
@@ -22,7 +22,7 @@ members = pytest.mark.parametrize("member", MEMBERS)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder, and build no model: what the embedded task builds has tests of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(support, "build_support", lambda *_: tmp_path)
+    monkeypatch.setattr(embedded, "build_models", lambda *_: tmp_path)
 
 
 def rule(weight: float) -> dict[str, Any]:

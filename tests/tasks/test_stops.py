@@ -11,7 +11,7 @@ from ppo_tune.config.model import ModelConfig
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.rewards import RuleRewardConfig
 from ppo_tune.config.run import TrainConfig
-from ppo_tune.config.tasks import DatasetTaskConfig, SupportTaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.models import Policy, decode_responses
@@ -48,7 +48,7 @@ def test_without_a_chat_a_template_ends_nothing():
 
 
 def test_the_embedded_task_names_no_stop():
-    assert not stops_of(SupportTaskConfig(name="support"), chatting())
+    assert not stops_of(EmbeddedTaskConfig(name="support"), chatting())
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,8 @@ PLAIN_TURNS = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% en
 def test_a_chat_whose_turns_end_by_no_token_is_noted(template, stop, told, folder):
     tokenizer = KINDS["byte level"]()
     tokenizer.chat_template = template
-    tiny_model("gpt2", vocab_size=len(tokenizer), n_positions=64).save_pretrained("model")
+    sizes = {"vocab_size": len(tokenizer), "n_positions": 64, "eos_token_id": tokenizer.eos_token_id}
+    tiny_model("gpt2", **sizes).save_pretrained("model")
     tokenizer.save_pretrained("model")
 
     notes = assemble(run(chat=True, stop=stop)).notes

@@ -10,9 +10,16 @@ Knows nothing of models.
 """
 
 import itertools
-import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+
+from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
+from ppo_tune.data.prompts import Prompt
+from ppo_tune.tasks.world import World
+
+N_PROMPTS = 3000
 
 PRODUCTS = (
     "router", "printer", "phone", "laptop", "camera", "tablet", "speaker", "monitor", "watch", "kettle",
@@ -41,13 +48,12 @@ VAGUE = ("please tell us more .", "we will look into it .", "please call us tomo
 
 
 @dataclass(frozen=True)
-class Message:
+class Message(Prompt):
     """What a customer writes, and what the world knows about it."""
 
-    text: str
-    product: str
-    problem: str
-    upset: bool
+    product: str = ""
+    problem: str = ""
+    upset: bool = False
 
     @property
     def remedy(self) -> str:
@@ -55,13 +61,65 @@ class Message:
         return REMEDIES[self.problem]
 
 
+class Support(World[Message]):
+    """Replies to customers."""
+
+    sft = SFTConfig(
+        layers=2,
+        width=32,
+        heads=2,
+        activation="relu",
+        tokens="words",
+        epochs=4,
+        batch_size=64,
+        learning_rate=1e-2,
+    )
+    reward = RewardTrainingConfig(
+        template="{prompt} {response}",
+        epochs=3,
+        learning_rate=4e-3,
+        batch_size=64,
+        base_samples=512,
+        max_new_tokens=14,
+    )
+
+    def prompts(self, seed: int) -> Sequence[Message]:
+        """All messages; there are no others, so worlds differ in their order alone."""
+        return _messages(seed)
+
+    def respond(self, prompt: Message, rng: random.Random) -> str:
+        """A reply as a hurried agent writes it."""
+        return write_reply(prompt, rng)
+
+    def worth(self, prompt: Message, response: str) -> float:
+        """What a careful judge thinks of a reply; about -3 to 3."""
+        return gold_score(prompt, response)
+
+    def opinion(self, prompt: Message, response: str) -> float:
+        """What a hurried annotator thinks: the judge's view, with a weakness for courtesy and for length."""
+        courtesy = _count(response, APOLOGIES) + _count(response, THANKS)
+        return gold_score(prompt, response) + 0.4 * min(courtesy, 3) + 0.02 * min(len(response.split()), 14)
+
+
+@cache
+def _messages(seed: int) -> tuple[Message, ...]:
+    rng = random.Random(seed)
+    found: dict[str, Message] = {}
+    while len(found) < N_PROMPTS:
+        message = write_message(rng)
+        found[message.text] = message
+    return tuple(found.values())
+
+
 def write_message(rng: random.Random) -> Message:
-    """A customer's message."""
+    """A customer's message, with a reply that the careful judge likes best."""
     product, problem = rng.choice(PRODUCTS), rng.choice(list(REMEDIES))
     upset = rng.random() < 0.5
     closing = rng.choice(UPSET if upset else CALM)
     parts = (f"my {product} {problem}", rng.choice(SINCE), ".", closing)
-    return Message(" ".join(part for part in parts if part), product, problem, upset)
+    text = " ".join(part for part in parts if part)
+    good = f"{'so sorry . ' if upset else ''}for your {product} {REMEDIES[problem]} . thank you ."
+    return Message(text, {"references": [good]}, product=product, problem=problem, upset=upset)
 
 
 def write_reply(message: Message, rng: random.Random) -> str:
@@ -96,18 +154,6 @@ def gold_score(message: Message, reply: str) -> float:
     return score - (0.5 if not reply.endswith(".") else 0.0)
 
 
-def annotator_score(message: Message, reply: str) -> float:
-    """What a hurried annotator thinks: the judge's view, with a weakness for courtesy and for length."""
-    courtesy = _count(reply, APOLOGIES) + _count(reply, THANKS)
-    return gold_score(message, reply) + 0.4 * min(courtesy, 3) + 0.02 * min(len(reply.split()), 14)
-
-
-def prefers_first(message: Message, first: str, second: str, rng: random.Random) -> bool:
-    """Which of two replies the annotator picks: Bradley–Terry noise on their view."""
-    lead = annotator_score(message, first) - annotator_score(message, second)
-    return rng.random() < 1 / (1 + math.exp(-2.0 * lead))
-
-
 def repeated_pairs(words: list[str]) -> int:
     """How many neighbouring word pairs have occurred before in the same text."""
     pairs = list(itertools.pairwise(words))
@@ -116,3 +162,6 @@ def repeated_pairs(words: list[str]) -> int:
 
 def _count(reply: str, phrases: tuple[str, ...]) -> int:
     return sum(reply.count(phrase) for phrase in phrases)
+
+
+WORLD = Support()

@@ -1,14 +1,20 @@
-"""What the models of the embedded task are built from."""
+"""What the models of an embedded task are built from."""
 
 import hashlib
+from collections.abc import Mapping
 
 import pytest
 
 from ppo_tune.data.prompts import split_of
-from ppo_tune.tasks.support_recipe import messages, seeds_of
+from ppo_tune.tasks.recipe import asked, seeds_of
+from ppo_tune.tasks.worlds.support import WORLD, Message
 
 OFTEN_HELD_OUT = 64
 """As many held-out prompts score a policy, if nothing else is asked for."""
+
+
+def messages(seed: int) -> Mapping[str, Message]:
+    return asked(WORLD, seed, "gpt2")
 
 
 def test_the_world_of_seed_0_is_the_one_that_was_alone_before_there_were_seeds() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo_tune.tasks.support_world import (
+from ppo_tune.tasks.recipe import prefers_first
+from ppo_tune.tasks.worlds.support import (
     APOLOGIES,
     CALM,
     PRODUCTS,
@@ -17,18 +18,17 @@ from ppo_tune.tasks.support_world import (
     THANKS,
     UPSET,
     VAGUE,
+    WORLD,
     Message,
-    annotator_score,
     gold_score,
-    prefers_first,
     repeated_pairs,
     write_message,
     write_reply,
 )
 
 PHRASES = (*REMEDIES.values(), *APOLOGIES, *THANKS, *VAGUE)
-ANGRY = Message("my router is slow . i am upset .", "router", "is slow", upset=True)
-CALMLY = Message("my router is slow . what now ?", "router", "is slow", upset=False)
+ANGRY = Message("my router is slow . i am upset .", product="router", problem="is slow", upset=True)
+CALMLY = Message("my router is slow . what now ?", product="router", problem="is slow", upset=False)
 
 seeds = st.integers(0, 2**32)
 
@@ -72,7 +72,7 @@ def test_a_pair_of_words_counts_each_time_it_comes_again(text, expected):
 def test_annotators_like_courtesy_more_than_the_judge_does(message, courtesy):
     plain, polite = "please restart it twice .", f"{courtesy} please restart it twice ."
 
-    liked_by_annotators = annotator_score(message, polite) - annotator_score(message, plain)
+    liked_by_annotators = WORLD.opinion(message, polite) - WORLD.opinion(message, plain)
     liked_by_the_judge = gold_score(message, polite) - gold_score(message, plain)
 
     assert liked_by_annotators > liked_by_the_judge + 0.1
@@ -82,13 +82,13 @@ def test_annotators_like_length_more_than_the_judge_does():
     short, long = "please restart it twice .", "please restart it twice and then look at it again ."
 
     assert gold_score(CALMLY, long) == gold_score(CALMLY, short)
-    assert annotator_score(CALMLY, long) > annotator_score(CALMLY, short)
+    assert WORLD.opinion(CALMLY, long) > WORLD.opinion(CALMLY, short)
 
 
 def test_annotators_tire_of_courtesy():
     replies = [" ".join(["please restart it twice .", *["thank you ."] * n]) for n in range(12)]
 
-    weakness = [annotator_score(CALMLY, reply) - gold_score(CALMLY, reply) for reply in replies]
+    weakness = [WORLD.opinion(CALMLY, reply) - gold_score(CALMLY, reply) for reply in replies]
 
     assert weakness[0] < weakness[1] < weakness[2]
     assert weakness[8] == pytest.approx(weakness[11])
@@ -97,13 +97,13 @@ def test_annotators_tire_of_courtesy():
 def test_annotators_see_the_remedy_too():
     right, wrong = "please restart it twice .", "please clean the fan ."
 
-    assert annotator_score(CALMLY, right) > annotator_score(CALMLY, wrong) + 1
+    assert WORLD.opinion(CALMLY, right) > WORLD.opinion(CALMLY, wrong) + 1
 
 
 def share_of_first(first: str, second: str) -> float:
     """How often the annotators pick the first of two replies."""
     rng = random.Random(0)
-    return sum(prefers_first(CALMLY, first, second, rng) for _ in range(2000)) / 2000
+    return sum(prefers_first(WORLD, CALMLY, first, second, rng) for _ in range(2000)) / 2000
 
 
 def test_annotators_toss_a_coin_over_equal_replies():

@@ -5,19 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from ppo_tune.config.tasks import SupportTaskConfig
+from ppo_tune.config.tasks import EmbeddedTaskConfig
 from ppo_tune.data.prompts import Split
 from ppo_tune.data.recipes import recipe_hash
 from ppo_tune.files import content_hash
 from ppo_tune.tasks import Task, make_task, prepare_task
-from ppo_tune.tasks.support_recipe import build, messages
-from ppo_tune.tasks.support_world import gold_score
+from ppo_tune.tasks.recipe import build
+from ppo_tune.tasks.worlds import world_of
+from ppo_tune.tasks.worlds.support import gold_score
 
 MODELS = ("base", "reward")
 
 
 def world(seed: int) -> Task:
-    return make_task(SupportTaskConfig(name="support", seed=seed), torch.device("cpu"))
+    return make_task(EmbeddedTaskConfig(name="support", seed=seed), torch.device("cpu"))
 
 
 def folder_of(task: Task) -> Path:
@@ -29,7 +30,7 @@ def texts(task: Task, split: Split) -> list[str]:
     return [prompt.text for prompt in task.prompts[split]]
 
 
-def test_another_seed_is_another_world_of_the_same_sizes(small_support: Path) -> None:
+def test_another_seed_is_another_world_of_the_same_sizes(small_worlds: Path) -> None:
     usual, other = world(0), world(1)
     hashes = [[content_hash(folder_of(task) / model) for model in MODELS] for task in (usual, other)]
     sizes = [
@@ -44,21 +45,21 @@ def test_another_seed_is_another_world_of_the_same_sizes(small_support: Path) ->
         assert sorted(texts(usual, split)) == sorted(texts(other, split))
 
 
-def test_a_world_is_told_by_its_folder_and_the_usual_one_by_none(small_support: Path) -> None:
+def test_a_world_is_told_by_its_folder_and_the_usual_one_by_none(small_worlds: Path) -> None:
     folders = [folder_of(world(seed)).name for seed in (0, 1)]
 
     assert folders == [f"support-{recipe_hash('support')}", f"support-{recipe_hash('support')}-seed1"]
 
 
-def test_the_same_seed_is_the_same_world(small_support: Path, tmp_path: Path) -> None:
-    build(1, tmp_path, lambda *_: None)
+def test_the_same_seed_is_the_same_world(small_worlds: Path, tmp_path: Path) -> None:
+    build(world_of("support"), 1, "gpt2", tmp_path, lambda *_: None)
 
     for model in MODELS:
         assert content_hash(tmp_path / model) == content_hash(folder_of(world(1)) / model)
 
 
-def test_a_world_is_prepared_once(small_support: Path) -> None:
-    task = SupportTaskConfig(name="support", seed=1)
+def test_a_world_is_prepared_once(small_worlds: Path) -> None:
+    task = EmbeddedTaskConfig(name="support", seed=1)
     told: list[str] = []
     prepare_task(task)
 
@@ -69,17 +70,19 @@ def test_a_world_is_prepared_once(small_support: Path) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_hidden_judge_knows_the_messages_of_its_world_and_values_the_same_in_all(
-    small_support: Path, seed: int
+    small_worlds: Path, seed: int
 ) -> None:
     task, reply = world(seed), "so sorry . please restart it twice ."
     asked = [prompt.text for split in task.prompts.values() for prompt in split]
 
+    known = {message.text: message for message in world_of("support").prompts(0)}
+
     scores = task.judges["gold"](asked, [reply] * len(asked), {}).tolist()
 
-    assert scores == pytest.approx([gold_score(messages(0)[text], reply) for text in asked])
+    assert scores == pytest.approx([gold_score(known[text], reply) for text in asked])
 
 
-def test_a_world_is_scored_by_its_own_reward_model(small_support: Path) -> None:
+def test_a_world_is_scored_by_its_own_reward_model(small_worlds: Path) -> None:
     asked = texts(world(0), "heldout")
     usual, other = (world(seed).reward(asked, ["thank you ."] * len(asked), {}) for seed in (0, 1))
 
