@@ -36,7 +36,7 @@ from tests.conftest import (
     stir,
     uniforms_for,
 )
-from tests.models.families.table import ALONE, REFUSED, RIGHT
+from tests.models.families.table import ALONE, PEFT_MISREADS, REFUSED, RIGHT
 from tests.models.families.tiny import Family
 
 PROMPTS = [[5], [2, 3, 4, 5, 6], [7, 8, 9]]
@@ -305,8 +305,11 @@ def test_peft_reads_the_adapters_as_they_were_trained_or_there_are_none(row, ada
     note = adapter_note(policy, folder, say(policy, 1, pad_left(PROMPTS), uniforms_for(1, 3, 8)[0]))
 
     refusal = None if adapter == "ia3" else row.no_adapter
+    if adapter == "adalora" and refusal == PEFT_MISREADS:  # weights of its name are LoRA's alone
+        refusal = None
     if adapter == "dora" and by_weight:
-        refusal = refusal or "cannot read it .*ParamWrapper does not work with use_dora=True"
+        told = "cannot read it .*ParamWrapper does not work with use_dora=True"
+        refusal = told if refusal is None else f"{refusal}|{told}"
     if refusal is not None:
         assert re.search(refusal, note)
         assert not folder.exists()
