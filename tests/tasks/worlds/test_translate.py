@@ -1,13 +1,18 @@
 """The grammar of the sentences and of their translations, the judge, and what the reward overlooks."""
 
+import ast
 import random
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from statistics import mean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppo_tune.data.recipes import definitions_of
+from ppo_tune.data.user_functions import load_function
 from ppo_tune.tasks.worlds.chrf import score
 from ppo_tune.tasks.worlds.translate import (
     BANK,
@@ -241,3 +246,18 @@ def test_held_out_prompts_combine_words_that_others_have() -> None:
 
     assert len({s.text for s in sentences}) == len(sentences)
     assert {word for s in sentences for word in s.text.split()} == known
+
+
+def test_the_models_and_the_reward_that_a_study_knows_them_by_are_one_recipe() -> None:
+    assert ("tasks.worlds.chrf", "score") in definitions_of("translate")
+    assert ("tasks.worlds.chrf", "BETA") in definitions_of("translate")
+
+
+def test_the_reward_stands_in_a_file_that_an_export_can_take_along() -> None:
+    """It imports nothing of ours, which would have to go along too."""
+    [named] = WORLD.reward.names()
+    tree = ast.parse(Path(named.path).read_text(encoding="utf-8"))
+    origins = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+    assert load_function(named.value)(["p"], ["für"], references=[["für"]]) == [1.0]
+    assert origins <= sys.stdlib_module_names | {"collections.abc"}
