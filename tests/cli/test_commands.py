@@ -461,6 +461,7 @@ def test_examples_are_listed_and_copied(cli: Cli, tmp_path: Path, monkeypatch: p
         "grid",
         "quickstart",
         "restaurants",
+        "translate",
     ]
     assert copied.out == "wrote mine/search_spaces/grid.yaml\n"
     assert cli("check", "mine/search_spaces/grid.yaml").out.startswith(

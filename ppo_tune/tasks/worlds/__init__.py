@@ -4,13 +4,15 @@ from typing import Any
 
 from ppo_tune.config.tasks import EmbeddedName
 from ppo_tune.tasks.world import World
-from ppo_tune.tasks.worlds import summarize, support
+from ppo_tune.tasks.worlds import summarize, support, translate
 
 
 def world_of(name: EmbeddedName) -> World[Any]:
     """The world of an embedded task."""
     match name:
-        case "support":
-            return support.WORLD
         case "summarize":
             return summarize.WORLD
+        case "support":
+            return support.WORLD
+        case "translate":
+            return translate.WORLD
