@@ -4,11 +4,13 @@ from typing import Any
 
 from ppo_tune.config.tasks import EmbeddedName
 from ppo_tune.tasks.world import World
-from ppo_tune.tasks.worlds import support
+from ppo_tune.tasks.worlds import code, support
 
 
 def world_of(name: EmbeddedName) -> World[Any]:
     """The world of an embedded task."""
     match name:
+        case "code":
+            return code.WORLD
         case "support":
             return support.WORLD
