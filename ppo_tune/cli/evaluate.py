@@ -12,6 +12,7 @@ from ppo_tune.cli.arguments import CanBePath
 from ppo_tune.cli.output import Facts, interrupts_held
 from ppo_tune.cli.terminal import console, heard, printable, say, tell_note
 from ppo_tune.data.draws import measured_on
+from ppo_tune.data.user_files import check_functions
 from ppo_tune.plurals import counted
 
 
@@ -43,6 +44,7 @@ def evaluate(
     study's base model, those of its base.json.
     """
     run = ppo_tune.load_run(config, watch=tell_note)
+    check_functions(run)
     with interrupts_held():
         evaluate_model = ppo_tune.evaluate_model
     judged = evaluate_model(model, run, base=base, split=split, seed=seed)

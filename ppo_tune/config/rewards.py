@@ -51,7 +51,7 @@ class PreferenceRewardConfig(Block):
     template: Text | None = Field(
         None,
         description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
-        "chat template, else joined.",
+        "chat template, else joined; before the response of an encoder–decoder then with a space.",
     )
 
     @field_validator("template")

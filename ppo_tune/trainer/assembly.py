@@ -11,9 +11,11 @@ from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, 
 from ppo_tune.errors import NoPromptsError, TrialError
 from ppo_tune.models import Policy, load_policy, load_tokenizer
 from ppo_tune.models.adapter_folders import AdapterFolder, find_adapter
-from ppo_tune.models.loading import best_device, is_stored_whole
+from ppo_tune.models.layout import remark_on_ends
+from ppo_tune.models.loading import best_device, is_stored_whole, skeleton
 from ppo_tune.models.stops import NONE, Stops
-from ppo_tune.tasks import Task, make_task, notes_on_ends, stops_of
+from ppo_tune.tasks import Task, make_task, notes_on_ends, stops_of, task_prompts
+from ppo_tune.trainer.checks import check_scorers
 from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.processes import ProcessGroup
@@ -43,7 +45,8 @@ class Assembly:
     def notes(self) -> tuple[str, ...]:
         """What the user should know before anything is trained."""
         name = self.policy.tokenizer.name_or_path
-        found = [told for told in (self.policy.remark, *self.of_prompts) if told]
+        ends = remark_on_ends(self.policy.model, self.policy.tokenizer)
+        found = [told for told in (self.policy.remark, *self.of_prompts, ends) if told]
         stop_ids = self.policy.stop_ids.tolist()
         found += notes_on_ends(name, chat=self.task.chat, stop_ids=stop_ids, stops=self.stops)
         return tuple(found)
@@ -76,6 +79,7 @@ def assemble(
         adapters_vary=config.adapters_vary,
     )  # fmt: skip
     policy.stop_also(stops)
+    task.expect(whole_texts=policy.layout.closes_prompts)
     trainer = PPOTrainer(policy, task, config.ppo, processes)
     if compiles:
         trainer.learn = CompiledPass.of(trainer)
@@ -129,9 +133,12 @@ def evaluate_model(
     device = best_device()
     adapter = find_adapter(name, base)
     # What cannot be told is refused before any model loads.
+    skeleton(name if adapter is None else adapter.base)
     _stops(config, name if adapter is None else adapter.tokenizer)
+    check_scorers(config, task_prompts(config.task).prompts[split])
     task = make_task(config.task, device)
     policy = load_to_judge(name, task, config, device, adapter)
+    task.expect(whole_texts=policy.layout.closes_prompts)
     if split == "heldout":
         return judge(evaluator_for(policy, task, config, milestone_draws(config)))
     return judge(claim_evaluator(policy, task, config))
