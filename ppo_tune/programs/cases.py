@@ -139,11 +139,12 @@ def read_expression_tests(value: Any) -> UnitTests:
     pairs = _pairs_of(_decoded(value))
     if pairs is None:
         raise ValueError(f"{rule}, but got {_short(value)}")
+    pairs = [(_given(given), wanted) for given, wanted in pairs]
     for given, wanted in pairs:
         names = isinstance(given, Mapping) and all(_is_name(name) for name in given)
         if not names or not all(isinstance(number, int) for number in (*given.values(), wanted)):
             raise ValueError(f"{rule}, but got {_short({'input': given, 'output': wanted})}")
-    return Expressions([dict(given) for given, _ in pairs], [wanted for _, wanted in pairs])
+    return Expressions([given for given, _ in pairs], [wanted for _, wanted in pairs])
 
 
 def read_python_tests(value: Any, function: str | None) -> UnitTests:
@@ -167,6 +168,11 @@ def read_python_tests(value: Any, function: str | None) -> UnitTests:
     else:
         raise ValueError(f"must hold {FORMS}, but got {_short(value)}")
     if not any(counts for _, counts in tests):
+        if any(source.startswith("def check(") for source, _ in tests):
+            raise ValueError(
+                f"must hold {FORMS}, but what calls check(…) is missing in {_short(value)}; name the column of the "
+                "function that it is given by entry_point"
+            )
         raise ValueError(f"must hold {FORMS}, but there is no assert statement in {_short(value)}")
     return Statements(tests, function)
 
@@ -273,6 +279,13 @@ def _decoded(value: Any) -> Any:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return value
+
+
+def _given(variables: Any) -> Any:
+    """Those variables that a row gives: a table whose rows give others says None for the rest."""
+    if not isinstance(variables, Mapping):
+        return variables
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def _is_name(name: Any) -> bool:

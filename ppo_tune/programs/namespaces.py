@@ -22,39 +22,29 @@ _DIE_WITH_PARENT, _NO_NEW_PRIVILEGES = 1, 38
 NOBODY = 65534
 
 
-class NotGrantedError(Exception):
-    """The system does not grant it."""
-
-
 def leave() -> None:
     """Leave the world of this process; its next child is the first process of the new one.
 
     Raises:
-        NotGrantedError: If the system does not grant it.
+        OSError: If the system does not grant it.
     """
     user, group = os.getuid(), os.getgid()
     flags = _NEW_USER | _NEW_PROCESSES | _NEW_NETWORK | _NEW_MOUNTS | _NEW_NAMES | _NEW_QUEUES
     _call("unshare", flags)
-    try:
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{NOBODY} {user} 1")
-        _write("/proc/self/gid_map", f"{NOBODY} {group} 1")
-    except OSError as error:
-        raise NotGrantedError(str(error)) from None
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{NOBODY} {user} 1")
+    _write("/proc/self/gid_map", f"{NOBODY} {group} 1")
 
 
 def settle() -> None:
     """Furnish the new world from within, as its first process: libraries to read, an empty folder, no privileges.
 
     Raises:
-        NotGrantedError: If the system does not grant it.
+        OSError: If the system does not grant it.
     """
     _call("prctl", _DIE_WITH_PARENT, 9, 0, 0, 0)
     _call("mount", b"none", b"/", None, _DEEP | _PRIVATE, None)
-    try:
-        _write("/proc/sys/user/max_user_namespaces", "0")  # nobody goes on to a further world
-    except OSError as error:
-        raise NotGrantedError(str(error)) from None
+    _write("/proc/sys/user/max_user_namespaces", "0")  # nobody goes on to a further world
     root = Path("/proc")  # a folder that every system has; what is mounted there becomes the root
     _call("mount", b"none", os.fsencode(root), b"tmpfs", _SAFE, b"size=1m,mode=755")
     for folder in _libraries():
@@ -63,7 +53,7 @@ def settle() -> None:
     attributes = (ctypes.c_uint64 * 4)(_READ_ONLY | _SAFE, 0, 0, 0)
     _call("syscall", _MOUNT_SETATTR, -100, os.fsencode(root), _BENEATH, ctypes.byref(attributes), 32)
     os.chdir(root)
-    _call("syscall", _PIVOT_ROOT[os.uname().machine], b".", b".")
+    _call("syscall", _PIVOT_ROOT.get(os.uname().machine, -1), b".", b".")
     _call("umount2", b".", _DETACH)
     os.chdir("/empty")
     _drop_privileges()
@@ -112,11 +102,10 @@ def _call(name: str, *arguments: object) -> None:
     """Call a function of the C library.
 
     Raises:
-        NotGrantedError: If it fails, or there is none.
+        OSError: If it fails, or there is none.
     """
-    try:
-        function = getattr(ctypes.CDLL(None, use_errno=True), name)
-    except AttributeError:
-        raise NotGrantedError(f"no {name}") from None
+    function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    if function is None:
+        raise OSError(f"no {name}")
     if function(*arguments) < 0:
-        raise NotGrantedError(f"{name}: {os.strerror(ctypes.get_errno())}")
+        raise OSError(ctypes.get_errno(), name)

@@ -73,7 +73,7 @@ def _forked(work: Callable[[], int]) -> int:
     if pid == 0:
         try:
             code = work()
-        except namespaces.NotGrantedError:
+        except OSError:
             code = NOT_GRANTED
         except BaseException:
             code = 1

@@ -11,12 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from queue import SimpleQueue
+from queue import LifoQueue
 from typing import Any
 
 from ppo_tune.errors import PPOTuneError
 
 Job = Mapping[str, Any]
+
+MOST = 16
+"""Processes that run programs for one of ours: a search has several."""
 
 OURS = str(Path(__file__).resolve().parents[2])
 
@@ -44,15 +47,15 @@ class Protection:
         """What they are not kept from, as a sentence; None if nothing."""
         if self.isolated:
             return None
-        why = "this system grants no namespaces to this account"
         if self.filtered:
             return (
-                f"{why}: programs are denied to write files, to start processes and to use the network, but can read "
-                "the files that this account can"
+                "programs can write no file, start no process and use no network, but read the files of this account, "
+                "for this system grants it no namespaces"
             )
         return (
-            f"{why} and no filter of system calls: programs are limited in time and memory, but can read and change "
-            "the files that this account can, and use the network; judge programs that you do not trust in a container"
+            "programs are limited in time and memory alone: they can change the files of this account and use the "
+            "network, for this system grants it neither namespaces nor a filter of system calls; judge those that you "
+            "do not trust in a container"
         )
 
 
@@ -126,7 +129,7 @@ def _close(process: "subprocess.Popen[str]") -> None:
 
 
 class Runners:
-    """As many processes that run programs as there are processors for this one.
+    """As many processes that run programs as there are processors for this one, or `MOST`; started when needed.
 
     Args:
         memory_mb: Megabytes of address space of each program.
@@ -134,8 +137,9 @@ class Runners:
 
     def __init__(self, memory_mb: int) -> None:
         self.memory_mb = memory_mb
-        self._idle: SimpleQueue[Runner | None] = SimpleQueue()
-        self.size = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._idle: LifoQueue[Runner | None] = LifoQueue()
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.size = min(processors, MOST)
         for _ in range(self.size):
             self._idle.put(None)
 

@@ -51,7 +51,7 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
         except ValueError as error:
             raise DataError(f"{prompt.where or 'prompt'}: {place}: {error}") from None
     told = runners(config.memory_mb).protection.told
-    return None if told is None else f"{place}: {told}"
+    return None if told is None else f"unit tests: {told}"
 
 
 def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitTests:
@@ -63,7 +63,7 @@ def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitT
     for option, name in config.columns.items():
         if name not in columns:
             found = ", ".join(name for name in columns if name != "references") or "none"
-            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by {option}")
+            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
         if option != "column" and not isinstance(columns[name], str):
             raise ValueError(f"column {name!r} must hold text, but got {columns[name]!r}")
     value = columns[config.column]

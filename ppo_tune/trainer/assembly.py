@@ -1,14 +1,16 @@
 """Everything one process needs to train and to score: policy, task, trainer, evaluator, made from a config."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from ppo_tune.calling import place_of
 from ppo_tune.config.run import RunConfig, TrainConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, milestone_draws
-from ppo_tune.errors import NoPromptsError, TrialError
+from ppo_tune.errors import ConfigError, NoPromptsError, Problem, TrialError
 from ppo_tune.models import Policy, load_policy, load_tokenizer
 from ppo_tune.models.adapter_folders import AdapterFolder, find_adapter
 from ppo_tune.models.layout import remark_on_ends
@@ -18,6 +20,7 @@ from ppo_tune.tasks import Task, make_task, notes_on_ends, stops_of, task_prompt
 from ppo_tune.trainer.checks import check_scorers
 from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
+from ppo_tune.trainer.pass_rates import PassRate, pass_rates, unit_tested
 from ppo_tune.trainer.processes import ProcessGroup
 from ppo_tune.trainer.trainer import PPOTrainer
 
@@ -109,6 +112,7 @@ def evaluate_model(
     base: str | None = None,
     split: JudgedSplit = "confirmation",
     seed: int | None = None,
+    responses: int = 1,
 ) -> Evaluation:
     """Score a model on a task's prompts, as a training or a study of this config scores its own.
 
@@ -121,6 +125,7 @@ def evaluate_model(
         split: `confirmation` is what a training claims of its model: prompts and random numbers that chose nothing;
             `heldout` is what the config's milestones say.
         seed: Instead of the config's.
+        responses: To each prompt; more than one give pass@k, where unit tests judge. All else is said of the first.
 
     Returns:
         The evaluation; its KL says nothing, for the model is its own reference.
@@ -137,11 +142,44 @@ def evaluate_model(
     _stops(config, name if adapter is None else adapter.tokenizer)
     check_scorers(config, task_prompts(config.task).prompts[split])
     task = make_task(config.task, device)
+    _check_responses(responses, task)
     policy = load_to_judge(name, task, config, device, adapter)
     task.expect(whole_texts=policy.layout.closes_prompts)
     if split == "heldout":
-        return judge(evaluator_for(policy, task, config, milestone_draws(config)))
-    return judge(claim_evaluator(policy, task, config))
+        evaluator = evaluator_for(policy, task, config, milestone_draws(config))
+    else:
+        evaluator = claim_evaluator(policy, task, config)
+    first = judge(evaluator)
+    if responses == 1:
+        return first
+    every = [first, *(judge(evaluator.again(number)) for number in range(1, responses))]
+    return replace(first, pass_at=_pass_at(task, every))
+
+
+def _check_responses(responses: int, task: Task) -> None:
+    """Make sure that so many responses to each prompt say something.
+
+    Raises:
+        ConfigError: If not.
+    """
+    place = place_of("responses")
+    if responses < 1:
+        raise ConfigError([Problem(place, f"`responses >= 1` must hold, but got {responses}")])
+    if responses > 1 and not unit_tested(task):
+        what = (
+            f"more than one response to a prompt gives pass@k, which unit tests judge, but nobody who scores task "
+            f"{task.name} is unit_tests; leave it out, or add such a judge, as task.gold"
+        )
+        raise ConfigError([Problem(place, what)])
+
+
+def _pass_at(task: Task, every: Sequence[Evaluation]) -> dict[str, tuple[PassRate, ...]]:
+    """pass@k by who judges by unit tests, of several evaluations of the same prompts."""
+    prompts = [*zip(*(evaluation.samples for evaluation in every), strict=True)]
+    return {
+        name: pass_rates([[sample.by(name) for sample in samples] for samples in prompts])
+        for name in unit_tested(task)
+    }
 
 
 def load_to_judge(

@@ -84,7 +84,7 @@ def check_run(config: RunConfig, prompts: Sequence[Prompt] | None = None) -> Run
 
 
 def check_scorers(config: RunConfig, prompts: Sequence[Prompt]) -> list[str]:
-    """See whether all that scores responses to some prompts could do so; what its user should know.
+    """See whether all that scores responses to some prompts could do so; what its user should know, each once.
 
     Raises:
         PPOTuneError: With all of those that could not.
@@ -94,7 +94,7 @@ def check_scorers(config: RunConfig, prompts: Sequence[Prompt]) -> list[str]:
         with mistakes.collected():
             told.append(check_reward(scorer, place, prompts, config.ppo.max_new_tokens))
     mistakes.tell()
-    return [note for note in told if note is not None]
+    return [note for note in dict.fromkeys(told) if note is not None]
 
 
 @dataclass

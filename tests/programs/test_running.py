@@ -66,6 +66,7 @@ ENDS = {
     "no Python": "def add(a, b) return a + b",
     "nothing": "",
     "NUL": "\0",
+    "half a character": "add = '\ud800'",
     "standard input": "add = input()",
     "all of standard input": "import sys\nadd = sys.stdin.read()\nassert not add",
     "a fake report": "print('passed')\nprint([True, True, True])",
