@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[
         str,
-        typer.Argument(help="A model folder or hub name, or that of a LoRA adapter in PEFT's format."),
+        typer.Argument(
+            help="A model folder or hub name, or that of a LoRA, DoRA, AdaLoRA or IA³ adapter in PEFT's format."
+        ),
         CanBePath(),
     ],
     config: Annotated[Path, typer.Option(help="A study file or config that names the task.")],

@@ -117,8 +117,8 @@ def evaluate_model(
     """Score a model on a task's prompts, as a training or a study of this config scores its own.
 
     Args:
-        name: A model folder or hub name; or that of a LoRA adapter in PEFT's format, as `train` and TRL leave it, which
-            gives the numbers of the model that it is merged into.
+        name: A model folder or hub name; or that of a LoRA, DoRA, AdaLoRA or IA³ adapter in PEFT's format, as `train`
+            and TRL leave it, which gives the numbers of the model that it is merged into.
         config: Its task, seed, length, temperature and dtype count; the dtype only for its own model and for weights
             that are stored in a short format.
         base: The folder or hub name of the model that an adapter was made of; None for the one that it names.
