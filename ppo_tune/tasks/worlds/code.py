@@ -1,9 +1,9 @@
-"""A small seeded world of programs: descriptions with examples, programs of mixed quality, and hidden tests.
+"""A small seeded world of programs: descriptions with an example each, programs of mixed quality, and hidden tests.
 
-A description is a calculation in two or three steps, behind two examples of what it gives. A program is an
-expression of the language in `ppo_tune.programs.expression`. The base model learns from programs that are often wrong
-and sometimes answer the examples alone, as `9 if a == 3 else 11` does. The unit tests that PPO is rewarded by are the
-examples; hidden ones ask for other values, so there is something to improve and something to exploit.
+A description is a calculation in two or three steps, behind an example of what it gives. A program is an expression of
+the language in `ppo_tune.programs.expression`. The base model learns from programs that are often wrong, and now and
+then are nothing but the number that the example shows. The unit test that PPO is rewarded by is the example; hidden
+ones ask for other values, so there is something to improve and something to exploit.
 
 Knows nothing of models.
 """
@@ -12,7 +12,6 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.config.rewards import UnitTestsRewardConfig
@@ -25,9 +24,8 @@ N_PROMPTS = 3000
 VARIABLES = ("a", "b", "c")
 LARGEST_INPUT = 9
 LARGEST_SHOWN = 99
-"""Inputs are 0 to 9, and examples give 0 to 99, so that every number is a word that the model knows."""
+"""Inputs are 0 to 9, and an example gives 0 to 99, so that every number is a word that the model knows."""
 
-N_EXAMPLES = 2
 N_HIDDEN = 8
 
 FIRST = {
@@ -49,8 +47,6 @@ THEN = {
     "cut it at {n}": "min ( {e} , {n} )",
 }
 """How it goes on."""
-
-Case = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -74,17 +70,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Calculation(Prompt):
-    """A description with its examples, and what the world knows about it.
+    """A description with its example, and what the world knows about it.
 
-    Its columns `tests` and `hidden_tests` are lists of {input, output}.
+    Its columns `tests`, the example, and `hidden_tests` are lists of {input, output}.
     """
 
-    steps: tuple["Step", ...] = ()
+    steps: tuple[Step, ...] = ()
 
     @property
-    def shown(self) -> list[tuple[Case, int]]:
-        """The examples."""
-        return [(test["input"], test["output"]) for test in self.columns["tests"]]
+    def shown(self) -> int:
+        """What the example gives."""
+        output: int = self.columns["tests"][0]["output"]
+        return output
 
 
 class Code(World[Calculation]):
@@ -108,13 +105,19 @@ class Code(World[Calculation]):
     reward = UnitTestsRewardConfig(name="unit_tests", language="expression", column="tests")
     gold = UnitTestsRewardConfig(name="unit_tests", language="expression", column="hidden_tests")
 
+    def sft_of(self, architecture: Architecture) -> SFTConfig:
+        """An encoder–decoder takes more and smaller steps until it looks where the words stand."""
+        usual = super().sft_of(architecture)
+        slower = {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3}
+        return usual if architecture == "gpt2" else usual.model_copy(update=slower)
+
     def prompts(self, seed: int) -> Sequence[Calculation]:
-        """Different descriptions, each with its own examples."""
+        """Different descriptions, each with its own example."""
         return _calculations(seed)
 
     def respond(self, prompt: Calculation, rng: random.Random) -> str:
         """A program as a hurried programmer writes it: often right, often not."""
-        how = rng.choices(("right", "careless", "unfinished", "by example"), weights=(45, 25, 12, 18))[0]
+        how = rng.choices(("right", "careless", "unfinished", "by example"), weights=(48, 26, 14, 12))[0]
         match how:
             case "right":
                 return program_of(prompt.steps)
@@ -123,7 +126,7 @@ class Code(World[Calculation]):
             case "unfinished":
                 return program_of(prompt.steps[:-1])
             case _:
-                return by_example(prompt.shown)
+                return str(prompt.shown)
 
 
 def program_of(steps: Sequence[Step]) -> str:
@@ -132,13 +135,6 @@ def program_of(steps: Sequence[Step]) -> str:
     for step in steps:
         program = step.after(program)
     return program
-
-
-def by_example(shown: Sequence[tuple[Case, int]]) -> str:
-    """The program that gives what two examples show, and nothing else."""
-    (first, one), (second, other) = shown
-    name = next(name for name in first if first[name] != second[name])
-    return f"{one} if {name} == {first[name]} else {other}"
 
 
 @cache
@@ -152,30 +148,23 @@ def _calculations(seed: int) -> tuple[Calculation, ...]:
 
 
 def write_calculation(rng: random.Random) -> Calculation:
-    """A description with its examples and its hidden tests."""
+    """A description with its example and its hidden tests."""
     while True:
         steps = (_first(rng), *(_then(rng) for _ in range(rng.choice((1, 1, 2)))))
         names = sorted((steps[0].x, steps[0].y))
-        cases = [
-            {name: rng.randint(0, LARGEST_INPUT) for name in names} for _ in range(N_EXAMPLES + N_HIDDEN)
-        ]
+        cases = [{name: rng.randint(0, LARGEST_INPUT) for name in names} for _ in range(1 + N_HIDDEN)]
         outputs = [evaluate(program_of(steps), case) for case in cases]
-        if outputs[0] != outputs[1] and all(0 <= number <= LARGEST_SHOWN for number in outputs[:N_EXAMPLES]):
+        if 0 <= outputs[0] <= LARGEST_SHOWN:
             break
     tests = [{"input": case, "output": output} for case, output in zip(cases, outputs, strict=True)]
     columns = {
         "references": [program_of(steps)],
-        "tests": tests[:N_EXAMPLES],
-        "hidden_tests": tests[N_EXAMPLES:],
+        "tests": tests[:1],
+        "hidden_tests": tests[1:],
     }
-    words = [*map(_shown, tests[:N_EXAMPLES]), " , then ".join(step.words for step in steps)]
-    return Calculation(" ".join(f"{part} ." for part in words), columns, steps=steps)
-
-
-def _shown(test: Mapping[str, Any]) -> str:
-    """An example as a description shows it."""
-    given = " ".join(f"{name} {value}" for name, value in test["input"].items())
-    return f"{given} gives {test['output']}"
+    given = " ".join(f"{name} {value}" for name, value in cases[0].items())
+    words = " , then ".join(step.words for step in steps)
+    return Calculation(f"{given} gives {outputs[0]} . {words} .", columns, steps=steps)
 
 
 def _first(rng: random.Random) -> Step:

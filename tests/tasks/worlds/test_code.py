@@ -19,7 +19,6 @@ from ppo_tune.tasks.worlds.code import (
     WORLD,
     Calculation,
     Step,
-    by_example,
     program_of,
     write_calculation,
 )
@@ -77,13 +76,13 @@ def test_examples_and_hidden_tests_are_what_the_program_gives(seed: int) -> None
 
 
 @given(seeds)
-def test_a_description_shows_its_examples_in_words_that_the_model_knows(seed: int) -> None:
+def test_a_description_shows_its_example_in_words_that_the_model_knows(seed: int) -> None:
     calculation = write_calculation(random.Random(seed))
+    (test,) = calculation.columns["tests"]
+    told = " ".join(f"{name} {value}" for name, value in test["input"].items())
 
-    for given_values, output in calculation.shown:
-        told = " ".join(f"{name} {value}" for name, value in given_values.items())
-        assert f"{told} gives {output} . " in calculation.text
-        assert 0 <= output <= LARGEST_SHOWN
+    assert calculation.text.startswith(f"{told} gives {calculation.shown} . ")
+    assert 0 <= calculation.shown <= LARGEST_SHOWN
 
 
 def scored(calculation: Calculation, program: str, *, hidden: bool) -> float:
@@ -93,33 +92,23 @@ def scored(calculation: Calculation, program: str, *, hidden: bool) -> float:
     return judge([calculation.text], [f" {program}"], columns).item()
 
 
-def test_a_program_by_example_passes_what_is_shown_and_little_of_what_is_hidden() -> None:
-    calculations = WORLD.prompts(0)[:100]
-    programs = [by_example(calculation.shown) for calculation in calculations]
+def test_the_number_of_the_example_passes_what_is_shown_and_little_of_what_is_hidden() -> None:
+    calculations = WORLD.prompts(0)[:50]
 
-    shown = [scored(c, p, hidden=False) for c, p in zip(calculations[:5], programs, strict=False)]
-    hidden = [
-        mean(_share(p, test) for test in c.columns["hidden_tests"])
-        for c, p in zip(calculations, programs, strict=True)
-    ]
+    passed = [[scored(c, str(c.shown), hidden=hidden) for c in calculations] for hidden in (False, True)]
 
-    assert shown == [1.0] * 5
-    assert mean(hidden) < 0.3
-
-
-def _share(program: str, test: Mapping[str, Any]) -> bool:
-    return evaluate(program, test["input"]) == test["output"]
+    assert passed[0] == [1.0] * 50
+    assert mean(passed[1]) < 0.2
 
 
 def test_the_judges_of_the_world_run_programs_against_their_own_tests() -> None:
     add = Step("add {x} and {y}", "a", "b")
-    tests = [{"input": {"a": 1, "b": 2}, "output": 3}, {"input": {"a": 4, "b": 5}, "output": 9}]
-    hidden = [{"input": {"a": 1, "b": 1}, "output": 2}, *tests[:1]]
+    tests = [{"input": {"a": 1, "b": 2}, "output": 3}]
+    hidden = [{"input": {"a": 1, "b": 1}, "output": 2}, {"input": {"a": 0, "b": 3}, "output": 3}]
     calculation = Calculation("add", {"tests": tests, "hidden_tests": hidden}, steps=(add,))
 
-    assert by_example(calculation.shown) == "3 if a == 1 else 9"
-    assert scored(calculation, "3 if a == 1 else 9", hidden=False) == 1.0
-    assert scored(calculation, "3 if a == 1 else 9", hidden=True) == 0.5
+    assert scored(calculation, str(calculation.shown), hidden=False) == 1.0
+    assert scored(calculation, str(calculation.shown), hidden=True) == 0.5
     assert scored(calculation, program_of([add]), hidden=True) == 1.0
     assert scored(calculation, "a - b", hidden=False) == 0.0
 
@@ -129,7 +118,7 @@ def test_hurried_programmers_are_right_and_wrong_and_answer_by_example() -> None
     written = [(c, WORLD.respond(c, rng)) for c in WORLD.prompts(0)[:500]]
 
     right = mean(program == c.columns["references"][0] for c, program in written)
-    shown = mean(program == by_example(c.shown) for c, program in written)
+    shown = mean(program == str(c.shown) for c, program in written)
 
     assert 0.4 < right < 0.65
     assert 0.05 < shown < 0.2
