@@ -37,15 +37,12 @@ import transformers
 from ruamel.yaml import YAML
 
 from benchmarks.worlds.figures import interval
+from benchmarks.worlds.fresh import Params, judge_fresh
 from benchmarks.worlds.world import TOLERANCE
 from ppo_tune import load_study, open_study
 from ppo_tune.config.study import StudyConfig
-from ppo_tune.data.draws import Draws
-from ppo_tune.errors import TrialError
 from ppo_tune.files import append_json_line, read_json_lines
 from ppo_tune.search.budget import all_trials, episodes_of
-from ppo_tune.seeding import derive_seed
-from ppo_tune.trainer.assembly import assemble, evaluator_for
 
 HERE = Path(__file__).parent.parent
 FILE = Path("search_spaces") / "quickstart.yaml"
@@ -62,8 +59,6 @@ except ppo_tune.PPOTuneError:
     print("null")
 """
 """Run by the version that searched, for it knows what it names."""
-
-Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -111,34 +106,9 @@ def search(checkout: Path, world: int, seed: int, max_episodes: int | None = Non
 
 
 def judge(study: StudyConfig, configs: Sequence[Params]) -> list[list[tuple[float, float]]]:
-    """Train configs on fresh seeds, side by side in one pack.
-
-    Returns:
-        Per config, per seed: the score and the KL in nats per response; of a training that failed, the untrained
-        model's score and the KL limit.
-    """
-    runs = [(params, seed) for params in configs for seed in range(SEEDS)]
-    work = assemble(study, places=len(runs))
-    trainer, draws = work.trainer, Draws("confirmation", sys.maxsize, derive_seed(study.search.seed, "live"))
-    evaluator = evaluator_for(work.policy, work.task, study, draws)
-    work.policy.reset(0, torch.Generator())
-    untrained = work.evaluator([0])[0]
-    assert not isinstance(untrained, TrialError)
-    for place, (params, seed) in enumerate(runs):
-        drawn = derive_seed(study.search.seed, "live", seed)
-        trainer.start(place, study.ppo.with_params(params), drawn, score_std=untrained.score_std or 1.0)
-    failed: set[int] = set()
-    for _ in range(study.ppo.iterations):
-        failed |= {place for place, told in trainer.step().items() if isinstance(told, TrialError)}
-    judged = evaluator([place for place in range(len(runs)) if place not in failed])
-    ends: list[tuple[float, float]] = []
-    for place in range(len(runs)):
-        said = judged.get(place)
-        if said is None or isinstance(said, TrialError):
-            ends.append((untrained.score, study.search.kl_ceiling))
-        else:
-            ends.append((said.score, said.kl_per_sequence))
-    return [ends[start : start + SEEDS] for start in range(0, len(runs), SEEDS)]
+    """Per config, per fresh seed: the score and the KL in nats per response."""
+    found = judge_fresh(study, configs, seeds=SEEDS, label="live")
+    return [[(end.score, end.kl) for end in ends] for ends in found.ends]
 
 
 def repeat(before: Path, world: int, seed: int) -> dict[str, Any]:

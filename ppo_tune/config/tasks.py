@@ -18,7 +18,7 @@ JUDGES = "More judges by their names, never used by the search; `gold` is the sh
 Architecture = Literal["gpt2", "t5"]
 """What a new small model is: a decoder, or an encoder–decoder."""
 
-EmbeddedName = Literal["support", "summarize", "translate"]
+EmbeddedName = Literal["support", "summarize", "translate", "code"]
 """The embedded tasks."""
 
 CHATS: frozenset[EmbeddedName] = frozenset()

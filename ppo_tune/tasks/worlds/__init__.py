@@ -4,12 +4,14 @@ from typing import Any
 
 from ppo_tune.config.tasks import EmbeddedName
 from ppo_tune.tasks.world import World
-from ppo_tune.tasks.worlds import summarize, support, translate
+from ppo_tune.tasks.worlds import code, summarize, support, translate
 
 
 def world_of(name: EmbeddedName) -> World[Any]:
     """The world of an embedded task."""
     match name:
+        case "code":
+            return code.WORLD
         case "summarize":
             return summarize.WORLD
         case "support":

@@ -1,0 +1,194 @@
+"""What tuning is worth on each embedded task: the untrained model, the default config, the winner, the reward alone.
+
+    python benchmarks/tasks.py                       # every task, decoder and encoder–decoder; about forty minutes
+    python benchmarks/tasks.py --tasks summarize --architectures t5
+    python benchmarks/tasks.py --page docs/results.md     # only put the rows into the page's table
+
+Each shipped study file is searched and confirmed as it is, with either architecture. What the study names, the default
+config, and the config that one would pick by the reward alone, whatever the KL, are then trained for a trial's
+episodes on five fresh seeds, and scored on all prompts of the confirmation split with random numbers that chose
+nothing. A difference has Student's interval over seeds and prompts, as in a confirmation. Every study is a line of the
+output file; what is killed goes on there.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np
+import torch
+import transformers
+from optuna.study import Study
+
+from benchmarks.worlds.fresh import End, judge_fresh
+from ppo_tune import best_config, open_study
+from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import Architecture, EmbeddedName
+from ppo_tune.errors import PPOTuneError
+from ppo_tune.files import append_json_line, read_json_lines, write_text
+from ppo_tune.search.certainty import gain
+from ppo_tune.search.confirmation import read_confirmation
+from ppo_tune.search.facts import TrialFacts, values_of
+
+HERE = Path(__file__).parent.parent
+FILES: Mapping[EmbeddedName, str] = {"support": "quickstart"}
+"""Study files that are not called as their task."""
+
+SEEDS = 5
+"""Fresh ones per config."""
+
+GOLD = "gold"
+KINDS: Mapping[Architecture, str] = {"gpt2": "decoder (GPT-2)", "t5": "encoder–decoder (T5)"}
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+
+def search(task: EmbeddedName, architecture: Architecture, out: Path) -> tuple[Study, StudyConfig, float]:
+    """Run a shipped study file with an architecture, or go on with it; says how many seconds that took now."""
+    name = f"{task}-{architecture}"
+    file = HERE / "search_spaces" / f"{FILES.get(task, task)}.yaml"
+    settings = ["--set", f"task.architecture={architecture}", "--name", name, "--out", str(out)]
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "ppo_tune", "search", str(file), *settings],
+        cwd=HERE, stdout=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    if done.returncode not in (0, 3):  # 3 says that nothing can be named
+        raise SystemExit(f"the search of {name} ended with exit code {done.returncode}")
+    study, config = open_study(name, out=str(out))
+    return study, config, time.perf_counter() - started
+
+
+def by_reward_alone(study: Study) -> Mapping[str, Any]:
+    """The searched values of the trial whose last score was the highest, however it ended."""
+    known = [
+        (facts.last, trial) for trial in study.get_trials(deepcopy=False) for facts in (TrialFacts(trial),)
+    ]
+    scored = [(last.score, trial.number, trial) for last, trial in known if last is not None]
+    return values_of(max(scored, key=lambda one: one[:2])[-1])
+
+
+def measure(study: Study, config: StudyConfig, seconds: float) -> dict[str, Any]:
+    """A study's row."""
+    try:
+        named = best_config(study, config).ppo.model_dump(mode="json")
+        winner: Mapping[str, Any] = {name: named[name] for name in config.space}
+    except PPOTuneError:
+        winner = config.baseline
+    configs = {"default": config.baseline, "winner": winner, "reward": by_reward_alone(study)}
+    fresh = judge_fresh(config, list(configs.values()), seeds=SEEDS, label="tasks")
+    arms = dict(zip(configs, fresh.ends, strict=True))
+    confirmed = read_confirmation(study, config)
+    outcome = None if confirmed is None else confirmed.outcome
+    told = outcome and outcome.gain
+    return {
+        "study": config.name,
+        "task": config.task.name,
+        "architecture": config.task.model_dump().get("architecture", "gpt2"),
+        "kl_budget": config.search.kl_budget,
+        "seconds": round(seconds),
+        "outcome": outcome and outcome.kind,
+        "confirmed": told and [round(told.mean, 3), round(told.low, 3), round(told.high, 3)],
+        "untrained": _told([fresh.untrained]),
+        **{name: {"params": dict(configs[name]), **_told(ends)} for name, ends in arms.items()},
+        "differences": measure_differences(arms, fresh.untrained),
+    }
+
+
+def measure_differences(arms: Mapping[str, Sequence[End]], untrained: End) -> dict[str, Any]:
+    """Differences of score and gold between what is worth comparing, by pair, with their 95 % intervals."""
+    pairs = (("default", "untrained"), ("winner", "default"), ("reward", "winner"), ("reward", "untrained"))
+    seeds = len(arms["default"])
+    known = {**arms, "untrained": [untrained] * seeds}
+    return {f"{one} - {other}": _difference(known[one], known[other]) for one, other in pairs}
+
+
+def _told(ends: Sequence[End]) -> dict[str, Any]:
+    """Means over seeds and prompts, and each seed's KL."""
+    score = float(np.mean([end.score for end in ends]))
+    gold = float(np.mean([end.judges[GOLD].mean() for end in ends]))
+    return {"score": round(score, 3), "gold": round(gold, 3), "kl": [round(end.kl, 2) for end in ends]}
+
+
+def _difference(ours: Sequence[End], theirs: Sequence[End]) -> dict[str, list[float]]:
+    """Of score and gold, with the 95 % interval."""
+    found = {
+        "score": gain(np.stack([end.scores for end in ours]), np.stack([end.scores for end in theirs])),
+        GOLD: gain(*(np.stack([end.judges[GOLD] for end in ends]) for ends in (ours, theirs))),
+    }
+    return {name: [round(x, 3) for x in (one.mean, one.low, one.high)] for name, one in found.items()}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows in Markdown, four lines a study."""
+    lines = ["| task and model | config | score | gold | KL, nats |", "|---|---|---|---|---|"]
+    for row in rows:
+        title = f"{row['task']}, {KINDS[row['architecture']]}"
+        for arm, words in _arms(row).items():
+            told, name = row[arm], f"**{title}**" if arm == "untrained" else ""
+            kl = "0" if arm == "untrained" else f"{np.mean(told['kl']):.1f}"
+            lines.append(f"| {name} | {words} | {told['score']:.2f} | {told['gold']:.2f} | {kl} |")
+    return "\n".join(lines)
+
+
+def _arms(row: Mapping[str, Any]) -> dict[str, str]:
+    """What the lines of a study are called, with what is certain of them."""
+
+    def change(pair: str, judge: str) -> str:
+        mean, low, high = row["differences"][pair][judge]
+        return f"{mean:+.2f} ({low:.2f} to {high:.2f})"
+
+    return {
+        "untrained": "untrained",
+        "default": f"default: gold {change('default - untrained', GOLD)} over untrained",
+        "winner": f"winner: score {change('winner - default', 'score')}, gold {change('winner - default', GOLD)} over "
+        "the default",
+        "reward": f"by reward alone: score {change('reward - winner', 'score')}, gold "
+        f"{change('reward - winner', GOLD)} over the winner",
+    }
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Do what is missing, print a table, and put it into a page if that is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names, kinds = get_args(EmbeddedName), get_args(Architecture)
+    parser.add_argument("--tasks", nargs="+", default=names, choices=names)
+    parser.add_argument("--architectures", nargs="+", default=kinds, choices=kinds)
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/tasks"), help="folder of the studies and the rows"
+    )
+    parser.add_argument(
+        "--page", type=Path, help="a page whose table becomes that of the rows; nothing is run"
+    )
+    options = parser.parse_args(words)
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "rows.jsonl"
+    for task in options.tasks if options.page is None else ():
+        for architecture in options.architectures:
+            if f"{task}-{architecture}" not in {row["study"] for row in read_json_lines(file)}:
+                row = measure(*search(task, architecture, options.out))
+                append_json_line(file, row)
+                print(json.dumps(row), file=sys.stderr)
+    order = [f"{task}-{architecture}" for task in names for architecture in kinds]
+    rows = sorted(read_json_lines(file), key=lambda row: order.index(row["study"]))
+    print(table(rows))
+    if options.page is not None:
+        text = options.page.read_text(encoding="utf-8")
+        before, _, rest = text.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        write_text(options.page, f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

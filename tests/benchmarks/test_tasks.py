@@ -1,0 +1,70 @@
+"""The table of results on the embedded tasks, and what it compares."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.tasks import BEGIN, END, main, measure_differences, table
+from benchmarks.worlds.fresh import End
+from ppo_tune.files import append_json_line
+
+
+def end(score: float, gold: float, kl: float = 1.0) -> End:
+    """A training that scores the same on eight prompts, but for a little noise of theirs."""
+    noise = np.linspace(-0.01, 0.01, 8)
+    return End(score + noise, {"gold": gold + noise}, kl)
+
+
+ARMS = {
+    "default": [end(0.1, 0.2), end(0.3, 0.2)],
+    "winner": [end(0.6, 0.5), end(0.8, 0.5)],
+    "reward": [end(0.9, -0.6, 9.0), end(0.9, -0.6, 11.0)],
+}
+
+
+def row(study: str = "support-gpt2") -> dict[str, Any]:
+    """A study's row."""
+    task, _, architecture = study.partition("-")
+    arms = {"score": 0.5, "gold": 0.25, "kl": [1.0, 2.0]}
+    return {
+        "study": study,
+        "task": task,
+        "architecture": architecture,
+        **dict.fromkeys(("untrained", "default", "winner", "reward"), arms),
+        "differences": measure_differences(ARMS, end(0.0, 0.1)),
+    }
+
+
+def test_what_is_compared_is_the_mean_over_seeds_and_prompts() -> None:
+    found = measure_differences(ARMS, end(0.0, 0.1))
+
+    means = {pair: {judge: told[0] for judge, told in both.items()} for pair, both in found.items()}
+    assert means["winner - default"] == pytest.approx({"score": 0.5, "gold": 0.3})
+    assert means["reward - winner"] == pytest.approx({"score": 0.2, "gold": -1.1})
+    assert means["default - untrained"] == pytest.approx({"score": 0.2, "gold": 0.1})
+    assert found["reward - untrained"]["gold"][2] < 0 < found["reward - untrained"]["score"][1]
+
+
+def test_a_study_has_four_lines_with_its_intervals() -> None:
+    lines = table([row()]).splitlines()[2:]
+
+    assert len(lines) == 4
+    assert lines[0].startswith("| **support, decoder (GPT-2)** | untrained | 0.50 | 0.25 | 0 |")
+    assert "winner: score +0.50 (" in lines[2] and "gold +0.30 (" in lines[2]
+    assert lines[3].endswith("| 0.50 | 0.25 | 1.5 |")
+
+
+def test_rows_are_put_into_the_page_in_the_order_of_the_tasks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nearlier rows\n{END}\nafter\n", encoding="utf-8")
+    for study in ("support-t5", "support-gpt2"):
+        append_json_line(tmp_path / "rows.jsonl", row(study))
+
+    main(["--out", str(tmp_path), "--page", str(page)])
+
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{BEGIN}\n| task") and text.endswith(f"{END}\nafter\n")
+    assert "earlier rows" not in text
+    assert text.index("decoder (GPT-2)") < text.index("encoder–decoder (T5)")
