@@ -4,7 +4,7 @@ from typing import Any
 
 from ppo_tune.config.tasks import EmbeddedName
 from ppo_tune.tasks.world import World
-from ppo_tune.tasks.worlds import support
+from ppo_tune.tasks.worlds import dialogue, support
 
 
 def world_of(name: EmbeddedName) -> World[Any]:
@@ -12,3 +12,5 @@ def world_of(name: EmbeddedName) -> World[Any]:
     match name:
         case "support":
             return support.WORLD
+        case "dialogue":
+            return dialogue.WORLD
