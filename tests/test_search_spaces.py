@@ -72,7 +72,7 @@ def test_a_shipped_file_repeats_nothing_of_the_defaults(file):
     assert [name for name in stated if getattr(study.ppo, name) == getattr(PPOConfig(), name)] == []
 
 
-@pytest.mark.parametrize("name", ["quickstart", "full", "code", "summarize", "translate"])
+@pytest.mark.parametrize("name", ["quickstart", "full", "code", "dialogue", "summarize", "translate"])
 def test_the_bayesian_files_search_the_six(name):
     study = load_study(FOLDER / f"{name}.yaml")
 
@@ -108,7 +108,7 @@ def test_a_shipped_file_is_meant_by_its_name_in_a_folder_without_such_a_file(fil
     ("name", "way_out"),
     [
         ("quikstart", "did you mean 'quickstart'?"),
-        ("zz", "choose one of code, full, grid, quickstart, restaurants, summarize, translate"),
+        ("zz", "choose one of code, dialogue, full, grid, quickstart, restaurants, summarize, translate"),
     ],
 )
 def test_a_name_that_is_no_file_is_told_with_those_that_there_are(name, way_out, tmp_path, monkeypatch):

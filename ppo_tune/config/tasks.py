@@ -18,10 +18,10 @@ JUDGES = "More judges by their names, never used by the search; `gold` is the sh
 Architecture = Literal["gpt2", "t5"]
 """What a new small model is: a decoder, or an encoder–decoder."""
 
-EmbeddedName = Literal["support", "summarize", "translate", "code"]
+EmbeddedName = Literal["support", "summarize", "translate", "dialogue", "code"]
 """The embedded tasks."""
 
-CHATS: frozenset[EmbeddedName] = frozenset()
+CHATS: frozenset[EmbeddedName] = frozenset({"dialogue"})
 """Those whose prompts are conversations."""
 
 Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
@@ -33,6 +33,7 @@ class EmbeddedTaskConfig(Block):
 
     brings_model: ClassVar[bool] = True  # else the study file must name one
     stop: ClassVar[Texts] = ()
+    prompt: ClassVar[str] = "messages"  # the column that holds the turns of its conversations
     name: Annotated[EmbeddedName, Names("recipe")]
     architecture: Architecture = Field(
         "gpt2",

@@ -79,6 +79,8 @@ def missing_chat_template(name: str, *, asked_by: str) -> str:
         way_out = (
             "name a base that has one (--base), such as ppo-tune sft makes of conversations without a base"
         )
+    elif asked_by == "task.name":  # conversations that are not the user's
+        way_out = "the prompts of this task are conversations, so name a chat model, or save one with it"
     else:
         way_out = "save one with it, or write the turns yourself in a `template`"
     return f"{asked_by}: the tokenizer of {name!r} has no chat template; {way_out}"

@@ -73,8 +73,9 @@ def check_user_files(config: RunConfig, *, read: list[Prompt] | None = None) -> 
             continue  # what is wrong with it was found already
         with mistakes.collected():
             contents |= _contents(named)
-            if named.place == "model.name" and config.task.name == "dataset" and config.task.chat:
-                check_chat_template(named.value, asked_by="task.chat")
+            if named.place == "model.name" and config.task.chat:
+                place = "task.chat" if config.task.name == "dataset" else "task.name"
+                check_chat_template(named.value, asked_by=place)
     mistakes.tell()
     hashes = {
         place: content_hash(Path(name)) if Path(name).exists() else name for place, name in contents.items()

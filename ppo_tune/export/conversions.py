@@ -283,9 +283,8 @@ def _in_raw_units(winner: Winner) -> str:
 
 def turns_column(winner: Winner) -> str | None:
     """The column that holds the turns of prompts that are conversations; None where none is one."""
-    task, prompts = winner.config.task, winner.sources.prompts or ()
-    found = has_turns(prompt.text for prompt in prompts)
-    return task.prompt if task.name == "dataset" and found else None
+    prompts = winner.sources.prompts or ()
+    return winner.config.task.prompt if has_turns(prompt.text for prompt in prompts) else None
 
 
 def _plain_prompt_remarks(winner: Winner) -> Iterator[Remark]:

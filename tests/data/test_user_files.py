@@ -12,6 +12,7 @@ from ppo_tune.config.run import RunConfig, TrainConfig
 from ppo_tune.data.user_files import IMPORTS, RECIPE, as_noted, check_user_files
 from ppo_tune.errors import PPOTuneError
 from tests.blocks import Examples, all_blocks, kinds_of, within
+from tests.conftest import save_tiny_model
 
 PLACES = [
     pytest.param(path, id=f"{i}-{block.__name__}") for i, (path, block) in enumerate(within(TrainConfig))
@@ -61,6 +62,22 @@ def test_a_hub_name_stands_for_itself(tmp_path: Path, monkeypatch: pytest.Monkey
     config = RunConfig.model_validate({"task": {"name": "support"}, "model": {"name": "org/model"}})
 
     assert check_user_files(config).hashes["model.name"] == "org/model"
+
+
+def test_a_model_without_a_chat_template_is_refused_for_an_embedded_task_of_conversations(
+    tmp_path: Path,
+) -> None:
+    save_tiny_model(tmp_path / "plain")
+    name = str(tmp_path / "plain")
+    config = RunConfig.model_validate({"task": {"name": "dialogue"}, "model": {"name": name}})
+
+    with pytest.raises(PPOTuneError) as refused:
+        check_user_files(config)
+
+    assert str(refused.value) == (
+        f"task.name: the tokenizer of {name!r} has no chat template; the prompts of this task are conversations, so "
+        "name a chat model, or save one with it"
+    )
 
 
 def test_every_kind_of_thing_is_named_by_some_block_or_tried_here() -> None:

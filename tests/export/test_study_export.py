@@ -433,6 +433,31 @@ def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(
     assert len(known.sources.prompts) > 2000
 
 
+@pytest.mark.parametrize("target", ["openrlhf", "trl"])
+def test_an_embedded_task_of_conversations_goes_along_as_messages_and_its_judge_reads_them(
+    small_worlds: Path, tmp_path: Path, target: str
+) -> None:
+    folder = StudyFolder.of(tmp_path, "hand").path
+    folder.mkdir(parents=True)
+    hand = HandMade(folder, storage_url(tmp_path, "hand"))
+    task = EmbeddedTaskConfig(name="dialogue", heldout_prompts=hand.config.task.heldout_prompts)
+    hand.config = hand.config.model_copy(update={"task": task})
+    hand.study.set_user_attr("config", hand.config.model_dump(mode="json"))
+    fill_usual(hand)
+    requests = [r for r in world_of("dialogue").prompts(0) if split_of(r.text) == "train"]
+
+    made = TARGETS[target](winner(tmp_path), Scale())
+
+    rows = [json.loads(line) for line in made.files["prompts.jsonl"].splitlines()]
+    turns = [row["prompt" if target == "openrlhf" else "turns"] for row in rows]
+    assert turns == [request.columns["messages"] for request in requests]
+    assert {turn["role"] for one in turns for turn in one} == {"system", "user", "assistant"}
+    judge = made.files["reward.py" if target == "openrlhf" else made.main]
+    assert "TURNS = 'messages'" in judge
+    if target == "openrlhf":
+        assert json.loads(rows[0]["label"])["columns"]["messages"] == turns[0]
+
+
 def confirmation() -> Confirmation:
     """Trial 1 beats the default by exactly 2 on five fresh seeds and two prompts."""
 

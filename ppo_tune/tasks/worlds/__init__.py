@@ -4,7 +4,7 @@ from typing import Any
 
 from ppo_tune.config.tasks import EmbeddedName
 from ppo_tune.tasks.world import World
-from ppo_tune.tasks.worlds import code, summarize, support, translate
+from ppo_tune.tasks.worlds import code, dialogue, summarize, support, translate
 
 
 def world_of(name: EmbeddedName) -> World[Any]:
@@ -12,6 +12,8 @@ def world_of(name: EmbeddedName) -> World[Any]:
     match name:
         case "code":
             return code.WORLD
+        case "dialogue":
+            return dialogue.WORLD
         case "summarize":
             return summarize.WORLD
         case "support":

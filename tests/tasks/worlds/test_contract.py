@@ -11,7 +11,7 @@ import torch
 
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.tasks import Architecture, EmbeddedName, EmbeddedTaskConfig
-from ppo_tune.data.chats import has_turns
+from ppo_tune.data.chats import has_turns, turns_of
 from ppo_tune.data.recipes import definitions_of
 from ppo_tune.tasks import make_task, task_prompts
 from ppo_tune.tasks.recipe import asked
@@ -76,6 +76,16 @@ def test_prompts_are_conversations_just_where_the_config_says_so(name: EmbeddedN
     config = EmbeddedTaskConfig(name=name)
 
     assert has_turns(prompt.text for prompt in world_of(name).prompts(0)) == config.chat
+
+
+@names
+def test_conversations_stand_as_messages_in_the_column_that_exports_and_their_judges_read(
+    name: EmbeddedName,
+) -> None:
+    config = EmbeddedTaskConfig(name=name)
+
+    for prompt in world_of(name).prompts(0):
+        assert prompt.columns.get(config.prompt, []) == (turns_of(prompt.text) if config.chat else [])
 
 
 @names
