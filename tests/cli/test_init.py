@@ -91,7 +91,7 @@ def test_columns_and_name_may_be_given(cli: Cli) -> None:
 
     assert cli("init", "data.jsonl", *flags).code == 0
 
-    assert load_study("other.yaml").task.prompt == "answer"  # type: ignore[union-attr]
+    assert load_study("other.yaml").task.prompt == "answer"
 
 
 def test_a_reward_to_change_is_written_where_nothing_says_what_is_good(cli: Cli) -> None:
@@ -139,4 +139,4 @@ def test_what_is_missing_is_asked_for_on_a_terminal(cli: Cli, monkeypatch: pytes
     assert cli("init").code == 0
 
     assert answers == {}
-    assert load_study("data.yaml").task.prompt == "foo"  # type: ignore[union-attr]
+    assert load_study("data.yaml").task.prompt == "foo"
