@@ -102,7 +102,7 @@ serach: {}
         ),
         pytest.param(
             {"task": "{name: chess}"},
-            "a.yaml:1: task: unknown 'chess'; choose one of dataset, support",
+            "a.yaml:1: task: unknown 'chess'; choose one of code, dataset, dialogue, summarize, support, translate",
             id="nothing like a task",
         ),
         pytest.param(
@@ -392,9 +392,21 @@ def test_one_tag_is_one_mistake() -> None:
             "name is missing; choose one of hyperband, median, none, percentile, successive_halving",
         ),
         ({"search": "{pruner: null}"}, "3: search.pruner", "name is missing; did you mean 'none'?"),
-        ({"task": "{name: null}"}, "1: task", "name is missing; choose one of dataset, support"),
-        ({"task": "{}"}, "1: task", "name is missing; choose one of dataset, support"),
-        ({"task": ""}, "1: task", "name is missing; choose one of dataset, support"),
+        (
+            {"task": "{name: null}"},
+            "1: task",
+            "name is missing; choose one of code, dataset, dialogue, summarize, support, translate",
+        ),
+        (
+            {"task": "{}"},
+            "1: task",
+            "name is missing; choose one of code, dataset, dialogue, summarize, support, translate",
+        ),
+        (
+            {"task": ""},
+            "1: task",
+            "name is missing; choose one of code, dataset, dialogue, summarize, support, translate",
+        ),
         (
             {"task": "{name: support, gold: {}}"},
             "1: task.gold",
