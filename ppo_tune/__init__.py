@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ppo_tune.fitting.sft import fit_sft
     from ppo_tune.models import Policy, load_policy
     from ppo_tune.ppo import gae
+    from ppo_tune.programs.pass_at_k import pass_at_k
     from ppo_tune.reporting import Report, report_study, write_report
     from ppo_tune.reporting.comparison.compare import compare_studies
     from ppo_tune.rewards import Reward
@@ -69,8 +70,8 @@ __all__ = [
     "TrainConfig", "TrainingInterrupted", "TrialError", "best_config", "check_study", "check_user_files",
     "compare_studies", "copy_shipped", "delete_study", "draft_study", "evaluate_model", "export_study",
     "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
-    "load_training", "make_task", "open_study", "read_pairs", "read_preferences", "rename_study", "report_study",
-    "rerun_trial", "run_confirmation", "run_search", "shipped", "study_contents", "study_dashboard",
+    "load_training", "make_task", "open_study", "pass_at_k", "read_pairs", "read_preferences", "rename_study",
+    "report_study", "rerun_trial", "run_confirmation", "run_search", "shipped", "study_contents", "study_dashboard",
     "study_names", "study_status", "train", "trial_config", "tune", "write_report",
 ]  # fmt: skip
 

@@ -18,9 +18,10 @@ from ppo_tune.data.model_folders import check_model
 from ppo_tune.data.shapes import ASSISTANT
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.models.chat import prompt_ids
-from ppo_tune.models.context import context_length
+from ppo_tune.models.kinds import layout_of
+from ppo_tune.models.layout import TokenLayout
 from ppo_tune.models.loading import load_tokenizer, skeleton
-from ppo_tune.models.text import tokenize
+from ppo_tune.models.text import check_tokens, name_of, tokenize
 from ppo_tune.plurals import counted
 from ppo_tune.templates import render
 
@@ -113,7 +114,7 @@ class _Facts:
 
     parameters: int
     width: int
-    context: int | None
+    layout: TokenLayout
     lengths: Sequence[int]
     response_tokens: int | None
     chat: bool
@@ -127,6 +128,7 @@ class _Facts:
         """Of these columns of some rows, by the tokenizer and the config of a model, whose weights are not read."""
         tokenizer = load_tokenizer(model)
         empty = skeleton(model)
+        layout = layout_of(empty.config)(empty, tokenizer, empty.dtype)
         embedding: Any = empty.get_input_embeddings()
         values = [row[prompt] for row in rows]
         chats = [read_chat(value) if isinstance(value, list) else (value, []) for value in values]
@@ -134,11 +136,13 @@ class _Facts:
         answers = [answer for _, found in chats for answer in found]
         answers += [row[reference] for row in rows if reference and isinstance(row[reference], str)]
         said = [len(ids) for ids in tokenize(tokenizer, answers)]
+        asked = prompt_ids(tokenizer, texts, chat=has_turns(texts), closed=layout.closes_prompts)
+        check_tokens(asked, tokenizer, empty, name_of(empty))
         return cls(
             parameters=empty.num_parameters(),
             width=int(embedding.weight.shape[1]),
-            context=context_length(empty),
-            lengths=[len(ids) for ids in prompt_ids(tokenizer, texts, chat=has_turns(texts))],
+            layout=layout,
+            lengths=[len(ids) for ids in asked],
             response_tokens=int(np.quantile(said, MOST)) if said else None,
             chat=has_turns(texts),
             is_dialogue=all(text.endswith(ASSISTANT) for text in texts),
@@ -152,17 +156,34 @@ class _Facts:
 
     @property
     def n_long(self) -> int:
-        """How many of them leave no room for a response."""
-        return (
-            0 if self.context is None else sum(n > self.context - self.max_new_tokens for n in self.lengths)
-        )
+        """How many of them leave no room for a response, or have none themselves."""
+        room = self.layout.room_for_prompts(self.max_new_tokens)
+        return 0 if room is None else sum(n > room for n in self.lengths)
+
+    @property
+    def what_is_long(self) -> str:
+        """Why those are too long."""
+        if self.layout.closes_prompts:
+            return "longer than the encoder can read"
+        return "so long that no room is left for a response"
+
+    @property
+    def context(self) -> str:
+        """How much the model can read and write."""
+        read, written = self.layout.room_for_prompts(1), self.layout.room_for_responses
+        if read is None and written is None:
+            return "no limit of context"
+        if self.layout.closes_prompts:
+            return f"room for {_tokens(read)} of a prompt and {_tokens(written)} of a response"
+        return f"a context of {_tokens(written)}"
 
     @property
     def max_new_tokens(self) -> int:
         """What nineteen of twenty good responses need, rounded up to eights."""
         wanted = 48 if self.response_tokens is None else 8 * math.ceil((self.response_tokens + 1) / 8)
-        most = 256 if self.context is None else min(256, self.context // 2)
-        return max(min(wanted, most), 1)
+        room = self.layout.room_for_responses
+        most = 256 if room is None else room if self.layout.closes_prompts else room // 2
+        return max(min(wanted, most, 256), 1)
 
     @property
     def rollout(self) -> int:
@@ -189,11 +210,8 @@ class _Facts:
     @property
     def seen(self) -> tuple[str, ...]:
         """One sentence each."""
-        context = "no limit of context"
-        if self.context is not None:
-            context = f"a context of {counted(self.context, 'token')}"
         told = [
-            f"the model has {_count(self.parameters)} parameters, a width of {self.width:,} and {context}",
+            f"the model has {_count(self.parameters)} parameters, a width of {self.width:,} and {self.context}",
             f"looked at: {counted(self.prompts, 'different prompt')}{' of messages' if self.chat else ''}; nineteen of "
             f"twenty have at most {counted(int(np.quantile(self.lengths, MOST)), 'token')}",
         ]
@@ -203,8 +221,7 @@ class _Facts:
             )
         if self.n_long:
             told.append(
-                f"so long that no room is left for a response: {counted(self.n_long, 'prompt')}; too_long: cut takes "
-                "their beginning"
+                f"{self.what_is_long}: {counted(self.n_long, 'prompt')}; too_long: cut takes their beginning"
             )
         if self.prompts < 100:
             told.append(
@@ -216,6 +233,10 @@ class _Facts:
 def _quoted(text: str) -> str:
     """A text as YAML takes it, whatever it holds."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _tokens(limit: int | None) -> str:
+    return "any number of tokens" if limit is None else counted(limit, "token")
 
 
 def _count(number: int) -> str:

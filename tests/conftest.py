@@ -25,7 +25,7 @@ from ppo_tune.rewards import Columns, Reward
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import Prompt, Task
 
-pytest_plugins = ["tests.worlds", "tests.searched"]
+pytest_plugins = ["tests.worlds", "tests.searched", "tests.forked"]
 
 EOS, UNKNOWN, PAD = "<eos>", "<unk>", "<pad>"
 WORDS = tuple("abcdefghijklm")

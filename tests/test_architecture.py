@@ -18,7 +18,7 @@ ROWS = (
     ("seeding", "files", "versions", "serving", "templates"),
     ("config",),
     ("data",),
-    ("ppo",),
+    ("ppo", "programs"),
     ("models",),
     ("rewards",),
     ("fitting",),

@@ -12,7 +12,7 @@ from ppo_tune.config.study_file import load_study
 from ppo_tune.data.columns import text_columns
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.drafting import Draft, draft_study
-from ppo_tune.errors import ConfigError, DataError
+from ppo_tune.errors import ConfigError, DataError, ModelError
 from tests.conftest import save_tiny_model
 from tests.data.published import HH, POST, SHP, UF
 from tests.tokenizers_of import CHATML
@@ -86,6 +86,39 @@ def test_prompts_without_room_are_counted_and_cut() -> None:
     assert any(
         told.startswith("so long that no room is left for a response: 10 prompts;") for told in draft.seen
     )
+
+
+def test_an_encoder_decoder_reads_and_writes_with_two_contexts() -> None:
+    save_tiny_model(Path("model"), "bart")
+    rows = [{"prompt": f"a {i}"} for i in range(90)] + [{"prompt": "b " * 31 + str(i)} for i in range(9)]
+    rows += [{"prompt": "b " * 32 + "a"}]
+
+    draft, study = drafted(rows_of(*rows))
+
+    assert study["ppo"]["max_new_tokens"] == 32  # the whole decoder, and not half of what a prompt shares
+    assert any(
+        told.endswith("room for 32 tokens of a prompt and 32 tokens of a response") for told in draft.seen
+    )
+    assert "longer than the encoder can read: 1 prompt; too_long: cut takes their beginning" in draft.seen
+    assert study["task"]["too_long"] == "cut"
+
+
+def test_a_t5_has_no_limit_of_context() -> None:
+    save_tiny_model(Path("model"), "t5")
+
+    draft, study = drafted(plain())
+
+    assert study["ppo"]["max_new_tokens"] == 48
+    assert draft.seen[0].endswith("and no limit of context")
+
+
+def test_a_prompt_that_the_model_cannot_read_is_refused_here_already() -> None:
+    save_tiny_model(Path("model"), vocab_size=8)
+
+    with pytest.raises(
+        ModelError, match=r"a text holds 'm', which its tokenizer knows as number 14, but its"
+    ):
+        draft_study(rows_of({"prompt": "a m"}), "model", name="mine")
 
 
 def test_conversations_are_a_chat() -> None:

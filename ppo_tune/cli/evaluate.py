@@ -1,7 +1,8 @@
 """The command that judges a model."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -12,13 +13,19 @@ from ppo_tune.cli.arguments import CanBePath
 from ppo_tune.cli.output import Facts, interrupts_held
 from ppo_tune.cli.terminal import console, heard, printable, say, tell_note
 from ppo_tune.data.draws import measured_on
+from ppo_tune.data.user_files import check_functions
 from ppo_tune.plurals import counted
+
+if TYPE_CHECKING:
+    from ppo_tune.trainer.pass_rates import PassRate
 
 
 def evaluate(
     model: Annotated[
         str,
-        typer.Argument(help="A model folder or hub name, or that of a LoRA adapter in PEFT's format."),
+        typer.Argument(
+            help="A model folder or hub name, or that of a LoRA, DoRA, AdaLoRA or IA³ adapter in PEFT's format."
+        ),
         CanBePath(),
     ],
     config: Annotated[Path, typer.Option(help="A study file or config that names the task.")],
@@ -32,6 +39,9 @@ def evaluate(
         typer.Option(help="Prompts that chose nothing, as in evaluation.json; or those of the milestones."),
     ] = "confirmation",
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the config's.")] = None,
+    responses: Annotated[
+        int, typer.Option(min=1, help="Responses to each prompt: more than one give pass@k by unit tests.")
+    ] = 1,
     samples: Annotated[int, typer.Option(min=0, help="How many responses to show.")] = 5,
 ) -> Facts:
     """Score a model on a task's prompts, and show what it writes.
@@ -43,13 +53,17 @@ def evaluate(
     study's base model, those of its base.json.
     """
     run = ppo_tune.load_run(config, watch=tell_note)
+    check_functions(run)
     with interrupts_held():
         evaluate_model = ppo_tune.evaluate_model
-    judged = evaluate_model(model, run, base=base, split=split, seed=seed)
+    judged = evaluate_model(model, run, base=base, split=split, seed=seed, responses=responses)
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
         if name != "heldout/kl_per_sequence":  # to itself
             table.add_row(name.removeprefix("heldout/"), f"{value:.3f}")
+    for name, rate in pass_rates(judged):
+        low, high = rate.interval
+        table.add_row(name, f"{rate.share:.3f}", f"95 % interval {low:.3f} to {high:.3f}")
     with heard(True):
         console.print(table)
     say(measured(judged) if split == "confirmation" else _milestones(judged))
@@ -64,8 +78,19 @@ def evaluate(
 
 def told(judged: "ppo_tune.Evaluation") -> dict[str, Any]:
     """The numbers, and what they were measured on, for scripts."""
-    numbers = {name.removeprefix("heldout/"): value for name, value in judged.metrics().items()}
+    numbers: dict[str, Any] = {
+        name.removeprefix("heldout/"): value for name, value in judged.metrics().items()
+    }
+    for name, rate in pass_rates(judged):
+        numbers |= {name: rate.share, f"{name}_low": rate.interval[0], f"{name}_high": rate.interval[1]}
     return {**numbers, "split": judged.split, "n_prompts": len(judged.samples)}
+
+
+def pass_rates(judged: "ppo_tune.Evaluation") -> "Iterator[tuple[str, PassRate]]":
+    """pass@k by its name, which begins with that of the judge where it is not the objective."""
+    for scorer, rates in judged.pass_at.items():
+        for rate in rates:
+            yield f"{'' if scorer == 'score' else f'{scorer}_'}pass@{rate.k}", rate
 
 
 def measured(judged: "ppo_tune.Evaluation") -> str:

@@ -19,6 +19,7 @@ from ppo_tune.cli.evaluate import measured, told
 from ppo_tune.cli.output import NOT_BEGUN, Facts, interrupts_held, stoppable
 from ppo_tune.cli.settings import read_settings
 from ppo_tune.cli.terminal import Settings, as_typed, console, heard, note, say, tell_note
+from ppo_tune.data.user_files import check_functions
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.events import Event
 from ppo_tune.plurals import counted
@@ -79,6 +80,7 @@ def train(
             loaded = ppo_tune.trial_config(
                 study, experiment, trial, episodes=episodes, seed=seed, settings=values
             )
+        check_functions(loaded)
     folder = out or Path("trained") / (loaded.name if trial is None else f"{loaded.name}-trial-{trial}")
     start = None
     if from_weights and trial is not None:

@@ -45,8 +45,8 @@ class FitConfig(Block):
     lora_rank: int | None = Field(
         None,
         ge=1,
-        description="Rank of adapters on every linear layer of the base, merged into what is written; default: all "
-        "weights are fitted.",
+        description="Rank of LoRA adapters, and of no other kind, on every linear layer of the base, merged into what "
+        "is written; default: all weights are fitted.",
     )
     lora_alpha: float = Field(16.0, gt=0, description="Adapter scale: alpha / rank.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(

@@ -1,13 +1,13 @@
 """Which language model is trained, and how much of it: the block `model` of a study file."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from ppo_tune.config.block import Block, ModelName
 
-AdapterKind = Literal["lora", "rslora", "ia3"]
-"""What the adapters are: LoRA, rank-stabilized LoRA (as `use_rslora` of peft), or IA³."""
+AdapterKind = Literal["lora", "rslora", "dora", "adalora", "ia3"]
+"""What the adapters are: LoRA, rank-stabilized LoRA or DoRA (`use_rslora`, `use_dora` of peft), AdaLoRA, or IA³."""
 
 USUAL_ADAPTER: AdapterKind = "lora"
 
@@ -30,8 +30,9 @@ class ModelConfig(Block):
         USUAL_ADAPTER,
         exclude_if=lambda kind: kind == USUAL_ADAPTER,
         description="lora; rslora: rank-stabilized, so that the best learning rate stays where it is as the rank "
-        "grows; ia3: a factor for each number that a linear layer says, without rank or alpha, learned at ten times "
-        "the rate.",
+        "grows; dora: LoRA that learns the length of each row of a weight apart from where it points; adalora: "
+        "layers begin with half as much rank again, and lose it where it matters least; ia3: a factor for each number "
+        "that a linear layer says, without rank or alpha, learned at ten times the rate.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -41,6 +42,17 @@ class ModelConfig(Block):
         "auto",
         description="Compile the learning pass; wants a C++ compiler. auto = in a long search on CPUs, by the clock.",
     )
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _check_kind(cls, wanted: Any) -> Any:
+        if wanted != "prefix":
+            return wanted
+        raise ValueError(
+            "prefix is not built: what it learns cannot be merged into the weights, which is how `train` writes a "
+            "model and `evaluate` reads it, and it differs from the reference before it learns anything; choose one of "
+            f"{', '.join(get_args(AdapterKind))}"
+        )
 
     @field_validator("compile", mode="before")
     @classmethod

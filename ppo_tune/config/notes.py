@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ppo_tune.config.model import AdapterKind
 from ppo_tune.config.room import Room
 from ppo_tune.config.scale import short
 from ppo_tune.config.searched import possible_values
@@ -24,7 +25,7 @@ def notes(study: StudyConfig) -> list[str]:
             "clip_range is inert in trials with batch_size = rollout_size and one PPO epoch: the policy "
             "ratio is 1 everywhere"
         )
-    found += _slow_vectors(study) if study.model.adapter == "ia3" else []
+    found += _slow_adapters(study)
     found += _weak_target(study)
     found += _constraints(study) if study.constraints else []
     found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
@@ -106,18 +107,23 @@ def _repeats_of_cells(study: StudyConfig) -> list[str]:
     return found
 
 
-LEAST_RATE = 1e-2
-"""Step size that a search of IA³ should reach: about ten times what adapters of low rank want."""
+LEAST_RATE: dict[AdapterKind, tuple[float, str]] = {
+    "ia3": (1e-2, "about ten times what low-rank adapters do"),
+    "adalora": (3e-3, "three to ten times what LoRA does"),
+}
+"""Step size that a search of some kinds of adapters should reach, and how that compares."""
 
 
-def _slow_vectors(study: StudyConfig) -> list[str]:
-    """A note where IA³ is trained by steps that suit low-rank adapters."""
+def _slow_adapters(study: StudyConfig) -> list[str]:
+    """A note where adapters that move little are trained by steps that suit LoRA."""
+    kind = study.model.adapter
     rates = possible_values(study.space.root.get("learning_rate"), study.ppo.learning_rate)
-    if max(rates) >= LEAST_RATE:
+    least, wanted = LEAST_RATE.get(kind, (0.0, ""))
+    if max(rates) >= least:
         return []
     return [
-        f"adapter: ia3 moves little at learning_rate {max(rates):g}, the largest here: it wants about ten times what "
-        f"low-rank adapters do; let the range reach {LEAST_RATE:g} or beyond, as {{low: 1e-4, high: 1e-1}}"
+        f"adapter: {kind} moves little at learning_rate {max(rates):g}, the largest here: it wants {wanted}; let the "
+        f"range reach {least:g} or beyond, as {{low: 1e-4, high: 1e-1}}"
     ]
 
 

@@ -51,7 +51,7 @@ class PreferenceRewardConfig(Block):
     template: Text | None = Field(
         None,
         description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
-        "chat template, else joined.",
+        "chat template, else joined; before the response of an encoder–decoder then with a space.",
     )
 
     @field_validator("template")
@@ -90,7 +90,58 @@ class ReferenceRewardConfig(Block):
     metric: Literal["chrf", "rouge1", "rouge2", "rougeL"] = Field("chrf", description="The measure.")
 
 
+class UnitTestsRewardConfig(Block):
+    """The share of the row's unit tests that a response passes, which is a program; 0 to 1."""
+
+    name: Literal["unit_tests"]
+    language: Literal["python", "expression"] = Field(
+        "python",
+        description="What responses are written in: `python` (the first fenced block of Markdown where there is one), "
+        "or one `expression` of whole numbers, variables, + - * // %, comparisons, and, or, not, min, max, abs, "
+        "`a if c else b` and `sum(e for i in range(n))`.",
+    )
+    column: Text = Field(
+        "tests",
+        description="Column that holds the tests: a list of assert statements (MBPP), a text of Python with such or "
+        "with check(candidate) (HumanEval), or a list of {input, output}, of which a program reads one and prints the "
+        "other.",
+    )
+    entry_point: Text | None = Field(
+        None,
+        description="Column that names the tested function: check(candidate) is given it; with {input, output} "
+        "it is called with the input, a list of arguments or a dict of named ones, to return the output.",
+    )
+    prefix: Text | None = Field(
+        None,
+        description="Column with code that stands before the response, such as the head of a function (HumanEval: "
+        "prompt).",
+    )
+    timeout: float = Field(
+        2.0,
+        gt=0,
+        description="Seconds of processor time of a program for all its tests; by the clock it has ten times as many.",
+    )
+    memory_mb: int = Field(256, ge=64, description="Megabytes of memory of a program.")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that a row must have, by the options that name them."""
+        named = {"column": self.column, "entry_point": self.entry_point, "prefix": self.prefix}
+        return {option: name for option, name in named.items() if name is not None}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = [option for option in self.columns if option != "column"]
+        if self.language == "expression" and given:
+            raise ValueError(f"an expression has no function and no head; leave out {' and '.join(given)}")
+        return self
+
+
 RewardConfig = Annotated[
-    RuleRewardConfig | PreferenceRewardConfig | PythonRewardConfig | ReferenceRewardConfig,
+    RuleRewardConfig
+    | PreferenceRewardConfig
+    | PythonRewardConfig
+    | ReferenceRewardConfig
+    | UnitTestsRewardConfig,
     Field(discriminator="name"),
 ]

@@ -5,6 +5,7 @@ The experiment is checked before any of that is written.
 
 import inspect
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -46,6 +47,10 @@ HOMES = {
     if key not in ("name", "path", *OBJECTS)
 }
 """The block of each key."""
+
+
+_PLACE = re.compile(rf"(?<![\w./])({'|'.join(BLOCKS)})(\.\w+)+")
+"""A key of a study file with its block, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +140,10 @@ class Given:
         return where
 
     def _named(self, text: str) -> str:
-        """A sentence in which objects are called by their keywords, and not by the files that they became."""
+        """A sentence that speaks of keywords, and not of files that objects became or of a study file's places."""
         for path, keyword in self._keywords.items():
             text = text.replace(path, keyword)
-        return text
+        return _PLACE.sub(lambda found: self._place_of(found[0]), text)
 
     def take_back(self, kept: Collection[Path] = ()) -> None:
         """Delete what was written and was not there before, but for what is kept, by full paths."""

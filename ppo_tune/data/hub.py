@@ -5,7 +5,7 @@ HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE. No code of a model or data set is run.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -153,7 +153,54 @@ def read_dataset(name: str, source: Source, notes: list[str]) -> Iterator[dict[s
         raise DataError(f"{name}: {what}; try again, or mend the data set")
     if commit and HubName.of(name).revision is None:
         notes.append(f"{name}: read at commit {commit}; name it {name}@{commit[:7]} to stay with it")
-    yield from part
+    notes += [] if was_saved else _other_files(folder, str(part.info.builder_name))
+    yield from _readable(part, name)
+
+
+def _readable(part: Iterable[dict[str, Any]], name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a part of a data set.
+
+    Raises:
+        DataError: If one cannot be read.
+    """
+    try:
+        yield from part
+    except Exception as error:  # of whatever library reads a picture or a sound
+        raise DataError(f"{name}: cannot be read as a data set: {_said(error)}") from error
+
+
+def _other_files(folder: Path, kind: str) -> list[str]:
+    """A note on a folder's tables that were not read, for `datasets` reads the commonest kind of files alone.
+
+    What is no folder is a hub's, whose files its authors describe.
+
+    Raises:
+        DataError: If that is a kind that holds no texts, such as pictures.
+    """
+    if not folder.is_dir():
+        return []
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file())
+    tables = {file: kind_of for file in files for end, kind_of in _TABLES.items() if file.endswith(end)}
+    if kind.endswith("folder"):
+        way_out = (
+            f"name the file of texts, such as {folder / next(iter(tables))}" if tables else "name another"
+        )
+        raise DataError(
+            f"{folder}: most of its files are of a kind that holds no texts ({kind.removesuffix('folder')}s); {way_out}"
+        )
+    others = [file for file, kind_of in tables.items() if kind_of != kind]
+    if not others:
+        return []
+    shown = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+    return [f"{folder}: read its files of kind {kind}, and not {shown}; name one file to read that"]
+
+
+_TABLES = {
+    **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".tsv.gz"), "csv"),
+    **dict.fromkeys((".json", ".jsonl", ".json.gz", ".jsonl.gz"), "json"),
+    ".parquet": "parquet",
+}
+"""What `datasets` calls the kinds of files that are read here one by one, by their endings."""
 
 
 def _on_hub(name: str) -> tuple[str, str]:
@@ -188,6 +235,10 @@ def _split_of(name: str, splits: Sequence[str], source: Source) -> str:
     return split
 
 
-def _said(error: Exception) -> str:
-    """The lines of an error as one sentence."""
+def _said(error: BaseException) -> str:
+    """The lines of an error as one sentence; where it only says that something went wrong, those of its cause."""
+    if any(words in str(error) for words in ("must have the same columns", "Schema at index")):
+        return "its files have different columns; name one of them, or save them with the same"
+    if error.__cause__ is not None and str(error) == "An error occurred while generating the dataset":
+        return _said(error.__cause__)
     return " ".join(str(error).split()) or type(error).__name__

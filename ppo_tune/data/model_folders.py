@@ -126,7 +126,9 @@ def check_kind(architectures: Any, model: str, *, known: bool = True) -> None:
     classes = _names(architectures)
     kind = classes[0] if classes else "model of another kind"
     if not known or any(not name.endswith(LANGUAGE_MODELS) for name in classes):
-        raise ModelError(f"{model} holds a {kind}, not a causal language model or encoder–decoder; {WAY_OUT}")
+        raise ModelError(
+            f"{model} holds a {kind}, not a causal language model or encoder–decoder; {WAY_OUT}, or a T5 or BART"
+        )
 
 
 def _names(architectures: Any) -> list[str]:

@@ -83,6 +83,21 @@ def check_user_files(config: RunConfig, *, read: list[Prompt] | None = None) -> 
     return UserFiles(hashes, prompts, notes)
 
 
+def check_functions(config: RunConfig) -> None:
+    """See whether the user's functions can be had, and nothing else: before torch is imported.
+
+    Raises:
+        ConfigError: If one cannot be imported, or lives in another Python session.
+        PPOTuneError: If several cannot.
+    """
+    mistakes = Mistakes()
+    for named in config.names():
+        if named.kind == "function":
+            with mistakes.collected():
+                load_function(named.value, named.place)
+    mistakes.tell()
+
+
 def _splits(task: DatasetTaskConfig, found: Sequence[Prompt], rollout_size: int) -> Counter[Split]:
     """How many prompts each split has.
 

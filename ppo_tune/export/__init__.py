@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppo_tune.calling import place_of
+from ppo_tune.config.model import AdapterKind
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export import native, openrlhf, skyrl, trl, verl
 from ppo_tune.export.base import Export, Scale, Sources, Winner
@@ -22,6 +23,13 @@ TARGETS: dict[str, Callable[[Winner, Scale], Export]] = {
     "trl": trl.export,
 }
 """The trainers that a winner can be handed to, by name: each makes its files."""
+
+ADAPTED_BY: dict[AdapterKind, tuple[str, ...]] = {
+    "dora": ("native", "trl"),
+    "adalora": ("native",),
+    "ia3": ("native",),
+}
+"""Which of them can be told to train adapters of a kind, where not all can."""
 
 
 def other_trainers() -> list[str]:
@@ -69,8 +77,9 @@ def export_study(
     if to != "native" and model is not None and encodes(model):
         rule = f"must be native for {model!r}, an encoder–decoder, which {to} does not train"
         raise ConfigError([Problem("--to", f"{rule}; ppo-tune trains it at full length (ppo-tune train)")])
-    if to != "native" and winner.config.model.adapter == "ia3":
-        rule = f"must be native for adapter: ia3, which {to} does not train"
+    adapter = winner.config.model.adapter
+    if to not in ADAPTED_BY.get(adapter, TARGETS):
+        rule = f"must be {' or '.join(ADAPTED_BY[adapter])} for adapter: {adapter}, which {to} does not train"
         raise ConfigError([Problem("--to", f"{rule}; ppo-tune trains it at full length (ppo-tune train)")])
     facts = winner.provenance
     return replace(TARGETS[to](winner, scale), verdict=facts["verdict"], advice=facts.get(native.ADVICE, ""))

@@ -143,6 +143,9 @@ def _constants(winner: Winner) -> tuple[Setting, ...]:
     return (
         Setting("LORA_RANK", model.lora_rank or 0, ("lora_rank",), "0 trains all weights"),
         Setting("LORA_ALPHA", alpha, ("lora_alpha", "adapter"), alpha_note(winner)),
+        Setting(
+            "USE_DORA", model.adapter == "dora", ("adapter",), "the length of each row of a weight apart"
+        ),
         Setting("BFLOAT16", model.dtype != "float32", ("dtype",), "on a GPU; a CPU computes in float32"),
         Setting(
             "KL_TARGET", ppo.kl_target or 0.0, ("kl_target",), "nats per sequence; 0 keeps kl_coef fixed"

@@ -13,8 +13,6 @@ from ppo_tune.data.chats import Chat, has_turns
 from ppo_tune.data.row_file import RowFile, View
 from ppo_tune.fitting.lengths import Words, left_of
 from ppo_tune.models.chat import learned_ids, prompt_ids, shortened
-from ppo_tune.models.context import context_length
-from ppo_tune.models.encoder_decoder import EncoderDecoderLayout
 from ppo_tune.models.kinds import layout_of
 
 
@@ -119,14 +117,13 @@ class Part:
 
 def parts_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[Part, ...]:
     """The parts of examples that a model's context bounds: the whole, or prompt and response for themselves."""
-    layout = layout_of(model.config)
+    layout = layout_of(model.config)(model, tokenizer, model.dtype)
     if not layout.closes_prompts:
-        return whole(context_length(model))
-    read = EncoderDecoderLayout(model, tokenizer, model.dtype)
+        return whole(layout.room_for_responses)
     said = "a response with the end after it"
     return (
-        Part(read.room_for_prompts(1), "a prompt", lambda example: example.learned.index(1), closed=True),
-        Part(read.room_for_responses, said, lambda example: sum(example.learned), closed=True),
+        Part(layout.room_for_prompts(1), "a prompt", lambda example: example.learned.index(1), closed=True),
+        Part(layout.room_for_responses, said, lambda example: sum(example.learned), closed=True),
     )
 
 

@@ -36,7 +36,7 @@ from ppo_tune.models.context import context_length
 from ppo_tune.models.loading import require_decoder, skeleton
 from ppo_tune.models.stops import Stops
 from ppo_tune.ppo import preference_loss
-from ppo_tune.rewards.preference import ScoreFormat
+from ppo_tune.rewards.preference import JOINED, ScoreFormat
 from ppo_tune.seeding import generator
 
 
@@ -210,7 +210,7 @@ def _note_on_joining(preferences: Sequence[Preference], template: str) -> tuple[
 
     joined = (row for row in preferences if glued(*row[:2]))
     first = next(joined, None)
-    if "{prompt}{response}" not in template or first is None:
+    if JOINED not in template or first is None:
         return ()
     if 2 * (1 + sum(1 for _ in joined)) <= len(preferences):
         return ()

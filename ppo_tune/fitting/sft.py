@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import PreTrainedTokenizerBase
 
+from ppo_tune.calling import argument, place_of
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.model_folders import called, check_model
@@ -30,13 +31,14 @@ from ppo_tune.fitting.new_model import build_model, build_tokenizer
 from ppo_tune.fitting.rows import cut_prompts, hold_out
 from ppo_tune.fitting.weights import FittedWeights, check_rank, dtypes_of
 from ppo_tune.models.kinds import layout_of
-from ppo_tune.models.loading import DTYPES, check_files, load_config, load_language_model, load_tokenizer
+from ppo_tune.models.layout import remark_on_ends
+from ppo_tune.models.loading import DTYPES, load_config, load_language_model, load_tokenizer
 from ppo_tune.models.read_back import TOLERANCES, Said, logprobs_of, model_note
 from ppo_tune.models.text import check_tokens
 from ppo_tune.seeding import generator
 
-NEW_MODEL = ("architecture", "layers", "heads", "width", "activation", "tokens", "vocab_size")
-"""Settings that say what a new model is."""
+NEW_MODEL = ("layers", "heads", "width", "activation", "tokens", "vocab_size")
+"""Sizes of a new model."""
 
 READ_BACK = 8
 """Held-out examples on which the saved model is compared with the fitted one."""
@@ -186,7 +188,7 @@ def _load_or_build(
     """Tokenizer and model, those of `base` or new ones, and the pairs as token ids that the model can read."""
     if base:
         check_model(base)
-        check_files(base)
+        _check_architecture(base, config)
         check_rank(base, config)
         tokenizer = load_tokenizer(base)
     elif config.lora_rank is not None:
@@ -213,7 +215,23 @@ def _load_or_build(
     check_tokens((ids for ids, _ in examples), tokenizer, model, called(base or str(out)))
     parts = parts_of(model, tokenizer)
     within = within_context(tokenizer, pairs, examples, parts, config.too_long, places)
-    return tokenizer, FittedWeights(model, config, dtype), within
+    told = filter(None, [remark_on_ends(model, tokenizer)])
+    return tokenizer, FittedWeights(model, config, dtype), replace(within, notes=(*told, *within.notes))
+
+
+def _check_architecture(base: str, config: SFTConfig) -> None:
+    """A base is what it is; of the two architectures, a decoder is what is wanted where nobody asks.
+
+    Raises:
+        ModelError: If an encoder–decoder is asked for, and the base is none.
+    """
+    found = load_config(base)
+    if config.architecture == "t5" and not found.is_encoder_decoder:
+        raise ModelError(
+            f"{place_of('architecture')}: t5 is an encoder–decoder, but {called(base)} holds a causal language model "
+            f"({found.model_type}), which stays one; leave out {argument('architecture')}, or {argument('base')} for a "
+            "new model"
+        )
 
 
 def _what_it_says(weights: FittedWeights, examples: Sequence[Example]) -> Said:

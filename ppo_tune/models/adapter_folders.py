@@ -1,7 +1,7 @@
-"""A LoRA adapter in a folder of PEFT's format, ours or another's: checked against its base and merged into it.
+"""An adapter in a folder of PEFT's format, ours or another's: checked against its base and merged into it.
 
-Both are known by their JSON files and the shapes of their weights before any weight is read. What is no plain LoRA of
-linear layers is refused: peft alone knows what it means.
+Both are known by their JSON files and the shapes of their weights before any weight is read. What is no LoRA, DoRA,
+AdaLoRA or IA³ of linear layers is refused: peft alone knows what it means.
 """
 
 import math
@@ -32,8 +32,10 @@ from ppo_tune.data.model_folders import (
     read_facts,
 )
 from ppo_tune.errors import ModelError
+from ppo_tune.models.dora import MAGNITUDE, give_lengths
 from ppo_tune.models.fast.kernels import settle
-from ppo_tune.models.fast.linear import layer_shape
+from ppo_tune.models.fast.linear import layer_shape, weight_of
+from ppo_tune.models.ia3 import rescale
 from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.loading import (
     dtype_of_products,
@@ -47,10 +49,13 @@ from ppo_tune.models.policy import Policy
 from ppo_tune.models.saving import ADAPTER_PREFIX, ADAPTER_WEIGHTS, VALUE_HEAD
 
 OTHER_KINDS = (
-    "use_dora", "use_qalora", "use_bdlora", "alora_invocation_tokens", "layer_replication", "arrow_config",
+    "use_qalora", "use_bdlora", "alora_invocation_tokens", "layer_replication", "arrow_config",
     "kasa_config", "monteclora_config", "velora_config",
 )  # fmt: skip
-"""Options of PEFT's LoRA that make it another function than x·(W + s·AB), by the name in its config."""
+"""Options of PEFT's LoRA that make it another function than x·(W + s·AB), by the name in its config; DoRA aside."""
+
+LORA, ADALORA, VECTOR = ("lora_A.weight", "lora_B.weight"), ("lora_A", "lora_B", "lora_E"), "ia3_l"
+"""PEFT's names for what a layer has of an adapter: matrices of LoRA, those of AdaLoRA with factors, and IA³'s."""
 
 KEEPS_BASE = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initializations that leave the base's weights as they are."""
@@ -65,7 +70,7 @@ class AdapterFolder:
         base: That of the model it was made of.
         tokenizer: That of the tokenizer it was made with: its own, or the base's.
         weights: The file of its weights.
-        scales: What each adapted layer's product of both matrices is multiplied by, by the layer's name.
+        scales: What each adapted layer's product of both matrices is multiplied by, by the layer's name; 1 of factors.
     """
 
     name: str
@@ -101,11 +106,22 @@ class AdapterFolder:
     def _merge_into(self, model: PreTrainedModel) -> None:
         tensors = load_file(self.weights)
         for layer, scale in self.scales.items():
+            module: Any = model.get_submodule(layer)
+            weight, factors = weight_of(module), tensors.get(_key(layer, VECTOR))
+            if factors is not None:
+                rescale(weight, module.bias, factors.float())
+                continue
             # As (in, R) and (R, out), for so a training multiplies them, and to the same bits.
-            a, b = (tensors[_key(layer, side)].float().T.contiguous() for side in "AB")
-            delta, module = scale * (a @ b), model.get_submodule(layer)
-            weight: Any = module.weight
-            weight += delta.T if isinstance(module, nn.Linear) else delta
+            factors = tensors.get(_key(layer, ADALORA[2]))
+            a, b = (
+                tensors[_key(layer, part)].float().T.contiguous()
+                for part in (LORA if factors is None else ADALORA[:2])
+            )
+            b = b if factors is None else factors.float() * b
+            weight += (scale * (a @ b)).T
+            lengths = tensors.get(_key(layer, MAGNITUDE))
+            if lengths is not None:
+                give_lengths(weight, lengths.float())
 
 
 def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
@@ -116,8 +132,8 @@ def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
         base: That of the base; None for the one that the adapter names.
 
     Raises:
-        ModelError: If a base is given for a whole model, or an adapter is no plain LoRA, its base is missing, or it
-            does not fit its base.
+        ModelError: If a base is given for a whole model, or an adapter is none that can be merged here, its base is
+            missing, or it does not fit its base.
     """
     folder = json_folder(name)
     facts = None if folder is None else read_facts(folder / ADAPTER, called(name))
@@ -141,15 +157,25 @@ def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
             f"{error}; it is the base of {adapter}: name where it lies by {argument('base')}"
         ) from error
     shapes, weights = _shapes(name, adapter)
-    _check_shapes(shapes, base, adapter, every_block=_is_of_every_block(facts, folder))
-    layers = sorted({*map(_layer_of, shapes)})
-    scales = {layer: _scale(facts, layer, shapes[_key(layer, "A")][0]) for layer in layers}
+    _check_shapes(shapes, base, adapter, _parts(facts), every_block=_is_of_every_block(facts, folder))
+    ranks = {
+        _split(key)[0]: shape[0]
+        for key, shape in sorted(shapes.items())
+        if _split(key)[1] in (LORA[0], ADALORA[0], VECTOR)
+    }
+    scales = {layer: _scale(facts, layer, rank) for layer, rank in ranks.items()}
     own_tokenizer = (folder / TOKENIZER).is_file()
     return AdapterFolder(name, base, name if own_tokenizer else base, weights, scales)
 
 
-def _key(layer: str, side: str) -> str:
-    return f"{ADAPTER_PREFIX}{layer}.lora_{side}.weight"
+def _key(layer: str, part: str) -> str:
+    return f"{ADAPTER_PREFIX}{layer}.{part}"
+
+
+def _split(key: str) -> tuple[str, str]:
+    """The layer that a tensor is of, and which part of its adapter it is; both empty where it is no adapter's."""
+    match = re.fullmatch(rf"{re.escape(ADAPTER_PREFIX)}(.+)\.({'|'.join(map(re.escape, WIDE))})", key)
+    return ("", "") if match is None else (match[1], match[2])
 
 
 def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
@@ -158,9 +184,18 @@ def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
     start = facts.get("init_lora_weights")
     if start not in KEEPS_BASE:
         others.append(f"init_lora_weights: {start}")
+    if kind in ("ADALORA", "IA3"):
+        return
     if kind != "LORA" or others:
         what = f"a {kind} adapter" if kind != "LORA" else f"a LoRA with {', '.join(others)}"
-        raise ModelError(f"{adapter} is {what}, and only plain LoRA is read here; {MERGE}")
+        raise ModelError(f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {MERGE}")
+
+
+def _parts(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a layer has of an adapter with this config."""
+    if facts["peft_type"] != "LORA":
+        return (VECTOR,) if facts["peft_type"] == "IA3" else ADALORA
+    return (*LORA, MAGNITUDE) if facts.get("use_dora") else LORA
 
 
 def _shapes(name: str, adapter: str) -> tuple[dict[str, list[int]], Path]:
@@ -188,39 +223,45 @@ def _is_of_every_block(facts: Mapping[str, Any], folder: Path) -> bool:
     return numberless or (folder / VALUE_HEAD).is_file()
 
 
-def _check_shapes(shapes: Mapping[str, list[int]], base: str, adapter: str, *, every_block: bool) -> None:
-    """Every tensor must be half of a LoRA of a linear layer that the base has; of every block's, if it is so.
+def _check_shapes(
+    shapes: Mapping[str, list[int]], base: str, adapter: str, parts: tuple[str, ...], *, every_block: bool
+) -> None:
+    """Every tensor must be part of an adapter of a linear layer that the base has; of every block's, if it is so.
 
     Raises:
         ModelError: If one is not.
     """
     layers = _linear_layers(base)
-    adapted = {_layer_of(key) for key in shapes}
     for key, shape in shapes.items():
-        match = re.fullmatch(rf"{re.escape(ADAPTER_PREFIX)}(.+)\.lora_([AB])\.weight", key)
-        if match is None or len(shape) != 2:
-            raise ModelError(f"{adapter} holds {key!r}, which is no LoRA of a linear layer; {MERGE}")
-        layer, is_a = match[1], match[2] == "A"
-        other = shapes.get(_key(layer, "B" if is_a else "A"))
+        layer, part = _split(key)
+        if part not in parts or len(shape) != WIDE[part] or (part == VECTOR and 1 not in shape):
+            kind = "IA³" if VECTOR in parts else "LoRA"
+            raise ModelError(f"{adapter} holds {key!r}, which is no {kind} of a linear layer; {MERGE}")
         if layer not in layers:
             raise _misfit(adapter, base, f"which has no linear layer {layer!r} that can have one")
-        if other is None or other[is_a] != shape[not is_a]:
+        every = {name: shapes[_key(layer, name)] for name in parts if _key(layer, name) in shapes}
+        ranks = {each[RANKED[name]] for name, each in every.items() if name in RANKED}
+        if len(every) < len(parts) or (part in RANKED and len(ranks) > 1):
             raise ModelError(f"{adapter} holds {key!r} and no other half that fits it; save it again by peft")
-        if shape[is_a] != layers[layer][not is_a]:
-            width = f"an {'input' if is_a else 'output'} of {layers[layer][not is_a]} numbers"
-            raise _misfit(adapter, base, f"whose {layer!r} has {width}, where the adapter has {shape[is_a]}")
+        reads = part in (LORA[0], ADALORA[0]) or (part == VECTOR and shape[0] == 1)
+        if part != ADALORA[2] and shape[reads] != layers[layer][not reads]:
+            width = f"an {'input' if reads else 'output'} of {layers[layer][not reads]} numbers"
+            raise _misfit(adapter, base, f"whose {layer!r} has {width}, where the adapter has {shape[reads]}")
+    adapted = {_split(key)[0] for key in shapes}
     kinds = {_NUMBER.sub("*", layer) for layer in adapted}
     left_out = (layer for layer in layers if layer not in adapted and _NUMBER.sub("*", layer) in kinds)
     if every_block and (beyond := next(left_out, None)):
         raise _misfit(adapter, base, f"which has a layer {beyond!r}, where the adapter has none")
 
 
+WIDE = {**dict.fromkeys((*LORA, *ADALORA, VECTOR), 2), MAGNITUDE: 1}
+"""How many axes each part has."""
+
+RANKED = {name: int(name.startswith("lora_B")) for name in (*LORA, *ADALORA)}
+"""Which of them is as wide as the rank."""
+
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 """The number of a block in the name of a layer."""
-
-
-def _layer_of(key: str) -> str:
-    return key.removeprefix(ADAPTER_PREFIX).rpartition(".lora_")[0]
 
 
 def _misfit(adapter: str, base: str, why: str) -> ModelError:
@@ -241,7 +282,14 @@ def _linear_layers(base: str) -> dict[str, tuple[int, int]]:
 
 
 def _scale(facts: Mapping[str, Any], layer: str, rank: int) -> float:
-    """Alpha over the rank, or over its root in rank-stabilized LoRA; PEFT's defaults where nothing is said."""
+    """Alpha over the rank, over its root in rank-stabilized LoRA, over the initial one in AdaLoRA; 1 in IA³.
+
+    PEFT's defaults stand where nothing is said.
+    """
+    if facts["peft_type"] == "IA3":
+        return 1.0
+    if facts["peft_type"] == "ADALORA":
+        return float(facts.get("lora_alpha") or 8) / float(facts.get("init_r") or 12)
     patterns: Mapping[str, float] = facts.get("alpha_pattern") or {}
     own = (alpha for pattern, alpha in patterns.items() if re.match(rf"(.*\.)?({pattern})$", layer))
     alpha = float(next(own, facts.get("lora_alpha") or 8))

@@ -148,6 +148,22 @@ class Adapters(ABC):
     def reset(self, place: int, rng: torch.Generator, own: Any = None) -> None:
         """Start a place afresh, so that the adapter does nothing yet; `own` says what it is like, None is as usual."""
 
+    def begin(self, place: int, steps: int) -> None:  # noqa: B027
+        """A trial of so many optimizer steps starts in a place that was reset."""
+
+    def before_step(self, place: int) -> None:  # noqa: B027
+        """Add to a trial's gradient what the adapters themselves want to be less."""
+
+    def after_step(self, place: int) -> None:  # noqa: B027
+        """Change what an optimizer step has left; the gradient is still that of the step."""
+
+    def state(self, place: int) -> dict[str, Tensor]:
+        """What a trial is beyond the numbers of its place and its optimizer."""
+        return {}
+
+    def restore(self, place: int, state: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Go on from a state of a trial that was begun."""
+
     @abstractmethod
     def do_nothing(self, place: int) -> bool:
         """Whether the adapters of a place change nothing, as after a reset."""

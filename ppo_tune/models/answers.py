@@ -126,7 +126,8 @@ def _check(policy: Policy, longest: int, max_new_tokens: int) -> None:
     Raises:
         DataError: If it leaves none.
     """
-    if longest and (problem := problem_of_prompt(longest, policy.layout.room_for_prompts(max_new_tokens))):
+    room, closed = policy.layout.room_for_prompts(max_new_tokens), policy.layout.closes_prompts
+    if longest and (problem := problem_of_prompt(longest, room, closed=closed)):
         raise DataError(f"{problem}, or leave it out")
 
 

@@ -45,6 +45,10 @@ class CausalLayout(TokenLayout):
         self._cache_name = cache_name(arguments)
         self._first_position = first_position(model)
 
+    @classmethod
+    def check(cls, model: PreTrainedModel) -> None:
+        """It needs to know nothing."""
+
     def texts(self, sequences: Sequences) -> list[str]:
         """What each response says behind its prompt, the space before its first word included."""
         return decode_responses(self.tokenizer, sequences)
@@ -52,6 +56,11 @@ class CausalLayout(TokenLayout):
     def room_for_prompts(self, max_new_tokens: int) -> int | None:
         """What a response leaves of the context that it shares with its prompt."""
         return None if self.context_length is None else self.context_length - max_new_tokens
+
+    @property
+    def room_for_responses(self) -> int | None:
+        """The whole context."""
+        return self.context_length
 
     @classmethod
     def read(cls, model: nn.Module, prompt: Sequence[int], response: Sequence[int]) -> Tensor:

@@ -15,16 +15,25 @@ def context_length(model: PreTrainedModel) -> int | None:
     return None if positions is None else positions - first_position(model)
 
 
-def problem_of_prompt(n_tokens: int, room: int | None) -> str | None:
-    """Rule that a prompt of so many tokens breaks, with ways out; None if it breaks none, as with no limit of room."""
+def problem_of_prompt(n_tokens: int, room: int | None, *, closed: bool = False) -> str | None:
+    """Rule that a prompt of so many tokens breaks, with ways out; None if it breaks none, as with no limit of room.
+
+    What an encoder reads is `closed`: the response takes nothing of its room.
+    """
     if n_tokens == 0:
         return "`tokens >= 1` must hold for a prompt, but the tokenizer makes none of it; write some text"
     if room is not None and n_tokens > room:
+        lower = "" if closed else ", lower max_new_tokens"
         return (
-            f"`tokens <= {room}`, the model's context less max_new_tokens, must hold for a prompt, but got "
-            f"{n_tokens}; shorten it, lower max_new_tokens"
+            f"`tokens <= {room}`, {name_of_room(closed=closed)}, must hold for a prompt, but got {n_tokens}; "
+            f"shorten it{lower}"
         )
     return None
+
+
+def name_of_room(*, closed: bool) -> str:
+    """What messages call the room for prompts."""
+    return "what the encoder can read" if closed else "the model's context less max_new_tokens"
 
 
 def usable_positions(config: PreTrainedConfig) -> int | None:

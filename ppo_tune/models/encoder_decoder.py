@@ -29,6 +29,9 @@ from ppo_tune.models.context import usable_positions
 from ppo_tune.models.layout import DecodingState, Output, TokenLayout
 from ppo_tune.models.text import Prompts, Sequences, name_of
 
+OPENING = ("decoder_start_token_id", "forced_bos_token_id")
+"""How configs call the tokens that a decoder is given before a response."""
+
 
 class EncoderDecoderLayout(TokenLayout):
     """How an encoder–decoder reads and writes; the response token at column t is predicted at decoder position t.
@@ -53,6 +56,24 @@ class EncoderDecoderLayout(TokenLayout):
         super().__init__(model, tokenizer, dtype)
         self.opening = opening_tokens(model)
         self._cache_name = cache_name(inspect.signature(model.forward).parameters)
+
+    @classmethod
+    def check(cls, model: PreTrainedModel) -> None:
+        """Whether it has the tokens that its decoder begins with.
+
+        Raises:
+            ModelError: If they are not named, or it has none of such a number.
+        """
+        embedding: Any = model.get_decoder().get_input_embeddings()
+        last = len(embedding.weight) - 1
+        opening_tokens(model)
+        for name in OPENING:
+            number = _named(model, name)
+            if number is not None and not 0 <= number <= last:
+                raise ModelError(
+                    f"{name_of(model)}: {name} must be the number of a token, 0 to {last}, but is {number}; correct "
+                    "it in its generation_config.json or config.json"
+                )
 
     def texts(self, sequences: Sequences) -> list[str]:
         """What each response says by itself: it begins a text."""
@@ -178,7 +199,7 @@ def opening_tokens(model: Any) -> list[int]:
     Raises:
         ModelError: If they do not say with what it begins.
     """
-    start, forced = (_named(model, name) for name in ("decoder_start_token_id", "forced_bos_token_id"))
+    start, forced = (_named(model, name) for name in OPENING)
     if start is None:
         raise ModelError(
             f"{name_of(model)} does not say with which token its decoder begins; put decoder_start_token_id into its "

@@ -77,13 +77,11 @@ class Rescaling(Adapters):
 
     def merge(self, state: Mapping[str, Tensor], place: int) -> None:
         """Multiply a copy of the model's weights, and of its biases where outputs are, by the factors of a place."""
-        assert self.rows is not None
+        vectors = self.to_peft(place)
         for name, layer in self.layers.items():
-            factor = self.rows[f"{name}.ia3"].detach()[place].to("cpu")
-            as_rows = isinstance(layer, nn.Linear) != (name in self.inward)
-            state[f"{name}.weight"].mul_(factor[:, None] if as_rows else factor)
-            if layer.bias is not None and name not in self.inward:
-                state[f"{name}.bias"].mul_(factor)
+            weight = state[f"{name}.weight"]
+            outward = weight if isinstance(layer, nn.Linear) else weight.T
+            rescale(outward, state.get(f"{name}.bias"), vectors[f"{name}.ia3_l"].to("cpu"))
 
     def to_peft(self, place: int) -> dict[str, Tensor]:
         """The vector of every layer, (1, in) or (out, 1)."""
@@ -115,3 +113,13 @@ class Rescaling(Adapters):
         """The product x · (1 + change) of k trials' rows, (k·B, ..., width) by (k, 1, width)."""
         rows = x.reshape(self._count, -1, x.shape[-1])
         return torch.addcmul(rows, rows, change.to(x.dtype)).view(x.shape)
+
+
+def rescale(weight: Tensor, bias: Tensor | None, factors: Tensor) -> None:
+    """Multiply a layer's weight, (out, in), in place by factors of its inputs, (1, in), or of its outputs, (out, 1).
+
+    The bias, (out,), is multiplied where outputs are.
+    """
+    weight *= factors
+    if bias is not None and len(factors) > 1:
+        bias *= factors[:, 0]

@@ -62,7 +62,7 @@ class TokenLayout(ABC):
         auto: The class of transformers that loads one.
         known: The configs of those that transformers has.
         closes_prompts: Whether a prompt keeps the end-of-sequence token that the tokenizer writes behind it: the model
-            is not to go on with the prompt, but to read it.
+            is not to go on with the prompt, but to read it. What it writes is then a text by itself.
         stop_ids: Tokens that end a response by what its authors say.
     """
 
@@ -83,6 +83,15 @@ class TokenLayout(ABC):
         self.stop_ids = stop_tokens(model, tokenizer)
         self._heard: Tensor | None = None
 
+    @classmethod
+    @abstractmethod
+    def check(cls, model: PreTrainedModel) -> None:
+        """Whether a model, or its skeleton, says all that the layout must know of it.
+
+        Raises:
+            ModelError: If it does not.
+        """
+
     @abstractmethod
     def texts(self, sequences: Sequences) -> list[str]:
         """The text of each of B responses, (B, ·), without its stop token and without padding."""
@@ -90,6 +99,11 @@ class TokenLayout(ABC):
     @abstractmethod
     def room_for_prompts(self, max_new_tokens: int) -> int | None:
         """The longest prompt that leaves room for a response in the model's context; None for no limit."""
+
+    @property
+    @abstractmethod
+    def room_for_responses(self) -> int | None:
+        """The longest response that can be written, to a prompt that takes no room; None for no limit."""
 
     @classmethod
     @abstractmethod
@@ -137,6 +151,23 @@ class TokenLayout(ABC):
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of the tokens that end a response: the tokenizer's, and those that the model's authors named."""
+    own = tokenizer.eos_token_id
+    return sorted({*_named_stops(model), *([] if own is None else [own])})
+
+
+def remark_on_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """What its user should know where model and tokenizer end a text by different tokens; None if they do not."""
+    named, own = _named_stops(model), tokenizer.eos_token_id
+    if own is None or not named or own in named:
+        return None
+    return (
+        f"the tokenizer of {model.name_or_path!r} ends a text by {tokenizer.eos_token!r}, number {own}, and its "
+        f"generation_config.json or config.json by number {' or '.join(map(str, sorted(named)))}: if they are of two "
+        "models, no text is read as it was learned; save the tokenizer that the model was trained with"
+    )
+
+
+def _named_stops(model: PreTrainedModel) -> set[int]:
+    """Ids of the tokens that end a response by what the model's authors say."""
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
-    return sorted({int(i) for i in ids if i is not None})
+    return {int(i) for i in (named if isinstance(named, list) else [named]) if i is not None}

@@ -156,10 +156,8 @@ def load_language_model(name: str, dtype: torch.dtype = torch.float32) -> PreTra
     Raises:
         ModelError: If the name holds something else, or part of the weights is missing.
     """
-    layout = layout_of(load_config(name))
-    model = load_whole(layout.auto, name, f"{called(name)} cannot be loaded as {layout.kind}", dtype=dtype)
-    _check_stop_ids(model, name)
-    return model
+    layout = layout_of(skeleton(name).config)  # what is wrong with it is told before a weight is read
+    return load_whole(layout.auto, name, f"{called(name)} cannot be loaded as {layout.kind}", dtype=dtype)
 
 
 def _check_stop_ids(model: PreTrainedModel, name: str) -> None:
@@ -203,16 +201,18 @@ def skeleton(name: str) -> PreTrainedModel:
     """A language model by its config alone: its modules and sizes without any weight, on torch's meta device.
 
     Raises:
-        ModelError: If the name holds something else.
+        ModelError: If the name holds something else, or its files name tokens that it does not have.
     """
     config = load_config(name)
     layout = layout_of(config)
-    with _refused(f"{called(name)} cannot be loaded as {layout.kind}"), torch.device("meta"):
+    refusal = f"{called(name)} cannot be loaded as {layout.kind}"
+    with _refused(refusal), torch.device("meta"):
         model: PreTrainedModel = layout.auto.from_config(config)
-    with suppress(OSError):  # not every folder has one
+    with _refused(refusal), suppress(OSError):  # not every folder has one
         repo, where = pretrained(name)
         model.generation_config = GenerationConfig.from_pretrained(repo, **where, trust_remote_code=False)
     _check_stop_ids(model, name)
+    layout.check(model)
     return model
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.model import AdapterKind, ModelConfig
 from ppo_tune.models.adapters import Adapters
 from ppo_tune.models.fast.linear import layer_shape, multiply, product, weight_of
 from ppo_tune.models.rows import ParameterRows
@@ -36,25 +36,37 @@ class Bottleneck:
     """What one trial's adapters are like.
 
     Attributes:
-        rank: Width of the bottleneck.
+        rank: Width of the bottleneck; on average in the end, where there is some to spare.
         alpha: The branch is scaled by alpha / rank.
         stabilized: Whether by alpha / √rank instead: what a branch says then keeps its size as the rank grows.
+        spares: Whether each is half as wide again at first, and loses that where it matters least; alpha / width then.
     """
 
     rank: int
     alpha: float
     stabilized: bool = False
+    spares: bool = False
 
     @classmethod
     def of(cls, model: ModelConfig) -> "Bottleneck":
         """What the adapters of a model with a rank are like."""
         assert model.lora_rank is not None, "all weights are trained"
-        return cls(model.lora_rank, model.lora_alpha, stabilized=model.adapter == "rslora")
+        return cls.made(model.adapter, model.lora_rank, model.lora_alpha)
+
+    @classmethod
+    def made(cls, kind: AdapterKind, rank: int, alpha: float) -> "Bottleneck":
+        """What adapters of a kind, of a rank and alpha that were asked for, are like at first."""
+        return cls(rank, alpha, stabilized=kind == "rslora", spares=kind == "adalora")
+
+    @property
+    def width(self) -> int:
+        """The width at first."""
+        return (3 * self.rank + 1) // 2 if self.spares else self.rank
 
     @property
     def scale(self) -> float:
         """The factor of the branch."""
-        return self.alpha / (math.sqrt(self.rank) if self.stabilized else self.rank)
+        return self.alpha / (math.sqrt(self.rank) if self.stabilized else self.width)
 
 
 class LowRank(Adapters):
@@ -110,8 +122,8 @@ class LowRank(Adapters):
         shapes = {}
         for name, layer in self.layers.items():
             n_in, n_out = layer_shape(layer)
-            shapes[f"{name}.A"] = torch.Size((n_in, self.usual.rank))
-            shapes[f"{name}.B"] = torch.Size((self.usual.rank, n_out))
+            shapes[f"{name}.A"] = torch.Size((n_in, self.usual.width))
+            shapes[f"{name}.B"] = torch.Size((self.usual.width, n_out))
         return shapes
 
     @torch.no_grad()
@@ -122,7 +134,7 @@ class LowRank(Adapters):
         """
         self.become(place, own)
         assert self.rows is not None
-        rank = self.of(place).rank
+        rank = self.of(place).width
         for name, layer in self.layers.items():
             n_in = layer_shape(layer)[0]
             bound = 1 / math.sqrt(n_in)
@@ -134,7 +146,7 @@ class LowRank(Adapters):
     def become(self, place: int, own: Bottleneck | None) -> None:
         """Say what the adapters of a place are like; None is as usual."""
         own = self.usual if own is None else own
-        assert own.rank <= self.usual.rank, f"rank {own.rank} does not fit into {self.usual.rank}"
+        assert own.width <= self.usual.width, f"rank {own.width} does not fit into {self.usual.width}"
         assert self.varies or own == self.usual, "all places were said to have the same adapters"
         self._own[place] = own
         self._scales[place] = own.scale
@@ -159,7 +171,7 @@ class LowRank(Adapters):
     def to_peft(self, place: int) -> dict[str, Tensor]:
         """Both matrices of every layer, of the place's own rank, each turned: (R, in) and (out, R)."""
         assert self.rows is not None
-        tensors, rank, found = self.rows.split(place), self.of(place).rank, {}
+        tensors, rank, found = self.rows.split(place), self.of(place).width, {}
         for name in self.layers:
             found[f"{name}.lora_A.weight"] = tensors[f"{name}.A"][:, :rank].T.contiguous()
             found[f"{name}.lora_B.weight"] = tensors[f"{name}.B"][:rank].T.contiguous()
@@ -183,7 +195,7 @@ class LowRank(Adapters):
         """What the layer says of x, (k·B, ..., in) -> (k·B, ..., out), with the branch of each trial at work."""
         if not self._count:
             return multiply(layer, x)
-        a, b = self.of_those_at_work(f"{name}.A"), self.of_those_at_work(f"{name}.B")
+        a, b = self._matrices(name)
         scale = self._scales if self.varies else self.usual.scale
         if self._selection is not None:
             scale = scale if isinstance(scale, float) else scale[self._selection]
@@ -192,6 +204,10 @@ class LowRank(Adapters):
         learns = torch.is_grad_enabled()
         said: Tensor = _Adapted.apply(*operands) if learns else _Adapted.add(*operands)[0]  # type: ignore[no-untyped-call]
         return said.view(*x.shape[:-1], -1)
+
+    def _matrices(self, name: str) -> tuple[Tensor, Tensor]:
+        """A and B of the places at work."""
+        return self.of_those_at_work(f"{name}.A"), self.of_those_at_work(f"{name}.B")
 
 
 class _Adapted(torch.autograd.Function):

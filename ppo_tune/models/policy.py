@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.config.model import USUAL_ADAPTER, AdapterKind
+from ppo_tune.models.adalora import Allocated
 from ppo_tune.models.adapters import Adapters, output_head
 from ppo_tune.models.alphabet import Alphabet
 from ppo_tune.models.decoding import PolicyOutput, decode_alive, scaled_log_softmax
+from ppo_tune.models.dora import Decomposed
 from ppo_tune.models.guard import (
     TOLERANCES,
     Tolerance,
@@ -49,7 +51,7 @@ class Policy:
         places: K, how many trials can be trained side by side.
         lora_rank: Rank of the adapters; None trains all weights, for one place only.
         lora_alpha: The adapters are scaled by alpha / rank.
-        adapter: lora, rslora (scaled by alpha / √rank) or ia3, which has neither rank nor alpha.
+        adapter: lora, rslora (scaled by alpha / √rank), dora, adalora or ia3, which has neither rank nor alpha.
         adapters_vary: Whether places may have a smaller rank, and another alpha, each its own.
         dtype: Of the products; None is the model's own. Another one than the model's, which is for weights that
             are trained and so stay float32, is had by autocast.
@@ -98,11 +100,12 @@ class Policy:
         else:
             model.requires_grad_(False)
             self._reference = self.layout
-            usual = Bottleneck(lora_rank, lora_alpha, stabilized=adapter == "rslora")
+            usual = Bottleneck.made(adapter, lora_rank, lora_alpha)
+            low_rank = {"adalora": Allocated, "dora": Decomposed}.get(adapter, LowRank)
             self.adapters = (
                 Rescaling(model, idle)
                 if adapter == "ia3"
-                else LowRank(model, usual, idle, varies=adapters_vary)
+                else low_rank(model, usual, idle, varies=adapters_vary)
             )
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
             self.adapters.hold(self.rows)

@@ -67,6 +67,12 @@ class ParameterRows:
         """A copy of each named tensor of one trial."""
         return {name: view.detach()[place].clone() for name, view in self.views.items()}
 
+    def cut(self, row: Tensor) -> dict[str, Tensor]:
+        """The named parts of a vector that is as wide as a row, as views into it."""
+        shapes = {name: view.shape[1:] for name, view in self.views.items()}
+        parts = row.split([math.prod(shape) for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
     @torch.no_grad()
     def fill(self, place: int, tensors: Mapping[str, Tensor]) -> None:
         """Overwrite one trial's tensors; the names must be all of them."""

@@ -10,6 +10,7 @@ from ppo_tune.config.rewards import (
     ReferenceRewardConfig,
     RewardConfig,
     RuleRewardConfig,
+    UnitTestsRewardConfig,
 )
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.rewards.base import Columns, LearningReward, Reward
@@ -17,6 +18,7 @@ from ppo_tune.rewards.preference import PreferenceReward, check_judge
 from ppo_tune.rewards.python import check_call, python_reward
 from ppo_tune.rewards.reference import ReferenceReward, check_references
 from ppo_tune.rewards.rule import RuleReward
+from ppo_tune.rewards.unit_tests import UnitTestsReward, check_unit_tests
 
 __all__ = ["Columns", "LearningReward", "Reward", "check_reward", "make_reward"]
 
@@ -42,6 +44,8 @@ def make_reward(config: RewardConfig, device: torch.device) -> Reward:
             return ReferenceReward(config)
         case PreferenceRewardConfig():
             return PreferenceReward(config, device)
+        case UnitTestsRewardConfig():
+            return UnitTestsReward(config)
 
 
 MOST_READ = 2000
@@ -74,4 +78,6 @@ def check_reward(
             check_references(config, place, ((p.where, p.columns.get("references")) for p in prompts))
         case PreferenceRewardConfig():
             return check_judge(config, place, [p.text for p in prompts[:MOST_READ]], response_tokens)
+        case UnitTestsRewardConfig():
+            return check_unit_tests(config, place, prompts)
     return None

@@ -69,6 +69,12 @@ class Reward(ABC):
         """
         return self
 
+    def expect(self, *, whole_texts: bool) -> None:  # noqa: B027 most have nothing to do
+        """Be told whether responses are texts by themselves, or begin with their space where a word follows the prompt.
+
+        What reads both as one text is to put a space between them in the first case.
+        """
+
     def __str__(self) -> str:
         return f"reward {type(self).__name__}"
 

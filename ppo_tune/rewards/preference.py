@@ -25,6 +25,9 @@ from ppo_tune.rewards.base import Columns, Reward, sample
 
 SIDECAR = "reward.json"
 
+JOINED = "{prompt}{response}"
+"""A template, or part of one, in which nothing stands between the two."""
+
 PADDING_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
 """How far a text's score may move beside a longer text, as a share of one and the score: rounding, no more."""
 
@@ -45,7 +48,7 @@ class ScoreFormat:
         chat: Whether it reads the turns of a prompt with the answer through its chat template.
     """
 
-    template: str = "{prompt}{response}"
+    template: str = JOINED
     append_eos: bool = False
     gain: float = 1.0
     bias: float = 0.0
@@ -109,6 +112,10 @@ class Reading:
         config: Names the model and, if need be, how it reads a text.
         model: It, or its skeleton.
 
+    Attributes:
+        whole_texts: Whether responses are texts by themselves: a space is then put before one where they are joined,
+            unless the prompt ends in white space or the config's template asks for this.
+
     Raises:
         ModelError: If it is an encoder–decoder, has more than one label, no tokenizer, or a chat template that fails.
     """
@@ -131,6 +138,8 @@ class Reading:
         is_plain = config.template is not None or _sidecar(config.model) is not None
         fitted_to_chats = config.template is None and self.format.chat
         self.reads_chat = fitted_to_chats or (not is_plain and bool(self.tokenizer.chat_template))
+        self.whole_texts = False
+        self._joins = config.template is None and JOINED in self.template
         self._turns = _tokens_of_turns(self.tokenizer, config.model) if self.reads_chat else []
 
     def text(self, prompt: str, response: str) -> str:
@@ -140,7 +149,9 @@ class Reading:
             RewardError: If it reads chats and the prompt is one already.
         """
         if not self.reads_chat:
-            return fill(self.template, prompt, response)
+            apart = self.whole_texts and self._joins and prompt and response
+            space = " " if apart and not (prompt[-1].isspace() or response[0].isspace()) else ""
+            return fill(self.template, prompt, space + response)
         for token in self._turns:
             if any(token in turn["content"] for turn in turns_of(prompt)):
                 raise RewardError(
@@ -201,6 +212,10 @@ class PreferenceReward(Reward):
             )
         scores: list[float] = (self.format.gain * raw + self.format.bias).tolist()
         return scores
+
+    def expect(self, *, whole_texts: bool) -> None:
+        """Join prompt and response accordingly."""
+        self.reading.whole_texts = whole_texts
 
     def __str__(self) -> str:
         return f"reward model {self.name}"

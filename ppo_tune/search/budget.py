@@ -98,11 +98,23 @@ class Budget:
         spent = f"{counted(n_episodes, 'episode')} in {training_seconds(trials):,.0f} seconds of training"
         again = sum(t.state is TrialState.WAITING and TrialFacts(t).origin != t.number for t in trials)
         given_back = f"; {again} under way were given back" if again else ""
+        if not self.is_by_seconds(study):
+            limit = f"max_episodes {search.max_episodes:,}"
+            return f"{limit} ended the search after {counted(begun, 'trial')}, {spent}{given_back}"
+        limit = f"max_seconds {round(search.max_seconds or 0, 1):g}"
+        start_up = self._start_up(study)
+        if not begun and start_up is None:
+            gone = f"{time.time() - self.began:,.0f} seconds"
+            return f"{limit} ended the search before a trial began: start-up alone took {gone}{given_back}"
+        waited = "" if start_up is None or start_up < 1 else f" and {start_up:,.0f} of start-up"
+        return f"{limit} ended the search after {counted(begun, 'trial')}, {spent}{waited}{given_back}"
+
+    def is_by_seconds(self, study: Study) -> bool:
+        """Whether it is the seconds that limit the study, and not its episodes."""
         pace, episodes = self._by_pace(study), self._by_episodes
-        slow = self.is_late or episodes is None or (pace is not None and pace < episodes)
-        seconds = f"max_seconds {round(search.max_seconds or 0, 1):g}"
-        limit = seconds if slow else f"max_episodes {search.max_episodes:,}"
-        return f"{limit} ended the search after {counted(begun, 'trial')}, {spent}{given_back}"
+        if math.isinf(self.deadline):
+            return False
+        return self.is_late or episodes is None or (pace is not None and pace < episodes)
 
     def _no_gain(self, study: Study) -> str:
         """That one more trial promises next to nothing, as a sentence, where that ends the search; else empty."""
@@ -165,9 +177,13 @@ class Budget:
         worth, seconds = sum(map(episodes_of, trials)) / self.config.ppo.episodes, training_seconds(trials)
         if not worth or not seconds:
             return None
-        begins = [t.datetime_start.timestamp() for t in trials if t.datetime_start]
-        start_up = min((begin - self.began for begin in begins if begin >= self.began), default=0.0)
+        start_up = self._start_up(study) or 0.0
         return worth + max(self.deadline - time.time() - start_up, 0.0) * worth / seconds
+
+    def _start_up(self, study: Study) -> float | None:
+        """Seconds before the call's first trial began; None where none has."""
+        begins = (t.datetime_start.timestamp() for t in all_trials(study) if t.datetime_start)
+        return min((begin - self.began for begin in begins if begin >= self.began), default=None)
 
 
 def extended(

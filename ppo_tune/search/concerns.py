@@ -17,7 +17,7 @@ from ppo_tune.config.judges import REWARD
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.files import read_json
 from ppo_tune.search import responses
-from ppo_tune.search.facts import Expectation, TrialFacts
+from ppo_tune.search.facts import Expectation, TrialFacts, Unconfirmed
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.heldout import HeldOut, Untrained
 from ppo_tune.search.next_steps import NextSteps
@@ -73,7 +73,7 @@ class Facts:
         confirmation: The runs on fresh seeds, or None.
         is_over: Whether the search has come to its end.
         ended: What ended it besides its total of trials, as a sentence; empty if nothing did.
-        is_unpaid: Whether nothing is confirmed because a quarter of the episodes does not pay for it.
+        unconfirmed: Why nothing is confirmed; empty where that is no matter of episodes and seconds.
     """
 
     config: StudyConfig
@@ -86,7 +86,7 @@ class Facts:
     confirmation: "Confirmation | None"
     is_over: bool
     ended: str = ""
-    is_unpaid: bool = False
+    unconfirmed: Unconfirmed = ""
 
     @property
     def confirmed(self) -> "Confirmation | None":

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
@@ -230,6 +230,10 @@ class WarmStart:
     told: str
 
 
+Unconfirmed = Literal["", "episodes", "seconds", "over"]
+"""Episodes or seconds did not pay for a confirmation, or the seconds were over before it was."""
+
+
 class StudyFacts:
     """What the row of a study says, a search, a confirmation or the user's own, besides what Optuna knows of it.
 
@@ -241,6 +245,7 @@ class StudyFacts:
         no_gain: That one more trial promises next to nothing, as a sentence; empty before that is so.
         warm_start: What was taken of an earlier study when this one was made; None if nothing was.
         ended: What ended the search besides its total of trials, as a sentence; empty if nothing did.
+        unconfirmed: Why the search confirmed nothing, by what was missing or over; empty where that was no reason.
         prompts: How many prompts were too long for the model and what became of them, a sentence of each split.
         score_std: The unit in which its trials learn values; None before the untrained model was scored, and in 0.1.0.
         chosen: In a confirmation: its configs, by their numbers in the search.
@@ -276,6 +281,7 @@ class StudyFacts:
         "warm_start", lambda stored: stored and WarmStart(**stored), lambda taken: taken and asdict(taken)
     )
     ended: Fact[str] = Fact("ended", lambda stored: stored or "")
+    unconfirmed: Fact[Unconfirmed] = Fact("unconfirmed", lambda stored: stored or "")
     prompts: Fact[Sequence[str]] = Fact("prompts", lambda stored: stored or (), list)
     score_std: Fact[float | None] = Fact("score_std")
     chosen: Fact[Mapping[int, Chosen]] = Fact(

@@ -21,6 +21,9 @@ from types import ModuleType
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.search.workers import Channel, Ended, Message, T, Work, Worker, Workers, carry_out
 
+START = multiprocessing.get_context("spawn")
+"""How a process begins: as a fresh Python, which knows nothing of this one."""
+
 STOP = "stop"
 """All that a parent sends beside work."""
 
@@ -159,9 +162,8 @@ def _no_main() -> Iterator[None]:
 
 def _new_process(name: str) -> _Process:
     """Start a process that waits for work."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_live, args=(theirs,), name=name)
+    ours, theirs = START.Pipe()
+    process = START.Process(target=_live, args=(theirs,), name=name)
     with _no_interrupts(), _no_main():
         process.start()
     theirs.close()

@@ -118,6 +118,8 @@ def run_search(
         elsewhere = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))  # another machine's
         if confirm and not interrupted and not elsewhere:
             size = budget.confirmation(study)
+            if not size.top and config.search.confirm_top != 0:
+                StudyFacts(study).unconfirmed = "seconds" if budget.is_by_seconds(study) else "episodes"
             interrupted = session.confirm(config, ConfirmationPlan(config, n_workers, budget), size)
     return SearchResult(study, interrupted, folder.path)
 
@@ -212,7 +214,7 @@ class _Session:
     def search(self, plan: SearchPlan) -> bool:
         """Search, and note what ended that; says whether the user stopped it."""
         facts = StudyFacts(self.study)
-        facts.ended = ""
+        facts.ended, facts.unconfirmed = "", ""
         interrupted = self._train(plan, self.study, self.folder.path)
         if not interrupted:
             facts.ended = plan.budget.why_over(self.study)
@@ -224,11 +226,13 @@ class _Session:
         """Confirm so many; says whether the user stopped it."""
         if not size.top or not best_trials(self.study):
             return False
+        StudyFacts(self.study).unconfirmed = ""
         opened = open_confirmation(self.study, config, size)
         close_lost_trials(opened, self.folder.identity())
         self.watch({"kind": "confirming", "remaining": plan.remaining(opened), "done": _over(opened)})
         interrupted = self._train(plan, opened, make_folder(self.folder.confirmation.path))
         if plan.budget.is_late and confirmation_of(opened, config).outcome.kind == "unfinished":
+            StudyFacts(self.study).unconfirmed = "over"
             again = f"{NextSteps.of(config, self.folder.path).confirm()} goes on with it"
             self.watch(
                 {"kind": "note", "text": f"the seconds were over before the confirmation was: {again}"}

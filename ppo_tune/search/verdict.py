@@ -18,7 +18,7 @@ from ppo_tune.config.study import StudyConfig
 from ppo_tune.plurals import counted
 from ppo_tune.search.budget import Budget
 from ppo_tune.search.concerns import Concern, Facts, concerns_of
-from ppo_tune.search.facts import StudyFacts, TrialFacts
+from ppo_tune.search.facts import StudyFacts, TrialFacts, Unconfirmed
 from ppo_tune.search.heldout import read_untrained
 from ppo_tune.search.results import (
     baseline_trial,
@@ -78,7 +78,6 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
     trials = [t for t in every if t.state != TrialState.WAITING]
     confirmation, default = _confirmation(study, config), baseline_trial(study)
     winner, ended = chosen_trial(study, confirmation), is_over(study, config)
-    wanted = config.search.confirm_top != 0 and confirmation is None
     return Facts(
         config=config,
         trials=trials,
@@ -90,8 +89,18 @@ def read_facts(study: Study, config: StudyConfig, folder: Path) -> Facts:
         confirmation=confirmation,
         ended=StudyFacts(study).ended,
         is_over=ended,
-        is_unpaid=ended and wanted and not Budget.of(config, study).confirmation(study).top,
+        unconfirmed=_why_unconfirmed(study, config) if ended else "",
     )
+
+
+def _why_unconfirmed(study: Study, config: StudyConfig) -> Unconfirmed:
+    """Why a search that is over confirmed nothing: what it noted, or else what can be told of an older one."""
+    if (noted := StudyFacts(study).unconfirmed) or config.search.confirm_top == 0:
+        return noted
+    budget = Budget.of(config, study)
+    if confirmation_study(study) is not None or budget.confirmation(study).top:
+        return ""
+    return "seconds" if budget.is_by_seconds(study) else "episodes"
 
 
 def _confirmation(study: Study, config: StudyConfig) -> "Confirmation | None":
@@ -181,12 +190,19 @@ def _expected(facts: Facts) -> str:
 
 def _unpaid(facts: Facts) -> str:
     """Why nothing was confirmed, as a sentence; empty where something else was the reason."""
-    if not facts.is_unpaid:
-        return ""
-    return (
-        f" A quarter of its episodes does not pay for {LEAST.top} candidates and the default on {LEAST.seeds} seeds; "
-        f"{facts.next_steps.confirm()} does it anyway."
+    least, confirm = (
+        f"{LEAST.top} candidates and the default on {LEAST.seeds} seeds",
+        facts.next_steps.confirm(),
     )
+    match facts.unconfirmed:
+        case "episodes":
+            return f" A quarter of its episodes does not pay for {least}; {confirm} does it anyway."
+        case "seconds":
+            return f" A quarter of its seconds does not pay for {least}; {confirm} does it anyway."
+        case "over":
+            return f" The seconds were over before the confirmation was; {confirm} goes on with it."
+        case "":
+            return ""
 
 
 def _caution(facts: Facts, concerns: Sequence[Concern]) -> str:

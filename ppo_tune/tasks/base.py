@@ -12,7 +12,7 @@ from ppo_tune.config.tasks import TaskConfig, TooLong, named_judges
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import ConfigError, DataError, NoPromptsError, Problem
 from ppo_tune.models.chat import prompt_ids, shortened
-from ppo_tune.models.context import problem_of_prompt
+from ppo_tune.models.context import name_of_room, problem_of_prompt
 from ppo_tune.models.text import Prompts, pad_left
 from ppo_tune.plurals import counted
 from ppo_tune.rewards import LearningReward, Reward, make_reward
@@ -70,6 +70,11 @@ class Task(TaskPrompts):
         if problems:
             raise ConfigError(problems)
 
+    def expect(self, *, whole_texts: bool) -> None:
+        """Tell all that score responses whether these are texts by themselves."""
+        for reward in (self.reward, self.objective, *self.judges.values()):
+            reward.expect(whole_texts=whole_texts)
+
     @property
     def beside(self) -> dict[str, Reward]:
         """All that scores held-out responses beside the objective: the judges, and a fixed reward of its own."""
@@ -122,7 +127,7 @@ class PromptSet:
         every, self.n_dropped, self.n_cut = task.prompts[split], 0, 0
         rows = prompt_ids(tokenizer, [prompt.text for prompt in every], chat=task.chat, closed=closed)
         for prompt, ids in zip(every, rows, strict=True):
-            problem = problem_of_prompt(len(ids), max_prompt_tokens)
+            problem = problem_of_prompt(len(ids), max_prompt_tokens, closed=closed)
             if problem is None:
                 self._add(prompt, ids)
                 continue
@@ -145,7 +150,7 @@ class PromptSet:
         done = " and ".join(f"{n:,} {what}" for what, n in counts.items() if n)
         self.told = done and (
             f"{self.n_dropped + self.n_cut:,} of {len(every):,} {split} prompts have more than {max_prompt_tokens:,} "
-            f"tokens, the model's context less max_new_tokens: {done}"
+            f"tokens, {name_of_room(closed=closed)}: {done}"
         )
 
     def check_rollout(self, rollout_size: int) -> None:

@@ -1,21 +1,26 @@
 """Everything one process needs to train and to score: policy, task, trainer, evaluator, made from a config."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from ppo_tune.calling import place_of
 from ppo_tune.config.run import RunConfig, TrainConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, milestone_draws
-from ppo_tune.errors import NoPromptsError, TrialError
+from ppo_tune.errors import ConfigError, NoPromptsError, Problem, TrialError
 from ppo_tune.models import Policy, load_policy, load_tokenizer
 from ppo_tune.models.adapter_folders import AdapterFolder, find_adapter
-from ppo_tune.models.loading import best_device, is_stored_whole
+from ppo_tune.models.layout import remark_on_ends
+from ppo_tune.models.loading import best_device, is_stored_whole, skeleton
 from ppo_tune.models.stops import NONE, Stops
-from ppo_tune.tasks import Task, make_task, notes_on_ends, stops_of
+from ppo_tune.tasks import Task, make_task, notes_on_ends, stops_of, task_prompts
+from ppo_tune.trainer.checks import check_scorers
 from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
+from ppo_tune.trainer.pass_rates import PassRate, pass_rates, unit_tested
 from ppo_tune.trainer.processes import ProcessGroup
 from ppo_tune.trainer.trainer import PPOTrainer
 
@@ -43,7 +48,8 @@ class Assembly:
     def notes(self) -> tuple[str, ...]:
         """What the user should know before anything is trained."""
         name = self.policy.tokenizer.name_or_path
-        found = [told for told in (self.policy.remark, *self.of_prompts) if told]
+        ends = remark_on_ends(self.policy.model, self.policy.tokenizer)
+        found = [told for told in (self.policy.remark, *self.of_prompts, ends) if told]
         stop_ids = self.policy.stop_ids.tolist()
         found += notes_on_ends(name, chat=self.task.chat, stop_ids=stop_ids, stops=self.stops)
         return tuple(found)
@@ -78,6 +84,7 @@ def assemble(
         adapters_vary=config.adapters_vary,
     )  # fmt: skip
     policy.stop_also(stops)
+    task.expect(whole_texts=policy.layout.closes_prompts)
     trainer = PPOTrainer(policy, task, config.ppo, processes)
     if compiles:
         trainer.learn = CompiledPass.of(trainer)
@@ -107,18 +114,20 @@ def evaluate_model(
     base: str | None = None,
     split: JudgedSplit = "confirmation",
     seed: int | None = None,
+    responses: int = 1,
 ) -> Evaluation:
     """Score a model on a task's prompts, as a training or a study of this config scores its own.
 
     Args:
-        name: A model folder or hub name; or that of a LoRA adapter in PEFT's format, as `train` and TRL leave it, which
-            gives the numbers of the model that it is merged into.
+        name: A model folder or hub name; or that of a LoRA, DoRA, AdaLoRA or IA³ adapter in PEFT's format, as `train`
+            and TRL leave it, which gives the numbers of the model that it is merged into.
         config: Its task, seed, length, temperature and dtype count; the dtype only for its own model and for weights
             that are stored in a short format.
         base: The folder or hub name of the model that an adapter was made of; None for the one that it names.
         split: `confirmation` is what a training claims of its model: prompts and random numbers that chose nothing;
             `heldout` is what the config's milestones say.
         seed: Instead of the config's.
+        responses: To each prompt; more than one give pass@k, where unit tests judge. All else is said of the first.
 
     Returns:
         The evaluation; its KL says nothing, for the model is its own reference.
@@ -131,12 +140,48 @@ def evaluate_model(
     device = best_device()
     adapter = find_adapter(name, base)
     # What cannot be told is refused before any model loads.
+    skeleton(name if adapter is None else adapter.base)
     _stops(config, name if adapter is None else adapter.tokenizer)
+    check_scorers(config, task_prompts(config.task).prompts[split])
     task = make_task(config.task, device)
+    _check_responses(responses, task)
     policy = load_to_judge(name, task, config, device, adapter)
+    task.expect(whole_texts=policy.layout.closes_prompts)
     if split == "heldout":
-        return judge(evaluator_for(policy, task, config, milestone_draws(config)))
-    return judge(claim_evaluator(policy, task, config))
+        evaluator = evaluator_for(policy, task, config, milestone_draws(config))
+    else:
+        evaluator = claim_evaluator(policy, task, config)
+    first = judge(evaluator)
+    if responses == 1:
+        return first
+    every = [first, *(judge(evaluator.again(number)) for number in range(1, responses))]
+    return replace(first, pass_at=_pass_at(task, every))
+
+
+def _check_responses(responses: int, task: Task) -> None:
+    """Make sure that so many responses to each prompt say something.
+
+    Raises:
+        ConfigError: If not.
+    """
+    place = place_of("responses")
+    if responses < 1:
+        raise ConfigError([Problem(place, f"`responses >= 1` must hold, but got {responses}")])
+    if responses > 1 and not unit_tested(task):
+        what = (
+            f"more than one response to a prompt gives pass@k, which unit tests judge, but nobody who scores task "
+            f"{task.name} is unit_tests; leave it out, or add such a judge, as task.gold"
+        )
+        raise ConfigError([Problem(place, what)])
+
+
+def _pass_at(task: Task, every: Sequence[Evaluation]) -> dict[str, tuple[PassRate, ...]]:
+    """pass@k by who judges by unit tests, of several evaluations of the same prompts."""
+    prompts = [*zip(*(evaluation.samples for evaluation in every), strict=True)]
+    return {
+        name: pass_rates([[sample.by(name) for sample in samples] for samples in prompts])
+        for name in unit_tested(task)
+    }
 
 
 def load_to_judge(

@@ -16,7 +16,7 @@ from ppo_tune.errors import Mistakes, NoPromptsError
 from ppo_tune.models import load_tokenizer
 from ppo_tune.models.adapters import adapted_share, layers_to_adapt, output_head, remark_on
 from ppo_tune.models.kinds import layout_of
-from ppo_tune.models.layout import TokenLayout
+from ppo_tune.models.layout import TokenLayout, remark_on_ends
 from ppo_tune.models.loading import skeleton
 from ppo_tune.models.lora import remark_on_rank
 from ppo_tune.models.text import check_tokens, name_of
@@ -83,6 +83,20 @@ def check_run(config: RunConfig, prompts: Sequence[Prompt] | None = None) -> Run
     return RunFacts(look.lengths(), tuple(look.of_model), tuple(look.of_scorers), kept)
 
 
+def check_scorers(config: RunConfig, prompts: Sequence[Prompt]) -> list[str]:
+    """See whether all that scores responses to some prompts could do so; what its user should know, each once.
+
+    Raises:
+        PPOTuneError: With all of those that could not.
+    """
+    mistakes, told = Mistakes(), []
+    for place, scorer in scorers(config.task).items():
+        with mistakes.collected():
+            told.append(check_reward(scorer, place, prompts, config.ppo.max_new_tokens))
+    mistakes.tell()
+    return [note for note in dict.fromkeys(told) if note is not None]
+
+
 @dataclass
 class _Look:
     """What was seen so far."""
@@ -114,6 +128,7 @@ class _Look:
                 self.of_model += filter(None, [*remarks, remark_on_rank(layers, rank) if has_rank else None])
         with self.mistakes.collected():
             stops = stops_of(self.config.task, tokenizer)
+            self.of_model += filter(None, [remark_on_ends(model, tokenizer)])
             self.of_model += notes_on_ends(name, chat=self.asked.chat, stop_ids=layout.stop_ids, stops=stops)
         with self.mistakes.collected():  # what is wrong with one split is often so with the others
             for split in self.asked.prompts:
@@ -135,11 +150,8 @@ class _Look:
 
     def at_scorers(self) -> None:
         """See whether all that scores responses could do so."""
-        prompts = self._prompts()
-        for place, scorer in scorers(self.config.task).items():
-            with self.mistakes.collected():
-                told = check_reward(scorer, place, prompts, self.config.ppo.max_new_tokens)
-                self.of_scorers += [] if told is None else [told]
+        with self.mistakes.collected():
+            self.of_scorers += check_scorers(self.config, self._prompts())
 
     def _prompts(self) -> Sequence[Prompt]:
         """What scorers will be given: what is left of the prompts, or all where they were not read."""

@@ -6,6 +6,7 @@ it is too high. Nothing that is searched enters the score.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from ppo_tune.models.memory import Memory, is_out_of_memory
 from ppo_tune.ppo import estimate_kl, masked_sum
 from ppo_tune.seeding import generator
 from ppo_tune.tasks import PromptSet, Task
+from ppo_tune.trainer.pass_rates import SCORE, PassRate
 from ppo_tune.trainer.rollout import Rollout, collect, score
 
 
@@ -31,6 +33,10 @@ class Sample:
     response: str
     score: float
     judges: Mapping[str, float] = field(default_factory=dict)
+
+    def by(self, name: str) -> float:
+        """Its score by a judge, or by the objective, which is called `SCORE`."""
+        return self.score if name == SCORE else self.judges[name]
 
     def as_dict(self) -> dict[str, Any]:
         """As it is stored: the scores of the judges stand beside the others."""
@@ -60,6 +66,8 @@ class Evaluation:
         score_std: Standard deviation over prompts of what PPO maximizes, 0 where the scores differ by no more than
             float32 rounds; None where that learns, and so has no scores to go by.
         split: Which prompts they were.
+        pass_at: pass@k by who judges by unit tests, where several responses to each prompt were asked for; all else is
+            said of the first of them.
     """
 
     score: float
@@ -71,6 +79,7 @@ class Evaluation:
     judges: Mapping[str, Judgement] = field(default_factory=dict)
     score_std: float | None = None
     split: Split = "heldout"
+    pass_at: Mapping[str, tuple[PassRate, ...]] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """The numbers, by the names under which they are logged."""
@@ -134,7 +143,19 @@ class Evaluator:
         policy.check_readable(self.prompts.ids)
         self.rows = range(min(n_prompts, len(self.prompts)))
         self._batch = self.prompts.batch(self.rows)
+        self._seed = seed
         self._uniforms = draw_uniforms(len(self.rows), max_new_tokens, generator(seed, "evaluation"))
+
+    def again(self, number: int) -> "Evaluator":
+        """The same prompts with other random numbers.
+
+        Args:
+            number: Which; different numbers give different ones.
+        """
+        other = copy(self)
+        n_rows, length = self._uniforms.shape
+        other._uniforms = draw_uniforms(n_rows, length, generator(self._seed, "evaluation", number))
+        return other
 
     def __call__(
         self, places: Sequence[int], reference: Policy | None = None, *, n_prompts: int | None = None

@@ -104,6 +104,8 @@ class PPOTrainer:
         micro = self.shared.micro_batch_size or 1
         assert config.batch_size % micro == 0, f"micro_batch_size {micro} must divide {config.batch_size}"
         self.policy.reset(place, generator(seed, "init"), adapters)
+        if self.policy.adapters is not None:
+            self.policy.adapters.begin(place, config.iterations * config.steps_per_iteration)
         row, lr, eps = self.policy.rows.row(place), config.learning_rate, config.adam_epsilon
         optimizer = torch.optim.AdamW([row], lr=lr, eps=eps, weight_decay=0.0, fused=True)
         self.runs[place] = Run(config, seed, optimizer, config.kl_coef, score_std=score_std)

@@ -215,6 +215,10 @@ def _optimizer_steps(policy: Policy, runs: Mapping[int, Run], places: Sequence[i
     """
     if not places:
         return []
+    adapters = policy.adapters
+    if adapters is not None:
+        for place in places:
+            adapters.before_step(place)
     gradients = [policy.rows.grads[place] for place in places]
     norms: list[float] = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).tolist()
     for place, gradient, norm in zip(places, gradients, norms, strict=True):
@@ -223,5 +227,7 @@ def _optimizer_steps(policy: Policy, runs: Mapping[int, Run], places: Sequence[i
             gradient.mul_(min(1.0, run.config.max_grad_norm / (norm + 1e-6)))
             run.optimizer.param_groups[0]["lr"] = run.config.learning_rate_at(run.episodes)
             run.optimizer.step()
+            if adapters is not None:
+                adapters.after_step(place)
         gradient.zero_()
     return norms

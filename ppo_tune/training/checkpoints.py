@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 KEPT = 2
 _MANIFEST, _FACTS, _TENSORS = "manifest.json", "trial.json", "trial.safetensors"
-_OPTIMIZER, _REWARD = "optimizer.", "reward."
+_OPTIMIZER, _REWARD, _ADAPTERS = "optimizer.", "reward.", "adapters."
 
 
 def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = KEPT) -> Path:
@@ -41,6 +41,10 @@ def save_checkpoint(trainer: PPOTrainer, place: int, folder: Path, kept: int = K
         tensors[f"{_OPTIMIZER}{name}"] = torch.as_tensor(value).detach().clone()
     if isinstance(reward := trainer.rewards[place], LearningReward):
         tensors |= {f"{_REWARD}{name}": value.detach().clone() for name, value in reward.state().items()}
+    if (adapters := trainer.policy.adapters) is not None:
+        tensors |= {
+            f"{_ADAPTERS}{name}": value.detach().clone() for name, value in adapters.state(place).items()
+        }
     save_file(tensors, draft / _TENSORS)
     floats = {"kl_coef": run.kl_coef.hex(), "score_std": run.score_std.hex()}
     write_json(draft / _FACTS, {"iteration": run.iteration, "tokens": run.tokens, **floats})
@@ -86,6 +90,8 @@ def _restore(trainer: PPOTrainer, place: int, path: Path) -> None:
     run.score_std = float.fromhex(facts.get("score_std", "0x1p+0"))  # 0.1.0 kept values in the score's unit
     (parameter,) = run.optimizer.param_groups[0]["params"]
     run.optimizer.state[parameter] = _part(tensors, _OPTIMIZER)
+    if (adapters := trainer.policy.adapters) is not None:
+        adapters.restore(place, _part(tensors, _ADAPTERS))
     if isinstance(reward := trainer.rewards[place], LearningReward):
         reward.restore(_part(tensors, _REWARD))
 

@@ -17,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 
 from ppo_tune.calling import argument
 from ppo_tune.config.block import differences
-from ppo_tune.config.model import ModelConfig
+from ppo_tune.config.model import USUAL_ADAPTER, ModelConfig
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.user_files import as_named, as_noted, check_user_files
 from ppo_tune.errors import ModelError, StorageError, StudyMismatchError, TrialError
@@ -257,10 +257,12 @@ def _hash_of_adapter(folder: Path, config: TrainConfig) -> str:
 
 def _misfits(facts: Mapping[str, Any], model: ModelConfig) -> list[str]:
     """In what the config of an adapter is not that of a model's adapters: its kind, or else its rank and alpha."""
-    kind = "ia3" if facts["peft_type"] == "IA3" else "rslora" if facts.get("use_rslora") else "lora"
+    options = (kind for kind in ("rslora", "dora") if facts.get(f"use_{kind}"))
+    others = {"ADALORA": "adalora", "IA3": "ia3"}
+    kind = others.get(facts["peft_type"]) or next(options, USUAL_ADAPTER)
     if "ia3" in (kind, model.adapter):
         return [] if kind == model.adapter else [f"adapter: {kind}"]
-    shape = {"lora_rank": facts["r"], "lora_alpha": facts["lora_alpha"]}
+    shape = {"lora_rank": facts["target_r" if kind == "adalora" else "r"], "lora_alpha": facts["lora_alpha"]}
     wrong = [f"{name} {value}" for name, value in shape.items() if value != getattr(model, name)]
     return wrong if kind == model.adapter else [*wrong, f"adapter: {kind}"]
 

@@ -38,6 +38,7 @@ def test_it_goes_the_way_of_any_other_adapter_and_no_other_trainer_is_promised_f
         ["report", "study"],
         ["train", "study", "--trial", "1", "--from-weights", "--episodes", "16", "--out", "on"],
         ["export", "study", "--to", "native"],
+        ["evaluate", "on/adapter", "--config", "on/config.json"],
     ):
         done = cli(*words)
         assert done.code == 0, (words, done.out, done.err)
@@ -47,6 +48,8 @@ def test_it_goes_the_way_of_any_other_adapter_and_no_other_trainer_is_promised_f
     best = Path("reports/study/best.yaml").read_text(encoding="utf-8")
     assert "adapter: ia3" in best
     assert "lora" not in best
+    said = read_json(Path("on/evaluation.json"))["after"]["score"]
+    assert f"score {said:.3f}" in " ".join(done.out.split())
     card = Path("on/model/README.md").read_text(encoding="utf-8")
     assert "| `adapter` | ia3 |" in card
     assert "lora" not in card
@@ -55,5 +58,33 @@ def test_it_goes_the_way_of_any_other_adapter_and_no_other_trainer_is_promised_f
     assert (refused.code, other.code) == (2, 2)
     assert "must be native for adapter: ia3, which trl does not train" in " ".join(refused.err.split())
     assert "holds an adapter of adapter: ia3; set the same in model, or begin untrained" in " ".join(
+        other.err.split()
+    )
+
+
+@pytest.mark.guard
+def test_rows_that_turn_are_judged_and_exported_and_those_who_cannot_train_them_are_named(
+    here: Path, cli: Cli
+) -> None:
+    Path("study.yaml").write_text(
+        STUDY.replace("adapter: ia3", "adapter: dora, lora_rank: 2"), encoding="utf-8"
+    )
+
+    assert cli("search", "study.yaml", "--workers", "1", "--no-confirm").code == 0
+
+    adapter = here / "runs" / "study" / "trials" / "0001" / "adapter"
+    assert read_json(adapter / "adapter_config.json")["use_dora"] is True
+    assert cli("evaluate", adapter, "--config", "study.yaml").code == 0
+    assert cli("export", "study", "--to", "trl").code == 0
+    script = Path("exports/study-trl/train.py").read_text(encoding="utf-8")
+    assert "USE_DORA = True" in script
+    assert "use_dora=USE_DORA" in script
+    refused = cli("export", "study", "--to", "verl")
+    other = cli("train", "study", "--trial", "1", "--from-weights", "--set", "model.adapter=lora")
+    assert (refused.code, other.code) == (2, 2)
+    assert "must be native or trl for adapter: dora, which verl does not train" in " ".join(
+        refused.err.split()
+    )
+    assert "holds an adapter of adapter: dora; set the same in model, or begin untrained" in " ".join(
         other.err.split()
     )

@@ -12,6 +12,7 @@ import pytest
 from ppo_tune.search.storage import load_study_from, storage_url
 from tests.cli.conftest import Cli
 from tests.cli.short import SMALLER, endings
+from tests.conftest import save_tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -110,6 +111,23 @@ def test_a_csv_of_prompts_and_a_reward_of_ones_own_need_two_commands(
     assert len(endings(here, "mine")) == 2
     assert "study mine: " in said["search"]
     assert "mine  complete, 2 of 2 trials over" in cli("list").out
+
+
+def test_programs_are_judged_by_unit_tests(here: Path, follow: Callable[..., Said]) -> None:
+    """The row and the study file of the guide, with a model that writes no program."""
+    section = "Programs judged by unit tests"
+    blocks = GUIDE.read_text(encoding="utf-8").partition(f"\n## {section}\n")[2].split("```")
+    row, study = json.loads(blocks[3].removeprefix("json")), blocks[5].removeprefix("yaml\n")
+    prompts = [f"{a} {b} {c}" for a in "abcde" for b in "abcde" for c in "abc"]
+    write_lines("mbpp.jsonl", [{**row, "text": prompt} for prompt in prompts])
+    Path("programs.yaml").write_text(study, encoding="utf-8")
+    save_tiny_model(here / "base")
+    tiny_tokenizer().save_pretrained(here / "base")
+
+    assert "programs.yaml is a valid study." in follow(section, only="check")["check"]
+
+    said = follow(section, only="evaluate")["evaluate"]
+    assert [name in said for name in ("pass@1 ", "pass@8 ", "pass@10", "gold_pass@10")] == [True] * 4
 
 
 def test_a_grid_goes_on_after_an_interrupt_and_beyond_its_limit_and_trains_no_cell_twice(

@@ -126,7 +126,7 @@ def mistakes(tmp_path: Path) -> Callable[[str], list[str]]:
         ("{name: support, judge: {}}", "1: task.judge: unknown 'judge'; did you mean 'judges'?"),
         (
             "{name: support, objective: {}}",
-            "1: task.objective: a name is missing; choose one of preference, python, reference, rule",
+            "1: task.objective: a name is missing; choose one of preference, python, reference, rule, unit_tests",
         ),
         (
             "{name: support, objective: {name: preference, modl: x}}",

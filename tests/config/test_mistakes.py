@@ -398,7 +398,7 @@ def test_one_tag_is_one_mistake() -> None:
         (
             {"task": "{name: support, gold: {}}"},
             "1: task.gold",
-            "name is missing; choose one of preference, python, reference, rule",
+            "name is missing; choose one of preference, python, reference, rule, unit_tests",
         ),
         (
             {"space": "{gamma: {low: 0.9, high: 1}}"},

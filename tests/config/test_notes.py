@@ -213,3 +213,12 @@ def test_steps_of_low_rank_adapters_are_noted_to_be_small_for_vectors(
         "low-rank adapters do; let the range reach 0.01 or beyond, as {low: 1e-4, high: 1e-1}"
     ])  # fmt: skip
     assert not [note for note in notes(load(blocks(space=f"{{{space}}}", ppo=ppo))) if "moves little" in note]
+
+
+def test_steps_of_lora_are_noted_to_be_small_where_ranks_move() -> None:
+    space = "learning_rate: {type: float, low: 1e-5, high: 1e-3, log: true}"
+
+    assert notes(load(blocks(space=f"{{{space}}}", model="{adapter: adalora}"))) == [
+        "adapter: adalora moves little at learning_rate 0.001, the largest here: it wants three to ten times what "
+        "LoRA does; let the range reach 0.003 or beyond, as {low: 1e-4, high: 1e-1}"
+    ]

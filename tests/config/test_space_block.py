@@ -298,6 +298,14 @@ def test_what_adapters_are_like_is_not_said_where_there_are_none() -> None:
     ]
 
 
+def test_prefixes_are_refused_with_their_reason() -> None:
+    assert mistakes(blocks(model="{adapter: prefix}")) == [
+        "a.yaml:3: model.adapter: prefix is not built: what it learns cannot be merged into the weights, which is how "
+        "`train` writes a model and `evaluate` reads it, and it differs from the reference before it learns anything; "
+        "choose one of lora, rslora, dora, adalora, ia3"
+    ]
+
+
 @pytest.mark.parametrize(
     ("model", "given"),
     [("lora_rank: 8", "lora_rank"), ("lora_rank: 8, lora_alpha: 4.0", "lora_alpha and lora_rank")],

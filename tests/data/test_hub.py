@@ -12,7 +12,7 @@ import pytest
 
 from ppo_tune.config.source import Source
 from ppo_tune.data.hub import HubName, is_dataset, pretrained
-from ppo_tune.data.tables import read_table
+from ppo_tune.data.tables import Table, read_table
 from ppo_tune.errors import DataError, MissingExtraError
 from tests.conftest import save_tiny_model
 from tests.hub import Files, Hub, commit_of, files_of, serving
@@ -182,6 +182,40 @@ def test_a_folder_is_read_as_it_was_saved_or_by_its_data_files(
         n_rows("one", split="x")
     with pytest.raises(DataError, match=r"two: has no subsets; leave out subset \('x'\)"):
         n_rows("two", subset="x")
+
+
+def test_of_a_folder_of_mixed_files_it_is_told_which_are_read_or_why_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+
+    def read(folder: str, **files: bytes) -> Table:
+        Path(folder).mkdir()
+        for name, content in files.items():
+            Path(folder, name.replace("_", ".")).write_bytes(content)
+        return read_table(Path(folder), ["q"])
+
+    assert read("tables", a_csv=b"q\nx\n", b_csv=b"q\ny\n", c_jsonl=lines(1, "z")).notes == (
+        "tables: read its files of kind csv, and not c.jsonl; name one file to read that",
+    )
+    with pytest.raises(DataError) as refused:
+        read("pictures", a_csv=b"q\nx\n", b_png=b"no picture", c_png=b"none either")
+    assert str(refused.value) == (
+        "pictures: most of its files are of a kind that holds no texts (images); name the file of texts, such as "
+        "pictures/a.csv"
+    )
+    with pytest.raises(DataError, match=r"^album: most of its .* holds no texts \(images\); name another$"):
+        read("album", b_png=b"no picture")
+    with pytest.raises(DataError) as refused:
+        read("columns", a_csv=b"q\nx\n", b_csv=b"answer\ny\n")
+    assert str(refused.value) == (
+        "columns: cannot be read as a data set: its files have different columns; name one of them, or save them with "
+        "the same"
+    )
+    with pytest.raises(DataError, match=r"^torn: cannot be read as a data set: JSON parse error: "):
+        read("torn", a_json=b'{"q": 1')
 
 
 def test_without_datasets_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(process, (port, folder), nprocs=2)
+    torch.multiprocessing.start_processes(process, (port, folder), nprocs=2, start_method="forkserver")
     return folder
 
 

@@ -20,6 +20,7 @@ from ppo_tune.config.rewards import (
     PythonRewardConfig,
     ReferenceRewardConfig,
     RewardConfig,
+    UnitTestsRewardConfig,
 )
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.export import TARGETS, Scale, Sources
@@ -81,6 +82,16 @@ def test_a_reward_model_is_read_as_ppo_tune_reads_it(
 @pytest.mark.parametrize("reward", [RULE, ReferenceRewardConfig(name="reference")])
 def test_our_own_rewards_score_the_same(reward: RewardConfig) -> None:
     assert score_of(reward)(PROMPTS, RESPONSES, **COLUMNS) == expected(reward)
+
+
+def test_unit_tests_are_run_by_our_own_judge() -> None:
+    score = score_of(UnitTestsRewardConfig(name="unit_tests"))
+
+    found = score(
+        ["double 2"] * 2, ["x = 4", "x = 2"], tests=[["assert x == 4", "assert x"]] * 2, references=[[], []]
+    )
+
+    assert found == [1.0, 0.5]
 
 
 @pytest.fixture

@@ -332,6 +332,40 @@ def test_an_example_longer_than_the_context_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_no_encoder_decoder_is_made_of_a_decoder(tmp_path):
+    base = save_tiny_model(tmp_path / "base")
+    (base / "model.safetensors").unlink()
+
+    with pytest.raises(ModelError) as refused:
+        fit(ECHO, tmp_path / "out", base=base, architecture="t5")
+
+    assert str(refused.value) == (
+        f"architecture: t5 is an encoder–decoder, but model folder {str(base)!r} holds a causal language model (gpt2), "
+        "which stays one; leave out `architecture`, or `base` for a new model"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_that_does_not_say_how_its_decoder_begins_is_refused_before_its_weights(tmp_path):
+    base = save_tiny_model(tmp_path / "base", "t5", decoder_start_token_id=None)
+    (base / "model.safetensors").unlink()
+
+    with pytest.raises(
+        ModelError, match=r"does not say with which token its decoder begins; put decoder_start_"
+    ):
+        fit(ECHO, tmp_path / "out", base=base)
+
+
+def test_a_base_with_the_tokenizer_of_another_model_is_told(tmp_path):
+    base = save_tiny_model(tmp_path / "base")
+    tiny_tokenizer(eos_token="m").save_pretrained(base)
+
+    notes = fit(ECHO, tmp_path / "out", base=base, epochs=1).notes
+
+    told = f"the tokenizer of {str(base)!r} ends a text by 'm', number 14, and its generation_config.json or"
+    assert any(note.startswith(told) for note in notes)
+
+
 def test_a_base_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ModelError, match="no such folder"):
         fit(ECHO, tmp_path / "out", base=tmp_path / "nowhere")

@@ -67,16 +67,20 @@ def refusal(name: Path | str, base: str | None = None) -> str:
     return message
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox", "opt"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        *((family, kind) for family in ("gpt2", "llama", "gpt_neox", "opt") for kind in ("lora", "rslora")),
+        *((family, kind) for family in ("gpt2", "llama") for kind in ("dora", "adalora", "ia3")),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", ["lora", "rslora"])
 def test_an_adapter_of_ours_is_the_model_that_was_merged_to_the_bit(
     family: str, dtype: str, kind: str, tmp_path: Path
 ) -> None:
     base = save_tiny_model(tmp_path / "base", family)
-    config = ModelConfig.model_validate(
-        {"name": str(base), "lora_rank": 3, "lora_alpha": 5.0, "dtype": dtype, "adapter": kind}
-    )
+    shape = {} if kind == "ia3" else {"lora_rank": 3, "lora_alpha": 5.0}
+    config = ModelConfig.model_validate({"name": str(base), "dtype": dtype, "adapter": kind, **shape})
     policy = stir(load_policy(config, device=CPU))
     save_adapter(policy, 0, tmp_path / "adapter")
     save_merged(policy, 0, tmp_path / "model")
@@ -99,6 +103,7 @@ def test_an_adapter_of_ours_is_the_model_that_was_merged_to_the_bit(
         pytest.param({"alpha_pattern": {"h.0.attn.c_attn": 3}, "rank_pattern": {"c_fc": 5}}, id="patterns"),
         pytest.param({"layers_to_transform": [1]}, id="one-layer"),
         pytest.param({"init_lora_weights": "gaussian"}, id="gaussian"),
+        pytest.param({"use_dora": True}, id="dora"),
     ],
 )
 def test_an_adapter_of_peft_says_what_peft_says_merged(options: dict[str, Any], tmp_path: Path) -> None:
@@ -123,6 +128,32 @@ def test_an_adapter_of_peft_says_what_peft_says_merged(options: dict[str, Any], 
 
     assert_close(logits(found.model), logits(theirs.merge_and_unload()), atol=1e-5, rtol=1e-5)
     assert not torch.equal(logits(found.model), logits(AutoModelForCausalLM.from_pretrained(base)))
+
+
+@PEFT_WARNS
+@pytest.mark.parametrize("kind", ["ia3", "adalora"])
+def test_an_adapter_of_another_kind_of_peft_says_what_peft_says_merged(kind: str, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    base = save_tiny_model(tmp_path / "base")
+    usual = {"task_type": "CAUSAL_LM", "target_modules": ["c_attn", "mlp.c_proj"], "fan_in_fan_out": True}
+    config = (
+        peft.IA3Config(**usual, feedforward_modules=["mlp.c_proj"])
+        if kind == "ia3"
+        else peft.AdaLoraConfig(**usual, total_step=2, init_r=3, target_r=2, lora_alpha=30)
+    )
+    theirs = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).eval()
+    with torch.no_grad():
+        for name, weight in theirs.named_parameters():
+            if "ia3" in name or "lora_" in name:
+                weight.normal_(mean=1.0, std=0.2)
+    theirs.save_pretrained(tmp_path / "adapter")
+
+    found = adapted(tmp_path / "adapter")
+
+    assert_close(logits(found.model), logits(theirs.merge_and_unload()), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(
+        logits(found.model), logits(AutoModelForCausalLM.from_pretrained(base)), atol=0.1
+    )
 
 
 def test_its_base_is_another_where_it_is_given(ours: Path) -> None:
@@ -197,18 +228,20 @@ def test_a_base_that_is_no_language_model_is_told_with_whose_base_it_is(ours: Pa
 @pytest.mark.parametrize(
     ("facts", "what"),
     [
-        ({"peft_type": "IA3"}, "a IA3 adapter"),
-        ({"use_dora": True}, "a LoRA with use_dora"),
+        ({"peft_type": "VERA"}, "a VERA adapter"),
+        ({"peft_type": "PREFIX_TUNING"}, "a PREFIX_TUNING adapter"),
         ({"layer_replication": [[0, 2]], "use_qalora": True}, "a LoRA with use_qalora, layer_replication"),
         ({"init_lora_weights": "pissa_niter_4"}, "a LoRA with init_lora_weights: pissa_niter_4"),
     ],
 )
-def test_what_is_no_plain_lora_is_refused(facts: dict[str, Any], what: str, ours: Path) -> None:
+def test_what_is_none_of_those_that_can_be_merged_is_refused(
+    facts: dict[str, Any], what: str, ours: Path
+) -> None:
     change(ours / "adapter", **facts)
 
     assert refusal(ours / "adapter") == (
-        f"adapter '{ours / 'adapter'}' is {what}, and only plain LoRA is read here; merge it first: load it by peft, "
-        "then merge_and_unload() and save_pretrained() to a new folder"
+        f"adapter '{ours / 'adapter'}' is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; merge it first: "
+        "load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
     )
 
 

@@ -1,19 +1,24 @@
 """What an encoder–decoder has that a decoder has not: a start token, two lengths, a head that may be scaled."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.errors import ModelError
-from ppo_tune.models import Prompts, Sequences
-from ppo_tune.models.encoder_decoder import EncoderDecoderLayout, on_the_left, opening_tokens
+from ppo_tune.models import Policy, Prompts, Sequences, load_policy
+from ppo_tune.models.encoder_decoder import OPENING, EncoderDecoderLayout, on_the_left, opening_tokens
+from ppo_tune.models.loading import load_language_model
 from ppo_tune.models.text import pad_left
 from tests.conftest import (
     ENCODER_DECODERS,
     PAD_ID,
     prompts_for,
+    save_tiny_model,
     tiny_model,
     tiny_policy,
     tiny_tokenizer,
@@ -177,3 +182,90 @@ def test_a_response_at_the_limit_did_not_end_though_the_authors_force_an_end() -
     assert not sequences.ended.any()
     assert PAD_ID not in policy.stop_ids
     assert isinstance(sequences.prompts, Prompts)
+
+
+@pytest.mark.parametrize("name", OPENING)
+@pytest.mark.parametrize("number", [-1, 16])
+def test_a_token_that_opens_and_is_none_is_refused_before_a_weight_is_read(
+    name: str, number: int, tmp_path: Path
+) -> None:
+    save_tiny_model(tmp_path, "bart")
+    (tmp_path / "model.safetensors").unlink()
+    said = json.loads((tmp_path / "generation_config.json").read_text(encoding="utf-8"))
+    (tmp_path / "generation_config.json").write_text(json.dumps({**said, name: number}), encoding="utf-8")
+
+    with pytest.raises(ModelError) as refused:
+        load_language_model(str(tmp_path))
+
+    assert str(refused.value) == (
+        f"model {str(tmp_path)!r} (BartForConditionalGeneration): {name} must be the number of a token, 0 to 15, but "
+        f"is {number}; correct it in its generation_config.json or config.json"
+    )
+
+
+def sampled(**settings: Any) -> Sequences:
+    """What a BART samples whose authors say this of generation."""
+    model = tiny_model("bart")
+    for name, value in settings.items():
+        setattr(model.generation_config, name, value)
+    policy = Policy(model, tiny_tokenizer(), lora_rank=4)
+    return policy.generate(prompts_for([[2], [3]]), uniforms_for(1, 2, 8), temperature=1.0, places=[0])[0]
+
+
+def test_what_the_authors_say_of_generation_changes_no_rollout() -> None:
+    """A token's probability is that of the model alone: as in bart-large-cnn's generation_config.json, and more."""
+    plain = sampled()
+    cnn = sampled(min_length=56, no_repeat_ngram_size=3, num_beams=4, length_penalty=2.0, early_stopping=True)
+    more = sampled(
+        min_new_tokens=8, repetition_penalty=5.0, suppress_tokens=[2, 3], bad_words_ids=[[4]], top_k=1
+    )
+
+    assert plain.ended.any()
+    for other in (cnn, more):
+        assert torch.equal(other.response_ids, plain.response_ids)
+        assert torch.equal(other.response_mask, plain.response_mask)
+
+
+def test_a_response_that_is_its_end_alone_is_one_token_that_the_bias_of_the_logits_made_certain() -> None:
+    """The end is also what the decoder begins with; `final_logits_bias` belongs to the model."""
+    model: Any = tiny_model("bart")
+    model.final_logits_bias[0, 0] = 50.0
+    policy = Policy(model, tiny_tokenizer(), lora_rank=4)
+    assert policy.layout.stop_ids == [0] == opening_tokens(model)
+
+    sequences, said = policy.generate(
+        prompts_for([[2], [3, 4]]), uniforms_for(1, 2, 4), temperature=1.0, places=[0]
+    )
+
+    assert sequences.response_ids.tolist() == [[[0], [0]]]
+    assert sequences.response_mask.all()
+    assert sequences.ended.all()
+    assert policy.decode(sequences[0]) == ["", ""]
+    assert_close(said.logprobs, torch.zeros(1, 2, 1), atol=1e-5, rtol=0)
+    assert_close(policy.reference(sequences, temperature=1.0), said.logprobs, atol=1e-6, rtol=0)
+
+
+def test_a_t5_in_bfloat16_is_what_training_takes_it_for(tmp_path: Path) -> None:
+    """Its authors keep part of the feed-forward in float32; a policy is examined when it is made."""
+    save_tiny_model(tmp_path, "t5")
+
+    policy = load_policy(ModelConfig(name=str(tmp_path), lora_rank=4, dtype="bfloat16"))
+
+    assert policy.dtype == torch.bfloat16
+    said = policy.evaluate(one([2, 3], [5, 6])[None], temperature=1.0, places=[0]).logprobs
+    exact = tiny_policy("t5").evaluate(one([2, 3], [5, 6])[None], temperature=1.0, places=[0]).logprobs
+    assert_close(said, exact, atol=0.1, rtol=0)
+
+
+@torch.no_grad()
+def test_dropout_and_dropped_layers_change_nothing() -> None:
+    rates: dict[str, Any] = {"dropout": 0.5, "activation_dropout": 0.5, "attention_dropout": 0.5}
+    layers: dict[str, Any] = {"encoder_layerdrop": 0.9, "decoder_layerdrop": 0.9}
+    row = one([2, 3], [5, 6])[None]
+
+    said = [
+        tiny_policy("bart", **changes).evaluate(row, temperature=1.0, places=[0]).logprobs
+        for changes in ({}, {**rates, **layers})
+    ]
+
+    assert torch.equal(*said)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 from torch.testing import assert_close
 
 from ppo_tune.models import Policy, load_adapter, save_adapter, save_merged
@@ -15,15 +14,11 @@ from ppo_tune.models.fast.linear import layer_shape
 from ppo_tune.models.ia3 import Rescaling
 from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.loading import load_language_model
-from ppo_tune.models.read_back import logprobs_of
 from ppo_tune.models.saving import ADAPTER_WEIGHTS
 from ppo_tune.seeding import generator
 from tests.conftest import make_sequences, stir, stirred_policy, tiny_model, tiny_policy
+from tests.models.log_probabilities import BATCH, PEFT_WARNS, said, said_by
 
-BATCH = ([[5], [2, 3, 4, 5, 6], [7, 8, 9]], [[4, 0], [3, 1, 2, 9], [6, 6, 0]])
-PEFT_WARNS = pytest.mark.filterwarnings(
-    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"  # peft 0.21
-)
 kinds = pytest.mark.parametrize("family", ["gpt2", "llama", "opt", "t5", "bart"])
 """Conv1D and Linear, with and without biases, decoders and encoder–decoders."""
 
@@ -31,20 +26,6 @@ kinds = pytest.mark.parametrize("family", ["gpt2", "llama", "opt", "t5", "bart"]
 def vectors(policy: Policy) -> Rescaling:
     assert isinstance(policy.adapters, Rescaling)
     return policy.adapters
-
-
-def said(policy: Policy, places: list[int]) -> Tensor:
-    """Log-probabilities of the batch in some places, (k, B, T)."""
-    batch = make_sequences(*BATCH, places=len(places))
-    found = policy.evaluate(batch, temperature=1.0, places=places).logprobs
-    return torch.where(batch.response_mask, found, 0.0)
-
-
-def said_by(model: Any) -> Tensor:
-    """The same of a model of another library, one response after another."""
-    with torch.no_grad():
-        found = logprobs_of(model.eval(), list(zip(*BATCH, strict=True)), None)
-    return torch.nn.utils.rnn.pad_sequence(list(found), batch_first=True)
 
 
 def test_inputs_are_scaled_where_a_layer_leads_back_to_the_models_width_and_outputs_elsewhere() -> None:

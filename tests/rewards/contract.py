@@ -21,6 +21,7 @@ COLUMNS = {
         ["désolé"],
     ],
     "number": [1, 2, 3, 4],
+    "tests": [["assert True"]] * 4,
 }
 
 

@@ -140,6 +140,38 @@ def test_a_reward_model_from_elsewhere_reads_prompt_and_response_joined(tmp_path
     assert scores.tolist() == pytest.approx([logit(model, [2, 3, 5]), logit(model, [4, 6, 7])], abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "response", "template", "expected"),
+    [
+        pytest.param("what now?", "sorry", None, "what now? sorry", id="a space between two texts"),
+        pytest.param("what now?\n", "sorry", None, "what now?\nsorry", id="the prompt's white space is one"),
+        pytest.param("what now?", " sorry", None, "what now? sorry", id="no second space"),
+        pytest.param("what now?", "", None, "what now?", id="nothing before nothing"),
+        pytest.param("", "sorry", None, "sorry", id="nothing after nothing"),
+        pytest.param("what now?", "sorry", "{prompt}{response}", "what now?sorry", id="the study's template"),
+    ],
+)
+def test_a_response_that_is_a_text_by_itself_is_read_behind_a_space(
+    prompt, response, template, expected, tmp_path
+):
+    reward = load_reward(save_reward(tmp_path), template=template)
+    assert reward.reading.text(prompt, response) == prompt + response  # one that goes on with its prompt
+
+    reward.expect(whole_texts=True)
+
+    assert reward.reading.text(prompt, response) == expected
+
+
+def test_a_template_of_the_folder_that_sets_them_apart_is_read_as_it_stands(tmp_path):
+    save_reward(tmp_path)
+    ScoreFormat("Q: {prompt} A:{response}").write(tmp_path)
+    reward = load_reward(tmp_path)
+
+    reward.expect(whole_texts=True)
+
+    assert reward.reading.text("what now?", "sorry") == "Q: what now? A:sorry"
+
+
 def test_a_reward_model_of_ours_is_read_as_its_folder_says(tmp_path):
     save_reward(tmp_path)
     ScoreFormat("{prompt} k {response}", append_eos=True, gain=2.0, bias=-0.5).write(tmp_path)

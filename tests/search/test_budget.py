@@ -21,7 +21,7 @@ from ppo_tune.search.facts import Expectation, StudyFacts, enqueue_default
 from ppo_tune.search.results import STATES, is_over
 from ppo_tune.search.samplers import make_sampler
 from ppo_tune.search.storage import ask_as, close_lost_trials, confirmation_name
-from ppo_tune.search.verdict import read_facts
+from ppo_tune.search.verdict import read_facts, read_verdict
 from tests.worlds import OWNER, StudyMaker
 
 WHOLE = 32
@@ -149,6 +149,19 @@ def test_no_trial_begins_when_the_seconds_are_over(
     )
 
 
+def test_a_start_up_that_took_the_seconds_is_told(
+    make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_study(search={"n_trials": None, "max_seconds": 5})
+
+    assert timed(config, monkeypatch, gone=8).why_over(study_of(("waiting", 0))) == (
+        "max_seconds 5 ended the search before a trial began: start-up alone took 8 seconds"
+    )
+    assert timed(config, monkeypatch, gone=9, start_up=4).why_over(study_of(("completed", 1))) == (
+        "max_seconds 5 ended the search after 1 trial, 32 episodes in 1 seconds of training and 4 of start-up"
+    )
+
+
 def test_before_the_first_score_nobody_knows_what_fits(
     make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,14 +192,14 @@ def test_the_search_ends_in_time_for_its_confirmation(
 
 
 @pytest.mark.parametrize(
-    ("trials", "is_unpaid"),
+    ("trials", "why"),
     [
-        pytest.param(28, True, id="24 would pay for it if as many more followed"),
-        pytest.param(36, False, id="the search took what was left for it"),
+        pytest.param(28, "seconds", id="24 would pay for it if as many more followed"),
+        pytest.param(36, "", id="the search took what was left for it"),
     ],
 )
 def test_a_verdict_knows_that_the_seconds_paid_for_no_confirmation(
-    make_study: StudyMaker, tmp_path: Path, trials: int, is_unpaid: bool
+    make_study: StudyMaker, tmp_path: Path, trials: int, why: str
 ) -> None:
     search = {"n_trials": None, "max_seconds": trials, "confirm_top": "auto", "confirm_seeds": "auto"}
     study = study_of()
@@ -194,7 +207,18 @@ def test_a_verdict_knows_that_the_seconds_paid_for_no_confirmation(
         add(study, "completed", 1, second, second + 1)
     study.set_user_attr("ended", "max_seconds ended the search")
 
-    assert read_facts(study, make_study(search=search), tmp_path).is_unpaid == is_unpaid
+    config = make_study(search=search)
+    assert read_facts(study, config, tmp_path).unconfirmed == why
+    facts = StudyFacts(study)
+    facts.unconfirmed = "seconds"  # the search knew how long its start-up was, and nobody else does
+    assert read_verdict(study, config, tmp_path).sentence.endswith(
+        "A quarter of its seconds does not pay for 3 candidates and the default on 2 seeds; `ppo-tune confirm small` "
+        "does it anyway."
+    )
+    facts.unconfirmed = "over"
+    assert read_verdict(study, config, tmp_path).sentence.endswith(
+        "The seconds were over before the confirmation was; `ppo-tune confirm small` goes on with it."
+    )
 
 
 def test_seconds_of_earlier_calls_are_gone(make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from ppo_tune.files import read_json_lines
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.results import ending_of, was_lost
 from ppo_tune.search.storage import load_study_from, storage_url
+from tests.forked import start_command
 
 pytestmark = pytest.mark.slow
 
@@ -37,14 +38,17 @@ def score(prompts, responses, **columns):
 
 
 class Command:
-    """A command about a study file, or `extend` about a study, in a process of its own."""
+    """A command about a study file, or `extend` about a study, in a fresh process of its own, as users have it."""
 
     def __init__(self, path: Path | str, *flags: str, out: Path | None = None) -> None:
         words = ["search", str(path)] if isinstance(path, Path) else [path]
         self.out = path.parent if isinstance(path, Path) else out
         self.name = Path(path).stem
+        self.start([*words, *flags, "--out", str(self.out)])
+
+    def start(self, words: list[str]) -> None:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "300"}
-        command = [sys.executable, "-m", "ppo_tune", *words, *flags, "--out", str(self.out)]
+        command = [sys.executable, "-m", "ppo_tune", *words]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )
@@ -64,6 +68,12 @@ class Command:
         output, _ = self.process.communicate(timeout=240)
         return self.process.returncode, output
 
+    def is_over(self) -> bool:
+        return self.process.poll() is not None
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         return load_study_from(storage_url(self.out, self.name), self.name).get_trials()
 
@@ -74,7 +84,7 @@ class Command:
         """The first running trial that has been scored and is far from its end, once so many are finished."""
         deadline = time.monotonic() + 200
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.process.stdout.read()
+            assert not self.is_over(), self.finish()
             if (self.out / "runs" / self.name / "base.json").is_file():  # made after the store
                 trials = self.trials()
                 scored = (t for t in trials if 1 <= len(t.user_attrs.get("curve", [])) <= 3)
@@ -85,18 +95,54 @@ class Command:
         raise AssertionError("no trial was ever running")
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., Command]]:
+class ForkedCommand(Command):
+    """The same, but the command and its workers begin with everything imported."""
+
+    def start(self, words: list[str]) -> None:
+        self.said = self.out / f"said-{len(list(self.out.glob('said-*')))}"
+        self.process = start_command(words, self.said)
+
+    def end(self) -> None:
+        """Make sure that nothing is left of it: its workers end with it."""
+        self.process.kill()
+        self.process.join()
+
+    def finish(self) -> tuple[int, str]:
+        self.process.join(240)
+        return self.process.exitcode, self.said.read_text(encoding="utf-8")
+
+    def is_over(self) -> bool:
+        return not self.process.is_alive()
+
+    def interrupt(self) -> None:
+        os.kill(self.process.pid, signal.SIGINT)
+
+
+def starter(kind: type[Command]) -> Iterator[Callable[..., Command]]:
     """Starts commands, and sees to it that none outlives its test."""
     commands: list[Command] = []
 
-    def start_command(path: Path | str, *flags: str, out: Path | None = None) -> Command:
-        commands.append(Command(path, *flags, out=out))
+    def start_one(path: Path | str, *flags: str, out: Path | None = None) -> Command:
+        commands.append(kind(path, *flags, out=out))
         return commands[-1]
 
-    yield start_command
+    yield start_one
     for command in commands:
         command.end()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Command]]:
+    """Starts commands as users do."""
+    yield from starter(Command)
+
+
+@pytest.fixture
+def start_forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Command]]:
+    """Starts commands that begin with everything imported."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "300")
+    yield from starter(ForkedCommand)
 
 
 @pytest.fixture
@@ -181,15 +227,15 @@ def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
 
 
 def test_one_interrupt_stops_cleanly_and_the_study_goes_on_to_more_trials(
-    slow_study: Path, start: Callable[..., Command]
+    slow_study: Path, start_forked: Callable[..., Command]
 ) -> None:
-    command = start(slow_study, "--workers", "1")
+    command = start_forked(slow_study, "--workers", "1")
     command.wait_for_running(n_finished=1)
 
-    command.process.send_signal(signal.SIGINT)
+    command.interrupt()
     code, output = command.finish()
     stopped = [ending_of(trial) for trial in command.trials()]
-    again, _ = start(slow_study, "--workers", "1", "--n-trials", "4").finish()
+    again, _ = start_forked(slow_study, "--workers", "1", "--n-trials", "4").finish()
 
     assert code == 130, output
     assert (
@@ -204,12 +250,16 @@ def test_one_interrupt_stops_cleanly_and_the_study_goes_on_to_more_trials(
     assert finished_as(command.trials()) == ["completed"] * 4
 
 
-def test_seconds_end_a_search_and_more_of_them_go_on(slow_study: Path, start: Callable[..., Command]) -> None:
+def test_seconds_end_a_search_and_more_of_them_go_on(
+    slow_study: Path, start_forked: Callable[..., Command]
+) -> None:
     """How far it comes by then is the machine's business: a worker takes seconds to start, and so does a trial."""
-    first = start(slow_study, "--workers", "2", "--n-trials", "9", "--max-seconds", "8")
+    first = start_forked(slow_study, "--workers", "2", "--n-trials", "9", "--max-seconds", "8")
     code, output = first.finish()
     cut = [ending_of(trial) for trial in first.trials()]
-    again, more = start(slow_study, "--workers", "2", "--n-trials", "3", "--max-seconds", "600").finish()
+    again, more = start_forked(
+        slow_study, "--workers", "2", "--n-trials", "3", "--max-seconds", "600"
+    ).finish()
 
     assert code in (0, 3), output
     assert re.search(
@@ -222,14 +272,14 @@ def test_seconds_end_a_search_and_more_of_them_go_on(slow_study: Path, start: Ca
 
 
 def test_episodes_end_a_search_of_two_workers_pay_for_its_confirmation_and_can_be_extended(
-    write_study: Callable[..., Path], start: Callable[..., Command]
+    write_study: Callable[..., Path], start_forked: Callable[..., Command]
 ) -> None:
     search = {"n_trials": None, "max_episodes": 320, "confirm_top": 1, "confirm_seeds": 2}
 
-    command = start(write_study(search=search), "--workers", "2")
+    command = start_forked(write_study(search=search), "--workers", "2")
     code, output = command.finish()
     trials, runs = command.trials(), command.confirmation()
-    again, more = start("extend", "small", "--trials", "2", "--workers", "1", out=command.out).finish()
+    again, more = start_forked("extend", "small", "--trials", "2", "--workers", "1", out=command.out).finish()
 
     assert code == 0, output
     assert finished_as(trials) == ["completed"] * 6
@@ -245,7 +295,7 @@ def test_episodes_end_a_search_of_two_workers_pay_for_its_confirmation_and_can_b
 
 
 def test_a_second_search_of_a_running_study_is_refused_and_does_no_harm(
-    slow_study: Path, start: Callable[..., Command]
+    slow_study: Path, start_forked: Callable[..., Command]
 ) -> None:
     """The running one is this test, which holds the study's lock as a search does."""
     folder = StudyFolder.of(slow_study.parent, "slow").path
@@ -253,7 +303,7 @@ def test_a_second_search_of_a_running_study_is_refused_and_does_no_harm(
     (folder / "search.pid").write_text("4711", encoding="utf-8")
 
     with FileLock(folder / "search.lock"):
-        code, output = start(slow_study, "--workers", "1").finish()
+        code, output = start_forked(slow_study, "--workers", "1").finish()
 
     assert code == 2
     assert f"another search of study 'slow' is running in {slow_study.parent}/runs/slow" in output
@@ -304,7 +354,7 @@ def test_a_trial_that_kills_its_worker_every_time_is_given_up_after_three_attemp
 
 
 def test_a_model_that_cannot_be_used_is_one_message(
-    write_study: Callable[..., Path], small_world: Path, tmp_path: Path, start: Callable[..., Command]
+    write_study: Callable[..., Path], small_world: Path, tmp_path: Path, start_forked: Callable[..., Command]
 ) -> None:
     from transformers import BertConfig, BertForMaskedLM
 
@@ -316,7 +366,7 @@ def test_a_model_that_cannot_be_used_is_one_message(
         (tmp_path / "bert" / part).write_bytes((small_world / "model" / part).read_bytes())
     path = write_study("bert", model={"name": str(tmp_path / "bert")})
 
-    code, output = start(path, "--workers", "1").finish()
+    code, output = start_forked(path, "--workers", "1").finish()
 
     assert code == 2
     assert (

@@ -1,6 +1,7 @@
 """Studies as a whole: what goes when one is deleted, what stays, and that a renamed one is what it was."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,15 +29,21 @@ from ppo_tune.search.storage import (
 from ppo_tune.search.studies import delete_study, rename_study, study_contents
 
 
-@pytest.fixture
-def out(copy_searched: Callable[..., Path]) -> Path:
+@pytest.fixture(scope="module")
+def reported(searched_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the searched study `small` and its report."""
-    folder = copy_searched()
+    folder = Path(shutil.copytree(searched_once, tmp_path_factory.mktemp("reported") / "out"))
     study, config = open_study("small", out=folder)
     asked = load_study(folder / "small.yaml")
     StudyFolder.of(folder, "small").written("small").write_text(study_text(asked), encoding="utf-8")
     report_study(study, config, out=folder)
     return folder
+
+
+@pytest.fixture
+def out(reported: Path, tmp_path: Path) -> Path:
+    """A copy of it to change."""
+    return Path(shutil.copytree(reported, tmp_path / "searched"))
 
 
 def outside(out: Path) -> dict[str, bytes]:

@@ -40,6 +40,11 @@ for _module in pkgutil.walk_packages(ppo_tune.search.__path__, "ppo_tune.search.
     importlib.import_module(_module.name)
 
 
+@pytest.fixture(autouse=True)
+def start_workers() -> None:
+    """As for users."""
+
+
 def kinds_below(kind: type[Any]) -> list[type[Workers]]:
     """All subclasses, also those of subclasses."""
     return [one for child in kind.__subclasses__() for one in (child, *kinds_below(child))]

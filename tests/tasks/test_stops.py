@@ -242,7 +242,8 @@ PLAIN_TURNS = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% en
 def test_a_chat_whose_turns_end_by_no_token_is_noted(template, stop, told, folder):
     tokenizer = KINDS["byte level"]()
     tokenizer.chat_template = template
-    tiny_model("gpt2", vocab_size=len(tokenizer), n_positions=64).save_pretrained("model")
+    sizes = {"vocab_size": len(tokenizer), "n_positions": 64, "eos_token_id": tokenizer.eos_token_id}
+    tiny_model("gpt2", **sizes).save_pretrained("model")
     tokenizer.save_pretrained("model")
 
     notes = assemble(run(chat=True, stop=stop)).notes

@@ -14,7 +14,8 @@ from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import ConfigError, DataError, ModelError, PPOTuneError
 from ppo_tune.models.loading import judge_skeleton
-from ppo_tune.trainer.assembly import assemble
+from ppo_tune.rewards.preference import PreferenceReward
+from ppo_tune.trainer.assembly import assemble, evaluate_model
 from ppo_tune.trainer.checks import Lengths, check_run
 from tests.conftest import VOCABULARY, WORDS, save_tiny_model, tiny_tokenizer
 
@@ -132,6 +133,65 @@ def test_a_mistake_is_told_without_weights_in_the_words_of_the_run(
 
     assert str(early.value) == str(late.value)
     assert str(early.value).startswith(sentence)
+
+
+def test_an_encoder_says_what_it_can_read_and_lowering_max_new_tokens_is_no_way_out(make: Make) -> None:
+    save_tiny_model(Path("bart"), "bart")
+
+    assert said(make(LONG, model={"name": "bart"})).startswith(
+        "p.jsonl:65: `tokens <= 32`, what the encoder can read, must hold for a prompt, but got 40; shorten it, or "
+        "take too_long: drop or cut"
+    )
+    (note,) = check_run(make(LONG, model={"name": "bart"}, too_long="cut")).of_model
+    assert note.endswith("have more than 32 tokens, what the encoder can read: 1 lost their beginning")
+
+
+def test_a_t5_has_no_limit(make: Make) -> None:
+    save_tiny_model(Path("t5"), "t5")
+
+    facts = check_run(make(LONG, model={"name": "t5"}))
+
+    assert facts.lengths == Lengths(median=2, longest=40, room=None)
+
+
+def test_a_tokenizer_of_another_model_is_told_by_the_token_that_ends_a_text(make: Make) -> None:
+    config = make()
+    tiny_tokenizer(eos_token="m").save_pretrained("lm")
+
+    told = (
+        "the tokenizer of 'lm' ends a text by 'm', number 14, and its generation_config.json or config.json by number "
+        "0: if they are of two models, no text is read as it was learned; save the tokenizer that the model was "
+        "trained with"
+    )
+    assert check_run(config).of_model == (told,)
+    assert told in assemble(config).notes
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_what_scores_responses_is_told_whether_they_are_texts_by_themselves(make: Make, family: str) -> None:
+    save_tiny_model(Path("policy"), family)
+    judge = {"name": "preference", "model": classifier(Path("judge"))}
+
+    task = assemble(make(model={"name": "policy"}, reward=judge, judges={"other": judge})).task
+
+    assert isinstance(task.reward, PreferenceReward)
+    assert isinstance(task.judges["other"], PreferenceReward)
+    assert task.reward.reading.text("a?", "b") == ("a?b" if family == "gpt2" else "a? b")
+    assert task.judges["other"].reading.text("a?", "b") == task.reward.reading.text("a?", "b")
+
+
+def test_a_model_is_not_loaded_to_be_evaluated_where_references_are_missing(make: Make) -> None:
+    config = make(weights=False, reward={"name": "reference"})
+
+    with pytest.raises(PPOTuneError) as refused:
+        evaluate_model("lm", config, split="heldout")
+
+    n = sum(split_of(text) == "heldout" for text in TEXTS)
+    first = 1 + next(i for i, text in enumerate(TEXTS) if split_of(text) == "heldout")
+    assert str(refused.value) == (
+        f"p.jsonl:{first}: task.reward: reward chrf needs reference texts, but {n} prompts have none, this one first; "
+        "name their column with task.reference"
+    )
 
 
 def test_how_many_prompts_are_too_long_is_told(make: Make) -> None:

@@ -240,7 +240,13 @@ def test_an_encoder_decoder_on_a_bandit_ends_at_the_tilted_reference(length: int
 
 @pytest.mark.parametrize(
     ("adapter", "rate", "far"),
-    [("lora", 0.01, 0.3), ("rslora", 0.01, 0.3), ("ia3", 0.03, 0.15)],
+    [
+        ("lora", 0.01, 0.3),
+        ("rslora", 0.01, 0.3),
+        ("dora", 0.01, 0.3),
+        ("adalora", 0.01, 0.2),
+        ("ia3", 0.03, 0.15),
+    ],
 )
 def test_adapters_on_a_bandit_end_where_the_score_sends_them(
     adapter: AdapterKind, rate: float, far: float

@@ -98,7 +98,7 @@ def test_what_needs_the_reward_is_refused_with_the_way_out(
     code, said = say(*command.format(model=small_world / "model").split())
 
     assert code == 2
-    assert re.search(
+    assert re.match(
         r"error: (task\.)?reward\.function: CountRed is in the Python session that gave it to ppo-tune, and "
         r"\S*reward-\w{12}\.py " + re.escape(WAY_OUT),
         said,

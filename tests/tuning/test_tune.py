@@ -154,6 +154,14 @@ FOUND_LATER: dict[str, tuple[dict[str, Any], str]] = {
         {"reward": "nothing.py:score", "judges": {"kind": "nothing.py:score"}},
         "reward: no such file 'nothing.py' (looked in {here})\njudges.kind: no such file",
     ),
+    "a column of a list": (
+        {"prompts": [{"prompt": "a", "answer": "b"}] * 9, "reference": "anser"},
+        "prompts:1: there is no column 'anser'; the row has prompt, answer; did you mean reference='answer'?",
+    ),
+    "a column of a file": (
+        {"prompts": "file.csv", "prompt": "text"},
+        "file.csv:2: there is no column 'text'; the row has one, two; name the column by prompt,",
+    ),
     "an earlier study": (
         {"warm_start": "other"},
         "warm_start: there is no study 'other' at runs/other/study.db; start it with `ppo_tune.run_search`",
@@ -170,6 +178,7 @@ def test_what_is_found_in_the_files_is_told_by_the_arguments(
     changes: dict[str, Any], said: str, tune: Tune, here: Path
 ) -> None:
     (here / "file").touch()
+    (here / "file.csv").write_text("one,two\n1,2\n", encoding="utf-8")
 
     with pytest.raises(ppo_tune.PPOTuneError) as caught:
         tune(**{"reward": CountRed(), **changes})

@@ -1,0 +1,139 @@
+"""The share of a row's unit tests that a response passes, which is a program: run apart from ours, with limits."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from textwrap import dedent
+from typing import Any
+
+from ppo_tune.config.rewards import UnitTestsRewardConfig
+from ppo_tune.data.prompts import Prompt
+from ppo_tune.errors import ConfigError, DataError, Problem, RewardError
+from ppo_tune.programs.cases import UnitTests, read_expression_tests, read_python_tests, together
+from ppo_tune.programs.runners import runners
+from ppo_tune.rewards.base import Columns, Reward, sample
+
+FENCE = re.compile(
+    r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE | re.IGNORECASE
+)
+"""A block of code in Markdown; one that was cut off goes on to the end."""
+
+CHUNK = 64
+"""Expressions that one process evaluates."""
+
+
+def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequence[Prompt]) -> str | None:
+    """Make sure that this system can run programs and every prompt has tests that can be read.
+
+    Args:
+        config: Names the columns.
+        place: Where the config stands, such as task.reward.
+        prompts: Those that it will see.
+
+    Returns:
+        What programs are not kept from; None if nothing.
+
+    Raises:
+        ConfigError: If the system cannot run them.
+        DataError: If a prompt has no tests, or they have another form.
+    """
+    if not hasattr(os, "fork"):
+        what = (
+            f"programs are run in forks of a process, which {sys.platform} does not make; search on Linux, such as in "
+            "WSL or a container"
+        )
+        raise ConfigError([Problem(place, what)])
+    for prompt in prompts:
+        try:
+            tests_of(config, prompt.columns)
+        except ValueError as error:
+            raise DataError(f"{prompt.where or 'prompt'}: {place}: {error}") from None
+    told = runners(config.memory_mb).protection.told
+    return None if told is None else f"unit tests: {told}"
+
+
+def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitTests:
+    """The tests of a row.
+
+    Raises:
+        ValueError: If it has none, or of another form.
+    """
+    for option, name in config.columns.items():
+        if name not in columns:
+            found = ", ".join(name for name in columns if name != "references") or "none"
+            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
+        if option != "column" and not isinstance(columns[name], str):
+            raise ValueError(f"column {name!r} must hold text, but got {columns[name]!r}")
+    value = columns[config.column]
+    if value is None or value in ("", [], {}):
+        raise ValueError(f"column {config.column!r} holds no tests; give the row some, or leave it out")
+    try:
+        if config.language == "expression":
+            return read_expression_tests(value)
+        return read_python_tests(value, columns[config.entry_point] if config.entry_point else None)
+    except ValueError as error:
+        raise ValueError(f"column {config.column!r} {error}") from None
+
+
+def program_of(response: str, prefix: str) -> str:
+    """The program of a response: what stands in its first fence of Markdown, or all of it, behind a prefix."""
+    fenced = FENCE.search(response)
+    program = response if fenced is None else dedent(fenced[1])
+    return prefix + program if prefix else program.strip()  # tokenizers begin a response with a space
+
+
+class UnitTestsReward(Reward):
+    """The share of the row's tests that a program passes, 0 to 1; one that cannot be run passes none.
+
+    Args:
+        config: The language, the columns and the limits.
+    """
+
+    def __init__(self, config: UnitTestsRewardConfig) -> None:
+        self.config = config
+        self._tests: dict[str, UnitTests] = {}
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
+        """One share per response; programs that are the same and have the same tests run once."""
+        wanted: dict[tuple[str, str], UnitTests] = {}
+        keys = []
+        for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+            row = {name: values[i] for name, values in columns.items()}
+            try:
+                key, tests = self._tests_of(row)
+            except ValueError as error:
+                raise RewardError(f"{self}: {error}, for {sample(prompt, response)}") from None
+            prefix = row[self.config.prefix] if self.config.prefix else ""
+            keys.append((program_of(response, prefix), key))
+            wanted.setdefault(keys[-1], tests)
+        programs = [program for program, _ in wanted]
+        shares = dict(zip(wanted, self._shares(programs, [*wanted.values()]), strict=True))
+        return [shares[key] for key in keys]
+
+    def _tests_of(self, row: Mapping[str, Any]) -> tuple[str, UnitTests]:
+        """A row's tests, read once, with what they are known by."""
+        named = {name: row.get(name) for name in self.config.columns.values()}
+        key = json.dumps(named, sort_keys=True, default=str)
+        if key not in self._tests:
+            self._tests[key] = tests_of(self.config, row)
+        return key, self._tests[key]
+
+    def _shares(self, programs: Sequence[str], tests: Sequence[UnitTests]) -> list[float]:
+        """What share of its tests each program passes."""
+        jobs = [each.job(program, self.config.timeout) for program, each in zip(programs, tests, strict=True)]
+        if self.config.language == "python":
+            answers = runners(self.config.memory_mb).answers(jobs)
+        else:
+            chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
+            found = runners(self.config.memory_mb).answers([*map(together, chunks)])
+            pairs = zip(found, chunks, strict=True)
+            answers = [value for answer, chunk in pairs for value in answer or [None] * len(chunk)]
+        return [
+            0.0 if answer is None else each.passed(answer) / each.count
+            for answer, each in zip(answers, tests, strict=True)
+        ]
+
+    def __str__(self) -> str:
+        return "reward unit_tests"
