@@ -77,6 +77,8 @@ def assemble(
     device = device or best_device()
     stops = _stops(config, config.model.name)
     task = make_task(config.task, device)
+    if config.model.name is None:  # the task's own, which is there now
+        stops = _stops(config, task.base_model)
     policy = load_policy(
         config.widest_model, default_name=task.base_model, places=places, device=device,
         adapters_vary=config.adapters_vary,

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppo_tune.config.study_file import load_study
 from ppo_tune.config.tasks import EmbeddedTaskConfig
 from ppo_tune.data.chats import Chat
 from ppo_tune.fitting.new_model import TURNS
@@ -30,6 +31,7 @@ from ppo_tune.tasks.worlds.dialogue import (
     write_answer,
     write_request,
 )
+from ppo_tune.trainer.assembly import assemble
 
 TURNS_OF_A_GUEST = (
     {"role": "system", "content": "a quiet house , no dogs ."},
@@ -199,6 +201,15 @@ def test_a_conversation_goes_through_the_chat_template_of_the_model_in_either_ar
         assert tokenizer.unk_token_id not in ids
         assert tokenizer.eos_token == end
         assert stops_of(config, tokenizer).ids == (tokenizer.eos_token_id,)
+
+
+def test_the_end_of_a_turn_stops_an_answer_of_the_tasks_own_model_and_nothing_is_noted(
+    small_worlds: Path,
+) -> None:
+    made = assemble(load_study("dialogue"), device=torch.device("cpu"))
+
+    assert made.stops.ids == (made.policy.tokenizer.eos_token_id,)
+    assert made.notes == ()
 
 
 def test_the_judge_of_the_task_reads_the_turns_as_it_was_fitted_to(small_worlds: Path) -> None:
