@@ -457,10 +457,13 @@ def test_examples_are_listed_and_copied(cli: Cli, tmp_path: Path, monkeypatch: p
     )
 
     assert [line.split()[0] for line in listed.out.splitlines()[:-1]] == [
+        "code",
+        "dialogue",
         "full",
         "grid",
         "quickstart",
         "restaurants",
+        "summarize",
         "translate",
     ]
     assert copied.out == "wrote mine/search_spaces/grid.yaml\n"
