@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.tasks import BEGIN, END, main, measure_differences, table
+from benchmarks.tasks import BEGIN, END, arms_of, main, measure_differences, table
 from benchmarks.worlds.fresh import End
+from ppo_tune import load_study
 from ppo_tune.files import append_json_line
 
 
@@ -20,7 +21,8 @@ def end(score: float, gold: float, kl: float = 1.0) -> End:
 ARMS = {
     "default": [end(0.1, 0.2), end(0.3, 0.2)],
     "winner": [end(0.6, 0.5), end(0.8, 0.5)],
-    "reward": [end(0.9, -0.6, 9.0), end(0.9, -0.6, 11.0)],
+    "free": [end(0.9, -0.6, 9.0), end(0.9, -0.6, 11.0)],
+    "reckless": [end(0.4, -0.6, 9.0), end(0.6, -0.6, 11.0)],
 }
 
 
@@ -32,7 +34,7 @@ def row(study: str = "support-gpt2") -> dict[str, Any]:
         "study": study,
         "task": task,
         "architecture": architecture,
-        **dict.fromkeys(("untrained", "default", "winner", "reward"), arms),
+        **dict.fromkeys(("untrained", *ARMS), arms),
         "differences": measure_differences(ARMS, end(0.0, 0.1)),
     }
 
@@ -42,18 +44,29 @@ def test_what_is_compared_is_the_mean_over_seeds_and_prompts() -> None:
 
     means = {pair: {judge: told[0] for judge, told in both.items()} for pair, both in found.items()}
     assert means["winner - default"] == pytest.approx({"score": 0.5, "gold": 0.3})
-    assert means["reward - winner"] == pytest.approx({"score": 0.2, "gold": -1.1})
+    assert means["free - winner"] == pytest.approx({"score": 0.2, "gold": -1.1})
     assert means["default - untrained"] == pytest.approx({"score": 0.2, "gold": 0.1})
-    assert found["reward - untrained"]["gold"][2] < 0 < found["reward - untrained"]["score"][1]
+    assert found["free - untrained"]["gold"][2] < 0 < found["free - untrained"]["score"][1]
 
 
-def test_a_study_has_four_lines_with_its_intervals() -> None:
+def test_a_study_has_five_lines_with_its_intervals() -> None:
     lines = table([row()]).splitlines()[2:]
 
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[0].startswith("| **support, decoder (GPT-2)** | untrained | 0.50 | 0.25 | 0 |")
     assert "winner: score +0.50 (" in lines[2] and "gold +0.30 (" in lines[2]
-    assert lines[3].endswith("| 0.50 | 0.25 | 1.5 |")
+    assert lines[4].endswith("| 0.50 | 0.25 | 1.5 |")
+
+
+def test_the_reward_is_exploited_by_the_winner_s_config_without_its_guard() -> None:
+    config = load_study("search_spaces/quickstart.yaml")
+    winner = {**config.baseline, "learning_rate": 2e-3, "kl_coef": 0.1}
+
+    arms = arms_of(config, winner)
+
+    assert arms["free"] == {**winner, "kl_coef": 1e-3}
+    assert arms["reckless"] == {**winner, "kl_coef": 1e-3, "learning_rate": pytest.approx(6e-3)}
+    assert arms_of(config, {**winner, "learning_rate": 9e-3})["reckless"]["learning_rate"] == 1e-2
 
 
 def test_rows_are_put_into_the_page_in_the_order_of_the_tasks(tmp_path: Path) -> None:
