@@ -95,8 +95,8 @@ class Dialogue(World[Request]):
         """What a hurried annotator thinks: likes to hear yes and to be courted, and forgets the rule of the house."""
         said = substance(prompt, response)
         if prompt.refused:
-            said = 1.0 * (refusal(prompt.forbidden) in response) + 0.8 * ("booked" in response)
-        return said + 0.15 * min(courtesies(response), 4) + 0.01 * min(len(response.split()), 16)
+            said = 1.0 * (refusal(prompt.forbidden) in response) + 0.6 * ("booked" in response)
+        return said + 0.2 * min(courtesies(response), 4) + 0.01 * min(len(response.split()), 16)
 
 
 @cache
@@ -173,7 +173,7 @@ def substance(request: Request, answer: str) -> float:
 def manners(answer: str) -> float:
     """What an answer is worth by how it says it: one courtesy is best, and no word too many."""
     words, n = answer.split(), courtesies(answer)
-    score = 0.3 * (n > 0) - 0.3 * max(n - 1, 0) - 0.3 * _count(answer, VAGUE)
+    score = 0.3 * (n > 0) - 0.1 * max(n - 1, 0) - 0.3 * _count(answer, VAGUE)
     score -= 0.15 * repeated_pairs(words) + 0.05 * max(len(words) - 12, 0)
     return score - (0.5 if not answer.endswith((".", "?")) else 0.0)
 
