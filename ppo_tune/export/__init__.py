@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ppo_tune.calling import place_of
 from ppo_tune.config.model import AdapterKind
+from ppo_tune.config.tasks import EmbeddedTaskConfig
 from ppo_tune.errors import ConfigError, Problem
 from ppo_tune.export import native, openrlhf, skyrl, trl, verl
 from ppo_tune.export.base import Export, Scale, Sources, Winner
@@ -73,9 +74,11 @@ def export_study(
     winner = winner_of(
         study, config, out=Path(out), with_sources=to != "native", number=trial, copy_models=copy_models
     )
-    model = winner.config.model.name
-    if to != "native" and model is not None and encodes(model):
-        rule = f"must be native for {model!r}, an encoder–decoder, which {to} does not train"
+    model, task = winner.config.model.name, winner.config.task
+    encodes_own = model is None and isinstance(task, EmbeddedTaskConfig) and task.architecture == "t5"
+    if to != "native" and (encodes_own or (model is not None and encodes(model))):
+        named = "the task's own model" if model is None else repr(model)
+        rule = f"must be native for {named}, an encoder–decoder, which {to} does not train"
         raise ConfigError([Problem("--to", f"{rule}; ppo-tune trains it at full length (ppo-tune train)")])
     adapter = winner.config.model.adapter
     if to not in ADAPTED_BY.get(adapter, TARGETS):

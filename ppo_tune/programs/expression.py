@@ -189,7 +189,7 @@ class _Evaluation:
         try:
             return self.sized(calculate(self.of(node.left), self.of(node.right)))
         except ZeroDivisionError:
-            raise ProgramError(f"`{ast.unparse(node)}` divides by zero") from None
+            raise ProgramError(f"`{_source(node)}` divides by zero") from None
 
     def logic(self, node: ast.BoolOp) -> int:
         """The first value that decides, as in Python."""
@@ -253,4 +253,12 @@ class _Evaluation:
 
 def _foreign(node: ast.AST) -> ProgramError:
     """What is said of a part that is Python and not of the language."""
-    return ProgramError(f"`{ast.unparse(node)}` is not of the language")
+    return ProgramError(f"`{_source(node)}` is not of the language")
+
+
+def _source(node: ast.AST) -> str:
+    """A part as text; of one with too many parts within one another, its kind."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return f"{type(node).__name__} …"

@@ -433,6 +433,28 @@ def test_the_embedded_tasks_own_model_reward_and_prompts_are_found(
     assert len(known.sources.prompts) > 2000
 
 
+@pytest.mark.parametrize("target", other_trainers())
+def test_the_encoder_decoder_of_a_task_is_refused_for_trainers_that_have_none(
+    small_worlds: Path, tmp_path: Path, target: str
+) -> None:
+    folder = StudyFolder.of(tmp_path, "hand").path
+    folder.mkdir(parents=True)
+    hand = HandMade(folder, storage_url(tmp_path, "hand"))
+    task = hand.config.task.model_copy(update={"architecture": "t5"})
+    hand.config = hand.config.model_copy(update={"task": task})
+    hand.study.set_user_attr("config", hand.config.model_dump(mode="json"))
+    fill_usual(hand)
+
+    assert export_study("hand", out=tmp_path).files
+    with pytest.raises(ConfigError) as error:
+        export_study("hand", target, out=tmp_path)
+
+    assert str(error.value) == (
+        f"--to: must be native for the task's own model, an encoder–decoder, which {target} does not train; ppo-tune "
+        "trains it at full length (ppo-tune train)"
+    )
+
+
 @pytest.mark.parametrize("target", ["openrlhf", "trl"])
 def test_an_embedded_task_of_conversations_goes_along_as_messages_and_its_judge_reads_them(
     small_worlds: Path, tmp_path: Path, target: str

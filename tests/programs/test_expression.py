@@ -88,6 +88,9 @@ def test_these_values_are_worked_by_hand(program: str, value: int) -> None:
         ("a" * 2001, "a program has at most 2,000 characters, but this one has 2,001"),
         ("(" * 900 + "a" + ")" * 900, "no expression: too many nested parentheses"),
         ("-" * 100 + "a", "more than 100 parts are nested"),
+        ("~" + "-" * 600 + "a", "`UnaryOp …` is not of the language"),
+        ("a" + ".b" * 900, "`Attribute …` is not of the language"),
+        ("1 // (0 and " + "-" * 600 + "a)", "`BinOp …` divides by zero"),
     ],
 )
 def test_what_has_no_value_says_why(program: str, why: str) -> None:

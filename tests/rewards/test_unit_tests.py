@@ -106,6 +106,14 @@ def test_an_expression_scores_by_the_variables_of_its_tests() -> None:
     assert found == [1.0, 0.5, 0.5, 1.0, 0.0, 0.0, 0.0]
 
 
+def test_an_expression_of_too_many_parts_costs_its_neighbours_nothing() -> None:
+    tests = [{"input": {"a": 3}, "output": 3}]
+
+    found = shares(reward(language="expression"), ["a" + ".b" * 900, "a", "max ( a , 1 )"], tests=tests)
+
+    assert found == [0.0, 1.0, 1.0]
+
+
 def test_programs_of_more_than_one_process_come_in_their_order() -> None:
     tests = [{"input": {}, "output": 7}]
 
