@@ -15,10 +15,11 @@ from ppo_tune.programs.cases import UnitTests, read_expression_tests, read_pytho
 from ppo_tune.programs.runners import runners
 from ppo_tune.rewards.base import Columns, Reward, sample
 
-FENCE = re.compile(
-    r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE | re.IGNORECASE
-)
-"""A block of code in Markdown; one that was cut off goes on to the end."""
+FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+"""A block of code in Markdown, with its language; one that was cut off goes on to the end."""
+
+PYTHON = {"", "py", "python", "python3"}
+"""What the language of a block with a program is called."""
 
 CHUNK = 64
 """Expressions that one process evaluates."""
@@ -78,9 +79,10 @@ def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitT
 
 
 def program_of(response: str, prefix: str) -> str:
-    """The program of a response: what stands in its first fence of Markdown, or all of it, behind a prefix."""
-    fenced = FENCE.search(response)
-    program = response if fenced is None else dedent(fenced[1])
+    """The program of a response: its first block of Python in Markdown, or all of it, behind a prefix."""
+    blocks = (block[2] for block in FENCE.finditer(response) if block[1].lower() in PYTHON)
+    fenced = next(blocks, None)
+    program = response if fenced is None else dedent(fenced)
     return prefix + program if prefix else program.strip()  # tokenizers begin a response with a space
 
 

@@ -8,7 +8,7 @@ from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig, TaskCon
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.base import PromptSet, Task, TaskPrompts
 from ppo_tune.tasks.dataset import dataset_prompts, make_dataset, notes_on_ends, stops_of
-from ppo_tune.tasks.embedded import build_models, embedded_prompts, make_embedded
+from ppo_tune.tasks.embedded import build_models, check_form, embedded_prompts, make_embedded
 from ppo_tune.tasks.recipe import Stage
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "PromptSet",
     "Task",
     "TaskPrompts",
+    "check_form",
     "make_task",
     "notes_on_ends",
     "prepare_task",

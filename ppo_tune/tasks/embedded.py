@@ -17,10 +17,10 @@ from filelock import FileLock
 
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.rewards import PreferenceRewardConfig, RewardConfig
-from ppo_tune.config.tasks import EmbeddedTaskConfig
+from ppo_tune.config.tasks import Architecture, EmbeddedTaskConfig, TaskConfig
 from ppo_tune.data.prompts import Prompt, Split, split_of
 from ppo_tune.data.recipes import recipe_hash
-from ppo_tune.errors import StorageError
+from ppo_tune.errors import ConfigError, Problem, StorageError
 from ppo_tune.rewards import Columns, Reward, make_reward
 from ppo_tune.tasks.base import Task, TaskPrompts, judges_of, objective_of
 from ppo_tune.tasks.recipe import Stage, asked, build
@@ -78,6 +78,29 @@ def embedded_prompts(config: EmbeddedTaskConfig) -> TaskPrompts:
         splits[split_of(prompt.text)].append(replace(prompt, text=text))
     parts = {split: tuple(prompts) for split, prompts in splits.items()}
     return TaskPrompts(config.name, parts, chat=config.chat)
+
+
+def check_form(config: TaskConfig, model: str, *, whole_texts: bool) -> None:
+    """Make sure that the prompts of an embedded task are written as a model expects them.
+
+    Args:
+        config: The task's.
+        model: The model's folder or hub name.
+        whole_texts: Whether what it writes is a text by itself, as an encoder–decoder's is.
+
+    Raises:
+        ConfigError: If they are written for the other kind, and that makes a difference.
+    """
+    right: Architecture = "t5" if whole_texts else "gpt2"
+    if not isinstance(config, EmbeddedTaskConfig) or config.architecture == right:
+        return
+    templates, kinds = world_of(config.name).templates, {"gpt2": "a decoder", "t5": "an encoder–decoder"}
+    if templates[config.architecture] != templates[right]:
+        what = (
+            f"prompts of task {config.name} are written for {kinds[config.architecture]}, as "
+            f"{templates[config.architecture]!r}, but {model!r} is {kinds[right]}; set architecture: {right}"
+        )
+        raise ConfigError([Problem("task.architecture", what)])
 
 
 def build_models(config: EmbeddedTaskConfig, stage: Stage = lambda *_: None) -> Path:

@@ -13,10 +13,11 @@ from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, 
 from ppo_tune.errors import ConfigError, NoPromptsError, Problem, TrialError
 from ppo_tune.models import Policy, load_policy, load_tokenizer
 from ppo_tune.models.adapter_folders import AdapterFolder, find_adapter
+from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.layout import remark_on_ends
 from ppo_tune.models.loading import best_device, is_stored_whole, skeleton
 from ppo_tune.models.stops import NONE, Stops
-from ppo_tune.tasks import Task, make_task, notes_on_ends, stops_of, task_prompts
+from ppo_tune.tasks import Task, check_form, make_task, notes_on_ends, stops_of, task_prompts
 from ppo_tune.trainer.checks import check_scorers
 from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
@@ -140,7 +141,9 @@ def evaluate_model(
     device = best_device()
     adapter = find_adapter(name, base)
     # What cannot be told is refused before any model loads.
-    skeleton(name if adapter is None else adapter.base)
+    judged = name if adapter is None else adapter.base
+    whole_texts = layout_of(skeleton(judged).config).closes_prompts
+    check_form(config.task, judged, whole_texts=whole_texts)
     _stops(config, name if adapter is None else adapter.tokenizer)
     check_scorers(config, task_prompts(config.task).prompts[split])
     task = make_task(config.task, device)

@@ -21,7 +21,7 @@ from ppo_tune.models.loading import skeleton
 from ppo_tune.models.lora import remark_on_rank
 from ppo_tune.models.text import check_tokens, name_of
 from ppo_tune.rewards import check_reward
-from ppo_tune.tasks import PromptSet, TaskPrompts, notes_on_ends, stops_of, task_prompts
+from ppo_tune.tasks import PromptSet, TaskPrompts, check_form, notes_on_ends, stops_of, task_prompts
 from ppo_tune.trainer.compiling import require_compiler
 
 
@@ -117,6 +117,8 @@ class _Look:
         model, tokenizer = skeleton(name), load_tokenizer(name)
         layout = layout_of(model.config)(model, tokenizer, model.dtype)
         self.room = layout.room_for_prompts(self.config.ppo.max_new_tokens)
+        with self.mistakes.collected():
+            check_form(self.config.task, name, whole_texts=layout.closes_prompts)
         with self.mistakes.collected():
             output_head(model)
             rank = self.config.widest_model.lora_rank

@@ -79,6 +79,7 @@ def test_a_program_reads_inputs_and_prints_outputs() -> None:
         f"```\n{ADD}\n```\n```python\nraise ValueError\n```",
         f"1. First\n\n   ```py\n   {ADD.replace(chr(10), chr(10) + '   ')}\n   ```",
         f"```python\n{ADD}",
+        f"```javascript\nfoo\n```\nor, in Python:\n```Python\n{ADD}\n```",
         f" {ADD}\n",
     ],
 )

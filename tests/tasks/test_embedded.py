@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ppo_tune.config.tasks import EmbeddedTaskConfig
+from ppo_tune.config.tasks import Architecture, EmbeddedTaskConfig
 from ppo_tune.data.prompts import Split
 from ppo_tune.data.recipes import recipe_hash
+from ppo_tune.errors import ConfigError
 from ppo_tune.files import content_hash
-from ppo_tune.tasks import Task, make_task, prepare_task
+from ppo_tune.tasks import Task, check_form, make_task, prepare_task
 from ppo_tune.tasks.recipe import build
 from ppo_tune.tasks.worlds import world_of
 from ppo_tune.tasks.worlds.support import gold_score
@@ -87,3 +88,35 @@ def test_a_world_is_scored_by_its_own_reward_model(small_worlds: Path) -> None:
     usual, other = (world(seed).reward(asked, ["thank you ."] * len(asked), {}) for seed in (0, 1))
 
     assert not torch.allclose(usual, other)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "whole_texts", "told"),
+    [
+        (
+            "gpt2",
+            True,
+            "for a decoder, as '{prompt}\\nTL;DR:', but 'mine' is an encoder–decoder; set architecture: t5",
+        ),
+        (
+            "t5",
+            False,
+            "for an encoder–decoder, as 'summarize: {prompt}', but 'mine' is a decoder; set architecture: gpt2",
+        ),
+    ],
+)
+def test_a_model_of_the_other_kind_is_refused_where_it_expects_other_prompts(
+    architecture: Architecture, whole_texts: bool, told: str
+) -> None:
+    config = EmbeddedTaskConfig(name="summarize", architecture=architecture)
+
+    with pytest.raises(ConfigError) as caught:
+        check_form(config, "mine", whole_texts=whole_texts)
+
+    assert str(caught.value) == f"task.architecture: prompts of task summarize are written {told}"
+    check_form(config, "mine", whole_texts=not whole_texts)
+
+
+def test_a_model_of_either_kind_answers_prompts_that_are_written_alike_for_both() -> None:
+    for whole_texts in (False, True):
+        check_form(EmbeddedTaskConfig(name="support"), "mine", whole_texts=whole_texts)
