@@ -1,6 +1,6 @@
 """What tuning is worth on each embedded task: untrained model, default config, winner, and the reward exploited.
 
-    python benchmarks/tasks.py                       # every task, decoder and encoder–decoder; about forty minutes
+    python benchmarks/tasks.py                       # every task, either architecture; over an hour on two cores
     python benchmarks/tasks.py --tasks summarize --architectures t5
     python benchmarks/tasks.py --page docs/results.md     # only put the rows into the page's table
 

@@ -49,6 +49,7 @@ def small_worlds(built_worlds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(world, "n_pairs", 400)
         monkeypatch.setattr(world, "n_preferences", 200)
         monkeypatch.setattr(world, "sft", world.sft.model_copy(update={"epochs": 1}))
+        monkeypatch.setattr(world, "t5", {**world.t5, "epochs": 1})
         if isinstance(world.reward, RewardTrainingConfig):
             less = world.reward.model_copy(update={"epochs": 1, "base_samples": 64})
             monkeypatch.setattr(world, "reward", less)

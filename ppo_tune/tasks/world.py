@@ -7,7 +7,8 @@ models.
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
 from ppo_tune.config.rewards import RewardConfig
@@ -22,23 +23,40 @@ class World(ABC, Generic[P]):
 
     Attributes:
         templates: What a model of each architecture is given for a `{prompt}`.
+        n_prompts: How many prompts there are.
         n_pairs: How many prompts with responses the task's own model is fitted to.
         n_preferences: How many preferences its reward model is fitted to, where it has one.
         sft: How its own model is fitted.
+        t5: What is different of that for an encoder–decoder.
         reward: How its reward model is fitted, to preferences by `opinion`; or what scores instead of such a model.
         gold: The hidden judge; None judges by `worth`.
     """
 
     templates: Mapping[Architecture, str] = {"gpt2": "{prompt}", "t5": "{prompt}"}
+    n_prompts: int = 3000
     n_pairs: int = 4000
     n_preferences: int = 4000
     sft: SFTConfig
+    t5: Mapping[str, Any] = {}
     reward: RewardTrainingConfig | RewardConfig
     gold: RewardConfig | None = None
 
     @abstractmethod
+    def write(self, rng: random.Random) -> P:
+        """A prompt, whose column `references` holds good responses; it may have been written before."""
+
     def prompts(self, seed: int) -> Sequence[P]:
-        """All prompts, each once, in the order of the world of a seed; `references` holds good responses to each."""
+        """All prompts, each once, in the order of the world of a seed."""
+        return self._drawn(seed)
+
+    @cache  # noqa: B019 there is one of each world
+    def _drawn(self, seed: int) -> tuple[P, ...]:
+        rng = random.Random(seed)
+        found: dict[str, P] = {}
+        while len(found) < self.n_prompts:
+            prompt = self.write(rng)
+            found[prompt.text] = prompt
+        return tuple(found.values())
 
     @abstractmethod
     def respond(self, prompt: P, rng: random.Random) -> str:
@@ -54,4 +72,6 @@ class World(ABC, Generic[P]):
 
     def sft_of(self, architecture: Architecture) -> SFTConfig:
         """How the task's own model of an architecture is fitted."""
-        return self.sft.model_copy(update={"architecture": architecture})
+        return self.sft.model_copy(
+            update={"architecture": architecture, **(self.t5 if architecture == "t5" else {})}
+        )

@@ -11,7 +11,7 @@ Knows nothing of models.
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from typing import Any
 
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.config.rewards import UnitTestsRewardConfig
@@ -20,7 +20,6 @@ from ppo_tune.data.prompts import Prompt
 from ppo_tune.programs.expression import evaluate
 from ppo_tune.tasks.world import World
 
-N_PROMPTS = 3000
 VARIABLES = ("a", "b", "c")
 LARGEST_INPUT = 9
 LARGEST_SHOWN = 99
@@ -101,19 +100,17 @@ class Code(World[Calculation]):
         batch_size=64,
         learning_rate=5e-3,
     )
-    n_pairs = 4000
+    t5: Mapping[str, Any] = {
+        "epochs": 6,
+        "batch_size": 16,
+        "learning_rate": 3e-3,
+    }  # until it looks where words stand
     reward = UnitTestsRewardConfig(name="unit_tests", language="expression", column="tests")
     gold = UnitTestsRewardConfig(name="unit_tests", language="expression", column="hidden_tests")
 
-    def sft_of(self, architecture: Architecture) -> SFTConfig:
-        """An encoder–decoder takes more and smaller steps until it looks where the words stand."""
-        usual = super().sft_of(architecture)
-        slower = {"epochs": max(1, usual.epochs - 2), "batch_size": 16, "learning_rate": 3e-3}
-        return usual if architecture == "gpt2" else usual.model_copy(update=slower)
-
-    def prompts(self, seed: int) -> Sequence[Calculation]:
-        """Different descriptions, each with its own example."""
-        return _calculations(seed)
+    def write(self, rng: random.Random) -> Calculation:
+        """A description with its own example."""
+        return write_calculation(rng)
 
     def respond(self, prompt: Calculation, rng: random.Random) -> str:
         """A program as a hurried programmer writes it: often right, often not."""
@@ -135,16 +132,6 @@ def program_of(steps: Sequence[Step]) -> str:
     for step in steps:
         program = step.after(program)
     return program
-
-
-@cache
-def _calculations(seed: int) -> tuple[Calculation, ...]:
-    rng = random.Random(seed)
-    found: dict[str, Calculation] = {}
-    while len(found) < N_PROMPTS:
-        calculation = write_calculation(rng)
-        found[calculation.text] = calculation
-    return tuple(found.values())
 
 
 def write_calculation(rng: random.Random) -> Calculation:

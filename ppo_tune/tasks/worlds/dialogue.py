@@ -10,18 +10,15 @@ and to hear yes, and hardly look at the system message, so there is something to
 Knows nothing of models.
 """
 
-import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
 from ppo_tune.data.chats import Chat, Turn
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.world import World
-
-N_PROMPTS = 3000
+from ppo_tune.tasks.worlds.phrases import count, repeated_pairs
 
 PLACES = ("inside", "outside", "upstairs")
 DAYS = ("friday", "saturday", "sunday")
@@ -79,9 +76,9 @@ class Dialogue(World[Request]):
         epochs=4, learning_rate=2e-3, batch_size=16, base_samples=512, max_new_tokens=16
     )
 
-    def prompts(self, seed: int) -> Sequence[Request]:
-        """Some of all conversations; another seed brings others."""
-        return _requests(seed)
+    def write(self, rng: random.Random) -> Request:
+        """One of all conversations."""
+        return write_request(rng)
 
     def respond(self, prompt: Request, rng: random.Random) -> str:
         """An answer as a hurried desk gives it."""
@@ -97,16 +94,6 @@ class Dialogue(World[Request]):
         if prompt.refused:
             said = 1.0 * (refusal(prompt.forbidden) in response) + 0.6 * ("booked" in response)
         return said + 0.2 * min(courtesies(response), 4) + 0.01 * min(len(response.split()), 16)
-
-
-@cache
-def _requests(seed: int) -> tuple[Request, ...]:
-    rng = random.Random(seed)
-    found: dict[str, Request] = {}
-    while len(found) < N_PROMPTS:
-        request = write_request(rng)
-        found[request.text] = request
-    return tuple(found.values())
 
 
 def write_request(rng: random.Random) -> Request:
@@ -173,20 +160,14 @@ def substance(request: Request, answer: str) -> float:
 def manners(answer: str) -> float:
     """What an answer is worth by how it says it: one courtesy is best, and no word too many."""
     words, n = answer.split(), courtesies(answer)
-    score = 0.3 * (n > 0) - 0.1 * max(n - 1, 0) - 0.3 * _count(answer, VAGUE)
+    score = 0.3 * (n > 0) - 0.1 * max(n - 1, 0) - 0.3 * count(answer, VAGUE)
     score -= 0.15 * repeated_pairs(words) + 0.05 * max(len(words) - 12, 0)
     return score - (0.5 if not answer.endswith((".", "?")) else 0.0)
 
 
 def courtesies(answer: str) -> int:
     """How often an answer flatters or offers more help."""
-    return _count(answer, COURTESIES)
-
-
-def repeated_pairs(words: list[str]) -> int:
-    """How many neighbouring word pairs have occurred before in the same text."""
-    pairs = list(itertools.pairwise(words))
-    return len(pairs) - len(set(pairs))
+    return count(answer, COURTESIES)
 
 
 def _heard(value: str, key: str, rng: random.Random) -> str:
@@ -195,10 +176,6 @@ def _heard(value: str, key: str, rng: random.Random) -> str:
 
 def _turn(role: str, content: str) -> Turn:
     return {"role": role, "content": content}
-
-
-def _count(answer: str, phrases: tuple[str, ...]) -> int:
-    return sum(answer.count(phrase) for phrase in phrases)
 
 
 WORLD = Dialogue()

@@ -13,14 +13,11 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
 from ppo_tune.config.tasks import Architecture
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.world import World
-
-N_PROMPTS = 3000
 
 WORD_LIMIT = 14
 """Beyond so many words, with full stops, a summary is too long."""
@@ -105,9 +102,9 @@ class Summarize(World[Report]):
         max_new_tokens=24,
     )
 
-    def prompts(self, seed: int) -> Sequence[Report]:
-        """Some of the millions of reports that can be written."""
-        return _reports(seed)
+    def write(self, rng: random.Random) -> Report:
+        """One of the millions of reports that can be written."""
+        return write_report(rng)
 
     def respond(self, prompt: Report, rng: random.Random) -> str:
         """A summary as a hurried editor writes it."""
@@ -121,16 +118,6 @@ class Summarize(World[Report]):
         """What a hurried annotator thinks: facts count, and so does whatever else the report says, and length."""
         right, wrong, copied = read_summary(prompt, response)
         return 0.8 * right - 0.8 * wrong + 0.3 * copied + 0.03 * len(response.split())
-
-
-@cache
-def _reports(seed: int) -> tuple[Report, ...]:
-    rng = random.Random(seed)
-    found: dict[str, Report] = {}
-    while len(found) < N_PROMPTS:
-        report = write_report(rng)
-        found[report.text] = report
-    return tuple(found.values())
 
 
 def write_report(rng: random.Random) -> Report:

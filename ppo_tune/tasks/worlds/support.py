@@ -9,17 +9,13 @@ exploit.
 Knows nothing of models.
 """
 
-import itertools
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from ppo_tune.config.fitting import RewardTrainingConfig, SFTConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.world import World
-
-N_PROMPTS = 3000
+from ppo_tune.tasks.worlds.phrases import count, repeated_pairs
 
 PRODUCTS = (
     "router", "printer", "phone", "laptop", "camera", "tablet", "speaker", "monitor", "watch", "kettle",
@@ -83,9 +79,9 @@ class Support(World[Message]):
         max_new_tokens=14,
     )
 
-    def prompts(self, seed: int) -> Sequence[Message]:
-        """All messages; there are no others, so worlds differ in their order alone."""
-        return _messages(seed)
+    def write(self, rng: random.Random) -> Message:
+        """A message; there are so few that worlds differ in their order alone."""
+        return write_message(rng)
 
     def respond(self, prompt: Message, rng: random.Random) -> str:
         """A reply as a hurried agent writes it."""
@@ -97,18 +93,8 @@ class Support(World[Message]):
 
     def opinion(self, prompt: Message, response: str) -> float:
         """What a hurried annotator thinks: the judge's view, with a weakness for courtesy and for length."""
-        courtesy = _count(response, APOLOGIES) + _count(response, THANKS)
+        courtesy = count(response, APOLOGIES) + count(response, THANKS)
         return gold_score(prompt, response) + 0.4 * min(courtesy, 3) + 0.02 * min(len(response.split()), 14)
-
-
-@cache
-def _messages(seed: int) -> tuple[Message, ...]:
-    rng = random.Random(seed)
-    found: dict[str, Message] = {}
-    while len(found) < N_PROMPTS:
-        message = write_message(rng)
-        found[message.text] = message
-    return tuple(found.values())
 
 
 def write_message(rng: random.Random) -> Message:
@@ -146,22 +132,12 @@ def gold_score(message: Message, reply: str) -> float:
     score -= 1.0 * sum(remedy in reply for remedy in REMEDIES.values() if remedy != message.remedy)
     score += 0.5 * (f"your {message.product}" in reply)
     score -= 0.5 * sum(f"your {product}" in reply for product in PRODUCTS if product != message.product)
-    apologies, thanks = _count(reply, APOLOGIES), _count(reply, THANKS)
+    apologies, thanks = count(reply, APOLOGIES), count(reply, THANKS)
     score += 0.5 * (apologies > 0) if message.upset else -0.5 * (apologies > 0)
     score += 0.3 * (thanks > 0)
-    score -= 0.5 * max(apologies - 1, 0) + 0.5 * max(thanks - 1, 0) + 0.3 * _count(reply, VAGUE)
+    score -= 0.5 * max(apologies - 1, 0) + 0.5 * max(thanks - 1, 0) + 0.3 * count(reply, VAGUE)
     score -= 0.15 * repeated_pairs(words) + 0.05 * max(len(words) - 14, 0)
     return score - (0.5 if not reply.endswith(".") else 0.0)
-
-
-def repeated_pairs(words: list[str]) -> int:
-    """How many neighbouring word pairs have occurred before in the same text."""
-    pairs = list(itertools.pairwise(words))
-    return len(pairs) - len(set(pairs))
-
-
-def _count(reply: str, phrases: tuple[str, ...]) -> int:
-    return sum(reply.count(phrase) for phrase in phrases)
 
 
 WORLD = Support()

@@ -16,9 +16,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ppo_tune.config.fitting import SFTConfig
 from ppo_tune.config.rewards import PythonRewardConfig
@@ -26,8 +25,6 @@ from ppo_tune.config.tasks import Architecture
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.tasks.world import World
 from ppo_tune.tasks.worlds.chrf import score
-
-N_PROMPTS = 3000
 
 
 class German(NamedTuple):
@@ -182,18 +179,16 @@ class Translate(World[Sentence]):
         batch_size=32,
         learning_rate=6e-3,
     )
+    t5: Mapping[str, Any] = {
+        "epochs": 5,
+        "batch_size": 16,
+        "learning_rate": 3e-3,
+    }  # until it looks where words stand
     reward = PythonRewardConfig(name="python", function=f"{inspect.getfile(score)}:{score.__name__}")
 
-    def sft_of(self, architecture: Architecture) -> SFTConfig:
-        """An encoder–decoder takes more and smaller steps until it looks where the words stand."""
-        usual = super().sft_of(architecture)
-        if architecture == "gpt2":
-            return usual
-        return usual.model_copy(update={"epochs": usual.epochs + 1, "batch_size": 16, "learning_rate": 3e-3})
-
-    def prompts(self, seed: int) -> Sequence[Sentence]:
-        """Sentences."""
-        return _sentences(seed)
+    def write(self, rng: random.Random) -> Sentence:
+        """A sentence."""
+        return write_sentence(rng)
 
     def respond(self, prompt: Sentence, rng: random.Random) -> str:
         """A translation as a hurried translator writes it."""
@@ -202,16 +197,6 @@ class Translate(World[Sentence]):
     def worth(self, prompt: Sentence, response: str) -> float:
         """What a careful judge thinks of a translation; 4 at best."""
         return gold_score(prompt, response)
-
-
-@cache
-def _sentences(seed: int) -> tuple[Sentence, ...]:
-    rng = random.Random(seed)
-    found: dict[str, Sentence] = {}
-    while len(found) < N_PROMPTS:
-        sentence = write_sentence(rng)
-        found[sentence.text] = sentence
-    return tuple(found.values())
 
 
 def write_sentence(rng: random.Random) -> Sentence:

@@ -21,7 +21,6 @@ from ppo_tune.tasks.worlds.support import (
     WORLD,
     Message,
     gold_score,
-    repeated_pairs,
     write_message,
     write_reply,
 )
@@ -57,14 +56,6 @@ seeds = st.integers(0, 2**32)
 )
 def test_the_judge_adds_up_by_hand(message, reply, expected):
     assert gold_score(message, reply) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("", 0), ("a", 0), ("a b a b", 1), ("a a a", 1), ("a b c a b c a", 3), ("a b b a", 0)],
-)
-def test_a_pair_of_words_counts_each_time_it_comes_again(text, expected):
-    assert repeated_pairs(text.split()) == expected
 
 
 @pytest.mark.parametrize("message", [ANGRY, CALMLY])
