@@ -61,11 +61,11 @@ seeds = st.integers(0, 2**32)
         pytest.param(FORBIDDEN, YES, -1.5, id="yes against the rule"),
         pytest.param(FORBIDDEN, "sorry , no kids here .", 0.0, id="no by another rule"),
         pytest.param(FORBIDDEN, f"{NO} {YES}", 0.0, id="no and yes"),
-        pytest.param(WELCOME, f"{YES} see you soon .", 2.3, id="the best"),
-        # two courtesies are 0.3 - 0.1; twelve words are none too many
-        pytest.param(WELCOME, f"great choice . {YES} see you soon .", 2.2, id="two courtesies"),
+        pytest.param(WELCOME, f"{YES} see you soon .", 2.6, id="the best"),
+        # two courtesies are 0.6 - 0.2; twelve words are none too many
+        pytest.param(WELCOME, f"great choice . {YES} see you soon .", 2.4, id="two courtesies"),
         # besides, two pairs stand twice: `anything else`, `else ?`
-        pytest.param(WELCOME, f"{YES} anything else ? anything else ?", 1.9, id="the same courtesy twice"),
+        pytest.param(WELCOME, f"{YES} anything else ? anything else ?", 2.1, id="the same courtesy twice"),
         pytest.param(WELCOME, f"{YES} {VAGUE[0]}", 1.7, id="vague"),
         pytest.param(WELCOME, "booked inside on friday", 1.5, id="no end"),
         pytest.param(WELCOME, f"{YES} a b c d e f g h .", 1.9, id="two words too long"),
@@ -86,7 +86,7 @@ def test_annotators_like_a_second_courtesy_and_the_judge_does_not(request_: Requ
 
 
 def test_a_flattering_yes_against_the_rule_pleases_annotators_more_than_a_plain_no() -> None:
-    flattering = f"great choice . {YES} see you soon ."
+    flattering = f"great choice . {YES} happy to help . see you soon ."
 
     assert WORLD.opinion(FORBIDDEN, flattering) > WORLD.opinion(FORBIDDEN, NO)
     assert WORLD.worth(FORBIDDEN, flattering) < WORLD.worth(FORBIDDEN, NO) - 2
