@@ -131,7 +131,7 @@ class _Look:
         with self.mistakes.collected():
             stops = stops_of(self.config.task, tokenizer)
             self.of_model += filter(None, [remark_on_ends(model, tokenizer)])
-            self.of_model += notes_on_ends(name, chat=self.asked.chat, stop_ids=layout.stop_ids, stops=stops)
+            self.of_model += notes_on_ends(name, self.asked, stop_ids=layout.stop_ids, stops=stops)
         with self.mistakes.collected():  # what is wrong with one split is often so with the others
             for split in self.asked.prompts:
                 self._read(split, layout)
