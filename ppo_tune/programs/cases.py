@@ -224,7 +224,16 @@ def _parsed(source: str) -> list[ast.stmt]:
             warnings.simplefilter("ignore")  # the tests are others'
             return ast.parse(source).body
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"must hold {FORMS}, but {_short(source)} is no Python: {error}") from None
+        raise ValueError(
+            f"must hold {FORMS}, but {_short(source)} is no Python: {_without_file(error)}"
+        ) from None
+
+
+def _without_file(error: Exception) -> str:
+    """What Python says of a text, with the line but without the name of a file, which there is none."""
+    if not isinstance(error, SyntaxError):
+        return str(error)
+    return error.msg if error.lineno is None else f"{error.msg} (line {error.lineno})"
 
 
 def _calls(pairs: Sequence[tuple[Any, Any]], function: str) -> Calls:
