@@ -15,8 +15,11 @@ from ppo_tune.programs.cases import UnitTests, read_expression_tests, read_pytho
 from ppo_tune.programs.runners import runners
 from ppo_tune.rewards.base import Columns, Reward, sample
 
-FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-"""A block of code in Markdown, with its language; one that was cut off goes on to the end."""
+FENCE = re.compile(r"(^[ \t]*)?```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+"""A block of code in Markdown, with its indentation and its language; one that was cut off goes on to the end."""
+
+HEAD = re.compile(r"^(?:@.*\n)*(?:async +def|def|class) +(\w+) *[(:]", re.MULTILINE)
+"""Where a function or class begins at the margin of a text."""
 
 PYTHON = {"", "py", "python", "python3"}
 """What the language of a block with a program is called."""
@@ -79,11 +82,23 @@ def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitT
 
 
 def program_of(response: str, prefix: str) -> str:
-    """The program of a response: its first block of Python in Markdown, or all of it, behind a prefix."""
-    blocks = (block[2] for block in FENCE.finditer(response) if block[1].lower() in PYTHON)
-    fenced = next(blocks, None)
-    program = response if fenced is None else dedent(fenced)
-    return prefix + program if prefix else program.strip()  # tokenizers begin a response with a space
+    """The program of a response: its first block of Python in Markdown, or all of it, behind a prefix.
+
+    Where such a block defines, at its margin, the last function or class that the prefix begins, only what stands above
+    that in the prefix is kept.
+    """
+    block = next((block for block in FENCE.finditer(response) if block[2].lower() in PYTHON), None)
+    if not prefix:
+        program = response if block is None else dedent(block[3])
+        return program.strip()  # tokenizers begin a response with a space
+    if block is None:
+        return prefix + response
+    indent = block[1] or ""  # of a list; a body keeps its own
+    program = re.sub(f"^{indent}", "", block[3], flags=re.MULTILINE)
+    heads, defined = [*HEAD.finditer(prefix)], {head[1] for head in HEAD.finditer(program)}
+    if heads and heads[-1][1] in defined:
+        return f"{prefix[: heads[-1].start()]}\n{program}"
+    return prefix + program
 
 
 class UnitTestsReward(Reward):

@@ -98,6 +98,47 @@ def test_a_response_may_go_on_with_what_the_row_begins() -> None:
     assert found == [1.0, 0.5, 1.0]
 
 
+IMPORTS = "from math import floor\n\ndef helper():\n    return 0\n\n"
+HEAD = '@staticmethod\ndef add(a, b):\n    """Add.\n\ndef add as one does."""\n'
+NEW = "\n"
+WHOLE = "def add(a, b):\n    return floor(a + b + helper())"
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (f"Here:\n```python\n{WHOLE}\n```", 1.0),
+        (f"```python\nimport os\n\n{WHOLE}\n```\n```python\nadd(1, 2)\n```", 1.0),
+        ("```python\n    return floor(a + b)\n```", 1.0),
+        ("1. So:\n\n   ```py\n       return floor(a + b)\n   ```", 1.0),
+        (f"1. So:\n\n   ```py\n   {WHOLE.replace(NEW, NEW + '   ')}\n   ```", 1.0),
+        ("    return floor(a + b)", 1.0),
+        ("```python\n    def add(a, b):\n        return a + b\n    return add(a, b)\n```", 1.0),
+        ("```python\ndef other(a, b):\n    return a + b\n```", 0.0),
+        ("```python\ndef add(a, b):\n    return a +\n```", 0.0),
+        (f"```python\n{WHOLE.replace('+ b', '')}\n```", 0.5),
+    ],
+    ids=[
+        "whole",
+        "with imports",
+        "a body",
+        "a body in a list",
+        "in a list",
+        "bare",
+        "a body with a function",
+        "another",
+        "broken",
+        "wrong",
+    ],
+)
+def test_a_block_that_defines_what_the_row_begins_takes_its_place_behind_what_stands_above(
+    response: str, expected: float
+) -> None:
+    judge = reward(prefix="prompt", entry_point="entry_point")
+
+    assert shares(judge, [response], tests=HUMANEVAL, entry_point="add", prompt=IMPORTS + HEAD) == [expected]
+
+
 def test_an_expression_scores_by_the_variables_of_its_tests() -> None:
     tests = [{"input": {"a": 3, "b": 5}, "output": 8}, {"input": {"a": 2, "b": 2}, "output": 4}]
     responses = [" a + b", "a * b", "8", "```\na + b\n```", "a +", "sum ( 1 for i in range ( 999999 ) )", ""]
