@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Any
 
+from ppo_tune.config.rewards import UnitTestsRewardConfig
+
 Job = dict[str, Any]
 """What is asked of a runner, see `ppo_tune.programs.running`."""
 
@@ -121,6 +123,29 @@ class Expressions(Pairs):
     def job(self, program: str, seconds: float) -> Job:
         """To evaluate the expression for each."""
         return {"kind": "expressions", "programs": [program], "inputs": [self.inputs], "seconds": seconds}
+
+
+def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitTests:
+    """The tests of a row, in the columns that a reward names.
+
+    Raises:
+        ValueError: If it has none, or of another form.
+    """
+    for option, name in config.columns.items():
+        if name not in columns:
+            found = ", ".join(name for name in columns if name != "references") or "none"
+            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
+        if option != "column" and not isinstance(columns[name], str):
+            raise ValueError(f"column {name!r} must hold text, but got {columns[name]!r}")
+    value = columns[config.column]
+    if value is None or value in ("", [], {}):
+        raise ValueError(f"column {config.column!r} holds no tests; give the row some, or leave it out")
+    try:
+        if config.language == "expression":
+            return read_expression_tests(value)
+        return read_python_tests(value, columns[config.entry_point] if config.entry_point else None)
+    except ValueError as error:
+        raise ValueError(f"column {config.column!r} {error}") from None
 
 
 def together(jobs: Sequence[Job]) -> Job:

@@ -11,7 +11,7 @@ from typing import Any
 from ppo_tune.config.rewards import UnitTestsRewardConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, DataError, Problem, RewardError
-from ppo_tune.programs.cases import UnitTests, read_expression_tests, read_python_tests, together
+from ppo_tune.programs.cases import UnitTests, tests_of, together
 from ppo_tune.programs.runners import runners
 from ppo_tune.rewards.base import Columns, Reward, sample
 
@@ -56,29 +56,6 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
             raise DataError(f"{prompt.where or 'prompt'}: {place}: {error}") from None
     told = runners(config.memory_mb).protection.told
     return None if told is None else f"unit tests: {told}"
-
-
-def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitTests:
-    """The tests of a row.
-
-    Raises:
-        ValueError: If it has none, or of another form.
-    """
-    for option, name in config.columns.items():
-        if name not in columns:
-            found = ", ".join(name for name in columns if name != "references") or "none"
-            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
-        if option != "column" and not isinstance(columns[name], str):
-            raise ValueError(f"column {name!r} must hold text, but got {columns[name]!r}")
-    value = columns[config.column]
-    if value is None or value in ("", [], {}):
-        raise ValueError(f"column {config.column!r} holds no tests; give the row some, or leave it out")
-    try:
-        if config.language == "expression":
-            return read_expression_tests(value)
-        return read_python_tests(value, columns[config.entry_point] if config.entry_point else None)
-    except ValueError as error:
-        raise ValueError(f"column {config.column!r} {error}") from None
 
 
 def program_of(response: str, prefix: str) -> str:
