@@ -27,6 +27,11 @@ class UnitTests(ABC):
     def count(self) -> int:
         """How many there are."""
 
+    @property
+    def empty(self) -> list[str]:
+        """Those that name nothing, and so ask nothing of a program."""
+        return []
+
     @abstractmethod
     def job(self, program: str, seconds: float) -> Job:
         """What to ask of a runner for a program."""
@@ -52,6 +57,16 @@ class Statements(UnitTests):
     def count(self) -> int:
         """How many count."""
         return sum(counts for _, counts in self.tests)
+
+    @property
+    def empty(self) -> list[str]:
+        """Those without any name, such as `assert True`."""
+        return [
+            source
+            for source, counts in self.tests
+            if counts
+            and not any(isinstance(node, ast.Name) for one in _parsed(source) for node in ast.walk(one))
+        ]
 
     def job(self, program: str, seconds: float) -> Job:
         """To run them beside the program."""

@@ -11,6 +11,7 @@ from typing import Any
 from ppo_tune.config.rewards import UnitTestsRewardConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, DataError, Problem, RewardError
+from ppo_tune.plurals import counted
 from ppo_tune.programs.cases import UnitTests, tests_of, together
 from ppo_tune.programs.runners import runners
 from ppo_tune.rewards.base import Columns, Reward, sample
@@ -28,7 +29,7 @@ CHUNK = 64
 """Expressions that one process evaluates."""
 
 
-def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequence[Prompt]) -> str | None:
+def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequence[Prompt]) -> list[str]:
     """Make sure that this system can run programs and every prompt has tests that can be read.
 
     Args:
@@ -37,7 +38,7 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
         prompts: Those that it will see.
 
     Returns:
-        What programs are not kept from; None if nothing.
+        What programs are not kept from, and how many tests every program passes, one sentence each.
 
     Raises:
         ConfigError: If the system cannot run them.
@@ -49,13 +50,22 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
             "WSL or a container"
         )
         raise ConfigError([Problem(place, what)])
+    empty: list[tuple[str, str]] = []
     for prompt in prompts:
+        where = prompt.where or "prompt"
         try:
-            tests_of(config, prompt.columns)
+            empty += ((where, source) for source in tests_of(config, prompt.columns).empty)
         except ValueError as error:
-            raise DataError(f"{prompt.where or 'prompt'}: {place}: {error}") from None
+            raise DataError(f"{where}: {place}: {error}") from None
     told = runners(config.memory_mb).protection.told
-    return None if told is None else f"unit tests: {told}"
+    found = [] if told is None else [f"unit tests: {told}"]
+    if empty:
+        where, source = empty[0]
+        found.append(
+            f"{place}: {counted(len(empty), 'test', 'name')} nothing, so every program that loads passes, the first "
+            f"{source!r} ({where})"
+        )
+    return found
 
 
 def program_of(response: str, prefix: str) -> str:

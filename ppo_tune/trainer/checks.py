@@ -89,12 +89,12 @@ def check_scorers(config: RunConfig, prompts: Sequence[Prompt]) -> list[str]:
     Raises:
         PPOTuneError: With all of those that could not.
     """
-    mistakes, told = Mistakes(), []
+    mistakes, told = Mistakes(), list[str]()
     for place, scorer in scorers(config.task).items():
         with mistakes.collected():
-            told.append(check_reward(scorer, place, prompts, config.ppo.max_new_tokens))
+            told.extend(check_reward(scorer, place, prompts, config.ppo.max_new_tokens))
     mistakes.tell()
-    return [note for note in dict.fromkeys(told) if note is not None]
+    return [*dict.fromkeys(told)]
 
 
 @dataclass

@@ -164,7 +164,7 @@ def test_programs_of_more_than_one_process_come_in_their_order() -> None:
     assert [n for n, score in enumerate(found) if score] == [7]
 
 
-def checked(*rows: dict[str, Any], **options: Any) -> str | None:
+def checked(*rows: dict[str, Any], **options: Any) -> list[str]:
     config = UnitTestsRewardConfig(name="unit_tests", **options)
     prompts = [Prompt("p", row, f"rows.jsonl:{line}") for line, row in enumerate(rows, start=1)]
     return check_reward(config, "task.reward", prompts, 32)
@@ -246,7 +246,25 @@ def test_what_programs_are_not_kept_from_is_told(
 ) -> None:
     monkeypatch.setattr(runners(256), "protection", protection)
 
-    assert checked({"tests": MBPP}) == told
+    assert checked({"tests": MBPP}) == ([] if told is None else [told])
+
+
+@pytest.mark.parametrize(
+    ("rows", "n"),
+    [
+        ([MBPP, [*MBPP, "assert True"], ["assert 1 == 1", *MBPP]], "2 tests name"),
+        ([MBPP, f"def test_it():\n    assert add(0, 0) == 0\n\nassert True\n{MBPP[0]}"], "1 test names"),
+        ([MBPP, PYTEST], ""),
+    ],
+    ids=["of lists", "of a text", "none"],
+)
+def test_tests_that_name_nothing_are_counted_with_the_first(
+    rows: list[Any], n: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners(256), "protection", Protection(isolated=True, filtered=True))
+    told = f"task.reward: {n} nothing, so every program that loads passes, the first 'assert True' (rows.jsonl:2)"
+
+    assert checked(*({"tests": tests} for tests in rows)) == ([told] if n else [])
 
 
 @pytest.mark.parametrize("option", ["entry_point", "prefix"])
