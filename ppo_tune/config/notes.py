@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ppo_tune.config.model import AdapterKind
+from ppo_tune.config.rewards import ReferenceRewardConfig
 from ppo_tune.config.room import Room
 from ppo_tune.config.scale import short
 from ppo_tune.config.searched import possible_values
 from ppo_tune.config.study import StudyConfig
+from ppo_tune.config.tasks import named_judges
 from ppo_tune.plurals import counted
 
 
@@ -27,6 +29,8 @@ def notes(study: StudyConfig) -> list[str]:
         )
     found += _slow_adapters(study)
     found += _weak_target(study)
+    found += _light_penalty(study)
+    found += _same_judges(study)
     found += _constraints(study) if study.constraints else []
     found += _repeats_of_cells(study) if study.search.sampler.exhaustive else _repeats(study)
     for name, value in study.baseline.items():
@@ -157,6 +161,35 @@ def _weak_target(study: StudyConfig) -> list[str]:
 def _reach(study: StudyConfig, horizon: float | None) -> float:
     """How many times larger kl_coef can become in a trial with this kl_horizon."""
     return study.ppo.with_params({"kl_horizon": horizon}).kl_coef_reach
+
+
+LEAST_SHARE = 0.05
+"""A KL coefficient that holds a policy near its reference where rewards go from 0 to 1."""
+
+
+def _light_penalty(study: StudyConfig) -> list[str]:
+    """A note where the KL penalty, which is in the reward's unit, is lost beside scores that go to 100."""
+    reward, is_adaptive = study.task.reward, study.ppo.kl_target is not None or "kl_target" in study.space
+    largest = max(possible_values(study.space.root.get("kl_coef"), study.ppo.kl_coef))
+    if not isinstance(reward, ReferenceRewardConfig) or is_adaptive or largest >= 100 * LEAST_SHARE:
+        return []
+    return [
+        f"kl_coef is in the reward's unit, and {reward.metric} goes from 0 to 100: {largest:g}, the largest here, "
+        f"weighs no more than {largest / 100:g} where rewards go to 1; let the range reach {100 * LEAST_SHARE:g} or "
+        "beyond, as {low: 0.1, high: 50}"
+    ]
+
+
+def _same_judges(study: StudyConfig) -> list[str]:
+    """A note for every judge that is the reward itself."""
+    reward, judges = study.task.reward, named_judges(study.task)
+    places = {name: "task.gold" if name == "gold" else f"task.judges.{name}" for name in judges}
+    return [
+        f"{places[name]} is the reward itself, so it is no independent judge: it rises whether a policy learns the "
+        "task or the reward's weakness; name what PPO does not maximize, such as other tests"
+        for name, judge in judges.items()
+        if judge == reward
+    ]
 
 
 def _schedule_corners(study: StudyConfig) -> Iterator[dict[str, Any]]:

@@ -40,7 +40,9 @@ class PPOConfig(Block):
     )
     ent_coef: float = Field(0.0, ge=0, description="Weight of the entropy bonus.")
     kl_coef: float = Field(
-        0.05, ge=0, description="β: reward lost per nat of KL to the reference, per token."
+        0.05,
+        ge=0,
+        description="β: reward lost per nat of KL to the reference, per token; in the unit of the reward's scores.",
     )
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
         "k1", description="k1: right gradient; k2, k3: never negative (k3: biased gradient)."

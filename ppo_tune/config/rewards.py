@@ -114,7 +114,8 @@ class UnitTestsRewardConfig(Block):
     prefix: Text | None = Field(
         None,
         description="Column with code that stands before the response, such as the head of a function (HumanEval: "
-        "prompt).",
+        "prompt). A fenced block that defines that function itself takes its place; what stands above the head, such "
+        "as imports, is kept.",
     )
     timeout: float = Field(
         2.0,

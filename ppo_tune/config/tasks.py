@@ -1,6 +1,7 @@
 """What is asked and who scores the answers: the block `task` of a study file."""
 
 import operator
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -28,9 +29,40 @@ Texts = Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], FROM_LIST]
 """Texts, none of them empty."""
 
 
+@dataclass(frozen=True)
+class Advice:
+    """What can be done about the prompts of a kind of task, in the words of its keys: the ends of messages.
+
+    Attributes:
+        too_long: Where one leaves no room for a response.
+        too_long_to_encode: Where an encoder, which reads nothing else, cannot read one.
+        empty: Where a tokenizer makes nothing of one.
+        few: Where a rollout needs more of them.
+        asks_for_chat: The key by which they are wrapped in a chat template.
+        no_turn_end: Where that template does not say when an answer ends.
+        stops: What may end a response besides the model's tokens, for those who look for what does; or nothing.
+    """
+
+    too_long: str
+    too_long_to_encode: str
+    empty: str
+    few: str
+    asks_for_chat: str
+    no_turn_end: str
+    stops: str = ""
+
+
 class EmbeddedTaskConfig(Block):
     """An embedded task, with its own prompts, model, reward and gold reward."""
 
+    advice: ClassVar[Advice] = Advice(
+        too_long="lower max_new_tokens, or name a model that reads more",
+        too_long_to_encode="name a model that reads more",
+        empty="name a model whose tokenizer reads it",
+        few="lower it",
+        asks_for_chat="task.name",
+        no_turn_end="name a model whose template writes one",
+    )
     brings_model: ClassVar[bool] = True  # else the study file must name one
     stop: ClassVar[Texts] = ()
     prompt: ClassVar[str] = "messages"  # the column that holds the turns of its conversations
@@ -78,6 +110,15 @@ TooLong = Literal["refuse", "drop", "cut"]
 class DatasetTaskConfig(Block):
     """Your prompts from a file."""
 
+    advice: ClassVar[Advice] = Advice(
+        too_long="shorten it, lower max_new_tokens, or take too_long: drop or cut",
+        too_long_to_encode="shorten it, or take too_long: drop or cut",
+        empty="write some text, or drop such rows with drop_bad_rows: true",
+        few="lower it or add rows",
+        asks_for_chat="task.chat",
+        no_turn_end="name a token or a text that ends one by task.stop",
+        stops=" and no stop is named",
+    )
     brings_model: ClassVar[bool] = False
     name: Literal["dataset"]
     path: FileName = Field(

@@ -3,17 +3,19 @@
 import hashlib
 import json
 import string
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+from ppo_tune.config.rewards import UnitTestsRewardConfig
 from ppo_tune.config.source import Source
-from ppo_tune.config.tasks import DatasetTaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, scorers
 from ppo_tune.data.chats import Chat, read_chat, turns_of
 from ppo_tune.data.formats import HALF_PAIR, Row
 from ppo_tune.data.tables import Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.plurals import counted
+from ppo_tune.programs.cases import tests_of
 
 Split = Literal["train", "heldout", "confirmation"]
 
@@ -83,7 +85,7 @@ def read_prompts(config: DatasetTaskConfig) -> PromptFile:
     )
     columns = list(dict.fromkeys(name for row in table.rows for name in row.columns))
     names = template_columns(config.template, columns, "task.template")
-    rows, dropped = _rows_with(names, table, config)
+    rows, dropped = _usable(table, config, names, columns)
     dropped = [*table.dropped, *dropped]
     by_text = bool(config.reference) or not any(named.kind == "function" for named in config.names())
     prompts: dict[str, Prompt] = {}
@@ -196,11 +198,22 @@ def _fields(template: str, place: str) -> list[tuple[str, bool]]:
     return [(name, not spec and not how) for _, name, spec, how in parsed if name is not None]
 
 
-def _rows_with(names: list[str], table: Table, config: DatasetTaskConfig) -> tuple[list[Row], list[str]]:
-    """The rows that have a value to write for every column of the template, and what is wrong with the others."""
+def _usable(
+    table: Table, config: DatasetTaskConfig, names: Sequence[str], columns: Collection[str]
+) -> tuple[list[Row], list[str]]:
+    """The rows that can be used, and what is wrong with the others.
+
+    One has a value to write for every column that the template names; where bad rows are dropped, also tests for all
+    who judge by such, which who checks the judges refuses otherwise.
+    """
     kept, dropped = [], []
+    judges = {place: one for place, one in scorers(config).items() if isinstance(one, UnitTestsRewardConfig)}
+    judges = {place: one for place, one in judges.items() if {*one.columns.values()}.issubset(columns)}
     for row in table.rows:
-        problem = next(filter(None, (problem_of_column(row, name, "task.template") for name in names)), None)
+        problems = [problem_of_column(row, name, "task.template") for name in names]
+        if config.drop_bad_rows:
+            problems += [_problem_of_tests(row, judge, place, columns) for place, judge in judges.items()]
+        problem = next(filter(None, problems), None)
         if problem is None:
             kept.append(row)
         elif config.drop_bad_rows:
@@ -212,6 +225,17 @@ def _rows_with(names: list[str], table: Table, config: DatasetTaskConfig) -> tup
             f"{config.path}: at least one row is needed, but all were dropped, the last because {dropped[-1]}"
         )
     return kept, dropped
+
+
+def _problem_of_tests(
+    row: Row, judge: UnitTestsRewardConfig, place: str, columns: Collection[str]
+) -> str | None:
+    """Why a row cannot be judged by its tests; None where it can."""
+    try:
+        tests_of(judge, {name: row.columns.get(name) for name in columns})
+    except ValueError as error:
+        return f"{row.where}: {place}: {error}"
+    return None
 
 
 def problem_of_column(row: Row, name: str, place: str) -> str | None:

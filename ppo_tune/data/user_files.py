@@ -74,8 +74,7 @@ def check_user_files(config: RunConfig, *, read: list[Prompt] | None = None) -> 
         with mistakes.collected():
             contents |= _contents(named)
             if named.place == "model.name" and config.task.chat:
-                place = "task.chat" if config.task.name == "dataset" else "task.name"
-                check_chat_template(named.value, asked_by=place)
+                check_chat_template(named.value, asked_by=config.task.advice.asks_for_chat)
     mistakes.tell()
     hashes = {
         place: content_hash(Path(name)) if Path(name).exists() else name for place, name in contents.items()

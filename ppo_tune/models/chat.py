@@ -18,7 +18,12 @@ MARK = "qzx"
 
 
 def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chat: bool, closed: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    chat: bool,
+    closed: bool = False,
+    asked_by: str = "task.chat",
 ) -> list[list[int]]:
     """Token ids of a task's prompts: as they stand, or each as its turns up to where the assistant begins.
 
@@ -29,7 +34,7 @@ def prompt_ids(
     """
     if not chat:
         return tokenize(tokenizer, texts, closed=closed)
-    turns = [_render(tokenizer, turns_of(text), "task.chat", add_generation_prompt=True) for text in texts]
+    turns = [_render(tokenizer, turns_of(text), asked_by, add_generation_prompt=True) for text in texts]
     end = closing_token(tokenizer) if closed else None
     rows = [tokenizer(turn, add_special_tokens=False)["input_ids"] for turn in turns]
     return [row if end is None or row[-1:] == [end] else [*row, end] for row in rows]

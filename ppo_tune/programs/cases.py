@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Any
 
+from ppo_tune.config.rewards import UnitTestsRewardConfig
+
 Job = dict[str, Any]
 """What is asked of a runner, see `ppo_tune.programs.running`."""
 
@@ -24,6 +26,11 @@ class UnitTests(ABC):
     @abstractmethod
     def count(self) -> int:
         """How many there are."""
+
+    @property
+    def empty(self) -> list[str]:
+        """Those that name nothing, and so ask nothing of a program."""
+        return []
 
     @abstractmethod
     def job(self, program: str, seconds: float) -> Job:
@@ -50,6 +57,16 @@ class Statements(UnitTests):
     def count(self) -> int:
         """How many count."""
         return sum(counts for _, counts in self.tests)
+
+    @property
+    def empty(self) -> list[str]:
+        """Those without any name, such as `assert True`."""
+        return [
+            source
+            for source, counts in self.tests
+            if counts
+            and not any(isinstance(node, ast.Name) for one in _parsed(source) for node in ast.walk(one))
+        ]
 
     def job(self, program: str, seconds: float) -> Job:
         """To run them beside the program."""
@@ -121,6 +138,29 @@ class Expressions(Pairs):
     def job(self, program: str, seconds: float) -> Job:
         """To evaluate the expression for each."""
         return {"kind": "expressions", "programs": [program], "inputs": [self.inputs], "seconds": seconds}
+
+
+def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitTests:
+    """The tests of a row, in the columns that a reward names.
+
+    Raises:
+        ValueError: If it has none, or of another form.
+    """
+    for option, name in config.columns.items():
+        if name not in columns:
+            found = ", ".join(name for name in columns if name != "references") or "none"
+            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
+        if option != "column" and not isinstance(columns[name], str):
+            raise ValueError(f"column {name!r} must hold text, but got {columns[name]!r}")
+    value = columns[config.column]
+    if value is None or value in ("", [], {}):
+        raise ValueError(f"column {config.column!r} holds no tests; give the row some, or leave it out")
+    try:
+        if config.language == "expression":
+            return read_expression_tests(value)
+        return read_python_tests(value, columns[config.entry_point] if config.entry_point else None)
+    except ValueError as error:
+        raise ValueError(f"column {config.column!r} {error}") from None
 
 
 def together(jobs: Sequence[Job]) -> Job:
@@ -224,7 +264,16 @@ def _parsed(source: str) -> list[ast.stmt]:
             warnings.simplefilter("ignore")  # the tests are others'
             return ast.parse(source).body
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"must hold {FORMS}, but {_short(source)} is no Python: {error}") from None
+        raise ValueError(
+            f"must hold {FORMS}, but {_short(source)} is no Python: {_without_file(error)}"
+        ) from None
+
+
+def _without_file(error: Exception) -> str:
+    """What Python says of a text, with the line but without the name of a file, which there is none."""
+    if not isinstance(error, SyntaxError):
+        return str(error)
+    return error.msg if error.lineno is None else f"{error.msg} (line {error.lineno})"
 
 
 def _calls(pairs: Sequence[tuple[Any, Any]], function: str) -> Calls:

@@ -54,7 +54,7 @@ MOST_READ = 2000
 
 def check_reward(
     config: RewardConfig, place: str, prompts: Sequence[Prompt], response_tokens: int
-) -> str | None:
+) -> list[str]:
     """All that can be known of a reward before it is made: its package, its function, how its model reads prompts.
 
     Args:
@@ -64,7 +64,7 @@ def check_reward(
         response_tokens: The longest response.
 
     Returns:
-        What its user should know; None if nothing.
+        What its user should know, one sentence each.
 
     Raises:
         PPOTuneError: If it cannot be used, or not with these prompts.
@@ -77,7 +77,8 @@ def check_reward(
         case ReferenceRewardConfig():
             check_references(config, place, ((p.where, p.columns.get("references")) for p in prompts))
         case PreferenceRewardConfig():
-            return check_judge(config, place, [p.text for p in prompts[:MOST_READ]], response_tokens)
+            told = check_judge(config, place, [p.text for p in prompts[:MOST_READ]], response_tokens)
+            return [] if told is None else [told]
         case UnitTestsRewardConfig():
             return check_unit_tests(config, place, prompts)
-    return None
+    return []

@@ -11,12 +11,16 @@ from typing import Any
 from ppo_tune.config.rewards import UnitTestsRewardConfig
 from ppo_tune.data.prompts import Prompt
 from ppo_tune.errors import ConfigError, DataError, Problem, RewardError
-from ppo_tune.programs.cases import UnitTests, read_expression_tests, read_python_tests, together
+from ppo_tune.plurals import counted
+from ppo_tune.programs.cases import UnitTests, tests_of, together
 from ppo_tune.programs.runners import runners
 from ppo_tune.rewards.base import Columns, Reward, sample
 
-FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-"""A block of code in Markdown, with its language; one that was cut off goes on to the end."""
+FENCE = re.compile(r"(^[ \t]*)?```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+"""A block of code in Markdown, with its indentation and its language; one that was cut off goes on to the end."""
+
+HEAD = re.compile(r"^(?:@.*\n)*(?:async +def|def|class) +(\w+) *[(:]", re.MULTILINE)
+"""Where a function or class begins at the margin of a text."""
 
 PYTHON = {"", "py", "python", "python3"}
 """What the language of a block with a program is called."""
@@ -25,7 +29,7 @@ CHUNK = 64
 """Expressions that one process evaluates."""
 
 
-def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequence[Prompt]) -> str | None:
+def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequence[Prompt]) -> list[str]:
     """Make sure that this system can run programs and every prompt has tests that can be read.
 
     Args:
@@ -34,7 +38,7 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
         prompts: Those that it will see.
 
     Returns:
-        What programs are not kept from; None if nothing.
+        What programs are not kept from, and how many tests every program passes, one sentence each.
 
     Raises:
         ConfigError: If the system cannot run them.
@@ -46,44 +50,42 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
             "WSL or a container"
         )
         raise ConfigError([Problem(place, what)])
+    empty: list[tuple[str, str]] = []
     for prompt in prompts:
+        where = prompt.where or "prompt"
         try:
-            tests_of(config, prompt.columns)
+            empty += ((where, source) for source in tests_of(config, prompt.columns).empty)
         except ValueError as error:
-            raise DataError(f"{prompt.where or 'prompt'}: {place}: {error}") from None
+            raise DataError(f"{where}: {place}: {error}") from None
     told = runners(config.memory_mb).protection.told
-    return None if told is None else f"unit tests: {told}"
-
-
-def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitTests:
-    """The tests of a row.
-
-    Raises:
-        ValueError: If it has none, or of another form.
-    """
-    for option, name in config.columns.items():
-        if name not in columns:
-            found = ", ".join(name for name in columns if name != "references") or "none"
-            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
-        if option != "column" and not isinstance(columns[name], str):
-            raise ValueError(f"column {name!r} must hold text, but got {columns[name]!r}")
-    value = columns[config.column]
-    if value is None or value in ("", [], {}):
-        raise ValueError(f"column {config.column!r} holds no tests; give the row some, or leave it out")
-    try:
-        if config.language == "expression":
-            return read_expression_tests(value)
-        return read_python_tests(value, columns[config.entry_point] if config.entry_point else None)
-    except ValueError as error:
-        raise ValueError(f"column {config.column!r} {error}") from None
+    found = [] if told is None else [f"unit tests: {told}"]
+    if empty:
+        where, source = empty[0]
+        found.append(
+            f"{place}: {counted(len(empty), 'test', 'name')} nothing, so every program that loads passes, the first "
+            f"{source!r} ({where})"
+        )
+    return found
 
 
 def program_of(response: str, prefix: str) -> str:
-    """The program of a response: its first block of Python in Markdown, or all of it, behind a prefix."""
-    blocks = (block[2] for block in FENCE.finditer(response) if block[1].lower() in PYTHON)
-    fenced = next(blocks, None)
-    program = response if fenced is None else dedent(fenced)
-    return prefix + program if prefix else program.strip()  # tokenizers begin a response with a space
+    """The program of a response: its first block of Python in Markdown, or all of it, behind a prefix.
+
+    Where such a block defines, at its margin, the last function or class that the prefix begins, only what stands above
+    that in the prefix is kept.
+    """
+    block = next((block for block in FENCE.finditer(response) if block[2].lower() in PYTHON), None)
+    if not prefix:
+        program = response if block is None else dedent(block[3])
+        return program.strip()  # tokenizers begin a response with a space
+    if block is None:
+        return prefix + response
+    indent = block[1] or ""  # of a list; a body keeps its own
+    program = re.sub(f"^{indent}", "", block[3], flags=re.MULTILINE)
+    heads, defined = [*HEAD.finditer(prefix)], {head[1] for head in HEAD.finditer(program)}
+    if heads and heads[-1][1] in defined:
+        return f"{prefix[: heads[-1].start()]}\n{program}"
+    return prefix + program
 
 
 class UnitTestsReward(Reward):

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.config.judges import REWARD
-from ppo_tune.config.tasks import TaskConfig, TooLong, named_judges
+from ppo_tune.config.tasks import Advice, DatasetTaskConfig, TaskConfig, TooLong, named_judges
 from ppo_tune.data.prompts import Prompt, Split
 from ppo_tune.errors import ConfigError, DataError, NoPromptsError, Problem
 from ppo_tune.models.chat import prompt_ids, shortened
@@ -28,6 +28,7 @@ class TaskPrompts:
         chat: Whether prompts are wrapped in the tokenizer's chat template.
         drop_bad_rows: Whether a prompt of which the tokenizer makes nothing is dropped instead of refused.
         too_long: What becomes of a prompt that leaves no room for a response.
+        advice: What can be done about them, for messages.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TaskPrompts:
     chat: bool = field(default=False, kw_only=True)
     drop_bad_rows: bool = field(default=False, kw_only=True)
     too_long: TooLong = field(default="refuse", kw_only=True)
+    advice: Advice = field(default=DatasetTaskConfig.advice, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,13 @@ class PromptSet:
         *,
         closed: bool = False,
     ) -> None:
-        self.name = task.name
+        self.name, self.advice = task.name, task.advice
         self.prompts: list[Prompt] = []
         self.ids: list[list[int]] = []
         every, self.n_dropped, self.n_cut = task.prompts[split], 0, 0
-        rows = prompt_ids(tokenizer, [prompt.text for prompt in every], chat=task.chat, closed=closed)
+        texts = [prompt.text for prompt in every]
+        asked_by = task.advice.asks_for_chat
+        rows = prompt_ids(tokenizer, texts, chat=task.chat, closed=closed, asked_by=asked_by)
         for prompt, ids in zip(every, rows, strict=True):
             problem = problem_of_prompt(len(ids), max_prompt_tokens, closed=closed)
             if problem is None:
@@ -134,9 +138,11 @@ class PromptSet:
             if not ids and task.drop_bad_rows:
                 continue
             if not ids or task.too_long == "refuse":
-                way_out = "take too_long: drop or cut" if ids else "drop such rows with drop_bad_rows: true"
+                too_long = task.advice.too_long_to_encode if closed else task.advice.too_long
+                way_out = too_long if ids else task.advice.empty
                 others = _others(rows, ids, max_prompt_tokens, split)
-                raise DataError(f"{prompt.where or 'prompt'}: {problem}, or {way_out}{others}")
+                rule, _, _ = problem.partition("; ")  # its ways out are not those of every task
+                raise DataError(f"{prompt.where or f'task {task.name}'}: {rule}; {way_out}{others}")
             assert max_prompt_tokens is not None, "without a limit nothing is too long"
             cut = task.too_long == "cut" and shortened(
                 tokenizer, prompt.text, max_prompt_tokens, chat=task.chat, closed=closed
@@ -163,7 +169,7 @@ class PromptSet:
             raise DataError(
                 f"task {self.name}: `prompts >= rollout_size` must hold, but got "
                 f"{counted(len(self), 'training prompt')} and "
-                f"rollout_size {rollout_size}; lower it or add rows"
+                f"rollout_size {rollout_size}; {self.advice.few}"
             )
 
     def _add(self, prompt: Prompt, ids: list[int]) -> None:

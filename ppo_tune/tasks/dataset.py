@@ -76,7 +76,7 @@ def stops_of(config: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> Stops:
         ConfigError: If the model's tokens cannot write a text of `stop`.
     """
     tokens = {text: _ids_of(text, tokenizer) for text in config.stop}
-    end = turn_end(tokenizer, asked_by="task.chat") if config.chat else None
+    end = turn_end(tokenizer, asked_by=config.advice.asks_for_chat) if config.chat else None
     ids = set().union(*tokens.values(), () if end is None else (end,))
     texts = tuple(text for text, found in tokens.items() if not found)
     for text in texts:
@@ -84,25 +84,25 @@ def stops_of(config: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> Stops:
     return Stops(tuple(sorted(ids)), texts)
 
 
-def notes_on_ends(name: str, *, chat: bool, stop_ids: Sequence[int], stops: Stops) -> list[str]:
+def notes_on_ends(name: str, task: TaskPrompts, *, stop_ids: Sequence[int], stops: Stops) -> list[str]:
     """What the user should know of what ends a response.
 
     Args:
         name: The tokenizer's folder or hub name.
-        chat: Whether the task is a chat.
+        task: Whether it is a chat, and what can be done there.
         stop_ids: The tokens that end a response by what the model's authors say.
         stops: What the task names.
     """
     found = []
     if not stop_ids and not stops:
         found.append(
-            f"the tokenizer of {name!r} has no end-of-sequence token and no stop is named: nothing ends a "
-            "response but max_new_tokens"
+            f"the tokenizer of {name!r} has no end-of-sequence token{task.advice.stops}: nothing ends a response "
+            "but max_new_tokens"
         )
-    if chat and not stops:
+    if task.chat and not stops:
         found.append(
-            f"task.chat: the chat template of {name!r} ends an assistant's turn by no token of its own, so a "
-            "response may go on into the user's next turn; name a token or a text that ends one by task.stop"
+            f"{task.advice.asks_for_chat}: the chat template of {name!r} ends an assistant's turn by no token of its "
+            f"own, so a response may go on into the user's next turn; {task.advice.no_turn_end}"
         )
     return found
 

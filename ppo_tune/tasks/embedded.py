@@ -60,6 +60,7 @@ def make_embedded(config: EmbeddedTaskConfig, device: torch.device) -> Task:
         judges={"gold": gold, **judges_of(config, device)},
         base_model=str(folder / "base"),
         chat=prompts.chat,
+        advice=prompts.advice,
     )
 
 
@@ -77,7 +78,7 @@ def embedded_prompts(config: EmbeddedTaskConfig) -> TaskPrompts:
     for text, prompt in asked(world_of(config.name), config.seed, config.architecture).items():
         splits[split_of(prompt.text)].append(replace(prompt, text=text))
     parts = {split: tuple(prompts) for split, prompts in splits.items()}
-    return TaskPrompts(config.name, parts, chat=config.chat)
+    return TaskPrompts(config.name, parts, chat=config.chat, advice=config.advice)
 
 
 def check_form(config: TaskConfig, model: str, *, whole_texts: bool) -> None:

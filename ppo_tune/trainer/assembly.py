@@ -52,7 +52,7 @@ class Assembly:
         ends = remark_on_ends(self.policy.model, self.policy.tokenizer)
         found = [told for told in (self.policy.remark, *self.of_prompts, ends) if told]
         stop_ids = self.policy.stop_ids.tolist()
-        found += notes_on_ends(name, chat=self.task.chat, stop_ids=stop_ids, stops=self.stops)
+        found += notes_on_ends(name, self.task, stop_ids=stop_ids, stops=self.stops)
         return tuple(found)
 
 

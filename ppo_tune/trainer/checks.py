@@ -89,12 +89,12 @@ def check_scorers(config: RunConfig, prompts: Sequence[Prompt]) -> list[str]:
     Raises:
         PPOTuneError: With all of those that could not.
     """
-    mistakes, told = Mistakes(), []
+    mistakes, told = Mistakes(), list[str]()
     for place, scorer in scorers(config.task).items():
         with mistakes.collected():
-            told.append(check_reward(scorer, place, prompts, config.ppo.max_new_tokens))
+            told.extend(check_reward(scorer, place, prompts, config.ppo.max_new_tokens))
     mistakes.tell()
-    return [note for note in dict.fromkeys(told) if note is not None]
+    return [*dict.fromkeys(told)]
 
 
 @dataclass
@@ -131,7 +131,7 @@ class _Look:
         with self.mistakes.collected():
             stops = stops_of(self.config.task, tokenizer)
             self.of_model += filter(None, [remark_on_ends(model, tokenizer)])
-            self.of_model += notes_on_ends(name, chat=self.asked.chat, stop_ids=layout.stop_ids, stops=stops)
+            self.of_model += notes_on_ends(name, self.asked, stop_ids=layout.stop_ids, stops=stops)
         with self.mistakes.collected():  # what is wrong with one split is often so with the others
             for split in self.asked.prompts:
                 self._read(split, layout)

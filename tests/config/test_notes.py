@@ -222,3 +222,49 @@ def test_steps_of_lora_are_noted_to_be_small_where_ranks_move() -> None:
         "adapter: adalora moves little at learning_rate 0.001, the largest here: it wants three to ten times what "
         "LoRA does; let the range reach 0.003 or beyond, as {low: 1e-4, high: 1e-1}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("space", "ppo", "largest"),
+    [
+        ("{kl_coef: {type: float, low: 1e-3, high: 0.5, log: true}}", "{}", ("0.5", "0.005")),
+        (f"{{{RATE}}}", "{kl_coef: 1.0}", ("1", "0.01")),
+        ("{kl_coef: {type: float, low: 0.1, high: 50, log: true}}", "{}", None),
+        (f"{{{RATE}}}", "{kl_target: 4.0, kl_horizon: 100}", None),
+    ],
+    ids=["usual range", "fixed", "wide range", "adaptive"],
+)
+def test_a_penalty_that_is_lost_beside_scores_up_to_a_hundred_is_noted(
+    space: str, ppo: str, largest: tuple[str, str] | None
+) -> None:
+    told = (
+        []
+        if largest is None
+        else [
+            f"kl_coef is in the reward's unit, and chrf goes from 0 to 100: {largest[0]}, the largest here, weighs no "
+            f"more than {largest[1]} where rewards go to 1; let the range reach 5 or beyond, as {{low: 0.1, high: 50}}"
+        ]
+    )
+    ofs = [
+        [
+            note
+            for note in notes(load(blocks(space=space, ppo=ppo, task=task)))
+            if note.startswith("kl_coef is")
+        ]
+        for task in ("{name: support, reward: {name: reference}}", "{name: support}")
+    ]
+
+    assert ofs == [told, []]
+
+
+def test_a_judge_that_is_the_reward_itself_is_noted_by_its_place() -> None:
+    one, other = "{name: unit_tests, column: a}", "{name: unit_tests, column: b}"
+    task = f"{{name: support, reward: {one}, gold: {one}, judges: {{same: {one}, other: {other}}}}}"
+    told = (
+        "is the reward itself, so it is no independent judge: it rises whether a policy learns the task or the "
+        "reward's weakness; name what PPO does not maximize, such as other tests"
+    )
+
+    found = notes(load(blocks(task=task)))
+
+    assert found == [f"task.gold {told}", f"task.judges.same {told}"]

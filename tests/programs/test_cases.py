@@ -80,8 +80,9 @@ def test_pairs_of_an_expression_have_variables() -> None:
         ({"inputs": [1, 2], "outputs": [1]}, f"{FORMS}, but got {{'inputs': [1, 2], 'outputs': [1]}}"),
         (["print(f(1))"], f"{FORMS}, but there is no assert statement in [\"print(f(1))\"]".replace('"', "'")),
         ("f(1) == 2", f"{FORMS}, but there is no assert statement in 'f(1) == 2'"),
-        (["assert f(1"], f"{FORMS}, but 'assert f(1' is no Python: '(' was never closed (<unknown>, line 1)"),
-        ("assert f(1) ==", f"{FORMS}, but 'assert f(1) ==' is no Python: invalid syntax (<unknown>, line 1)"),
+        (["assert f(1"], f"{FORMS}, but 'assert f(1' is no Python: '(' was never closed (line 1)"),
+        (["assert 1\0"], f"{FORMS}, but 'assert 1\\x00' is no Python: source code string cannot contain null bytes"),
+        ("assert f(1) ==", f"{FORMS}, but 'assert f(1) ==' is no Python: invalid syntax (line 1)"),
         (
             "def check(candidate):\n    assert candidate(1)",
             f"{FORMS}, but what calls check(…) is missing in 'def check(candidate):\\n    assert candidate(1)'; name "

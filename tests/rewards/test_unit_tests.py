@@ -98,6 +98,47 @@ def test_a_response_may_go_on_with_what_the_row_begins() -> None:
     assert found == [1.0, 0.5, 1.0]
 
 
+IMPORTS = "from math import floor\n\ndef helper():\n    return 0\n\n"
+HEAD = '@staticmethod\ndef add(a, b):\n    """Add.\n\ndef add as one does."""\n'
+NEW = "\n"
+WHOLE = "def add(a, b):\n    return floor(a + b + helper())"
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (f"Here:\n```python\n{WHOLE}\n```", 1.0),
+        (f"```python\nimport os\n\n{WHOLE}\n```\n```python\nadd(1, 2)\n```", 1.0),
+        ("```python\n    return floor(a + b)\n```", 1.0),
+        ("1. So:\n\n   ```py\n       return floor(a + b)\n   ```", 1.0),
+        (f"1. So:\n\n   ```py\n   {WHOLE.replace(NEW, NEW + '   ')}\n   ```", 1.0),
+        ("    return floor(a + b)", 1.0),
+        ("```python\n    def add(a, b):\n        return a + b\n    return add(a, b)\n```", 1.0),
+        ("```python\ndef other(a, b):\n    return a + b\n```", 0.0),
+        ("```python\ndef add(a, b):\n    return a +\n```", 0.0),
+        (f"```python\n{WHOLE.replace('+ b', '')}\n```", 0.5),
+    ],
+    ids=[
+        "whole",
+        "with imports",
+        "a body",
+        "a body in a list",
+        "in a list",
+        "bare",
+        "a body with a function",
+        "another",
+        "broken",
+        "wrong",
+    ],
+)
+def test_a_block_that_defines_what_the_row_begins_takes_its_place_behind_what_stands_above(
+    response: str, expected: float
+) -> None:
+    judge = reward(prefix="prompt", entry_point="entry_point")
+
+    assert shares(judge, [response], tests=HUMANEVAL, entry_point="add", prompt=IMPORTS + HEAD) == [expected]
+
+
 def test_an_expression_scores_by_the_variables_of_its_tests() -> None:
     tests = [{"input": {"a": 3, "b": 5}, "output": 8}, {"input": {"a": 2, "b": 2}, "output": 4}]
     responses = [" a + b", "a * b", "8", "```\na + b\n```", "a +", "sum ( 1 for i in range ( 999999 ) )", ""]
@@ -123,7 +164,7 @@ def test_programs_of_more_than_one_process_come_in_their_order() -> None:
     assert [n for n, score in enumerate(found) if score] == [7]
 
 
-def checked(*rows: dict[str, Any], **options: Any) -> str | None:
+def checked(*rows: dict[str, Any], **options: Any) -> list[str]:
     config = UnitTestsRewardConfig(name="unit_tests", **options)
     prompts = [Prompt("p", row, f"rows.jsonl:{line}") for line, row in enumerate(rows, start=1)]
     return check_reward(config, "task.reward", prompts, 32)
@@ -205,7 +246,25 @@ def test_what_programs_are_not_kept_from_is_told(
 ) -> None:
     monkeypatch.setattr(runners(256), "protection", protection)
 
-    assert checked({"tests": MBPP}) == told
+    assert checked({"tests": MBPP}) == ([] if told is None else [told])
+
+
+@pytest.mark.parametrize(
+    ("rows", "n"),
+    [
+        ([MBPP, [*MBPP, "assert True"], ["assert 1 == 1", *MBPP]], "2 tests name"),
+        ([MBPP, f"def test_it():\n    assert add(0, 0) == 0\n\nassert True\n{MBPP[0]}"], "1 test names"),
+        ([MBPP, PYTEST], ""),
+    ],
+    ids=["of lists", "of a text", "none"],
+)
+def test_tests_that_name_nothing_are_counted_with_the_first(
+    rows: list[Any], n: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners(256), "protection", Protection(isolated=True, filtered=True))
+    told = f"task.reward: {n} nothing, so every program that loads passes, the first 'assert True' (rows.jsonl:2)"
+
+    assert checked(*({"tests": tests} for tests in rows)) == ([told] if n else [])
 
 
 @pytest.mark.parametrize("option", ["entry_point", "prefix"])

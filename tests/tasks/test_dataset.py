@@ -144,6 +144,39 @@ def test_dropped_rows_are_noted_with_the_first_reason():
     )
 
 
+TESTED = {"name": "unit_tests", "entry_point": "f", "column": "t"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ({}, "column 't' holds no tests; give the row some, or leave it out"),
+        ({"t": []}, "column 't' holds no tests; give the row some, or leave it out"),
+        (
+            {"t": ["print(1)"]},
+            "column 't' must hold a list of assert statements, a text of code with such, or pairs with `input` and "
+            "`output`, but there is no assert statement in ['print(1)']",
+        ),
+        ({"t": ["assert f(1)"], "f": None}, "column 'f' must hold text, but got None"),
+    ],
+    ids=["missing", "empty", "no test", "no function"],
+)
+@pytest.mark.parametrize("place", ["reward", "gold"])
+def test_a_row_without_tests_for_who_judges_by_them_is_dropped_and_counted_when_asked(place, bad, why):
+    rows = [{"prompt": p, "t": ["assert f(1)"], "f": "g"} for p in "abc"]
+    rows += [{"prompt": "d", "f": "g", **bad}, {"prompt": "e", "f": "g", **bad}]
+
+    found = read_prompts(config(rows, drop_bad_rows=True, **{place: TESTED}))
+
+    assert [prompt.text for prompt in found.prompts] == ["a", "b", "c"]
+    assert found.notes == (f"a.jsonl: 2 rows were dropped, the first because a.jsonl:4: task.{place}: {why}",)
+    assert len(prompts(rows, **{place: TESTED})) == 5  # who checks the judges refuses them
+
+
+def test_a_column_of_tests_that_no_row_has_drops_none_for_its_name_is_wrong():
+    assert len(prompts([{"prompt": "a"}, {"prompt": "b"}], drop_bad_rows=True, reward=TESTED)) == 2
+
+
 @pytest.mark.parametrize("nothing", [None, float("nan"), ["de"], {"de": 1}, "\ud800"])
 def test_what_the_template_names_and_cannot_be_written_makes_a_bad_row(nothing):
     rows = [{"prompt": "p", "lang": "de"}, {"prompt": "q", "lang": nothing}]

@@ -2,6 +2,7 @@
 """The tokenized prompts of a split, and those that do not fit the model."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from ppo_tune.config.rewards import RuleRewardConfig
-from ppo_tune.config.tasks import DatasetTaskConfig
+from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig
 from ppo_tune.data.chats import Chat, turns_of
 from ppo_tune.data.prompts import split_of
 from ppo_tune.errors import DataError
@@ -234,8 +235,43 @@ def test_a_chat_template_counts_against_the_context(tokenizer):
 
 
 def test_a_shipped_task_names_its_prompts_without_a_line(tokenizer):
-    with pytest.raises(DataError, match=r"^prompt: `tokens <= 1`"):
+    with pytest.raises(DataError, match=r"^task toy: `tokens <= 1`"):
         PromptSet(task(Prompt("a b")), "train", tokenizer, 1)
+
+
+def test_advice_for_prompts_that_are_not_the_users_can_be_followed_there(tokenizer):
+    def told(text, limit, **settings):
+        embedded = task(Prompt(text), advice=EmbeddedTaskConfig.advice)
+        with pytest.raises(DataError) as caught:
+            PromptSet(embedded, "train", tokenizer, limit, **settings)
+        return str(caught.value)
+
+    assert told("a b", 1) == (
+        "task toy: `tokens <= 1`, the model's context less max_new_tokens, must hold for a prompt, but got 2; lower "
+        "max_new_tokens, or name a model that reads more"
+    )
+    assert told("a b", 1, closed=True) == (
+        "task toy: `tokens <= 1`, what the encoder can read, must hold for a prompt, but got 2; name a model that "
+        "reads more"
+    )
+    assert told(" ", None) == (
+        "task toy: `tokens >= 1` must hold for a prompt, but the tokenizer makes none of it; name a model whose "
+        "tokenizer reads it"
+    )
+    with pytest.raises(DataError, match=r"but got 1 training prompt and rollout_size 2; lower it$"):
+        PromptSet(
+            task(Prompt("a"), advice=EmbeddedTaskConfig.advice), "train", tokenizer, None
+        ).check_rollout(2)
+
+
+def test_advice_names_no_key_that_a_task_has_not():
+    foreign = (
+        {*DatasetTaskConfig.model_fields} - {*EmbeddedTaskConfig.model_fields} - {"template"}
+    )  # of a chat
+    words = " ".join(vars(EmbeddedTaskConfig.advice).values())
+
+    assert {"too_long", "drop_bad_rows", "chat", "stop"} <= foreign
+    assert foreign.isdisjoint(re.findall(r"\w+", words))
 
 
 def test_a_file_is_named_by_the_line_of_its_long_prompt(tokenizer, tmp_path):

@@ -15,8 +15,9 @@ from ppo_tune.config.tasks import DatasetTaskConfig, EmbeddedTaskConfig
 from ppo_tune.data.user_files import check_user_files
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.models import Policy, decode_responses
-from ppo_tune.models.stops import Stops, enders, first_stop
-from ppo_tune.tasks import stops_of
+from ppo_tune.models.chat import prompt_ids
+from ppo_tune.models.stops import NONE, Stops, enders, first_stop
+from ppo_tune.tasks import Prompt, PromptSet, TaskPrompts, notes_on_ends, stops_of
 from ppo_tune.trainer.assembly import assemble, evaluate_model
 from tests.conftest import prompts_for, tiny_model, uniforms_for
 from tests.tokenizers_of import CHATML, KINDS
@@ -256,6 +257,37 @@ def test_a_chat_whose_turns_end_by_no_token_is_noted(template, stop, told, folde
         if told
         else ()
     )
+
+
+def test_what_ends_nothing_in_conversations_of_ours_is_mended_by_another_model():
+    asked = TaskPrompts("dialogue", {}, chat=True, advice=EmbeddedTaskConfig.advice)
+
+    assert notes_on_ends("model", asked, stop_ids=(), stops=NONE) == [
+        "the tokenizer of 'model' has no end-of-sequence token: nothing ends a response but max_new_tokens",
+        "task.name: the chat template of 'model' ends an assistant's turn by no token of its own, so a response may go "
+        "on into the user's next turn; name a model whose template writes one",
+    ]
+
+
+def test_conversations_of_ours_need_a_chat_model(tokenizer):
+    asked_by = EmbeddedTaskConfig.advice.asks_for_chat
+    told = (
+        "task.name: the tokenizer of 'model' has no chat template; the prompts of this task are conversations, so name "
+        "a chat model, or save one with it"
+    )
+    tokenizer.name_or_path = "model"
+
+    for ask in (
+        lambda: stops_of(EmbeddedTaskConfig(name="dialogue"), tokenizer),
+        lambda: prompt_ids(tokenizer, ["ok"], chat=True, asked_by=asked_by),
+        lambda: PromptSet(
+            TaskPrompts("dialogue", {"train": (Prompt("ok"),)}, chat=True, advice=EmbeddedTaskConfig.advice),
+            "train", tokenizer, None,
+        ),
+    ):  # fmt: skip
+        with pytest.raises(ModelError) as caught:
+            ask()
+        assert str(caught.value) == told
 
 
 @pytest.mark.parametrize("saved", ["as a file", "in the config", "as several", "not at all"])
