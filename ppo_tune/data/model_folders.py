@@ -47,7 +47,16 @@ def check_model(name: str, *, judge: bool = False) -> None:
     """
     if Path(name).is_dir():
         check_folder(Path(name), called(name, judge=judge), judge=judge)
-        return
+    else:
+        check_hub(name, judge=judge)
+
+
+def check_hub(name: str, *, judge: bool = False) -> None:
+    """Whether a hub has a model that is no folder; it is asked once and briefly.
+
+    Raises:
+        ModelError: If it has not, or there is no hub.
+    """
     what = "reward model" if judge else "model"
     if Path(name).is_symlink():
         raise ModelError(

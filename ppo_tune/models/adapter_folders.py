@@ -28,6 +28,7 @@ from ppo_tune.data.model_folders import (
     TOKENIZER,
     WHOLE_WEIGHTS,
     called,
+    check_hub,
     check_model,
     read_facts,
 )
@@ -132,9 +133,11 @@ def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
         base: That of the base; None for the one that the adapter names.
 
     Raises:
-        ModelError: If a base is given for a whole model, or an adapter is none that can be merged here, its base is
-            missing, or it does not fit its base.
+        ModelError: If there is nothing of that name, a base is given for a whole model, or an adapter is none that can
+            be merged here, its base is missing, or it does not fit its base.
     """
+    if not Path(name).is_dir():
+        check_hub(name)
     folder = json_folder(name)
     facts = None if folder is None else read_facts(folder / ADAPTER, called(name))
     if folder is None or facts is None:

@@ -179,9 +179,20 @@ def test_its_own_tokenizer_is_used_where_it_has_one(ours: Path) -> None:
 
 def test_a_whole_model_is_none_and_has_no_base(ours: Path) -> None:
     assert find_adapter(str(ours / "model")) is None
-    assert find_adapter("no/where") is None
     assert refusal(ours / "model", "base") == (
         f"model folder '{ours / 'model'}' is a whole model, so it has no base 'base'; leave base out"
+    )
+
+
+def test_what_is_nowhere_is_told_before_a_hub_is_asked_for_any_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(adapter_folders, "json_folder", None)
+
+    assert refusal("no/where") == (
+        f"model 'no/where': no such folder (looked in {tmp_path}), and not in the hub's cache, which is all that "
+        "HF_HUB_OFFLINE allows"
     )
 
 
