@@ -5,7 +5,7 @@ Knows nothing of torch, and asks transformers only where a folder brings code of
 
 import json
 import os
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,20 @@ WAY_OUT = "name one whose config.json says ...ForCausalLM or ...LMHeadModel"
 MERGE = "merge it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
 """What to do with an adapter where only a whole model will do."""
 
+UNMERGED = (
+    "PREFIX_TUNING", "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "CPT", "CARTRIDGE", "ADAPTION_PROMPT",
+    "LILY", "POLY", "SHADOW", "XLORA",
+)  # fmt: skip
+"""Kinds of PEFT's adapters that no weights of a model stand for, by the name in their config."""
+
 Facts = dict[str, Any]
+
+
+def merging(adapter: Mapping[str, Any], *, instead: str = "name a whole model") -> str:
+    """What to do with an adapter of this config where only a whole model will do, or `instead` if it has no merging."""
+    if adapter.get("peft_type") not in UNMERGED:
+        return MERGE
+    return f"what {adapter['peft_type']} learns cannot be merged into a model's weights, so {instead}"
 
 
 def called(name: str, *, judge: bool = False) -> str:
@@ -168,7 +181,7 @@ def base_of(folder: Path, model: str) -> str | None:
         return None
     base = facts.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
-        raise ModelError(f"{model} holds an adapter that does not name the model it was made of; {MERGE}")
+        raise ModelError(f"{model} holds an adapter that does not name the model it was made of; {merging(facts)}")
     return base
 
 
@@ -177,15 +190,15 @@ def _check_adapter(folder: Path, adapter: Facts, model: str, *, judge: bool) -> 
     if any(any(folder.glob(pattern)) for pattern in WHOLE_WEIGHTS):
         raise ModelError(
             f"{model} holds a whole model and an adapter ({ADAPTER}), so what it says depends on who reads it; "
-            f"{MERGE}, or take the adapter out of the folder"
+            f"{merging(adapter)}, or take the adapter out of the folder"
         )
     if not judge:
         base = adapter.get("base_model_name_or_path")
-        raise ModelError(f"{model} holds an adapter of {base!r} and no whole model; {MERGE}")
+        raise ModelError(f"{model} holds an adapter of {base!r} and no whole model; {merging(adapter)}")
     if find_spec("peft") is None:
+        way_out = f", or {MERGE}" if adapter.get("peft_type") not in UNMERGED else ""
         raise ModelError(
-            f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install peft, "
-            f"or {MERGE}"
+            f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install peft{way_out}"
         )
 
 

@@ -30,6 +30,7 @@ from ppo_tune.data.model_folders import (
     called,
     check_hub,
     check_model,
+    merging,
     read_facts,
 )
 from ppo_tune.errors import ModelError
@@ -191,7 +192,8 @@ def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
         return
     if kind != "LORA" or others:
         what = f"a {kind} adapter" if kind != "LORA" else f"a LoRA with {', '.join(others)}"
-        raise ModelError(f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {MERGE}")
+        way_out = merging(facts, instead="give an adapter of a kind that is read, or a whole model")
+        raise ModelError(f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {way_out}")
 
 
 def _parts(facts: Mapping[str, Any]) -> tuple[str, ...]:

@@ -71,6 +71,19 @@ def test_an_adapter_alone_is_no_policy(files, peft, tmp_path, monkeypatch):
     assert "holds an adapter of 'models/base' and no whole model; merge it first" in message
 
 
+def test_an_adapter_of_prefixes_is_not_to_be_merged(tmp_path):
+    prefixes = {**LORA, "peft_type": "PREFIX_TUNING"}
+
+    message = refusal(write(tmp_path, weights=False, adapter_config=prefixes))
+    judge = refusal(tmp_path, judge=True)
+
+    assert message == (
+        f"model folder '{tmp_path}' holds an adapter of 'models/base' and no whole model; what PREFIX_TUNING learns "
+        "cannot be merged into a model's weights, so name a whole model"
+    )
+    assert judge.endswith("read by peft, and peft is not installed; run: pip install peft")
+
+
 def test_an_adapter_alone_is_a_judge_where_peft_is_there(tmp_path, monkeypatch):
     folder = write(tmp_path, weights=False, adapter_config=LORA)
 
