@@ -33,6 +33,9 @@ UNMERGED = (
 )  # fmt: skip
 """Kinds of PEFT's adapters that no weights of a model stand for, by the name in their config."""
 
+OPENING = ("decoder_start_token_id", "forced_bos_token_id")
+"""How configs call the tokens that the decoder of an encoder–decoder is given before a response."""
+
 Facts = dict[str, Any]
 
 
@@ -130,6 +133,7 @@ def check_folder(
     config = config or {}
     _check_weights(config, model)
     _check_code(config, read_facts(folder / TOKENIZER, model) or {}, model, kinds)
+    _check_opening(config, model)
     if not judge:
         check_kind(config.get("architectures"), model)
 
@@ -181,7 +185,9 @@ def base_of(folder: Path, model: str) -> str | None:
         return None
     base = facts.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
-        raise ModelError(f"{model} holds an adapter that does not name the model it was made of; {merging(facts)}")
+        raise ModelError(
+            f"{model} holds an adapter that does not name the model it was made of; {merging(facts)}"
+        )
     return base
 
 
@@ -210,6 +216,22 @@ def _check_weights(config: Facts, model: str) -> None:
             f"{model} holds quantised weights (quantization_config in its {CONFIG}, by {method}), which are neither "
             "trained nor merged; name the model that they were made from"
         )
+
+
+def _check_opening(config: Facts, model: str) -> None:
+    """Of the tokens that open a response transformers does not always ask whether they are numbers."""
+    size = config.get("vocab_size")
+    for name in OPENING:
+        number = config.get(name)
+        if number is not None and type(number) is not int:
+            what = (
+                f"the number of a token, 0 to {size - 1}"
+                if isinstance(size, int)
+                else "the number of a token"
+            )
+            raise ModelError(
+                f"{model}: {name} in its {CONFIG} must be {what}, but is {number!r}; correct it there"
+            )
 
 
 def _check_code(config: Facts, tokenizer: Facts, model: str, kinds: Container[str] | None) -> None:

@@ -193,7 +193,9 @@ def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
     if kind != "LORA" or others:
         what = f"a {kind} adapter" if kind != "LORA" else f"a LoRA with {', '.join(others)}"
         way_out = merging(facts, instead="give an adapter of a kind that is read, or a whole model")
-        raise ModelError(f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {way_out}")
+        raise ModelError(
+            f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {way_out}"
+        )
 
 
 def _parts(facts: Mapping[str, Any]) -> tuple[str, ...]:

@@ -269,7 +269,9 @@ def test_what_cannot_be_merged_is_not_to_be_merged(ours: Path) -> None:
 def test_every_kind_without_merging_in_peft_is_known() -> None:
     tuners = pytest.importorskip("peft.mapping").PEFT_TYPE_TO_TUNER_MAPPING
 
-    assert {kind.value for kind, tuner in tuners.items() if not hasattr(tuner, "merge_and_unload")} <= {*UNMERGED}
+    assert {kind.value for kind, tuner in tuners.items() if not hasattr(tuner, "merge_and_unload")} <= {
+        *UNMERGED
+    }
     assert {*UNMERGED} <= {kind.value for kind in tuners}
 
 
