@@ -204,7 +204,8 @@ def _check_adapter(folder: Path, adapter: Facts, model: str, *, judge: bool) -> 
     if find_spec("peft") is None:
         way_out = f", or {MERGE}" if adapter.get("peft_type") not in UNMERGED else ""
         raise ModelError(
-            f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install peft{way_out}"
+            f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install "
+            f"peft{way_out}"
         )
 
 
