@@ -261,8 +261,8 @@ def test_what_cannot_be_merged_is_not_to_be_merged(ours: Path) -> None:
 
     assert refusal(ours / "adapter") == (
         f"adapter '{ours / 'adapter'}' is a PREFIX_TUNING adapter, and only plain LoRA, DoRA, AdaLoRA and IA³ are "
-        "read; what PREFIX_TUNING learns cannot be merged into a model's weights, so give an adapter of a kind that is read, "
-        "or a whole model"
+        "read; what PREFIX_TUNING learns cannot be merged into a model's weights, so give an adapter of a kind that "
+        "is read, or a whole model"
     )
 
 
