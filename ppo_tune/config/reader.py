@@ -64,8 +64,14 @@ class Reader:
         if place in self.document.unread:
             return
         self.noted.add(place)
-        line = None if place in self.flags else self.document.line(place)
-        self.problems.append(Problem(self.flags.get(place, dotted(place)), what, line))
+        by_flag = self.called_by_flag(place)
+        line = None if by_flag else self.document.line(place)
+        self.problems.append(Problem(by_flag or dotted(place), what, line))
+
+    def called_by_flag(self, place: Path_) -> str | None:
+        """How messages call a place that a flag set, or in what it set: `--set model.adapter`; None for the file's."""
+        ends = (end for end in range(len(place), 0, -1) if place[:end] in self.flags)
+        return next((".".join([self.flags[place[:end]], *map(str, place[end:])]) for end in ends), None)
 
     def add_all(self, mistakes: Iterable[tuple[Path_, str]]) -> None:
         """Note mistakes, each with its place."""

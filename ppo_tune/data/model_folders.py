@@ -5,7 +5,7 @@ Knows nothing of torch, and asks transformers only where a folder brings code of
 
 import json
 import os
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,23 @@ WAY_OUT = "name one whose config.json says ...ForCausalLM or ...LMHeadModel"
 MERGE = "merge it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
 """What to do with an adapter where only a whole model will do."""
 
+UNMERGED = (
+    "PREFIX_TUNING", "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "CPT", "CARTRIDGE", "ADAPTION_PROMPT",
+    "LILY", "POLY", "SHADOW", "XLORA",
+)  # fmt: skip
+"""Kinds of PEFT's adapters that no weights of a model stand for, by the name in their config."""
+
+OPENING = ("decoder_start_token_id", "forced_bos_token_id")
+"""How configs call the tokens that the decoder of an encoder–decoder is given before a response."""
+
 Facts = dict[str, Any]
+
+
+def merging(adapter: Mapping[str, Any], *, instead: str = "name a whole model") -> str:
+    """What to do with an adapter of this config where only a whole model will do, or `instead` if it has no merging."""
+    if adapter.get("peft_type") not in UNMERGED:
+        return MERGE
+    return f"what {adapter['peft_type']} learns cannot be merged into a model's weights, so {instead}"
 
 
 def called(name: str, *, judge: bool = False) -> str:
@@ -47,7 +63,16 @@ def check_model(name: str, *, judge: bool = False) -> None:
     """
     if Path(name).is_dir():
         check_folder(Path(name), called(name, judge=judge), judge=judge)
-        return
+    else:
+        check_hub(name, judge=judge)
+
+
+def check_hub(name: str, *, judge: bool = False) -> None:
+    """Whether a hub has a model that is no folder; it is asked once and briefly.
+
+    Raises:
+        ModelError: If it has not, or there is no hub.
+    """
     what = "reward model" if judge else "model"
     if Path(name).is_symlink():
         raise ModelError(
@@ -108,6 +133,7 @@ def check_folder(
     config = config or {}
     _check_weights(config, model)
     _check_code(config, read_facts(folder / TOKENIZER, model) or {}, model, kinds)
+    _check_opening(config, model)
     if not judge:
         check_kind(config.get("architectures"), model)
 
@@ -159,7 +185,9 @@ def base_of(folder: Path, model: str) -> str | None:
         return None
     base = facts.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
-        raise ModelError(f"{model} holds an adapter that does not name the model it was made of; {MERGE}")
+        raise ModelError(
+            f"{model} holds an adapter that does not name the model it was made of; {merging(facts)}"
+        )
     return base
 
 
@@ -168,15 +196,16 @@ def _check_adapter(folder: Path, adapter: Facts, model: str, *, judge: bool) -> 
     if any(any(folder.glob(pattern)) for pattern in WHOLE_WEIGHTS):
         raise ModelError(
             f"{model} holds a whole model and an adapter ({ADAPTER}), so what it says depends on who reads it; "
-            f"{MERGE}, or take the adapter out of the folder"
+            f"{merging(adapter)}, or take the adapter out of the folder"
         )
     if not judge:
         base = adapter.get("base_model_name_or_path")
-        raise ModelError(f"{model} holds an adapter of {base!r} and no whole model; {MERGE}")
+        raise ModelError(f"{model} holds an adapter of {base!r} and no whole model; {merging(adapter)}")
     if find_spec("peft") is None:
+        way_out = f", or {MERGE}" if adapter.get("peft_type") not in UNMERGED else ""
         raise ModelError(
-            f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install peft, "
-            f"or {MERGE}"
+            f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install "
+            f"peft{way_out}"
         )
 
 
@@ -188,6 +217,22 @@ def _check_weights(config: Facts, model: str) -> None:
             f"{model} holds quantised weights (quantization_config in its {CONFIG}, by {method}), which are neither "
             "trained nor merged; name the model that they were made from"
         )
+
+
+def _check_opening(config: Facts, model: str) -> None:
+    """Of the tokens that open a response transformers does not always ask whether they are numbers."""
+    size = config.get("vocab_size")
+    for name in OPENING:
+        number = config.get(name)
+        if number is not None and type(number) is not int:
+            what = (
+                f"the number of a token, 0 to {size - 1}"
+                if isinstance(size, int)
+                else "the number of a token"
+            )
+            raise ModelError(
+                f"{model}: {name} in its {CONFIG} must be {what}, but is {number!r}; correct it there"
+            )
 
 
 def _check_code(config: Facts, tokenizer: Facts, model: str, kinds: Container[str] | None) -> None:

@@ -28,7 +28,9 @@ from ppo_tune.data.model_folders import (
     TOKENIZER,
     WHOLE_WEIGHTS,
     called,
+    check_hub,
     check_model,
+    merging,
     read_facts,
 )
 from ppo_tune.errors import ModelError
@@ -132,9 +134,11 @@ def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
         base: That of the base; None for the one that the adapter names.
 
     Raises:
-        ModelError: If a base is given for a whole model, or an adapter is none that can be merged here, its base is
-            missing, or it does not fit its base.
+        ModelError: If there is nothing of that name, a base is given for a whole model, or an adapter is none that can
+            be merged here, its base is missing, or it does not fit its base.
     """
+    if not Path(name).is_dir():
+        check_hub(name)
     folder = json_folder(name)
     facts = None if folder is None else read_facts(folder / ADAPTER, called(name))
     if folder is None or facts is None:
@@ -188,7 +192,10 @@ def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
         return
     if kind != "LORA" or others:
         what = f"a {kind} adapter" if kind != "LORA" else f"a LoRA with {', '.join(others)}"
-        raise ModelError(f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {MERGE}")
+        way_out = merging(facts, instead="give an adapter of a kind that is read, or a whole model")
+        raise ModelError(
+            f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {way_out}"
+        )
 
 
 def _parts(facts: Mapping[str, Any]) -> tuple[str, ...]:

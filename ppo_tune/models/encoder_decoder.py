@@ -23,14 +23,12 @@ from transformers import (
 )
 from transformers.utils.generic import ModelOutput
 
+from ppo_tune.data.model_folders import OPENING
 from ppo_tune.errors import ModelError
 from ppo_tune.models.cache import cache_name, keeps_rows_apart, make_room
 from ppo_tune.models.context import usable_positions
 from ppo_tune.models.layout import DecodingState, Output, TokenLayout
 from ppo_tune.models.text import Prompts, Sequences, name_of
-
-OPENING = ("decoder_start_token_id", "forced_bos_token_id")
-"""How configs call the tokens that a decoder is given before a response."""
 
 
 class EncoderDecoderLayout(TokenLayout):
@@ -69,9 +67,9 @@ class EncoderDecoderLayout(TokenLayout):
         opening_tokens(model)
         for name in OPENING:
             number = _named(model, name)
-            if number is not None and not 0 <= number <= last:
+            if number is not None and not (type(number) is int and 0 <= number <= last):
                 raise ModelError(
-                    f"{name_of(model)}: {name} must be the number of a token, 0 to {last}, but is {number}; correct "
+                    f"{name_of(model)}: {name} must be the number of a token, 0 to {last}, but is {number!r}; correct "
                     "it in its generation_config.json or config.json"
                 )
 
@@ -208,7 +206,10 @@ def opening_tokens(model: Any) -> list[int]:
     return [start] if forced is None else [start, forced]
 
 
-def _named(model: Any, name: str) -> int | None:
-    """The number of a token, from what the model's authors say of writing, or else of the model."""
+def _named(model: Any, name: str) -> Any:
+    """The number of a token, from what the model's authors say of writing, or else of the model; None if they do not.
+
+    It may be anything where a model was not checked.
+    """
     found = (getattr(config, name, None) for config in (model.generation_config, model.config))
-    return next((int(number) for number in found if isinstance(number, int)), None)
+    return next((number for number in found if number is not None), None)

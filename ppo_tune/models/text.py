@@ -91,7 +91,7 @@ def tokenize(
 
 
 def closing_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The end-of-sequence token, if the tokenizer writes it behind a text."""
+    """The end-of-sequence token, if the tokenizer writes it behind texts; an encoder reads it behind chats too."""
     (row,) = tokenizer(["a"])["input_ids"]
     return tokenizer.eos_token_id if row[-1:] == [tokenizer.eos_token_id] else None
 

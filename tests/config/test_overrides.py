@@ -55,6 +55,14 @@ def test_a_wrong_setting_is_told_by_its_flag(place: str, value: Any, what: str) 
     assert str(refused.value) == f"{shipped()['quickstart']}: settings[{place!r}]: {what}"
 
 
+def test_a_mistake_within_a_setting_is_told_by_its_flag() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_study("quickstart", settings={"model": {"lora_rnk": 3}})
+
+    told = "settings['model'].lora_rnk: unknown 'lora_rnk'; did you mean 'lora_rank'?"
+    assert str(refused.value) == f"{shipped()['quickstart']}: {told}"
+
+
 def test_a_name_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="name"):
         load_study("quickstart", name="../a")

@@ -71,6 +71,19 @@ def test_an_adapter_alone_is_no_policy(files, peft, tmp_path, monkeypatch):
     assert "holds an adapter of 'models/base' and no whole model; merge it first" in message
 
 
+def test_an_adapter_of_prefixes_is_not_to_be_merged(tmp_path):
+    prefixes = {**LORA, "peft_type": "PREFIX_TUNING"}
+
+    message = refusal(write(tmp_path, weights=False, adapter_config=prefixes))
+    judge = refusal(tmp_path, judge=True)
+
+    assert message == (
+        f"model folder '{tmp_path}' holds an adapter of 'models/base' and no whole model; what PREFIX_TUNING learns "
+        "cannot be merged into a model's weights, so name a whole model"
+    )
+    assert judge.endswith("read by peft, and peft is not installed; run: pip install peft")
+
+
 def test_an_adapter_alone_is_a_judge_where_peft_is_there(tmp_path, monkeypatch):
     folder = write(tmp_path, weights=False, adapter_config=LORA)
 
@@ -81,6 +94,21 @@ def test_an_adapter_alone_is_a_judge_where_peft_is_there(tmp_path, monkeypatch):
 
     assert message.startswith(f"reward model '{tmp_path}' holds an adapter")
     assert "peft is not installed; run: pip install peft, or merge it first" in message
+
+
+@pytest.mark.parametrize("name", ["decoder_start_token_id", "forced_bos_token_id"])
+@pytest.mark.parametrize("number", ["x", "3", 1.5, True, [3]])
+def test_a_token_that_opens_a_response_and_is_no_number_is_refused(name, number, tmp_path):
+    t5 = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], name: number}
+
+    known = refusal(write(tmp_path, config={**t5, "vocab_size": 16}))
+    unknown = refusal(write(tmp_path, config=t5))
+
+    assert known == (
+        f"model folder '{tmp_path}': {name} in its config.json must be the number of a token, 0 to 15, but is "
+        f"{number!r}; correct it there"
+    )
+    assert unknown == known.replace(", 0 to 15", "")
 
 
 @pytest.mark.parametrize("judge", [False, True])

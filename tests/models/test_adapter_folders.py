@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
 from ppo_tune.config.model import ModelConfig
+from ppo_tune.data.model_folders import UNMERGED
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, adapter_folders, load_policy, save_adapter, save_merged
 from ppo_tune.models.adapter_folders import find_adapter
@@ -179,9 +180,20 @@ def test_its_own_tokenizer_is_used_where_it_has_one(ours: Path) -> None:
 
 def test_a_whole_model_is_none_and_has_no_base(ours: Path) -> None:
     assert find_adapter(str(ours / "model")) is None
-    assert find_adapter("no/where") is None
     assert refusal(ours / "model", "base") == (
         f"model folder '{ours / 'model'}' is a whole model, so it has no base 'base'; leave base out"
+    )
+
+
+def test_what_is_nowhere_is_told_before_a_hub_is_asked_for_any_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(adapter_folders, "json_folder", None)
+
+    assert refusal("no/where") == (
+        f"model 'no/where': no such folder (looked in {tmp_path}), and not in the hub's cache, which is all that "
+        "HF_HUB_OFFLINE allows"
     )
 
 
@@ -229,7 +241,6 @@ def test_a_base_that_is_no_language_model_is_told_with_whose_base_it_is(ours: Pa
     ("facts", "what"),
     [
         ({"peft_type": "VERA"}, "a VERA adapter"),
-        ({"peft_type": "PREFIX_TUNING"}, "a PREFIX_TUNING adapter"),
         ({"layer_replication": [[0, 2]], "use_qalora": True}, "a LoRA with use_qalora, layer_replication"),
         ({"init_lora_weights": "pissa_niter_4"}, "a LoRA with init_lora_weights: pissa_niter_4"),
     ],
@@ -243,6 +254,25 @@ def test_what_is_none_of_those_that_can_be_merged_is_refused(
         f"adapter '{ours / 'adapter'}' is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; merge it first: "
         "load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
     )
+
+
+def test_what_cannot_be_merged_is_not_to_be_merged(ours: Path) -> None:
+    change(ours / "adapter", peft_type="PREFIX_TUNING")
+
+    assert refusal(ours / "adapter") == (
+        f"adapter '{ours / 'adapter'}' is a PREFIX_TUNING adapter, and only plain LoRA, DoRA, AdaLoRA and IA³ are "
+        "read; what PREFIX_TUNING learns cannot be merged into a model's weights, so give an adapter of a kind that "
+        "is read, or a whole model"
+    )
+
+
+def test_every_kind_without_merging_in_peft_is_known() -> None:
+    tuners = pytest.importorskip("peft.mapping").PEFT_TYPE_TO_TUNER_MAPPING
+
+    assert {kind.value for kind, tuner in tuners.items() if not hasattr(tuner, "merge_and_unload")} <= {
+        *UNMERGED
+    }
+    assert {*UNMERGED} <= {kind.value for kind in tuners}
 
 
 def test_an_adapter_that_names_no_base_is_told(ours: Path) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch.testing import assert_close
 
 from ppo_tune.config.model import ModelConfig
+from ppo_tune.data.model_folders import OPENING
 from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, Prompts, Sequences, load_policy
-from ppo_tune.models.encoder_decoder import OPENING, EncoderDecoderLayout, on_the_left, opening_tokens
+from ppo_tune.models.encoder_decoder import EncoderDecoderLayout, on_the_left, opening_tokens
 from ppo_tune.models.loading import load_language_model
 from ppo_tune.models.text import pad_left
 from tests.conftest import (
@@ -185,9 +186,9 @@ def test_a_response_at_the_limit_did_not_end_though_the_authors_force_an_end() -
 
 
 @pytest.mark.parametrize("name", OPENING)
-@pytest.mark.parametrize("number", [-1, 16])
+@pytest.mark.parametrize("number", [-1, 16, "x", "3", 1.5, True, [3]])
 def test_a_token_that_opens_and_is_none_is_refused_before_a_weight_is_read(
-    name: str, number: int, tmp_path: Path
+    name: str, number: Any, tmp_path: Path
 ) -> None:
     save_tiny_model(tmp_path, "bart")
     (tmp_path / "model.safetensors").unlink()
@@ -199,7 +200,7 @@ def test_a_token_that_opens_and_is_none_is_refused_before_a_weight_is_read(
 
     assert str(refused.value) == (
         f"model {str(tmp_path)!r} (BartForConditionalGeneration): {name} must be the number of a token, 0 to 15, but "
-        f"is {number}; correct it in its generation_config.json or config.json"
+        f"is {number!r}; correct it in its generation_config.json or config.json"
     )
 
 
