@@ -23,7 +23,7 @@ from ppo_tune.tasks.world import World
 VARIABLES = ("a", "b", "c")
 LARGEST_INPUT = 9
 LARGEST_SHOWN = 20
-"""Inputs are 0 to 9, and an example gives 0 to 20, so that a model sees every number often enough to learn to copy it."""
+"""Inputs are 0 to 9, and an example gives 0 to 20: a model sees every number often enough to learn to copy it."""
 
 N_HIDDEN = 8
 
