@@ -148,11 +148,15 @@ def _arms(row: Mapping[str, Any]) -> dict[str, str]:
         mean, low, high = row["differences"][pair][judge]
         return f"{mean:+.2f} ({low:.2f} to {high:.2f})"
 
+    winner = (
+        f"winner: score {change('winner - default', 'score')}, gold {change('winner - default', GOLD)} over"
+    )
+    if row["winner"]["params"] == row["default"]["params"]:
+        winner = "the search names nothing better than"
     return {
         "untrained": "untrained",
         "default": f"default: gold {change('default - untrained', GOLD)} over untrained",
-        "winner": f"winner: score {change('winner - default', 'score')}, gold {change('winner - default', GOLD)} over "
-        "the default",
+        "winner": f"{winner} the default",
         "free": f"winner, `kl_coef` at its lowest: score {change('free - winner', 'score')}, gold "
         f"{change('free - winner', GOLD)} over the winner",
         "reckless": f"and three times its learning rate: score {change('reckless - winner', 'score')}, gold "

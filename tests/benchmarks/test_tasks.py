@@ -34,7 +34,8 @@ def row(study: str = "support-gpt2") -> dict[str, Any]:
         "study": study,
         "task": task,
         "architecture": architecture,
-        **dict.fromkeys(("untrained", *ARMS), arms),
+        "untrained": arms,
+        **{arm: {**arms, "params": {"learning_rate": rate}} for rate, arm in enumerate(ARMS)},
         "differences": measure_differences(ARMS, end(0.0, 0.1)),
     }
 
@@ -56,6 +57,13 @@ def test_a_study_has_five_lines_with_its_intervals() -> None:
     assert lines[0].startswith("| **support, decoder (GPT-2)** | untrained | 0.50 | 0.25 | 0 |")
     assert "winner: score +0.50 (" in lines[2] and "gold +0.30 (" in lines[2]
     assert lines[4].endswith("| 0.50 | 0.25 | 1.5 |")
+
+
+def test_a_search_that_names_the_default_has_no_gain() -> None:
+    told = row()
+    told["winner"]["params"] = told["default"]["params"]
+
+    assert "| the search names nothing better than the default | 0.50 |" in table([told]).splitlines()[4]
 
 
 def test_the_reward_is_exploited_by_the_winner_s_config_without_its_guard() -> None:
