@@ -391,9 +391,15 @@ def test_the_model_kept_is_the_best_within_the_budget_as_a_training_of_that_leng
     config = config.model_copy(update={"ppo": config.ppo.with_params(drifting)})
     free = train(config, out=tmp_path / "free")
     judged = [line for line in _log(free.folder) if line.get("heldout/score") and line["episodes"]]
-    budget = sorted(line["heldout/kl_per_sequence"] for line in judged)[4]
-    within = [line for line in judged if line["heldout/kl_per_sequence"] <= budget]
-    best = max(within, key=lambda line: (line["heldout/score"], line["episodes"]))["episodes"]
+
+    def best_within(budget: float) -> int:
+        within = [line for line in judged if line["heldout/kl_per_sequence"] <= budget]
+        return int(max(within, key=lambda line: (line["heldout/score"], line["episodes"]))["episodes"])
+
+    budgets = sorted(line["heldout/kl_per_sequence"] for line in judged)
+    # processors round differently, and so decide which budgets leave the end of the training out
+    budget = next(budget for budget in budgets[4:] + budgets[3::-1] if best_within(budget) < free.episodes)
+    best = best_within(budget)
     iterations = iter(range(100))
 
     bounded = config.model_copy(update={"kl_budget": budget})
@@ -401,7 +407,7 @@ def test_the_model_kept_is_the_best_within_the_budget_as_a_training_of_that_leng
         with pytest.raises(TrainingInterrupted):
             train(bounded, out=tmp_path / "kept", should_stop=lambda: next(iterations) == 12)
     kept = train(bounded, out=tmp_path / "kept", resume=interrupted)
-    short = train(shortened(config, int(best)), out=tmp_path / "short")
+    short = train(shortened(config, best), out=tmp_path / "short")
 
     assert best < free.episodes == 320
     assert kept.episodes == best
