@@ -30,6 +30,7 @@ from optuna.study import Study
 
 from benchmarks.worlds.fresh import End, Params, judge_fresh
 from ppo_tune import best_config, open_study
+from ppo_tune.config.ranges import FloatParam
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.tasks import Architecture, EmbeddedName
 from ppo_tune.errors import PPOTuneError
@@ -67,7 +68,8 @@ def search(task: EmbeddedName, architecture: Architecture, out: Path) -> tuple[S
 
 def arms_of(config: StudyConfig, winner: Params) -> dict[str, Params]:
     """What is trained: the default, the winner, and two ways to exploit the reward that the searched ranges hold."""
-    (kl, rate) = (config.space[name] for name in ("kl_coef", "learning_rate"))
+    kl, rate = (config.space[name] for name in ("kl_coef", "learning_rate"))
+    assert isinstance(kl, FloatParam) and isinstance(rate, FloatParam), "shipped study files search them so"
     free = {**winner, "kl_coef": kl.low}
     return {
         "default": config.baseline,

@@ -48,7 +48,7 @@ def _fitting(reader: Reader, place: Path_, ppo: PPOConfig, sizes: Sequence[int])
     if place[0] == "space":
         kept = [n for n in fitting if n in sizes]
         entry = f"{{type: categorical, choices: {kept if len(kept) > 1 else fitting[-4:]}}}"
-    by_flag = ("ppo", "rollout_size") in reader.flags and place not in reader.flags
+    by_flag = reader.called_by_flag(("ppo", "rollout_size")) and not reader.called_by_flag(place)
     return f"take --set '{dotted(place)}={entry}' too" if by_flag else f"take {entry}"
 
 

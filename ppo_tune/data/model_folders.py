@@ -39,9 +39,14 @@ OPENING = ("decoder_start_token_id", "forced_bos_token_id")
 Facts = dict[str, Any]
 
 
+def can_be_merged(adapter: Mapping[str, Any]) -> bool:
+    """Whether weights of a model can stand for what an adapter of this config learns."""
+    return adapter.get("peft_type") not in UNMERGED
+
+
 def merging(adapter: Mapping[str, Any], *, instead: str = "name a whole model") -> str:
     """What to do with an adapter of this config where only a whole model will do, or `instead` if it has no merging."""
-    if adapter.get("peft_type") not in UNMERGED:
+    if can_be_merged(adapter):
         return MERGE
     return f"what {adapter['peft_type']} learns cannot be merged into a model's weights, so {instead}"
 
@@ -202,7 +207,7 @@ def _check_adapter(folder: Path, adapter: Facts, model: str, *, judge: bool) -> 
         base = adapter.get("base_model_name_or_path")
         raise ModelError(f"{model} holds an adapter of {base!r} and no whole model; {merging(adapter)}")
     if find_spec("peft") is None:
-        way_out = f", or {MERGE}" if adapter.get("peft_type") not in UNMERGED else ""
+        way_out = f", or {MERGE}" if can_be_merged(adapter) else ""
         raise ModelError(
             f"{model} holds an adapter, which is read by peft, and peft is not installed; run: pip install "
             f"peft{way_out}"

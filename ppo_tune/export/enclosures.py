@@ -14,7 +14,7 @@ from typing import TypeVar
 from ppo_tune.calling import argument
 from ppo_tune.config.block import Block, Named
 from ppo_tune.data.formats import FORMATS
-from ppo_tune.data.model_folders import MERGE, base_of
+from ppo_tune.data.model_folders import ADAPTER, base_of, merging, read_facts
 from ppo_tune.data.stand_ins import stands_for
 from ppo_tune.data.user_files import IMPORTS
 from ppo_tune.data.user_functions import helper_files
@@ -202,13 +202,17 @@ class Enclosing:
         base = base_of(source, f"{place}: model folder {str(source)!r}") if source.is_dir() else None
         if base is None or (HUB_NAME.fullmatch(base) and not Path(base).is_dir()):
             return
+        way_out = merging(
+            read_facts(source / ADAPTER, place) or {},
+            instead=f"its {ADAPTER} must name a base that a hub has",
+        )
         told = (
             f"{place}: {str(source)!r} is an adapter, and its base, {base!r}, is a folder of this machine: elsewhere "
-            "it would not be found"
+            f"it would not be found; {way_out}"
         )
         if self._copy_models:
-            raise PPOTuneError(f"{told}; {MERGE}, and put that in its place, or export without --copy-models")
-        self.notes.append(f"{told}; {MERGE}, and put that in its place")
+            raise PPOTuneError(f"{told}, or export without --copy-models")
+        self.notes.append(told)
 
     def _name(self, named: Named) -> str:
         match named.kind:

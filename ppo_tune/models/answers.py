@@ -128,7 +128,8 @@ def _check(policy: Policy, longest: int, max_new_tokens: int) -> None:
     """
     room, closed = policy.layout.room_for_prompts(max_new_tokens), policy.layout.closes_prompts
     if longest and (problem := problem_of_prompt(longest, room, closed=closed)):
-        raise DataError(f"{problem}, or leave it out")
+        lower = "" if closed else ", lower max_new_tokens"
+        raise DataError(f"{problem}; shorten it{lower}, or leave it out")
 
 
 def draw_uniforms(n_rows: int, length: int, rng: torch.Generator) -> Tensor:

@@ -16,17 +16,15 @@ def context_length(model: PreTrainedModel) -> int | None:
 
 
 def problem_of_prompt(n_tokens: int, room: int | None, *, closed: bool = False) -> str | None:
-    """Rule that a prompt of so many tokens breaks, with ways out; None if it breaks none, as with no limit of room.
+    """Rule that a prompt of so many tokens breaks; None if it breaks none, as with no limit of room.
 
     What an encoder reads is `closed`: the response takes nothing of its room.
     """
     if n_tokens == 0:
-        return "`tokens >= 1` must hold for a prompt, but the tokenizer makes none of it; write some text"
+        return "`tokens >= 1` must hold for a prompt, but the tokenizer makes none of it"
     if room is not None and n_tokens > room:
-        lower = "" if closed else ", lower max_new_tokens"
         return (
-            f"`tokens <= {room}`, {name_of_room(closed=closed)}, must hold for a prompt, but got {n_tokens}; "
-            f"shorten it{lower}"
+            f"`tokens <= {room}`, {name_of_room(closed=closed)}, must hold for a prompt, but got {n_tokens}"
         )
     return None
 

@@ -141,8 +141,7 @@ class PromptSet:
                 too_long = task.advice.too_long_to_encode if closed else task.advice.too_long
                 way_out = too_long if ids else task.advice.empty
                 others = _others(rows, ids, max_prompt_tokens, split)
-                rule, _, _ = problem.partition("; ")  # its ways out are not those of every task
-                raise DataError(f"{prompt.where or f'task {task.name}'}: {rule}; {way_out}{others}")
+                raise DataError(f"{prompt.where or f'task {task.name}'}: {problem}; {way_out}{others}")
             assert max_prompt_tokens is not None, "without a limit nothing is too long"
             cut = task.too_long == "cut" and shortened(
                 tokenizer, prompt.text, max_prompt_tokens, chat=task.chat, closed=closed

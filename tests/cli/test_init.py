@@ -66,10 +66,13 @@ def test_a_name_that_cannot_be_is_refused_with_its_flag(cli: Cli) -> None:
     assert refused.err.endswith("but got 'a b'; give another --name\n")
 
 
-def test_a_smaller_rollout_of_a_study_that_was_written_is_refused_with_a_way_out_that_works(cli: Cli) -> None:
+@pytest.mark.parametrize("setting", ["ppo.rollout_size=8", "ppo={rollout_size: 8, max_new_tokens: 8}"])
+def test_a_smaller_rollout_of_a_study_that_was_written_is_refused_with_a_way_out_that_works(
+    cli: Cli, setting: str
+) -> None:
     cli("init", "data.jsonl", "--model", "model")
 
-    refused = cli("check", "data.yaml", "--set", "ppo.rollout_size=8")
+    refused = cli("check", "data.yaml", "--set", setting)
     way_out = re.search(r"take --set '(.*)' too", refused.err)
 
     assert refused.code == 2
@@ -78,7 +81,7 @@ def test_a_smaller_rollout_of_a_study_that_was_written_is_refused_with_a_way_out
         "take --set 'space.batch_size={type: categorical, choices: [1, 2, 4, 8]}' too\n"
     ).replace("data.yaml:", f"data.yaml:{line_of('batch_size')}:")
     assert way_out is not None
-    assert cli("check", "data.yaml", "--set", "ppo.rollout_size=8", "--set", way_out[1]).code == 0
+    assert cli("check", "data.yaml", "--set", setting, "--set", way_out[1]).code == 0
 
 
 def line_of(key: str) -> int:

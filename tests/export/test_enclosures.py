@@ -318,15 +318,28 @@ def test_what_cannot_be_read_is_refused_by_its_name(here: Path) -> None:
 
 
 @pytest.mark.parametrize("base", ["base", "/home/me/base"])
-def test_an_adapter_whose_base_is_a_folder_does_not_travel_and_that_is_said(here: Path, base: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "way_out"),
+    [
+        ("LORA", MERGE),
+        (
+            "PREFIX_TUNING",
+            "what PREFIX_TUNING learns cannot be merged into a model's weights, so its adapter_config.json must name a "
+            "base that a hub has",
+        ),
+    ],
+)
+def test_an_adapter_whose_base_is_a_folder_does_not_travel_and_that_is_said(
+    here: Path, kind: str, way_out: str, base: str
+) -> None:
     for folder in ("base", "judge"):
         (here / folder).mkdir()
-    facts = json.dumps({"base_model_name_or_path": base})
+    facts = json.dumps({"base_model_name_or_path": base, "peft_type": kind})
     (here / "judge" / "adapter_config.json").write_text(facts, encoding="utf-8")
     config = training(reward={"name": "preference", "model": "judge"})
     told = (
         f"task.reward.model: 'judge' is an adapter, and its base, {base!r}, is a folder of this machine: elsewhere it "
-        f"would not be found; {MERGE}, and put that in its place"
+        f"would not be found; {way_out}"
     )
     linking = Enclosing()
 
