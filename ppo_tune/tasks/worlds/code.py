@@ -114,7 +114,7 @@ class Code(World[Calculation]):
 
     def respond(self, prompt: Calculation, rng: random.Random) -> str:
         """A program as a hurried programmer writes it: often right, often not."""
-        how = rng.choices(("right", "careless", "unfinished", "by example"), weights=(50, 27, 15, 8))[0]
+        how = rng.choices(("right", "careless", "unfinished", "by example"), weights=(47, 26, 14, 13))[0]
         match how:
             case "right":
                 return program_of(prompt.steps)
