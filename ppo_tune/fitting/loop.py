@@ -86,7 +86,7 @@ def fit(
     Raises:
         ModelError: If there is no memory for a single row.
     """
-    optimizer = torch.optim.AdamW(weights.parameters, lr=config.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(weights.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
     n_steps = config.epochs * math.ceil(len(rows) / config.batch_size)
     course = schedule(optimizer, n_steps)
     step, at_once = 0, config.micro_batch_size or config.batch_size
