@@ -6,9 +6,9 @@
 
 Each shipped study file is searched and confirmed as it is, with either architecture. What the study names, the default
 config, and what the study names with the KL penalty at the lower end of its range, alone and with three times the
-learning rate, are then trained for a trial's episodes on five fresh seeds, and scored on all prompts of the
-confirmation split with random numbers that chose nothing. A difference has Student's interval over seeds and prompts,
-as in a confirmation. Every study is a line of the output file; what is killed goes on there.
+learning rate, or the highest of its range, are then trained for a trial's episodes on five fresh seeds, and scored on
+all prompts of the confirmation split with random numbers that chose nothing. A difference has Student's interval over
+seeds and prompts, as in a confirmation. Every study is a line of the output file; what is killed goes on there.
 """
 
 import argparse
@@ -155,13 +155,14 @@ def _arms(row: Mapping[str, Any]) -> dict[str, str]:
     )
     if row["winner"]["params"] == row["default"]["params"]:
         winner = "the search names nothing better than"
+    rate = row["reckless"]["params"]["learning_rate"] / row["winner"]["params"]["learning_rate"]
     return {
         "untrained": "untrained",
         "default": f"default: gold {change('default - untrained', GOLD)} over untrained",
         "winner": f"{winner} the default",
         "free": f"winner, `kl_coef` at its lowest: score {change('free - winner', 'score')}, gold "
         f"{change('free - winner', GOLD)} over the winner",
-        "reckless": f"and three times its learning rate: score {change('reckless - winner', 'score')}, gold "
+        "reckless": f"and {rate:.2g} times its learning rate: score {change('reckless - winner', 'score')}, gold "
         f"{change('reckless - winner', GOLD)} over the winner",
     }
 
