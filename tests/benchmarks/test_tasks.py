@@ -26,6 +26,9 @@ ARMS = {
 }
 
 
+RATES = (1e-4, 2e-3, 2e-3, 5e-3)
+
+
 def row(study: str = "support-gpt2") -> dict[str, Any]:
     """A study's row."""
     task, _, architecture = study.partition("-")
@@ -35,7 +38,7 @@ def row(study: str = "support-gpt2") -> dict[str, Any]:
         "task": task,
         "architecture": architecture,
         "untrained": arms,
-        **{arm: {**arms, "params": {"learning_rate": rate}} for rate, arm in enumerate(ARMS)},
+        **{arm: {**arms, "params": {"learning_rate": rate}} for rate, arm in zip(RATES, ARMS, strict=True)},
         "differences": measure_differences(ARMS, end(0.0, 0.1)),
     }
 
@@ -56,6 +59,7 @@ def test_a_study_has_five_lines_with_its_intervals() -> None:
     assert len(lines) == 5
     assert lines[0].startswith("| **support, decoder (GPT-2)** | untrained | 0.50 | 0.25 | 0 |")
     assert "winner: score +0.50 (" in lines[2] and "gold +0.30 (" in lines[2]
+    assert "| and 2.5 times its learning rate: score -0.20 (" in lines[4]
     assert lines[4].endswith("| 0.50 | 0.25 | 1.5 |")
 
 
