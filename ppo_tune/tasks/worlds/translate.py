@@ -305,7 +305,7 @@ def hurried(sentence: Sentence, rng: random.Random) -> str:
     if rng.random() < 0.55:  # nothing but the main clause
         written = replace(written, adverb="", place="", because=None)
     text = german(written, slips)
-    return reworded(text, lambda *pair: rng.choices((*pair, " / ".join(pair)), weights=(44, 44, 12))[0])
+    return reworded(text, lambda *pair: rng.choices((*pair, " / ".join(pair)), weights=(38, 38, 24))[0])
 
 
 def gold_score(sentence: Sentence, response: str) -> float:
