@@ -200,7 +200,7 @@ for _ in range(n):
 
 @pytest.mark.slow
 def test_processes_that_ask_at_once_take_no_cell_twice(make_study: StudyMaker, tmp_path: Path) -> None:
-    """Three of them share an SQLite file and no lock, as machines do, which may run the default config twice."""
+    """Three of them share an SQLite file and no lock, as machines do, so that each may run the default config."""
     config = make_study(space=SPACE, search={"sampler": "grid", "n_trials": 18})
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = create_study(config, url, {})
@@ -213,7 +213,7 @@ def test_processes_that_ask_at_once_take_no_cell_twice(make_study: StudyMaker, t
 
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0, 0]
     cells = [repr(sorted(t.params.items())) for t in study.get_trials() if "baseline" not in t.user_attrs]
-    assert len(set(cells)) == len(cells) in (16, 17)
+    assert len(set(cells)) == len(cells) in (15, 16, 17)
     assert cells_left(config, study) == 18 - len(cells)
 
 
