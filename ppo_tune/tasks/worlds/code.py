@@ -1,9 +1,10 @@
 """A small seeded world of programs: descriptions with an example each, programs of mixed quality, and hidden tests.
 
-A description is a calculation in two or three steps, behind an example of what it gives. A program is an expression of
-the language in `ppo_tune.programs.expression`. The base model learns from programs that are often wrong, and now and
-then are nothing but the number that the example shows. The unit test that PPO is rewarded by is the example; hidden
-ones ask for other values, so there is something to improve and something to exploit.
+A description is a calculation in two or three steps, behind an example of what it gives; a few ask for one number
+whatever the input. A program is an expression of the language in `ppo_tune.programs.expression`. The base model learns
+from programs that are often wrong, and that now and then give the number which the example shows, whatever the input.
+The unit test that PPO is rewarded by is the example; hidden ones ask for other values, so there is something to improve
+and something to exploit.
 
 Knows nothing of models.
 """
@@ -25,6 +26,9 @@ LARGEST_INPUT = 9
 LARGEST_SHOWN = 20
 """Inputs are 0 to 9, and an example gives 0 to 20: a model sees every number often enough to learn to copy it."""
 
+SHARE_CONSTANT = 0.15
+"""Of the descriptions; from them a model learns to copy what an example gives."""
+
 N_HIDDEN = 8
 
 FIRST = {
@@ -36,6 +40,9 @@ FIRST = {
     "take how far {x} is from {y}": "abs ( {x} - {y} )",
 }
 """How a calculation begins: in words, and as a program."""
+
+CONSTANT = {"give that for every {x} and {y}": "0 + {n}"}
+"""A calculation of one step. Its 0 begins no other program: after it a model copies, whatever the description."""
 
 THEN = {
     "add {n}": "{e} + {n}",
@@ -50,7 +57,7 @@ THEN = {
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a calculation: its words, one of `FIRST` or `THEN`, and what fills them."""
+    """One step of a calculation: its words, one of `FIRST`, `CONSTANT` or `THEN`, and what fills them."""
 
     form: str
     x: str = ""
@@ -64,7 +71,7 @@ class Step:
 
     def after(self, program: str) -> str:
         """The program of all steps up to this one."""
-        return (FIRST | THEN)[self.form].format(e=program, x=self.x, y=self.y, n=self.n)
+        return (FIRST | CONSTANT | THEN)[self.form].format(e=program, x=self.x, y=self.y, n=self.n)
 
 
 @dataclass(frozen=True)
@@ -102,8 +109,9 @@ class Code(World[Calculation]):
     )
     t5: Mapping[str, Any] = {
         "width": 32,
-        "epochs": 10,
-        "batch_size": 16,
+        "epochs": 11,
+        "batch_size": 32,
+        "learning_rate": 8e-3,
     }  # until it looks where words stand
     reward = UnitTestsRewardConfig(name="unit_tests", language="expression", column="tests")
     gold = UnitTestsRewardConfig(name="unit_tests", language="expression", column="hidden_tests")
@@ -114,16 +122,16 @@ class Code(World[Calculation]):
 
     def respond(self, prompt: Calculation, rng: random.Random) -> str:
         """A program as a hurried programmer writes it: often right, often not."""
-        how = rng.choices(("right", "careless", "unfinished", "by example"), weights=(47, 26, 14, 13))[0]
+        how = rng.choices(("right", "careless", "unfinished", "by example"), weights=(50, 27, 16, 7))[0]
         match how:
             case "right":
                 return program_of(prompt.steps)
             case "careless":
                 return program_of(_slip(prompt.steps, rng))
             case "unfinished":
-                return program_of(prompt.steps[:-1])
+                return program_of(prompt.steps[:-1] or prompt.steps)
             case _:
-                return str(prompt.shown)
+                return program_of([_constant(rng, prompt.shown)])
 
 
 def program_of(steps: Sequence[Step]) -> str:
@@ -136,8 +144,13 @@ def program_of(steps: Sequence[Step]) -> str:
 
 def write_calculation(rng: random.Random) -> Calculation:
     """A description with its example and its hidden tests."""
+    constant = rng.random() < SHARE_CONSTANT
     while True:
-        steps = (_first(rng), *(_then(rng) for _ in range(rng.choice((1, 1, 2)))))
+        steps = (
+            [_constant(rng, rng.randint(0, LARGEST_SHOWN))]
+            if constant
+            else [_first(rng), *(_then(rng) for _ in range(rng.choice((1, 1, 2))))]
+        )
         names = sorted((steps[0].x, steps[0].y))
         cases = [{name: rng.randint(0, LARGEST_INPUT) for name in names} for _ in range(1 + N_HIDDEN)]
         outputs = [evaluate(program_of(steps), case) for case in cases]
@@ -151,12 +164,18 @@ def write_calculation(rng: random.Random) -> Calculation:
     }
     given = " ".join(f"{name} {value}" for name, value in cases[0].items())
     words = " , then ".join(step.words for step in steps)
-    return Calculation(f"{given} gives {outputs[0]} . {words} .", columns, steps=steps)
+    return Calculation(f"{given} gives {outputs[0]} . {words} .", columns, steps=tuple(steps))
 
 
 def _first(rng: random.Random) -> Step:
     x, y = rng.sample(VARIABLES, 2)
     return Step(rng.choice(tuple(FIRST)), x, y)
+
+
+def _constant(rng: random.Random, n: int) -> Step:
+    (form,) = CONSTANT
+    x, y = rng.sample(VARIABLES, 2)
+    return Step(form, x, y, n)
 
 
 def _then(rng: random.Random) -> Step:
