@@ -114,7 +114,7 @@ class Calls(Pairs):
         """Whether they are equal, decimal numbers to nine digits."""
         try:
             return found is not None and _equal(json.loads(found), wanted)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, OverflowError):  # a whole number beyond every decimal one
             return False
 
 

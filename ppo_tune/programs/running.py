@@ -162,12 +162,12 @@ def _load(program: str, name: str) -> ModuleType:
 
 def _numbered(output: str, n: int) -> list[str | None]:
     """What was said of each number, the first time."""
-    found: list[str | None] = [None] * n
+    found: dict[str, str | None] = dict.fromkeys(map(str, range(n)))
     for line in output.splitlines():
         number, _, text = line.partition(" ")
-        if number.isdecimal() and int(number) < n and found[int(number)] is None:
-            found[int(number)] = text
-    return found
+        if number in found and found[number] is None:
+            found[number] = text
+    return list(found.values())
 
 
 def _file_of(text: str) -> IO[bytes]:

@@ -143,6 +143,10 @@ def test_what_is_no_test_of_an_expression_is_refused(value: Any, got: str) -> No
         ("null", None, True),
         (None, None, False),
         ("no JSON", 3, False),
+        ("1" + "0" * 400, 0.5, False),
+        ("1.5", 10**400, False),
+        ('{"a": [1' + "0" * 400 + "]}", {"a": [1.5]}, False),
+        ("1" + "0" * 400, 10**400, True),
     ],
 )
 def test_what_a_call_returns_is_compared_with_decimals_to_nine_digits(

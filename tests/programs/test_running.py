@@ -210,6 +210,14 @@ def test_the_first_that_is_said_of_a_call_counts(runner: Runner) -> None:
     assert runner.answer(job) == ["1"]
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "1", "00", "٠", "0x0", "²"])
+def test_what_is_said_of_no_call_is_nothing(number: str, runner: Runner) -> None:
+    program = f"import os\nos.write(3, {number!r}.encode() + b' 1\\n')\ndef f(x):\n    return 3"
+    job = {"kind": "calls", "program": program, "function": "f", "inputs": [[0]], "seconds": SECONDS}
+
+    assert runner.answer(job) == ["3"]
+
+
 def test_a_script_is_run_once_for_each_input(runner: Runner) -> None:
     program = (
         "import sys\nn = int(input())\nif n < 0:\n    sys.exit(1)\nprint(n * 2)\nif n > 9:\n    sys.exit(0)\n"
