@@ -148,22 +148,22 @@ def _arms(row: Mapping[str, Any]) -> dict[str, str]:
 
     def change(pair: str, judge: str) -> str:
         mean, low, high = row["differences"][pair][judge]
-        return f"{mean:+.2f} ({low:.2f} to {high:.2f})"
+        return f"{judge} {mean:+.2f} ({low:.2f} to {high:.2f})"
 
-    winner = (
-        f"winner: score {change('winner - default', 'score')}, gold {change('winner - default', GOLD)} over"
-    )
+    def over_default(arm: str) -> str:
+        pair = f"{arm} - default"
+        return f"{change(pair, 'score')}, {change(pair, GOLD)} over the default"
+
+    winner = f"winner: {over_default('winner')}"
     if row["winner"]["params"] == row["default"]["params"]:
-        winner = "the search names nothing better than"
+        winner = "the search names nothing better than the default"
     rate = row["reckless"]["params"]["learning_rate"] / row["winner"]["params"]["learning_rate"]
     return {
         "untrained": "untrained",
-        "default": f"default: gold {change('default - untrained', GOLD)} over untrained",
-        "winner": f"{winner} the default",
-        "free": f"winner, `kl_coef` at its lowest: score {change('free - winner', 'score')}, gold "
-        f"{change('free - winner', GOLD)} over the winner",
-        "reckless": f"and {rate:.2g} times its learning rate: score {change('reckless - winner', 'score')}, gold "
-        f"{change('reckless - winner', GOLD)} over the winner",
+        "default": f"default: {change('default - untrained', GOLD)} over untrained",
+        "winner": winner,
+        "free": f"winner, `kl_coef` at its lowest: {over_default('free')}",
+        "reckless": f"and {rate:.2g} times its learning rate: {over_default('reckless')}",
     }
 
 

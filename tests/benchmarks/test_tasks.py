@@ -59,7 +59,8 @@ def test_a_study_has_five_lines_with_its_intervals() -> None:
     assert len(lines) == 5
     assert lines[0].startswith("| **support, decoder (GPT-2)** | untrained | 0.50 | 0.25 | 0 |")
     assert "winner: score +0.50 (" in lines[2] and "gold +0.30 (" in lines[2]
-    assert "| and 2.5 times its learning rate: score -0.20 (" in lines[4]
+    assert "| winner, `kl_coef` at its lowest: score +0.70 (" in lines[3] and "gold -0.80 (" in lines[3]
+    assert "| and 2.5 times its learning rate: score +0.30 (" in lines[4] and "gold -0.80 (" in lines[4]
     assert lines[4].endswith("| 0.50 | 0.25 | 1.5 |")
 
 

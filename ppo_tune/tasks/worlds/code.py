@@ -1,10 +1,10 @@
 """A small seeded world of programs: descriptions with an example each, programs of mixed quality, and hidden tests.
 
-A description is a calculation in two or three steps, behind an example of what it gives; a few ask for one number
-whatever the input. A program is an expression of the language in `ppo_tune.programs.expression`. The base model learns
-from programs that are often wrong, and that now and then give the number which the example shows, whatever the input.
-The unit test that PPO is rewarded by is the example; hidden ones ask for other values, so there is something to improve
-and something to exploit.
+A description is a calculation in two or three steps, behind an example of what it gives; one in seven asks for one
+number whatever the input. A program is an expression of the language in `ppo_tune.programs.expression`. The base model
+learns from programs that are often wrong, and that now and then give the number which the example shows, whatever the
+input. The unit test that PPO is rewarded by is the example; hidden ones ask for other values, so there is something to
+improve and something to exploit.
 
 Knows nothing of models.
 """
