@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from ppo_tune.config.model import AdapterKind
+from ppo_tune.config.model import RANKLESS, AdapterKind, ModelConfig
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.errors import RewardError
 from ppo_tune.models import Policy, Prompts, Sequences
@@ -189,6 +189,12 @@ def tiny_model(family: str = "gpt2", *, seed: int = 0, **changes: Any) -> PreTra
         return model
 
 
+def adapters_of(kind: AdapterKind, *, lora_rank: int | None = 4, **more: Any) -> ModelConfig:
+    """A config of adapters of any kind, of small rank where they have one."""
+    shape = {} if kind in RANKLESS else {"lora_rank": lora_rank, "lora_alpha": 8.0}
+    return ModelConfig.model_validate({"adapter": kind, **shape, **more})
+
+
 def tiny_policy(
     family: str = "gpt2",
     *,
@@ -203,10 +209,8 @@ def tiny_policy(
     policy = Policy(
         tiny_model(family, **changes),
         tokenizer or tiny_tokenizer(),
+        adapters_of(adapter, lora_rank=lora_rank),
         places=places,
-        lora_rank=lora_rank,
-        lora_alpha=8.0,
-        adapter=adapter,
         adapters_vary=adapters_vary,
     )
     for place in range(places):

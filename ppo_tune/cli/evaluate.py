@@ -24,7 +24,7 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="A model folder or hub name, or that of a LoRA, DoRA, AdaLoRA or IA³ adapter in PEFT's format."
+            help="A model folder or hub name, or that of a LoRA, DoRA, AdaLoRA, IA³ or prefix adapter in PEFT's format."
         ),
         CanBePath(),
     ],

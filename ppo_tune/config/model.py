@@ -1,15 +1,18 @@
 """Which language model is trained, and how much of it: the block `model` of a study file."""
 
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from ppo_tune.config.block import Block, ModelName
 
-AdapterKind = Literal["lora", "rslora", "dora", "adalora", "ia3"]
-"""What the adapters are: LoRA, rank-stabilized LoRA or DoRA (`use_rslora`, `use_dora` of peft), AdaLoRA, or IA³."""
+AdapterKind = Literal["lora", "rslora", "dora", "adalora", "ia3", "prefix"]
+"""LoRA, rank-stabilized LoRA or DoRA (`use_rslora`, `use_dora` of peft), AdaLoRA, IA³, or a prefix."""
 
 USUAL_ADAPTER: AdapterKind = "lora"
+USUAL_PREFIX = 8
+RANKLESS: tuple[AdapterKind, ...] = ("ia3", "prefix")
+"""Kinds that have neither rank nor alpha."""
 
 
 class ModelConfig(Block):
@@ -32,7 +35,14 @@ class ModelConfig(Block):
         description="lora; rslora: rank-stabilized, so that the best learning rate stays where it is as the rank "
         "grows; dora: LoRA that learns the length of each row of a weight apart from where it points; adalora: "
         "layers begin with half as much rank again, and lose it where it matters least; ia3: a factor for each number "
-        "that a linear layer says, without rank or alpha, learned at ten times the rate.",
+        "that a linear layer says, without rank or alpha, learned at ten times the rate; prefix: keys and values of "
+        "prefix_length tokens before everything that is written.",
+    )
+    prefix_length: int = Field(
+        USUAL_PREFIX,
+        ge=1,
+        exclude_if=lambda length: length == USUAL_PREFIX,
+        description="Tokens that the keys and values of adapter: prefix stand for.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -42,17 +52,6 @@ class ModelConfig(Block):
         "auto",
         description="Compile the learning pass; wants a C++ compiler. auto = in a long search on CPUs, by the clock.",
     )
-
-    @field_validator("adapter", mode="before")
-    @classmethod
-    def _check_kind(cls, wanted: Any) -> Any:
-        if wanted != "prefix":
-            return wanted
-        raise ValueError(
-            "prefix is not built: what it learns cannot be merged into the weights, which is how `train` writes a "
-            "model and `evaluate` reads it, and it differs from the reference before it learns anything; choose one of "
-            f"{', '.join(get_args(AdapterKind))}"
-        )
 
     @field_validator("compile", mode="before")
     @classmethod
@@ -69,16 +68,21 @@ class ModelConfig(Block):
                 "any; leave one of them out"
             )
         given = sorted(self.model_fields_set & set(ADAPTER_FIELDS))
-        if self.adapter == "ia3" and given:
+        if self.adapter in RANKLESS and given:
             raise ValueError(
-                f"adapter: ia3 has neither rank nor alpha, so {' and '.join(given)} would decide nothing; leave that "
-                "out, or take adapter: lora"
+                f"adapter: {self.adapter} has neither rank nor alpha, so {' and '.join(given)} would decide nothing; "
+                "leave that out, or take adapter: lora"
+            )
+        if self.adapter != "prefix" and "prefix_length" in self.model_fields_set:
+            raise ValueError(
+                f"prefix_length is of adapter: prefix, and would decide nothing of adapter: {self.adapter}; leave it "
+                "out, or take adapter: prefix"
             )
         return self
 
     @model_serializer(mode="wrap")
     def _without_what_decides_nothing(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        unread = ADAPTER_FIELDS if self.adapter == "ia3" else ()
+        unread = ADAPTER_FIELDS if self.adapter in RANKLESS else ()
         return {name: value for name, value in usual(self).items() if name not in unread}
 
 

@@ -113,6 +113,7 @@ def _repeats_of_cells(study: StudyConfig) -> list[str]:
 
 LEAST_RATE: dict[AdapterKind, tuple[float, str]] = {
     "ia3": (1e-2, "about ten times what low-rank adapters do"),
+    "prefix": (1e-2, "about ten times what low-rank adapters do"),
     "adalora": (3e-3, "three to ten times what LoRA does"),
 }
 """Step size that a search of some kinds of adapters should reach, and how that compares."""

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ppo_tune.calling import command
 from ppo_tune.config.constraints import Constraint
 from ppo_tune.config.messages import say, unknown
-from ppo_tune.config.model import ADAPTER_FIELDS, ModelConfig
+from ppo_tune.config.model import ADAPTER_FIELDS, RANKLESS, ModelConfig
 from ppo_tune.config.ppo import PPOConfig
 from ppo_tune.config.ranges import Param
 from ppo_tune.config.reader import Reader
@@ -37,8 +37,8 @@ def read_space(reader: Reader, ppo: PPOConfig, model: ModelConfig | None) -> dic
             line = reader.document.line(("space", name))
             at = "" if line is None else f" (line {line})"
             reader.add((block, name), f"stands in {block} and in space{at}; keep one")
-        if name in ADAPTER_FIELDS and model is not None and model.adapter == "ia3":
-            rule = "cannot be searched: adapter: ia3 has neither rank nor alpha"
+        if name in ADAPTER_FIELDS and model is not None and model.adapter in RANKLESS:
+            rule = f"cannot be searched: adapter: {model.adapter} has neither rank nor alpha"
             reader.add(("space", name), f"{rule}; leave it out, or take adapter: lora")
             continue
         param = reader.validated(("space", name), Param, value)

@@ -20,8 +20,8 @@ BUILDER = ("tasks.recipe", "build")
 LEFT_OUT = (
     "config.block", "data.chats", "data.model_folders", "errors", "files", "fitting.folders", "models.adalora",
     "models.adapters", "models.chat", "models.decoding", "models.dora", "models.fast", "models.ia3", "models.layout",
-    "models.loading", "models.lora", "models.memory", "models.policy", "models.read_back", "models.rows",
-    "models.saving", "models.stops",
+    "models.loading", "models.lora", "models.memory", "models.policy", "models.prefix", "models.read_back",
+    "models.rows", "models.saving", "models.stops",
 )  # fmt: skip
 """Beginnings of modules that are no part of a recipe."""
 

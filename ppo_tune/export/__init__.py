@@ -29,6 +29,7 @@ ADAPTED_BY: dict[AdapterKind, tuple[str, ...]] = {
     "dora": ("native", "trl"),
     "adalora": ("native",),
     "ia3": ("native",),
+    "prefix": ("native",),
 }
 """Which of them can be told to train adapters of a kind, where not all can."""
 

@@ -75,6 +75,7 @@ def _first(winner: Winner) -> str:
 def _settings(config: TrainConfig) -> tuple[Setting, ...]:
     others = {
         "adapter": config.model.adapter,
+        **({"prefix_length": config.model.prefix_length} if config.model.adapter == "prefix" else {}),
         "dtype": config.model.dtype,
         "seed": config.seed,
         "kl_budget": config.kl_budget,

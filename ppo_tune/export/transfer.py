@@ -67,6 +67,8 @@ def _learning_rate(winner: Winner) -> Rule:
         adapters = "from full tuning to LoRA about 10 times as much"
     elif model.adapter == "ia3":
         adapters = "from IA³ to LoRA about a tenth, to full tuning about a hundredth"
+    elif model.adapter == "prefix":
+        adapters = "from a prefix to LoRA about a tenth, to full tuning about a hundredth"
     else:
         rank = "√lora_rank" if model.adapter == "rslora" else "lora_rank"
         adapters = f"from LoRA to full tuning about a tenth; keep lora_alpha / {rank}"

@@ -1,7 +1,8 @@
 """An adapter in a folder of PEFT's format, ours or another's: checked against its base and merged into it.
 
-Both are known by their JSON files and the shapes of their weights before any weight is read. What is no LoRA, DoRA,
-AdaLoRA or IA³ of linear layers is refused: peft alone knows what it means.
+Both are known by their JSON files and the shapes of their weights before any weight is read. A prefix cannot be merged,
+and is put before what its base writes. What is no prefix and no LoRA, DoRA, AdaLoRA or IA³ of linear layers is refused:
+peft alone knows what it means.
 """
 
 import math
@@ -34,6 +35,7 @@ from ppo_tune.data.model_folders import (
     read_facts,
 )
 from ppo_tune.errors import ModelError
+from ppo_tune.models.adapters import ADAPTER_PREFIX
 from ppo_tune.models.dora import MAGNITUDE, give_lengths
 from ppo_tune.models.fast.kernels import settle
 from ppo_tune.models.fast.linear import layer_shape, weight_of
@@ -48,7 +50,9 @@ from ppo_tune.models.loading import (
     load_tokenizer,
 )
 from ppo_tune.models.policy import Policy
-from ppo_tune.models.saving import ADAPTER_PREFIX, ADAPTER_WEIGHTS, VALUE_HEAD
+from ppo_tune.models.prefix import BLOCK as PREFIX
+from ppo_tune.models.prefix import Prefix
+from ppo_tune.models.saving import ADAPTER_WEIGHTS, VALUE_HEAD
 
 OTHER_KINDS = (
     "use_qalora", "use_bdlora", "alora_invocation_tokens", "layer_replication", "arrow_config",
@@ -73,6 +77,7 @@ class AdapterFolder:
         tokenizer: That of the tokenizer it was made with: its own, or the base's.
         weights: The file of its weights.
         scales: What each adapted layer's product of both matrices is multiplied by, by the layer's name; 1 of factors.
+        prefix: Tokens of a prefix, and numbers of a token's key; None of adapters of layers.
     """
 
     name: str
@@ -80,29 +85,44 @@ class AdapterFolder:
     tokenizer: str
     weights: Path
     scales: Mapping[str, float]
+    prefix: tuple[int, int] | None = None
 
     def load_policy(self, config: ModelConfig, device: torch.device) -> Policy:
-        """The base with the adapter merged into it, as the model folder of a training holds it.
+        """The base with the adapter merged into it, as the model folder of a training holds it, or behind the prefix.
 
         Args:
             config: Its dtype is that in which the base was read, and is rounded to; what is merged is float32.
             device: Where to put it.
 
         Raises:
-            ModelError: If the base cannot be loaded.
+            ModelError: If the base cannot be loaded, or a prefix does not fit it.
         """
+        if self.prefix is not None:
+            return self._behind_prefix(config, device, *self.prefix)
         all_weights = config.lora_rank is None
         dtype = dtype_of_products(self.base, config.dtype, device, all_weights=all_weights)
         model = load_language_model(self.base, torch.float32 if all_weights else dtype).float()
         self._merge_into(model)
         tokenizer, settled = load_tokenizer(self.tokenizer), settle(model, device)
-        return Policy(
-            settled,
-            tokenizer,
-            lora_rank=config.lora_rank,
-            lora_alpha=config.lora_alpha,
-            adapter=config.adapter,
-        )
+        return Policy(settled, tokenizer, config)
+
+    @torch.no_grad()
+    def _behind_prefix(self, config: ModelConfig, device: torch.device, length: int, width: int) -> Policy:
+        """The base behind the prefix, as it was trained."""
+        dtype = dtype_of_products(self.base, config.dtype, device, all_weights=False)
+        model = settle(load_language_model(self.base, dtype), device)
+        shape = ModelConfig(adapter="prefix", prefix_length=length)
+        policy = Policy(model, load_tokenizer(self.tokenizer), shape)
+        assert isinstance(policy.adapters, Prefix)
+        try:
+            numbers = policy.adapters.from_peft(load_file(self.weights))
+        except ValueError:
+            numbers = {}
+        if policy.adapters.width != width or not numbers:
+            raise _misfit(f"adapter {self.name!r}", self.base, "whose layers or keys are others")
+        for name, tensor in numbers.items():
+            policy.rows[name][0].copy_(tensor)
+        return policy
 
     @torch.no_grad()
     def _merge_into(self, model: PreTrainedModel) -> None:
@@ -161,6 +181,9 @@ def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
             f"{error}; it is the base of {adapter}: name where it lies by {argument('base')}"
         ) from error
     shapes, weights = _shapes(name, adapter)
+    if facts["peft_type"] == "PREFIX_TUNING":
+        prefix = _prefix(shapes, facts, adapter)
+        return AdapterFolder(name, base, _tokenizer_of(name, base, folder), weights, {}, prefix)
     _check_shapes(shapes, base, adapter, _parts(facts), every_block=_is_of_every_block(facts, folder))
     ranks = {
         _split(key)[0]: shape[0]
@@ -168,8 +191,23 @@ def find_adapter(name: str, base: str | None = None) -> AdapterFolder | None:
         if _split(key)[1] in (LORA[0], ADALORA[0], VECTOR)
     }
     scales = {layer: _scale(facts, layer, rank) for layer, rank in ranks.items()}
-    own_tokenizer = (folder / TOKENIZER).is_file()
-    return AdapterFolder(name, base, name if own_tokenizer else base, weights, scales)
+    return AdapterFolder(name, base, _tokenizer_of(name, base, folder), weights, scales)
+
+
+def _tokenizer_of(name: str, base: str, folder: Path) -> str:
+    return name if (folder / TOKENIZER).is_file() else base
+
+
+def _prefix(shapes: Mapping[str, list[int]], facts: Mapping[str, Any], adapter: str) -> tuple[int, int]:
+    """How many tokens a prefix is for, by its one tensor, (n, 2 · layers · heads · D), and heads · D."""
+    parts = [facts.get(name) for name in ("num_layers", "token_dim")]
+    layers, width = (part if isinstance(part, int) else 0 for part in parts)
+    shape = shapes.get(PREFIX, [])
+    if shapes.keys() != {PREFIX} or len(shape) != 2 or shape[1] != 2 * layers * width:
+        raise ModelError(
+            f"{adapter} holds no {PREFIX!r} alone of the shape that its adapter_config.json says; save it again by peft"
+        )
+    return shape[0], width
 
 
 def _key(layer: str, part: str) -> str:
@@ -188,13 +226,13 @@ def _check_kind(facts: Mapping[str, Any], adapter: str) -> None:
     start = facts.get("init_lora_weights")
     if start not in KEEPS_BASE:
         others.append(f"init_lora_weights: {start}")
-    if kind in ("ADALORA", "IA3"):
+    if kind in ("ADALORA", "IA3", "PREFIX_TUNING"):
         return
     if kind != "LORA" or others:
         what = f"a {kind} adapter" if kind != "LORA" else f"a LoRA with {', '.join(others)}"
         way_out = merging(facts, instead="give an adapter of a kind that is read, or a whole model")
         raise ModelError(
-            f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; {way_out}"
+            f"{adapter} is {what}, and only plain LoRA, DoRA, AdaLoRA, IA³ and prefixes are read; {way_out}"
         )
 
 

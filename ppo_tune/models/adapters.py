@@ -1,14 +1,14 @@
-"""What adapters of any kind have in common: they are of K trials, on the linear layers of one frozen model.
+"""What adapters of any kind have in common: they are of K trials over one frozen model.
 
-The model keeps its class and its modules: a layer's `forward` is replaced by one that has the adapter of each trial at
-work, where rows of trial k come k-th. Switched off, the model is the reference policy.
+The model keeps its class and its modules. Most kinds are on its linear layers, whose `forward` is replaced by one that
+has the adapter of each trial at work, where rows of trial k come k-th. Switched off, the model is the reference policy.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from transformers import PreTrainedModel
 from ppo_tune.errors import ModelError
 from ppo_tune.models.fast.linear import is_linear
 from ppo_tune.models.rows import ParameterRows
+
+ADAPTER_PREFIX = "base_model.model."
+"""Of the names of weights in PEFT's adapters of layers."""
 
 
 def output_head(model: PreTrainedModel) -> nn.Linear:
@@ -90,39 +93,28 @@ def remark_on(share: float, place: str = "model.lora_rank") -> str | None:
 
 
 class Adapters(ABC):
-    """The adapters of all layers and places, and the switch that says which are at work.
-
-    Args:
-        model: The frozen model; its linear layers get a forward of ours.
-        idle: Parts of the model that no text passes through; they get no adapters.
-        head: The output layer, which gets none; None for the one that makes the logits.
+    """The adapters of all places, and the switch that says which are at work.
 
     Attributes:
-        layers: The adapted layers by name.
-        share: Which share of the model's weights they hold; those of embeddings, output layer and idle parts aside.
-
-    Raises:
-        ModelError: If there is no layer to adapt.
+        peft_prefix: Of the names of weights in PEFT's adapters of this kind.
+        can_merge: Whether an ordinary model can be made that says what the model says with the adapters of a place.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, idle: Sequence[nn.Module] = (), head: nn.Module | None = None
-    ) -> None:
-        self.layers = layers_to_adapt(model, idle, head)
-        self.share = adapted_share(model, self.layers.values(), idle, head)
+    peft_prefix: ClassVar[str] = ADAPTER_PREFIX
+    can_merge: ClassVar[bool] = True
+
+    def __init__(self) -> None:
         self.rows: ParameterRows | None = None
         self._selection: Tensor | None = None
         self._count = 0
-        for name, layer in self.layers.items():
-            layer.forward = partial(self._forward, name, layer)
 
     @property
+    @abstractmethod
     def remark(self) -> str | None:
-        """What its user should know: how little the adapters reach, where that is little."""
-        return remark_on(self.share)
+        """What its user should know."""
 
     def hold(self, rows: ParameterRows) -> None:
-        """Have the numbers of all places here, each of which does nothing until it is reset or filled."""
+        """Have the numbers of all places here, each of which is as after a reset until it is reset or filled."""
         self.rows = rows
 
     @contextmanager
@@ -146,7 +138,7 @@ class Adapters(ABC):
 
     @abstractmethod
     def reset(self, place: int, rng: torch.Generator, own: Any = None) -> None:
-        """Start a place afresh, so that the adapter does nothing yet; `own` says what it is like, None is as usual."""
+        """Start a place afresh; `own` says what the adapter is like, None is as usual."""
 
     def begin(self, place: int, steps: int) -> None:  # noqa: B027
         """A trial of so many optimizer steps starts in a place that was reset."""
@@ -166,11 +158,11 @@ class Adapters(ABC):
 
     @abstractmethod
     def do_nothing(self, place: int) -> bool:
-        """Whether the adapters of a place change nothing, as after a reset."""
+        """Whether the adapters of a place change nothing, as after a reset those of most kinds do."""
 
-    @abstractmethod
     def merge(self, state: Mapping[str, Tensor], place: int) -> None:
         """Make of a copy of the model's weights, in main memory, what they are with the adapters of a place."""
+        raise NotImplementedError("what cannot be merged is saved beside its base")
 
     @abstractmethod
     def to_peft(self, place: int) -> dict[str, Tensor]:
@@ -183,6 +175,41 @@ class Adapters(ABC):
     @abstractmethod
     def peft_config(self, place: int) -> dict[str, Any]:
         """What PEFT's config says of the adapters of a place; the layers aside."""
+
+
+class LayerAdapters(Adapters):
+    """Adapters of linear layers.
+
+    Args:
+        model: The frozen model; its linear layers get a forward of ours.
+        idle: Parts of the model that no text passes through; they get no adapters.
+        head: The output layer, which gets none; None for the one that makes the logits.
+
+    Attributes:
+        layers: The adapted layers by name.
+        share: Which share of the model's weights they hold; those of embeddings, output layer and idle parts aside.
+
+    Raises:
+        ModelError: If there is no layer to adapt.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, idle: Sequence[nn.Module] = (), head: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.layers = layers_to_adapt(model, idle, head)
+        self.share = adapted_share(model, self.layers.values(), idle, head)
+        for name, layer in self.layers.items():
+            layer.forward = partial(self._forward, name, layer)
+
+    @property
+    def remark(self) -> str | None:
+        """What its user should know: how little the adapters reach, where that is little."""
+        return remark_on(self.share)
+
+    @abstractmethod
+    def merge(self, state: Mapping[str, Tensor], place: int) -> None:
+        """Make of a copy of the model's weights, in main memory, what they are with the adapters of a place."""
 
     @abstractmethod
     def _forward(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:

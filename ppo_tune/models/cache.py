@@ -1,10 +1,13 @@
 """Keys and values of responses that are being written: room made once, and rows that can leave."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+Remembered = Sequence[tuple[Tensor, Tensor]]
+"""Keys and values of n tokens, each (heads, n, D), by layer."""
 
 
 def make_room(cache: DynamicCache, room: int) -> None:
@@ -51,6 +54,27 @@ class RoomyLayer(DynamicLayer):
     def _show(self, length: int) -> tuple[Tensor, Tensor]:
         self.keys, self.values = self.key_buffer[:, :, :length], self.value_buffer[:, :, :length]
         return self.keys, self.values
+
+
+def remembered(cache: DynamicCache, n_tokens: int) -> Remembered:
+    """Those of the first tokens of the first row.
+
+    Raises:
+        ValueError: If it holds something else, or not the same in every layer.
+    """
+    if not keeps_rows_apart(cache):
+        raise ValueError("it remembers something else than keys and values")
+    kept = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+    found = [
+        (layer.keys[0, :, :n_tokens], layer.values[0, :, :n_tokens])
+        for layer in kept
+        if layer.keys is not None and layer.values is not None
+    ]
+    if not found or min(keys.shape[1] for keys, _ in found) < n_tokens:
+        raise ValueError(f"not every layer looks back over {n_tokens} tokens")
+    if len({tuple(tensor.shape) for both in found for tensor in both}) > 1:
+        raise ValueError("its keys and values are not of one shape in all layers")
+    return found
 
 
 def cache_name(arguments: Container[str]) -> str:

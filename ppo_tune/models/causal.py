@@ -16,8 +16,8 @@ from transformers import (
 )
 from transformers.cache_utils import Cache
 
-from ppo_tune.models.cache import cache_name, keeps_rows_apart, make_room
-from ppo_tune.models.context import context_length, first_position
+from ppo_tune.models.cache import Remembered, cache_name, keeps_rows_apart, make_room, remembered
+from ppo_tune.models.context import context_length, first_position, look_back
 from ppo_tune.models.layout import DecodingState, Output, TokenLayout
 from ppo_tune.models.text import Prompts, Sequences, decode_responses
 
@@ -26,7 +26,7 @@ class CausalLayout(TokenLayout):
     """How a decoder-only model reads and writes; the response token at column t is predicted at P + t - 1.
 
     Attributes:
-        context_length: The longest text the model can read, in tokens; None where it has no limit.
+        context_length: The longest text the model can read, in tokens, a prefix included; None where it has no limit.
     """
 
     task_type = "CAUSAL_LM"
@@ -40,6 +40,7 @@ class CausalLayout(TokenLayout):
     ) -> None:
         super().__init__(model, tokenizer, dtype)
         self.context_length = context_length(model)
+        self._look_back = look_back(model)
         arguments = inspect.signature(model.forward).parameters
         self._takes_position_ids = "position_ids" in arguments
         self._cache_name = cache_name(arguments)
@@ -55,12 +56,18 @@ class CausalLayout(TokenLayout):
 
     def room_for_prompts(self, max_new_tokens: int) -> int | None:
         """What a response leaves of the context that it shares with its prompt."""
-        return None if self.context_length is None else self.context_length - max_new_tokens
+        room = self.room_for_responses
+        return None if room is None else room - max_new_tokens
 
     @property
     def room_for_responses(self) -> int | None:
-        """The whole context."""
-        return self.context_length
+        """The whole context; behind a prefix what it leaves, of which every layer must see all.
+
+        Between a prefix and a shorter prompt is padding, so that of windows each row would have another part of it.
+        """
+        sizes = (self.context_length, *([self._look_back] if self.n_before else []))
+        known = [size for size in sizes if size is not None]
+        return min(known) - self.n_before if known else None
 
     @classmethod
     def read(cls, model: nn.Module, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
@@ -73,6 +80,13 @@ class CausalLayout(TokenLayout):
         """Responses in a cache that holds their prompts too."""
         return _Responses(self, prompts, length)
 
+    def remember(self, n_tokens: int) -> Remembered:
+        """What the model remembers of so many of them at the beginning of a text."""
+        ids = torch.full((1, n_tokens), self.boundary, device=self.device)
+        state = _Responses(self, Prompts(ids, torch.ones_like(ids, dtype=torch.bool)), 1)
+        state.step()
+        return remembered(state.cache, n_tokens)
+
     def teacher_force(self, sequences: Sequences) -> Output:
         """Logits (k, B, T, V) and hidden (k, B, T, H) of one pass over prompts and responses."""
         prompts, response_ids = sequences.prompts, sequences.response_ids
@@ -81,7 +95,15 @@ class CausalLayout(TokenLayout):
         mask = torch.cat([prompts.mask, sequences.response_mask], -1)[..., :-1].flatten(0, 1)
         # What is behind a token is never attended to, so only padding before a prompt needs a mask.
         visible = pad(prompts.mask, (0, shape[-1] - 1), value=True).flatten(0, 1)
-        logits, hidden = self.forward(ids, visible, positions(mask), keep=shape[-1])
+        cache = DynamicCache(config=self.model.config)
+        before = self.opener(cache, len(ids))
+        logits, hidden = self.forward(
+            ids,
+            pad(visible, (before, 0), value=True),
+            positions(mask) + before,
+            keep=shape[-1],
+            cache=cache if before else None,
+        )
         return Output(logits.view(*shape, -1), None if hidden is None else hidden.view(*shape, -1))
 
     def forward(
@@ -104,9 +126,11 @@ class CausalLayout(TokenLayout):
 class _Responses(DecodingState):
     def __init__(self, layout: CausalLayout, prompts: Prompts, length: int) -> None:
         self.layout = layout
-        self.ids, self.mask, self.position = prompts.ids, prompts.mask, positions(prompts.mask)
         self.cache = DynamicCache(config=layout.model.config)
-        make_room(self.cache, prompts.ids.shape[-1] + length)
+        make_room(self.cache, layout.n_before + prompts.ids.shape[-1] + length)
+        before = layout.opener(self.cache, len(prompts.ids))
+        self.ids, self.mask = prompts.ids, pad(prompts.mask, (before, 0), value=True)
+        self.position = positions(prompts.mask) + before
         self.keeps_rows_apart = keeps_rows_apart(self.cache)
 
     def step(self) -> Output:

@@ -3,16 +3,30 @@
 from collections.abc import Iterator
 
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 NAMES_OF_POSITIONS = ("max_position_embeddings", "max_seq_len")
 """How configs call the number of positions."""
+
+
+NAMES_OF_WINDOWS = ("window_size", "keep_window_size")
+"""How configs of models whose caches do not say so call what their layers look back over."""
 
 
 def context_length(model: PreTrainedModel) -> int | None:
     """The longest sequence the model can read, in tokens; None where it has no limit."""
     positions = usable_positions(model.config)
     return None if positions is None else positions - first_position(model)
+
+
+def look_back(model: PreTrainedModel) -> int | None:
+    """The fewest tokens that a layer looks back over, padding included; None where all look back at everything."""
+    text = model.config.get_text_config(decoder=True)
+    layers = DynamicCache(config=text).layers
+    windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
+    named = (getattr(text, name, None) for name in NAMES_OF_WINDOWS)
+    return min((*windows, *(size for size in named if isinstance(size, int))), default=None)
 
 
 def problem_of_prompt(n_tokens: int, room: int | None, *, closed: bool = False) -> str | None:

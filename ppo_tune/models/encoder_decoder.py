@@ -25,7 +25,7 @@ from transformers.utils.generic import ModelOutput
 
 from ppo_tune.data.model_folders import OPENING
 from ppo_tune.errors import ModelError
-from ppo_tune.models.cache import cache_name, keeps_rows_apart, make_room
+from ppo_tune.models.cache import Remembered, cache_name, keeps_rows_apart, make_room, remembered
 from ppo_tune.models.context import usable_positions
 from ppo_tune.models.layout import DecodingState, Output, TokenLayout
 from ppo_tune.models.text import Prompts, Sequences, name_of
@@ -97,7 +97,7 @@ class EncoderDecoderLayout(TokenLayout):
     def room_for_responses(self) -> int | None:
         """The longest response that the decoder can write; None for no limit."""
         longest = usable_positions(self.model.get_decoder().config)
-        return None if longest is None else longest - len(self.opening) + 1
+        return None if longest is None else longest - self.n_before - len(self.opening) + 1
 
     @classmethod
     def read(cls, model: nn.Module, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
@@ -114,6 +114,15 @@ class EncoderDecoderLayout(TokenLayout):
         """Responses to prompts that the encoder reads once."""
         return _Responses(self, prompts, length)
 
+    def remember(self, n_tokens: int) -> Remembered:
+        """What the decoder remembers of its opening, whose last token is there again and again, to no prompt."""
+        ids = torch.tensor([[self.boundary]], device=self.device)
+        state = _Responses(self, Prompts(ids, torch.ones_like(ids, dtype=torch.bool)), n_tokens)
+        for _ in range(n_tokens):
+            state.step()
+            state.append(torch.tensor(self.opening[-1:], device=self.device))
+        return remembered(state.written, n_tokens)
+
     def teacher_force(self, sequences: Sequences) -> Output:
         """Logits (k, B, T, V) and hidden (k, B, T, H) of one pass through encoder and decoder."""
         response_ids = sequences.response_ids
@@ -124,15 +133,22 @@ class EncoderDecoderLayout(TokenLayout):
         prompts = on_the_left(
             Prompts(sequences.prompts.ids.flatten(0, 1), sequences.prompts.mask.flatten(0, 1))
         )
-        logits, hidden = self._run(
-            input_ids=prompts.ids,
-            attention_mask=prompts.mask.long(),
-            decoder_input_ids=decoder_ids,
-            use_cache=False,
-        )
+        written, read = self.empty_caches()
+        more: dict[str, Any] = {"use_cache": False, "input_ids": prompts.ids}
+        if self.opener(
+            written, len(flat)
+        ):  # a cache is of the decoder, and some encoders refuse to hear of one
+            cache = EncoderDecoderCache(written, read)
+            more = {"use_cache": True, "encoder_outputs": self.encode(prompts), self._cache_name: cache}
+        logits, hidden = self._run(attention_mask=prompts.mask.long(), decoder_input_ids=decoder_ids, **more)
         start = opening.shape[-1] - 1
         said = logits[:, start:].view(*shape, -1)
         return Output(said, None if hidden is None else hidden[:, start:].reshape(*shape, -1))
+
+    def empty_caches(self) -> tuple[DynamicCache, DynamicCache]:
+        """For what the decoder writes, and for what it reads."""
+        config = self.model.get_decoder().config
+        return DynamicCache(config=config), DynamicCache(config=config)
 
     def opened(self, n_rows: int) -> Tensor:
         """What the decoder is given before N responses, (N, number of tokens)."""
@@ -167,11 +183,11 @@ class _Responses(DecodingState):
         self.mask = turned.mask.long()
         self.encoded = layout.encode(turned)
         self.ids = layout.opened(len(turned.ids))
-        config = layout.model.get_decoder().config
-        written, read = DynamicCache(config=config), DynamicCache(config=config)
-        make_room(written, self.ids.shape[-1] + length)
-        self.cache = EncoderDecoderCache(written, read)
-        self.keeps_rows_apart = keeps_rows_apart(written) and keeps_rows_apart(read)
+        self.written, read = layout.empty_caches()
+        make_room(self.written, layout.n_before + self.ids.shape[-1] + length)
+        layout.opener(self.written, len(self.ids))
+        self.cache = EncoderDecoderCache(self.written, read)
+        self.keeps_rows_apart = keeps_rows_apart(self.written) and keeps_rows_apart(read)
 
     def step(self) -> Output:
         return self.layout.step(self.ids, self.encoded, self.mask, self.cache)

@@ -71,6 +71,7 @@ def examine(
     plain: Tensor,
     tolerance: Tolerance,
     name: str,
+    way_out: str = "choose another language model",
 ) -> None:
     """Have a model answer two prompts of different length, and read its answers again in other ways.
 
@@ -84,6 +85,7 @@ def examine(
         plain: Log-probability of each token after the long prompt, (V,), by the model left to itself.
         tolerance: That of the format of its products.
         name: What it is called in an error.
+        way_out: What an error has its user do.
 
     Raises:
         ModelError: If it does not say the same of the same text.
@@ -95,9 +97,7 @@ def examine(
     swapped = Sequences(second.prompts, first.response_ids, first.response_mask, first.ended)
     effect = (score(swapped).logprobs - together[:, :N_ROWS])[..., 1:].abs().mean()
     if not together.isfinite().all():
-        raise ModelError(
-            f"{name} cannot be trained: what it says is not finite; choose another language model"
-        )
+        raise ModelError(f"{name} cannot be trained: what it says is not finite; {way_out}")
     allowed = tolerance.of(float(effect), float(plain[plain.isfinite()].std()))
     findings = (
         ("it says something else each time", together, score(sequences).logprobs),
@@ -115,7 +115,7 @@ def examine(
         if not gap <= allowed:  # NaN is beyond it too
             raise ModelError(
                 f"{name} cannot be trained: {reason} (the same tokens' log-probabilities differ by {gap:.2g} nats, "
-                f"and {allowed:.2g} is allowed); choose another language model"
+                f"and {allowed:.2g} is allowed); {way_out}"
             )
 
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ppo_tune.models.adapters import Adapters, output_head, remark_on
+from ppo_tune.models.adapters import LayerAdapters, output_head, remark_on
 from ppo_tune.models.fast.linear import layer_shape, multiply
 from ppo_tune.models.rows import ParameterRows
 
 
-class Rescaling(Adapters):
+class Rescaling(LayerAdapters):
     """IA³ adapters.
 
     What is trained is the factor itself, as PEFT keeps it, so that what is saved is what is loaded to the bit. What is

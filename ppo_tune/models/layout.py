@@ -5,16 +5,19 @@ prompts are padded on the left and responses on the right, whatever the kind of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ppo_tune.models.adapters import output_head
+from ppo_tune.models.cache import Remembered
 from ppo_tune.models.text import Prompts, Sequences
+
+Opener = Callable[[DynamicCache, int], int]
 
 
 class Output(NamedTuple):
@@ -64,6 +67,8 @@ class TokenLayout(ABC):
         closes_prompts: Whether a prompt keeps the end-of-sequence token that the tokenizer writes behind it: the model
             is not to go on with the prompt, but to read it. What it writes is then a text by itself.
         stop_ids: Tokens that end a response by what its authors say.
+        opener: Has an empty cache for N rows begin with what nobody wrote, and says how many tokens that is.
+        n_before: How many it may be.
     """
 
     task_type: ClassVar[str]
@@ -81,6 +86,8 @@ class TokenLayout(ABC):
         self.dtype = dtype
         self.casts = dtype != model.dtype
         self.stop_ids = stop_tokens(model, tokenizer)
+        self.opener: Opener = _begin_empty
+        self.n_before = 0
         self._heard: Tensor | None = None
 
     @classmethod
@@ -123,6 +130,20 @@ class TokenLayout(ABC):
         """Responses of at most `length` tokens to prompts (N, P), before their first token."""
 
     @abstractmethod
+    def remember(self, n_tokens: int) -> Remembered:
+        """What the model remembers of so many tokens that stand between texts, before all else that it writes.
+
+        Raises:
+            ValueError: If that is no prefix: not keys and values, or not the same in every layer.
+        """
+
+    @property
+    def boundary(self) -> int:
+        """The token that stands between texts: the tokenizer's first of a text, or its last, or else token 0."""
+        named = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return next((token for token in named if token is not None), 0)
+
+    @abstractmethod
     def teacher_force(self, sequences: Sequences) -> Output:
         """Logits (k, B, T, V) and hidden (k, B, T, H) of every response token of (k, B, ·), in one pass."""
 
@@ -147,6 +168,10 @@ class TokenLayout(ABC):
             return Output(logits, self._heard)
         finally:
             self._heard = None
+
+
+def _begin_empty(_: DynamicCache, __: int) -> int:
+    return 0
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -77,10 +77,7 @@ def load_policy(
     dtype = dtype_of_products(name, config.dtype, device, all_weights=all_weights)
     tokenizer = load_tokenizer(name)
     model = settle(load_language_model(name, torch.float32 if all_weights else dtype), device)
-    return Policy(
-        model, tokenizer, places=places, lora_rank=config.lora_rank, lora_alpha=config.lora_alpha,
-        adapter=config.adapter, adapters_vary=adapters_vary, dtype=dtype,
-    )  # fmt: skip
+    return Policy(model, tokenizer, config, places=places, adapters_vary=adapters_vary, dtype=dtype)
 
 
 def dtype_of_products(name: str, wanted: str, device: torch.device, *, all_weights: bool) -> torch.dtype:

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 from ppo_tune.config.model import AdapterKind, ModelConfig
-from ppo_tune.models.adapters import Adapters
+from ppo_tune.models.adapters import LayerAdapters
 from ppo_tune.models.fast.linear import layer_shape, multiply, product, weight_of
 from ppo_tune.models.rows import ParameterRows
 
@@ -69,7 +69,7 @@ class Bottleneck:
         return self.alpha / (math.sqrt(self.rank) if self.stabilized else self.width)
 
 
-class LowRank(Adapters):
+class LowRank(LayerAdapters):
     """Low-rank adapters.
 
     A trial of a smaller rank has the matrices of the largest, with columns of A and rows of B that are zero: nothing

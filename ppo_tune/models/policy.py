@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ppo_tune.config.model import USUAL_ADAPTER, AdapterKind
+from ppo_tune.config.model import ModelConfig
+from ppo_tune.errors import ModelError
 from ppo_tune.models.adalora import Allocated
 from ppo_tune.models.adapters import Adapters, output_head
 from ppo_tune.models.alphabet import Alphabet
@@ -33,6 +34,7 @@ from ppo_tune.models.ia3 import Rescaling
 from ppo_tune.models.kinds import layout_of
 from ppo_tune.models.layout import DecodingState, TokenLayout
 from ppo_tune.models.lora import Bottleneck, LowRank
+from ppo_tune.models.prefix import Prefix
 from ppo_tune.models.rows import ParameterRows
 from ppo_tune.models.stops import Stops, StopTexts, first_stop
 from ppo_tune.models.text import Prompts, Sequences, check_tokens, name_of
@@ -48,10 +50,9 @@ class Policy:
     Args:
         model: Any Hugging Face causal language model or encoder–decoder.
         tokenizer: Its tokenizer.
+        config: Which adapters; their rank None trains all weights, for one place only. Where the model lies and what
+            its products are is not read of it.
         places: K, how many trials can be trained side by side.
-        lora_rank: Rank of the adapters; None trains all weights, for one place only.
-        lora_alpha: The adapters are scaled by alpha / rank.
-        adapter: lora, rslora (scaled by alpha / √rank), dora, adalora or ia3, which has neither rank nor alpha.
         adapters_vary: Whether places may have a smaller rank, and another alpha, each its own.
         dtype: Of the products; None is the model's own. Another one than the model's, which is for weights that
             are trained and so stay float32, is had by autocast.
@@ -64,15 +65,14 @@ class Policy:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        config: ModelConfig | None = None,
         *,
         places: int = 1,
-        lora_rank: int | None = 16,
-        lora_alpha: float = 16.0,
-        adapter: AdapterKind = USUAL_ADAPTER,
         adapters_vary: bool = False,
         dtype: torch.dtype | None = None,
     ) -> None:
-        assert lora_rank is not None or places == 1, "all weights are trained for one trial at a time"
+        shape = config or ModelConfig()
+        assert shape.lora_rank is not None or places == 1, "all weights are trained for one trial at a time"
         self.model: PreTrainedModel = model.train(False)  # dropout off, for good
         self.tokenizer = tokenizer
         self._name = name_of(model)
@@ -93,34 +93,73 @@ class Policy:
         hidden = {"value_head.weight": torch.Size((head.in_features,)), "value_head.bias": torch.Size(())}
         self.adapters: Adapters | None = None
         self._initial: Tensor | None = None
-        if lora_rank is None:
+        if shape.lora_rank is None:
             self._reference = layout(copy.deepcopy(model).requires_grad_(False), tokenizer, self.dtype)
             self.rows = ParameterRows.owning(model, hidden, self.device)
             self._initial = self.rows.values[0].clone()
         else:
             model.requires_grad_(False)
             self._reference = self.layout
-            usual = Bottleneck.made(adapter, lora_rank, lora_alpha)
-            low_rank = {"adalora": Allocated, "dora": Decomposed}.get(adapter, LowRank)
-            self.adapters = (
-                Rescaling(model, idle)
-                if adapter == "ia3"
-                else low_rank(model, usual, idle, varies=adapters_vary)
-            )
+            self.adapters = self._adapters(shape, idle, varies=adapters_vary)
             self.rows = ParameterRows(places, {**self.adapters.shapes(), **hidden}, self.device)
             self.adapters.hold(self.rows)
         self.layout.listen()
         with own_failures(self._name, layout.kind):
             self._examine(*texts, plain)
+            if isinstance(self.adapters, Prefix):
+                self.layout.opener = self.adapters.fill
+                behind = f"{self._name} behind a prefix"
+                self._examine(*texts, self._next(texts[0]), name=behind, way_out="take adapter: lora")
 
-    def _examine(self, long: Sequence[int], short: Sequence[int], plain: Tensor) -> None:
+    def _adapters(self, shape: ModelConfig, idle: Sequence[nn.Module], *, varies: bool) -> Adapters:
+        match shape.adapter:
+            case "prefix":
+                return self._prefix(shape.prefix_length)
+            case "ia3":
+                return Rescaling(self.model, idle)
+            case kind:
+                low_rank = {"adalora": Allocated, "dora": Decomposed}.get(kind, LowRank)
+                assert shape.lora_rank is not None
+                usual = Bottleneck.made(kind, shape.lora_rank, shape.lora_alpha)
+                return low_rank(self.model, usual, idle, varies=varies)
+
+    def _prefix(self, length: int) -> Prefix:
+        """Prefixes of a length, which the model can have.
+
+        Raises:
+            ModelError: If it cannot.
+        """
+        self.layout.n_before = length
+        room = self.layout.room_for_responses
+        if room is not None and room < 1:
+            raise ModelError(
+                f"model.prefix_length: must be less than the {room + length} tokens that {self._name} can read, but "
+                f"got {length}; lower it"
+            )
+        try:
+            return Prefix(self.layout.remember(length), submodules=1 + self.layout.closes_prompts)
+        except ValueError as error:
+            raise ModelError(
+                f"{self._name} cannot have adapter: prefix, for {error}; take adapter: lora"
+            ) from error
+
+    @torch.no_grad()
+    def _next(self, prompt: Sequence[int]) -> Tensor:
+        """Log-probability of each token after a prompt, (V,), behind the prefix of the first place."""
+        ids = torch.tensor([list(prompt)], device=self.device)
+        with self._at_work((0,)):
+            logits, _ = self.layout.begin(Prompts(ids, torch.ones_like(ids, dtype=torch.bool)), 1).step()
+        return scaled_log_softmax(self._alphabet.cut(logits)[0], 1.0)
+
+    def _examine(self, long: Sequence[int], short: Sequence[int], plain: Tensor, **said: str) -> None:
         """Refuse a model that is not what training takes it for."""
+        said = {"name": self._name, **said}
         usual: Any = {"temperature": 1.0, "places": (0,)}
         stop_ids, self.stop_ids = self.stop_ids, self.stop_ids[:0]  # nothing ends what is examined
         try:
             examine(
                 partial(self.generate, **usual), partial(self.evaluate, **usual), long, short, plain,
-                self.tolerance, self._name,
+                self.tolerance, **said,
             )  # fmt: skip
             if self.places > 1:
                 self._examine_pack(long, plain)
@@ -205,7 +244,7 @@ class Policy:
         return self.dtype == torch.float32
 
     def reset(self, place: int, rng: torch.Generator, own: Bottleneck | None = None) -> None:
-        """Make a place the reference policy with a value head of zeros; gradients are cleared.
+        """Start a place afresh, as the reference policy but for a prefix, with a value head of zeros and no gradients.
 
         Args:
             place: Which of the K.

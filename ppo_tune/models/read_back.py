@@ -130,6 +130,8 @@ def adapter_note(policy: Policy, folder: Path, said: Said) -> str | None:
     fault = _fault_of_adapter(base, folder, said)
     if fault is None:
         return None
+    if policy.adapters is not None and not policy.adapters.can_merge:
+        return f"{folder} is read by ppo-tune evaluate alone, for {fault}"
     shutil.rmtree(folder)
     return f"no adapter was kept, for {fault}; the model folder holds all that was learned"
 

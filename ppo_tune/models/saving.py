@@ -12,13 +12,11 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from ppo_tune.files import read_json, write_json
-from ppo_tune.models.adapters import Adapters
+from ppo_tune.models.adapters import Adapters, LayerAdapters
 from ppo_tune.models.policy import Policy
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 VALUE_HEAD = "value_head.safetensors"
-ADAPTER_PREFIX = "base_model.model."
-"""Of the names of weights in PEFT's adapters."""
 
 
 def save_adapter(policy: Policy, place: int, folder: Path) -> None:
@@ -30,19 +28,18 @@ def save_adapter(policy: Policy, place: int, folder: Path) -> None:
     adapters = policy.adapters
     assert adapters is not None, "a policy without adapters is saved merged"
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {f"{ADAPTER_PREFIX}{name}": tensor for name, tensor in adapters.to_peft(place).items()}
+    weights = {
+        f"{adapters.peft_prefix}{name}": tensor.contiguous()
+        for name, tensor in adapters.to_peft(place).items()
+    }
     save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     save_file(_value_head(policy.rows.split(place)), folder / VALUE_HEAD)
-    kind = adapters.peft_config(place)
-    by_weight = _taken_for_experts(policy.model, adapters.layers) if kind["peft_type"] == "LORA" else set()
     config = {
-        **kind,
+        **adapters.peft_config(place),
+        **(_targets(policy.model, adapters, place) if isinstance(adapters, LayerAdapters) else {}),
         "task_type": policy.layout.task_type,
         "base_model_name_or_path": policy.model.name_or_path,
-        "fan_in_fan_out": not any(isinstance(layer, torch.nn.Linear) for layer in adapters.layers.values()),
         "inference_mode": True,
-        "target_modules": sorted(adapters.layers.keys() - by_weight),
-        **({"target_parameters": sorted(f"{name}.weight" for name in by_weight)} if by_weight else {}),
     }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
@@ -53,7 +50,7 @@ def load_adapter(policy: Policy, place: int, folder: Path) -> None:
     assert adapters is not None
     weights, head = load_file(folder / ADAPTER_WEIGHTS), load_file(folder / VALUE_HEAD)
     tensors = {f"value_head.{name}": tensor for name, tensor in head.items()}
-    tensors |= adapters.from_peft({name.removeprefix(ADAPTER_PREFIX): w for name, w in weights.items()})
+    tensors |= adapters.from_peft({name.removeprefix(adapters.peft_prefix): w for name, w in weights.items()})
     policy.rows.fill(place, tensors)
 
 
@@ -90,6 +87,17 @@ def _with_dtype(config: Any, dtype: str) -> Any:
     if not isinstance(config, dict):
         return config
     return {key: dtype if key == "dtype" else _with_dtype(value, dtype) for key, value in config.items()}
+
+
+def _targets(model: PreTrainedModel, adapters: LayerAdapters, place: int) -> dict[str, Any]:
+    """What PEFT's config says of the layers."""
+    is_lora = adapters.peft_config(place)["peft_type"] == "LORA"
+    by_weight = _taken_for_experts(model, adapters.layers) if is_lora else set()
+    return {
+        "fan_in_fan_out": not any(isinstance(layer, torch.nn.Linear) for layer in adapters.layers.values()),
+        "target_modules": sorted(adapters.layers.keys() - by_weight),
+        **({"target_parameters": sorted(f"{name}.weight" for name in by_weight)} if by_weight else {}),
+    }
 
 
 def _taken_for_experts(model: PreTrainedModel, layers: Iterable[str]) -> set[str]:

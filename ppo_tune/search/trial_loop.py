@@ -18,6 +18,7 @@ from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, make_folder, write_json
 from ppo_tune.models import save_adapter
 from ppo_tune.models.lora import Bottleneck
+from ppo_tune.models.prefix import starts_beside
 from ppo_tune.search.facts import StudyFacts, TrialFacts
 from ppo_tune.search.folders import StudyFolder, TrialFolder
 from ppo_tune.search.heldout import CurvePoint, point_of, read_untrained, write_untrained
@@ -263,6 +264,8 @@ class TrialPack:
         if isinstance(judged, TrialError):
             raise SearchStoppedError(f"the untrained model cannot be scored: {judged}")
         write_untrained(self.folder.path, judged, n_samples=N_SAMPLES)
+        if told := starts_beside(self.config.model.adapter, judged.kl_per_sequence):
+            self._note(told)
 
 
 def _record(run: TrialRun, line: Metrics) -> None:

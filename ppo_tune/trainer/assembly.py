@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from ppo_tune.calling import place_of
+from ppo_tune.config.model import USUAL_ADAPTER
 from ppo_tune.config.run import RunConfig, TrainConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.data.draws import LEAST_PROMPTS, Draws, JudgedSplit, claim_draws, milestone_draws
@@ -120,8 +121,8 @@ def evaluate_model(
     """Score a model on a task's prompts, as a training or a study of this config scores its own.
 
     Args:
-        name: A model folder or hub name; or that of a LoRA, DoRA, AdaLoRA or IA³ adapter in PEFT's format, as `train`
-            and TRL leave it, which gives the numbers of the model that it is merged into.
+        name: A model folder or hub name; or that of a LoRA, DoRA, AdaLoRA, IA³ or prefix adapter in PEFT's format, as
+            `train` and TRL leave it, which gives the numbers of the model that it is merged into, or put before.
         config: Its task, seed, length, temperature and dtype count; the dtype only for its own model and for weights
             that are stored in a short format.
         base: The folder or hub name of the model that an adapter was made of; None for the one that it names.
@@ -200,6 +201,8 @@ def load_to_judge(
     own = usual is not None and (read == usual or Path(read).resolve() == Path(usual).resolve())
     dtype = config.model.dtype if own or not is_stored_whole(read) else "float32"
     model = config.model.model_copy(update={"name": read, "dtype": dtype})
+    if model.adapter == "prefix":
+        model = model.model_copy(update={"adapter": USUAL_ADAPTER})  # one that does nothing
     policy = load_policy(model, device=device) if adapter is None else adapter.load_policy(model, device)
     policy.stop_also(_stops(config, name if adapter is None else adapter.tokenizer))
     return policy

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from ppo_tune.config.model import RANKLESS
 from ppo_tune.config.run import RunConfig
 from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.tasks import scorers
@@ -116,15 +117,17 @@ class _Look:
             return
         model, tokenizer = skeleton(name), load_tokenizer(name)
         layout = layout_of(model.config)(model, tokenizer, model.dtype)
+        if self.config.model.adapter == "prefix":
+            layout.n_before = self.config.model.prefix_length
         self.room = layout.room_for_prompts(self.config.ppo.max_new_tokens)
         with self.mistakes.collected():
             check_form(self.config.task, name, whole_texts=layout.closes_prompts)
         with self.mistakes.collected():
             output_head(model)
             rank = self.config.widest_model.lora_rank
-            if rank is not None:
+            if rank is not None and self.config.model.adapter != "prefix":
                 layers = layers_to_adapt(model).values()
-                has_rank = self.config.model.adapter != "ia3"
+                has_rank = self.config.model.adapter not in RANKLESS
                 place = "model.lora_rank" if has_rank else "model.adapter"
                 remarks = [remark_on(adapted_share(model, layers), place)]
                 self.of_model += filter(None, [*remarks, remark_on_rank(layers, rank) if has_rank else None])

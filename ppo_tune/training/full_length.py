@@ -17,13 +17,14 @@ from accelerate.utils import broadcast_object_list
 
 from ppo_tune.calling import argument
 from ppo_tune.config.block import differences
-from ppo_tune.config.model import USUAL_ADAPTER, ModelConfig
+from ppo_tune.config.model import RANKLESS, USUAL_ADAPTER, ModelConfig
 from ppo_tune.config.run import TrainConfig
 from ppo_tune.data.user_files import as_named, as_noted, check_user_files
 from ppo_tune.errors import ModelError, StorageError, StudyMismatchError, TrialError
 from ppo_tune.events import Watcher
 from ppo_tune.files import append_json_line, content_hash, make_folder, read_json, read_json_lines, write_json
 from ppo_tune.models import load_adapter
+from ppo_tune.models.prefix import starts_beside
 from ppo_tune.seeding import derive_seed
 from ppo_tune.tasks import prepare_task
 from ppo_tune.tracking import Tracked, Tracking
@@ -33,7 +34,7 @@ from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.processes import AcceleratedProcesses
 from ppo_tune.training.checkpoints import load_checkpoint, save_checkpoint
 from ppo_tune.training.folders import checkpoints_in
-from ppo_tune.training.outcome import leave
+from ppo_tune.training.outcome import leave, result_in
 
 EVALUATIONS = 10
 """How often a training is scored and saved, its end included."""
@@ -45,7 +46,7 @@ class TrainingResult:
 
     Attributes:
         folder: Holds config, metrics, checkpoints and the model.
-        model: An ordinary Hugging Face folder.
+        model: An ordinary Hugging Face folder; that of the adapter, where it cannot be merged.
         episodes: How long the model of the folder was trained: to the best milestone within the KL budget.
         before: The untrained model, on prompts and random numbers that chose nothing.
         after: The model of the folder, as it is loaded from there, on the same.
@@ -146,6 +147,8 @@ class _Training:
         trainer, iterations = self.work.trainer, self.config.ppo.iterations
         trainer.start(0, self.config.ppo, derive_seed(self.config.seed, "train"))
         before = judge(self.claims)
+        if told := starts_beside(self.config.model.adapter, before.kl_per_sequence):
+            self.watch({"kind": "note", "text": told})
         trainer.runs[0].score_std = self.config.score_std or self._measure(before)
         if self.begins is not None:
             load_adapter(trainer.policy, 0, self.begins)
@@ -182,7 +185,9 @@ class _Training:
         milestone = self._milestone(episodes)
         began = "an adapter that was trained before" if self.begins is not None else ""
         after = leave(self.work, self.config, self.folder, before, self.watch, began=began)
-        return TrainingResult(self.folder, self.folder / "model", episodes, before, after, milestone)
+        return TrainingResult(
+            self.folder, result_in(self.folder, self.config), episodes, before, after, milestone
+        )
 
     def _milestone(self, episodes: int) -> float | None:
         """What the milestone scored that chose the model; None where none did."""
@@ -258,9 +263,12 @@ def _hash_of_adapter(folder: Path, config: TrainConfig) -> str:
 def _misfits(facts: Mapping[str, Any], model: ModelConfig) -> list[str]:
     """In what the config of an adapter is not that of a model's adapters: its kind, or else its rank and alpha."""
     options = (kind for kind in ("rslora", "dora") if facts.get(f"use_{kind}"))
-    others = {"ADALORA": "adalora", "IA3": "ia3"}
+    others = {"ADALORA": "adalora", "IA3": "ia3", "PREFIX_TUNING": "prefix"}
     kind = others.get(facts["peft_type"]) or next(options, USUAL_ADAPTER)
-    if "ia3" in (kind, model.adapter):
+    if kind == model.adapter == "prefix":
+        length = facts["num_virtual_tokens"]
+        return [] if length == model.prefix_length else [f"prefix_length {length}"]
+    if not {kind, model.adapter}.isdisjoint(RANKLESS):
         return [] if kind == model.adapter else [f"adapter: {kind}"]
     shape = {"lora_rank": facts["target_r" if kind == "adalora" else "r"], "lora_alpha": facts["lora_alpha"]}
     wrong = [f"{name} {value}" for name, value in shape.items() if value != getattr(model, name)]

@@ -1,4 +1,4 @@
-"""A study of IA³, from its check to its export: everything that a study of LoRA does, and no other trainer."""
+"""Studies of IA³, DoRA and prefixes, from check to export: what a study of LoRA does, and who else can train them."""
 
 from pathlib import Path
 
@@ -88,3 +88,49 @@ def test_rows_that_turn_are_judged_and_exported_and_those_who_cannot_train_them_
     assert "holds an adapter of adapter: dora; set the same in model, or begin untrained" in " ".join(
         other.err.split()
     )
+
+
+@pytest.mark.parametrize("family", ["gpt2", pytest.param("t5", marks=pytest.mark.guard)])
+def test_a_prefix_is_kept_beside_its_base_and_judged_behind_it(family: str, here: Path, cli: Cli) -> None:
+    save_tiny_model(here / "base", family)
+    study = STUDY.replace("adapter: ia3", "adapter: prefix, prefix_length: 3")
+    Path("study.yaml").write_text(study, encoding="utf-8")
+    said: dict[str, str] = {}
+    for words in (
+        ["check", "study.yaml"],
+        ["search", "study.yaml", "--workers", "1", "--no-confirm"],
+        ["confirm", "study", "--top", "1", "--seeds", "2"],
+        ["report", "study"],
+        ["train", "study", "--trial", "1", "--from-weights", "--episodes", "16", "--out", "on"],
+        ["train", "study", "--trial", "1", "--episodes", "16", "--out", "fresh"],
+        ["export", "study", "--to", "native"],
+        ["evaluate", "on/adapter", "--config", "on/config.json"],
+    ):
+        done = cli(*words)
+        assert done.code == 0, (words, done.out, done.err)
+        said[words[0]] = " ".join((done.out + done.err).split())
+
+    starts = "nats per response from the reference, before it has learned anything"
+    assert starts in said["search"]
+    assert starts in said["train"]
+    best = Path("reports/study/best.yaml").read_text(encoding="utf-8")
+    assert "prefix_length: 3" in best
+    assert "lora" not in best
+    adapter = here / "on" / "adapter"
+    facts = read_json(adapter / "adapter_config.json")
+    assert (facts["peft_type"], facts["num_virtual_tokens"]) == ("PREFIX_TUNING", 3)
+    assert f"score {read_json(Path('on/evaluation.json'))['after']['score']:.3f}" in said["evaluate"]
+    card = (adapter / "README.md").read_text(encoding="utf-8")
+    assert "| `adapter` | prefix |" in card
+    assert "| `prefix_length` | 3 |" in card
+    assert not (here / "on" / "model").exists()
+    longer = cli(
+        "train", "study", "--trial", "1", "--from-weights", "--set", "model.prefix_length=4", "--out", "long"
+    )
+    other = cli("export", "study", "--to", "trl")
+    assert (longer.code, other.code) == (2, 2)
+    assert "holds an adapter of prefix_length 3; set the same in model, or begin untrained" in " ".join(
+        longer.err.split()
+    )
+    untrained_there = "adapter: prefix" if family == "gpt2" else "'base', an encoder–decoder"
+    assert f"must be native for {untrained_there}, which trl does not train" in " ".join(other.err.split())

@@ -193,6 +193,7 @@ def test_the_way_out_of_a_weak_kl_target_is_one_that_helps(ppo: str, space: str,
     assert said == [expected]
 
 
+@pytest.mark.parametrize("kind", ["ia3", "prefix"])
 @pytest.mark.parametrize(
     ("space", "ppo", "largest"),
     [
@@ -203,13 +204,13 @@ def test_the_way_out_of_a_weak_kl_target_is_one_that_helps(ppo: str, space: str,
         pytest.param("learning_rate: {type: float, low: 1e-4, high: 1e-1, log: true}", "{}", None, id="far"),
     ],
 )
-def test_steps_of_low_rank_adapters_are_noted_to_be_small_for_vectors(
-    space: str, ppo: str, largest: str | None
+def test_steps_of_low_rank_adapters_are_noted_to_be_small_for_vectors_and_prefixes(
+    space: str, ppo: str, largest: str | None, kind: str
 ) -> None:
-    told = notes(load(blocks(space=f"{{{space}}}", ppo=ppo, model="{adapter: ia3}")))
+    told = notes(load(blocks(space=f"{{{space}}}", ppo=ppo, model=f"{{adapter: {kind}}}")))
 
     assert told == ([] if largest is None else [
-        f"adapter: ia3 moves little at learning_rate {largest}, the largest here: it wants about ten times what "
+        f"adapter: {kind} moves little at learning_rate {largest}, the largest here: it wants about ten times what "
         "low-rank adapters do; let the range reach 0.01 or beyond, as {low: 1e-4, high: 1e-1}"
     ])  # fmt: skip
     assert not [note for note in notes(load(blocks(space=f"{{{space}}}", ppo=ppo))) if "moves little" in note]

@@ -1,7 +1,10 @@
 """The space of a study file: ranges that are legal, and grids of a size that can be run."""
 
+from typing import get_args
+
 import pytest
 
+from ppo_tune.config.model import RANKLESS, AdapterKind, ModelConfig
 from tests.config.study_files import GRID, RATE, blocks, load, mistakes
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -298,39 +301,65 @@ def test_what_adapters_are_like_is_not_said_where_there_are_none() -> None:
     ]
 
 
-def test_prefixes_are_refused_with_their_reason() -> None:
-    assert mistakes(blocks(model="{adapter: prefix}")) == [
-        "a.yaml:3: model.adapter: prefix is not built: what it learns cannot be merged into the weights, which is how "
-        "`train` writes a model and `evaluate` reads it, and it differs from the reference before it learns anything; "
-        "choose one of lora, rslora, dora, adalora, ia3"
+def test_what_peft_calls_it_leads_to_the_kind() -> None:
+    (told,) = mistakes(blocks(model="{adapter: prefix_tuning}"))
+
+    assert told.startswith("a.yaml:3: model.adapter: ")
+    assert told.endswith("; did you mean 'prefix'?")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in get_args(AdapterKind) if kind != "prefix"])
+def test_a_length_is_of_prefixes_alone(kind: str) -> None:
+    assert mistakes(blocks(model=f"{{adapter: {kind}, prefix_length: 4}}")) == [
+        f"a.yaml:3: model: prefix_length is of adapter: prefix, and would decide nothing of adapter: {kind}; leave it "
+        "out, or take adapter: prefix"
     ]
+
+
+@pytest.mark.parametrize("length", ["0", "-1", "1.5", "null"])
+def test_a_prefix_has_a_whole_number_of_tokens(length: str) -> None:
+    (told,) = mistakes(blocks(model=f"{{adapter: prefix, prefix_length: {length}}}"))
+
+    assert told.startswith("a.yaml:3: model.prefix_length: ")
+
+
+def test_a_prefix_is_written_with_its_length_where_that_is_not_the_usual_one_and_read_again() -> None:
+    usual, short = (load(blocks(model=f"{{adapter: prefix{more}}}")) for more in ("", ", prefix_length: 3"))
+
+    assert usual.model.model_dump().keys() & {"adapter", "prefix_length"} == {"adapter"}
+    assert short.model.model_dump()["prefix_length"] == 3
+    assert short.model_of({"learning_rate": 0.1}) == short.model
+    assert ModelConfig.model_validate(short.model.model_dump()) == short.model
 
 
 @pytest.mark.parametrize(
     ("model", "given"),
     [("lora_rank: 8", "lora_rank"), ("lora_rank: 8, lora_alpha: 4.0", "lora_alpha and lora_rank")],
 )
-def test_rank_and_alpha_are_not_said_of_vectors(model: str, given: str) -> None:
-    assert mistakes(blocks(model=f"{{adapter: ia3, {model}}}")) == [
-        f"a.yaml:3: model: adapter: ia3 has neither rank nor alpha, so {given} would decide nothing; leave that out, "
-        "or take adapter: lora"
+@pytest.mark.parametrize("kind", RANKLESS)
+def test_rank_and_alpha_are_not_said_of_what_has_none(kind: str, model: str, given: str) -> None:
+    assert mistakes(blocks(model=f"{{adapter: {kind}, {model}}}")) == [
+        f"a.yaml:3: model: adapter: {kind} has neither rank nor alpha, so {given} would decide nothing; leave that "
+        "out, or take adapter: lora"
     ]
 
 
+@pytest.mark.parametrize("kind", RANKLESS)
 @pytest.mark.parametrize("name", ["lora_rank", "lora_alpha"])
-def test_rank_and_alpha_are_not_searched_of_vectors(name: str) -> None:
+def test_rank_and_alpha_are_not_searched_of_what_has_none(name: str, kind: str) -> None:
     text = blocks(
-        space=f"{{{RATE}, {name}: {{type: categorical, choices: [4, 16]}}}}", model="{adapter: ia3}"
+        space=f"{{{RATE}, {name}: {{type: categorical, choices: [4, 16]}}}}", model=f"{{adapter: {kind}}}"
     )
 
     assert mistakes(text) == [
-        f"a.yaml:2: space.{name}: cannot be searched: adapter: ia3 has neither rank nor alpha; leave it out, or take "
-        "adapter: lora"
+        f"a.yaml:2: space.{name}: cannot be searched: adapter: {kind} has neither rank nor alpha; leave it out, or "
+        "take adapter: lora"
     ]
 
 
-def test_a_model_of_vectors_is_written_without_rank_and_alpha_and_read_again() -> None:
-    study = load(blocks(model="{adapter: ia3}"))
+@pytest.mark.parametrize("kind", RANKLESS)
+def test_a_model_without_rank_and_alpha_is_written_without_and_read_again(kind: str) -> None:
+    study = load(blocks(model=f"{{adapter: {kind}}}"))
 
     assert study.model.model_dump().keys() & {"adapter", "lora_rank", "lora_alpha"} == {"adapter"}
     assert study.model_of({"learning_rate": 0.1}) == study.model

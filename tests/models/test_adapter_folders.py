@@ -251,18 +251,18 @@ def test_what_is_none_of_those_that_can_be_merged_is_refused(
     change(ours / "adapter", **facts)
 
     assert refusal(ours / "adapter") == (
-        f"adapter '{ours / 'adapter'}' is {what}, and only plain LoRA, DoRA, AdaLoRA and IA³ are read; merge it first: "
-        "load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
+        f"adapter '{ours / 'adapter'}' is {what}, and only plain LoRA, DoRA, AdaLoRA, IA³ and prefixes are read; merge "
+        "it first: load it by peft, then merge_and_unload() and save_pretrained() to a new folder"
     )
 
 
 def test_what_cannot_be_merged_is_not_to_be_merged(ours: Path) -> None:
-    change(ours / "adapter", peft_type="PREFIX_TUNING")
+    change(ours / "adapter", peft_type="PROMPT_TUNING")
 
     assert refusal(ours / "adapter") == (
-        f"adapter '{ours / 'adapter'}' is a PREFIX_TUNING adapter, and only plain LoRA, DoRA, AdaLoRA and IA³ are "
-        "read; what PREFIX_TUNING learns cannot be merged into a model's weights, so give an adapter of a kind that "
-        "is read, or a whole model"
+        f"adapter '{ours / 'adapter'}' is a PROMPT_TUNING adapter, and only plain LoRA, DoRA, AdaLoRA, IA³ and "
+        "prefixes are read; what PROMPT_TUNING learns cannot be merged into a model's weights, so give an adapter of a "
+        "kind that is read, or a whole model"
     )
 
 

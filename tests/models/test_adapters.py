@@ -15,7 +15,7 @@ from tests.conftest import FAMILIES, save_tiny_model, tiny_policy
 every_kind = pytest.mark.parametrize("adapter", get_args(AdapterKind))
 
 
-@every_kind
+@pytest.mark.parametrize("adapter", [kind for kind in get_args(AdapterKind) if kind != "prefix"])
 def test_the_share_of_a_mixture_that_is_reached_is_told(adapter: AdapterKind) -> None:
     place = "model.adapter" if adapter == "ia3" else "model.lora_rank"
 

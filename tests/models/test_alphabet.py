@@ -59,7 +59,9 @@ def wide_policy(
 ) -> tuple[Policy, list[int]]:
     """A stirred policy with more outputs than tokens, and the ids that can be said."""
     tokenizer, known = TOKENIZERS[which]
-    policy = Policy(tiny_model(family, vocab_size=WIDTH, **changes), tokenizer(), lora_rank=lora_rank)
+    policy = Policy(
+        tiny_model(family, vocab_size=WIDTH, **changes), tokenizer(), ModelConfig(lora_rank=lora_rank)
+    )
     return stir(policy), list(known)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch.testing import assert_close
 from transformers import MistralConfig, MistralForCausalLM
 
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.models import Policy
 from ppo_tune.models.cache import RoomyLayer
 from ppo_tune.models.causal import CausalLayout
@@ -80,7 +81,7 @@ def test_a_window_moves_on_in_rows_that_stay_while_others_leave():
         bos_token_id=0, eos_token_id=0, pad_token_id=15,
     )  # fmt: skip
     torch.manual_seed(0)
-    policy = stir(Policy(MistralForCausalLM(config), tiny_tokenizer(), lora_rank=4))
+    policy = stir(Policy(MistralForCausalLM(config), tiny_tokenizer(), ModelConfig(lora_rank=4)))
     uniforms = uniforms_for(1, 6, 12)
     uniforms[0, :3, 0] = 1e-9  # the stop token, at once
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.models import Policy, load_adapter, save_adapter, save_merged
 from ppo_tune.models.adapters import linear_layers
 from ppo_tune.models.dora import Decomposed
@@ -157,7 +158,7 @@ def test_a_row_of_zeros_says_its_bias_and_can_learn() -> None:
     name, layer = next(iter(linear_layers(model).items()))
     with torch.no_grad():
         weight_of(layer)[3] = 0
-    policy = Policy(model, tiny_policy().tokenizer, adapter="dora", lora_rank=4)
+    policy = Policy(model, tiny_policy().tokenizer, ModelConfig(adapter="dora", lora_rank=4))
     policy.reset(0, generator("fresh"))
 
     said(policy, [0]).sum().backward()

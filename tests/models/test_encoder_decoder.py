@@ -14,6 +14,7 @@ from ppo_tune.errors import ModelError
 from ppo_tune.models import Policy, Prompts, Sequences, load_policy
 from ppo_tune.models.encoder_decoder import EncoderDecoderLayout, on_the_left, opening_tokens
 from ppo_tune.models.loading import load_language_model
+from ppo_tune.models.lora import LowRank
 from ppo_tune.models.text import pad_left
 from tests.conftest import (
     ENCODER_DECODERS,
@@ -137,7 +138,7 @@ def test_a_response_is_a_text_by_itself() -> None:
 @pytest.mark.parametrize("family", ENCODER_DECODERS)
 def test_adapters_are_on_self_attention_cross_attention_and_feed_forward_of_both_ends(family: str) -> None:
     adapters = tiny_policy(family).adapters
-    assert adapters is not None
+    assert isinstance(adapters, LowRank)
     names = adapters.layers
 
     groups = {
@@ -209,7 +210,7 @@ def sampled(**settings: Any) -> Sequences:
     model = tiny_model("bart")
     for name, value in settings.items():
         setattr(model.generation_config, name, value)
-    policy = Policy(model, tiny_tokenizer(), lora_rank=4)
+    policy = Policy(model, tiny_tokenizer(), ModelConfig(lora_rank=4))
     return policy.generate(prompts_for([[2], [3]]), uniforms_for(1, 2, 8), temperature=1.0, places=[0])[0]
 
 
@@ -231,7 +232,7 @@ def test_a_response_that_is_its_end_alone_is_one_token_that_the_bias_of_the_logi
     """The end is also what the decoder begins with; `final_logits_bias` belongs to the model."""
     model: Any = tiny_model("bart")
     model.final_logits_bias[0, 0] = 50.0
-    policy = Policy(model, tiny_tokenizer(), lora_rank=4)
+    policy = Policy(model, tiny_tokenizer(), ModelConfig(lora_rank=4))
     assert policy.layout.stop_ids == [0] == opening_tokens(model)
 
     sequences, said = policy.generate(

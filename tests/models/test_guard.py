@@ -113,7 +113,7 @@ def invented(fault: str | None = None, dtype: torch.dtype = torch.float32) -> In
 
 
 def all_weights(model: PreTrainedModel) -> Policy:
-    return Policy(model, tiny_tokenizer(), lora_rank=None)
+    return Policy(model, tiny_tokenizer(), ModelConfig(lora_rank=None))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -217,7 +217,7 @@ def test_the_bound_grows_with_effect_and_spread_up_to_an_end():
 )  # fmt: skip
 def test_models_of_the_library_that_are_none_to_train_are_refused(model, reason):
     with pytest.raises(ModelError, match=reason):
-        Policy(model(), tiny_tokenizer(), lora_rank=2)
+        Policy(model(), tiny_tokenizer(), ModelConfig(lora_rank=2))
 
 
 def test_a_model_that_waits_for_another_part_is_refused():
@@ -227,7 +227,7 @@ def test_a_model_that_waits_for_another_part_is_refused():
     )  # fmt: skip
 
     with pytest.raises(ModelError, match="WhisperForCausalLM"):
-        Policy(WhisperForCausalLM(config), tiny_tokenizer(), lora_rank=2)
+        Policy(WhisperForCausalLM(config), tiny_tokenizer(), ModelConfig(lora_rank=2))
 
 
 def test_the_folder_is_named(tmp_path):
@@ -241,9 +241,9 @@ def test_the_folder_is_named(tmp_path):
 @pytest.mark.parametrize("lora_rank", [4, None])
 def test_a_sound_family_is_taken_in_every_format(family, lora_rank):
     for dtype in DTYPES:
-        Policy(tiny_model(family).to(dtype), tiny_tokenizer(), lora_rank=lora_rank)
+        Policy(tiny_model(family).to(dtype), tiny_tokenizer(), ModelConfig(lora_rank=lora_rank))
     if lora_rank is None:
-        Policy(tiny_model(family), tiny_tokenizer(), lora_rank=None, dtype=torch.bfloat16)
+        Policy(tiny_model(family), tiny_tokenizer(), ModelConfig(lora_rank=None), dtype=torch.bfloat16)
 
 
 def test_prompts_are_of_ordinary_tokens_that_both_know():
@@ -316,7 +316,7 @@ def gemma3() -> PreTrainedModel:
 
 
 def test_parts_that_no_text_passes_through_get_no_adapters():
-    policy = Policy(gemma3(), tiny_tokenizer(), lora_rank=2)
+    policy = Policy(gemma3(), tiny_tokenizer(), ModelConfig(lora_rank=2))
 
     assert len(policy.adapters.layers) == 14  # seven in each of two layers of the language model
     assert not [name for name in policy.adapters.layers if "vision" in name]
@@ -347,6 +347,6 @@ def test_an_expert_that_was_not_called_has_its_adapter(monkeypatch):
 
     monkeypatch.setattr(Invented, "forward", with_mixture)
 
-    policy = Policy(model, tiny_tokenizer(), lora_rank=2)
+    policy = Policy(model, tiny_tokenizer(), ModelConfig(lora_rank=2))
 
     assert set(policy.adapters.layers) == {f"mixture.experts.{i}.0" for i in range(4)}

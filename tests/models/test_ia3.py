@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.models import Policy, load_adapter, save_adapter, save_merged
 from ppo_tune.models.adapters import linear_layers
 from ppo_tune.models.fast.linear import layer_shape
@@ -118,7 +119,7 @@ def test_the_gradient_of_a_factor_is_what_a_small_change_of_it_does(family: str)
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_a_factor_between_two_numbers_of_bfloat16_is_itself(family: str) -> None:
     model: Any = tiny_model(family)
-    policy = Policy(model.to(torch.bfloat16), tiny_policy(family).tokenizer, adapter="ia3")
+    policy = Policy(model.to(torch.bfloat16), tiny_policy(family).tokenizer, ModelConfig(adapter="ia3"))
     policy.reset(0, generator("fresh"))
     name = next(iter(vectors(policy).layers))
     layer, width = policy.adapters.layers[name], layer_shape(vectors(policy).layers[name])[0]  # type: ignore[union-attr]

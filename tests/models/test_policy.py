@@ -9,6 +9,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torch.testing import assert_close
 
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.models import Policy, Prompts
 from ppo_tune.models.causal import cache_name, positions
 from ppo_tune.models.context import context_length
@@ -213,7 +214,7 @@ def test_a_stop_token_in_the_prompt_ends_nothing():
 def test_every_stop_token_that_the_model_names_ends_a_response(stop):
     model = tiny_model()
     model.generation_config.eos_token_id = [7, 9]
-    policy = Policy(model, tiny_tokenizer(), lora_rank=1)
+    policy = Policy(model, tiny_tokenizer(), ModelConfig(lora_rank=1))
     uniforms = [uniforms_choosing(tiny_model().eval(), PROMPTS[1], [3, stop, 4])]
 
     sequences = generated(policy, PROMPTS[1:2], uniforms)
@@ -381,7 +382,7 @@ def test_a_broken_place_leaves_the_others_as_they_were():
 
 def test_log_probabilities_are_float32_under_bfloat16_weights():
     model = tiny_model().to(torch.bfloat16)
-    policy = Policy(copy.deepcopy(model), tiny_tokenizer(), lora_rank=4)
+    policy = Policy(copy.deepcopy(model), tiny_tokenizer(), ModelConfig(lora_rank=4))
     sequences = make_sequences([PROMPTS[1]], [RESPONSES[1]])
     logits = model.eval()(torch.tensor([PROMPTS[1] + RESPONSES[1]])).logits[0, 4:-1].detach()
 
@@ -395,7 +396,7 @@ def test_log_probabilities_are_float32_under_bfloat16_weights():
 
 
 def test_trainable_numbers_are_float32_under_bfloat16_weights():
-    policy = Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), lora_rank=4)
+    policy = Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), ModelConfig(lora_rank=4))
     stir(policy)
     seen = policy.evaluate(make_sequences(PROMPTS, RESPONSES), temperature=1.0, places=[0])
 

@@ -208,7 +208,9 @@ def test_what_few_steps_teach_a_bfloat16_model_is_not_rounded_away(tmp_path, toy
 
 @pytest.mark.parametrize("settings", [{}, {"dtype": "auto"}], ids=["by default", "as the config says"])
 def test_a_merged_folder_of_a_bfloat16_model_is_loaded_as_float32(settings, tmp_path):
-    policy = stir(Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), lora_rank=4, lora_alpha=8.0))
+    policy = stir(
+        Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), ModelConfig(lora_rank=4, lora_alpha=8.0))
+    )
 
     save_merged(policy, 0, tmp_path)
 
@@ -222,7 +224,7 @@ def test_every_part_of_a_merged_config_names_the_dtype_of_the_weights(tmp_path):
         "gemma3", text_config=GEMMA, vision_config=VISION, mm_tokens_per_image=4, dtype=torch.bfloat16
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    policy = stir(Policy(model, tiny_tokenizer(), lora_rank=2, lora_alpha=2.0))
+    policy = stir(Policy(model, tiny_tokenizer(), ModelConfig(lora_rank=2, lora_alpha=2.0)))
 
     save_merged(policy, 0, tmp_path)
 

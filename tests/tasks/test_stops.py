@@ -100,7 +100,9 @@ def test_a_stop_that_no_response_could_hold_is_refused_in_one_sentence(kind, sto
 def test_a_policy_stops_as_soon_as_a_text_stands_there_and_the_judge_reads_up_to_it(kind, places):
     """However the text is written: by the same random numbers, what is said before it is what was said without it."""
     tokenizer = KINDS[kind]()
-    policy = Policy(tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer, lora_rank=1, places=places)
+    policy = Policy(
+        tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer, ModelConfig(lora_rank=1), places=places
+    )
     prompts, uniforms, every = (
         prompts_for([[40, 41]] * 128, places),
         uniforms_for(places, 128, 12),
@@ -201,7 +203,7 @@ def test_a_missing_template_is_told_before_any_model_is_loaded(judged, folder, m
 
 def test_a_policy_stops_at_a_tasks_tokens_and_the_judge_does_not_read_them():
     tokenizer = KINDS["byte level"]()
-    policy = Policy(tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer, lora_rank=1)
+    policy = Policy(tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer, ModelConfig(lora_rank=1))
     prompts, uniforms = prompts_for([[40, 41]] * 64), uniforms_for(1, 64, 4)
     before, _ = policy.generate(prompts, uniforms, temperature=1.0, places=[0])
     stop = int(before.response_ids[0, 0, 1])

@@ -46,9 +46,17 @@ def learn(policy: Policy, learning_pass: LearningPass):
         ("gpt2", {"places": 2, "n_layer": 1, "adapters_vary": True}),
         pytest.param("gpt2", {"places": 2, "n_layer": 1, "adapter": "dora"}, marks=pytest.mark.guard),
         ("gpt2", {"places": 2, "n_layer": 1, "adapter": "ia3"}),
+        ("gpt2", {"places": 2, "n_layer": 1, "adapter": "prefix"}),
         ("llama", {"lora_rank": None, "num_hidden_layers": 1}),
     ],
-    ids=["adapters of a pack", "adapters of their own scales", "turned rows", "vectors", "all weights"],
+    ids=[
+        "adapters of a pack",
+        "adapters of their own scales",
+        "turned rows",
+        "vectors",
+        "prefixes",
+        "all weights",
+    ],
 )
 def test_a_compiled_pass_learns_what_the_plain_one_learns(family, settings):
     plain, other = stirred_policy(family, **settings), stirred_policy(family, **settings)

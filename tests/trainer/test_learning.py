@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppo_tune.config.model import AdapterKind
+from ppo_tune.config.model import AdapterKind, ModelConfig
 from ppo_tune.config.ppo import SHARED_FIELDS, PPOConfig
 from ppo_tune.models import Policy
 from ppo_tune.trainer.trainer import PPOTrainer
@@ -156,7 +156,7 @@ def test_training_adapters_leaves_every_weight_of_the_model_untouched() -> None:
 
 
 def test_training_takes_log_probabilities_again_under_bfloat16() -> None:
-    policy = Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), lora_rank=4)
+    policy = Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), ModelConfig(lora_rank=4))
 
     metrics = train(policy, 1, learning_rate=0.0, batch_size=8)[0]
 
@@ -246,6 +246,7 @@ def test_an_encoder_decoder_on_a_bandit_ends_at_the_tilted_reference(length: int
         ("dora", 0.01, 0.3),
         ("adalora", 0.01, 0.2),
         ("ia3", 0.03, 0.15),
+        ("prefix", 0.03, 0.15),
     ],
 )
 def test_adapters_on_a_bandit_end_where_the_score_sends_them(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from ppo_tune.config.model import ModelConfig
 from ppo_tune.errors import RewardError
 from ppo_tune.models import Policy
 from ppo_tune.models.memory import Memory
@@ -67,7 +68,7 @@ def test_a_rollout_says_of_each_token_what_policy_and_reference_say(temperature)
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_micro_batch_changes_nothing(size, dtype):
-    policy = stir(Policy(tiny_model().to(dtype), tiny_tokenizer(), places=2, lora_rank=4))
+    policy = stir(Policy(tiny_model().to(dtype), tiny_tokenizer(), ModelConfig(lora_rank=4), places=2))
     whole = sample(policy)
 
     parts = sample(policy, micro_batch_size=size)
@@ -77,7 +78,9 @@ def test_a_micro_batch_changes_nothing(size, dtype):
 
 
 def test_under_bfloat16_log_probabilities_are_those_that_training_will_compute():
-    policy = stir(Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), places=2, lora_rank=4))
+    policy = stir(
+        Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), ModelConfig(lora_rank=4), places=2)
+    )
     prompts, uniforms = prompts_for([[5], [*range(2, 14)], [7, 8, 9]], 2), uniforms_for(2, 3, 12)
     _, sampled = policy.generate(prompts, uniforms, temperature=1.0, places=[0, 1])
 

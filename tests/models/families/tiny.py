@@ -78,6 +78,8 @@ class Family:
         encodes: Whether it is an encoder–decoder.
         sentence: A pattern of the sentence by which it is refused; None where it is right.
         no_adapter: A pattern of the sentence by which its adapters are not written for PEFT; None where they are.
+        no_prefix: A pattern of the sentence by which a prefix of it is refused; None where it is right.
+        own_prefix: Whether PEFT cannot read a prefix of it, and layers run without gradients, so that part of it stays.
         brief: Whether it is among the few that every run looks at.
     """
 
@@ -87,6 +89,8 @@ class Family:
     model: str | None = None
     sentence: str | None = None
     no_adapter: str | None = None
+    no_prefix: str | None = None
+    own_prefix: bool = False
     brief: bool = False
     encodes: bool = False
 
