@@ -33,28 +33,8 @@ from ppo_tune.trainer.evaluation import Evaluation
 from ppo_tune.training import outcome
 from ppo_tune.training.checkpoints import checkpoints_in
 from ppo_tune.training.full_length import TrainingInterrupted
+from tests.training.conftest import shortened
 from tests.worlds import THINGS
-
-
-@pytest.fixture
-def config(small_world: Path) -> TrainConfig:
-    return TrainConfig.model_validate({
-        "name": "red",
-        "task": {
-            "name": "dataset",
-            "path": str(small_world / "prompts.jsonl"),
-            "heldout_prompts": 6,
-            "reward": {"name": "rule", "include": {"red": 1.0}, "avoid": {"blue": 0.5}},
-            "gold": {"name": "rule", "length": {"low": 1, "high": 2}},
-        },
-        "model": {"name": str(small_world / "model"), "lora_rank": 4},
-        "ppo": {"learning_rate": 0.02, "kl_coef": 0.02, "rollout_size": 16, "batch_size": 8, "ppo_epochs": 2,
-                "episodes": 320, "max_new_tokens": 4, "kl_target": 1.0, "kl_horizon": 500, "lr_schedule": "linear"},
-    })  # fmt: skip
-
-
-def shortened(config: TrainConfig, episodes: int) -> TrainConfig:
-    return config.model_copy(update={"ppo": config.ppo.with_params({"episodes": episodes})})
 
 
 def test_a_training_raises_the_held_out_score_and_leaves_a_model_that_others_load(
@@ -132,37 +112,6 @@ def test_a_bfloat16_model_is_said_to_come_out_as_float32(
         "away; load it in float32"
     ]
     assert read_json(tmp_path / "red" / "model" / "config.json")["dtype"] == "float32"
-
-
-def test_the_card_tells_what_was_trained_and_what_the_judges_say(config: TrainConfig, tmp_path: Path) -> None:
-    result = train(shortened(config, 32), out=tmp_path / "red")
-
-    card = (result.model / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\nlibrary_name: transformers\n")
-    assert "# red" in card
-    before, after = result.before.judges["gold"], result.after.judges["gold"]
-    assert f"| score (what PPO maximized) | {result.before.score:.3f} ±" in card
-    assert (
-        f"| gold score (never used in training) | {before.mean:.3f} ± {before.standard_error:.3f} "
-        f"| {after.mean:.3f} ± {after.standard_error:.3f} |" in card
-    )
-    assert (
-        "Measured on 8 prompts that no milestone answers (the confirmation split), with random numbers that chose "
-        "nothing." in card
-    )
-    assert "| `learning_rate` | 0.02 |" in card
-    assert "| `dual_clip` | off |" in card
-    assert "| `lora_rank` | 4 |\n| `lora_alpha` | 16.0 |" in card
-
-
-def test_the_card_tells_that_adapters_are_rank_stabilized(config: TrainConfig, tmp_path: Path) -> None:
-    stabilized = config.model.model_copy(update={"adapter": "rslora"})
-
-    result = train(shortened(config, 16).model_copy(update={"model": stabilized}), out=tmp_path / "red")
-
-    card = (result.model / "README.md").read_text(encoding="utf-8")
-    assert "| `adapter` | rslora |" in card
-    assert read_json(tmp_path / "red" / "adapter" / "adapter_config.json")["use_rslora"] is True
 
 
 def without_kl(judged: Evaluation) -> dict[str, object]:
