@@ -95,8 +95,8 @@ class CausalLayout(TokenLayout):
         mask = torch.cat([prompts.mask, sequences.response_mask], -1)[..., :-1].flatten(0, 1)
         # What is behind a token is never attended to, so only padding before a prompt needs a mask.
         visible = pad(prompts.mask, (0, shape[-1] - 1), value=True).flatten(0, 1)
-        cache = DynamicCache(config=self.model.config)
-        before = self.opener(cache, len(ids))
+        cache = DynamicCache(config=self.model.config) if self.n_before else None
+        before = 0 if cache is None else self.opener(cache, len(ids))
         logits, hidden = self.forward(
             ids,
             pad(visible, (before, 0), value=True),
