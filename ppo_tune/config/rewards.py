@@ -117,6 +117,11 @@ class UnitTestsRewardConfig(Block):
         "prompt). A fenced block that defines that function itself takes its place; what stands above the head, such "
         "as imports, is kept.",
     )
+    setup: Text | None = Field(
+        None,
+        description="Column with what runs before the tests, a text of Python or a list of such, which a row may leave "
+        "empty (MBPP: test_setup_code, or test_imports).",
+    )
     timeout: float = Field(
         2.0,
         gt=0,
@@ -127,14 +132,16 @@ class UnitTestsRewardConfig(Block):
     @property
     def columns(self) -> dict[str, str]:
         """The columns that a row must have, by the options that name them."""
-        named = {"column": self.column, "entry_point": self.entry_point, "prefix": self.prefix}
+        named = {
+            "column": self.column, "entry_point": self.entry_point, "prefix": self.prefix, "setup": self.setup,
+        }  # fmt: skip
         return {option: name for option, name in named.items() if name is not None}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         given = [option for option in self.columns if option != "column"]
         if self.language == "expression" and given:
-            raise ValueError(f"an expression has no function and no head; leave out {' and '.join(given)}")
+            raise ValueError(f"an expression has no function, head or setup; leave out {' and '.join(given)}")
         return self
 
 

@@ -12,7 +12,7 @@ from ppo_tune.config.source import Source
 from ppo_tune.config.tasks import DatasetTaskConfig, scorers
 from ppo_tune.data.chats import Chat, read_chat, turns_of
 from ppo_tune.data.formats import HALF_PAIR, Row
-from ppo_tune.data.tables import Table, read_table
+from ppo_tune.data.tables import DROP, Table, read_table
 from ppo_tune.errors import ConfigError, DataError, Problem
 from ppo_tune.plurals import counted
 from ppo_tune.programs.cases import tests_of
@@ -219,7 +219,7 @@ def _usable(
         elif config.drop_bad_rows:
             dropped.append(problem)
         else:
-            raise DataError(f"{problem}; mend the row, or drop such rows with drop_bad_rows: true")
+            raise DataError(f"{problem}; mend the row, or {DROP}")
     if not kept:
         raise DataError(
             f"{config.path}: at least one row is needed, but all were dropped, the last because {dropped[-1]}"

@@ -17,6 +17,9 @@ from ppo_tune.data.shapes import CONVERSATIONS, MOST_PAIRS, LeftOutError, Pair, 
 from ppo_tune.errors import DataError
 from ppo_tune.plurals import counted
 
+DROP = "drop such rows with drop_bad_rows: true"
+"""How messages offer to go on without bad rows."""
+
 NUL = "\x00"
 """What stands in no text, but where a file was torn or is of another code."""
 
@@ -142,7 +145,7 @@ def checked_rows(
         else:
             named = "" if n_rows or isinstance(row, str) else _named_otherwise(row, options)
             if named and not named.endswith("?") and drop_bad_rows is not None:
-                named = f"{named}, or drop such rows with drop_bad_rows: true"
+                named = f"{named}, or {DROP}"
             raise DataError(f"{problem}{f'; {named}' if named else _mended(problem, drop_bad_rows)}")
     if not n_rows:
         why = "; ".join(notes) or "it is empty"
@@ -259,7 +262,7 @@ def _mended(problem: str, drop_bad_rows: bool | None) -> str:
     """How a bad row is mended, as the end of what is wrong with it; what ends with its way out already needs none."""
     if drop_bad_rows is None:
         return "" if NAME_ENCODING in problem else "; mend the row"
-    return "; mend the row, or drop such rows with drop_bad_rows: true"
+    return f"; mend the row, or {DROP}"
 
 
 def _named_otherwise(row: Row, options: Mapping[str, str]) -> str:

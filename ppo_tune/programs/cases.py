@@ -6,7 +6,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from keyword import iskeyword
 from typing import Any
 
@@ -140,27 +140,54 @@ class Expressions(Pairs):
         return {"kind": "expressions", "programs": [program], "inputs": [self.inputs], "seconds": seconds}
 
 
+class NoColumnError(ValueError):
+    """A row lacks a column that a reward names."""
+
+
 def tests_of(config: UnitTestsRewardConfig, columns: Mapping[str, Any]) -> UnitTests:
     """The tests of a row, in the columns that a reward names.
 
     Raises:
-        ValueError: If it has none, or of another form.
+        NoColumnError: If it has no such column.
+        ValueError: If it has no tests, or of another form.
     """
     for option, name in config.columns.items():
         if name not in columns:
             found = ", ".join(name for name in columns if name != "references") or "none"
-            raise ValueError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
-        if option != "column" and not isinstance(columns[name], str):
+            raise NoColumnError(f"there is no column {name!r}; the row has {found}; name it by `{option}`")
+        if option in ("entry_point", "prefix") and not isinstance(columns[name], str):
             raise ValueError(f"column {name!r} must hold text, but got {columns[name]!r}")
     value = columns[config.column]
-    if value is None or value in ("", [], {}):
-        raise ValueError(f"column {config.column!r} holds no tests; give the row some, or leave it out")
+    if is_empty(value):
+        raise ValueError(f"column {config.column!r} holds no tests")
+    name = config.column
     try:
         if config.language == "expression":
             return read_expression_tests(value)
-        return read_python_tests(value, columns[config.entry_point] if config.entry_point else None)
+        tests = read_python_tests(value, columns[config.entry_point] if config.entry_point else None)
+        if config.setup is None or is_empty(columns[config.setup]):
+            return tests
+        if not isinstance(tests, Statements):
+            raise ValueError("must hold statements where setup names what runs before them, but got pairs")
+        name = config.setup
+        return replace(tests, tests=[*_of_setup(columns[name]), *tests.tests])
     except ValueError as error:
-        raise ValueError(f"column {config.column!r} {error}") from None
+        raise ValueError(f"column {name!r} {error}") from None
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing."""
+    return value is None or value in ("", [], {})
+
+
+def _of_setup(value: Any) -> list[tuple[str, bool]]:
+    value = _decoded(value)
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"must hold a text of Python or a list of such, but got {_short(value)}")
+    for text in texts:
+        _parsed(text, "a text of Python or a list of such")
+    return [(text, False) for text in texts]
 
 
 def together(jobs: Sequence[Job]) -> Job:
@@ -258,14 +285,14 @@ def _asserts(*nodes: ast.stmt) -> bool:
     return any(isinstance(inner, ast.Assert) for node in nodes for inner in ast.walk(node))
 
 
-def _parsed(source: str) -> list[ast.stmt]:
+def _parsed(source: str, forms: str = FORMS) -> list[ast.stmt]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tests are others'
             return ast.parse(source).body
     except (SyntaxError, ValueError) as error:
         raise ValueError(
-            f"must hold {FORMS}, but {_short(source)} is no Python: {_without_file(error)}"
+            f"must hold {forms}, but {_short(source)} is no Python: {_without_file(error)}"
         ) from None
 
 
@@ -304,16 +331,27 @@ def _text_of(value: Any) -> str | None:
 
 
 def _pairs_of(value: Any) -> list[tuple[Any, Any]] | None:
-    """Pairs of input and output, given one by one or as two lists of equal length; None for anything else."""
+    """Pairs of input and output, given one by one or as two lists of equal length; None for anything else.
+
+    Raises:
+        ValueError: If a pair lacks one of them.
+    """
     for given, wanted in (("input", "output"), ("inputs", "outputs")):
         match value:
-            case [dict(), *_] if all(
-                isinstance(one, dict) and {given, wanted} <= one.keys() for one in value
-            ):
+            case [dict(), *_] if any(isinstance(one, dict) and given in one for one in value):
+                for one in value:
+                    if not isinstance(one, dict) or not {given, wanted} <= one.keys():
+                        raise ValueError(
+                            f"must hold pairs with `{given}` and `{wanted}`, but got {_short(one)}"
+                        )
                 return [(one[given], one[wanted]) for one in value]
             case dict() if {given, wanted} <= value.keys():
                 both = value[given], value[wanted]
-                if all(isinstance(many, list) for many in both) and len(both[0]) == len(both[1]) > 0:
+                if all(isinstance(many, list) for many in both) and len(both[0]) != len(both[1]):
+                    raise ValueError(
+                        f"must hold as many outputs as inputs, but got {len(both[0])} inputs and {len(both[1])} outputs"
+                    )
+                if all(isinstance(many, list) for many in both) and both[0]:
                     return [*zip(*both, strict=True)]
     return None
 

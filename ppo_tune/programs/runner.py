@@ -37,6 +37,8 @@ def main(memory_mb: int, ours: str, *, isolated: bool, filtered: bool) -> None:
         filtered: Whether to filter the calls of programs, if the system does.
     """
     sys.path.remove(ours)
+    for name in [name for name in sys.modules if name.partition(".")[0] == __package__.partition(".")[0]]:
+        del sys.modules[name]  # a program has the standard library, and would find these there
     jobs = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)

@@ -10,9 +10,10 @@ from typing import Any
 
 from ppo_tune.config.rewards import UnitTestsRewardConfig
 from ppo_tune.data.prompts import Prompt
+from ppo_tune.data.tables import DROP
 from ppo_tune.errors import ConfigError, DataError, Problem, RewardError
 from ppo_tune.plurals import counted
-from ppo_tune.programs.cases import UnitTests, tests_of, together
+from ppo_tune.programs.cases import NoColumnError, UnitTests, is_empty, tests_of, together
 from ppo_tune.programs.runners import runners
 from ppo_tune.rewards.base import Columns, Reward, sample
 
@@ -24,6 +25,9 @@ HEAD = re.compile(r"^(?:@.*\n)*(?:async +def|def|class) +(\w+) *[(:]", re.MULTIL
 
 PYTHON = {"", "py", "python", "python3"}
 """What the language of a block with a program is called."""
+
+SETUPS = ("test_setup_code", "test_imports")
+"""What MBPP calls the columns of what runs before its tests."""
 
 CHUNK = 64
 """Expressions that one process evaluates."""
@@ -38,7 +42,8 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
         prompts: Those that it will see.
 
     Returns:
-        What programs are not kept from, and how many tests every program passes, one sentence each.
+        What programs are not kept from, how many tests every program passes, and what looks as if it were to run before
+        them and is named by no option, one sentence each.
 
     Raises:
         ConfigError: If the system cannot run them.
@@ -56,7 +61,8 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
         try:
             empty += ((where, source) for source in tests_of(config, prompt.columns).empty)
         except ValueError as error:
-            raise DataError(f"{where}: {place}: {error}") from None
+            way_out = "" if isinstance(error, NoColumnError) else f"; mend the row, or {DROP}"
+            raise DataError(f"{where}: {place}: {error}{way_out}") from None
     told = runners(config.memory_mb).protection.told
     found = [] if told is None else [f"unit tests: {told}"]
     if empty:
@@ -64,6 +70,12 @@ def check_unit_tests(config: UnitTestsRewardConfig, place: str, prompts: Sequenc
         found.append(
             f"{place}: {counted(len(empty), 'test', 'name')} nothing, so every program that loads passes, the first "
             f"{source!r} ({where})"
+        )
+    setups = [name for name in SETUPS if any(not is_empty(prompt.columns.get(name)) for prompt in prompts)]
+    if setups and config.setup is None and config.language == "python":
+        found.append(
+            f"{place}: rows have code in column {setups[0]!r}, which runs before the tests of MBPP, and not here; name "
+            f"it by setup: {setups[0]}"
         )
     return found
 

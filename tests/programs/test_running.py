@@ -48,6 +48,8 @@ def test_each_test_of_a_program_passes_or_fails_on_its_own(runner: Runner) -> No
 REACHES = {
     "a fork": "import os\nos.fork()\nwhile True:\n    pass",
     "a fork bomb": "import os\ntry:\n    while True:\n        os.fork()\nfinally:\n    os._exit(0)",
+    "our package": "import ppo_tune",
+    "a module of ours": "from ppo_tune.programs import running",
     "another process": "import subprocess\nsubprocess.run(['true'])",
     "another program": "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'pass'])",
     "killing its parent": "import os\nos.kill(os.getppid(), 9)\nos._exit(0)",

@@ -178,9 +178,21 @@ def checked(*rows: dict[str, Any], **options: Any) -> list[str]:
         ({"tests": MBPP}, {"entry_point": "f"}, "there is no column 'f'; the row has tests; name it by `entry_point`"),
         ({"tests": MBPP}, {"prefix": "head"}, "there is no column 'head'; the row has tests; name it by `prefix`"),
         ({"tests": MBPP, "f": 3}, {"entry_point": "f"}, "column 'f' must hold text, but got 3"),
-        ({"tests": None}, {}, "column 'tests' holds no tests; give the row some, or leave it out"),
-        ({"tests": []}, {}, "column 'tests' holds no tests; give the row some, or leave it out"),
-        ({"tests": ""}, {}, "column 'tests' holds no tests; give the row some, or leave it out"),
+        ({"tests": MBPP}, {"setup": "s"}, "there is no column 's'; the row has tests; name it by `setup`"),
+        ({"tests": MBPP, "s": 3}, {"setup": "s"}, "column 's' must hold a text of Python or a list of such, but got 3"),
+        ({"tests": MBPP, "s": ["import math", None]}, {"setup": "s"}, "column 's' must hold a text of Python or a list "
+         "of such, but got ['import math', None]"),
+        ({"tests": MBPP, "s": "import"}, {"setup": "s"}, "column 's' must hold a text of Python or a list of such, but "
+         "'import' is no Python: invalid syntax (line 1)"),
+        ({"tests": {"inputs": ["1"], "outputs": ["1"]}, "s": "x = 1"}, {"setup": "s"}, "column 'tests' must hold "
+         "statements where setup names what runs before them, but got pairs"),
+        ({"tests": {"inputs": ["1", "2"], "outputs": ["1"]}}, {}, "column 'tests' must hold as many outputs as inputs, "
+         "but got 2 inputs and 1 outputs"),
+        ({"tests": [{"input": "1", "output": "1"}, {"input": "2"}]}, {}, "column 'tests' must hold pairs with `input` "
+         "and `output`, but got {'input': '2'}"),
+        ({"tests": None}, {}, "column 'tests' holds no tests"),
+        ({"tests": []}, {}, "column 'tests' holds no tests"),
+        ({"tests": ""}, {}, "column 'tests' holds no tests"),
         ({"tests": 5}, {}, "column 'tests' must hold a list of assert statements, a text of code with such, or pairs "
          "with `input` and `output`, but got 5"),
         ({"tests": 5}, {"language": "expression"}, "column 'tests' must hold a list of {\"input\": {\"a\": 3}, "
@@ -190,14 +202,17 @@ def checked(*rows: dict[str, Any], **options: Any) -> list[str]:
 def test_a_row_that_cannot_be_judged_is_refused_by_its_line(
     row: dict[str, Any], options: dict[str, str], why: str
 ) -> None:
-    good: dict[str, Any] = {"tests": MBPP, "test_list": MBPP, "f": "add", "head": ""}
+    good: dict[str, Any] = {"tests": MBPP, "test_list": MBPP, "f": "add", "head": "", "s": None}
     if options.get("language"):
         good["tests"] = [{"input": {}, "output": 1}]
 
     with pytest.raises(DataError) as error:
         checked(good, row, **options)
 
-    assert str(error.value) == f"rows.jsonl:2: task.reward: {why}"
+    way_out = (
+        "" if "there is no column" in why else "; mend the row, or drop such rows with drop_bad_rows: true"
+    )
+    assert str(error.value) == f"rows.jsonl:2: task.reward: {why}{way_out}"
 
 
 def test_what_a_check_refuses_is_never_scored() -> None:
@@ -205,9 +220,47 @@ def test_what_a_check_refuses_is_never_scored() -> None:
         shares(reward(), [ADD], tests=None)
 
     assert str(error.value) == (
-        "reward unit_tests: column 'tests' holds no tests; give the row some, or leave it out, for prompt 'prompt', "
+        "reward unit_tests: column 'tests' holds no tests, for prompt 'prompt', "
         "response 'def add(a, b):\\n    return a + b'"
     )
+
+
+CLOSE = ["assert math.isclose(add(0.1, 0.2), 0.3)", "assert math.isclose(add(1, 1), 3)"]
+
+
+@pytest.mark.parametrize(
+    ("setup", "expected"),
+    [
+        ("import math", 0.5),
+        (["import math"], 0.5),
+        ("['import math', 'x = 1']", 0.5),  # as a csv of MBPP has it
+        ('["import math"]', 0.5),
+        (None, 0.0),
+        ("", 0.0),
+        ([], 0.0),
+        (["import math", "raise ValueError"], 0.5),
+        ("import nothing_of_the_kind", 0.0),
+    ],
+)
+def test_what_runs_before_the_tests_is_named_by_setup_and_counts_as_none(setup: Any, expected: float) -> None:
+    assert shares(reward(setup="test_imports"), [ADD], tests=CLOSE, test_imports=setup) == [expected]
+
+
+def test_what_mbpp_runs_before_its_tests_is_named_where_no_option_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runners(256), "protection", Protection(isolated=True, filtered=True))
+    rows: list[dict[str, Any]] = [
+        {"tests": MBPP, "test_imports": []},
+        {"tests": CLOSE, "test_imports": ["import math"]},
+    ]
+
+    assert checked(*rows) == [
+        "task.reward: rows have code in column 'test_imports', which runs before the tests of MBPP, and not here; name "
+        "it by setup: test_imports"
+    ]
+    assert checked(*rows, setup="test_imports") == []
+    assert checked(rows[0]) == []
 
 
 def test_a_system_without_forks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,10 +320,10 @@ def test_tests_that_name_nothing_are_counted_with_the_first(
     assert checked(*({"tests": tests} for tests in rows)) == ([told] if n else [])
 
 
-@pytest.mark.parametrize("option", ["entry_point", "prefix"])
-def test_an_expression_has_neither_function_nor_head(option: str) -> None:
+@pytest.mark.parametrize("option", ["entry_point", "prefix", "setup"])
+def test_an_expression_has_no_function_head_or_setup(option: str) -> None:
     with pytest.raises(
-        ValidationError, match=f"an expression has no function and no head; leave out {option}"
+        ValidationError, match=f"an expression has no function, head or setup; leave out {option}"
     ):
         UnitTestsRewardConfig.model_validate({"name": "unit_tests", "language": "expression", option: "x"})
 
