@@ -134,13 +134,28 @@ def check_folder(
     if adapter is not None:
         _check_adapter(folder, adapter, model, judge=judge)
     elif config is None:
-        raise ModelError(f"{model} holds no {CONFIG}, so it is no model that transformers can load")
+        raise ModelError(
+            f"{model} holds no {CONFIG}, so it is no model that transformers can load{_within(folder)}"
+        )
     config = config or {}
+    if judge and config.get("is_encoder_decoder"):
+        raise ModelError(unread_judge(model))
     _check_weights(config, model)
     _check_code(config, read_facts(folder / TOKENIZER, model) or {}, model, kinds)
     _check_opening(config, model)
     if not judge:
         check_kind(config.get("architectures"), model)
+
+
+def unread_judge(model: str) -> str:
+    """The sentence for an encoder–decoder that is to judge texts."""
+    return f"{model} is an encoder–decoder, which is not read as a judge yet; name an encoder or a decoder"
+
+
+def _within(folder: Path) -> str:
+    """Which folder within a folder holds a model, such as what a training leaves, as the end of a sentence."""
+    found = [child.parent for name in (CONFIG, ADAPTER) for child in sorted(folder.glob(f"*/{name}"))]
+    return f"; did you mean {str(found[0])!r}?" if found else ""
 
 
 def check_kind(architectures: Any, model: str, *, known: bool = True) -> None:

@@ -14,6 +14,7 @@ from transformers.utils.hub import cached_file
 from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.data.chats import turns_of
 from ppo_tune.data.hub import HubName
+from ppo_tune.data.model_folders import called, unread_judge
 from ppo_tune.errors import ModelError, PPOTuneError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
 from ppo_tune.models.context import context_length
@@ -123,10 +124,7 @@ class Reading:
     def __init__(self, config: PreferenceRewardConfig, model: PreTrainedModel) -> None:
         self.name = config.model
         if model.config.is_encoder_decoder:
-            raise ModelError(
-                f"reward model {config.model!r} is an encoder–decoder, which is not read as a judge yet; name an "
-                "encoder or a decoder"
-            )
+            raise ModelError(unread_judge(called(config.model, judge=True)))
         self.tokenizer = load_tokenizer(config.model)
         if model.config.num_labels != 1:
             raise ModelError(

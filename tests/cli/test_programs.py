@@ -118,7 +118,9 @@ def test_a_row_without_tests_is_refused_before_any_model_loads(
 
     refused = [cli("check", "programs.yaml"), cli("evaluate", "model", "--config", "programs.yaml")]
 
-    why = "task.reward: column 'tests' holds no tests; mend the row, or drop such rows with drop_bad_rows: true"
+    why = (
+        "task.reward: column 'tests' holds no tests; mend the row, or drop such rows with drop_bad_rows: true"
+    )
     message = f"error: rows.jsonl:{claimed + 1}: {why}"
     assert [(one.code, " ".join(one.err.split())) for one in refused] == [(2, message)] * 2
 

@@ -166,11 +166,14 @@ def test_code_beside_a_class_that_transformers_has_is_left_alone(words, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["T5ForConditionalGeneration", "MarianMTModel"])
-def test_an_encoder_decoder_is_a_model_and_perhaps_a_judge(kind, tmp_path):
+def test_an_encoder_decoder_is_a_model_and_no_judge(kind, tmp_path):
     config = {"model_type": "t5", "architectures": [kind], "is_encoder_decoder": True}
 
     check_folder(write(tmp_path, config=config), "it")
-    check_folder(tmp_path, "it", judge=True)
+    assert refusal(tmp_path, judge=True) == (
+        f"reward model '{tmp_path}' is an encoder–decoder, which is not read as a judge yet; name an encoder or a "
+        "decoder"
+    )
 
 
 def test_another_kind_of_model_is_a_judge_perhaps_but_no_policy(tmp_path):
@@ -200,6 +203,16 @@ def test_a_file_that_is_no_json_object_is_named(file, content, what, tmp_path):
 
 def test_an_empty_folder_holds_no_config(tmp_path):
     assert refusal(tmp_path).endswith("holds no config.json, so it is no model that transformers can load")
+
+
+@pytest.mark.parametrize(("within", "named"), [(["model", "adapter"], "model"), (["adapter"], "adapter")])
+def test_what_a_training_left_is_named_where_its_folder_is_given(within, named, tmp_path):
+    for name in within:
+        write(tmp_path / name, **{"config" if name == "model" else "adapter_config": LLAMA})
+
+    assert refusal(tmp_path).endswith(
+        f"holds no config.json, so it is no model that transformers can load; did you mean '{tmp_path / named}'?"
+    )
 
 
 @pytest.mark.parametrize("block", ["model", "reward", "gold"])
