@@ -66,6 +66,7 @@ def test_the_code_of_a_card_runs_as_it_stands(
 
     card = (result.model / "README.md").read_text(encoding="utf-8")
     assert card.startswith(f"---\n{head}")
+    assert "max_new_tokens=4" in card  # its library's default goes past the end of a short context
     code = (
         card.partition("```python\n")[2].partition("```")[0].replace("path/to/this/folder", str(result.model))
     )
