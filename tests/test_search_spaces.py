@@ -155,48 +155,43 @@ SMALLER = {
 """What makes a command of the guide short enough for a test."""
 
 
-@pytest.mark.slow
-def test_a_wheel_brings_them(tmp_path):
-    """In an empty folder, by the package as it is installed and not as it is checked out."""
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        tmp_path,
-        FOLDER.parent,
-    ]
-    subprocess.run(build, check=True)
+@pytest.fixture
+def installed(tmp_path):
+    """Runs Python in an empty folder with the package as it is installed, and not as it is checked out."""
+    words = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, FOLDER.parent]
+    subprocess.run([sys.executable, *words], check=True)
     [wheel] = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     empty = tmp_path / "empty"
     empty.mkdir()
-
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
 
     def run(*words: str) -> str:
-        command = [sys.executable, "-m", "ppo_tune", *words]
-        done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *words], cwd=empty, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    told = run("check", "quickstart")
+    return run
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_them(installed, tmp_path):
+    found = installed("-c", "from ppo_tune.config.shipped import FOLDER; print(FOLDER)")
+
+    folder = tmp_path / "installed" / "ppo_tune" / "search_spaces"
+    assert Path(found.strip()) == folder
+    assert {*shipped()} == {path.stem for path in folder.glob("*.yaml")}
+    assert installed("-m", "ppo_tune", "check", "quickstart").startswith("quickstart is a valid study.")
+
+
+@pytest.mark.guard
+def test_a_wheel_is_all_that_the_guide_needs(installed, tmp_path):
     guide = (FOLDER.parent / "docs" / "own-data.md").read_text(encoding="utf-8")
     block = guide.partition("\n## Nothing of your own yet\n")[2].split("```")[1]
     for line in block.strip().splitlines():
         _, *words = shlex.split(line)
-        run(*words, *SMALLER.get(words[0], ()))
-    where = "from ppo_tune.config.shipped import FOLDER; print(FOLDER)"
-    found = subprocess.run(
-        [sys.executable, "-c", where], cwd=empty, env=environment, capture_output=True, text=True
-    )
+        installed("-m", "ppo_tune", *words, *SMALLER.get(words[0], ()))
 
-    assert told.startswith("quickstart is a valid study.")
-    assert (empty / "trained" / "quickstart" / "model" / "model.safetensors").is_file()
-    assert Path(found.stdout.strip()) == tmp_path / "installed" / "ppo_tune" / "search_spaces"
-    assert {*shipped()} == {
-        path.stem for path in (tmp_path / "installed/ppo_tune/search_spaces").glob("*.yaml")
-    }
+    assert (tmp_path / "empty" / "trained" / "quickstart" / "model" / "model.safetensors").is_file()
