@@ -163,7 +163,7 @@ RIGHT = (
     Family("gemma3", GEMMA_SEES, no_prefix=SEES_PADDING),
     Family("gemma3_text", WINDOWED, brief=True),
     Family("gemma3n_text", {**PER_LAYER, **WINDOWED, "laurel_rank": 4, "num_kv_shared_layers": 0}),
-    Family("gemma4_text", PER_LAYER, no_prefix=SHAPES_DIFFER),
+    Family("gemma4_text", PER_LAYER, no_prefix=SHAPES_DIFFER, adds_up=True),
     Family("gemma4_unified_text", no_prefix=SHAPES_DIFFER),
     Family("glm"),
     Family("glm4"),

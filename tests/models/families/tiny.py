@@ -80,6 +80,8 @@ class Family:
         no_adapter: A pattern of the sentence by which its adapters are not written for PEFT; None where they are.
         no_prefix: A pattern of the sentence by which a prefix of it is refused; None where it is right.
         own_prefix: Whether PEFT cannot read a prefix of it, and layers run without gradients, so that part of it stays.
+        adds_up: Whether its rounding in float32 adds up, over two iterations of a trial and on some processors, to more
+            than is allowed, so that they are compared in float64.
         brief: Whether it is among the few that every run looks at.
     """
 
@@ -91,6 +93,7 @@ class Family:
     no_adapter: str | None = None
     no_prefix: str | None = None
     own_prefix: bool = False
+    adds_up: bool = False
     brief: bool = False
     encodes: bool = False
 
