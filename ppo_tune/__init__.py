@@ -22,7 +22,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppo_tune.config.fitting import PairColumns, PreferenceColumns, RewardTrainingConfig, SFTConfig
+    from ppo_tune.config.fitting import LabelColumns, PairColumns, RewardTrainingConfig, SFTConfig
     from ppo_tune.config.model import ModelConfig
     from ppo_tune.config.ppo import PPOConfig
     from ppo_tune.config.run import TrainConfig
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from ppo_tune.config.study import StudyConfig
     from ppo_tune.config.study_file import load_run, load_study
     from ppo_tune.config.training_file import load_training
-    from ppo_tune.data.examples import Examples, read_pairs, read_preferences
+    from ppo_tune.data.examples import Examples, read_pairs
+    from ppo_tune.data.labelled import Labelled, read_labels
+    from ppo_tune.data.labels import ClassLabels, PairLabels, RatingLabels
     from ppo_tune.data.user_files import check_user_files
     from ppo_tune.drafting import draft_study
     from ppo_tune.errors import ConfigError, PPOTuneError, TrialError
@@ -64,15 +66,16 @@ if TYPE_CHECKING:
     from ppo_tune.tuning.tune import tune
 
 __all__ = [
-    "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "ModelConfig", "Objective", "PPOConfig",
-    "PPOTrainer", "PPOTuneError", "PairColumns", "Policy", "PreferenceColumns", "Report", "Rerun", "Reward",
-    "RewardTrainingConfig", "SFTConfig", "Source", "Study", "StudyCheck", "StudyConfig", "StudyContents", "Task",
-    "TrainConfig", "TrainingInterrupted", "TrialError", "best_config", "check_study", "check_user_files",
-    "compare_studies", "copy_shipped", "delete_study", "draft_study", "evaluate_model", "export_study",
-    "extended", "fit_reward", "fit_sft", "gae", "lengthened", "load_policy", "load_run", "load_study",
-    "load_training", "make_task", "open_study", "pass_at_k", "read_pairs", "read_preferences", "rename_study",
-    "report_study", "rerun_trial", "run_confirmation", "run_search", "shipped", "study_contents", "study_dashboard",
-    "study_names", "study_status", "train", "trial_config", "tune", "write_report",
+    "ClassLabels", "ConfigError", "Evaluation", "Evaluator", "Examples", "Export", "LabelColumns", "Labelled",
+    "ModelConfig", "Objective", "PPOConfig", "PPOTrainer", "PPOTuneError", "PairColumns", "PairLabels", "Policy",
+    "RatingLabels", "Report", "Rerun", "Reward", "RewardTrainingConfig", "SFTConfig", "Source", "Study",
+    "StudyCheck", "StudyConfig", "StudyContents", "Task", "TrainConfig", "TrainingInterrupted", "TrialError",
+    "best_config", "check_study", "check_user_files", "compare_studies", "copy_shipped", "delete_study",
+    "draft_study", "evaluate_model", "export_study", "extended", "fit_reward", "fit_sft", "gae", "lengthened",
+    "load_policy", "load_run", "load_study", "load_training", "make_task", "open_study", "pass_at_k", "read_labels",
+    "read_pairs", "rename_study", "report_study", "rerun_trial", "run_confirmation", "run_search", "shipped",
+    "study_contents", "study_dashboard", "study_names", "study_status", "train", "trial_config", "tune",
+    "write_report",
 ]  # fmt: skip
 
 _HOMES = {

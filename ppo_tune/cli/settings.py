@@ -85,7 +85,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         (field.description or "").removesuffix(".").replace("null = ", "default: ")
     )  # which no flag can say
     told = f"{said}{f'; {allowed}' if allowed else ''}."
-    option = typer.Option(flag(name), *([ALSO[name]] if name in ALSO else []), help=told)
+    called = f"{flag(name)}/--no-{name.replace('_', '-')}" if field.default is True else flag(name)
+    option = typer.Option(called, *([ALSO[name]] if name in ALSO else []), help=told)
     given: Any = kind if field.default is not None else kind | None
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[given, option]

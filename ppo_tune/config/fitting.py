@@ -1,8 +1,9 @@
 """How a base model or a reward model is fitted: the blocks whose fields are the flags of `sft` and `reward`."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ppo_tune.config.block import Block, Text
 from ppo_tune.config.rewards import problem_of_template
@@ -23,15 +24,64 @@ class PairColumns(Block):
     split: SplitName = None
 
 
-class PreferenceColumns(Block):
-    """Where a file of preferences has them, unless it is in a published shape."""
+class LabelColumns(Block):
+    """Where a file of judged responses has them, unless it is in a published shape."""
 
+    kind: Literal["pairs", "ratings", "classes"] | None = Field(
+        None,
+        description="What the file holds: `pairs` of responses of which one was chosen, `ratings` by numbers, or "
+        "`classes` such as good, fair and bad; default: what its columns or these options say.",
+    )
     prompt: Text = Field("prompt", description="Column of the prompts.")
     chosen: Text = Field("chosen", description="Column of the better responses.")
     rejected: Text = Field("rejected", description="Column of the worse responses.")
+    choice: Text = Field(
+        "choice",
+        description="Column that says a, b or tie, where pairs stand in columns a and b.",
+    )
+    margin: Text | None = Field(
+        None,
+        description="Column of by how much the chosen response is better, a number from 0; default: margin, if there "
+        "is one.",
+    )
+    response: Text = Field("response", description="Column of the responses that are rated or have a class.")
+    rating: Text | None = Field(
+        None,
+        description="Column of the ratings, or several of different attributes with commas between; default: rating.",
+    )
+    best: Literal["high", "low"] = Field("high", description="Which end of the ratings is the better one.")
+    label: Text | None = Field(None, description="Column of the classes; default: label.")
+    classes: Text | None = Field(
+        None,
+        description="The classes from worst to best with commas between, other words for one behind it: "
+        "bad=poor=差,fair=中,good=好; default: bad,fair,good, 差,中,好, false,true, no,yes, 0,1, down,up.",
+    )
+    order: Literal["ordered", "unordered"] = Field(
+        "ordered", description="Whether three or more classes have an order."
+    )
+    good: Text | None = Field(
+        None, description="The class to be reached, of unordered ones; default: the last."
+    )
+    rater: Text | None = Field(
+        None, description="Column of who judged a row; default: rater, if there is one."
+    )
     encoding: Encoding = None
     subset: Subset = None
     split: SplitName = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        named = [name for name, given in (("rating", self.rating), ("label", self.label)) if given]
+        if len(named) == 2 and self.kind is None:
+            raise ValueError("both `rating` and `label` are given; say by `kind` what is to be learned")
+        for name in named:
+            if self.kind is not None and KIND_OF[name] != self.kind:
+                raise ValueError(f"`{name}` is of {KIND_OF[name]}, but `kind` is {self.kind}; leave one out")
+        return self
+
+
+KIND_OF: Mapping[str, str] = {"rating": "ratings", "label": "classes"}
+"""The kind of label that the option which names its column is of."""
 
 
 class FitConfig(Block):
@@ -110,16 +160,37 @@ class SFTConfig(FitConfig):
 class RewardTrainingConfig(FitConfig):
     """How a reward model is fitted."""
 
-    epochs: int = Field(1, ge=1, description="Passes over the preferences; reward models overfit early.")
+    epochs: int = Field(1, ge=1, description="Passes over the data; reward models overfit early.")
     learning_rate: float = Field(
         1e-3, gt=0, description="Peak step size; about 1e-5 for a large model, 2e-4 for adapters of it."
     )
-    batch_size: int = Field(32, ge=1, description="Preferences per optimizer step.")
+    batch_size: int = Field(32, ge=1, description="Rows per optimizer step.")
     heldout_fraction: float = Field(
         0.1,
         gt=0,
         lt=1,
-        description="Share of the prompts kept, with all their preferences, for the accuracy.",
+        description="Share of the prompts kept, with all their rows, for the accuracy.",
+    )
+    ties: Literal["half", "rao_kupper", "davidson"] = Field(
+        "half",
+        description="What a pair is in which neither response was chosen: half a win of each, which does up to about a "
+        "fifth of ties, or an outcome of its own by one of these models.",
+    )
+    label_noise: float = Field(
+        0.0, ge=0, lt=0.5, description="Share of the pairs that are taken to be labelled the wrong way round."
+    )
+    margins: Literal["subtract", "scale"] = Field(
+        "subtract", description="What a margin does: it is subtracted from the lead, or multiplies the loss."
+    )
+    huber: bool = Field(
+        False,
+        description="Whether the loss of a rating grows with the error, and no longer with its square, beyond one "
+        "standard deviation.",
+    )
+    learning_curve: bool = Field(
+        True,
+        description="Whether to fit on 25 % and 50 % of the prompts first, which says whether more data would help; "
+        "takes three quarters of the time again.",
     )
     base_samples: int = Field(256, ge=2, description="Responses of the base model that fix mean and scale.")
     max_new_tokens: int = Field(32, ge=1, description="Greatest length of the base's samples, in tokens.")
@@ -128,8 +199,8 @@ class RewardTrainingConfig(FitConfig):
     )
     too_long: TooLong = Field(
         "refuse",
-        description="What becomes of preferences longer than the base's context, by a response or by max_new_tokens "
-        "behind the prompt: refuse the file, drop them, or cut their prompt's beginning, the same for both responses.",
+        description="What becomes of rows longer than the base's context, by a response or by max_new_tokens "
+        "behind the prompt: refuse the file, drop them, or cut their prompt's beginning, the same for both of a pair.",
     )
 
     @field_validator("template")

@@ -43,8 +43,13 @@ class RuleRewardConfig(Block):
         return self
 
 
+Reads = Literal["score", "probability", "log_probability", "expected"]
+"""What is read of a reward model: its latent score or log-odds, the probability of the class to be reached, the
+logarithm of that, or the mean over ordered classes from 0 to 1."""
+
+
 class PreferenceRewardConfig(Block):
-    """A learned reward model: one that `ppo-tune reward` made, or any one-label sequence classifier."""
+    """A learned reward model: one that `ppo-tune reward` made, or any sequence classifier."""
 
     name: Literal["preference"]
     model: JudgeName = Field(description="Folder or hub name of the reward model.")
@@ -52,6 +57,17 @@ class PreferenceRewardConfig(Block):
         None,
         description="Text it reads, with {prompt} and {response}; null = as reward.json beside it says, else by its "
         "chat template, else joined; before the response of an encoder–decoder then with a space.",
+    )
+    label: Text | None = Field(
+        None,
+        description="The class to be reached, of a classifier with several labels that is not ours; or the attribute "
+        "that scores, of a reward model of several, which else is their mean.",
+    )
+    reads: Reads = Field(
+        "score",
+        description="What is read of it: its score or log-odds; or, of one that knows classes, the probability of the "
+        "class to be reached, its logarithm, or what is expected of ordered classes from 0 to 1. PPO has no slope to "
+        "learn from where a probability is near 0 or 1.",
     )
 
     @field_validator("template")

@@ -1,4 +1,4 @@
-"""Rows that a model is fitted to: prompts with good responses, and preferences; loads no model."""
+"""Rows that a model is fitted to, and prompts with good responses; loads no model."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ppo_tune.calling import place_of
-from ppo_tune.config.fitting import PairColumns, PreferenceColumns
+from ppo_tune.config.fitting import PairColumns
 from ppo_tune.config.source import Source
 from ppo_tune.data.chats import Chat
 from ppo_tune.data.formats import Row
@@ -17,7 +17,6 @@ from ppo_tune.data.row_file import RowFile, View
 from ppo_tune.data.shapes import CONVERSATIONS
 from ppo_tune.data.tables import Remarks, checked_rows
 from ppo_tune.errors import ConfigError, DataError, Problem
-from ppo_tune.plurals import counted
 
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 
@@ -108,40 +107,6 @@ class _Template:
         if self._chat:
             what = f"{self._chat} holds messages, which the model's chat template writes; leave it out"
             raise ConfigError([Problem(self._place, what)])
-
-
-def read_preferences(
-    path: str | Path, columns: PreferenceColumns | None = None
-) -> Examples[tuple[str, str, str]]:
-    """Prompts with a chosen and a rejected response each, for `fit_reward`.
-
-    Args:
-        path: A file of one of the `ppo_tune.data.formats.FORMATS`, with these columns or in one of the
-            `ppo_tune.data.shapes.SHAPES` as published.
-        columns: What its columns are called.
-
-    Raises:
-        DataError: If the file or one of its rows cannot be used.
-    """
-    names = columns or PreferenceColumns()
-    published = {names.prompt: "prompt", names.chosen: "chosen", names.rejected: "rejected"}
-    options = {getattr(names, name): place_of(name) for name in ("prompt", "chosen", "rejected")}
-    rows, remarks, same = text_file(), Remarks(), 0
-    for row in checked_rows(
-        path, [*published], source=Source.of(names), published=published, options=options, remarks=remarks
-    ):
-        prompt, chosen, rejected = (row.columns[name] for name in published)
-        if chosen == rejected:
-            same += 1
-        else:
-            rows.append((prompt, chosen, rejected, row.where))
-    if not rows:
-        raise DataError(
-            f"{path}: at least one preference is needed, but in every row both responses are the same"
-        )
-    if same:
-        remarks.notes.append(f"{path}: {counted(same, 'row', 'were')} left out: both responses are the same")
-    return _examples(rows, remarks.notes)
 
 
 def _examples(rows: RowFile[Any], notes: Sequence[str]) -> Examples[Any]:

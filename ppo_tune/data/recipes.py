@@ -18,10 +18,10 @@ BUILDER = ("tasks.recipe", "build")
 """The module, below the package, and the function in it that builds the models of a world."""
 
 LEFT_OUT = (
-    "config.block", "data.chats", "data.model_folders", "errors", "files", "fitting.folders", "models.adalora",
-    "models.adapters", "models.chat", "models.decoding", "models.dora", "models.fast", "models.ia3", "models.layout",
-    "models.loading", "models.lora", "models.memory", "models.policy", "models.prefix", "models.read_back",
-    "models.rows", "models.saving", "models.stops",
+    "config.block", "data.chats", "data.model_folders", "errors", "files", "fitting.folders", "fitting.quality",
+    "models.adalora", "models.adapters", "models.chat", "models.decoding", "models.dora", "models.fast",
+    "models.ia3", "models.layout", "models.loading", "models.lora", "models.memory", "models.policy",
+    "models.prefix", "models.read_back", "models.rows", "models.saving", "models.stops",
 )  # fmt: skip
 """Beginnings of modules that are no part of a recipe."""
 

@@ -27,7 +27,6 @@ def score_source(winner: Winner) -> tuple[tuple[str, ...], str]:
         )
     if reward is None or isinstance(reward, PreferenceRewardConfig):
         model = REWARD_PLACEHOLDER if reward is None else reward.model
-        template = None if reward is None else reward.template
         return (
             (
                 "import json",
@@ -40,7 +39,9 @@ def score_source(winner: Winner) -> tuple[tuple[str, ...], str]:
             render(
                 "reward_model.py.jinja",
                 model=located(winner, model),
-                template=repr(template),
+                template=repr(reward and reward.template),
+                label=repr(reward and reward.label),
+                reads=repr("score" if reward is None else reward.reads),
                 turns=repr(turns_column(winner)),
             ),
         )

@@ -23,7 +23,7 @@ from ppo_tune.models.chat import prompt_ids, shortened
 from ppo_tune.models.context import usable_positions
 from ppo_tune.models.loading import load_tokenizer
 from ppo_tune.models.text import tokenize
-from ppo_tune.rewards.preference import read_format
+from ppo_tune.rewards.score_format import read_format
 from ppo_tune.tasks import make_task, stops_of
 from ppo_tune.tasks.embedded import own_reward
 

@@ -1,8 +1,9 @@
-"""Rows beyond a model's context: in which words they are refused or counted, and what is left of preferences."""
+"""Rows beyond a model's context: in which words they are refused or counted, and what is left of judged ones."""
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import Generic, TypeVar
 
@@ -18,8 +19,8 @@ from ppo_tune.rewards.preference import fill
 
 Row = TypeVar("Row")
 
-Preference = tuple[str, str, str]
-"""A prompt, the chosen response and the rejected one."""
+Texts = tuple[str, ...]
+"""A prompt and its responses: of a pair the chosen one and the rejected one, else one."""
 
 ROWS_AT_ONCE = 1024
 """Rows that are tokenized together."""
@@ -135,22 +136,24 @@ def left_of(
 
 
 @dataclass(frozen=True)
-class PreferencesWithin:
-    """Preferences within a model's context.
+class TextsWithin:
+    """Judged rows within a model's context.
 
     Attributes:
+        numbers: Which of all rows.
         prompts: The prompt of each, as the user gave it.
-        preferences: They, some with the end of their prompt alone.
+        rows: They, some with the end of their prompt alone.
         notes: How many were longer, and what became of them.
     """
 
+    numbers: Sequence[int]
     prompts: Sequence[str]
-    preferences: Sequence[Preference]
+    rows: Sequence[Texts]
     notes: tuple[str, ...] = ()
 
 
-class PreferenceLengths:
-    """How many tokens preferences take: those that a reward model reads, or that the base needs to answer the prompt.
+class TextLengths:
+    """How many tokens judged rows take: those that a reward model reads, or that the base needs to answer the prompt.
 
     Args:
         tokenizer: Of both models.
@@ -163,35 +166,35 @@ class PreferenceLengths:
     ) -> None:
         self._tokenizer, self._config, self._chat = tokenizer, config, chat
 
-    def read(self, preferences: Sequence[Preference]) -> list[int]:
-        """Tokens of the longer text of each of some preferences."""
-        chosen = self._tokens([(prompt, chosen) for prompt, chosen, _ in preferences])
-        rejected = self._tokens([(prompt, rejected) for prompt, _, rejected in preferences])
-        return [max(pair) for pair in zip(chosen, rejected, strict=True)]
+    def read(self, rows: Sequence[Texts]) -> list[int]:
+        """Tokens of the longest text of each of some rows."""
+        texts = [(prompt, response) for prompt, *responses in rows for response in responses]
+        found = iter(self._tokens(texts))
+        return [max(islice(found, len(row) - 1)) for row in rows]
 
     def answered(self, prompts: Sequence[str]) -> list[int]:
         """Tokens of each of some prompts with a response of the base."""
         ids = prompt_ids(self._tokenizer, prompts, chat=self._chat)
         return [len(row) + self._config.max_new_tokens for row in ids]
 
-    def needed(self, preferences: Sequence[Preference]) -> list[int]:
+    def needed(self, rows: Sequence[Texts]) -> list[int]:
         """The larger of both."""
-        read, answered = self.read(preferences), self.answered([prompt for prompt, *_ in preferences])
-        return [max(pair) for pair in zip(read, answered, strict=True)]
+        read, answered = self.read(rows), self.answered([prompt for prompt, *_ in rows])
+        return [max(both) for both in zip(read, answered, strict=True)]
 
-    def cut(self, preference: Preference, limit: int) -> Preference | None:
-        """A preference with the end of its prompt, the same for both responses; None if none would be left."""
-        prompt, chosen, rejected = preference
+    def cut(self, row: Texts, limit: int) -> Texts | None:
+        """A row with the end of its prompt, the same for all responses; None if none would be left."""
+        prompt, *responses = row
         (ids,) = prompt_ids(self._tokenizer, [prompt], chat=self._chat)
-        room, (needed,) = len(ids), self.needed([preference])
+        room, (needed,) = len(ids), self.needed([row])
         while needed > limit:  # once, but where a shorter text is of more tokens than was left of it
             room -= needed - limit
             found = shortened(self._tokenizer, prompt, room, chat=self._chat) if room > 0 else None
             if found is None:
                 return None
-            preference = (found[0], chosen, rejected)
-            (needed,) = self.needed([preference])
-        return preference
+            row = (found[0], *responses)
+            (needed,) = self.needed([row])
+        return row
 
     def _tokens(self, texts: Sequence[tuple[str, str]]) -> list[int]:
         if self._chat:
@@ -203,52 +206,50 @@ class PreferenceLengths:
         return [len(row) + end for row in rows]
 
 
-def preferences_within(
-    preferences: Sequence[Preference],
-    lengths: PreferenceLengths,
+def texts_within(
+    rows: Sequence[Texts],
+    lengths: TextLengths,
     limit: int | None,
     config: RewardTrainingConfig,
     places: Sequence[str] = (),
-) -> PreferencesWithin:
-    """Preferences whose texts and whose prompt with an answer of the base have so many tokens at most.
+) -> TextsWithin:
+    """Judged rows whose texts and whose prompt with an answer of the base have so many tokens at most.
 
     Args:
-        preferences: Some.
+        rows: Some.
         lengths: Measures them.
         limit: The model's context; None where it has no limit.
         config: What becomes of longer ones. Cut, a prompt loses its beginning, a conversation its first turns, the same
-            for both responses; where a response alone is too long, the preference is dropped.
+            for both responses of a pair; where a response alone is too long, the row is dropped.
         places: File and line of each, for messages.
 
     Raises:
         DataError: If one is longer and is to be refused, or fewer than two are left.
     """
-    prompts: Sequence[str] = View(preferences, itemgetter(0))
+    prompts: Sequence[str] = View(rows, itemgetter(0))
     if limit is None:
-        return PreferencesWithin(prompts, preferences)
-    needed = array("q", _in_parts(lengths.needed, preferences))
-    first = next((preferences[i] for i, tokens in enumerate(needed) if tokens > limit), None)
+        return TextsWithin(range(len(rows)), prompts, rows)
+    needed = array("q", _in_parts(lengths.needed, rows))
+    first = next((rows[i] for i, tokens in enumerate(needed) if tokens > limit), None)
     if first is None:
-        return PreferencesWithin(prompts, preferences)
+        return TextsWithin(range(len(rows)), prompts, rows)
     words = _words(lengths.read([first])[0] > limit, limit, config)
     left = left_of(
-        preferences, prompts, needed, words, config.too_long, lambda _, row: lengths.cut(row, limit), text_file(),
+        rows, prompts, needed, words, config.too_long, lambda _, row: lengths.cut(row, limit), text_file(),
         places,
     )  # fmt: skip
-    return PreferencesWithin(View(prompts, numbers=left.numbers), left.rows, (left.note,))
+    return TextsWithin(left.numbers, View(prompts, numbers=left.numbers), left.rows, (left.note,))
 
 
 def _words(by_text: bool, limit: int, config: RewardTrainingConfig) -> Words:
-    """How to speak of preferences of which the first that is too long is so by its text, or by the base's answer."""
+    """How to speak of rows of which the first that is too long is so by its text, or by the base's answer."""
     if by_text:
-        return Words(limit, "preferences", "a prompt with each of its responses")
+        return Words(limit, "rows", "a prompt with each of its responses")
     answer = f"a prompt with an answer of the base, which has {config.max_new_tokens} max_new_tokens"
-    return Words(limit, "preferences", answer, ", or lower max_new_tokens (--max-new-tokens)")
+    return Words(limit, "rows", answer, ", or lower max_new_tokens (--max-new-tokens)")
 
 
-def _in_parts(
-    measure: Callable[[Sequence[Preference]], list[int]], rows: Sequence[Preference]
-) -> Iterator[int]:
+def _in_parts(measure: Callable[[Sequence[Texts]], list[int]], rows: Sequence[Texts]) -> Iterator[int]:
     """The numbers of all rows, measured so many at once."""
     for start in range(0, len(rows), ROWS_AT_ONCE):
         yield from measure(rows[start : start + ROWS_AT_ONCE])

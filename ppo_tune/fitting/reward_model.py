@@ -1,33 +1,38 @@
-"""Fit a reward model to preferences, and centre it on what the base model says.
+"""Fit a reward model to what people said of responses, and centre it on what the base model says.
 
     ppo-tune reward data/preferences.jsonl --base models/base --out models/reward
 
-Papers: Stiennon et al., 2020, arXiv:2009.01325 (the loss); Ziegler et al., 2019, arXiv:1909.08593 (scores
+Papers: Stiennon et al., 2020, arXiv:2009.01325 (the loss of pairs); Ziegler et al., 2019, arXiv:1909.08593 (scores
 of the base model get mean 0 and standard deviation 1).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from operator import itemgetter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
+from transformers import PreTrainedTokenizerBase
 
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.chats import has_turns
+from ppo_tune.data.labels import Kind, Labels, PairLabels
 from ppo_tune.data.model_folders import check_model
 from ppo_tune.data.row_file import View
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.folders import FitFolder
-from ppo_tune.fitting.intervals import Interval, few_heldout, share_interval
-from ppo_tune.fitting.lengths import Preference, PreferenceLengths, preferences_within
+from ppo_tune.fitting.heads import HEADS, Head, RatingHead
+from ppo_tune.fitting.intervals import Interval, few_heldout
+from ppo_tune.fitting.lengths import TextLengths, Texts, texts_within
 from ppo_tune.fitting.loop import Loss, Progress, fit
-from ppo_tune.fitting.rows import cut_prompts, hold_out
-from ppo_tune.fitting.scorer import Pair, Scorer, make_classifier
+from ppo_tune.fitting.quality import Ordering, calibration_error, ordering
+from ppo_tune.fitting.raters import Agreement, agreement
+from ppo_tune.fitting.rows import HoldOut, cut_prompts, hold_out, key_of
+from ppo_tune.fitting.scorer import Encoded, Scorer, make_classifier
 from ppo_tune.fitting.weights import check_rank
 from ppo_tune.models import load_policy, load_tokenizer
 from ppo_tune.models.answers import answer_texts, check_room, draw_uniforms
@@ -35,9 +40,31 @@ from ppo_tune.models.chat import turn_end
 from ppo_tune.models.context import context_length
 from ppo_tune.models.loading import require_decoder, skeleton
 from ppo_tune.models.stops import Stops
-from ppo_tune.ppo import preference_loss
-from ppo_tune.rewards.preference import JOINED, ScoreFormat
+from ppo_tune.plurals import counted
+from ppo_tune.rewards.links import Link
+from ppo_tune.rewards.score_format import JOINED, ScoreFormat
 from ppo_tune.seeding import generator
+
+CURVE = (0.25, 0.5)
+"""Shares of the prompts that the learning curve is fitted to, before all of them."""
+
+LEAST_ROWS = 100
+"""Rows to learn from below which there is no learning curve."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """What a fit to a part of the data is worth.
+
+    Attributes:
+        rows: How many it learned from.
+        accuracy: On the same held-out rows as the others.
+        interval: Its 95 % interval.
+    """
+
+    rows: int
+    accuracy: float
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -45,131 +72,285 @@ class RewardTrainingResult:
     """What came of a fit.
 
     Attributes:
-        preferences: Preferences it learned from.
-        accuracy: Share of held-out preferences where the chosen response scores higher; equal scores count half.
-        heldout_pairs: How many preferences were held out.
+        labels: What it learned from: pairs, ratings or classes.
+        examples: Rows it learned from.
+        heldout_examples: Rows that were held out.
+        accuracy: Share of pairs of held-out responses that it orders as they were judged; equal scores count half.
         interval: The accuracy's 95 % interval: Wilson's, of fewer pairs where several have one prompt.
+        heldout_pairs: How many pairs that share is of: of one prompt, unless `across`.
+        heldout_prompts: Of how many prompts they are.
+        across: Whether the responses of a pair are of different prompts, for too few prompts have several.
+        loss: Mean held-out loss.
+        calibration_error: Of the probabilities that it gives, or of ratings in units of their standard deviation.
+        agreement: How far raters agree among themselves, where they judged the same responses often enough.
+        curve: What fits to less of the data are worth, and this one; empty where none was asked for.
+        attributes: The accuracy for each attribute, where several are rated.
         base_mean: Mean raw score of the base model's responses, before centring.
         base_std: Their standard deviation.
         notes: What the user should know of the data.
-        heldout_prompts: Of how many prompts the held-out preferences are; None for as many.
-        loss: Mean held-out loss, -log σ(chosen - rejected) of the raw scores; log 2 at chance.
     """
 
-    preferences: int
+    labels: Kind
+    examples: int
+    heldout_examples: int
     accuracy: float
-    heldout_pairs: int
     interval: Interval
+    heldout_pairs: int
+    heldout_prompts: int
     base_mean: float
     base_std: float
-    notes: tuple[str, ...] = ()
-    heldout_prompts: int | None = None
     loss: float = math.nan
+    calibration_error: float = math.nan
+    across: bool = False
+    agreement: Agreement | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    attributes: tuple[tuple[str, Ordering], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rank_correlation(self) -> float:
+        """Goodman and Kruskal's γ of scores and labels over the same pairs, from -1 to 1."""
+        return 2 * self.accuracy - 1
 
     @property
     def warning(self) -> str | None:
         """What is wrong with an accuracy that is not above chance; None if it is."""
         low, high = self.interval
         if high < 0.5:
+            turned = {
+                "pairs": "`chosen` and `rejected` are swapped",
+                "ratings": "a low rating is the better one (--best low)",
+                "classes": "the classes are named from worst to best (--classes)",
+            }
             return (
-                "the reward model prefers what was rejected: its accuracy is below chance, 0.5; look whether "
-                "`chosen` and `rejected` are swapped"
+                "the reward model prefers what was judged worse: its accuracy is below chance, 0.5; look whether "
+                f"{turned[self.labels]}"
             )
         if low <= 0.5:
             return (
                 "the reward model cannot be told from chance, 0.5, so a policy trained on it learns nothing that is "
-                "preferred; give more preferences, more epochs or another learning rate"
+                "preferred; give more data, more epochs or another learning rate"
             )
         return None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """That, and an accuracy that is measured on little; a sentence each."""
-        few = few_heldout(self.heldout_prompts or self.heldout_pairs, "accuracy")
-        return (*filter(None, [self.warning]), *few)
+        return (*filter(None, [self.warning]), *few_heldout(self.heldout_prompts, "accuracy"))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Judged rows as all fits of a learning curve have them: their tokens, labels, and which are held out."""
+
+    texts: Sequence[Texts]
+    labels: Labels
+    split: HoldOut
+    chat: bool
+    base: str
+    tokenizer: PreTrainedTokenizerBase
+    config: RewardTrainingConfig
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A reward model, and what it says of the held-out rows, (N, R, H)."""
+
+    scorer: Scorer
+    head: Head[Any]
+    said: Tensor
 
 
 def fit_reward(
-    preferences: Sequence[Preference],
+    rows: Sequence[Texts],
     base: str,
     out: Path,
     config: RewardTrainingConfig | None = None,
     *,
+    labels: Labels | None = None,
     places: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> RewardTrainingResult:
-    """Fit a Bradley–Terry reward model and write it as a Hugging Face folder.
+    """Fit a reward model and write it as a Hugging Face folder.
 
     Where a prompt is a conversation, the model reads all of them through the chat template of its tokenizer. It is
     fitted on the first GPU, if there is one. What the fit is worth is kept beside the model in `fit.json`.
 
     Args:
-        preferences: At least two.
+        rows: At least two: prompts with a chosen and a rejected response each, or with one that the labels judge.
         base: Folder or hub name of the model it starts from, whose samples also fix mean and scale.
         out: The folder to write: new, empty, or with an earlier model of `reward`, which stays until the new one is
             whole.
         config: How to fit.
-        places: File and line of each preference, for messages.
+        labels: What was said of the responses, in the order of the rows; None where of each pair the first was chosen.
+        places: File and line of each row, for messages.
         progress: Told how far the fit is.
 
     Returns:
         The held-out accuracy and the scale.
 
     Raises:
-        DataError: If there are too few preferences, or one is longer than the model's context.
+        DataError: If there are too few rows, all labels are the same, or a row is longer than the model's context.
         ModelError: If `base` cannot be loaded, has no chat template where one is needed, or the fit diverges, which
             writes nothing, or there is no memory for it.
         StorageError: If the folder holds anything else, or cannot be written.
     """
     config = config or RewardTrainingConfig()
-    if len(preferences) < 2:
-        raise DataError(f"at least 2 preferences are needed, but got {len(preferences)}")
+    labels = PairLabels.plain(len(rows)) if labels is None else labels
+    if len(rows) < 2:
+        raise DataError(f"at least 2 rows are needed, but got {len(rows)}")
+    _check_rows(rows, labels)
     folder = FitFolder.of(out, "reward", base)
     check_model(base)
     require_decoder(base)
     check_rank(base, config)
-    preferences, notes = cut_prompts(preferences)
-    chat = has_turns(prompt for prompt, _, _ in preferences)
+    agreed = agreement(labels, rows)
+    rows, notes = cut_prompts(rows)
+    chat = has_turns(prompt for prompt, *_ in rows)
     limit, tokenizer = context_length(skeleton(base)), load_tokenizer(base)
-    lengths = PreferenceLengths(tokenizer, config, chat=chat)
-    data = preferences_within(preferences, lengths, limit, config, places)
-    preferences = data.preferences
-    split = hold_out(data.prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
-    samples = sample_base(base, View(preferences, itemgetter(0), split.train), config, chat=chat)
-    scorer = Scorer(make_classifier(base, tokenizer, config), tokenizer, config.template, chat=chat)
-    pairs = scorer.pairs(preferences)
-    heldout, train = (View[Pair](pairs, numbers=part) for part in (split.heldout, split.train))
-    loss: Loss[Pair] = Loss(lambda batch: preference_loss(*scorer.score_pairs(batch).unbind(-1)), lambda _: 1)
-    fit(scorer.weights, train, loss, CosineAnnealingLR, config, kind="reward", progress=progress)
-    chosen, rejected = scorer.measure_pairs(heldout, config).unbind(-1)
-    right = rights(chosen, rejected)
-    mean, std = _mean_and_std(scorer.measure(scorer.encode(samples), config))
+    within = texts_within(rows, TextLengths(tokenizer, config, chat=chat), limit, config, places)
+    rows, labels = within.rows, labels.at(within.numbers)
+    split = hold_out(within.prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
+    samples = sample_base(base, View(rows, _prompt, split.train), config, chat=chat)
+    data = _Data(rows, labels, split, chat, base, tokenizer, config)
+    parts = _parts(split.train, config)
+    tellers = _in_turn(progress, [*map(len, parts)], config)
+    points = [_point(data, part, teller) for part, teller in zip(parts[:-1], tellers, strict=False)]
+    fitted = _fit(data, split.train, tellers[-1])
+    ordered, link = _ordering(data, fitted), fitted.head.link
+    points.append(CurvePoint(len(split.train), ordered.accuracy, ordered.interval))
+    said = fitted.scorer.measure(fitted.scorer.rows(samples), config)
+    mean, std = _mean_and_std(link.score(said[:, 0]))
+    alone = [_mean_and_std(said[:, 0, i]) for i in range(len(link.attributes)) if len(link.attributes) > 1]
+    expected = fitted.head.calibration(fitted.said, split.heldout)
     result = RewardTrainingResult(
-        len(train),
-        float(right.mean()),
-        len(heldout),
-        share_interval(right, split.prompts),
+        labels.kind,
+        len(split.train),
+        len(split.heldout),
+        ordered.accuracy,
+        ordered.interval,
+        ordered.pairs,
+        ordered.prompts,
         mean,
         std,
-        (
+        loss=_mean_loss(fitted, split.heldout),
+        calibration_error=calibration_error(*expected),
+        across=ordered.across,
+        agreement=agreed,
+        curve=tuple(points) if len(points) > 1 else (),
+        attributes=_by_attribute(data, fitted),
+        notes=(
             *notes,
             *folder.notes,
-            *(() if chat else _note_on_joining(preferences, config.template)),
-            *data.notes,
+            *(() if chat else _note_on_joining(rows, config.template)),
+            *within.notes,
             *split.notes,
         ),
-        len({*split.prompts}),
-        float(preference_loss(chosen, rejected).mean()),
     )
-    with folder.written(_facts(result, (*data.notes, *split.notes))) as draft:
-        scorer.weights.save(draft)
+    with folder.written(_facts(result, (*within.notes, *split.notes))) as draft:
+        fitted.scorer.weights.save(draft)
         tokenizer.save_pretrained(draft)
-        _format(result, scorer).write(draft)
+        _format(result, fitted.scorer, link, [(1 / std, -mean / std) for mean, std in alone]).write(draft)
     return result
 
 
-def _format(result: RewardTrainingResult, scorer: Scorer) -> ScoreFormat:
-    """How the model reads a text, what its raw score means, and how good it is."""
+def _check_rows(rows: Sequence[Texts], labels: Labels) -> None:
+    """Refuse rows that are not what the labels judge.
+
+    Raises:
+        DataError: If they are others, or all labels are the same.
+    """
+    if len(labels) != len(rows):
+        raise DataError(
+            f"there must be a label for each row, but got {len(labels)} for {counted(len(rows), 'row')}"
+        )
+    n = labels.n_responses
+    if (other := next((i for i, row in enumerate(rows) if len(row) != 1 + n), None)) is not None:
+        raise DataError(
+            f"{labels.kind} judge {n} response{'s' * (n > 1)}, so each row must have a prompt and {n}, but row {other} "
+            f"has {len(rows[other])} texts"
+        )
+    labels.check()
+
+
+def _parts(train: "Sequence[int]", config: RewardTrainingConfig) -> list[Sequence[int]]:
+    """The rows of each fit: prompt by prompt ever more of them, all of them in the end."""
+    shares = CURVE if config.learning_curve and len(train) >= LEAST_ROWS else ()
+    return [*(train[: int(share * len(train))] for share in shares), train]
+
+
+def _in_turn(progress: Progress, sizes: Sequence[int], config: RewardTrainingConfig) -> list[Progress]:
+    """Who is told of fits to so many rows, one after the other, as if they were one."""
+    steps = [config.epochs * math.ceil(size / config.batch_size) for size in sizes]
+
+    def told(before: int) -> Progress:
+        return lambda step: progress(replace(step, number=before + step.number, steps=sum(steps)))
+
+    return [told(sum(steps[:i])) for i in range(len(steps))]
+
+
+def _fit(data: _Data, train: Sequence[int], progress: Progress) -> _Fitted:
+    """Fit a model to some of the rows."""
+    config, labels = data.config, data.labels
+    head = HEADS[labels.kind](labels, train, config, View(data.texts, _key))
+    link = head.link
+    weights = make_classifier(data.base, data.tokenizer, config, link.outputs)
+    if link.outputs > 1:  # as other programs look for them
+        weights.model.config.id2label = dict(enumerate(link.classes or link.attributes))
+        weights.model.config.label2id = {name: i for i, name in weights.model.config.id2label.items()}
+    head.to(weights.model.device)
+    weights.parameters = [*weights.parameters, *head.parameters]
+    scorer = Scorer(weights, data.tokenizer, config.template, chat=data.chat)
+    encoded = scorer.rows(data.texts)
+
+    def of(rows: list[int]) -> Tensor:
+        return head.loss(scorer.outputs([encoded[row] for row in rows]), rows)
+
+    fit(weights, train, Loss(of, lambda _: 1), CosineAnnealingLR, config, kind="reward", progress=progress)
+    return _Fitted(scorer, head, scorer.measure(View[Encoded](encoded, numbers=data.split.heldout), config))
+
+
+def _prompt(row: Texts) -> str:
+    return row[0]
+
+
+def _key(row: Texts) -> bytes:
+    return b"".join(map(key_of, row))
+
+
+def _point(data: _Data, train: Sequence[int], progress: Progress) -> CurvePoint:
+    """What a fit to some of the rows is worth."""
+    ordered = _ordering(data, _fit(data, train, progress))
+    return CurvePoint(len(train), ordered.accuracy, ordered.interval)
+
+
+def _ordering(data: _Data, fitted: _Fitted) -> Ordering:
+    """How well a model orders the held-out responses; where none are judged otherwise than others nothing is known."""
+    n, responses, outputs = fitted.said.shape
+    scores = fitted.head.link.score(fitted.said.reshape(-1, outputs)).view(n, responses)
+    found = ordering(scores, fitted.head.order(data.split.heldout), data.split.prompts)
+    return found or Ordering(0.5, (0.0, 1.0), 0, 0)
+
+
+def _by_attribute(data: _Data, fitted: _Fitted) -> tuple[tuple[str, Ordering], ...]:
+    """The same for each attribute, where there are several."""
+    head, heldout = fitted.head, data.split.heldout
+    if not isinstance(head, RatingHead) or len(head.labels.attributes) < 2:
+        return ()
+    orders = (head.order_by(i, heldout) for i in range(len(head.labels.attributes)))
+    found = (ordering(fitted.said[:, :, i], order, data.split.prompts) for i, order in enumerate(orders))
+    return tuple((name, one) for name, one in zip(head.labels.attributes, found, strict=True) if one)
+
+
+@torch.no_grad()
+def _mean_loss(fitted: _Fitted, rows: Sequence[int]) -> float:
+    return float(fitted.head.loss(fitted.said.to(fitted.head.device), rows).mean())
+
+
+def _format(
+    result: RewardTrainingResult, scorer: Scorer, link: Link, scales: Sequence[tuple[float, float]]
+) -> ScoreFormat:
+    """How the model reads a text, what its outputs mean, and how good it is."""
     low, high = result.interval
     return ScoreFormat(
         scorer.template,
@@ -181,42 +362,31 @@ def _format(result: RewardTrainingResult, scorer: Scorer) -> ScoreFormat:
         accuracy_low=low,
         accuracy_high=high,
         chat=scorer.chat,
+        link=link,
+        scales=tuple(scales),
     )
 
 
 def _facts(result: RewardTrainingResult, notes: tuple[str, ...]) -> dict[str, Any]:
     """What is kept of how good a reward model is; what the user's texts say is left out."""
-    return {
-        "preferences": result.preferences,
-        "heldout_pairs": result.heldout_pairs,
-        "heldout_prompts": result.heldout_prompts,
-        "accuracy": result.accuracy,
-        "accuracy_interval": result.interval,
-        "loss": result.loss,
-        "notes": notes,
-    }
+    return {**asdict(result), "rank_correlation": result.rank_correlation, "notes": notes}
 
 
-def rights(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """1 for each preference, (N,) and (N,), whose chosen response scores higher, 1/2 for equal scores, else 0."""
-    return (chosen > rejected).float() + (chosen == rejected).float() / 2
-
-
-def _note_on_joining(preferences: Sequence[Preference], template: str) -> tuple[str, ...]:
+def _note_on_joining(rows: Sequence[Texts], template: str) -> tuple[str, ...]:
     """A note where most prompts and responses become one word at their border."""
 
     def glued(prompt: str, response: str) -> bool:
         return not prompt[-1:].isspace() and response[:1].isascii() and response[:1].isalnum()
 
-    joined = (row for row in preferences if glued(*row[:2]))
+    joined = (row for row in rows if glued(*row[:2]))
     first = next(joined, None)
     if JOINED not in template or first is None:
         return ()
-    if 2 * (1 + sum(1 for _ in joined)) <= len(preferences):
+    if 2 * (1 + sum(1 for _ in joined)) <= len(rows):
         return ()
-    prompt, chosen, _ = first
+    prompt, response, *_ = first
     return (
-        f"prompt and response are read without a space between them, as in {prompt[-20:] + chosen[:20]!r}; if "
+        f"prompt and response are read without a space between them, as in {prompt[-20:] + response[:20]!r}; if "
         "responses are to begin with one, fit with the template '{prompt} {response}' (--template)",
     )
 

@@ -41,7 +41,7 @@ def hold_out(prompts: Sequence[str], fraction: float, rng: torch.Generator) -> H
     """
     keys = bytearray()
     for prompt in prompts:
-        keys += _key(prompt)
+        keys += key_of(prompt)
     _, first, group = np.unique(np.frombuffer(keys, "S16"), return_index=True, return_inverse=True)
     alone, n_groups = len(first) == 1, len(first)
     if alone:
@@ -57,9 +57,9 @@ def hold_out(prompts: Sequence[str], fraction: float, rng: torch.Generator) -> H
     return HoldOut(_numbers(train), _numbers(heldout), _numbers(group[heldout]), (note,) if alone else ())
 
 
-def _key(prompt: str) -> bytes:
-    """Sixteen bytes that no other prompt has."""
-    return hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def key_of(text: str) -> bytes:
+    """Sixteen bytes that no other text has."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _numbers(values: "np.ndarray[Any, np.dtype[np.int64]]") -> "array[int]":

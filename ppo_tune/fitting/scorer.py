@@ -3,6 +3,7 @@
 import math
 from array import array
 from collections.abc import Sequence
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -11,15 +12,15 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.data.hub import pretrained
 from ppo_tune.data.row_file import RowFile
-from ppo_tune.fitting.lengths import Preference
+from ppo_tune.fitting.lengths import Texts
 from ppo_tune.fitting.loop import measure
 from ppo_tune.fitting.weights import FittedWeights, dtypes_of
 from ppo_tune.models.chat import exchange
-from ppo_tune.rewards.preference import encode_texts, fill, scores_of
+from ppo_tune.rewards.preference import encode_texts, fill, outputs_of
 from ppo_tune.seeding import derive_seed, generator
 
-Pair = tuple[Sequence[int], Sequence[int]]
-"""What the model reads of a preference: the token ids of the chosen text and of the rejected one."""
+Encoded = tuple[Sequence[int], ...]
+"""What the model reads of a row: the token ids of the prompt with each of its R responses."""
 
 TOKENS_AT_ONCE = 2**16
 """Tokens, with padding, that are scored in one pass without gradients."""
@@ -30,9 +31,9 @@ TEXTS_AT_ONCE = 1024
 
 
 def make_classifier(
-    base: str, tokenizer: PreTrainedTokenizerBase, config: RewardTrainingConfig
+    base: str, tokenizer: PreTrainedTokenizerBase, config: RewardTrainingConfig, outputs: int = 1
 ) -> FittedWeights:
-    """A model with one score instead of logits, whose head is fitted whatever else is.
+    """A model with so many outputs instead of logits, whose head is fitted whatever else is.
 
     Raises:
         ModelError: If `base` is no causal language model.
@@ -41,7 +42,7 @@ def make_classifier(
     stored, dtype = dtypes_of(base, config)
     repo, where = pretrained(base)
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        repo, **where, num_labels=1, pad_token_id=pad, dtype=stored, trust_remote_code=False
+        repo, **where, num_labels=outputs, pad_token_id=pad, dtype=stored, trust_remote_code=False
     )
     for name, weight in model.named_parameters():
         if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models
@@ -68,15 +69,16 @@ class Scorer:
         self.template = template
         self.chat = chat
 
-    def pairs(self, preferences: Sequence[Preference]) -> Sequence[Pair]:
-        """The token ids of preferences."""
-        found: RowFile[Pair] = RowFile(_packed, _unpacked)
-        for start in range(0, len(preferences), TEXTS_AT_ONCE):
-            part = preferences[start : start + TEXTS_AT_ONCE]
-            chosen = self.encode([(prompt, chosen) for prompt, chosen, _ in part])
-            rejected = self.encode([(prompt, rejected) for prompt, _, rejected in part])
-            for pair in zip(chosen, rejected, strict=True):
-                found.append(pair)
+    def rows(self, texts: Sequence[Texts]) -> Sequence[Encoded]:
+        """The token ids of prompts with their responses."""
+        found: RowFile[Encoded] = RowFile(_packed, _unpacked)
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = texts[start : start + TEXTS_AT_ONCE]
+            columns = zip(*part, strict=True)
+            prompts = next(columns)
+            read = [self.encode([*zip(prompts, responses, strict=True)]) for responses in columns]
+            for row in zip(*read, strict=True):
+                found.append(row)
         return found
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
@@ -87,33 +89,26 @@ class Scorer:
             return encode_texts(model, tokenizer, read, append_eos=False, add_special_tokens=False)
         return encode_texts(model, tokenizer, [fill(self.template, *one) for one in texts], append_eos=True)
 
-    def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
-        """Raw scores of the chosen and of the rejected texts of N preferences, in one pass: (N, 2), differentiable."""
-        scores = self.score([chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs])
-        return scores.view(2, len(pairs)).T
+    def outputs(self, rows: Sequence[Encoded]) -> Tensor:
+        """What the model says of N rows of R responses, in one pass: (N, R, H), differentiable."""
+        texts = [ids for part in zip(*rows, strict=True) for ids in part]
+        said = outputs_of(self.weights.model, self.tokenizer, texts)
+        return said.view(-1, len(rows), said.shape[-1]).transpose(0, 1)
 
-    def score(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Raw scores (N,) of texts as token ids, in one pass, differentiable."""
-        return scores_of(self.weights.model, self.tokenizer, rows)
-
-    def measure_pairs(self, pairs: Sequence[Pair], config: RewardTrainingConfig) -> Tensor:
-        """The same of any number of preferences, on the CPU and without gradients."""
-        longest = max(len(row) for pair in pairs for row in pair)
-        return measure(self.weights, pairs, self.score_pairs, rows_at_once(2 * longest, config))
-
-    def measure(self, rows: Sequence[Sequence[int]], config: RewardTrainingConfig) -> Tensor:
-        """Raw scores of any number of texts, on the CPU and without gradients."""
-        return measure(self.weights, rows, self.score, rows_at_once(max(map(len, rows)), config))
+    def measure(self, rows: Sequence[Encoded], config: RewardTrainingConfig) -> Tensor:
+        """The same of any number of rows, on the CPU and without gradients."""
+        longest = max(len(row) * max(map(len, row)) for row in rows)
+        return measure(self.weights, rows, self.outputs, rows_at_once(longest, config))
 
 
-def _packed(pair: Pair) -> bytes:
-    chosen, rejected = pair
-    return array("i", [len(chosen), *chosen, *rejected]).tobytes()
+def _packed(row: Encoded) -> bytes:
+    return array("i", [len(row), *map(len, row), *chain(*row)]).tobytes()
 
 
-def _unpacked(packed: bytes) -> Pair:
-    n, *ids = array("i", packed)
-    return ids[:n], ids[n:]
+def _unpacked(packed: bytes) -> Encoded:
+    numbers = iter(array("i", packed))
+    lengths = [*islice(numbers, next(numbers))]
+    return tuple([*islice(numbers, n)] for n in lengths)
 
 
 def rows_at_once(n_tokens: int, config: RewardTrainingConfig) -> int:

@@ -10,7 +10,7 @@ Imports torch and nothing of ours; knows no config, device, logger or model.
 from ppo_tune.ppo.advantages import gae, penalize_missing_eos, token_rewards
 from ppo_tune.ppo.diagnostics import entropy, explained_variance, is_clipped
 from ppo_tune.ppo.kl import KL_ESTIMATORS, adapt_kl_coef, estimate_kl
-from ppo_tune.ppo.losses import clipped_policy_loss, clipped_value_loss, preference_loss
+from ppo_tune.ppo.losses import clipped_policy_loss, clipped_value_loss
 from ppo_tune.ppo.masking import masked_mean, masked_sum, masked_variance, rescale, standardize
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "masked_sum",
     "masked_variance",
     "penalize_missing_eos",
-    "preference_loss",
     "rescale",
     "standardize",
     "token_rewards",

@@ -7,7 +7,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ppo_tune.ppo.kl import bounded_ratio
 
@@ -77,19 +76,3 @@ def clipped_value_loss(
     values, old_values, returns = (torch.where(response_mask, x, 0.0) for x in (values, old_values, returns))
     clipped = values.clamp(old_values - clip_range_value, old_values + clip_range_value)
     return torch.maximum((values - returns).square(), (clipped - returns).square()) / 2
-
-
-def preference_loss(chosen_scores: Tensor, rejected_scores: Tensor) -> Tensor:
-    """Bradley–Terry loss of a preference: -log σ(chosen - rejected).
-
-    Args:
-        chosen_scores: Scores of the preferred responses, any shape.
-        rejected_scores: Scores of the other responses, same shape.
-
-    Returns:
-        One loss per pair, same shape.
-
-    Reference:
-        Stiennon et al., 2020, "Learning to summarize from human feedback", arXiv:2009.01325, 3.4.
-    """
-    return -functional.logsigmoid(chosen_scores - rejected_scores)

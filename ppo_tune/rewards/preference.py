@@ -1,19 +1,14 @@
-"""A learned reward model: a sequence classifier with one label, read at the last real token."""
+"""A learned reward model: a sequence classifier, read at the last real token."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from string import Formatter
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.hub import cached_file
 
 from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.data.chats import turns_of
-from ppo_tune.data.hub import HubName
 from ppo_tune.data.model_folders import called, unread_judge
 from ppo_tune.errors import ModelError, PPOTuneError, RewardError
 from ppo_tune.models.chat import MARK, control_tokens, exchange
@@ -23,72 +18,11 @@ from ppo_tune.models.guard import own_failures
 from ppo_tune.models.loading import judge_skeleton, load_tokenizer, load_whole
 from ppo_tune.models.text import begin_once, check_tokens, pad_right
 from ppo_tune.rewards.base import Columns, Reward, sample
-
-SIDECAR = "reward.json"
-
-JOINED = "{prompt}{response}"
-"""A template, or part of one, in which nothing stands between the two."""
+from ppo_tune.rewards.links import Link
+from ppo_tune.rewards.score_format import JOINED, SIDECAR, ScoreFormat, read_format, sidecar
 
 PADDING_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
 """How far a text's score may move beside a longer text, as a share of one and the score: rounding, no more."""
-
-
-@dataclass(frozen=True)
-class ScoreFormat:
-    """How a reward model reads a text and what its raw score means.
-
-    Attributes:
-        template: The text, with {prompt} and {response}; of no effect where it reads chats.
-        append_eos: Whether the text ends with the end-of-sequence token.
-        gain: The raw score is multiplied by it.
-        bias: Then this is added.
-        accuracy: Share of held-out preferences it gets right, where known.
-        heldout_pairs: How many preferences that share is of.
-        accuracy_low: Lower end of its 95 % interval.
-        accuracy_high: Upper end.
-        chat: Whether it reads the turns of a prompt with the answer through its chat template.
-    """
-
-    template: str = JOINED
-    append_eos: bool = False
-    gain: float = 1.0
-    bias: float = 0.0
-    accuracy: float | None = None
-    heldout_pairs: int | None = None
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
-    chat: bool = False
-
-    def write(self, folder: Path) -> None:
-        """Put it beside the model."""
-        (folder / SIDECAR).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-
-
-def read_format(name: str | Path) -> ScoreFormat:
-    """What stands beside a model, by its folder or hub name, or the plain format for one that is not ours.
-
-    Raises:
-        ModelError: If what stands there is no such format.
-    """
-    sidecar = _sidecar(str(name))
-    if sidecar is None:
-        return ScoreFormat()
-    try:
-        return ScoreFormat(**json.loads(sidecar.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{SIDECAR} of reward model {str(name)!r} cannot be read: {error}") from error
-
-
-def _sidecar(name: str) -> Path | None:
-    """The file beside the model, in its folder or on the hub."""
-    if Path(name).is_dir():
-        return Path(name, SIDECAR) if Path(name, SIDECAR).is_file() else None
-    try:
-        repo, revision = HubName.of(name)
-        found = cached_file(repo, SIDECAR, revision=revision)
-    except OSError:
-        return None
-    return None if found is None else Path(found)
 
 
 def fill(template: str, prompt: str, response: str) -> str:
@@ -118,27 +52,38 @@ class Reading:
             unless the prompt ends in white space or the config's template asks for this.
 
     Raises:
-        ModelError: If it is an encoder–decoder, has more than one label, no tokenizer, or a chat template that fails.
+        ModelError: If it is an encoder–decoder, has several labels of which none is named, no tokenizer, or a chat
+            template that fails.
     """
 
     def __init__(self, config: PreferenceRewardConfig, model: PreTrainedModel) -> None:
-        self.name = config.model
+        self.name, self._reads = config.model, config.reads
         if model.config.is_encoder_decoder:
             raise ModelError(unread_judge(called(config.model, judge=True)))
         self.tokenizer = load_tokenizer(config.model)
-        if model.config.num_labels != 1:
-            raise ModelError(
-                f"reward model {config.model!r} must have one label, but has {model.config.num_labels}"
-            )
         self.limit = context_length(model)
         self.format = read_format(config.model)
+        self.link = _link(config, model, self.format)
+        self.gain, self.bias = self._scale(config)
         self.template = config.template or self.format.template
-        is_plain = config.template is not None or _sidecar(config.model) is not None
+        is_plain = config.template is not None or sidecar(config.model) is not None
         fitted_to_chats = config.template is None and self.format.chat
         self.reads_chat = fitted_to_chats or (not is_plain and bool(self.tokenizer.chat_template))
         self.whole_texts = False
         self._joins = config.template is None and JOINED in self.template
         self._turns = _tokens_of_turns(self.tokenizer, config.model) if self.reads_chat else []
+
+    def _scale(self, config: PreferenceRewardConfig) -> tuple[float, float]:
+        """What the raw score is multiplied by, and what is added; nothing is done to a probability."""
+        if config.reads != "score":
+            return 1.0, 0.0
+        if self.link.column is not None and self.format.scales:
+            return self.format.scales[self.link.column]
+        return self.format.gain, self.format.bias
+
+    def score(self, said: Tensor) -> Tensor:
+        """What is made of the model's outputs, (N, H) -> (N,)."""
+        return self.gain * self.link.read(said, self._reads) + self.bias
 
     def text(self, prompt: str, response: str) -> str:
         """What the model reads of a prompt with its response.
@@ -193,7 +138,7 @@ class PreferenceReward(Reward):
         self.reading = Reading(config, model)
         self.tokenizer, self.format = self.reading.tokenizer, self.reading.format
         self.model = settle(model, device).train(False).requires_grad_(False)
-        _check_padding(self.model, self.tokenizer, config.model)
+        _check_padding(self.model, self.reading)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
         """One number per response."""
@@ -201,14 +146,14 @@ class PreferenceReward(Reward):
             return []  # a tokenizer fails on an empty list
         texts = [self.reading.text(*row) for row in zip(prompts, responses, strict=True)]
         with torch.no_grad():
-            raw = raw_scores(
+            said = raw_outputs(
                 self.model,
                 self.tokenizer,
                 texts,
                 append_eos=self.format.append_eos,
                 add_special_tokens=not self.reading.reads_chat,
             )
-        scores: list[float] = (self.format.gain * raw + self.format.bias).tolist()
+        scores: list[float] = self.reading.score(said).tolist()
         return scores
 
     def expect(self, *, whole_texts: bool) -> None:
@@ -249,17 +194,52 @@ def _tokens_of_turns(tokenizer: PreTrainedTokenizerBase, name: str) -> list[str]
     return [token for token in control_tokens(tokenizer).values() if token and token in written]
 
 
+def _link(config: PreferenceRewardConfig, model: PreTrainedModel, format: ScoreFormat) -> Link:
+    """From the model's outputs to one number, as the file beside it says, or by the class that is to be reached.
+
+    Raises:
+        ModelError: If that is not known, or the model has other outputs.
+    """
+    name, n = f"reward model {config.model!r}", len(model.config.id2label or {})
+    if format.link.outputs == n:
+        try:
+            link = format.link if config.label is None else format.link.of_attribute(config.label)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+    else:
+        names = tuple(str(one) for _, one in sorted((model.config.id2label or {}).items()))
+        if format.link != Link():
+            raise ModelError(
+                f"{SIDECAR} of {name} speaks of {format.link.outputs} outputs, but the model has {n} labels"
+            )
+        if config.label not in names:
+            got = "" if config.label is None else f", but got {config.label!r}"
+            raise ModelError(
+                f"{name} has {n} labels, {', '.join(names)}; say by `label` which of them is to be reached{got}"
+            )
+        good = names.index(config.label)
+        if model.config.problem_type == "multi_label_classification":  # each has a logit of its own
+            link = Link((f"not {config.label}", config.label), (0.0,), 1, column=good)
+        else:
+            link = Link(names, good=good)
+    link.check(config.reads, name)
+    return link
+
+
 @torch.no_grad()
-def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+def _check_padding(model: PreTrainedModel, reading: Reading) -> None:
     """A text must have one score, whatever else is in its batch.
 
     Raises:
         ModelError: If it has not, or the model fails.
     """
-    short, long = "a", "a b c d e f g h"
+    name, short, long = reading.name, "a", "a b c d e f g h"
+
+    def scores(texts: list[str]) -> Tensor:
+        return reading.link.read(raw_outputs(model, reading.tokenizer, texts, append_eos=False), "score")
+
     with own_failures(f"reward model {name!r}"):
-        alone = float(raw_scores(model, tokenizer, [short], append_eos=False)[0])
-        beside = float(raw_scores(model, tokenizer, [short, long], append_eos=False)[0])
+        alone, beside = float(scores([short])[0]), float(scores([short, long])[0])
     tolerance = PADDING_TOLERANCE.get(model.dtype, 1e-3) * (1 + abs(alone))
     if not abs(alone - beside) <= tolerance:
         raise ModelError(
@@ -268,7 +248,7 @@ def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
         )
 
 
-def raw_scores(
+def raw_outputs(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
@@ -276,7 +256,7 @@ def raw_scores(
     append_eos: bool,
     add_special_tokens: bool = True,
 ) -> Tensor:
-    """What a classifier with one label says of N texts, each cut to what it can read, at its last real token.
+    """What a classifier with H labels says of N texts, each cut to what it can read, at its last real token.
 
     Args:
         model: The classifier.
@@ -286,10 +266,10 @@ def raw_scores(
         add_special_tokens: Whether the tokenizer adds its own; a chat template has written them.
 
     Returns:
-        Shape (N,), float32; differentiable.
+        Shape (N, H), float32; differentiable.
     """
     rows = encode_texts(model, tokenizer, texts, append_eos=append_eos, add_special_tokens=add_special_tokens)
-    return scores_of(model, tokenizer, rows)
+    return outputs_of(model, tokenizer, rows)
 
 
 def encode_texts(
@@ -300,7 +280,7 @@ def encode_texts(
     append_eos: bool,
     add_special_tokens: bool = True,
 ) -> list[list[int]]:
-    """Token ids of N texts as a classifier reads them, each without what is beyond its context; see `raw_scores`."""
+    """Token ids of N texts as a classifier reads them, each without what is beyond its context; see `raw_outputs`."""
     eos = [tokenizer.eos_token_id] if append_eos and tokenizer.eos_token_id is not None else []
     tokenizer.truncation_side = "left"  # what is lost is the prompt's beginning, not the response's end
     limit = context_length(model)
@@ -311,18 +291,18 @@ def encode_texts(
     return rows
 
 
-def scores_of(
+def outputs_of(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]
 ) -> Tensor:
-    """What a classifier with one label says of N texts, given as token ids; see `raw_scores`."""
+    """What a classifier with H labels says of N texts, given as token ids: (N, H); see `raw_outputs`."""
     padding = tokenizer.pad_token_id  # some encoders count their positions by it
     if padding is None or padding >= model.get_input_embeddings().num_embeddings:
         padding = 0
     ids, mask = pad_right(rows, next(model.parameters()).device, padding=padding)
     head = getattr(model, "score", None)
     if not isinstance(head, torch.nn.Module):  # an encoder: it pools by itself
-        return model(input_ids=ids, attention_mask=mask.long()).logits[:, 0].float()  # type: ignore[no-any-return]
+        return model(input_ids=ids, attention_mask=mask.long()).logits.float()  # type: ignore[no-any-return]
     hidden = model.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     picked = hidden[torch.arange(len(rows), device=ids.device), mask.sum(-1) - 1]
     with torch.autocast(picked.device.type, enabled=False):  # a score in bfloat16 would be too coarse
-        return head(picked.to(next(head.parameters()).dtype))[:, 0].float()  # type: ignore[no-any-return]
+        return head(picked.to(next(head.parameters()).dtype)).float()  # type: ignore[no-any-return]

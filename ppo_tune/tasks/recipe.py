@@ -15,7 +15,6 @@ from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.tasks import Architecture
 from ppo_tune.data.chats import Chat
 from ppo_tune.data.prompts import Prompt, split_of
-from ppo_tune.fitting.lengths import Preference
 from ppo_tune.fitting.reward_model import fit_reward, sample_base
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.tasks.world import P, World
@@ -39,7 +38,7 @@ def build(world: World[Any], seed: int, architecture: Architecture, draft: Path,
             _fit_base(world, seed, architecture, "gpt2", decoder, stage)
         stage("preferences", 0.0)
         preferences = make_preferences(world, seed, architecture, str(decoder))
-        config = world.reward.model_copy(update={"seed": seeds_of(seed)[0]})
+        config = world.reward.model_copy(update={"seed": seeds_of(seed)[0], "learning_curve": False})
         result = fit_reward(preferences, str(decoder), draft / "reward", config,
                             progress=lambda step: stage("reward model", step.done))  # fmt: skip
         facts["reward_accuracy"] = result.accuracy
@@ -61,7 +60,9 @@ def _fit_base(
     return fitted.heldout_nats_per_token
 
 
-def make_preferences(world: World[P], seed: int, architecture: Architecture, base: str) -> list[Preference]:
+def make_preferences(
+    world: World[P], seed: int, architecture: Architecture, base: str
+) -> list[tuple[str, str, str]]:
     """Pairs of a model's responses to training prompts, as the annotators of a world order them."""
     assert isinstance(world.reward, RewardTrainingConfig)
     _, preference_seed = seeds_of(seed)

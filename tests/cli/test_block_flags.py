@@ -10,14 +10,14 @@ import pytest
 import ppo_tune
 from ppo_tune.cli.settings import flag
 from ppo_tune.config.block import Block
-from ppo_tune.config.fitting import PairColumns, PreferenceColumns, RewardTrainingConfig, SFTConfig
+from ppo_tune.config.fitting import LabelColumns, PairColumns, RewardTrainingConfig, SFTConfig
 from tests.cli.conftest import Cli
 
 FIELDS = [
     pytest.param(command, block, name, id=f"{command} {flag(name)}")
     for command, blocks in (
         ("sft", (PairColumns, SFTConfig)),
-        ("reward", (PreferenceColumns, RewardTrainingConfig)),
+        ("reward", (LabelColumns, RewardTrainingConfig)),
     )
     for block in blocks
     for name in block.model_fields
@@ -39,6 +39,14 @@ def other_value(block: type[Block], name: str) -> Any:
         "reference": "chosen",
         "chosen": "response",
         "rejected": "response",
+        "response": "chosen",
+        "choice": "response",
+        "margin": "response",
+        "rating": "response",
+        "label": "response",
+        "rater": "response",
+        "classes": "no,yes",
+        "good": "yes",
         "template": "{prompt} {response}",
         "encoding": "cp1252",
         "subset": "other",
@@ -51,11 +59,19 @@ def other_value(block: type[Block], name: str) -> Any:
     field = block.model_fields[name]
     if int in get_args(field.annotation):
         return 3
-    choices = get_args(field.annotation)
+    if field.annotation is bool:
+        return not field.default
+    choices = [choice for kind in get_args(field.annotation) for choice in get_args(kind)] or get_args(
+        field.annotation
+    )
     if choices:
         return next(choice for choice in choices if choice != field.default)
     return (
-        field.default / 2 if isinstance(field.default, float) else field.default + 1 if name != "heads" else 8
+        (field.default or 0.5) / 2
+        if isinstance(field.default, float)
+        else field.default + 1
+        if name != "heads"
+        else 8
     )
 
 
@@ -72,15 +88,18 @@ def test_every_field_is_a_flag(
 
     for home, function in (
         ("data.examples", "read_pairs"),
-        ("data.examples", "read_preferences"),
+        ("data.labelled", "read_labels"),
         ("fitting.sft", "fit_sft"),
         ("fitting.reward_model", "fit_reward"),
     ):
-        if not function.startswith("read") or block in (PairColumns, PreferenceColumns):
+        if not function.startswith("read") or block in (PairColumns, LabelColumns):
             monkeypatch.setattr(f"ppo_tune.{home}.{function}", note)
     value = other_value(block, name)
 
-    outcome = cli(command, "d.jsonl", "--base", "b", "--out", "m", flag(name), value)
+    given_by = [flag(name), value] if not isinstance(value, bool) else [flag(name)]
+    if value is False:
+        given_by = [f"--no-{flag(name).removeprefix('--')}"]
+    outcome = cli(command, "d.jsonl", "--base", "b", "--out", "m", *given_by)
 
     assert outcome.err == "error: enough\n"
     (made,) = (argument for argument in given if isinstance(argument, block))

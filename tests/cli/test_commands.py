@@ -141,7 +141,7 @@ IN_PYTHON: dict[str, tuple[str, ...]] = {
     "train": ("train", "load_training", "open_study", "trial_config"),
     "evaluate": ("evaluate_model", "load_run"),
     "sft": ("fit_sft", "read_pairs", "SFTConfig", "PairColumns"),
-    "reward": ("fit_reward", "read_preferences", "RewardTrainingConfig", "PreferenceColumns"),
+    "reward": ("fit_reward", "read_labels", "RewardTrainingConfig", "LabelColumns"),
 }
 """The public functions that do what a command does, and classes that take its values; a new command has its own."""
 

@@ -202,7 +202,7 @@ JSON = {
     ),
     "reward": (
         "reward better.jsonl --base {model} --out r --base-samples 16 --epochs 1",
-        {"reward_model", "preferences", "accuracy", "warnings", "notes"},
+        {"reward_model", "examples", "accuracy", "warnings", "notes"},
     ),
 }  # fmt: skip
 """What is typed, and the names of what it answers."""

@@ -12,7 +12,8 @@ import pytest
 
 from ppo_tune.config.fitting import PairColumns
 from ppo_tune.data.chats import Chat
-from ppo_tune.data.examples import read_pairs, read_preferences, text_file
+from ppo_tune.data.examples import read_pairs, text_file
+from ppo_tune.data.labelled import read_labels
 from ppo_tune.errors import ConfigError, DataError
 
 GOOD = {"prompt": "p", "response": "r", "chosen": "c", "rejected": "d"}
@@ -22,7 +23,7 @@ GOOD = {"prompt": "p", "response": "r", "chosen": "c", "rejected": "d"}
     ("read", "row", "problem"),
     [
         (read_pairs, {"prompt": "p"}, "there is no column 'response'; the row has prompt"),
-        (read_preferences, {**GOOD, "chosen": 3}, "column 'chosen' must hold text, but got 3"),
+        (read_labels, {**GOOD, "chosen": 3}, "column 'chosen' must hold text, but got 3"),
     ],
 )
 def test_a_bad_row_is_to_be_mended_for_these_commands_drop_none(
@@ -57,17 +58,17 @@ def test_a_bad_row_is_to_be_mended_for_these_commands_drop_none(
             "there is no column 'response'; the row has prompt, Antwort; name the column by reference",
         ),
         (
-            read_preferences,
-            {"prompt": "p", "response": "r"},
-            "there is no column 'chosen'; the row has prompt, response; name the columns by chosen and rejected",
+            read_labels,
+            {"prompt": "p", "chosen": "r"},
+            "there is no column 'rejected'; the row has prompt, chosen; name the column by rejected",
         ),
         (
-            read_preferences,
+            read_labels,
             {"Frage": "p"},
             "there is no column 'prompt'; the row has Frage; name the columns by prompt, chosen and rejected",
         ),
         (
-            read_preferences,
+            read_labels,
             {"prompt": "p", "the chosen": "c", "bad": "r"},
             "there is no column 'chosen'; the row has prompt, the chosen, bad; did you mean chosen='the chosen', and "
             "which column for rejected?",
@@ -108,7 +109,7 @@ def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return file
 
 
-@pytest.mark.parametrize("read", [read_pairs, read_preferences])
+@pytest.mark.parametrize("read", [read_pairs, read_labels])
 def test_memory_does_not_grow_with_the_file(read: Callable[[Path], Any], large: Path) -> None:
     tracemalloc.start()
     try:

@@ -60,7 +60,7 @@ def test_the_recipe_does_not_depend_on_where_its_sources_lie(sources: Path, usua
         ("fitting/sft.py", "step / n_steps", "2 * step / n_steps"),
         ("models/answers.py", "1 - torch.rand(", "torch.rand("),
         ("models/text.py", "def begin_once(", "def begin_once(extra: int, "),
-        ("ppo/losses.py", "logsigmoid(chosen_scores", "logsigmoid(2 * chosen_scores"),
+        ("fitting/label_losses.py", "functional.logsigmoid(lead), ", "functional.logsigmoid(2 * lead), "),
         (
             "rewards/preference.py",
             'response.removeprefix(" ")\n    return template',
@@ -82,9 +82,19 @@ def test_another_setting_is_another_recipe(
     ("file", "before", "after"),
     [
         pytest.param("ppo/losses.py", "(values - returns)", "(values - 2 * returns)", id="PPO's losses"),
-        pytest.param("rewards/preference.py", "self.format.gain * raw", "raw", id="the reward of a search"),
+        pytest.param(
+            "rewards/preference.py",
+            "self.gain * self.link.read",
+            "self.link.read",
+            id="the reward of a search",
+        ),
         pytest.param("models/loading.py", "MIN_WIDTH =", "MIN_WIDTH = 1 +", id="loading"),
-        pytest.param("config/fitting.py", '"response", description', '"reply", description', id="columns"),
+        pytest.param(
+            "config/fitting.py",
+            'Text = Field("response", description="Column of the good',
+            'Text = Field("reply", description="Column of the good',
+            id="columns",
+        ),
         pytest.param("config/fitting.py", "Passes over the data.", "Epochs.", id="a description"),
         pytest.param("fitting/sft.py", "at least 2 prompts", "two prompts", id="words of a refusal"),
     ],

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ppo_tune.config.fitting import PairColumns, PreferenceColumns
+from ppo_tune.config.fitting import LabelColumns, PairColumns
 from ppo_tune.config.tasks import DatasetTaskConfig
 from ppo_tune.data.chats import turns_of
-from ppo_tune.data.examples import Examples, read_pairs, read_preferences
+from ppo_tune.data.examples import read_pairs
+from ppo_tune.data.labelled import Labelled, read_labels
 from ppo_tune.data.prompts import read_prompts
 from ppo_tune.data.shapes import SHAPES
 from ppo_tune.data.tables import read_table
@@ -29,8 +30,8 @@ def published(*rows: Row) -> Path:
     return Path("p.jsonl.gz")
 
 
-def preferences(*rows: Row) -> Examples[tuple[str, str, str]]:
-    return read_preferences(published(*rows))
+def preferences(*rows: Row) -> Labelled:
+    return read_labels(published(*rows))
 
 
 @pytest.mark.parametrize(
@@ -181,8 +182,8 @@ def test_columns_that_are_there_are_read_whatever_shape_they_might_have() -> Non
 
     assert preferences(row).rows == [("p", HH["chosen"], HH["rejected"])]
     assert preferences(row).notes == ()
-    named = PreferenceColumns(prompt="q", chosen="good", rejected="bad")
-    assert read_preferences(published({"q": "p", "good": "a", "bad": "b"}), named).rows == [("p", "a", "b")]
+    named = LabelColumns(prompt="q", chosen="good", rejected="bad")
+    assert read_labels(published({"q": "p", "good": "a", "bad": "b"}), named).rows == [("p", "a", "b")]
 
 
 def test_a_published_shape_may_have_columns_of_other_names() -> None:
@@ -190,7 +191,7 @@ def test_a_published_shape_may_have_columns_of_other_names() -> None:
     talk = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]
     Path("talks.jsonl").write_text(json.dumps({"talk": talk}) + "\n", encoding="utf-8")
 
-    pairs = read_preferences(file, PreferenceColumns(chosen="good", rejected="bad"))
+    pairs = read_labels(file, LabelColumns(chosen="good", rejected="bad"))
     replies = read_pairs("talks.jsonl", PairColumns(prompt="talk"))
 
     assert pairs.rows == preferences(HH).rows

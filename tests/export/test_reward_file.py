@@ -28,7 +28,7 @@ from ppo_tune.export.reward_file import score_source
 from ppo_tune.models import Sequences, decode_responses
 from ppo_tune.models.text import pad_left
 from ppo_tune.rewards import make_reward
-from ppo_tune.rewards.preference import ScoreFormat
+from ppo_tune.rewards.score_format import ScoreFormat
 from tests.conftest import VOCABULARY, save_tiny_model, tiny_tokenizer
 from tests.export.winners import RULE, TOKENS, python_reward, winner
 from tests.rewards.reward_models import CHAT, save_chat_reward, save_reward

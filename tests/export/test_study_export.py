@@ -18,7 +18,7 @@ from ppo_tune.export import TARGETS, Scale, export_study, other_trainers
 from ppo_tune.export.base import TokenFacts
 from ppo_tune.export.gather import confirmed, winner_of
 from ppo_tune.files import write_json
-from ppo_tune.rewards.preference import ScoreFormat
+from ppo_tune.rewards.score_format import ScoreFormat
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.race import Candidate, Confirmation, Run
 from ppo_tune.search.storage import load_study_from, storage_url, stored_config

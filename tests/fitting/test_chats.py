@@ -11,13 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ppo_tune.config.fitting import PairColumns, RewardTrainingConfig, SFTConfig
 from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.data.chats import Chat, has_turns
-from ppo_tune.data.examples import read_pairs, read_preferences
+from ppo_tune.data.examples import read_pairs
+from ppo_tune.data.labelled import read_labels
 from ppo_tune.errors import ConfigError, ModelError
 from ppo_tune.fitting.reward_model import fit_reward
 from ppo_tune.fitting.sft import fit_sft
 from ppo_tune.models.chat import learned_ids, prompt_ids, turn_end
 from ppo_tune.rewards import make_reward
-from ppo_tune.rewards.preference import read_format
+from ppo_tune.rewards.score_format import read_format
 from tests.conftest import save_tiny_model
 from tests.tokenizers_of import CHATML, KINDS
 
@@ -121,7 +122,7 @@ PREFERENCES = [
 @pytest.fixture(scope="module")
 def judge(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judge")
-    found = read_preferences(file_of(folder, *PREFERENCES))
+    found = read_labels(file_of(folder, *PREFERENCES))
     assert has_turns(prompt for prompt, _, _ in found.rows)
     config = RewardTrainingConfig(
         epochs=6, batch_size=8, base_samples=16, max_new_tokens=8, heldout_fraction=0.3
@@ -167,7 +168,7 @@ def test_a_reward_model_fitted_to_conversations_reads_them_so_and_says_so(judge:
 def test_preferences_between_conversations_are_read_in_each_shape(
     row: dict[str, Any], expected: tuple[Chat, str, str], tmp_path: Path
 ) -> None:
-    [found] = read_preferences(file_of(tmp_path, row)).rows
+    [found] = read_labels(file_of(tmp_path, row)).rows
 
     assert found == expected
     assert found[0].turns == expected[0].turns
@@ -207,7 +208,7 @@ def test_conversations_that_say_nothing_are_left_out(
     row: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     good = {"messages": talk("a", "b")} if "messages" in row else PREFERENCES[0]
-    read: Any = read_pairs if "messages" in row else read_preferences
+    read: Any = read_pairs if "messages" in row else read_labels
 
     found = read(file_of(tmp_path, good, row))
 

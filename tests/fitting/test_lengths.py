@@ -1,6 +1,7 @@
 """Preferences beyond a model's context: refused with their place, dropped, or cut, and always counted."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,16 @@ from ppo_tune.config.tasks import TooLong
 from ppo_tune.data.chats import Chat
 from ppo_tune.errors import DataError
 from ppo_tune.fitting.lengths import (
-    Preference,
-    PreferenceLengths,
-    PreferencesWithin,
-    preferences_within,
+    TextLengths,
+    Texts,
+    TextsWithin,
+    texts_within,
 )
 from ppo_tune.fitting.reward_model import fit_reward
 from tests.conftest import save_tiny_model, tiny_tokenizer
 from tests.tokenizers_of import CHATML, KINDS
 
-ROWS: list[Preference] = [
+ROWS: list[Texts] = [
     ("a b c d e", "f g", "h"),  # 8 tokens with the end
     ("a b", "c", "d"),  # 4
     ("a", "b c d e f g h i", "b"),  # 10, of which the prompt is one
@@ -32,29 +33,29 @@ PLACES = [f"a.jsonl:{line}" for line in range(1, 6)]
 
 def within(
     too_long: TooLong = "refuse",
-    rows: list[Preference] = ROWS,
+    rows: Sequence[Texts] = ROWS,
     *,
     limit: int | None = LIMIT,
     places: list[str] | None = None,
     max_new_tokens: int = 2,
     template: str = "{prompt} {response}",
-) -> PreferencesWithin:
+) -> TextsWithin:
     config = RewardTrainingConfig(too_long=too_long, max_new_tokens=max_new_tokens, template=template)
-    lengths = PreferenceLengths(tiny_tokenizer(), config, chat=False)
-    return preferences_within(rows, lengths, limit, config, places or [])
+    lengths = TextLengths(tiny_tokenizer(), config, chat=False)
+    return texts_within(rows, lengths, limit, config, places or [])
 
 
 @pytest.mark.parametrize("limit", [10, None])
 def test_what_is_within_stays_as_it_is(limit: int | None) -> None:
     found = within(limit=limit)
 
-    assert (found.prompts, found.preferences, found.notes) == ([p for p, *_ in ROWS], ROWS, ())
+    assert (found.prompts, found.rows, found.notes) == ([p for p, *_ in ROWS], ROWS, ())
 
 
 def test_cut_the_prompt_loses_its_beginning_for_both_responses_and_no_response_loses_anything() -> None:
     found = within("cut")
 
-    assert found.preferences == [
+    assert found.rows == [
         ("c d e", "f g", "h"),
         ROWS[1],
         ("a b c", "d", "e f"),
@@ -62,7 +63,7 @@ def test_cut_the_prompt_loses_its_beginning_for_both_responses_and_no_response_l
     ]
     assert found.prompts == [ROWS[i][0] for i in (0, 1, 3, 4)]
     assert found.notes == (
-        "3 of 5 preferences have more than 6 tokens, the model's context: 2 lost the beginning of their prompt and 1 "
+        "3 of 5 rows have more than 6 tokens, the model's context: 2 lost the beginning of their prompt and 1 "
         "were dropped",
     )
 
@@ -70,14 +71,14 @@ def test_cut_the_prompt_loses_its_beginning_for_both_responses_and_no_response_l
 def test_dropped_they_are_counted() -> None:
     found = within("drop")
 
-    assert found.preferences == [ROWS[1], ROWS[4]]
-    assert found.notes == ("3 of 5 preferences have more than 6 tokens, the model's context: 3 were dropped",)
+    assert found.rows == [ROWS[1], ROWS[4]]
+    assert found.notes == ("3 of 5 rows have more than 6 tokens, the model's context: 3 were dropped",)
 
 
 def test_the_template_takes_its_part_of_the_context() -> None:
     found = within("cut", [ROWS[0], ROWS[1]], template="k {prompt} l {response}")
 
-    assert found.preferences == [("e", "f g", "h"), ROWS[1]]
+    assert found.rows == [("e", "f g", "h"), ROWS[1]]
 
 
 def test_refused_the_first_is_named_by_its_place_with_the_ways_out() -> None:
@@ -86,13 +87,13 @@ def test_refused_the_first_is_named_by_its_place_with_the_ways_out() -> None:
 
     assert str(caught.value) == (
         "a.jsonl:1: `tokens <= 6`, the model's context, must hold for a prompt with each of its responses, but got 8; "
-        "3 of 5 preferences are longer; take too_long: drop or cut (--too-long)"
+        "3 of 5 rows are longer; take too_long: drop or cut (--too-long)"
     )
 
 
 def test_without_places_the_first_is_named_by_how_it_begins() -> None:
     with pytest.raises(
-        DataError, match=r"3 of 5 preferences are longer, the first begins 'a b c d e'; take too_long"
+        DataError, match=r"3 of 5 rows are longer, the first begins 'a b c d e'; take too_long"
     ):
         within()
 
@@ -105,10 +106,10 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_of_the_base_is_too_long_too(
 
     assert str(caught.value) == (
         "a.jsonl:1: `tokens <= 6`, the model's context, must hold for a prompt with an answer of the base, which has 4 "
-        "max_new_tokens, but got 7; 1 of 3 preferences are longer; take too_long: drop or cut (--too-long), or lower "
+        "max_new_tokens, but got 7; 1 of 3 rows are longer; take too_long: drop or cut (--too-long), or lower "
         "max_new_tokens (--max-new-tokens)"
     )
-    assert within("cut", rows, max_new_tokens=4).preferences == [("b c", "d", "e"), *rows[1:]]
+    assert within("cut", rows, max_new_tokens=4).rows == [("b c", "d", "e"), *rows[1:]]
 
 
 def test_where_fewer_than_two_are_left_it_is_said_with_what_may_be_lowered() -> None:
@@ -116,7 +117,7 @@ def test_where_fewer_than_two_are_left_it_is_said_with_what_may_be_lowered() -> 
         within("cut", [("a", "b", "c"), ("a b", "c", "d")], max_new_tokens=6)
 
     assert str(caught.value) == (
-        "at least 2 preferences within the model's context, 6 tokens, are needed, but got 0 of 2; take shorter ones or "
+        "at least 2 rows within the model's context, 6 tokens, are needed, but got 0 of 2; take shorter ones or "
         "a model with a longer context, or lower max_new_tokens (--max-new-tokens)"
     )
 
@@ -127,15 +128,15 @@ def test_a_conversation_loses_its_first_turns_and_keeps_its_system_message() -> 
     talk = [("system", "be kind"), ("user", "one " * 20), ("assistant", "two"), ("user", "three")]
     long = Chat([{"role": role, "content": text} for role, text in talk])
     short = Chat([{"role": "user", "content": "three"}])
-    rows: list[Preference] = [(long, "four", "five"), (short, "four", "five"), (short, "four", "six " * 60)]
+    rows: list[Texts] = [(long, "four", "five"), (short, "four", "five"), (short, "four", "six " * 60)]
     config = RewardTrainingConfig(too_long="cut", max_new_tokens=2)
-    lengths = PreferenceLengths(tokenizer, config, chat=True)
+    lengths = TextLengths(tokenizer, config, chat=True)
     limit = lengths.needed(rows[:1])[0] - 5
 
-    found = preferences_within(rows, lengths, limit, config)
+    found = texts_within(rows, lengths, limit, config)
 
-    assert found.preferences == [(Chat([long.turns[0], long.turns[3]]), "four", "five"), rows[1]]
-    assert max(lengths.needed(found.preferences)) <= limit
+    assert found.rows == [(Chat([long.turns[0], long.turns[3]]), "four", "five"), rows[1]]
+    assert max(lengths.needed(found.rows)) <= limit
 
 
 @pytest.mark.parametrize(("too_long", "n"), [("drop", 24), ("cut", 25)])
@@ -149,8 +150,8 @@ def test_a_fit_learns_from_what_is_left_and_keeps_the_count(
     result = fit_reward([*rows, (" ".join("d" * 40), "a", "c")], str(base), tmp_path / "out", config)
 
     (note,) = [text for text in result.notes if "context" in text]
-    assert result.preferences + result.heldout_pairs == n
-    assert note.startswith("1 of 25 preferences have more than 32 tokens, the model's context: 1 ")
+    assert result.examples + result.heldout_examples == n
+    assert note.startswith("1 of 25 rows have more than 32 tokens, the model's context: 1 ")
     assert json.loads((tmp_path / "out" / "fit.json").read_text(encoding="utf-8"))["notes"] == [note]
 
 

@@ -16,17 +16,17 @@ from transformers import AutoModelForSequenceClassification
 
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.rewards import PreferenceRewardConfig
-from ppo_tune.data.examples import read_preferences
+from ppo_tune.data.labelled import read_labels
 from ppo_tune.errors import DataError, ModelError
 from ppo_tune.fitting.intervals import wilson
-from ppo_tune.fitting.lengths import Preference
+from ppo_tune.fitting.quality import rights
 from ppo_tune.fitting.reward_model import (
     RewardTrainingResult,
     fit_reward,
-    rights,
     sample_base,
 )
-from ppo_tune.rewards.preference import PreferenceReward, read_format
+from ppo_tune.rewards.preference import PreferenceReward
+from ppo_tune.rewards.score_format import read_format
 from tests.conftest import WORDS, save_tiny_model, tiny_tokenizer
 
 TINY = {
@@ -38,7 +38,7 @@ TINY = {
 MANY = tuple(f"{first} {second}" for first in "defgh" for second in "ijk")
 
 
-def obvious(n: int, *, prompts: tuple[str, ...] = ("d e", "f", "g h i")) -> list[Preference]:
+def obvious(n: int, *, prompts: tuple[str, ...] = ("d e", "f", "g h i")) -> list[tuple[str, str, str]]:
     """The chosen response holds an `a`, the rejected one a `c`; the other words are chance."""
     rng = random.Random(0)
     others = WORDS[4:]
@@ -66,7 +66,7 @@ def test_a_fit_to_a_file_is_that_to_a_list_to_the_bit(tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(lines), encoding="utf-8")
     results = [
         fit(given, base, tmp_path / name, epochs=1)
-        for name, given in (("list", rows), ("file", read_preferences(tmp_path / "a.jsonl").rows))
+        for name, given in (("list", rows), ("file", read_labels(tmp_path / "a.jsonl").rows))
     ]
 
     assert results[0] == results[1]
@@ -91,7 +91,7 @@ def test_an_obvious_preference_is_learned(model_folder, tmp_path):
     reward = load(tmp_path / "reward")
     scores = reward(["d i", "d i", "h k", "h k"], ["a k", "c k", "l a", "l c"], {}).tolist()
     assert result.accuracy > 0.9
-    assert result.preferences + result.heldout_pairs == 300
+    assert result.examples + result.heldout_pairs == 300
     assert scores[0] > scores[1] + 1
     assert scores[2] > scores[3] + 1
 
@@ -102,7 +102,7 @@ def test_accuracy_is_measured_on_preferences_that_were_not_learned_from(model_fo
 
     result = fit(noise, model_folder, tmp_path / "reward", epochs=10, heldout_fraction=0.5)
 
-    assert result.preferences == 30
+    assert result.examples == 30
     assert 0.2 < result.accuracy < 0.8
 
 
@@ -115,7 +115,7 @@ def test_accuracy_is_the_share_of_held_out_preferences_it_gets_right(model_folde
     scores = load(tmp_path / "reward")(["d", "d"], ["a", "c"], {})
     right = 30 if scores[0] > scores[1] else 10
     assert right - 2 <= round(result.accuracy * 38, 4) <= right
-    assert result.preferences == 2
+    assert result.examples == 2
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -232,7 +232,7 @@ def test_too_few_preferences_are_refused(n, model_folder, tmp_path):
     with pytest.raises(DataError) as caught:
         fit(obvious(n), model_folder, tmp_path / "reward")
 
-    assert str(caught.value) == f"at least 2 preferences are needed, but got {n}"
+    assert str(caught.value) == f"at least 2 rows are needed, but got {n}"
 
 
 def test_a_base_that_is_not_there_is_refused(tmp_path):
@@ -264,7 +264,7 @@ def test_the_prompts_of_held_out_preferences_are_not_learned_from(model_folder, 
 
     result = fit(pairs, model_folder, tmp_path / "reward", epochs=1)
 
-    assert (result.preferences, result.heldout_pairs) == (24, 6)  # 12 and 3 prompts of two pairs each
+    assert (result.examples, result.heldout_pairs) == (24, 6)  # 12 and 3 prompts of two pairs each
 
 
 @pytest.mark.parametrize(("right", "n"), [(197, 400), (300, 400), (10, 10), (0, 10), (1, 1)])
@@ -285,12 +285,14 @@ def test_equal_scores_count_half():
     [
         pytest.param(197, "cannot be told from chance, 0.5", id="at chance"),
         pytest.param(219, "cannot be told from chance, 0.5", id="hardly above"),
-        pytest.param(160, "prefers what was rejected", id="below"),
+        pytest.param(160, "prefers what was judged worse", id="below"),
         pytest.param(300, None, id="above"),
     ],
 )
 def test_a_reward_model_at_chance_is_said_to_be(right, told):
-    result = RewardTrainingResult(3600, right / 400, 400, wilson(right / 400, 400), 0.0, 1.0)
+    result = RewardTrainingResult(
+        "pairs", 3600, 400, right / 400, wilson(right / 400, 400), 400, 400, 0.0, 1.0
+    )
 
     assert (result.warning or "None").startswith(f"the reward model {told}" if told else "None")
 
@@ -300,7 +302,7 @@ def test_accuracy_its_pairs_and_its_interval_stand_beside_the_model(model_folder
     result = fit(pairs, model_folder, tmp_path / "reward")
 
     written = json.loads((tmp_path / "reward" / "reward.json").read_text(encoding="utf-8"))
-    assert written["heldout_pairs"] == result.heldout_pairs == 60 - result.preferences
+    assert written["heldout_pairs"] == result.heldout_pairs == 60 - result.examples
     assert (written["accuracy_low"], written["accuracy_high"]) == result.interval
     assert result.interval == wilson(result.accuracy, result.heldout_pairs)
 
@@ -363,11 +365,15 @@ def test_the_interval_is_by_prompt_where_held_out_preferences_share_one(model_fo
         result.interval[0] < wilson(result.accuracy, 30)[0]
     )  # ten preferences of a prompt say less than ten of ten prompts
     assert result.warnings[-1].startswith("3 held-out prompts say little of the accuracy")
-    assert facts == {
-        "kind": "reward", "preferences": 120, "heldout_pairs": 30, "heldout_prompts": 3, "accuracy": result.accuracy,
-        "accuracy_interval": [*result.interval], "loss": result.loss, "notes": [],
+    assert {key: facts[key] for key in facts if key not in ("curve", "base_mean", "base_std")} == {
+        "kind": "reward", "labels": "pairs", "examples": 120, "heldout_examples": 30, "heldout_pairs": 30,
+        "heldout_prompts": 3, "accuracy": result.accuracy, "interval": [*result.interval],
+        "rank_correlation": 2 * result.accuracy - 1, "calibration_error": result.calibration_error, "across": False,
+        "agreement": None, "attributes": [], "loss": result.loss, "notes": [],
         "files": sorted({path.name for path in (tmp_path / "reward").iterdir()} - {"fit.json"}),
     }  # fmt: skip
+    assert [point["rows"] for point in facts["curve"]] == [30, 60, 120]
+    assert facts["curve"][-1]["accuracy"] == result.accuracy
     assert 0 < result.loss < math.log(2)
 
 
@@ -377,9 +383,7 @@ def test_texts_beyond_the_context_are_counted(model_folder, tmp_path):
 
     result = fit(pairs, model_folder, tmp_path / "reward", too_long="drop")
 
-    assert result.notes == (
-        "2 of 23 preferences have more than 32 tokens, the model's context: 2 were dropped",
-    )
+    assert result.notes == ("2 of 23 rows have more than 32 tokens, the model's context: 2 were dropped",)
 
 
 def test_many_texts_are_scored_in_passes_that_fit_into_memory(model_folder, tmp_path, monkeypatch):

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.testing import assert_close
 
 from ppo_tune.ppo import (
@@ -17,15 +16,12 @@ from ppo_tune.ppo import (
     clipped_value_loss,
     masked_mean,
     masked_sum,
-    preference_loss,
     standardize,
 )
 from tests.ppo.strategies import (
-    arrays,
     clip_ranges,
     gradient,
     law,
-    numbers,
     one_by_one,
     packs,
     responses,
@@ -291,42 +287,3 @@ def test_losses_leave_their_inputs_as_they_are(loss, batch, clip_range):
     loss(*batch, clip_range).add_(1.0)
 
     assert_close(list(batch), before, rtol=0.0, atol=0.0, equal_nan=True)
-
-
-@pytest.mark.parametrize(
-    ("lead", "expected", "tolerance"),
-    [
-        pytest.param(0.0, 0.693147, 5e-7, id="V10 undecided"),
-        pytest.param(1.0, 0.313262, 5e-7, id="V10 right"),
-        pytest.param(-1.0, 1.313262, 5e-7, id="V10 wrong"),
-        pytest.param(-50.0, 50.0, 1e-12, id="V10 surely wrong"),
-        pytest.param(50.0, 1.93e-22, 5e-25, id="V10 surely right"),
-        pytest.param(-1e4, 1e4, 0.0, id="out of reach of exp"),
-    ],
-)
-def test_the_preference_loss_is_as_published(lead, expected, tolerance):
-    loss = preference_loss(one(lead + 3.0), one(3.0))
-
-    assert loss.item() == pytest.approx(expected, rel=0.0, abs=tolerance)
-
-
-@law
-@given(arrays(2, 4), numbers)
-def test_the_preference_loss_is_the_cross_entropy_of_the_lead_and_ignores_a_common_shift(scores, shift):
-    chosen, rejected = scores
-
-    loss = preference_loss(chosen + shift, rejected + shift)
-
-    lead = chosen - rejected
-    expected = binary_cross_entropy_with_logits(lead, torch.ones_like(lead), reduction="none")
-    assert_close(loss, expected, atol=1e-12, rtol=1e-12)
-
-
-@law
-@given(arrays(2, 4))
-def test_exchanging_the_responses_changes_the_preference_loss_by_the_lead(scores):
-    chosen, rejected = scores
-
-    difference = preference_loss(chosen, rejected) - preference_loss(rejected, chosen)
-
-    assert_close(difference, rejected - chosen, atol=1e-12, rtol=1e-12)

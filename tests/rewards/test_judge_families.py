@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.models.fast.kernels import settle
-from ppo_tune.rewards.preference import PreferenceReward, raw_scores
+from ppo_tune.rewards.preference import PreferenceReward, raw_outputs
 from tests.conftest import FAMILIES, VOCABULARY, tiny_tokenizer
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def plain(kind: str, texts: list[str], dtype: torch.dtype) -> torch.Tensor:
 
 @torch.no_grad()
 def ours(kind: str, texts: list[str], dtype: torch.dtype) -> torch.Tensor:
-    return raw_scores(settle(judge(kind, dtype), CPU), tiny_tokenizer(), texts, append_eos=False)
+    return raw_outputs(settle(judge(kind, dtype), CPU), tiny_tokenizer(), texts, append_eos=False)[:, 0]
 
 
 @batches

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.testing import assert_close
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -20,11 +21,10 @@ from ppo_tune.config.rewards import PreferenceRewardConfig
 from ppo_tune.errors import ModelError, RewardError
 from ppo_tune.rewards.preference import (
     PreferenceReward,
-    ScoreFormat,
     fill,
-    raw_scores,
-    read_format,
+    raw_outputs,
 )
+from ppo_tune.rewards.score_format import ScoreFormat, read_format
 from tests.conftest import VOCABULARY, save_tiny_model, tiny_tokenizer
 from tests.rewards.reward_models import CHAT, save_chat_reward, save_reward, tiny_classifier
 
@@ -49,7 +49,7 @@ def test_each_text_is_scored_at_its_last_token_whatever_the_others_are(family):
     model, tokenizer = tiny_classifier(family), tiny_tokenizer()
     expected = [logit(model, tokenizer(text)["input_ids"]) for text in TEXTS]
 
-    scores = raw_scores(model, tokenizer, TEXTS, append_eos=False)
+    scores = raw_outputs(model, tokenizer, TEXTS, append_eos=False)[:, 0]
 
     assert scores.tolist() == pytest.approx(expected, abs=1e-5)
     assert max(expected) - min(expected) > 0.01
@@ -60,7 +60,7 @@ def test_transformers_agrees_where_it_has_no_padding_to_guess(family):
     with torch.no_grad():
         expected = [float(model(torch.tensor([tokenizer(text)["input_ids"]])).logits) for text in TEXTS]
 
-    scores = raw_scores(model, tokenizer, TEXTS, append_eos=False)
+    scores = raw_outputs(model, tokenizer, TEXTS, append_eos=False)[:, 0]
 
     assert scores.tolist() == pytest.approx(expected, abs=1e-5)
 
@@ -74,8 +74,8 @@ def test_padding_changes_no_score(pad_token, side, append_eos):
     end = [0] if append_eos else []
     expected = [logit(model, tokenizer(text)["input_ids"] + end) for text in TEXTS]
 
-    together = raw_scores(model, tokenizer, TEXTS, append_eos=append_eos)
-    alone = [raw_scores(model, tokenizer, [text], append_eos=append_eos).item() for text in TEXTS]
+    together = raw_outputs(model, tokenizer, TEXTS, append_eos=append_eos)[:, 0]
+    alone = [raw_outputs(model, tokenizer, [text], append_eos=append_eos).item() for text in TEXTS]
 
     assert together.tolist() == pytest.approx(expected, abs=1e-5)
     assert alone == pytest.approx(expected, abs=1e-5)
@@ -84,7 +84,7 @@ def test_padding_changes_no_score(pad_token, side, append_eos):
 def test_a_stop_token_within_the_text_is_an_ordinary_token():
     model, tokenizer = tiny_classifier("gpt2"), tiny_tokenizer(pad_token="<eos>")
 
-    scores = raw_scores(model, tokenizer, ["a b <eos>", "c <eos> <eos>"], append_eos=False)
+    scores = raw_outputs(model, tokenizer, ["a b <eos>", "c <eos> <eos>"], append_eos=False)[:, 0]
 
     assert scores.tolist() == pytest.approx([logit(model, [2, 3, 0]), logit(model, [4, 0, 0])], abs=1e-5)
 
@@ -92,7 +92,7 @@ def test_a_stop_token_within_the_text_is_an_ordinary_token():
 def test_the_stop_token_is_what_the_score_is_read_at_when_it_is_appended():
     model, tokenizer = tiny_classifier("gpt2"), tiny_tokenizer()
 
-    scores = raw_scores(model, tokenizer, ["a b"], append_eos=True)
+    scores = raw_outputs(model, tokenizer, ["a b"], append_eos=True)[:, 0]
 
     assert scores.tolist() == pytest.approx([logit(model, [2, 3, 0])], abs=1e-5)
 
@@ -126,7 +126,7 @@ def test_an_encoder_pools_by_itself():
     with torch.no_grad():
         expected = [float(model(torch.tensor([tokenizer(text)["input_ids"]])).logits) for text in TEXTS]
 
-    scores = raw_scores(model, tokenizer, TEXTS, append_eos=False)
+    scores = raw_outputs(model, tokenizer, TEXTS, append_eos=False)[:, 0]
 
     assert scores.tolist() == pytest.approx(expected, abs=1e-5)
 
@@ -367,7 +367,7 @@ def test_a_judge_whose_own_code_fails_is_refused_with_the_first_line_of_it(tmp_p
 )
 def test_a_failure_in_a_judge_is_told_in_one_sentence(failure, expected, tmp_path, monkeypatch):
     folder = save_reward(tmp_path)
-    monkeypatch.setattr("ppo_tune.rewards.preference.raw_scores", Mock(side_effect=failure))
+    monkeypatch.setattr("ppo_tune.rewards.preference.raw_outputs", Mock(side_effect=failure))
 
     with pytest.raises(ModelError) as caught:
         load_reward(folder)
@@ -379,7 +379,7 @@ def test_a_failure_in_a_judge_is_told_in_one_sentence(failure, expected, tmp_pat
 
 def test_a_judge_that_finds_no_memory_is_not_blamed(tmp_path, monkeypatch):
     folder = save_reward(tmp_path)
-    monkeypatch.setattr("ppo_tune.rewards.preference.raw_scores", Mock(side_effect=torch.OutOfMemoryError))
+    monkeypatch.setattr("ppo_tune.rewards.preference.raw_outputs", Mock(side_effect=torch.OutOfMemoryError))
 
     with pytest.raises(torch.OutOfMemoryError):
         load_reward(folder)
@@ -429,14 +429,49 @@ def test_a_missing_reward_model_is_refused(tmp_path):
         load_reward(tmp_path / "nowhere")
 
 
-def test_a_reward_model_with_several_labels_is_refused(tmp_path):
+def test_a_reward_model_with_several_labels_needs_to_know_which_is_to_be_reached(tmp_path):
     tiny_classifier("gpt2", num_labels=3).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
 
     with pytest.raises(ModelError) as caught:
         load_reward(tmp_path)
 
-    assert str(caught.value) == f"reward model '{tmp_path}' must have one label, but has 3"
+    assert str(caught.value) == (
+        f"reward model '{tmp_path}' has 3 labels, LABEL_0, LABEL_1, LABEL_2; say by `label` which of them is to be "
+        "reached"
+    )
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification"])
+def test_a_classifier_that_is_not_ours_scores_by_the_log_odds_of_the_class_to_be_reached(
+    family, problem, tmp_path
+):
+    labels = {"id2label": {0: "NEUTRAL", 1: "POSITIVE", 2: "NEGATIVE"}, "label2id": None}
+    model = tiny_classifier(family, num_labels=3, problem_type=problem, **labels)
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+
+    scores, sure = (
+        load_reward(tmp_path, label="POSITIVE", reads=reads)(["", ""], ["a b", "c"], {})
+        for reads in ("score", "probability")
+    )
+
+    logits = torch.cat([model(**tiny_tokenizer()(text, return_tensors="pt")).logits for text in ("a b", "c")])
+    several = problem.startswith("multi")
+    expected = (logits.sigmoid() if several else logits.softmax(-1))[:, 1]
+    assert_close(sure, expected, atol=1e-5, rtol=0)
+    assert_close(scores, torch.logit(expected), atol=1e-5, rtol=0)
+
+
+def test_a_class_that_a_classifier_has_not_is_refused(tmp_path):
+    tiny_classifier("gpt2", num_labels=2).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError) as caught:
+        load_reward(tmp_path, label="POSITIVE")
+
+    assert str(caught.value).endswith("say by `label` which of them is to be reached, but got 'POSITIVE'")
 
 
 def test_a_language_model_is_refused_as_a_reward_model(tmp_path):

@@ -265,7 +265,8 @@ def test_a_judge_with_two_labels_is_told(make: Make, tmp_path: Path) -> None:
     judge = classifier(tmp_path / "two", labels=2)
 
     assert said(make(reward={"name": "preference", "model": judge})) == (
-        f"reward model '{judge}' must have one label, but has 2"
+        f"reward model '{judge}' has 2 labels, LABEL_0, LABEL_1; say by `label` which of them is to be "
+        "reached"
     )
 
 

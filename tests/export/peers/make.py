@@ -20,7 +20,7 @@ from ppo_tune.export import TARGETS, Scale, Sources, Winner
 from ppo_tune.export.sources import read_tokens
 from ppo_tune.models.text import tokenize
 from ppo_tune.rewards import make_reward
-from ppo_tune.rewards.preference import ScoreFormat
+from ppo_tune.rewards.score_format import ScoreFormat
 from tests.conftest import save_tiny_model, tiny_tokenizer
 from tests.export.calls import write_files
 from tests.export.derive import PACKAGES

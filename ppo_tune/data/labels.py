@@ -1,0 +1,154 @@
+"""What people said of responses, in the order of the rows: pairs of which one is better, ratings, classes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppo_tune.errors import DataError
+
+Kind = Literal["pairs", "ratings", "classes"]
+"""What a label is: which of two responses was chosen, numbers, or a class by name."""
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels(ABC):
+    """The labels of N rows.
+
+    Attributes:
+        raters: Who gave each, (N,); None where that is not known.
+    """
+
+    kind: ClassVar[Kind]
+    n_responses: ClassVar[int] = 1
+
+    raters: "NDArray[np.str_] | None"
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+    def at(self, rows: Sequence[int]) -> Self:
+        """The labels of some of the rows."""
+        chosen = np.asarray(rows, np.int64)
+        parts = {name: value[chosen] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **parts)
+
+    @abstractmethod
+    def order(self) -> Numbers:
+        """A number per row that is larger for a better response, NaN where that is not known, (N,)."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse labels that no model can learn from.
+
+        Raises:
+            DataError: If all are the same.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class PairLabels(Labels):
+    """Of each pair of responses the first was chosen, or neither.
+
+    Attributes:
+        margins: By how much it is better, in units of the score, 0 where that is not said, (N,).
+        tied: Whether neither was chosen, (N,).
+    """
+
+    kind = "pairs"
+    n_responses = 2
+
+    margins: Numbers
+    tied: NDArray[np.bool_]
+
+    @classmethod
+    def plain(cls, n: int) -> Self:
+        """N pairs of which the first is chosen, of unknown raters."""
+        return cls(None, np.zeros(n), np.zeros(n, bool))
+
+    def __len__(self) -> int:
+        return len(self.tied)
+
+    def order(self) -> Numbers:
+        """1 where the first is better than the second, 0 for a tie."""
+        return np.where(self.tied, 0.0, 1.0)
+
+    def check(self) -> None:
+        """Refuse ties alone."""
+        if self.tied.all():
+            raise DataError("in every pair neither response was chosen, so no order can be learned")
+
+
+@dataclass(frozen=True, eq=False)
+class RatingLabels(Labels):
+    """Numbers, larger for a better response.
+
+    Attributes:
+        attributes: What is rated: A names.
+        ratings: Shape (N, A), NaN where one is missing.
+    """
+
+    kind = "ratings"
+
+    attributes: tuple[str, ...]
+    ratings: Numbers
+
+    def __len__(self) -> int:
+        return len(self.ratings)
+
+    def order(self) -> Numbers:
+        """The mean of what is rated, in units of each attribute's standard deviation; NaN where one is missing."""
+        spread = np.nanstd(self.ratings, 0)
+        found: Numbers = (self.ratings / np.where(spread > 0, spread, 1.0)).mean(-1)
+        return found
+
+    def check(self) -> None:
+        """Refuse attributes that are not rated, or always with the same number."""
+        for name, column in zip(self.attributes, self.ratings.T, strict=True):
+            known = column[~np.isnan(column)]
+            if not len(known):
+                raise DataError(f"no row has a rating of {name!r}")
+            if (known == known[0]).all():
+                raise DataError(f"all ratings of {name!r} are {known[0]:g}, so nothing can be learned of it")
+
+
+@dataclass(frozen=True, eq=False)
+class ClassLabels(Labels):
+    """Classes by name.
+
+    Attributes:
+        names: K classes, from worst to best where they are ordered.
+        classes: The number of each row's class, (N,).
+        good: The number of the class to be reached.
+        ordered: Whether they have an order.
+    """
+
+    kind = "classes"
+
+    names: tuple[str, ...]
+    classes: NDArray[np.int64]
+    good: int
+    ordered: bool
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def order(self) -> Numbers:
+        """The number of the class, or 1 for the one to be reached and 0 for all others."""
+        if self.ordered:
+            return self.classes.astype(np.float64)
+        return np.where(self.classes == self.good, 1.0, 0.0)
+
+    def check(self) -> None:
+        """Refuse one class alone, and labels of which none is the class to be reached."""
+        seen = np.unique(self.classes)
+        if len(seen) == 1:
+            raise DataError(f"all labels are {self.names[seen[0]]!r}, and one class alone says nothing")
+        if not self.ordered and self.good not in seen:
+            raise DataError(f"no label is {self.names[self.good]!r}, the class to be reached")
