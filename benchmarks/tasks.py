@@ -50,14 +50,20 @@ KINDS: Mapping[Architecture, str] = {"gpt2": "decoder (GPT-2)", "t5": "encoderâ€
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
-def search(task: EmbeddedName, architecture: Architecture, out: Path) -> tuple[Study, StudyConfig, float]:
-    """Run a shipped study file with an architecture, or go on with it; says how many seconds that took now."""
-    name = f"{task}-{architecture}"
+def search(task: EmbeddedName, name: str, out: Path, **settings: str) -> tuple[Study, StudyConfig, float]:
+    """Run a task's shipped study file under a name, or go on with it; says how many seconds that took now.
+
+    Args:
+        task: The task.
+        name: Of the study.
+        out: The folder of its results.
+        settings: What is set of the task, as YAML.
+    """
     file = HERE / "search_spaces" / f"{FILES.get(task, task)}.yaml"
-    settings = ["--set", f"task.architecture={architecture}", "--name", name, "--out", str(out)]
+    flags = [flag for key, value in settings.items() for flag in ("--set", f"task.{key}={value}")]
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "ppo_tune", "search", str(file), *settings],
+        [sys.executable, "-m", "ppo_tune", "search", str(file), *flags, "--name", name, "--out", str(out)],
         cwd=HERE, stdout=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     if done.returncode not in (0, 3):  # 3 says that nothing can be named
@@ -108,7 +114,7 @@ def measure(study: Study, config: StudyConfig, seconds: float) -> dict[str, Any]
 
 def measure_differences(arms: Mapping[str, Sequence[End]], untrained: End) -> dict[str, Any]:
     """Differences of score and gold between what is worth comparing, by pair, with their 95 % intervals."""
-    pairs = [("default", "untrained"), ("winner", "default")]
+    pairs = [("default", "untrained"), ("winner", "default"), ("winner", "untrained")]
     pairs += [(arm, other) for arm in ("free", "reckless") for other in ("winner", "default", "untrained")]
     seeds = len(arms["default"])
     known = {**arms, "untrained": [untrained] * seeds}
@@ -167,6 +173,14 @@ def _arms(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def put(table: str, page: Path, begin: str, end: str) -> None:
+    """Put a table into a page, between two marks."""
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    write_text(page, f"{before}{begin}\n{table}\n{end}{after}")
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Do what is missing, print a table, and put it into a page if that is asked for."""
     parser = argparse.ArgumentParser(
@@ -189,17 +203,15 @@ def main(words: Sequence[str] | None = None) -> None:
     for task in options.tasks if options.page is None else ():
         for architecture in options.architectures:
             if f"{task}-{architecture}" not in {row["study"] for row in read_json_lines(file)}:
-                row = measure(*search(task, architecture, options.out))
+                name = f"{task}-{architecture}"
+                row = measure(*search(task, name, options.out, architecture=architecture))
                 append_json_line(file, row)
                 print(json.dumps(row), file=sys.stderr)
     order = [f"{task}-{architecture}" for task in names for architecture in kinds]
     rows = sorted(read_json_lines(file), key=lambda row: order.index(row["study"]))
     print(table(rows))
     if options.page is not None:
-        text = options.page.read_text(encoding="utf-8")
-        before, _, rest = text.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        write_text(options.page, f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
+        put(table(rows), options.page, BEGIN, END)
 
 
 if __name__ == "__main__":
