@@ -18,6 +18,7 @@ import random
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ from ppo_tune.tasks.worlds import world_of
 TASK = EmbeddedTaskConfig(name="support")
 N = 4000
 """Judgements of each kind."""
+
+FEW = 1000
+"""Where they are few."""
 
 SEED = 7
 OFFSETS = (-1.0, 0.0, 1.5)
@@ -63,7 +67,8 @@ def ratings(told: Sequence[Opinion]) -> Judged:
     rng = random.Random(SEED)
     who = [rng.randrange(3) for _ in range(N)]
     given = [
-        min(7.0, max(1.0, round(4 + 1.3 * u + OFFSETS[w]))) for (*_, u), w in zip(told[:N], who, strict=True)
+        min(7.0, max(1.0, round(4 + 1.3 * u + OFFSETS[w])))
+        for (*_, u), w in zip(alone(told), who, strict=True)
     ]
     return texts(told), RatingLabels(np.array([*map(str, who)]), ("rating",), np.array(given)[:, None])
 
@@ -71,7 +76,7 @@ def ratings(told: Sequence[Opinion]) -> Judged:
 def ordered(told: Sequence[Opinion]) -> Judged:
     """Bad, fair or good: a third of the responses each."""
     low, high = np.quantile([u for *_, u in told], (1 / 3, 2 / 3))
-    classes = np.array([int(u > low) + int(u > high) for *_, u in told[:N]])
+    classes = np.array([int(u > low) + int(u > high) for *_, u in alone(told)])
     return texts(told), ClassLabels(None, ("bad", "fair", "good"), classes, 2, ordered=True)
 
 
@@ -79,28 +84,57 @@ def unordered(told: Sequence[Opinion]) -> Judged:
     """Good the best third; of the others some are called curt and some wrong."""
     high = np.quantile([u for *_, u in told], 2 / 3)
     usual = statistics.median(len(text.split()) for _, text, _ in told)
-    classes = np.array([2 if u > high else int(len(text.split()) < usual) for _, text, u in told[:N]])
+    classes = np.array([2 if u > high else int(len(text.split()) < usual) for _, text, u in alone(told)])
     return texts(told), ClassLabels(None, ("wrong", "curt", "good"), classes, 2, ordered=False)
 
 
 def thumbs(told: Sequence[Opinion]) -> Judged:
     """Up for the better half."""
     middle = statistics.median(u for *_, u in told)
-    classes = np.array([int(u > middle) for *_, u in told[:N]])
+    classes = np.array([int(u > middle) for *_, u in alone(told)])
     return texts(told), ClassLabels(None, ("down", "up"), classes, 1, ordered=True)
+
+
+def few_thumbs(told: Sequence[Opinion]) -> Judged:
+    """The same for one response in four, and nothing of the others."""
+    rows, labels = thumbs(told)
+    return rows[:: N // FEW], labels.at(range(0, N, N // FEW))
+
+
+def comments(told: Sequence[Opinion]) -> Judged:
+    """Thumbs for one response in four, and a comment on each."""
+    rng = random.Random(SEED)
+    low, high = np.quantile([u for *_, u in told], (1 / 3, 2 / 3))
+    words = (
+        ("not acceptable", "i am upset", "so slow"),
+        ("no hurry", "please advise"),
+        ("happy", "thank you"),
+    )
+    said = [rng.choice(words[int(u > low) + int(u > high)]) for *_, u in alone(told)]
+    rows, labels = thumbs(told)
+    assert isinstance(labels, ClassLabels)
+    classes = np.where(np.arange(N) % (N // FEW) == 0, labels.classes, -1)
+    return rows, replace(labels, classes=classes, comments=np.array(said, object))
+
+
+def alone(told: Sequence[Opinion]) -> list[Opinion]:
+    """Those of responses that are judged one by one: both to each of 2,000 prompts."""
+    return [one for both in zip(told[: N // 2], told[N : N + N // 2], strict=True) for one in both]
 
 
 def texts(told: Sequence[Opinion]) -> list[tuple[str, ...]]:
     """The responses that are judged one by one."""
-    return [(prompt, response) for prompt, response, _ in told[:N]]
+    return [(prompt, response) for prompt, response, _ in alone(told)]
 
 
 KINDS: Mapping[str, Callable[[Sequence[Opinion]], Judged]] = {
     "pairs": pairs, "ratings": ratings, "ordered": ordered, "unordered": unordered, "thumbs": thumbs,
+    "few_thumbs": few_thumbs, "comments": comments,
 }  # fmt: skip
 TITLES = {
     "pairs": "pairs", "ratings": "ratings 1 to 7 of three raters with scales of their own",
     "ordered": "bad, fair, good, in order", "unordered": "wrong, curt, good, without an order", "thumbs": "thumbs",
+    "few_thumbs": "thumbs for 1,000 responses", "comments": "the same thumbs, and comments on all 4,000 responses",
 }  # fmt: skip
 
 
@@ -126,7 +160,8 @@ def fitted(kind: str, out: Path) -> Path:
         assert isinstance(config, RewardTrainingConfig)
         base = str(build_models(TASK) / "base")
         rows, labels = KINDS[kind](opinions(base, config))
-        fit_reward(rows, base, folder, config, labels=labels)
+        epochs = config.epochs * (2 if kind in ("few_thumbs", "comments") else 1)  # fewer rows an epoch
+        fit_reward(rows, base, folder, config.model_copy(update={"epochs": epochs}), labels=labels)
     return folder
 
 

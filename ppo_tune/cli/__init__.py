@@ -42,7 +42,7 @@ COMMANDS = {
     "train": "Train one config at full length and write a model folder.",
     "evaluate": "Score a model on a task's prompts, and show what it writes.",
     "sft": "Make a small base model from your prompts and responses, or fit an existing one to them.",
-    "reward": "Make a reward model from pairs of responses, ratings or classes.",
+    "reward": "Make a reward model from pairs of responses, ratings, classes or comments.",
 }
 """Commands in the order in which they are needed, each with the first sentence of its function's docstring."""
 

@@ -37,7 +37,7 @@ def reward(
     columns: LabelColumns,
     config: RewardTrainingConfig,
 ) -> Facts:
-    """Make a reward model from pairs of responses, ratings or classes."""
+    """Make a reward model from pairs of responses, ratings, classes or comments."""
     FitFolder.of(out, "reward", base)  # before a large file is read
     with stoppable(lambda: NO_MODEL), fit_progress() as progress:
         found = ppo_tune.read_labels(data, columns)
@@ -75,6 +75,9 @@ def _lines(result: "RewardTrainingResult") -> Iterator[str]:
     )
     for name, ordered in result.attributes:
         yield f"{name}: accuracy {ordered.accuracy:.3f} ({interval(ordered.interval).removesuffix(', ')})"
+    if (teacher := result.teacher) is not None:
+        told = interval(teacher.interval).removesuffix(", ")
+        yield f"the teacher, which reads the comments: accuracy {teacher.accuracy:.3f} ({told})"
     if result.curve:
         points = (f"{point.accuracy:.3f} from {point.rows:,}" for point in result.curve)
         yield f"learning curve, accuracy by rows learned from: {', '.join(points)}"

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ppo_tune.config.block import Block, Text
+from ppo_tune.config.block import Block, ModelName, Text
 from ppo_tune.config.rewards import problem_of_template
 from ppo_tune.config.source import Encoding, SplitName, Subset
 from ppo_tune.config.tasks import Architecture, TooLong
@@ -27,10 +27,11 @@ class PairColumns(Block):
 class LabelColumns(Block):
     """Where a file of judged responses has them, unless it is in a published shape."""
 
-    kind: Literal["pairs", "ratings", "classes"] | None = Field(
+    kind: Literal["pairs", "ratings", "classes", "comments"] | None = Field(
         None,
-        description="What the file holds: `pairs` of responses of which one was chosen, `ratings` by numbers, or "
-        "`classes` such as good, fair and bad; default: what its columns or these options say.",
+        description="What the file holds: `pairs` of responses of which one was chosen, `ratings` by numbers, "
+        "`classes` such as good, fair and bad, or `comments` beside either; default: what its columns or these "
+        "options say.",
     )
     prompt: Text = Field("prompt", description="Column of the prompts.")
     chosen: Text = Field("chosen", description="Column of the better responses.")
@@ -62,6 +63,11 @@ class LabelColumns(Block):
     good: Text | None = Field(
         None, description="The class to be reached, of unordered ones; default: the last."
     )
+    comment: Text | None = Field(
+        None,
+        description="Column of what was written of a response, which may have that alone; default: comment, if there "
+        "is one. A teacher that reads it says what the reward model learns, which sees no comment.",
+    )
     rater: Text | None = Field(
         None, description="Column of who judged a row; default: rater, if there is one."
     )
@@ -75,7 +81,7 @@ class LabelColumns(Block):
         if len(named) == 2 and self.kind is None:
             raise ValueError("both `rating` and `label` are given; say by `kind` what is to be learned")
         for name in named:
-            if self.kind is not None and KIND_OF[name] != self.kind:
+            if self.kind not in (None, "comments", KIND_OF[name]):
                 raise ValueError(f"`{name}` is of {KIND_OF[name]}, but `kind` is {self.kind}; leave one out")
         return self
 
@@ -186,6 +192,9 @@ class RewardTrainingConfig(FitConfig):
         False,
         description="Whether the loss of a rating grows with the error, and no longer with its square, beyond one "
         "standard deviation.",
+    )
+    teacher: ModelName | None = Field(
+        None, description="Model that learns to read comments beside responses; default: the base."
     )
     learning_curve: bool = Field(
         True,

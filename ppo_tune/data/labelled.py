@@ -61,7 +61,9 @@ def read_labels(path: str | Path, columns: LabelColumns | None = None) -> Labell
     """
     columns = columns or LabelColumns()
     first = _first_row(Path(path), columns)
-    reader = READERS[columns.kind or _kind(first, columns, path)](columns, first, path)
+    kind = _kind(first, columns, path) if columns.kind in (None, "comments") else columns.kind
+    assert kind is not None and kind != "comments"
+    reader = READERS[kind](columns, first, path)
     rows, remarks, left_out = text_file(), Remarks(), Counter[str]()
     for row in checked_rows(
         path,
@@ -115,6 +117,7 @@ class Reader(ABC, Generic[L]):
     def __init__(self, columns: LabelColumns, first: Mapping[str, Any], path: str | Path) -> None:
         self.columns, self.path = columns, path
         self.notes: list[str] = []
+        self.comments: list[str] | None = None
         self._rater = self.optional(columns.rater, "rater", first)
         self._raters: list[str] = []
 
@@ -137,6 +140,10 @@ class Reader(ABC, Generic[L]):
     @abstractmethod
     def labels(self) -> L:
         """The labels of all rows that were read."""
+
+    def written(self) -> Any:
+        """The comments; None where no column holds any."""
+        return None if self.comments is None else np.array(self.comments, object)
 
     def raters(self) -> Any:
         """Who judged each row; None where no column says so."""
@@ -226,9 +233,27 @@ class _OneResponse(Reader[L]):
         super().__init__(columns, first, path)
         self.texts = {columns.prompt: "prompt", columns.response: "response"}
         self.chat = columns.prompt
+        self._comment = self.optional(columns.comment, "comment", first)
+        if columns.kind == "comments" and self._comment is None:
+            self.need(["comment"], "comment", first)
+        if self._comment is not None:
+            self.comments = []
+            self.notes.append(
+                f"{path}: column {self._comment!r} says in words what was thought of a response; a teacher learns to "
+                "read it, and the reward model learns from the teacher"
+            )
 
-    def response(self, row: Row) -> tuple[str, ...]:
-        """A row's prompt, a conversation where it holds messages, and response."""
+    def judged(self, row: Row, why: str, *, missing: bool) -> tuple[str, ...]:
+        """A row's prompt, a conversation where it holds messages, and response; its comment is noted.
+
+        Raises:
+            LeftOut: If it has neither a label nor a comment.
+        """
+        comment = str(row.columns.get(self._comment) or "").strip() if self._comment else ""
+        if missing and not comment:
+            raise LeftOut(why)
+        if self.comments is not None:
+            self.comments.append(comment)
         prompt, response = (row.columns[name] for name in self.texts)
         return (read_chat(prompt)[0] if isinstance(prompt, list) else prompt, response)
 
@@ -245,15 +270,15 @@ class RatingReader(_OneResponse[RatingLabels]):
     def note(self, row: Row) -> tuple[str, ...]:
         """A row's prompt and response; its ratings are noted."""
         ratings = [number(row, name) for name in self._attributes]
-        if all(map(math.isnan, ratings)):
-            raise LeftOut("no rating is given")
+        texts = self.judged(row, "no rating is given", missing=all(map(math.isnan, ratings)))
         self._ratings.append(ratings)
-        return self.response(row)
+        return texts
 
     def labels(self) -> RatingLabels:
         """Those of all rows that were read."""
         direction = 1.0 if self.columns.best == "high" else -1.0
-        return RatingLabels(self.raters(), self._attributes, direction * np.array(self._ratings))
+        ratings = direction * np.array(self._ratings)
+        return RatingLabels(self.raters(), self._attributes, ratings, comments=self.written())
 
 
 class ClassReader(_OneResponse[ClassLabels]):
@@ -265,21 +290,18 @@ class ClassReader(_OneResponse[ClassLabels]):
         self.need([self._column], "label", first)
         self._names, self._known = classes_of(columns.classes) if columns.classes else ((), {})
         self._labels: list[str] = []
-        self._places: dict[str, str] = {}
 
     def note(self, row: Row) -> tuple[str, ...]:
         """A row's prompt and response; its class is noted."""
         said = word(row.columns.get(self._column))
-        if not said:
-            raise LeftOut("no class is given")
-        if self._names and said not in self._known:
+        if said and self._names and said not in self._known:
             raise DataError(
                 f"{row.where}: column {self._column!r} must hold one of {', '.join(self._known)}, but got {said!r}; "
                 f"add it to {place_of('classes')}, or mend the row"
             )
-        self._places.setdefault(said, row.where)
+        texts = self.judged(row, "no class is given", missing=not said)
         self._labels.append(said)
-        return self.response(row)
+        return texts
 
     def labels(self) -> ClassLabels:
         """Those of all rows that were read."""
@@ -297,8 +319,8 @@ class ClassReader(_OneResponse[ClassLabels]):
                 what = "of ordered classes the last is to be reached; give them in that order, or order: unordered"
                 raise ConfigError([Problem(place_of("good"), what)])
             names, known, good = names[::-1], {said: 1 - n for said, n in known.items()}, 1
-        classes = np.array([known[said] for said in self._labels], np.int64)
-        return ClassLabels(self.raters(), names, classes, good, ordered)
+        classes = np.array([known[said] if said else -1 for said in self._labels], np.int64)
+        return ClassLabels(self.raters(), names, classes, good, ordered, comments=self.written())
 
     def _usual(self) -> tuple[tuple[str, ...], Mapping[str, int]]:
         """The usual classes that all labels are of.
@@ -306,16 +328,16 @@ class ClassReader(_OneResponse[ClassLabels]):
         Raises:
             ConfigError: If there are none.
         """
+        found = [*dict.fromkeys(said for said in self._labels if said)]
         for scale in SCALES:
-            if {*self._places} <= {*scale}:
+            if {*found} <= {*scale}:
                 return scale, {name: n for n, name in enumerate(scale)}
-        found = [*self._places][:6]
         raise ConfigError(
             [
                 Problem(
                     place_of("classes"),
                     f"must name the classes from worst to best, for column {self._column!r} of {self.path} holds "
-                    f"{', '.join(found)}{', …' if len(self._places) > len(found) else ''}",
+                    f"{', '.join(found[:6])}{', …' if len(found) > 6 else ''}",
                 )
             ]
         )
@@ -347,13 +369,15 @@ def _kind(first: Mapping[str, Any], columns: LabelColumns, path: str | Path) -> 
     """
     if columns.rating or columns.label:
         return "ratings" if columns.rating else "classes"
-    if {columns.chosen, columns.rejected} <= {*first} or {"a", "b", columns.choice} <= {*first}:
+    are_pairs = {columns.chosen, columns.rejected} <= {*first} or {"a", "b", columns.choice} <= {*first}
+    if are_pairs and columns.kind is None:
         return "pairs"
     found: list[Kind] = [kind for kind in ("ratings", "classes") if KIND_COLUMN[kind] in first]
     if len(found) > 1:
-        what = f"must be named, for {path} has a column 'rating' and a column 'label'"
-        raise ConfigError([Problem(place_of("kind"), what)])
-    if not found and {columns.response, "completion"} & {*first}:
+        of_both = f"must be named, for {path} has a column 'rating' and a column 'label'"
+        place = place_of("kind") if columns.kind is None else f"{place_of('rating')} or {place_of('label')}"
+        raise ConfigError([Problem(place, of_both)])
+    if not found and (columns.kind or {columns.response, "completion"} & {*first}):
         raise DataError(
             f"{path}: which column says how good a response is? name it by {place_of('rating')} (numbers) or "
             f"{place_of('label')} (classes); the first row has {', '.join(map(str, first))}"

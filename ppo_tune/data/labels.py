@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -22,12 +22,15 @@ class Labels(ABC):
 
     Attributes:
         raters: Who gave each, (N,); None where that is not known.
+        comments: What was written of each response, which may be all that was said of it, (N,) texts; None where
+            nothing was.
     """
 
     kind: ClassVar[Kind]
     n_responses: ClassVar[int] = 1
 
     raters: "NDArray[np.str_] | None"
+    comments: "NDArray[np.object_] | None" = field(default=None, kw_only=True)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -42,6 +45,10 @@ class Labels(ABC):
     @abstractmethod
     def order(self) -> Numbers:
         """A number per row that is larger for a better response, NaN where that is not known, (N,)."""
+
+    def known(self) -> NDArray[np.bool_]:
+        """Whether a row has a label, and not a comment alone, (N,)."""
+        return np.ones(len(self), bool)
 
     @abstractmethod
     def check(self) -> None:
@@ -108,6 +115,10 @@ class RatingLabels(Labels):
         found: Numbers = (self.ratings / np.where(spread > 0, spread, 1.0)).mean(-1)
         return found
 
+    def known(self) -> NDArray[np.bool_]:
+        """Whether any attribute of a row is rated."""
+        return np.asarray(~np.isnan(self.ratings).all(-1))
+
     def check(self) -> None:
         """Refuse attributes that are not rated, or always with the same number."""
         for name, column in zip(self.attributes, self.ratings.T, strict=True):
@@ -124,7 +135,7 @@ class ClassLabels(Labels):
 
     Attributes:
         names: K classes, from worst to best where they are ordered.
-        classes: The number of each row's class, (N,).
+        classes: The number of each row's class, -1 where it has none, (N,).
         good: The number of the class to be reached.
         ordered: Whether they have an order.
     """
@@ -141,13 +152,18 @@ class ClassLabels(Labels):
 
     def order(self) -> Numbers:
         """The number of the class, or 1 for the one to be reached and 0 for all others."""
-        if self.ordered:
-            return self.classes.astype(np.float64)
-        return np.where(self.classes == self.good, 1.0, 0.0)
+        worth = self.classes if self.ordered else self.classes == self.good
+        return np.where(self.known(), worth, np.nan)
+
+    def known(self) -> NDArray[np.bool_]:
+        """Whether a row has a class."""
+        return np.asarray(self.classes >= 0)
 
     def check(self) -> None:
         """Refuse one class alone, and labels of which none is the class to be reached."""
-        seen = np.unique(self.classes)
+        seen = np.unique(self.classes[self.known()])
+        if not len(seen):
+            raise DataError("no row has a class")
         if len(seen) == 1:
             raise DataError(f"all labels are {self.names[seen[0]]!r}, and one class alone says nothing")
         if not self.ordered and self.good not in seen:

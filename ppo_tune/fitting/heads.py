@@ -49,6 +49,14 @@ class Head(ABC, Generic[L]):
     def loss(self, said: Tensor, rows: Sequence[int]) -> Tensor:
         """The loss of some rows, by their numbers, (N, R, H) -> (N,); differentiable."""
 
+    def lesson(self, said: Tensor) -> Tensor:
+        """What a teacher's outputs, (N, 1, H), say of N rows, for `imitate`: (N, ...)."""
+        raise NotImplementedError(f"nobody comments on {self.labels.kind}")
+
+    def imitate(self, lesson: Tensor, rows: Sequence[int]) -> None:
+        """Learn of some rows, from now on, what a teacher says of them, and no more their labels."""
+        raise NotImplementedError(f"nobody comments on {self.labels.kind}")
+
     def order(self, rows: Sequence[int]) -> Numbers:
         """A number per row that is larger for a better response, NaN where that is not known, (N,)."""
         return self.labels.at(rows).order()
@@ -125,6 +133,7 @@ class RatingHead(Head[RatingLabels]):
         with np.errstate(all="ignore"):
             mean, spread = np.nanmean(ratings[chosen], 0), np.nanstd(ratings[chosen], 0)
         self._targets = (ratings - np.nan_to_num(mean)) / np.where(spread > 0, spread, 1.0)
+        self._learned = self._targets
 
     @property
     def link(self) -> Link:
@@ -133,8 +142,17 @@ class RatingHead(Head[RatingLabels]):
 
     def loss(self, said: Tensor, rows: Sequence[int]) -> Tensor:
         """The error of each attribute that was rated."""
-        targets = self._column(self._targets, rows).to(said.dtype)
+        targets = self._column(self._learned, rows).to(said.dtype)
         return rating_loss(said[:, 0], targets, huber=self.config.huber)
+
+    def lesson(self, said: Tensor) -> Tensor:
+        """Ratings, (N, A)."""
+        return said[:, 0]
+
+    def imitate(self, lesson: Tensor, rows: Sequence[int]) -> None:
+        """Learn the teacher's ratings."""
+        self._learned = self._targets.copy()
+        self._learned[np.asarray(rows, np.int64)] = lesson.numpy()
 
     def order(self, rows: Sequence[int]) -> Numbers:
         """The mean of all attributes in units of their standard deviation, less offsets; NaN where one is missing."""
@@ -170,6 +188,7 @@ class ClassHead(Head[ClassLabels]):
     ) -> None:
         super().__init__(labels, train, config, keys)
         self._latent = labels.ordered
+        self._taught: Tensor | None = None
         if labels.ordered and len(labels.names) > 2:
             self.parameters = [nn.Parameter(_free(_first_thresholds(labels, train)))]
 
@@ -193,8 +212,22 @@ class ClassHead(Head[ClassLabels]):
         return functional.log_softmax(said[:, 0], -1)
 
     def loss(self, said: Tensor, rows: Sequence[int]) -> Tensor:
-        """-log p of the class."""
-        return class_loss(self._log_probs(said), self._column(self.labels.classes, rows))
+        """-log p of the class, or its mean over the classes that a teacher expects."""
+        if self._taught is None:
+            return class_loss(self._log_probs(said), self._column(self.labels.classes, rows))
+        expected = self._taught[torch.as_tensor(rows)].to(said)
+        return -(expected * self._log_probs(said)).sum(-1)
+
+    @torch.no_grad()
+    def lesson(self, said: Tensor) -> Tensor:
+        """Probabilities, (N, K)."""
+        return self._log_probs(said.to(self.device)).exp().cpu()
+
+    def imitate(self, lesson: Tensor, rows: Sequence[int]) -> None:
+        """Learn the teacher's probabilities: the surer it is, the more a row teaches."""
+        known = torch.as_tensor(self.labels.classes).clamp(min=0)
+        self._taught = functional.one_hot(known, len(self.labels.names)).float()
+        self._taught[torch.as_tensor(rows)] = lesson.float()
 
     @torch.no_grad()
     def calibration(self, said: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -206,7 +239,8 @@ class ClassHead(Head[ClassLabels]):
 def _first_thresholds(labels: ClassLabels, train: Sequence[int]) -> Tensor:
     """Thresholds by which each class is as likely as it is frequent, where nothing is known of a response."""
     k = len(labels.names)
-    counts = np.bincount(labels.classes[np.asarray(train, np.int64)], minlength=k) + 0.5
+    classes = labels.classes[np.asarray(train, np.int64)]
+    counts = np.bincount(classes[classes >= 0], minlength=k) + 0.5
     below = counts.cumsum()[:-1] / counts.sum()
     return torch.tensor(np.log(below / (1 - below)), dtype=torch.float32)
 

@@ -7,8 +7,10 @@ of the base model get mean 0 and standard deviation 1).
 """
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from transformers import PreTrainedTokenizerBase
 
+from ppo_tune.calling import place_of
 from ppo_tune.config.fitting import RewardTrainingConfig
 from ppo_tune.config.model import ModelConfig
 from ppo_tune.data.chats import has_turns
 from ppo_tune.data.labels import Kind, Labels, PairLabels
 from ppo_tune.data.model_folders import check_model
 from ppo_tune.data.row_file import View
-from ppo_tune.errors import DataError, ModelError
+from ppo_tune.errors import ConfigError, DataError, ModelError, Problem
 from ppo_tune.fitting.folders import FitFolder
 from ppo_tune.fitting.heads import HEADS, Head, RatingHead
 from ppo_tune.fitting.intervals import Interval, few_heldout
@@ -85,6 +88,7 @@ class RewardTrainingResult:
         agreement: How far raters agree among themselves, where they judged the same responses often enough.
         curve: What fits to less of the data are worth, and this one; empty where none was asked for.
         attributes: The accuracy for each attribute, where several are rated.
+        teacher: The accuracy of the teacher that reads comments, where there are any.
         base_mean: Mean raw score of the base model's responses, before centring.
         base_std: Their standard deviation.
         notes: What the user should know of the data.
@@ -105,6 +109,7 @@ class RewardTrainingResult:
     agreement: Agreement | None = None
     curve: tuple[CurvePoint, ...] = ()
     attributes: tuple[tuple[str, Ordering], ...] = ()
+    teacher: Ordering | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -154,11 +159,12 @@ class _Data:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A reward model, and what it says of the held-out rows, (N, R, H)."""
+    """A reward model, what it says of the held-out rows, (N, R, H), and how well its teacher orders them."""
 
     scorer: Scorer
     head: Head[Any]
     said: Tensor
+    teacher: Ordering | None = None
 
 
 def fit_reward(
@@ -191,6 +197,7 @@ def fit_reward(
 
     Raises:
         DataError: If there are too few rows, all labels are the same, or a row is longer than the model's context.
+        ConfigError: If there is a teacher and no comment.
         ModelError: If `base` cannot be loaded, has no chat template where one is needed, or the fit diverges, which
             writes nothing, or there is no memory for it.
         StorageError: If the folder holds anything else, or cannot be written.
@@ -201,7 +208,11 @@ def fit_reward(
         raise DataError(f"at least 2 rows are needed, but got {len(rows)}")
     _check_rows(rows, labels)
     folder = FitFolder.of(out, "reward", base)
-    check_model(base)
+    for named in filter(None, (base, config.teacher)):
+        check_model(named)
+    if config.teacher is not None and labels.comments is None:
+        what = "reads comments, but there are none; leave it out"
+        raise ConfigError([Problem(place_of("teacher"), what)])
     require_decoder(base)
     check_rank(base, config)
     agreed = agreement(labels, rows)
@@ -211,12 +222,13 @@ def fit_reward(
     within = texts_within(rows, TextLengths(tokenizer, config, chat=chat), limit, config, places)
     rows, labels = within.rows, labels.at(within.numbers)
     split = hold_out(within.prompts, config.heldout_fraction, generator(config.seed, "reward", "split"))
+    split = _judged(split, labels)
     samples = sample_base(base, View(rows, _prompt, split.train), config, chat=chat)
     data = _Data(rows, labels, split, chat, base, tokenizer, config)
     parts = _parts(split.train, config)
-    tellers = _in_turn(progress, [*map(len, parts)], config)
-    points = [_point(data, part, teller) for part, teller in zip(parts[:-1], tellers, strict=False)]
-    fitted = _fit(data, split.train, tellers[-1])
+    tellers = _in_turn(progress, [len(rows) for part in parts for rows in _lessons(labels, part)], config)
+    points = [_point(data, part, tellers) for part in parts[:-1]]
+    fitted = _fit(data, split.train, tellers)
     ordered, link = _ordering(data, fitted), fitted.head.link
     points.append(CurvePoint(len(split.train), ordered.accuracy, ordered.interval))
     said = fitted.scorer.measure(fitted.scorer.rows(samples), config)
@@ -239,6 +251,7 @@ def fit_reward(
         agreement=agreed,
         curve=tuple(points) if len(points) > 1 else (),
         attributes=_by_attribute(data, fitted),
+        teacher=fitted.teacher,
         notes=(
             *notes,
             *folder.notes,
@@ -279,21 +292,74 @@ def _parts(train: "Sequence[int]", config: RewardTrainingConfig) -> list[Sequenc
     return [*(train[: int(share * len(train))] for share in shares), train]
 
 
-def _in_turn(progress: Progress, sizes: Sequence[int], config: RewardTrainingConfig) -> list[Progress]:
+def _judged(split: HoldOut, labels: Labels) -> HoldOut:
+    """A split whose held-out rows all have a label.
+
+    Raises:
+        DataError: If none of them has one.
+    """
+    known = labels.known()
+    kept = [i for i, row in enumerate(split.heldout) if known[row]]
+    if not kept:
+        raise DataError(
+            "no held-out row has a rating or class beside its comment; give more, or another seed"
+        )
+    heldout, prompts = (array("q", [numbers[i] for i in kept]) for numbers in (split.heldout, split.prompts))
+    return replace(split, heldout=heldout, prompts=prompts)
+
+
+def _lessons(labels: Labels, train: Sequence[int]) -> list[Sequence[int]]:
+    """The rows of the fits that one of the whole takes: those that a teacher learns from, and all."""
+    if labels.comments is None:
+        return [train]
+    known = labels.known()
+    return [[row for row in train if known[row]], train]
+
+
+def _in_turn(progress: Progress, sizes: Sequence[int], config: RewardTrainingConfig) -> Iterator[Progress]:
     """Who is told of fits to so many rows, one after the other, as if they were one."""
     steps = [config.epochs * math.ceil(size / config.batch_size) for size in sizes]
 
     def told(before: int) -> Progress:
         return lambda step: progress(replace(step, number=before + step.number, steps=sum(steps)))
 
-    return [told(sum(steps[:i])) for i in range(len(steps))]
+    return (told(sum(steps[:i])) for i in range(len(steps)))
 
 
-def _fit(data: _Data, train: Sequence[int], progress: Progress) -> _Fitted:
-    """Fit a model to some of the rows."""
-    config, labels = data.config, data.labels
-    head = HEADS[labels.kind](labels, train, config, View(data.texts, _key))
-    link = head.link
+def _fit(data: _Data, train: Sequence[int], tellers: Iterator[Progress]) -> _Fitted:
+    """Fit a model to some of the rows, or first a teacher that reads comments and then a model to what it says."""
+    head, teacher = _head(data, train), None
+    if data.labels.comments is not None:
+        known, _ = _lessons(data.labels, train)
+        texts = View(
+            range(len(data.texts)), partial(_with_comment, data.texts, data.labels.comments.tolist())
+        )
+        taught = replace(data, texts=texts, base=data.config.teacher or data.base)
+        taught = replace(taught, tokenizer=load_tokenizer(taught.base))
+        fitted, encoded = _fit_to(taught, known, _head(taught, known), next(tellers))
+        teacher = _ordering(taught, fitted)
+        said = fitted.scorer.measure(View[Encoded](encoded, numbers=train), data.config)
+        head.imitate(fitted.head.lesson(said), train)
+        del fitted
+    fitted, _ = _fit_to(data, train, head, next(tellers))
+    return replace(fitted, teacher=teacher)
+
+
+def _head(data: _Data, train: Sequence[int]) -> Head[Any]:
+    return HEADS[data.labels.kind](data.labels, train, data.config, View(data.texts, _key))
+
+
+def _with_comment(texts: Sequence[Texts], comments: Sequence[str], row: int) -> Texts:
+    """What a teacher reads: a response with what was written of it."""
+    prompt, response = texts[row]
+    return (prompt, f"{response}\n\n{comments[row]}")
+
+
+def _fit_to(
+    data: _Data, train: Sequence[int], head: Head[Any], progress: Progress
+) -> tuple[_Fitted, Sequence[Encoded]]:
+    """Fit a model with a head; gives the tokens of all rows, too."""
+    config, link = data.config, head.link
     weights = make_classifier(data.base, data.tokenizer, config, link.outputs)
     if link.outputs > 1:  # as other programs look for them
         weights.model.config.id2label = dict(enumerate(link.classes or link.attributes))
@@ -307,7 +373,8 @@ def _fit(data: _Data, train: Sequence[int], progress: Progress) -> _Fitted:
         return head.loss(scorer.outputs([encoded[row] for row in rows]), rows)
 
     fit(weights, train, Loss(of, lambda _: 1), CosineAnnealingLR, config, kind="reward", progress=progress)
-    return _Fitted(scorer, head, scorer.measure(View[Encoded](encoded, numbers=data.split.heldout), config))
+    said = scorer.measure(View[Encoded](encoded, numbers=data.split.heldout), config)
+    return _Fitted(scorer, head, said), encoded
 
 
 def _prompt(row: Texts) -> str:
@@ -318,9 +385,9 @@ def _key(row: Texts) -> bytes:
     return b"".join(map(key_of, row))
 
 
-def _point(data: _Data, train: Sequence[int], progress: Progress) -> CurvePoint:
+def _point(data: _Data, train: Sequence[int], tellers: Iterator[Progress]) -> CurvePoint:
     """What a fit to some of the rows is worth."""
-    ordered = _ordering(data, _fit(data, train, progress))
+    ordered = _ordering(data, _fit(data, train, tellers))
     return CurvePoint(len(train), ordered.accuracy, ordered.interval)
 
 

@@ -41,14 +41,18 @@ def make_classifier(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     stored, dtype = dtypes_of(base, config)
     repo, where = pretrained(base)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        repo, **where, num_labels=outputs, pad_token_id=pad, dtype=stored, trust_remote_code=False
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "reward", "new weights"))  # an encoder's head and pooler
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            repo, **where, num_labels=outputs, pad_token_id=pad, dtype=stored, trust_remote_code=False
+        )
     for name, weight in model.named_parameters():
         if name.startswith("score."):  # N(0, 1/√(d+1)), as OpenAI's reward models
             rng = generator(derive_seed(config.seed, "reward", "head"))
             weight.data.copy_(torch.randn(weight.shape, generator=rng) / math.sqrt(weight.shape[-1] + 1))
-    return FittedWeights(model, config, dtype, head=getattr(model, "score", None))
+    return FittedWeights(
+        model, config, dtype, head=getattr(model, "score", None) or getattr(model, "classifier", None)
+    )
 
 
 class Scorer:

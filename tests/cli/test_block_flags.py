@@ -45,6 +45,8 @@ def other_value(block: type[Block], name: str) -> Any:
         "rating": "response",
         "label": "response",
         "rater": "response",
+        "comment": "response",
+        "teacher": "bert",
         "classes": "no,yes",
         "good": "yes",
         "template": "{prompt} {response}",

@@ -43,6 +43,21 @@ def test_ratings_are_known_by_their_column(tmp_path: Path) -> None:
     assert found.places[1].endswith("a.jsonl:2")
 
 
+@pytest.mark.parametrize(("label", "values"), [("rating", [1, 5]), ("label", ["bad", "good"])])
+def test_a_comment_may_be_all_that_is_said_of_a_response(
+    label: str, values: list[Any], tmp_path: Path
+) -> None:
+    rows = [{**ASK, label: value, "comment": f"c{i}"} for i, value in enumerate([*values, None])]
+
+    found = read(tmp_path, [*rows, {**ASK, label: "", "comment": " "}], kind="comments")
+
+    assert found.labels.comments is not None
+    assert found.labels.comments.tolist() == ["c0", "c1", "c2"]
+    assert found.labels.known().tolist() == [True, True, False]
+    assert any("a teacher learns to read it" in note for note in found.notes)
+    assert any("1 row was left out: no " in note for note in found.notes)
+
+
 def test_one_rater_alone_is_told(tmp_path: Path) -> None:
     found = read(tmp_path, [{**ASK, "rating": n, "rater": "ann"} for n in (1, 2)])
 
@@ -176,6 +191,25 @@ def test_a_table_of_texts_holds_the_same(tmp_path: Path) -> None:
             {},
             "kind: must be named, for a.jsonl has a column 'rating' and a column 'label'",
             id="two kinds",
+        ),
+        pytest.param(
+            [{**ASK, "rating": 1}],
+            {"kind": "comments"},
+            "a.jsonl: there is no column 'comment' for comment; the first row has prompt, response, rating",
+            id="no comments",
+        ),
+        pytest.param(
+            [{**ASK, "comment": "so so"}],
+            {"kind": "comments"},
+            "a.jsonl: which column says how good a response is? name it by rating (numbers) or label (classes); the "
+            "first row has prompt, response, comment",
+            id="comments alone",
+        ),
+        pytest.param(
+            [{**ASK, "comment": "so so", "label": ""}],
+            {},
+            "a.jsonl: no row has a class",
+            id="comments without a class",
         ),
         pytest.param(
             [ASK],

@@ -99,7 +99,27 @@ def thumbs(n: int = 400) -> Case:
     return rows, ClassLabels(None, ("false", "true"), np.array(["ca".index(word) for word in said]), 1, True)
 
 
-CASES: list[Callable[[], Case]] = [pairs, ties, ratings, ordered, unordered, thumbs]
+def commented(n: int = 600, *, labelled: int = 2) -> Case:
+    """One row in so many has a class, all have a comment, and the class is a word of it."""
+    rows, said = alone("ac", n)
+    rng = random.Random(6)
+    comments = [
+        " ".join(rng.sample([{"a": "b", "c": "d"}[word], *rng.choices("fgh", k=2)], 3)) for word in said
+    ]
+    classes = np.array(["ca".index(w) if i % labelled == 0 else -1 for i, w in enumerate(said)])
+    return rows, ClassLabels(None, ("no", "yes"), classes, 1, True, comments=np.array(comments, object))
+
+
+def commented_ratings(n: int = 600) -> Case:
+    rows, labels = commented(n)
+    assert isinstance(labels, ClassLabels)
+    values = np.where(labels.classes < 0, np.nan, labels.classes * 4.0 + 1)[:, None]
+    return rows, RatingLabels(None, ("rating",), values, comments=labels.comments)
+
+
+CASES: list[Callable[[], Case]] = [
+    pairs, ties, ratings, ordered, unordered, thumbs, commented, commented_ratings,
+]  # fmt: skip
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 
 
@@ -162,7 +182,8 @@ def exported(reward: PreferenceRewardConfig) -> Callable[..., list[float]]:
 
 
 CAN_READ: dict[str, tuple[Reads, ...]] = {
-    "ordered": get_args(Reads), "thumbs": get_args(Reads), "unordered": ("score", "probability", "log_probability"),
+    "ordered": get_args(Reads), "thumbs": get_args(Reads), "commented": get_args(Reads),
+    "unordered": ("score", "probability", "log_probability"),
 }  # fmt: skip
 """What is read of a model of classes; of any other its score alone."""
 
