@@ -99,11 +99,19 @@ class PythonRewardConfig(Block):
     function: FunctionName = Field(description="`path/to/file.py:function`.")
 
 
+Metric = Literal["chrf", "bleu", "rouge1", "rouge2", "rougeL", "meteor"]
+"""Similarities to reference texts."""
+
+
 class ReferenceRewardConfig(Block):
     """Similarity to the row's reference texts, 0 to 100 (needs the `metrics` extra)."""
 
     name: Literal["reference"]
-    metric: Literal["chrf", "rouge1", "rouge2", "rougeL"] = Field("chrf", description="The measure.")
+    metric: Metric = Field(
+        "chrf",
+        description="The measure, of each response by itself: `bleu` by as many n-grams as it has, `meteor` by equal "
+        "words alone.",
+    )
 
 
 class UnitTestsRewardConfig(Block):

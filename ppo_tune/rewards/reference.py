@@ -1,11 +1,12 @@
-"""Similarity of a response to reference texts: chrF and ROUGE, both offline."""
+"""Similarity of a response to reference texts: chrF, BLEU, ROUGE and METEOR, all offline and of one response."""
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ppo_tune.config.rewards import ReferenceRewardConfig
+from ppo_tune.config.rewards import Metric, ReferenceRewardConfig
 from ppo_tune.errors import DataError, MissingExtraError, RewardError
 from ppo_tune.rewards.base import Columns, Reward, sample
-from ppo_tune.rewards.words import words
+from ppo_tune.rewards.meteor import meteor
+from ppo_tune.rewards.words import has_unspaced, words
 
 Measure = Callable[[str, Sequence[str]], float]
 
@@ -45,7 +46,7 @@ class ReferenceReward(Reward):
 
     def __init__(self, config: ReferenceRewardConfig) -> None:
         self.metric = config.metric
-        self.measure = _chrf() if config.metric == "chrf" else _rouge(config.metric)
+        self.measure = _measure(config.metric)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str], columns: Columns) -> list[float]:
         """One similarity per response."""
@@ -62,6 +63,37 @@ class ReferenceReward(Reward):
 
     def __str__(self) -> str:
         return f"reward {self.metric}"
+
+
+def _measure(name: Metric) -> Measure:
+    match name:
+        case "chrf":
+            return _chrf()
+        case "bleu":
+            return _bleu()
+        case "meteor":
+            return _meteor
+        case _:
+            return _rouge(name)
+
+
+def _bleu() -> Measure:
+    """BLEU of one sentence, by as many n-grams as it has (effective order): never the mean of a corpus's."""
+    try:
+        from sacrebleu.metrics.bleu import BLEU
+    except ImportError:
+        raise MissingExtraError("sacrebleu", "metrics") from None
+    spaced, unspaced = (BLEU(effective_order=True, tokenize=by) for by in ("13a", "char"))
+
+    def measure(response: str, references: Sequence[str]) -> float:
+        metric = unspaced if any(map(has_unspaced, references)) else spaced
+        return float(metric.sentence_score(response, list(references)).score)
+
+    return measure
+
+
+def _meteor(response: str, references: Sequence[str]) -> float:
+    return 100 * max(meteor(words(response), words(reference)) for reference in references)
 
 
 def _chrf() -> Measure:

@@ -37,6 +37,11 @@ def words(text: str) -> list[str]:
     return _word().findall(plain) or [character for character in plain if not character.isspace()]
 
 
+def has_unspaced(text: str) -> bool:
+    """Whether a letter of a text is of a script without spaces between words."""
+    return _letter().search(text) is not None
+
+
 def count_words(text: str) -> int:
     """How long a text is: words between spaces, and each letter of a script that has none.
 

@@ -21,7 +21,9 @@ from ppo_tune.config.training_file import load_training
 from ppo_tune.data.prompts import split_of
 from ppo_tune.files import read_json
 from ppo_tune.fitting.intervals import wilson
-from ppo_tune.fitting.reward_model import RewardTrainingResult
+from ppo_tune.fitting.quality import Ordering
+from ppo_tune.fitting.raters import Agreement
+from ppo_tune.fitting.reward_model import CurvePoint, RewardTrainingResult
 from ppo_tune.search.folders import StudyFolder
 from ppo_tune.search.plan import SearchPlan
 from ppo_tune.search.storage import create_study, storage_url
@@ -449,17 +451,59 @@ def test_a_reward_model_at_chance_is_said_to_be(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}', encoding="utf-8")
-    fitted = RewardTrainingResult(3600, 0.4925, 400, wilson(0.4925, 400), 0.1, 2.0, ("of \x1b[31m data",))
+    notes = ("of \x1b[31m data",)
+    fitted = RewardTrainingResult(
+        "pairs",
+        3600,
+        400,
+        0.4925,
+        wilson(0.4925, 400),
+        400,
+        400,
+        0.1,
+        2.0,
+        calibration_error=0.25,
+        notes=notes,
+    )
     monkeypatch.setattr("ppo_tune.fitting.reward_model.fit_reward", lambda *_, **__: fitted)
 
     outcome = cli("reward", tmp_path / "pairs.jsonl", "--base", "base", "--out", tmp_path / "reward")
 
-    assert outcome.out.splitlines()[:3] == [
+    assert outcome.out.splitlines()[:4] == [
         "note: of ␛[31m data",
         "3,600 preferences, held-out accuracy 0.492 on 400 pairs (95 % interval 0.444 to 0.541); base samples had mean "
         "0.100 and standard deviation 2.000, now 0 and 1",
+        "rank correlation -0.02 (-0.11 to 0.08), calibration error 0.250",
         "careful: the reward model cannot be told from chance, 0.5, so a policy trained on it learns nothing that is "
-        "preferred; give more preferences, more epochs or another learning rate",
+        "preferred; give more data, more epochs or another learning rate",
+    ]
+
+
+def test_all_that_is_known_of_a_reward_model_is_said(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"prompt": "a", "response": "b", "rating": 1}\n{"prompt": "a", "response": "c", "rating": 2}\n',
+        encoding="utf-8",
+    )
+    ordered = Ordering(0.8, (0.7, 0.9), 60, 40)
+    fitted = RewardTrainingResult(
+        "ratings", 1200, 150, 0.75, (0.7, 0.8), 90, 40, 0.1, 2.0, calibration_error=0.1,
+        agreement=Agreement(0.81, 1200), curve=(CurvePoint(300, 0.6, (0.5, 0.7)), CurvePoint(1200, 0.75, (0.7, 0.8))),
+        attributes=(("true", ordered),), teacher=ordered,
+    )  # fmt: skip
+    monkeypatch.setattr("ppo_tune.fitting.reward_model.fit_reward", lambda *_, **__: fitted)
+
+    outcome = cli("reward", tmp_path / "a.jsonl", "--base", "base", "--out", tmp_path / "reward")
+
+    assert outcome.out.splitlines()[:6] == [
+        "1,200 rated responses, held-out accuracy 0.750 on 90 pairs of 40 prompts (95 % interval 0.700 to 0.800); base "
+        "samples had mean 0.100 and standard deviation 2.000, now 0 and 1",
+        "rank correlation 0.50 (0.40 to 0.60), calibration error 0.100 standard deviations of a rating",
+        "true: accuracy 0.800 (95 % interval 0.700 to 0.900)",
+        "the teacher, which reads the comments: accuracy 0.800 (95 % interval 0.700 to 0.900)",
+        "learning curve, accuracy by rows learned from: 0.600 from 300, 0.750 from 1,200",
+        "raters agree among themselves in 0.810 of 1,200 comparisons of the same responses",
     ]
 
 

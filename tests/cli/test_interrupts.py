@@ -148,7 +148,7 @@ def test_a_training_under_way_ends_its_iteration_and_says_how_to_resume(
     ("words", "function", "kept"),
     [
         ("sft small.yaml --out m", "ppo_tune.data.examples.read_pairs", "No model was written."),
-        ("reward small.yaml --base b --out m", "ppo_tune.data.examples.read_labels", "No model was written."),
+        ("reward small.yaml --base b --out m", "ppo_tune.data.labelled.read_labels", "No model was written."),
         ("export small", "ppo_tune.export.export_study", "It was not done to the end."),
     ],
 )  # fmt: skip

@@ -279,8 +279,8 @@ def score_of(folder: Path) -> Callable[..., list[float]]:
     return score
 
 
-NAMES = ("HERE", "FUNCTION_FILE", "_loaded", "REWARD_MODEL", "TEMPLATE", "TURNS")
-REWARD_MODEL = ("_judge", "_sidecar", "_usable_positions", "_chat", "_tokens_of_turns", "_tokens")
+NAMES = ("HERE", "FUNCTION_FILE", "_loaded", "REWARD_MODEL", "TEMPLATE", "LABEL", "READS", "TURNS")
+REWARD_MODEL = ("_judge", "_sidecar", "_usable_positions", "_chat", "_tokens_of_turns", "_tokens", "_number")
 
 
 @others

@@ -2,16 +2,17 @@
 """Similarity to reference texts."""
 
 import sys
+from typing import get_args
 
 import pytest
 import torch
 
-from ppo_tune.config.rewards import ReferenceRewardConfig
+from ppo_tune.config.rewards import Metric, ReferenceRewardConfig
 from ppo_tune.errors import MissingExtraError, RewardError
 from ppo_tune.rewards import Reward, make_reward
 from tests.rewards import contract
 
-metrics = pytest.mark.parametrize("metric", ["chrf", "rouge1", "rouge2", "rougeL"])
+metrics = pytest.mark.parametrize("metric", get_args(Metric))
 
 
 def reference(metric: str) -> Reward:
@@ -32,7 +33,9 @@ def test_it_keeps_the_contract(law, metric):
 
 @metrics
 def test_a_reference_itself_scores_100(metric):
-    assert similarity(metric, "the cat sat on the mat", "the cat sat on the mat") == pytest.approx(100)
+    # one chunk of six words costs METEOR 0.5 (1/6)³ of it
+    most = 100 * (1 - 0.5 / 6**3) if metric == "meteor" else 100
+    assert similarity(metric, "the cat sat on the mat", "the cat sat on the mat") == pytest.approx(most)
 
 
 @metrics
@@ -50,7 +53,7 @@ def test_the_best_reference_counts_wherever_it_stands(metric):
         similarity(metric, response, "a dog"),
     ]
 
-    assert scores[0] == scores[1] == pytest.approx(100)
+    assert scores[0] == scores[1] == pytest.approx(100, abs=0.3)
     assert scores[2] < 50
 
 
@@ -74,6 +77,36 @@ def test_rouge_1_ignores_the_order_and_rouge_l_does_not():
 
     assert similarity("rouge1", response, text) == pytest.approx(100)
     assert similarity("rougeL", response, text) == pytest.approx(25)
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "expected"),
+    [
+        # five words of six, in two chunks: the cat … on the mat
+        pytest.param("the cat is on the mat", "the cat sat on the mat", 80.6667, id="published"),
+        # P = R = 1; three chunks of one word: 1 - 0.5
+        pytest.param("c b a", "a b c", 50.0, id="turned round"),
+        # P = 1, R = 1/2: F = 0.5 / 0.95, one chunk of two: 1 - 0.5 / 8
+        pytest.param("the cat", "the cat sat down", 100 * 0.5 / 0.95 * (1 - 0.5 / 8), id="half"),
+        pytest.param(
+            "包裹迟到了",
+            "包裹没到",
+            100 * 0.6 * 0.75 / (0.9 * 0.6 + 0.1 * 0.75) * (1 - 0.5 * (2 / 3) ** 3),
+            id="Chinese",
+        ),
+    ],
+)
+def test_meteor_is_as_published_by_equal_words(response, reference, expected):
+    assert similarity("meteor", response, reference) == pytest.approx(expected, abs=1e-4)
+
+
+def test_bleu_is_that_of_a_sentence_and_knows_scripts_without_spaces():
+    # the cat is on the mat / the cat sat on the mat: 5/6, 3/5, 1/4 and 0/3, smoothed to 1/2 of 1/3
+    published = 100 * (5 / 6 * 3 / 5 * 1 / 4 * 1 / 6) ** 0.25
+    assert similarity("bleu", "the cat is on the mat", "the cat sat on the mat") == pytest.approx(published)
+    assert similarity("bleu", "a cat", "a cat") == pytest.approx(100)  # which has no 3-gram
+    assert similarity("bleu", "包裹迟到了", "包裹迟到了") == pytest.approx(100)
+    assert similarity("bleu", "包裹迟到了", "包裹没有到") > 10  # 0 where all is one word
 
 
 def test_chrf_is_the_mean_over_character_n_grams_with_recall_counting_twice():
@@ -101,6 +134,7 @@ def test_a_prompt_without_references_is_told_with_the_way_out(metric, columns):
     ("metric", "module", "package"),
     [
         pytest.param("chrf", "sacrebleu.metrics.chrf", "sacrebleu", id="sacrebleu"),
+        pytest.param("bleu", "sacrebleu.metrics.bleu", "sacrebleu", id="BLEU"),
         pytest.param("rougeL", "rouge_score.rouge_scorer", "rouge-score", id="rouge-score"),
     ],
 )
