@@ -1,6 +1,7 @@
 """The command that judges a model."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from rich.text import Text
 
 import ppo_tune
 from ppo_tune.cli.arguments import CanBePath
+from ppo_tune.cli.fitting import interval
 from ppo_tune.cli.output import Facts, interrupts_held
 from ppo_tune.cli.terminal import console, heard, printable, say, tell_note
 from ppo_tune.data.draws import measured_on
@@ -43,6 +45,11 @@ def evaluate(
         int, typer.Option(min=1, help="Responses to each prompt: more than one give pass@k by unit tests.")
     ] = 1,
     samples: Annotated[int, typer.Option(min=0, help="How many responses to show.")] = 5,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Another model, such as the base, to compare with on the same prompts."),
+        CanBePath(),
+    ] = None,
 ) -> Facts:
     """Score a model on a task's prompts, and show what it writes.
 
@@ -56,7 +63,9 @@ def evaluate(
     check_functions(run)
     with interrupts_held():
         evaluate_model = ppo_tune.evaluate_model
-    judged = evaluate_model(model, run, base=base, split=split, seed=seed, responses=responses)
+    judged = evaluate_model(
+        model, run, base=base, split=split, seed=seed, responses=responses, against=against
+    )
     table = Table(box=None, show_header=False)
     for name, value in judged.metrics().items():
         if name != "heldout/kl_per_sequence":  # to itself
@@ -64,8 +73,16 @@ def evaluate(
     for name, rate in pass_rates(judged):
         low, high = rate.interval
         table.add_row(name, f"{rate.share:.3f}", f"95 % interval {low:.3f} to {high:.3f}")
+    for name, value in judged.texts.items():
+        table.add_row(name, f"{value:.3f}")
     with heard(True):
         console.print(table)
+    for one in judged.versus:
+        (low, high), ends = one.wins_interval, interval(one.interval).removesuffix(", ")
+        say(
+            f"{one.judge} {one.difference:+.3f} over {against} ({ends}), better on {one.wins:.0%} of the prompts "
+            f"({low:.0%} to {high:.0%})"
+        )
     say(measured(judged) if split == "confirmation" else _milestones(judged))
     for sample in judged.samples[:samples]:
         beside = "".join(f", {name} {score:.2f}" for name, score in sample.judges.items())
@@ -73,7 +90,8 @@ def evaluate(
         say(Text(printable(sample.prompt), style="dim"))
         say(Text(f"{printable(sample.response)}  [score {sample.score:.2f}{beside}]"))
     shown = [sample.as_dict() for sample in judged.samples[:samples]]
-    return Facts({"model": model, **told(judged), "samples": shown})
+    compared = {"against": against, "versus": [*map(asdict, judged.versus)]} if judged.versus else {}
+    return Facts({"model": model, **told(judged), **judged.texts, **compared, "samples": shown})
 
 
 def told(judged: "ppo_tune.Evaluation") -> dict[str, Any]:

@@ -24,7 +24,9 @@ from ppo_tune.trainer.compiling import CompiledPass, require_compiler
 from ppo_tune.trainer.evaluation import Evaluation, Evaluator
 from ppo_tune.trainer.pass_rates import PassRate, pass_rates, unit_tested
 from ppo_tune.trainer.processes import ProcessGroup
+from ppo_tune.trainer.text_measures import text_measures
 from ppo_tune.trainer.trainer import PPOTrainer
+from ppo_tune.trainer.versus import versus
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def evaluate_model(
     split: JudgedSplit = "confirmation",
     seed: int | None = None,
     responses: int = 1,
+    against: str | None = None,
 ) -> Evaluation:
     """Score a model on a task's prompts, as a training or a study of this config scores its own.
 
@@ -130,6 +133,7 @@ def evaluate_model(
             `heldout` is what the config's milestones say.
         seed: Instead of the config's.
         responses: To each prompt; more than one give pass@k, where unit tests judge. All else is said of the first.
+        against: Another model, such as the base, to compare with on the same prompts and random numbers.
 
     Returns:
         The evaluation; its KL says nothing, for the model is its own reference.
@@ -140,12 +144,9 @@ def evaluate_model(
     """
     config = config if seed is None else _with_seed(config, seed)
     device = best_device()
-    adapter = find_adapter(name, base)
-    # What cannot be told is refused before any model loads.
-    judged = name if adapter is None else adapter.base
-    whole_texts = layout_of(skeleton(judged).config).closes_prompts
-    check_form(config.task, judged, whole_texts=whole_texts)
-    _stops(config, name if adapter is None else adapter.tokenizer)
+    adapter = _check_to_judge(name, config, base)  # before any model loads
+    if against is not None:
+        _check_to_judge(against, config)
     check_scorers(config, task_prompts(config.task).prompts[split])
     task = make_task(config.task, device)
     _check_responses(responses, task)
@@ -156,10 +157,35 @@ def evaluate_model(
     else:
         evaluator = claim_evaluator(policy, task, config)
     first = judge(evaluator)
+    _, columns = evaluator.prompts.texts(evaluator.rows)
+    said = [sample.response for sample in first.samples]
+    first = replace(first, texts=text_measures(said, columns.get("references")))
+    if against is not None:
+        other = evaluate_model(against, config, split=split)
+        first = replace(first, versus=versus(first.scores(), other.scores()))
     if responses == 1:
         return first
     every = [first, *(judge(evaluator.again(number)) for number in range(1, responses))]
     return replace(first, pass_at=_pass_at(task, every))
+
+
+def _check_to_judge(name: str, config: RunConfig, base: str | None = None) -> AdapterFolder | None:
+    """All that can be known of a model that is to be judged without its weights; gives the adapter that it is.
+
+    Args:
+        name: Its folder or hub name, or an adapter's.
+        config: Of the task.
+        base: What an adapter was made of; None for what it names.
+
+    Raises:
+        PPOTuneError: If it cannot be used with this task.
+    """
+    adapter = find_adapter(name, base)
+    judged = name if adapter is None else adapter.base
+    whole_texts = layout_of(skeleton(judged).config).closes_prompts
+    check_form(config.task, judged, whole_texts=whole_texts)
+    _stops(config, name if adapter is None else adapter.tokenizer)
+    return adapter
 
 
 def _check_responses(responses: int, task: Task) -> None:

@@ -23,6 +23,7 @@ from ppo_tune.seeding import generator
 from ppo_tune.tasks import PromptSet, Task
 from ppo_tune.trainer.pass_rates import SCORE, PassRate
 from ppo_tune.trainer.rollout import Rollout, collect, score
+from ppo_tune.trainer.versus import Versus
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class Evaluation:
         split: Which prompts they were.
         pass_at: pass@k by who judges by unit tests, where several responses to each prompt were asked for; all else is
             said of the first of them.
+        texts: What the responses are like beside their scores, by the names of `text_measures`, where that was asked
+            for.
+        versus: How it compares with another model on the same prompts, where one was named, by who judges.
     """
 
     score: float
@@ -80,6 +84,12 @@ class Evaluation:
     score_std: float | None = None
     split: Split = "heldout"
     pass_at: Mapping[str, tuple[PassRate, ...]] = field(default_factory=dict)
+    texts: Mapping[str, float] = field(default_factory=dict)
+    versus: tuple[Versus, ...] = ()
+
+    def scores(self) -> dict[str, list[float]]:
+        """Those of all responses, by who judges."""
+        return {name: [sample.by(name) for sample in self.samples] for name in (SCORE, *self.judges)}
 
     def metrics(self) -> dict[str, float]:
         """The numbers, by the names under which they are logged."""

@@ -429,6 +429,48 @@ def test_an_adapter_is_evaluated_as_the_model_that_it_is_merged_into(
     assert needless.err.endswith(f"is a whole model, so it has no base '{wrong}'; leave base out\n")
 
 
+def test_two_models_are_compared_on_the_same_prompts(
+    cli: Cli, write_study: Callable[..., Path], small_world: Path, tmp_path: Path
+) -> None:
+    file, other = write_study(), save_tiny_model(tmp_path / "other", initializer_range=0.5)
+
+    done = cli(
+        "evaluate", other, "--config", file, "--against", small_world / "model", "--samples", 0, "--json"
+    )
+    itself = cli("evaluate", other, "--config", file, "--against", other, "--samples", 0)
+    alone = [cli("evaluate", model, "--config", file, "--json") for model in (other, small_world / "model")]
+
+    assert done.code == 0, done.err
+    ours, theirs = (json.loads(one.out)["score"] for one in alone)
+    found = json.loads(done.out)
+    (score, *_) = found["versus"]
+    assert found["against"] == str(small_world / "model")
+    assert score["difference"] == pytest.approx(ours - theirs, abs=1e-6)
+    assert score["interval"][0] < score["difference"] < score["interval"][1]
+    assert f"score +0.000 over {other}" in itself.out.replace("\n", " ")
+    assert "better on 50% of the prompts" in itself.out.replace("\n", " ")
+    assert 0 < found["distinct_1"] <= 1
+    assert "self_bleu" in itself.out
+
+
+def test_a_model_to_compare_with_that_is_nowhere_is_told_before_any_is_loaded(
+    cli: Cli,
+    write_study: Callable[..., Path],
+    small_world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ppo_tune.trainer.assembly.load_to_judge", None)
+
+    done = cli(
+        "evaluate", small_world / "model", "--config", write_study(), "--against", tmp_path / "nowhere"
+    )
+
+    assert done.code == 2
+    assert "nowhere" in done.err
+    assert "no such folder" in done.err
+
+
 @pytest.mark.parametrize("micro_batch_size", [None, 2])
 def test_evaluate_reproduces_what_a_study_says_of_its_base(
     cli: Cli, write_study: Callable[..., Path], tmp_path: Path, micro_batch_size: int | None
