@@ -337,10 +337,16 @@ class ClassReader(_OneResponse[ClassLabels]):
                 Problem(
                     place_of("classes"),
                     f"must name the classes from worst to best, for column {self._column!r} of {self.path} holds "
-                    f"{', '.join(found[:6])}{', …' if len(found) > 6 else ''}",
+                    f"{', '.join(found[:6])}{', …' if len(found) > 6 else ''}{self._numbers(found)}",
                 )
             ]
         )
+
+    def _numbers(self, found: Sequence[str]) -> str:
+        """The other way to read labels that are all numbers."""
+        if not all(said.replace(".", "", 1).lstrip("-").isdecimal() for said in found):
+            return ""
+        return f"; to read them as numbers, name it by {place_of('rating')}"
 
 
 READERS: Mapping[Kind, type[Reader[Labels]]] = {
@@ -356,7 +362,8 @@ KIND_COLUMN: Mapping[str, str] = {kind: column for column, kind in KIND_OF.items
 
 def _first_row(path: Path, columns: LabelColumns) -> Mapping[str, Any]:
     """The columns of the first row that can be read; none where there is no such row."""
-    wanted = [columns.prompt, columns.response]
+    named = (columns.prompt, columns.response, columns.chosen, columns.rejected, columns.choice)
+    wanted = [*named, *filter(None, (columns.rating, columns.label)), *KIND_OF]
     found = records(path, wanted, [], Source.of(columns))
     return next((row.columns for row in found if isinstance(row, Row)), {})
 

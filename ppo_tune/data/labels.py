@@ -111,8 +111,8 @@ class RatingLabels(Labels):
 
     def order(self) -> Numbers:
         """The mean of what is rated, in units of each attribute's standard deviation; NaN where one is missing."""
-        spread = np.nanstd(self.ratings, 0)
-        found: Numbers = (self.ratings / np.where(spread > 0, spread, 1.0)).mean(-1)
+        _, spread = mean_and_spread(self.ratings)
+        found: Numbers = (self.ratings / spread).mean(-1)
         return found
 
     def known(self) -> NDArray[np.bool_]:
@@ -127,6 +127,15 @@ class RatingLabels(Labels):
                 raise DataError(f"no row has a rating of {name!r}")
             if (known == known[0]).all():
                 raise DataError(f"all ratings of {name!r} are {known[0]:g}, so nothing can be learned of it")
+
+
+def mean_and_spread(ratings: Numbers) -> tuple[Numbers, Numbers]:
+    """Mean and standard deviation of each attribute, (N, A) -> (A,); 0 and 1 of one without ratings that differ."""
+    known = ~np.isnan(ratings)
+    n = np.maximum(known.sum(0), 1)
+    mean = np.where(known, ratings, 0.0).sum(0) / n
+    spread = np.sqrt(np.square(np.where(known, ratings - mean, 0.0)).sum(0) / n)
+    return mean, np.where(spread > 0, spread, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ppo_tune.config.fitting import RewardTrainingConfig
-from ppo_tune.data.labels import ClassLabels, Kind, Labels, Numbers, PairLabels, RatingLabels
+from ppo_tune.data.labels import ClassLabels, Kind, Labels, Numbers, PairLabels, RatingLabels, mean_and_spread
 from ppo_tune.fitting.label_losses import class_loss, pair_log_probs, pair_loss, rating_loss
 from ppo_tune.fitting.raters import without_offsets
 from ppo_tune.rewards.links import Link, ordered_log_probs
@@ -130,9 +130,8 @@ class RatingHead(Head[RatingLabels]):
         super().__init__(labels, train, config, keys)
         chosen = np.asarray(train, np.int64)
         ratings = self._ratings = without_offsets(labels.ratings, labels.raters, keys, chosen)
-        with np.errstate(all="ignore"):
-            mean, spread = np.nanmean(ratings[chosen], 0), np.nanstd(ratings[chosen], 0)
-        self._targets = (ratings - np.nan_to_num(mean)) / np.where(spread > 0, spread, 1.0)
+        mean, spread = mean_and_spread(ratings[chosen])
+        self._targets = (ratings - mean) / spread
         self._learned = self._targets
 
     @property

@@ -13,7 +13,7 @@ import pytest
 from ppo_tune.config.fitting import LabelColumns
 from ppo_tune.data.chats import turns_of
 from ppo_tune.data.labelled import Labelled, read_labels
-from ppo_tune.data.labels import ClassLabels, PairLabels, RatingLabels
+from ppo_tune.data.labels import ClassLabels, PairLabels, RatingLabels, mean_and_spread
 from ppo_tune.errors import ConfigError, DataError
 
 ASK = {"prompt": "p", "response": "r"}
@@ -273,6 +273,13 @@ def test_a_table_of_texts_holds_the_same(tmp_path: Path) -> None:
             id="classes without names",
         ),
         pytest.param(
+            [{**ASK, "label": 1}, {**ASK, "label": 5}],
+            {},
+            "classes: must name the classes from worst to best, for column 'label' of a.jsonl holds 1, 5; to read them "
+            "as numbers, name it by rating",
+            id="classes that are numbers",
+        ),
+        pytest.param(
             [{**ASK, "label": "good"}, {**ASK, "label": "superb"}],
             {"classes": "bad,good"},
             "a.jsonl:2: column 'label' must hold one of bad, good, but got 'superb'; add it to classes, or mend the "
@@ -357,6 +364,23 @@ def test_columns_that_contradict_each_other_are_refused(columns: dict[str, Any],
         LabelColumns(**columns)
 
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_with_another_separator_is_known_by_its_columns(mark: str, tmp_path: Path) -> None:
+    rows = [["prompt", "response", "rating"], ["p, q; r", "s", "1"], ["p", "t; u, v", "5"]]
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=mark).writerows(rows)
+
+    found = read_labels(tmp_path / "a.csv")
+
+    assert [*found.rows] == [("p, q; r", "s"), ("p", "t; u, v")]
+
+
+def test_mean_and_spread_leave_out_what_is_missing() -> None:
+    mean, spread = mean_and_spread(np.array([[1.0, math.nan, 7.0], [3.0, math.nan, 7.0], [math.nan] * 3]))
+
+    assert (mean.tolist(), spread.tolist()) == ([2.0, 0.0, 7.0], [1.0, 1.0, 1.0])
 
 
 def test_the_label_of_a_row_is_at_its_place_in_a_part(tmp_path: Path) -> None:
