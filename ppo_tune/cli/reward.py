@@ -61,7 +61,7 @@ def _lines(result: "RewardTrainingResult") -> Iterator[str]:
     unit = {"pairs": "preference", "ratings": "rated response", "classes": "labelled response"}[result.labels]
     n_pairs, n_prompts = result.heldout_pairs, result.heldout_prompts
     of_prompts = f" of {counted(n_prompts, 'prompt')}" if n_prompts < n_pairs else ""
-    of_prompts = " of responses to different prompts" if result.across else of_prompts
+    of_prompts = " of responses taken two by two" if result.across else of_prompts
     low, high = result.interval
     yield (
         f"{counted(result.examples, unit)}, held-out accuracy {result.accuracy:.3f} on {counted(n_pairs, 'pair')}"

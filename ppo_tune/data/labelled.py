@@ -293,7 +293,12 @@ class ClassReader(_OneResponse[ClassLabels]):
 
     def note(self, row: Row) -> tuple[str, ...]:
         """A row's prompt and response; its class is noted."""
-        said = word(row.columns.get(self._column))
+        value = row.columns.get(self._column)
+        if isinstance(value, list | dict):
+            raise DataError(
+                f"{row.where}: column {self._column!r} must hold a class, but got {value!r}; mend the row"
+            )
+        said = word(value)
         if said and self._names and said not in self._known:
             raise DataError(
                 f"{row.where}: column {self._column!r} must hold one of {', '.join(self._known)}, but got {said!r}; "

@@ -33,7 +33,7 @@ class Ordering:
         interval: Its 95 % interval.
         pairs: Of how many pairs of held-out responses.
         prompts: Of how many prompts.
-        across: Whether the responses of a pair are of different prompts, for too few prompts have several.
+        across: Whether the responses of a pair need not be of one prompt, for too few prompts have several.
     """
 
     accuracy: float

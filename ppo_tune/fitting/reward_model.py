@@ -82,7 +82,7 @@ class RewardTrainingResult:
         interval: The accuracy's 95 % interval: Wilson's, of fewer pairs where several have one prompt.
         heldout_pairs: How many pairs that share is of: of one prompt, unless `across`.
         heldout_prompts: Of how many prompts they are.
-        across: Whether the responses of a pair are of different prompts, for too few prompts have several.
+        across: Whether the responses of a pair need not be of one prompt, for too few prompts have several.
         loss: Mean held-out loss.
         calibration_error: Of the probabilities that it gives, or of ratings in units of their standard deviation.
         agreement: How far raters agree among themselves, where they judged the same responses often enough.
@@ -121,6 +121,11 @@ class RewardTrainingResult:
     def warning(self) -> str | None:
         """What is wrong with an accuracy that is not above chance; None if it is."""
         low, high = self.interval
+        if not self.heldout_pairs:
+            return (
+                "no two held-out responses were judged differently, so nothing is known of how good the model is; "
+                "give more data, or a larger heldout_fraction"
+            )
         if high < 0.5:
             turned = {
                 "pairs": "`chosen` and `rejected` are swapped",
@@ -141,7 +146,8 @@ class RewardTrainingResult:
     @property
     def warnings(self) -> tuple[str, ...]:
         """That, and an accuracy that is measured on little; a sentence each."""
-        return (*filter(None, [self.warning]), *few_heldout(self.heldout_prompts, "accuracy"))
+        few = few_heldout(self.heldout_prompts, "accuracy") if self.heldout_pairs else ()
+        return (*filter(None, [self.warning]), *few)
 
 
 @dataclass(frozen=True)
@@ -336,7 +342,7 @@ def _fit(data: _Data, train: Sequence[int], tellers: Iterator[Progress]) -> _Fit
         )
         taught = replace(data, texts=texts, base=data.config.teacher or data.base)
         taught = replace(taught, tokenizer=load_tokenizer(taught.base))
-        fitted, encoded = _fit_to(taught, known, _head(taught, known), next(tellers))
+        fitted, encoded = _fit_to(taught, known, _head(data, known), next(tellers))
         teacher = _ordering(taught, fitted)
         said = fitted.scorer.measure(View[Encoded](encoded, numbers=train), data.config)
         head.imitate(fitted.head.lesson(said), train)

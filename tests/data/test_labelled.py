@@ -273,6 +273,12 @@ def test_a_table_of_texts_holds_the_same(tmp_path: Path) -> None:
             id="classes without names",
         ),
         pytest.param(
+            [{**ASK, "label": ["good"]}],
+            {},
+            "a.jsonl:1: column 'label' must hold a class, but got ['good']; mend the row",
+            id="a class that is a list",
+        ),
+        pytest.param(
             [{**ASK, "label": 1}, {**ASK, "label": 5}],
             {},
             "classes: must name the classes from worst to best, for column 'label' of a.jsonl holds 1, 5; to read them "

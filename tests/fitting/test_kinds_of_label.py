@@ -383,4 +383,5 @@ def test_held_out_labels_that_are_all_the_same_say_nothing_of_the_model(base: Pa
 
     assert (result.accuracy, result.interval, result.heldout_pairs) == (0.5, (0.0, 1.0), 0)
     assert result.warning is not None
-    assert result.warning.startswith("the reward model cannot be told from chance")
+    assert result.warning.startswith("no two held-out responses were judged differently")
+    assert result.warnings == (result.warning,)
