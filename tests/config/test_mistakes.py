@@ -136,8 +136,8 @@ serach: {}
             id="key of a gold reward",
         ),
         pytest.param(
-            {"task": "{name: support, gold: {name: reference, metric: bleu}}"},
-            "a.yaml:1: task.gold.metric: unknown 'bleu'; choose one of chrf, rouge1, rouge2, rougeL",
+            {"task": "{name: support, gold: {name: reference, metric: wups}}"},
+            "a.yaml:1: task.gold.metric: unknown 'wups'; choose one of bleu, chrf, meteor, rouge1, rouge2, rougeL",
             id="metric",
         ),
         pytest.param(

@@ -369,7 +369,7 @@ def test_the_interval_is_by_prompt_where_held_out_preferences_share_one(model_fo
         "kind": "reward", "labels": "pairs", "examples": 120, "heldout_examples": 30, "heldout_pairs": 30,
         "heldout_prompts": 3, "accuracy": result.accuracy, "interval": [*result.interval],
         "rank_correlation": 2 * result.accuracy - 1, "calibration_error": result.calibration_error, "across": False,
-        "agreement": None, "attributes": [], "loss": result.loss, "notes": [],
+        "agreement": None, "attributes": [], "teacher": None, "loss": result.loss, "notes": [],
         "files": sorted({path.name for path in (tmp_path / "reward").iterdir()} - {"fit.json"}),
     }  # fmt: skip
     assert [point["rows"] for point in facts["curve"]] == [30, 60, 120]
