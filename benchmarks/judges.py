@@ -27,7 +27,9 @@ import torch
 import transformers
 
 from benchmarks.tasks import measure, put, search
+from benchmarks.worlds.fresh import Params
 from ppo_tune.config.fitting import RewardTrainingConfig
+from ppo_tune.config.study import StudyConfig
 from ppo_tune.config.tasks import EmbeddedTaskConfig
 from ppo_tune.data.labels import ClassLabels, Labels, PairLabels, RatingLabels
 from ppo_tune.data.prompts import split_of
@@ -169,7 +171,7 @@ def row_of(kind: str, out: Path) -> dict[str, Any]:
     """What a reward is worth, and what its search comes to."""
     folder = fitted(kind, out)
     reward = json.dumps({"name": "preference", "model": str(folder.resolve())})
-    found = measure(*search(TASK.name, f"judges-{kind}", out, reward=reward))
+    found = measure(*search(TASK.name, f"judges-{kind}", out, reward=reward), compared)
     facts = read_json(folder / "fit.json")
     return {
         "kind": kind,
@@ -178,20 +180,22 @@ def row_of(kind: str, out: Path) -> dict[str, Any]:
     }
 
 
+def compared(config: StudyConfig, winner: Params) -> dict[str, Params]:
+    """What is trained of a study."""
+    return {"default": config.baseline, "winner": winner}
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows in Markdown, a line each."""
-    lines = [
-        "| labels | accuracy | calibration error | gold: untrained | default | winner | winner over untrained |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| labels | accuracy | gold: untrained | default | winner |", "|---|---|---|---|---|"]
     for row in rows:
-        fit, mean_low_high = row["fit"], row["differences"]["winner - untrained"]["gold"]
-        mean, low, high = mean_low_high
-        golds = " | ".join(f"{row[arm]['gold']:.2f}" for arm in ("untrained", "default", "winner"))
-        lines.append(
-            f"| {TITLES[row['kind']]} | {fit['accuracy']:.2f} ({fit['interval'][0]:.2f} to {fit['interval'][1]:.2f}) | "
-            f"{fit['calibration_error']:.2f} | {golds} | {mean:+.2f} ({low:.2f} to {high:.2f}) |"
-        )
+        low, high = row["fit"]["interval"]
+        cells = [TITLES[row["kind"]], f"{row['fit']['accuracy']:.2f} ({low:.2f} to {high:.2f})"]
+        cells.append(f"{row['untrained']['gold']:.2f}")
+        for arm in ("default", "winner"):
+            gain, least, most = row["differences"][f"{arm} - untrained"]["gold"]
+            cells.append(f"{row[arm]['gold']:.2f}: {gain:+.2f} ({least:.2f} to {most:.2f})")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

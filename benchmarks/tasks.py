@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -85,8 +85,10 @@ def arms_of(config: StudyConfig, winner: Params) -> dict[str, Params]:
     }
 
 
-def measure(study: Study, config: StudyConfig, seconds: float) -> dict[str, Any]:
-    """A study's row."""
+def measure(
+    study: Study, config: StudyConfig, seconds: float, arms_of: Callable[..., dict[str, Params]] = arms_of
+) -> dict[str, Any]:
+    """A study's row; what is trained follows from its config and its winner."""
     try:
         named = best_config(study, config).ppo.model_dump(mode="json")
         winner: Params = {name: named[name] for name in config.space}
@@ -116,6 +118,7 @@ def measure_differences(arms: Mapping[str, Sequence[End]], untrained: End) -> di
     """Differences of score and gold between what is worth comparing, by pair, with their 95 % intervals."""
     pairs = [("default", "untrained"), ("winner", "default"), ("winner", "untrained")]
     pairs += [(arm, other) for arm in ("free", "reckless") for other in ("winner", "default", "untrained")]
+    pairs = [(one, other) for one, other in pairs if one in arms]
     seeds = len(arms["default"])
     known = {**arms, "untrained": [untrained] * seeds}
     return {f"{one} - {other}": _difference(known[one], known[other]) for one, other in pairs}

@@ -16,10 +16,11 @@ from transformers import (
 )
 from transformers.cache_utils import Cache
 
+from ppo_tune.errors import ModelError
 from ppo_tune.models.cache import Remembered, cache_name, keeps_rows_apart, make_room, remembered
 from ppo_tune.models.context import context_length, first_position, look_back
 from ppo_tune.models.layout import DecodingState, Output, TokenLayout
-from ppo_tune.models.text import Prompts, Sequences, decode_responses
+from ppo_tune.models.text import Prompts, Sequences, decode_responses, name_of
 
 
 class CausalLayout(TokenLayout):
@@ -55,8 +56,17 @@ class CausalLayout(TokenLayout):
         return decode_responses(self.tokenizer, sequences)
 
     def room_for_prompts(self, max_new_tokens: int) -> int | None:
-        """What a response leaves of the context that it shares with its prompt."""
+        """What a response leaves of the context that it shares with its prompt.
+
+        Raises:
+            ModelError: If a prefix and the response leave no prompt any room.
+        """
         room = self.room_for_responses
+        if room is not None and self.n_before and room <= max_new_tokens:
+            raise ModelError(
+                f"model.prefix_length: {self.n_before} tokens of a prefix and {max_new_tokens} max_new_tokens leave a "
+                f"prompt no room in the {room + self.n_before} tokens that {name_of(self.model)} can read; lower either"
+            )
         return None if room is None else room - max_new_tokens
 
     @property

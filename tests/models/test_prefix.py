@@ -183,6 +183,20 @@ def test_a_prefix_that_is_as_long_as_the_context_is_refused(length: int) -> None
     )
 
 
+def test_a_prefix_that_leaves_a_prompt_no_room_beside_a_response_is_told_as_such() -> None:
+    model = tiny_model("llama", max_position_embeddings=32)
+    layout = Policy(model, tiny_tokenizer(), adapters_of("prefix", prefix_length=20)).layout
+
+    assert layout.room_for_prompts(11) == 1
+    with pytest.raises(ModelError) as refused:
+        layout.room_for_prompts(12)
+
+    assert str(refused.value) == (
+        "model.prefix_length: 20 tokens of a prefix and 12 max_new_tokens leave a prompt no room in the 32 tokens that "
+        "model '' (LlamaForCausalLM) can read; lower either"
+    )
+
+
 def test_how_far_from_its_reference_a_prefix_starts_is_told_and_of_others_nothing() -> None:
     assert starts_beside("prefix", 4.23) == (
         "model.adapter: prefix: a trial starts 4.2 nats per response from the reference, before it has learned "
