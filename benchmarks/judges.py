@@ -136,7 +136,7 @@ KINDS: Mapping[str, Callable[[Sequence[Opinion]], Judged]] = {
 TITLES = {
     "pairs": "pairs", "ratings": "ratings 1 to 7 of three raters with scales of their own",
     "ordered": "bad, fair, good, in order", "unordered": "wrong, curt, good, without an order", "thumbs": "thumbs",
-    "few_thumbs": "thumbs for 1,000 responses", "comments": "the same thumbs, and comments on all 4,000 responses",
+    "few_thumbs": "thumbs for 1,000 responses", "comments": "thumbs for 1,000 responses, and comments on all 4,000",
 }  # fmt: skip
 
 
